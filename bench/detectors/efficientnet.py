@@ -1,0 +1,140 @@
+"""EfficientNet B0 to B7 on timm, also with the weights and the padding of efficientnet_pytorch.
+
+Three flavours share one set of weights and differ in how strided convolutions are padded:
+
+- `static`: efficientnet_pytorch's: the amounts are worked out once, for the architecture's native
+  size, whatever the input. This is what FSBI, SBI and DeepfakeBench checkpoints were trained with.
+- `timm`: timm's own `efficientnet_b*`: symmetric padding, batch-norm eps 1e-5.
+- `tf`: timm's `tf_efficientnet_b*`: dynamic "same" padding, batch-norm eps 1e-3.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.detectors.detector import Detector
+    from bench.records import Preprocessing
+
+NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
+ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in ("", "tf_") for size in NATIVE_SIZE)
+
+
+def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
+    """An untrained two-class detector of this architecture, in evaluation mode."""
+    import timm
+    from torch import nn
+
+    from bench.detectors.detector import Detector
+
+    size = architecture.rpartition("_")[2]
+    native = architecture if flavour == "timm" else f"tf_efficientnet_{size}"
+    network = timm.create_model(native, pretrained=False, num_classes=2)
+    if flavour == "static":
+        _pad_statically(network, NATIVE_SIZE[size])
+    stages = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
+    backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in stages))
+    return Detector(architecture, flavour, preprocessing, backbone, network.classifier).eval()
+
+
+def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
+    """Rename a checkpoint's tensors to those of `build`, and tell which flavour its names imply.
+
+    Understands efficientnet_pytorch's names (flavour `static`) and timm's. Names that belong to
+    neither are kept, so that the caller's comparison can list them.
+    """
+    from_efficientnet_pytorch = any(name.startswith(("_conv_stem.", "_fc.", "_blocks.")) for name in state)
+    if from_efficientnet_pytorch:
+        places = _block_places(architecture)
+        state = {_timm_name(name, places): tensor for name, tensor in state.items()}
+        flavour = "static"
+    else:
+        flavour = "tf" if architecture.startswith("tf_") else "timm"
+    return {_own_name(name): tensor for name, tensor in state.items()}, flavour
+
+
+def to_efficientnet_pytorch(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """The inverse of `adapt`: a detector's tensors under efficientnet_pytorch's names."""
+    inverse = {}
+    for index, (stage, place) in enumerate(_block_places(architecture)):
+        for part in ("_depthwise_conv", "_project_conv", "_expand_conv", "_se_reduce", "_se_expand", "_bn0", "_bn1", "_bn2"):
+            theirs = f"_blocks.{index}.{part}"
+            inverse.setdefault(_own_name(_timm_name(f"{theirs}.", _block_places(architecture))).rstrip("."), theirs)
+    for theirs in ("_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"):
+        inverse[_own_name(_timm_name(f"{theirs}.", [])).rstrip(".")] = theirs
+    renamed = {}
+    for name, tensor in state.items():
+        module, _, leaf = name.rpartition(".")
+        renamed[f"{inverse[module]}.{leaf}"] = tensor
+    return renamed
+
+
+# -------------------------------------------------------------------------------------- the names
+_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+# The first stage has no expansion, so its convolutions and norms sit one place earlier.
+_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"} | _SQUEEZE
+_LATER_STAGES = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+} | _SQUEEZE  # fmt: skip
+
+
+def _block_places(architecture: str) -> list[tuple[int, int]]:
+    """Per block of efficientnet_pytorch, in order: (stage, index in the stage) in timm."""
+    size = architecture.rpartition("_")[2]
+    depth = {"b0": 1.0, "b1": 1.1, "b2": 1.2, "b3": 1.4, "b4": 1.8, "b5": 2.2, "b6": 2.6, "b7": 3.1}[size]
+    repeats = (math.ceil(depth * n) for n in (1, 2, 2, 3, 3, 4, 1))
+    return [(stage, place) for stage, count in enumerate(repeats) for place in range(count)]
+
+
+def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
+    match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.*)", name)
+    if match and int(match[1]) < len(places):
+        stage, place = places[int(match[1])]
+        part = (_LATER_STAGES if stage else _FIRST_STAGE).get(match[2], match[2])
+        return f"blocks.{stage}.{place}.{part}.{match[3]}"
+    top, _, leaf = name.partition(".")
+    return f"{_TOP[top]}.{leaf}" if top in _TOP else name
+
+
+def _own_name(name: str) -> str:
+    return f"head.{name[len('classifier.'):]}" if name.startswith("classifier.") else f"backbone.{name}"
+
+
+# ------------------------------------------------------------------------------------ the padding
+def _pad_statically(network: nn.Module, size: int) -> None:
+    """Give every strided convolution the padding of its place in a network fed `size` pixels."""
+    from torch import nn
+
+    for name, module in list(network.named_modules()):
+        if not isinstance(module, nn.Conv2d) or module.stride[0] == 1:
+            continue
+        halved = math.ceil(size / module.stride[0])
+        total = max((halved - 1) * module.stride[0] + module.kernel_size[0] - size, 0)
+        network.set_submodule(name, _with_padding(module, total // 2, total - total // 2))
+        size = halved
+
+
+def _with_padding(conv: nn.Conv2d, before: int, after: int) -> nn.Conv2d:
+    """A convolution with the weights and geometry of `conv`, padded `before` and `after` on both axes."""
+    from torch import nn
+
+    from bench.detectors.detector import StaticPadConv2d
+
+    kind = nn.Conv2d if before == after else StaticPadConv2d
+    padded = kind(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,  # type: ignore[arg-type]
+        padding=before if before == after else 0, groups=conv.groups, bias=conv.bias is not None,
+    )  # fmt: skip
+    padded.weight, padded.bias = conv.weight, conv.bias
+    if isinstance(padded, StaticPadConv2d):
+        padded.pad = (before, after, before, after)
+    return padded
