@@ -116,6 +116,26 @@ def silent(event: Event) -> None:
 
 
 @dataclass(frozen=True)
+class Built:
+    """An artifact on disk: one self-contained file and what is known of it.
+
+    `stored` is the type its weights are kept in ("fp32", "fp16", "bf16", "int8"); `margin_bias`
+    is `bias_fake - bias_real`, which the CAM's mean lacks to be the margin; `seconds` is how long
+    its last step took.
+    """
+
+    id: str
+    file: Path
+    kind: Literal["torch", "onnx"]
+    stored: str
+    size_bytes: int
+    parameters: int | None
+    macs: int | None
+    margin_bias: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Executed:
     """What really ran, as the runtime saw it.
 

@@ -1,0 +1,7 @@
+"""Room 1: labelled frames in. Layouts on disk, splits, digests, decoding, and the drawn demo set."""
+
+from bench.datasets.decoding import decode, read_batches
+from bench.datasets.loading import load
+from bench.datasets.settings import FrameSetSettings, Place
+
+__all__ = ["FrameSetSettings", "Place", "decode", "load", "read_batches"]

@@ -2,28 +2,160 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from bench.errors import UserError
+from bench.records import Event, OnEvent, Split, silent
 
-from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIZE, SEED = 160, 1
+COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
+    "test": (150, 90),
+    "validation": (40, 40),
+    "calibration": (32, 32),
+    "train": (320, 320),
+}
+_CARD = "demo.json"
+_VERSION = 1  # raised whenever another set would be drawn
+_WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
+
+
+@dataclass(frozen=True)
+class _Portrait:
+    index: int
+    split: Split
+    fake: bool
+
+    @property
+    def source(self) -> str:
+        return f"p{self.index:05d}"
+
+    @property
+    def path(self) -> str:
+        """Below its split's folder."""
+        return f"{'fake' if self.fake else 'real'}/{self.source}.jpg"
 
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
     """A JPEG file of an RGB frame [H, W, 3]."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A portrait and its fake, RGB uint8 [size, size, 3], as read back from equally compressed JPEGs."""
+def photograph_files(rng: np.random.Generator, size: int) -> tuple[bytes, bytes]:
+    """A portrait and its fake as JPEG files of `size` x `size` pixels, compressed with the same quality."""
+    from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+
     portrait, face = draw_portrait(rng, size)
     fake = self_blend(rng, portrait, face)
     quality = int(rng.integers(75, 96))
-    real, forged = (
-        np.asarray(Image.open(io.BytesIO(encode_jpeg(to_uint8(image), quality)))) for image in (portrait, fake)
-    )
-    return real, forged
+    return encode_jpeg(to_uint8(portrait), quality), encode_jpeg(to_uint8(fake), quality)
+
+
+def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A portrait and its fake, RGB uint8 [size, size, 3], as read back from equally compressed JPEGs."""
+    import numpy as np
+    from PIL import Image
+
+    real, fake = (np.asarray(Image.open(io.BytesIO(file))) for file in photograph_files(rng, size))
+    return real, fake
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether `folder` holds the demo set, this version of it."""
+    return _card(folder) == _expected_card()
+
+
+def draw(folder: Path, on_event: OnEvent = silent) -> None:
+    """Draw the demo set into `folder`, unless it is there: 1,024 frames of 160 px, each of its own portrait.
+
+    Written to a temporary folder beside it and renamed, so that it is there whole or not at all,
+    also when two processes draw at once. An older version is replaced; a folder that holds
+    anything else raises `UserError`.
+    """
+    if is_drawn(folder):
+        return
+    if folder.exists() and _card(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: expected the demo set or nothing, found other files; move them, or draw elsewhere")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
+            _draw_all(Path(own) / "drawn", on_event)
+            _put(Path(own) / "drawn", folder, Path(own) / "outdated")
+    except OSError as error:
+        raise UserError(f"{folder}: the demo set can't be written here: {error.strerror or error}") from error
+
+
+def _draw_all(folder: Path, on_event: OnEvent) -> None:
+    portraits = list(_portraits())
+    for split in COUNTS:
+        for word in ("real", "fake"):
+            (folder / split / word).mkdir(parents=True)
+        with (folder / split / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = ((p.path, "fake" if p.fake else "real", p.source) for p in portraits if p.split == split)
+            csv.writer(file, lineterminator="\n").writerows([("path", "label", "source"), *rows])
+    total, told = len(portraits), time.monotonic()
+    for done, portrait in enumerate(portraits):
+        if not done or time.monotonic() - told >= _EVENT_SECONDS:
+            told = time.monotonic()
+            on_event(Event(_WORK, done, total))
+        _draw_one(folder, portrait)
+    (folder / _CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
+    on_event(Event(_WORK, total, total))
+
+
+def _portraits() -> Iterator[_Portrait]:
+    """Every portrait once, real and fake spread evenly over each split."""
+    index = 0
+    for split, (fake, real) in COUNTS.items():
+        total = fake + real
+        for position in range(total):
+            yield _Portrait(index, split, (position + 1) * fake // total > position * fake // total)
+            index += 1
+
+
+def _draw_one(folder: Path, portrait: _Portrait) -> None:
+    import numpy as np
+
+    files = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
+    (folder / portrait.split / portrait.path).write_bytes(files[portrait.fake])
+
+
+def _put(drawn: Path, folder: Path, aside: Path) -> None:
+    """Rename `drawn` to `folder`; whatever another process put there in the meantime is as good."""
+    if not is_drawn(folder):
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+    try:
+        drawn.rename(folder)
+    except OSError:
+        if not is_drawn(folder):
+            raise
+
+
+def _card(folder: Path) -> object:
+    """What the set says about itself; None where there is no set."""
+    try:
+        return json.loads((folder / _CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _expected_card() -> object:
+    counts = {split: {"fake": fake, "real": real} for split, (fake, real) in COUNTS.items()}
+    return {"version": _VERSION, "seed": SEED, "size": SIZE, "counts": counts}

@@ -9,13 +9,14 @@ geometry, is blended back through a soft irregular mask inside the face.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
-"""RGB picture [H, W, 3], float32, nominally in [0, 1]."""
+Image: TypeAlias = NDArray[np.floating[Any]]
+"""RGB picture [H, W, 3] or one of its planes [H, W], float32, nominally in [0, 1]."""
 
 # Skin tones from deep to fair, linear interpolation between them; sRGB in [0, 1].
 _SKIN = np.array(
@@ -26,9 +27,7 @@ _HAIR = np.array(
     [[0.06, 0.05, 0.05], [0.20, 0.12, 0.08], [0.38, 0.22, 0.12], [0.70, 0.54, 0.30], [0.60, 0.60, 0.60]],
     dtype=np.float32,
 )
-_IRIS = np.array(
-    [[0.18, 0.10, 0.05], [0.35, 0.22, 0.10], [0.25, 0.38, 0.25], [0.30, 0.45, 0.60]], dtype=np.float32
-)
+_IRIS = np.array([[0.18, 0.10, 0.05], [0.35, 0.22, 0.10], [0.25, 0.38, 0.25], [0.30, 0.45, 0.60]], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class _Canvas:
     u: Image
     v: Image
 
-    def paint(self, colour: Image | NDArray[np.floating], alpha: Image) -> None:
+    def paint(self, colour: Image, alpha: Image) -> None:
         """Blend `colour` ([3] or [H, W, 3]) over the picture with opacity `alpha` [H, W], in place."""
         layer = np.asarray(colour, dtype=np.float32) - self.image
         np.add(self.image, alpha[..., None] * layer, out=self.image)
@@ -86,12 +85,14 @@ def self_blend(rng: np.random.Generator, image: Image, face: Face) -> Image:
     size = image.shape[0]
     source = _shift_geometry(rng, _shift_sharpness(rng, _shift_colour(rng, image)))
     mask = _blend_mask(rng, face, size) * rng.choice(np.array([0.6, 0.8, 1.0, 1.0], dtype=np.float32))
-    return image + mask[..., None] * (source - image)
+    blended: Image = image + mask[..., None] * (source - image)
+    return blended
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
     """Round a picture in [0, 1] to uint8, clipping what lies outside."""
-    return np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
+    return rounded
 
 
 # ----------------------------------------------------------------------------------- the drawing
@@ -99,7 +100,8 @@ def _mixed(palette: Image, rng: np.random.Generator) -> Image:
     """A colour between two neighbours of the palette."""
     position = rng.uniform(0, len(palette) - 1)
     low = int(position)
-    return palette[low] + np.float32(position - low) * (palette[min(low + 1, len(palette) - 1)] - palette[low])
+    colour: Image = palette[low] + np.float32(position - low) * (palette[min(low + 1, len(palette) - 1)] - palette[low])
+    return colour
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int, channels: int = 1) -> Image:
@@ -109,9 +111,10 @@ def _noise(rng: np.random.Generator, size: int, cells: int, channels: int = 1) -
     return np.asarray(field, dtype=np.float32)
 
 
-def _soft(distance: Image, width: float) -> Image:
+def _soft(distance: NDArray[np.floating], width: float) -> Image:
     """1 where `distance` is well below 0, 0 well above, a smooth edge of about `width` between."""
-    return 1.0 / (1.0 + np.exp(np.clip(distance / np.float32(width / 4), -30, 30)))
+    coverage: Image = 1.0 / (1.0 + np.exp(np.clip(distance / np.float32(width / 4), -30, 30)))
+    return coverage
 
 
 def _ellipse(canvas: _Canvas, u: float, v: float, ru: float, rv: float, edge: float, turn: float = 0.0) -> Image:
@@ -158,7 +161,8 @@ def _background(rng: np.random.Generator, size: int) -> Image:
 def _muted(colours: NDArray[np.float64]) -> Image:
     """Colours [n, 3] drawn halfway towards their own grey, as rooms and walls are."""
     grey = colours.mean(axis=1, keepdims=True)
-    return (grey + 0.45 * (colours - grey)).astype(np.float32)
+    muted: Image = (grey + 0.45 * (colours - grey)).astype(np.float32)
+    return muted
 
 
 def _shoulders(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
@@ -266,7 +270,8 @@ def _mouth(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
     lips = np.clip(skin * np.array([1.0, 0.68, 0.66], dtype=np.float32) * np.float32(rng.uniform(0.75, 1.05)), 0, 1)
     bent.paint(lips * np.float32(0.88), _ellipse(bent, 0.0, level - upper * 0.5, width, upper, 0.25))
     bent.paint(lips, _ellipse(bent, 0.0, level + lower * 0.5, width * 0.92, lower, 0.25))
-    bent.paint(np.clip(lips * 1.25, 0, 1), _ellipse(bent, 0.0, level + lower * 0.6, width * 0.4, lower * 0.3, 1.0) * 0.5)
+    gloss = _ellipse(bent, 0.0, level + lower * 0.6, width * 0.4, lower * 0.3, 1.0) * 0.5
+    bent.paint(np.clip(lips * 1.25, 0, 1), gloss)
     gap = rng.uniform(0.006, 0.02) if rng.random() < 0.75 else rng.uniform(0.02, 0.045)
     opening = _ellipse(bent, 0.0, level, width * 0.95, gap, 0.5)
     bent.paint(np.full(3, 0.86) if gap > 0.02 and rng.random() < 0.6 else skin * np.float32(0.2), opening)
@@ -298,7 +303,8 @@ def _photograph(canvas: _Canvas, rng: np.random.Generator) -> Image:
     grain = cv2.GaussianBlur(grain, (0, 0), 0.5) * np.float32(1.6)
     image = lens + grain * np.sqrt(np.float32(read**2) + np.float32(shot**2) * np.clip(lens, 0, 1))
     sharpened = image + np.float32(rng.uniform(0.0, 0.7)) * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
-    return np.clip(sharpened, 0, 1).astype(np.float32)
+    photograph: Image = np.clip(sharpened, 0, 1).astype(np.float32)
+    return photograph
 
 
 # --------------------------------------------------------------------------------- the blending
@@ -309,7 +315,8 @@ def _shift_colour(rng: np.random.Generator, image: Image) -> Image:
     contrast, saturation = (np.float32(s) for s in 1.0 + rng.uniform(-0.15, 0.15, 2))
     shifted = (image - np.float32(0.5)) * contrast + np.float32(0.5)
     grey = shifted.mean(axis=2, keepdims=True)
-    return np.clip((grey + saturation * (shifted - grey)) * gain + offset, 0, 1).astype(np.float32)
+    recoloured: Image = np.clip((grey + saturation * (shifted - grey)) * gain + offset, 0, 1).astype(np.float32)
+    return recoloured
 
 
 def _shift_sharpness(rng: np.random.Generator, image: Image) -> Image:

@@ -1,0 +1,112 @@
+"""What is compressed: detector families, one file each, and the reading of their weights.
+
+A family is a module with `ARCHITECTURES`, `build(architecture, flavour, preprocessing)`,
+`adapt(state, architecture)` and `recognise(state)`. Nothing heavy is imported at its top: it is
+also read to check a configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bench.errors import UserError, listed, nearest
+from bench.records import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.detectors.detector import Detector
+
+VERSION = 1
+"""Raised whenever the same weights would give another detector."""
+
+LIBRARIES = ("torch", "timm")
+
+DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
+
+_HELPERS = {"checkpoint", "detector", "export", "preprocessing", "presets"}
+
+
+class Family(Protocol):
+    """The module contract, for type checkers."""
+
+    ARCHITECTURES: tuple[str, ...]
+
+    def build(self, architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
+        """An untrained two-class detector in evaluation mode."""
+
+    def adapt(self, state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
+        """A checkpoint's tensors under the names of `build`, and the flavour that its own names imply."""
+
+    def recognise(self, state: Mapping[str, Tensor]) -> str | None:
+        """The architecture that a checkpoint seems to belong to, for error messages."""
+
+
+def families() -> tuple[Family, ...]:
+    """Every detector family."""
+    found: list[Any] = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+        if module.name not in _HELPERS
+    ]
+    return tuple(found)
+
+
+def architectures() -> tuple[str, ...]:
+    """The names that `architecture:` may take."""
+    return tuple(name for family in families() for name in family.ARCHITECTURES)
+
+
+def find(architecture: str) -> Family:
+    """The family of an architecture; a `UserError` names the choices."""
+    for family in families():
+        if architecture in family.ARCHITECTURES:
+            return family
+    known = architectures()
+    raise UserError(
+        f"unknown architecture {architecture!r}{nearest(architecture, known)}; architectures are: {', '.join(known)}"
+    )
+
+
+def load(architecture: str, weights: Path, preprocessing: Preprocessing) -> Detector:
+    """A trained detector in float32, in evaluation mode.
+
+    Raises `UserError` where the file cannot be read safely or does not hold exactly the tensors
+    of this architecture; every tensor left over, missing, misshapen or not finite is named.
+    """
+    from bench.detectors import checkpoint
+
+    family = find(architecture)
+    given = checkpoint.read(weights)
+    state, flavour = family.adapt(given, architecture)
+    detector = family.build(architecture, flavour, preprocessing)
+    _check_fit(state, detector, weights, architecture, family.recognise(given))
+    detector.load_state_dict(state, strict=False)
+    return detector
+
+
+def _check_fit(
+    state: dict[str, Tensor], detector: Detector, weights: Path, architecture: str, looks_like: str | None
+) -> None:
+    """Every tensor has its place and every place its tensor; counters of seen batches do not matter."""
+    wanted = {name: t.shape for name, t in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = {name: t.shape for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    misshapen = [
+        f"{name} is {list(given[name])}, expected {list(shape)}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    if not (missing or left_over or misshapen):
+        return
+    problems = [f"{weights}: these weights do not fit {architecture}"]
+    if looks_like and looks_like.removeprefix("tf_") != architecture.removeprefix("tf_"):
+        problems.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
+    for title, names in (("missing", missing), ("left over", left_over), ("of another shape", misshapen)):
+        if names:
+            problems.append(f"  {title} ({len(names)}): {listed(names, 6)}")
+    raise UserError("\n".join(problems))

@@ -14,7 +14,6 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
         _pad_statically(network, NATIVE_SIZE[size])
     stages = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
     backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in stages))
-    return Detector(architecture, flavour, preprocessing, backbone, network.classifier).eval()
+    head = network.get_submodule("classifier")
+    assert isinstance(head, nn.Linear)
+    return Detector(architecture, flavour, preprocessing, backbone, head).eval()
 
 
 def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
@@ -62,21 +63,34 @@ def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Ten
 
 def to_efficientnet_pytorch(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
     """The inverse of `adapt`: a detector's tensors under efficientnet_pytorch's names."""
-    inverse = {}
+    inverse = {_own_name(f"{ours}."): f"{theirs}." for theirs, ours in _TOP.items()}
     for index, (stage, place) in enumerate(_block_places(architecture)):
-        for part in ("_depthwise_conv", "_project_conv", "_expand_conv", "_se_reduce", "_se_expand", "_bn0", "_bn1", "_bn2"):
-            theirs = f"_blocks.{index}.{part}"
-            inverse.setdefault(_own_name(_timm_name(f"{theirs}.", _block_places(architecture))).rstrip("."), theirs)
-    for theirs in ("_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"):
-        inverse[_own_name(_timm_name(f"{theirs}.", [])).rstrip(".")] = theirs
+        for theirs, ours in (_LATER_STAGES if stage else _FIRST_STAGE).items():
+            inverse[_own_name(f"blocks.{stage}.{place}.{ours}.")] = f"_blocks.{index}.{theirs}."
     renamed = {}
     for name, tensor in state.items():
         module, _, leaf = name.rpartition(".")
-        renamed[f"{inverse[module]}.{leaf}"] = tensor
+        renamed[f"{inverse[f'{module}.']}{leaf}"] = tensor
     return renamed
 
 
+def recognise(state: Mapping[str, Tensor]) -> str | None:
+    """The architecture with this many blocks and this wide a head, from a checkpoint under either names."""
+    matches = (re.match(r"_blocks\.(\d+)\.|blocks\.(\d+\.\d+)\.", name) for name in state)
+    blocks = len({match[0] for match in matches if match})
+    head = state.get("_fc.weight", state.get("classifier.weight"))
+    for size, (_, width) in _DEPTH_AND_HEAD.items():
+        if head is not None and len(_block_places(size)) == blocks and head.shape[-1] == width:
+            return f"efficientnet_{size}"
+    return None
+
+
 # -------------------------------------------------------------------------------------- the names
+# Depth multiplier and channels of the last feature map (Tan & Le, ICML 2019).
+_DEPTH_AND_HEAD = {
+    "b0": (1.0, 1280), "b1": (1.1, 1280), "b2": (1.2, 1408), "b3": (1.4, 1536),
+    "b4": (1.8, 1792), "b5": (2.2, 2048), "b6": (2.6, 2304), "b7": (3.1, 2560),
+}  # fmt: skip
 _TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 # The first stage has no expansion, so its convolutions and norms sit one place earlier.
@@ -90,7 +104,7 @@ _LATER_STAGES = {
 def _block_places(architecture: str) -> list[tuple[int, int]]:
     """Per block of efficientnet_pytorch, in order: (stage, index in the stage) in timm."""
     size = architecture.rpartition("_")[2]
-    depth = {"b0": 1.0, "b1": 1.1, "b2": 1.2, "b3": 1.4, "b4": 1.8, "b5": 2.2, "b6": 2.6, "b7": 3.1}[size]
+    depth, _ = _DEPTH_AND_HEAD[size]
     repeats = (math.ceil(depth * n) for n in (1, 2, 2, 3, 3, 4, 1))
     return [(stage, place) for stage, count in enumerate(repeats) for place in range(count)]
 
@@ -106,7 +120,7 @@ def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
 
 
 def _own_name(name: str) -> str:
-    return f"head.{name[len('classifier.'):]}" if name.startswith("classifier.") else f"backbone.{name}"
+    return f"head.{name[len('classifier.') :]}" if name.startswith("classifier.") else f"backbone.{name}"
 
 
 # ------------------------------------------------------------------------------------ the padding

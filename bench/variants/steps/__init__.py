@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError, nearest
 from bench.records import BatchReader, Event, FrameSet, InputSpec, OnEvent, Split
@@ -88,3 +88,75 @@ def find(name: str) -> Step:
     module: Any = importlib.import_module(f"{__name__}.{name}")
     step: Step = module
     return step
+
+
+@dataclass(frozen=True)
+class Use:
+    """A step with its settings, as an experiment uses it. `text` is its YAML spelling."""
+
+    name: str
+    settings: BaseModel
+    text: str
+
+    @property
+    def step(self) -> Step:
+        return find(self.name)
+
+
+def parse(entry: object) -> Use:
+    """Read one entry of a chain: `recover`, `prune: 0.5` or `recover: {steps: 200}`."""
+    name, value = _name_and_value(entry)
+    step = find(name)
+    if isinstance(value, dict):
+        fields = value
+    elif value is None:
+        fields = {}
+    elif step.MAIN is None:
+        raise UserError(f"step {name!r} has no main value; found {value!r}")
+    else:
+        fields = {step.MAIN: value}
+    unknown = [key for key in fields if key not in step.Settings.model_fields]
+    if unknown:
+        known = tuple(step.Settings.model_fields)
+        raise UserError(
+            f"step {name!r} has no setting {unknown[0]!r}{nearest(str(unknown[0]), known)}; it has: {', '.join(known)}"
+        )
+    try:
+        settings = step.Settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or step.MAIN
+        found = f", found {first['input']!r}" if first["type"] != "missing" else ""
+        raise UserError(f"step {name!r}, {where}: {first['msg']}{found}") from error
+    return Use(name, settings, name if value is None else f"{name}: {_spelled(value)}")
+
+
+def _name_and_value(entry: object) -> tuple[str, object]:
+    if isinstance(entry, str):
+        return entry, None
+    if isinstance(entry, dict) and len(entry) == 1:
+        name, value = next(iter(entry.items()))
+        return str(name), value
+    raise UserError(f"a step is a name or one `name: value`, such as `prune: 0.5`; found {entry!r}")
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
+    return str(value)
+
+
+def check(chain: Sequence[Use], splits: Collection[Split]) -> None:
+    """Raise `UserError` where a chain cannot work: kinds that do not fit, frames that are not there."""
+    kind: Kind = "torch"
+    before = "the detector"
+    for use in chain:
+        if kind != use.step.ACCEPTS:
+            raise UserError(f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}")
+        for split, purpose in use.step.FRAMES.items():
+            if split not in splits:
+                raise UserError(
+                    f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
+                    f"give it a `{split}:` folder (labels not needed) or `split: auto`"
+                )
+        kind, before = use.step.PRODUCES, use.text

@@ -1,0 +1,135 @@
+"""JPEG, PNG and WebP files to uint8 RGB of an `InputSpec`, decoded ahead of whoever reads them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bench.errors import UserError
+from bench.records import Frame, InputSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
+    """One frame as RGB, uint8 [size, size, 3].
+
+    The camera's orientation is applied, of an animation the first picture is taken, 16-bit greys
+    are scaled to 8, and transparency is dropped, as `cv2.imread` does, not blended over a colour.
+    A file that can't be decoded raises `UserError`.
+    """
+    return _fit(_rgb(file), spec)
+
+
+def read_batches(
+    frames: Sequence[Frame], spec: InputSpec, batch_size: int, *, threads: int = 2
+) -> Iterator[NDArray[np.uint8]]:
+    """uint8 RGB batches [n, 3, size, size] in the order of `frames`; the last may be smaller.
+
+    `threads` decode while the caller computes, at most one batch ahead of it, so memory does not
+    grow with the number of frames. They end with the iterator, also when it is left early.
+    """
+    import numpy as np
+
+    pending: deque[Future[NDArray[np.uint8]]] = deque()
+    pool = ThreadPoolExecutor(threads, "decode")
+    submitted = 0
+    try:
+        for start in range(0, len(frames), batch_size):
+            planes = []
+            for _ in frames[start : start + batch_size]:
+                while submitted < len(frames) and len(pending) < batch_size + threads:
+                    pending.append(pool.submit(_planes, frames[submitted].file, spec))
+                    submitted += 1
+                planes.append(pending.popleft().result())
+            yield np.stack(planes)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _planes(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
+    import numpy as np
+
+    return np.ascontiguousarray(decode(file, spec).transpose(2, 0, 1))
+
+
+def _rgb(file: Path) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
+            if picture.getexif().get(_ORIENTATION, 1) != 1:
+                ImageOps.exif_transpose(picture, in_place=True)
+            return np.asarray(_eight_bit(picture).convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the decoder says, it is about this file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(
+            f"{file}: can't be decoded: {reason}. Expected a JPEG, PNG or WebP picture; replace it"
+        ) from error
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """16-bit greys scaled by 255/65535; Pillow's own conversion would clip them."""
+    import numpy as np
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    wide = np.asarray(picture).astype(np.uint32)
+    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    size, (height, width) = spec.size, frame.shape[:2]
+    if (height, width) == (size, size):
+        return frame
+    if spec.fit == "stretch":
+        return _resized(frame, size, size, spec)
+    if spec.fit == "crop":
+        # The long side is cut to whole pixels and the offsets rounded as torchvision does.
+        short = min(height, width)
+        tall, wide = int(size * height / short), int(size * width / short)
+        top, left = round((tall - size) / 2), round((wide - size) / 2)
+        return _resized(frame, tall, wide, spec)[top : top + size, left : left + size]
+    long = max(height, width)
+    tall, wide = max(1, round(size * height / long)), max(1, round(size * width / long))
+    return _padded(_resized(frame, tall, wide, spec), size)
+
+
+def _padded(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    import numpy as np
+
+    square = np.zeros((size, size, 3), dtype=np.uint8)
+    square[: frame.shape[0], : frame.shape[1]] = frame
+    return square
+
+
+def _resized(frame: NDArray[np.uint8], height: int, width: int, spec: InputSpec) -> NDArray[np.uint8]:
+    import numpy as np
+
+    cv2 = _opencv()
+    filters = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+    resized = cv2.resize(frame, (width, height), interpolation=filters[spec.interpolation])
+    return np.asarray(resized, dtype=np.uint8)
+
+
+@cache
+def _opencv() -> ModuleType:
+    """OpenCV without threads of its own: there are enough frames to go round, and the model needs the cores."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2

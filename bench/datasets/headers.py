@@ -1,0 +1,83 @@
+"""Width and height of JPEG, PNG and WebP files from their bytes, and whether the file is all there.
+
+Only headers are read, so every frame of a set can be checked before any work starts. Formats:
+ITU-T T.81 annex B, the PNG specification section 5 and 11.2, RFC 9649.
+"""
+
+from __future__ import annotations
+
+# Start-of-frame markers; C4, C8 and CC lie among them and mean something else.
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE_MARKERS = frozenset(range(0xD0, 0xD9)) | {0x01}
+_SCAN, _END = 0xDA, b"\xff\xd9"
+
+
+def dimensions(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a whole JPEG, PNG or WebP file; `ValueError` says what is wrong with it."""
+    try:
+        if data[:3] == b"\xff\xd8\xff":
+            return _jpeg(data)
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            return _png(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+    except IndexError:
+        raise ValueError("cut off within its header") from None
+    raise ValueError("neither JPEG, PNG nor WebP" if data else "empty file")
+
+
+def _jpeg(data: bytes) -> tuple[int, int]:
+    at, size = 2, None
+    while True:
+        if data[at] != 0xFF:
+            raise ValueError("broken JPEG header")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == _SCAN:
+            break
+        if marker in _FRAME_MARKERS:
+            size = _big(data, at + 7, 2), _big(data, at + 5, 2)
+        at += 2 if marker in _STANDALONE_MARKERS else 2 + _big(data, at + 2, 2)
+    if size is None:
+        raise ValueError("JPEG without dimensions")
+    # Scan data never holds an end marker, so a file without one has lost its end.
+    if data.find(_END, at) < 0:
+        raise ValueError("JPEG cut off: no end marker")
+    return size
+
+
+def _png(data: bytes) -> tuple[int, int]:
+    if data[12:16] != b"IHDR":
+        raise ValueError("broken PNG header")
+    size = _big(data, 16, 4), _big(data, 20, 4)
+    if data.rfind(b"IEND") < 0:
+        raise ValueError("PNG cut off: no end chunk")
+    return size
+
+
+def _webp(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        size = _little(data, 24, 3) + 1, _little(data, 27, 3) + 1
+    elif kind == b"VP8L":
+        bits = _little(data, 21, 4)
+        size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        size = _little(data, 26, 2) & 0x3FFF, _little(data, 28, 2) & 0x3FFF
+    else:
+        raise ValueError("broken WebP header")
+    if _little(data, 4, 4) + 8 > len(data):
+        raise ValueError("WebP cut off")
+    return size
+
+
+def _big(data: bytes, at: int, count: int) -> int:
+    data[at + count - 1]  # a slice would be cut short in silence
+    return int.from_bytes(data[at : at + count], "big")
+
+
+def _little(data: bytes, at: int, count: int) -> int:
+    data[at + count - 1]
+    return int.from_bytes(data[at : at + count], "little")

@@ -1,0 +1,97 @@
+"""Layouts: how labelled frames lie on a disk, one file each, found by the shape of what is there.
+
+A layout is a module with
+
+- `RANK`: layouts are asked in rising order, the more explicit ones first;
+- `SHAPE`: what it looks like, for error messages;
+- `recognises(path)`: whether `path` has this shape, from names alone;
+- `read(path)`: its frames, and everything that is wrong with them.
+
+The module's top imports nothing heavy: it is also read when all results are there already.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.errors import listed, nearest
+from bench.records import Split
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SPLIT_WORDS: Mapping[str, Split] = {
+    "test": "test",
+    "validation": "validation",
+    "val": "validation",
+    "calibration": "calibration",
+    "train": "train",
+}
+LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A frame before its content is read. `path` is relative to its split's folder, with forward slashes."""
+
+    path: str
+    file: str
+    label: int | None
+    source: str | None
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The entries of one split, sorted by path, and where their labels come from, in words."""
+
+    entries: tuple[Entry, ...]
+    labels_from: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies at one place: parts by split, None for frames that no split claims."""
+
+    root: Path
+    parts: Mapping[Split | None, Part]
+    problems: tuple[str, ...] = ()
+
+
+class Layout(Protocol):
+    """The module contract, for type checkers."""
+
+    RANK: int
+    SHAPE: str
+
+    def recognises(self, path: Path) -> bool: ...
+
+    def read(self, path: Path) -> Listing: ...
+
+
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """All layouts, the more explicit first."""
+    modules: list[Any] = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
+    return tuple(sorted(modules, key=lambda module: int(module.RANK)))
+
+
+def read(path: Path) -> Listing:
+    """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
+    if not path.exists():
+        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
+    try:
+        for layout in layouts():
+            if layout.recognises(path):
+                return layout.read(path)
+    except OSError as error:
+        return Listing(path, {}, (f"{error.filename or path}: can't be read: {error.strerror or error}",))
+    shapes = "; ".join(layout.SHAPE for layout in layouts())
+    found = f"it holds {listed(sorted(c.name for c in path.iterdir()), 5) or 'nothing'}" if path.is_dir() else "a file"
+    return Listing(path, {}, (f"{path}: no frames found ({found}). Expected one of: {shapes}",))

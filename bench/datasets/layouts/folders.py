@@ -1,0 +1,102 @@
+"""Folders `real/` and `fake/`, alone or inside split folders; or unlabelled frames in any folders.
+
+A sub-folder below `real/` or `fake/` may be a video, a person or a forging method, so it is never
+taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, SUFFIXES, Entry, Listing, Part
+from bench.datasets.layouts import read as read_any
+from bench.errors import listed, nearest
+from bench.records import Split
+
+RANK = 20
+SHAPE = f"folders real/ and fake/ with {', '.join(s[1:] for s in SUFFIXES)} inside, or test/, validation/ … with those"
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir()
+
+
+def read(path: Path) -> Listing:
+    folders = _sub_folders(path)
+    labelled = [name for name in folders if name.lower() in ("real", "fake")]
+    splits = [name for name in folders if name.lower() in SPLIT_WORDS]
+    if labelled and splits:
+        found = listed(f"{name}/" for name in labelled + splits)
+        expected = "expected either real/ and fake/, or split folders with those inside"
+        return Listing(path, {}, (f"{path}: holds {found} side by side; {expected}",))
+    if splits:
+        return _read_splits(path, splits)
+    if labelled:
+        return Listing(path, {None: _labelled(path, labelled)})
+    entries = tuple(sorted(_walk(path, "", None), key=lambda entry: entry.path))
+    if not entries:
+        return Listing(path, {}, (f"{path}: {_nothing(folders)}",))
+    return Listing(path, {None: Part(entries, f"{path} has no folders real/ and fake/, {_holds(folders)}")})
+
+
+def _labelled(path: Path, folders: list[str]) -> Part:
+    entries = [e for name in folders for e in _walk(path / name, f"{name}/", LABEL_WORDS[name.lower()])]
+    labels_from = f"labels come from the folders real/ and fake/ in {path}; frames are {', '.join(SUFFIXES)}"
+    return Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
+
+
+def _read_splits(path: Path, folders: list[str]) -> Listing:
+    parts: dict[Split | None, Part] = {}
+    problems: list[str] = []
+    for name in folders:
+        split = SPLIT_WORDS[name.lower()]
+        inside = read_any(path / name)
+        problems += inside.problems
+        if split in parts:
+            problems.append(
+                f"{path}: two folders for {split}: {listed(f for f in folders if SPLIT_WORDS[f.lower()] == split)}"
+            )
+        if None in inside.parts:
+            parts[split] = inside.parts[None]
+        elif inside.parts:
+            problems.append(f"{path / name}: split once more inside; expected real/ and fake/, or frames")
+    return Listing(path, parts, tuple(problems))
+
+
+def _sub_folders(path: Path) -> list[str]:
+    with os.scandir(path) as children:
+        return sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
+
+
+def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
+    """Every frame below `folder`; hidden files and folders are left out, links are followed, once."""
+    pending, seen = [(str(folder), prefix)], set[str]()
+    while pending:
+        here, prefix = pending.pop()
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(here) as children:
+            for child in children:
+                if child.name.startswith("."):
+                    continue
+                if child.is_dir():
+                    pending.append((child.path, f"{prefix}{child.name}/"))
+                elif child.name.lower().endswith(SUFFIXES) and child.is_file():
+                    stat = child.stat()
+                    yield Entry(prefix + child.name, child.path, label, None, stat.st_size, stat.st_mtime_ns)
+
+
+def _holds(folders: list[str]) -> str:
+    if not folders:
+        return "only frames"
+    hints = (hint for word in ("real", "fake") if (hint := nearest(word, folders)))
+    return f"but {listed((f'{name}/' for name in folders), 5)}{next(hints, '')}"
+
+
+def _nothing(folders: list[str]) -> str:
+    inside = f"among {listed((f'{name}/' for name in folders), 5)}" if folders else "and no folders"
+    return f"no frames ({', '.join(SUFFIXES)}) {inside}. Expected {SHAPE}, or a manifest.csv"

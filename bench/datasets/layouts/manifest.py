@@ -1,0 +1,172 @@
+"""A CSV or Parquet manifest: columns `path`, `label` and, where known, `source` and `split`.
+
+Paths are relative to the manifest's folder and stay inside it. A folder that holds a
+`manifest.csv` or `manifest.parquet` is read by it.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+import posixpath
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, Entry, Listing, Part
+from bench.errors import listed, nearest
+from bench.records import LABELLED_SPLITS, Split
+
+RANK = 10
+SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known, source and split"
+
+_NAMES = ("manifest.csv", "manifest.parquet")
+_COLUMNS = ("path", "label", "source", "split")
+
+Row = tuple[str, Mapping[str, str]]
+"""Where it stands ("line 7"), and its cells by column."""
+
+
+def recognises(path: Path) -> bool:
+    return _is_manifest(path) or any((path / name).is_file() for name in _NAMES)
+
+
+def read(path: Path) -> Listing:
+    manifests = [path] if _is_manifest(path) else [path / name for name in _NAMES if (path / name).is_file()]
+    manifest = manifests[0]
+    if len(manifests) > 1:
+        return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
+    try:
+        columns, rows = _table(manifest)
+    except (OSError, ValueError, csv.Error) as error:
+        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {error}",))
+    problems = _wrong_columns(manifest, columns)
+    if not problems and not rows:
+        problems = [f"{manifest}: has no rows"]
+    if problems:
+        return Listing(manifest.parent, {}, tuple(problems))
+    return _Reader(manifest, columns).listing(rows)
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".csv", ".parquet")
+
+
+def _table(manifest: Path) -> tuple[list[str], list[Row]]:
+    return _parquet(manifest) if manifest.suffix.lower() == ".parquet" else _csv(manifest)
+
+
+def _csv(manifest: Path) -> tuple[list[str], list[Row]]:
+    # utf-8-sig: spreadsheets put a byte order mark in front.
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        columns = [name.strip().lower() for name in next(reader, [])]
+        return columns, [
+            (f"line {reader.line_num}", dict(zip(columns, cells, strict=False))) for cells in reader if any(cells)
+        ]
+
+
+def _parquet(manifest: Path) -> tuple[list[str], list[Row]]:
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.ParquetFile(manifest).read()
+    columns = [str(name).strip().lower() for name in table.column_names]
+    cells = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in table.columns]
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True))
+    return columns, [(f"row {number}", row) for number, row in enumerate(rows)]
+
+
+def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
+    """`path` must be there; a column that is nearly called like a missing one is a misprint."""
+    problems = []
+    extra = [name for name in columns if name not in _COLUMNS]
+    if "path" not in columns:
+        hint = nearest("path", extra)
+        problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
+    for name in ("label", "source", "split"):
+        close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
+        problems += [f"{manifest}: column {found!r} is unknown (did you mean {name!r}?)" for found in close]
+    doubled = [name for name in _COLUMNS if columns.count(name) > 1]
+    problems += [f"{manifest}: two columns are called {name!r}" for name in doubled]
+    return problems
+
+
+class _Reader:
+    """Turns rows into entries and gathers what is wrong with them, by kind."""
+
+    def __init__(self, manifest: Path, columns: list[str]) -> None:
+        self.manifest, self.folder, self.columns = manifest, str(manifest.parent), columns
+        self.wrong: dict[str, list[str]] = {}
+        self.seen: dict[tuple[Split | None, str], str] = {}
+
+    def listing(self, rows: list[Row]) -> Listing:
+        parts: dict[Split | None, list[Entry]] = {}
+        for split, entry in self._entries(rows):
+            parts.setdefault(split, []).append(entry)
+        column = "in the column `label`" if "label" in self.columns else "but there is no column `label`"
+        labels_from = f"labels are looked for in {self.manifest}, {column}"
+        problems = tuple(f"{self.manifest}: {kind}: {listed(rows, 10)}" for kind, rows in self.wrong.items())
+        by_path = {
+            split: Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
+            for split, entries in parts.items()
+        }
+        return Listing(self.manifest.parent, by_path, problems)
+
+    def _entries(self, rows: list[Row]) -> Iterator[tuple[Split | None, Entry]]:
+        for where, cells in rows:
+            split = self._split(where, cells)
+            label = self._label(where, cells, split)
+            path = self._path(where, cells, split)
+            if path is not None:
+                file = f"{self.folder}/{path}"
+                found = self._stat(where, path, file)
+                if found is not None:
+                    source = cells.get("source", "").strip() or None
+                    yield split, Entry(path, file, label, source, found.st_size, found.st_mtime_ns)
+
+    def _report(self, kind: str, row: str) -> None:
+        self.wrong.setdefault(kind, []).append(row)
+
+    def _split(self, where: str, cells: Mapping[str, str]) -> Split | None:
+        if "split" not in self.columns:
+            return None
+        word = cells.get("split", "").strip()
+        split = SPLIT_WORDS.get(word.lower())
+        if split is None:
+            self._report(f"split is none of {', '.join(SPLIT_WORDS)}", f"{where} {word!r}")
+        return split
+
+    def _label(self, where: str, cells: Mapping[str, str], split: Split | None) -> int | None:
+        word = cells.get("label", "").strip()
+        label = LABEL_WORDS.get(word.lower())
+        unlabelled = not word and ("label" not in self.columns or split not in LABELLED_SPLITS)
+        if label is None and not unlabelled:
+            self._report("label is neither real, 0 nor fake, 1", f"{where} {word!r}")
+        return label
+
+    def _path(self, where: str, cells: Mapping[str, str], split: Split | None) -> str | None:
+        found = cells.get("path", "").strip()
+        path = posixpath.normpath(found.replace("\\", "/")) if found else ""
+        if not path or path == ".":
+            self._report("path is empty", where)
+            return None
+        if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
+            self._report(f"path must be relative to {self.folder} and stay inside it", f"{where} {found!r}")
+            return None
+        first = self.seen.setdefault((split, path), where)
+        if first != where:
+            self._report("the same path twice", f"{first} and {where} {path!r}")
+            return None
+        return path
+
+    def _stat(self, where: str, path: str, file: str) -> Any:
+        try:
+            found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
+        except OSError:
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode):
+            self._report(f"no such frame below {self.folder}", f"{where} {path!r}")
+            return None
+        return found

@@ -1,0 +1,80 @@
+"""One entry under `datasets:` of an experiment file, validated before anything is read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from bench.records import SPLITS, Split
+
+
+def _checked_pattern(pattern: str | None) -> str | None:
+    if pattern is None:
+        return None
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    if not groups:
+        raise ValueError(f"{pattern!r} has no group; put the part that names the source in brackets, as in '(id\\d+)_'")
+    return pattern
+
+
+class Place(BaseModel):
+    """Where the frames of one split lie: a folder, or a CSV or Parquet manifest.
+
+    `source_pattern` is searched in the path of each frame (relative to the split's folder); its
+    first group names the frame's source, its video or person.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(min_length=1)
+    source_pattern: str | None = None
+
+    _pattern = field_validator("source_pattern")(_checked_pattern)
+
+
+def _place(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+PlaceOrPath = Annotated[Place, BeforeValidator(_place, json_schema_input_type=str | Place)]
+
+
+class FrameSetSettings(BaseModel):
+    """Either `path` (with `split: auto` where the folder is not split yet), or one place per split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = Field(None, min_length=1)
+    split: Literal["auto"] | None = None
+    source_pattern: str | None = None
+    test: PlaceOrPath | None = None
+    validation: PlaceOrPath | None = None
+    calibration: PlaceOrPath | None = None
+    train: PlaceOrPath | None = None
+
+    _pattern = field_validator("source_pattern")(_checked_pattern)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> FrameSetSettings:
+        places = self.places
+        if self.path is not None and places:
+            raise ValueError(f"`path` and `{next(iter(places))}` exclude each other: give one path, or one per split")
+        if self.path is None and not places:
+            raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
+        if places and "test" not in places:
+            raise ValueError("`test` is missing: the frames that are reported")
+        for key in ("split", "source_pattern"):
+            if places and getattr(self, key) is not None:
+                where = "; write it inside each split, as {path: …, source_pattern: …}" if "pattern" in key else ""
+                raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
+        return self
+
+    @property
+    def places(self) -> dict[Split, Place]:
+        """The splits that have a place of their own; empty where `path` is given."""
+        return {split: place for split in SPLITS if (place := getattr(self, split)) is not None}

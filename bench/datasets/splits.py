@@ -1,0 +1,107 @@
+"""Which split a frame belongs to, and what must not be shared between splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from bench.errors import listed
+from bench.records import LABELLED_SPLITS, Frame, Split
+
+_TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
+CALIBRATION_FRAMES = 128
+
+
+def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
+    """Labelled frames as test 70 %, validation 10 %, train 20 %, and calibration drawn from train.
+
+    All frames of a source, and all with the same content, go to one split. Within each class (and
+    among sources with both) sources are ranked by a hash of their name, of their content where
+    unknown, so the split depends on neither order nor path. Sets too small for a validation split
+    with both classes, or for a train split, have none.
+    """
+    strata: dict[frozenset[int | None], list[tuple[str, list[Frame]]]] = defaultdict(list)
+    for key, group in _groups(frames).items():
+        strata[frozenset(frame.label for frame in group)].append((_hash("split", key), group))
+    chosen: dict[Split, list[Frame]] = {"test": [], "validation": [], "train": []}
+    for groups in strata.values():
+        total, before = sum(len(group) for _, group in groups), 0
+        for _, group in sorted(groups, key=lambda ranked: ranked[0]):
+            middle = (before + len(group) / 2) / total
+            split: Split = "test" if middle < _TEST else "validation" if middle < _VALIDATION else "train"
+            chosen[split] += group
+            before += len(group)
+    if {frame.label for frame in chosen["validation"]} != {0, 1}:
+        chosen["test"] += chosen.pop("validation")
+    drawn = sorted(chosen["train"], key=lambda frame: _hash("calibration", frame.digest + frame.path))
+    chosen["calibration"] = drawn[:CALIBRATION_FRAMES]
+    return {split: tuple(sorted(some, key=lambda f: f.path)) for split, some in chosen.items() if some}
+
+
+def _hash(purpose: str, key: str) -> str:
+    return hashlib.sha256(f"{purpose}\0{key}".encode()).hexdigest()
+
+
+def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
+    """Frames that belong together, by a key made of their sources or, without one, of their content."""
+    everything = list(frames)
+    parent: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for frame in everything:
+        if frame.source is not None:
+            first, second = sorted((top(f"source {frame.source}"), top(f"content {frame.digest}")))
+            parent[first] = second  # the greater of two is the top, so "source …" wins over "content …"
+    groups: dict[str, list[Frame]] = defaultdict(list)
+    for frame in everything:
+        groups[top(f"content {frame.digest}")].append(frame)
+    return groups
+
+
+def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
+    """What is wrong where a known source is both judged (test, validation) and learned from."""
+    shared = _across(splits, "source")
+    if not shared:
+        return []
+    advice = "split by source, or correct `source_pattern` where they are different videos"
+    return [f"the same source on both sides of test, validation | calibration, train ({advice}): {listed(shared)}"]
+
+
+def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
+    """What is wrong where the same picture is both judged and learned from, or is both real and fake."""
+    shared = _across(splits, "digest")
+    problems = []
+    if shared:
+        where = "test, validation | calibration, train (remove them from one side)"
+        problems = [f"identical files on both sides of {where}: {listed(shared)}"]
+    for split, frames in splits.items():
+        first: dict[str, Frame] = {}
+        twice = [
+            f"{other.path} and {frame.path}"
+            for frame in frames
+            if frame.label is not None and (other := first.setdefault(frame.digest, frame)).label != frame.label
+        ]
+        if twice:
+            problems.append(f"{split}: identical files, one real and one fake: {listed(twice)}")
+    return problems
+
+
+def _across(splits: Mapping[Split, Iterable[Frame]], attribute: str) -> list[str]:
+    judged: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    for split, frames in splits.items():
+        for frame in frames if split in LABELLED_SPLITS else ():
+            judged.setdefault(getattr(frame, attribute), f"{split} {frame.path}")
+    judged.pop(None, None)  # type: ignore[call-overload]
+    for split, frames in splits.items():
+        for frame in frames if split not in LABELLED_SPLITS else ():
+            key = getattr(frame, attribute)
+            if key in judged:
+                name = f"{key!r}: " if attribute == "source" else ""
+                shared.setdefault(key, f"{name}{judged[key]} = {split} {frame.path}")
+    return list(shared.values())

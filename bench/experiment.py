@@ -1,0 +1,300 @@
+"""`experiments.yaml` as frozen, validated models: everything that can be wrong with it is said at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bench import detectors
+from bench.datasets.settings import FrameSetSettings
+from bench.detectors.presets import PRESETS
+from bench.errors import UserError, nearest
+from bench.records import Preprocessing
+from bench.runtimes import find as find_runtime
+from bench.variants.steps import Use, parse
+
+FILE_NAME = "experiments.yaml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _checked_name(name: str) -> str:
+    # Names become folder names.
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', the first a letter or digit"
+        )
+    return name
+
+
+Name = Annotated[str, BeforeValidator(_checked_name)]
+
+
+class DetectorSettings(_Model):
+    """One entry under `detectors:`."""
+
+    architecture: str = Field(description="the network, such as efficientnet_b5")
+    weights: str = Field(description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights")
+    preprocessing: Preprocessing = Field(
+        description="a preset (fsbi, sbi, imagenet), or {preset: fsbi, size: 160, ...} to override its fields"
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, architecture: str) -> str:
+        _as_value_error(partial(detectors.find, architecture))
+        return architecture
+
+    @field_validator("preprocessing", mode="before")
+    @classmethod
+    def _from_preset(cls, value: object) -> object:
+        if isinstance(value, str):
+            return _preset(value)
+        if isinstance(value, dict):
+            given = dict(value)
+            known = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
+            for key in given:
+                if key not in known:
+                    raise ValueError(f"unknown key {key!r}{nearest(str(key), known)}; keys are: {', '.join(known)}")
+            preset = given.pop("preset", None)
+            if preset is not None:
+                start = _preset(preset)
+                for key in ("mean", "std"):
+                    if isinstance(given.get(key), list):
+                        given[key] = tuple(given[key])
+                return {
+                    field.name: given.get(field.name, getattr(start, field.name)) for field in dataclass_fields(start)
+                }
+            if "size" not in given:
+                raise ValueError("without a preset, `size` (pixels) is needed")
+        return value
+
+    @field_validator("preprocessing")
+    @classmethod
+    def _sound(cls, value: Preprocessing) -> Preprocessing:
+        if not 32 <= value.size <= 2048:
+            raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
+        if not all(channel > 0 for channel in value.std):
+            raise ValueError(f"every std must be above 0, found {list(value.std)}")
+        return value
+
+    def weights_file(self, base: Path) -> Path:
+        return detectors.DEMO_WEIGHTS if self.weights == "demo" else base / Path(self.weights).expanduser()
+
+
+class TimingSettings(_Model):
+    """How long to time."""
+
+    seconds: float = Field(default=3.0, gt=0, le=600, description="per variant and batch size")
+
+
+class GallerySettings(_Model):
+    """What the galleries show."""
+
+    top: int = Field(default=5, ge=1, le=100, description="frames per outcome and variant")
+    heatmaps: Literal["gallery", "all"] = Field(
+        default="gallery", description="draw heatmaps for the frames that a gallery shows, or for all test frames"
+    )
+
+
+class ExperimentSettings(_Model):
+    """One entry under `experiments:`."""
+
+    detector: str = Field(description="a name under `detectors:`")
+    frames: str = Field(description="a name under `datasets:`")
+    variants: dict[Name, tuple[Any, ...]] = Field(
+        description="name: list of steps; the one without steps is the baseline"
+    )
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    runtime: str = "auto"
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
+    timing: TimingSettings = TimingSettings()
+    gallery: GallerySettings = GallerySettings()
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of the model; auto takes all cores")
+
+    @field_validator("threads")
+    @classmethod
+    def _at_least_one(cls, threads: int | str) -> int | str:
+        if isinstance(threads, int) and threads < 1:
+            raise ValueError(f"threads must be at least 1, or auto; found {threads}")
+        return threads
+
+    @field_validator("runtime")
+    @classmethod
+    def _known_runtime(cls, runtime: str) -> str:
+        if runtime != "auto":
+            _as_value_error(partial(find_runtime, runtime))
+        return runtime
+
+    @field_validator("variants")
+    @classmethod
+    def _parsed(cls, variants: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Use, ...]]:
+        chains: dict[str, tuple[Use, ...]] = {}
+        for name, chain in variants.items():
+            chains[name] = tuple(
+                _as_value_error(lambda entry=entry: parse(entry), f"variant {name!r}: ") for entry in chain
+            )
+        baselines = [name for name, chain in chains.items() if not chain]
+        if len(baselines) != 1:
+            raise ValueError(
+                "exactly one variant must have no steps (`baseline: []`), all others are compared with it; "
+                f"found {', '.join(baselines) or 'none'}"
+            )
+        return {baselines[0]: (), **chains}
+
+    @property
+    def baseline(self) -> str:
+        return next(iter(self.variants))
+
+
+class Experiments(_Model):
+    """The whole file."""
+
+    detectors: dict[Name, DetectorSettings] = Field(min_length=1)
+    datasets: dict[Name, FrameSetSettings] = Field(min_length=1)
+    experiments: dict[Name, ExperimentSettings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _references(self) -> Experiments:
+        for name, experiment in self.experiments.items():
+            for key, found, known in (
+                ("detector", experiment.detector, self.detectors),
+                ("frames", experiment.frames, self.datasets),
+            ):
+                if found not in known:
+                    raise ValueError(
+                        f"experiments.{name}.{key}: there is no {found!r} under "
+                        f"`{'detectors' if key == 'detector' else 'datasets'}:`{nearest(found, known)}"
+                    )
+        return self
+
+
+def read(path: Path) -> Experiments:
+    """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `bench init` writes a commented {FILE_NAME}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_doubles(root, path)
+        found = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected the keys detectors, datasets and experiments; found {type(found).__name__}")
+    try:
+        return Experiments.model_validate(found)
+    except ValidationError as error:
+        raise UserError("\n".join(_explained(path, root, problem) for problem in error.errors())) from error
+
+
+def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
+    """The experiment of this name; without a name, the only one there is."""
+    known = experiments.experiments
+    if name is None:
+        if len(known) > 1:
+            raise UserError(f"{path} holds several experiments, name one of: {', '.join(known)}")
+        name = next(iter(known))
+    if name not in known:
+        raise UserError(f"{path}: no experiment {name!r}{nearest(name, known)}; experiments are: {', '.join(known)}")
+    return name, known[name]
+
+
+# --------------------------------------------------------------------------------------- the errors
+def _as_value_error(call: Any, prefix: str = "") -> Any:
+    """pydantic collects `ValueError`s and adds where they arose."""
+    try:
+        return call()
+    except UserError as error:
+        raise ValueError(f"{prefix}{error}") from error
+
+
+def _preset(name: object) -> Preprocessing:
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}")
+    return replace(PRESETS[str(name)])
+
+
+def _explained(path: Path, root: yaml.Node | None, problem: Any) -> str:
+    location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
+    key = ".".join(str(part) for part in location)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(problem["loc"])
+        message = f"unknown key{nearest(str(location[-1]), known)}; keys here are: {', '.join(known)}"
+    elif problem["type"] == "missing":
+        message = "is missing"
+    elif problem["type"] != "value_error":
+        message = f"{message}, found {problem['input']!r}"[:400]
+    line = _line(root, location)
+    return f"{path}{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "detectors": DetectorSettings,
+    "datasets": FrameSetSettings,
+    "experiments": ExperimentSettings,
+}
+
+
+def _keys_beside(location: Iterable[Any]) -> list[str]:
+    """The keys that the model at this place of the file has."""
+    parts = list(location)[:-1]
+    model: type[BaseModel] = Experiments
+    if parts:
+        model = _SECTIONS[parts[0]]
+    for part in parts[2:]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _line(node: yaml.Node | None, location: list[Any]) -> int | None:
+    """The line of the deepest key of `location` that the file has."""
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
+    """YAML silently keeps the last of two equal keys; a person meant both."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise UserError(f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} stands here twice")
+            seen.add(key.value)
+            _refuse_doubles(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_doubles(item, path)

@@ -1,0 +1,67 @@
+"""Hand over one variant: the measured artifact, what it is, and how to run it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError, nearest
+from bench.provenance import version
+from bench.records import Built, Run, Score, VariantResult
+from bench.results import score, store
+from bench.templates import HERE
+from bench.variants import build
+
+_OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
+
+
+def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
+    """Write the variant's model file, a README and a snippet that runs it into `to`; returns the paths."""
+    run = store.read_run(base / "results" / name)
+    known = {one.name: one for one in run.variants}
+    if variant not in known:
+        raise UserError(f"no variant {variant!r}{nearest(variant, known)}; evaluated variants are: {', '.join(known)}")
+    found = known[variant]
+    if found.status != "ok":
+        raise UserError(f"variant {variant!r} failed, there is nothing to hand over: {found.reason}")
+    if not build.is_built(base / "variants", found.id):
+        raise UserError(f"the artifact of {variant!r} is gone from {base / 'variants'}; `bench run` builds it again")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
+    built = build.read(base / "variants", found.id)
+    predictions, _ = store.read_predictions(base / "results" / name / variant)
+    test = predictions[predictions["split"] == "test"]
+    points = score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), run.threshold)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        model = Path(shutil.copy2(built.file, to / built.file.name))
+        return [model, *_explain(run, found, built, points, to)]
+    except OSError as error:
+        raise UserError(f"{to}: cannot be written to ({error.strerror})") from error
+
+
+def _explain(run: Run, found: VariantResult, built: Built, points: Score, to: Path) -> list[Path]:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment: Any = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    facts = {
+        "run": run,
+        "variant": found,
+        "built": built,
+        "score": points,
+        "spec": run.preprocessing.input_spec,
+        "size_mib": built.size_bytes / 2**20,
+        "filter": {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}[
+            run.preprocessing.interpolation
+        ],
+        "version": version("bench"),
+    }
+    written = []
+    for template, target in (("handover.md.j2", "README.md"), (f"predict_{built.kind}.py.j2", "predict.py")):
+        path = to / target
+        path.write_text(environment.get_template(template).render(**facts), encoding="utf-8")
+        written.append(path)
+    return written

@@ -1,0 +1,73 @@
+"""Fourth stage: score and render what `results/<experiment>/` holds, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import datasets, reports
+from bench.errors import UserError
+from bench.provenance import digest, version
+from bench.records import Event, OnEvent, Run, Score, silent
+from bench.results import score, store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+REPORT, MARK = "report.md", ".rendered"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A rendered experiment: its run, the scores of the variants that have some, and its report."""
+
+    run: Run
+    scores: dict[str, Score]
+    report: Path
+
+
+def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = silent) -> Finished:
+    """Score and render an experiment from its stored results.
+
+    What was rendered from the same results by the same version stands, unless `again`.
+    """
+    results, folder = base / "results" / name, base / "reports" / name
+    run = store.read_run(results)
+    evidences = {v.name: _evidence(results / v.name, run.threshold) for v in run.variants if v.status == "ok"}
+    scores = {name: evidence.score for name, evidence in evidences.items()}
+    mark = digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
+    if not again and (folder / REPORT).exists() and _read(folder / MARK) == mark:
+        return Finished(run, scores, folder / REPORT)
+
+    def pixels(frame: str) -> NDArray[np.uint8]:
+        return datasets.decode(base / run.frames["test"].root / frame, run.preprocessing.input_spec)
+
+    on_event(Event("rendering the report", 0, 1, "reports"))
+    reports.render(run, evidences, pixels, results, folder)
+    (folder / MARK).write_text(mark, encoding="utf-8")
+    on_event(Event("rendering the report", 1, 1, "reports"))
+    return Finished(run, scores, folder / REPORT)
+
+
+def bundle(base: Path, name: str, out: Path) -> Path:
+    """The rendered report with every picture it shows, as one zip file that survives moving."""
+    try:
+        reports.bundle(base / "reports" / name, base / "results" / name, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from error
+    return out
+
+
+def _evidence(folder: Path, threshold: float) -> reports.Evidence:
+    predictions, cam = store.read_predictions(folder)
+    test = predictions[predictions["split"] == "test"]
+    labels, p_fake = test["label"].to_numpy(), test["p_fake"].to_numpy()
+    points = score.points(labels, p_fake, threshold)
+    curve = score.roc(labels, p_fake)[:2] if points.auc is not None else None
+    return reports.Evidence(points, score.auc_standard_error(points), curve, predictions, cam)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,8 @@
+"""Room 4: from what a run found out to something a person can read. No torch; heavy imports are late."""
+
+from bench.reports.bundle import bundle
+from bench.reports.evidence import Evidence
+from bench.reports.render import render
+from bench.reports.terminal import summary
+
+__all__ = ["Evidence", "bundle", "render", "summary"]

@@ -1,0 +1,120 @@
+"""What the numbers say, in sentences, with how far to trust them."""
+
+from __future__ import annotations
+
+from bench.records import Run, VariantResult
+from bench.reports.evidence import Evidences
+from bench.reports.scores import auc_delta
+from bench.reports.speed import speed
+from bench.reports.text import MIB, change, counted, listed, number, rough, signed
+
+AUC_MARGIN = 0.01
+
+
+def insights(run: Run, evidences: Evidences) -> list[str]:
+    """One sentence or two for each bullet, in Markdown."""
+    aucs = {name: evidence.score.auc for name, evidence in evidences.items()}
+    known = {name: auc for name, auc in aucs.items() if auc is not None}
+    found = []
+    if known:
+        found.append(_highest(known, run))
+    if run.variants[0].name in known:
+        found += [_smallest(run, known), _largest_drop(run, known)]
+    return [*found, _fastest(run), *_noise(run, evidences)]
+
+
+def warnings(run: Run, evidences: Evidences) -> list[str]:
+    """What must be read before any number, in Markdown; `run.warnings` are data and follow separately."""
+    name = run.variants[0].name
+    baseline = evidences.get(name)
+    if baseline is None:
+        return [f"The baseline {listed([name])} failed: nothing below can be compared with it."]
+    auc = baseline.score.auc
+    if auc is None or auc >= 0.5:
+        return []
+    return [
+        f"**The baseline's AUC is {auc:.4f}, below 0.5.** It ranks real frames above fake ones: labels or classes "
+        "are probably swapped (1 must mean fake, and class 1 of the detector too). Read nothing else here before "
+        "that is settled."
+    ]
+
+
+def _highest(aucs: dict[str, float], run: Run) -> str:
+    best = max(aucs.values())
+    names = [name for name, auc in aucs.items() if auc == best]
+    tie = "a tie, " if len(names) > 1 else ""
+    frames = run.frames["test"]
+    counts = f"n = {frames.count:,}: {frames.fake:,} fake, {frames.real:,} real"
+    return f"Highest AUC: {listed(names)} at {best:.4f} ({tie}{counts})."
+
+
+def _smallest(run: Run, aucs: dict[str, float]) -> str:
+    baseline = run.variants[0]
+    sizes = {one.name: one.footprint.size_bytes for one in run.variants if one.name in aucs and one.footprint}
+    close = {name: size for name, size in sizes.items() if aucs[name] >= aucs[baseline.name] - AUC_MARGIN}
+    rule = f"Smallest within {AUC_MARGIN} AUC of the baseline"
+    if baseline.name not in close or min(close.values()) == close[baseline.name]:
+        return f"{rule}: none is smaller than the baseline itself."
+    least = min(close.values())
+    names = [name for name, size in close.items() if size == least]
+    tie = "a tie, " if len(names) > 1 else ""
+    smaller = f"{number(100 * (1 - least / close[baseline.name]), 1)} % smaller"
+    deltas = ", ".join(signed(aucs[name] - aucs[baseline.name], 4) for name in names)
+    return f"{rule}: {listed(names)} ({tie}{number(least / MIB, 2)} MiB, {smaller}, AUC {deltas})."
+
+
+def _largest_drop(run: Run, aucs: dict[str, float]) -> str:
+    baseline = run.variants[0].name
+    lowest = min(aucs.values())
+    if lowest >= aucs[baseline]:
+        return "Largest AUC drop: none, no variant is below the baseline."
+    names = [name for name, auc in aucs.items() if auc == lowest]
+    tie = ", a tie" if len(names) > 1 else ""
+    return f"Largest AUC drop: {listed(names)} ({signed(lowest - aucs[baseline], 4)}{tie})."
+
+
+def _fastest(run: Run) -> str:
+    speedups = {one.name: speed(one, run.variants[0]) for one in run.variants[1:]}
+    timed = {name: found.speedup for name, found in speedups.items() if found.speedup is not None}
+    if not timed:
+        return "Fastest: no variant could be compared with the baseline in the same runtime."
+    best = max(timed.values())
+    names = [name for name, value in timed.items() if value == best]
+    single = speedups[names[0]].single
+    reference = speedups[names[0]].reference
+    assert single is not None
+    assert reference is not None
+    said = (
+        f"{number(best, 2)}× the baseline at batch 1 in the same runtime ({single.runtime}, {single.device}; "
+        f"median {rough(single.p50_ms)} ms, n = {counted(single.calls, 'call')}, "
+        f"against {rough(reference.p50_ms)} ms, n = {counted(reference.calls, 'call')})"
+    )
+    if best <= 1:
+        return f"Fastest: none is faster than the baseline in the same runtime; {listed(names)} comes closest: {said}."
+    return f"Fastest: {listed(names)}, {said}."
+
+
+def _noise(run: Run, evidences: Evidences) -> list[str]:
+    evidence = evidences.get(run.variants[0].name) or next(iter(evidences.values()), None)
+    if evidence is None or evidence.auc_standard_error is None:
+        return []
+    return [
+        f"Caution: {counted(evidence.score.count, 'frame')} carry about "
+        f"±{1.96 * evidence.auc_standard_error:.3f} of noise on an AUC (1.96 standard errors after Hanley & McNeil, "
+        "frames taken as independent). Variants see the same frames, so their differences are less noisy "
+        "than that, but a difference much smaller than it is no evidence of a better or worse variant."
+    ]
+
+
+def delta(run: Run, variant: VariantResult, evidences: Evidences) -> float | None:
+    """`auc_delta` of a variant of this run."""
+    own, baseline = evidences.get(variant.name), evidences.get(run.variants[0].name)
+    return auc_delta(own.score if own else None, baseline.score if baseline else None)
+
+
+def reduction(run: Run, variant: VariantResult) -> str | None:
+    """The file's change in size from the baseline's, in percent; None where either is unknown."""
+    baseline = run.variants[0].footprint
+    if variant.footprint is None or baseline is None:
+        return None
+    return change(variant.footprint.size_bytes, baseline.size_bytes)

@@ -1,0 +1,58 @@
+"""One frame with what speaks for its predicted class drawn over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+STRONGEST_ALPHA = 0.75
+# From weak to strong, RGB: red to yellow, blue to cyan. Lightness rises along both, and the two
+# stay apart with every common colour vision.
+COLOURS = {"fake": ((200, 30, 30), (255, 217, 59)), "real": ((31, 79, 216), (56, 232, 255))}
+
+
+def supporting(cam: NDArray[np.floating], fake: bool) -> NDArray[np.floating]:
+    """The part of a signed map that speaks for the predicted class, in logits, nowhere negative."""
+    support: NDArray[np.floating] = np.maximum(cam if fake else -cam, 0)
+    return support
+
+
+def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool, scale: float) -> Image:
+    """`pixels` [h, w, 3] under its map; `scale` is the strength that gets the strongest colour.
+
+    The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is.
+    """
+    from PIL import Image
+
+    side = "fake" if fake else "real"
+    if cam is None:
+        return _captioned(Image.fromarray(pixels), "no heatmap for this family")
+    if not supporting(cam, fake).max(initial=0) > 0:
+        return _captioned(Image.fromarray(pixels), f"nothing speaks for {side}")
+    height, width = pixels.shape[:2]
+    smooth = Image.fromarray(np.asarray(cam, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    heat = np.minimum(supporting(np.asarray(smooth), fake) / scale, 1)
+    weak, strong = (np.array(colour) for colour in COLOURS[side])
+    colour = weak + (strong - weak) * heat[..., None]
+    alpha = STRONGEST_ALPHA * heat[..., None] ** 1.5
+    return Image.fromarray((pixels * (1 - alpha) + colour * alpha).round().astype(np.uint8))
+
+
+def _captioned(image: Image, caption: str) -> Image:
+    """The caption on a dark band along the lower edge, as large as fits."""
+    from PIL import ImageDraw, ImageFont
+
+    size = max(image.height // 12, 8)
+    while size > 8 and ImageFont.load_default(size).getlength(caption) > 0.94 * image.width:
+        size -= 1
+    band = image.height - round(1.6 * size)
+    shaded = image.point(lambda value: value * 0.3).crop((0, band, image.width, image.height))
+    image.paste(shaded, (0, band))
+    place = (image.width / 2, (band + image.height) / 2)
+    ImageDraw.Draw(image).text(place, caption, "white", ImageFont.load_default(size), anchor="mm")
+    return image

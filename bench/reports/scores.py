@@ -1,0 +1,97 @@
+"""scores.json: the report's numbers for programs. reports/README.md documents it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from bench.records import Run, Score, VariantResult
+from bench.reports.evidence import Evidences
+from bench.reports.speed import Speed, speed, timing
+from bench.reports.text import MIB
+
+SCHEMA = 1
+
+QUALITY = tuple(
+    field.name
+    for field in dataclasses.fields(Score)
+    if field.name not in ("count", "threshold", "tp", "tn", "fp", "fn")
+)
+
+
+def scores(run: Run, evidences: Evidences) -> dict[str, Any]:
+    """Every key for every variant; what could not be had is None."""
+    return {
+        "schema": SCHEMA,
+        "experiment": run.experiment,
+        "detector": run.detector,
+        "architecture": run.architecture,
+        "frames": {
+            split: {"count": frames.count, "fake": frames.fake, "real": frames.real, "digest": frames.digest}
+            for split, frames in run.frames.items()
+        },
+        "machine": run.provenance.get("machine"),
+        "baseline": run.variants[0].name,
+        "variants": {variant.name: _variant(run, variant, evidences) for variant in run.variants},
+    }
+
+
+def _variant(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str, Any]:
+    ok = variant.status == "ok"
+    executed = variant.executed if ok else None
+    footprint = variant.footprint if ok else None
+    return {
+        "status": variant.status,
+        "reason": variant.reason,
+        "id": variant.id,
+        "steps": list(variant.steps),
+        "runtime": executed and executed.runtime,
+        "device": executed and executed.device,
+        "stored": executed and executed.stored,
+        "computed": executed and executed.computed,
+        "int8": executed and executed.int8,
+        "size_mib": footprint and footprint.size_bytes / MIB,
+        "parameters": footprint and footprint.parameters,
+        "macs": footprint and footprint.macs,
+        **_quality(run, variant, evidences),
+        **_speed(speed(variant, run.variants[0])),
+        "peak_memory_mib": variant.peak_memory_mib if ok else None,
+        "measurements": [dataclasses.asdict(timing(one)) for one in variant.measurements if one.samples_ms]
+        if ok
+        else [],
+    }
+
+
+def _quality(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str, Any]:
+    evidence = evidences.get(variant.name) if variant.status == "ok" else None
+    score = evidence.score if evidence else None
+    baseline = evidences.get(run.variants[0].name)
+    return {
+        **{name: getattr(score, name) if score else None for name in QUALITY},
+        "auc_standard_error": evidence.auc_standard_error if evidence else None,
+        "auc_delta": auc_delta(score, baseline.score if baseline else None),
+        "threshold": score.threshold if score else None,
+        "confusion": {name: getattr(score, name) if score else None for name in ("tp", "tn", "fp", "fn")},
+    }
+
+
+def auc_delta(score: Score | None, baseline: Score | None) -> float | None:
+    """The AUC's change from the baseline, on the same frames."""
+    if score is None or baseline is None or score.auc is None or baseline.auc is None:
+        return None
+    return score.auc - baseline.auc
+
+
+def _speed(found: Speed) -> dict[str, Any]:
+    single, best = found.single, found.best
+    return {
+        "latency_ms": {
+            "p50": single and single.p50_ms,
+            "p90": single and single.p90_ms,
+            "p99": single and single.p99_ms,
+            "calls": single and single.calls,
+        },
+        "throughput_fps": best and best.frames_per_second,
+        "throughput_batch_size": best and best.batch_size,
+        "speedup": found.speedup,
+    }

@@ -1,0 +1,102 @@
+"""Numbers and names as a reader wants them; names are data and never markup."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from bench.records import Executed
+
+NONE = "–"
+MIB = 2**20
+
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SUFFIXES = re.compile(r"(?:\.[A-Za-z][A-Za-z0-9]{1,4})+$")
+_BACKSLASHED = re.compile(r"([\\`*_\[\]#!])")
+# Entities, because tables, autolinks and mathematics are recognised before backslashes are.
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;", "$": "&#36;"})
+
+
+def plain(value: object) -> str:
+    """On one line, without control characters; what is no character of UTF-8 shows as one that says so."""
+    return _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", str(value))).strip()
+
+
+def escape(value: object) -> str:
+    """Data as Markdown text that shows exactly these characters, also in a table cell."""
+    return _BACKSLASHED.sub(r"\\\1", plain(value)).translate(_ENTITIES)
+
+
+def link(target: Path, start: Path) -> str:
+    """A link target relative to the folder `start`, percent-encoded."""
+    relative = Path(os.path.relpath(target, start)).as_posix()
+    return quote(os.fsencode(relative), safe="/")
+
+
+def shortened(frame: str, most: int = 18) -> str:
+    """A frame's file name without its endings, its middle left out where it is long: names differ at both ends."""
+    full = plain(frame.rsplit("/", 1)[-1])
+    name = _SUFFIXES.sub("", full) or full
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
+
+
+def number(value: float | None, digits: int) -> str:
+    return NONE if value is None else _unsigned_zero(f"{value:,.{digits}f}").replace("-", "−")
+
+
+def signed(value: float | None, digits: int) -> str:
+    """With + or −, but no sign on what rounds to zero."""
+    return NONE if value is None else _unsigned_zero(f"{value:+,.{digits}f}").replace("-", "−")
+
+
+def change(value: float, reference: float) -> str:
+    """The change from `reference` in percent: "−49.8 %", "+0.2 %", "0.0 %"."""
+    return f"{signed(100 * (value / reference - 1), 1)} %"
+
+
+def rough(milliseconds: float | None) -> str:
+    """Three significant digits or so of a time."""
+    if milliseconds is None:
+        return NONE
+    return number(milliseconds, 1 if milliseconds >= 10 else 2)
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """**a**, **b** and **c**."""
+    bold = [f"**{escape(name)}**" for name in names]
+    return bold[0] if len(bold) == 1 else f"{', '.join(bold[:-1])} and {bold[-1]}"
+
+
+def dtypes(executed: Executed) -> str:
+    """What was stored and what computed with."""
+    if executed.stored == executed.computed:
+        return executed.stored
+    return f"stored {executed.stored}, computed {executed.computed}"
+
+
+def ran_as(executed: Executed | None) -> str:
+    """Where and how a variant really ran, in a few words."""
+    if executed is None:
+        return NONE
+    how = f"int8 {executed.int8}" if executed.int8 else dtypes(executed).replace("stored ", "")
+    return f"{how}, {executed.runtime} {executed.device}"
+
+
+def table(columns: Sequence[tuple[str, Literal["left", "right", "center"]]], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; titles and cells are Markdown already."""
+    rules = {"left": ":---", "right": "---:", "center": ":---:"}
+    lines = [[title for title, _ in columns], [rules[align] for _, align in columns], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _unsigned_zero(formatted: str) -> str:
+    return formatted if formatted.strip("+-0.,") else formatted.lstrip("+-")

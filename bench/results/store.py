@@ -1,0 +1,94 @@
+"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs, measurements."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+from bench.provenance import write_json
+from bench.records import Executed, Measurement, Run
+from bench.results.predict import CAMS, PREDICTIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MEASUREMENTS, RUN = "measurements.json", "run.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What was measured of a variant in one session.
+
+    `baseline` holds the experiment's baseline in the same runtime, device and session.
+    """
+
+    executed: Executed
+    measurements: tuple[Measurement, ...]
+    baseline: tuple[Measurement, ...]
+
+
+def write_timed(folder: Path, key: str, timed: Timed) -> None:
+    write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(Timed, timed)})
+
+
+def read_timed(folder: Path, key: str) -> Timed | None:
+    """What was measured under this key, or None."""
+    path = folder / MEASUREMENTS
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if told.pop("key") != key or told.pop("schema") != SCHEMA:
+        return None
+    timed: Timed = _parsed(Timed, told)
+    return timed
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write run.json, unless what is there differs in nothing but when and by which command it was made."""
+    path = folder / RUN
+    if path.exists() and _comparable(_plain(Run, run)) == _comparable(json.loads(path.read_text(encoding="utf-8"))):
+        return
+    write_json(path, _plain(Run, run))
+
+
+def read_run(folder: Path) -> Run:
+    path = folder / RUN
+    if not path.exists():
+        raise UserError(f"{path}: no results yet; `bench run` makes them")
+    try:
+        run: Run = _parsed(Run, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{path}: written by another version of bench; `bench run` writes it again") from error
+    return run
+
+
+def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """The table of predictions and the CAMs [rows, h, w] in the same order, mapped rather than read."""
+    import numpy as np
+    import pandas as pd
+
+    return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
+
+
+def _comparable(told: dict[str, Any]) -> dict[str, Any]:
+    provenance = {k: v for k, v in told["provenance"].items() if k not in ("date", "command")}
+    return {**told, "provenance": provenance}
+
+
+def _plain(kind: Any, value: Any) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json")
+    return plain
+
+
+def _parsed(kind: Any, value: dict[str, Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(value)

@@ -1,0 +1,26 @@
+"""Texts that `bench` writes for people to go on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.errors import UserError
+
+HERE = Path(__file__).parent
+
+
+def write_starter(folder: Path) -> list[Path]:
+    """Write a commented experiments.yaml and its JSON Schema into `folder`; nothing is overwritten."""
+    from bench.schema import json_schema
+
+    target, schema = folder / "experiments.yaml", folder / "experiments.schema.json"
+    if target.exists():
+        raise UserError(f"{target}: exists already; remove it or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+        target.write_text((HERE / "experiments.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error})") from error
+    return [target, schema]

@@ -1,0 +1,201 @@
+"""Fold a chain of steps over a detector, keeping every link on disk under its id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import detectors
+from bench.provenance import digest, versions, write_json
+from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
+from bench.variants.steps import Use, Work
+
+if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a chain starts from. `digest` is the SHA-256 of the weights file."""
+
+    architecture: str
+    weights: Path
+    digest: str
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where and with what variants are built."""
+
+    folder: Path
+    frames: Mapping[Split, FrameSet]
+    read: BatchReader
+    device: str
+    threads: int
+    seed: int
+    on_event: OnEvent
+
+
+def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
+    """The ids along a chain: of the detector itself, then after each step."""
+    found = [
+        digest(
+            {
+                "architecture": source.architecture,
+                "weights": source.digest,
+                "preprocessing": asdict(source.preprocessing),
+                "version": detectors.VERSION,
+                "libraries": versions(detectors.LIBRARIES),
+            }
+        )
+    ]
+    for use in chain:
+        found.append(
+            digest(
+                {
+                    "parent": found[-1],
+                    "step": use.name,
+                    "settings": use.settings.model_dump(mode="json"),
+                    "version": use.step.VERSION,
+                    "libraries": versions(use.step.LIBRARIES),
+                    "frames": {split: shop.frames[split].content for split in use.step.FRAMES},
+                    "seed": shop.seed,
+                }
+            )
+        )
+    return found
+
+
+def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Built:
+    """The artifact at the end of a chain, building whichever links are not there yet.
+
+    Raises what the failing step raises; links before it stay.
+    """
+    from filelock import FileLock
+
+    lineage = ids(source, chain, shop)
+    locks = shop.folder / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    for position, variant in enumerate(lineage):
+        if not is_built(shop.folder, variant):
+            # Another run may be building the same link: wait for it, then find it done.
+            with FileLock(locks / f"{variant}.lock"):
+                if not is_built(shop.folder, variant):
+                    _build_link(name, source, chain[:position], lineage[: position + 1], shop)
+    return read(shop.folder, lineage[-1])
+
+
+def is_built(folder: Path, variant: str) -> bool:
+    """Folders are renamed into place whole, so the description's presence is proof."""
+    return (folder / variant / "variant.json").exists()
+
+
+def read(folder: Path, variant: str) -> Built:
+    """What `variant.json` says of a built artifact."""
+    import json
+
+    told = json.loads((folder / variant / "variant.json").read_text(encoding="utf-8"))
+    return Built(
+        id=variant,
+        file=folder / variant / told["file"],
+        kind=told["kind"],
+        stored=told["stored"],
+        size_bytes=told["size_bytes"],
+        parameters=told["parameters"],
+        macs=told["macs"],
+        margin_bias=told["margin_bias"],
+        seconds=told["seconds"],
+    )
+
+
+def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop) -> None:
+    import time
+
+    from bench.detectors import artifact
+
+    began = time.monotonic()
+    title = f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
+    shop.on_event(Event(title, 0, 1, "step"))
+    temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
+    scratch = shop.folder / ".scratch" / lineage[-1]
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        if chain:
+            parent = read(shop.folder, lineage[-2])
+            work = _work(title, source, chain, lineage, shop, scratch)
+            model = chain[-1].step.apply(artifact.load(parent.file), chain[-1].settings, work)
+        else:
+            model = detectors.load(source.architecture, source.weights, source.preprocessing)
+        file = artifact.save(model, temporary)
+        told = {
+            "schema": SCHEMA,
+            "id": lineage[-1],
+            "name": name,
+            "lineage": [
+                {"id": i, "step": s} for i, s in zip(lineage, ["weights", *(u.text for u in chain)], strict=True)
+            ],
+            "architecture": source.architecture,
+            "weights": source.digest,
+            "file": file.name,
+            "size_bytes": file.stat().st_size,
+            **_description(model, shop.folder, lineage),
+            "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
+            "built": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        write_json(temporary / "variant.json", told)
+        temporary.replace(shop.folder / lineage[-1])
+        shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shop.on_event(Event(title, 1, 1, "step"))
+
+
+def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Work:
+    first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
+
+    def teacher() -> Detector:
+        from bench.detectors import artifact
+
+        return artifact.load_torch(read(shop.folder, lineage[first_prune]).file)
+
+    return Work(
+        title=title,
+        spec=source.preprocessing.input_spec,
+        frames=shop.frames,
+        read=shop.read,
+        teacher=teacher,
+        device=shop.device,
+        threads=shop.threads,
+        seed=shop.seed,
+        scratch=scratch,
+        on_event=shop.on_event,
+    )
+
+
+def _description(model: Any, folder: Path, lineage: list[str]) -> dict[str, Any]:
+    """Kind, stored type, parameters, MACs and margin bias; an ONNX model's are those of its parent."""
+    from bench.detectors import artifact
+
+    if artifact.kind(model) == "onnx":
+        parent = read(folder, lineage[-2])
+        inherited = {"parameters": parent.parameters, "macs": parent.macs, "margin_bias": parent.margin_bias}
+        return {"kind": "onnx", "stored": "int8", **inherited}
+    parameters, macs = artifact.footprint_of(model)
+    return {
+        "kind": "torch",
+        "stored": artifact.stored_dtype(model),
+        "parameters": parameters,
+        "macs": macs,
+        "margin_bias": model.margin_bias,
+    }

@@ -1,0 +1,159 @@
+"""Bring a pruned detector back: batch-norm recalibration, then distillation from the unpruned one.
+
+Both use the frames of `train` and no labels. Distillation asks for the teacher's margin and for its
+class-activation map, which says at every place of the frame what the margin says of the whole (so
+the heatmaps recover too, and a frame teaches more than one number).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import UserError
+from bench.records import Frame, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import Work
+
+ACCEPTS: Literal["torch"] = "torch"
+PRODUCES: Literal["torch"] = "torch"
+FRAMES: Mapping[Split, str] = {"train": "distillation"}
+VERSION = 1
+LIBRARIES: tuple[str, ...] = ("torch", "timm")
+MAIN = "steps"
+
+_RECALIBRATION_FRAMES = 320
+_WARM_UP = 0.1
+_REPORT_EVERY = 5
+
+
+class Settings(BaseModel):
+    """`steps` of `batch_size` frames; `learning_rate` is AdamW's highest, after a short warm-up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: Annotated[int, Field(strict=True, ge=0)] = 80
+    batch_size: Annotated[int, Field(strict=True, ge=2)] = 16
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-4
+
+
+def apply(model: Detector, settings: Settings, work: Work) -> Detector:
+    """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
+
+    Raises `UserError` where there are fewer frames than one batch, or where the loss is not finite.
+    """
+    found = len(work.frames["train"].frames)
+    if found < settings.batch_size:
+        raise UserError(
+            f"recover: {found} train frames are less than one batch of {settings.batch_size}; "
+            "give more frames, or set a smaller batch_size"
+        )
+    dtype = model.head.weight.dtype
+    model.float().to(work.device)
+    recalibrate(model, work, settings.batch_size)
+    if settings.steps:
+        _distil(model, settings, work)
+        recalibrate(model, work, settings.batch_size)
+    model.eval().cpu()
+    model.backbone.to(dtype)
+    model.head.to(dtype)
+    return model
+
+
+# ------------------------------------------------------------------------------------ batch norm
+def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
+    """Measure every batch norm's mean and variance again, as the plain average over some train frames."""
+    import torch
+    from torch import nn
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's spelling of a cumulative average
+        norm.train()
+    total = min(_RECALIBRATION_FRAMES, len(work.frames["train"].frames)) // batch_size
+    with torch.no_grad():
+        for done, frames in enumerate(_shuffled(work, batch_size, total, work.seed), start=1):
+            model(frames)
+            work.progress(done, total, "batches", "batch-norm recalibration")
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+# ---------------------------------------------------------------------------------- distillation
+def _distil(model: Detector, settings: Settings, work: Work) -> None:
+    import torch
+
+    teacher = work.teacher().float().to(work.device).eval().requires_grad_(False)
+    model.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, settings.steps))
+    # Flips are drawn apart from the order of the frames, so that one can change without the other.
+    flips = torch.Generator().manual_seed(work.seed)
+    smooth = 0.0
+    batches = _shuffled(work, settings.batch_size, settings.steps, work.seed + 1)
+    for step, batch in enumerate(batches, start=1):
+        flipped = torch.rand(len(batch), generator=flips) < 0.5
+        frames = torch.where(flipped.to(batch.device).reshape(-1, 1, 1, 1), batch.flip(3), batch)
+        loss = distillation_loss(model, teacher, frames)
+        if not loss.isfinite():
+            raise UserError(
+                f"recover: the loss became {float(loss)} at step {step} of {settings.steps}; "
+                f"use a learning_rate below {settings.learning_rate:g}"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        smooth = float(loss.detach()) if step == 1 else 0.9 * smooth + 0.1 * float(loss.detach())
+        if step % _REPORT_EVERY == 0 or step == settings.steps:
+            work.progress(step, settings.steps, "steps", f"loss {smooth:.3f}")
+    model.requires_grad_(False).eval()
+
+
+def distillation_loss(model: Detector, teacher: Detector, frames: Tensor) -> Tensor:
+    """Squared error of margin and CAM [N, h, w], each as a share of the teacher's variance. Frames: uint8 RGB."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        wanted_logits, wanted_cam = teacher(frames)
+    logits, cam = model(frames)
+    margin, wanted = logits[:, 1] - logits[:, 0], wanted_logits[:, 1] - wanted_logits[:, 0]
+    # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
+    by_margin = F.mse_loss(margin, wanted) / wanted.var().clamp_min(0.1)
+    by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
+    return by_margin + by_place
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    """Up in a straight line over the first tenth, then down along a cosine to almost nothing."""
+    import math
+
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1)))
+
+
+def _shuffled(work: Work, batch_size: int, batches: int, seed: int) -> Iterator[Tensor]:
+    """`batches` full batches on the device, going through the train frames in a new order each time around."""
+    import numpy as np
+    import torch
+
+    frames = work.frames["train"].frames
+    rng = np.random.default_rng(seed)
+    order: list[Frame] = []
+    while len(order) < batches * batch_size:
+        order += [frames[index] for index in rng.permutation(len(frames))]
+    for batch in work.read(order[: batches * batch_size], work.spec, batch_size):
+        yield torch.from_numpy(batch).to(work.device)

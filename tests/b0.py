@@ -1,0 +1,72 @@
+"""A real EfficientNet-B0 at 64 px with random weights, and what tests of its ONNX side share."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from bench.detectors import efficientnet
+from bench.detectors.detector import Detector
+from bench.detectors.export import to_onnx
+from bench.records import Preprocessing
+
+SIZE = 64
+
+
+@cache
+def detector() -> Detector:
+    """Batch-norm statistics fit the weights, so that outputs vary.
+
+    Variances are enlarged, because a random network is chaotic at unit gain: float rounding alone
+    would move its logits by more than tests allow.
+    """
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(size=SIZE, channels="bgr", wavelet="sym2", mean=(0.4, 0.5, 0.6))
+    network = efficientnet.build("efficientnet_b0", "static", preprocessing)
+    with torch.no_grad():
+        network.head.weight.normal_(0, 0.1)
+        network.head.bias.copy_(torch.tensor([0.3, -0.4]))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+                module.bias.normal_(0, 0.3)
+        network.train()
+        network(torch.from_numpy(frames(96, seed=50)))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
+                module.running_var *= 3
+    return network.eval()
+
+
+@cache
+def model() -> onnx.ModelProto:
+    return to_onnx(detector())
+
+
+def frames(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth colour fields: noise alone looks the same to a network in every frame."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 4, 4)))
+    fine: NDArray[np.uint8] = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear").byte().numpy()
+    return fine
+
+
+def run(graph: onnx.ModelProto, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    logits, cam = session.run(["logits", "cam"], {"frames": batch})
+    return logits, cam
+
+
+def facts(graph: onnx.ModelProto) -> dict[str, Any]:
+    return {entry.key: entry.value for entry in graph.metadata_props}
+
+
+def margin(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    difference: NDArray[np.float32] = logits[:, 1] - logits[:, 0]
+    return difference

@@ -1,0 +1,78 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import detectors
+from bench.detectors import efficientnet
+from tests import tiny
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if "cuda" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    for item in items:
+        if "slow" in item.keywords and "slow" not in (item.config.getoption("-m") or ""):
+            item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
+@pytest.fixture
+def tiny_family(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes `architecture: tiny` known beside the real families."""
+    monkeypatch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+    return tiny
+
+
+def write_frames(folder: Path, real: int, fake: int, seed: int, size: int = 40) -> None:
+    """Random pictures {real,fake}/NNN.png, the fakes a little redder."""
+    rng = np.random.default_rng(seed)
+    for label, count in (("real", real), ("fake", fake)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            picture = rng.integers(0, 200, (size, size, 3), dtype=np.uint8)
+            picture[..., 0] += 40 * (label == "fake")
+            Image.fromarray(picture).save(folder / label / f"{index:03d}.png")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, tiny_family: Any) -> Path:
+    """A folder with weights, frames in all splits, and an experiments.yaml of all six variants."""
+    tiny.save_weights(tmp_path / "best_model.tar")
+    for seed, (split, real, fake) in enumerate(
+        [("test", 14, 18), ("validation", 6, 6), ("calibration", 8, 8), ("train", 16, 16)]
+    ):
+        write_frames(tmp_path / "faces" / split, real, fake, seed)
+    (tmp_path / "experiments.yaml").write_text(
+        """
+detectors:
+  mine: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: fsbi, size: 32}}
+datasets:
+  faces: {path: faces}
+experiments:
+  first:
+    detector: mine
+    frames: faces
+    device: cpu
+    timing: {seconds: 0.02}
+    gallery: {top: 2}
+    variants:
+      baseline: []
+      q16: [cast: fp16]
+      q8: [quantize: int8]
+      q32-p50: [prune: 0.5, recover: {steps: 2}]
+      q16-p50: [prune: 0.5, recover: {steps: 2}, cast: fp16]
+      q8-p50: [prune: 0.5, recover: {steps: 2}, quantize: int8]
+""",
+        encoding="utf-8",
+    )
+    return tmp_path

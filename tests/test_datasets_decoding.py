@@ -1,0 +1,228 @@
+"""Decoding: every mode, orientation and fit against Pillow and OpenCV; batches in order, threads that end."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.datasets import decode, decoding, read_batches
+from bench.datasets.headers import dimensions
+from bench.errors import UserError
+from bench.records import Frame, InputSpec
+
+RAMP = np.linspace(0, 255, 32 * 24 * 3, dtype=np.uint8).reshape(32, 24, 3)
+NATIVE = InputSpec(24)
+
+
+def _smooth(height: int, width: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(noise, (0, 0), 2.0), dtype=np.uint8)
+
+
+def _saved(file: Path, pixels: NDArray[Any], mode: str | None = None, **options: Any) -> Path:
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(file, **options)
+    return file
+
+
+# ---------------------------------------------------------------------------------------------- modes
+def test_colour_jpeg_is_what_opencv_reads(tmp_path: Path) -> None:
+    file = _saved(tmp_path / "a.jpg", _smooth(24, 24), quality=95)
+    bgr = cv2.imread(str(file))
+    assert bgr is not None
+    assert np.abs(decode(file, NATIVE).astype(int) - bgr[..., ::-1]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("L", {}), ("1", {}), ("P", {}), ("P", {"transparency": 3}), ("LA", {}), ("RGBA", {}), ("RGB", {})],
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
+    Image.fromarray(RAMP[:24]).convert(mode).save(tmp_path / "a.png", **options)
+    frame = decode(tmp_path / "a.png", NATIVE)
+    bgr = cv2.imread(str(tmp_path / "a.png"))
+    assert bgr is not None
+    assert frame.dtype == np.uint8
+    np.testing.assert_array_equal(frame, bgr[..., ::-1])
+
+
+def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
+    pixels = np.dstack([RAMP[:24], np.zeros((24, 24), dtype=np.uint8)])
+    np.testing.assert_array_equal(decode(_saved(tmp_path / "a.png", pixels), NATIVE), RAMP[:24])
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    file = _saved(tmp_path / "a.jpg", _smooth(24, 24), "CMYK", quality=95)
+    bgr = cv2.imread(str(file))
+    assert bgr is not None
+    assert np.abs(decode(file, NATIVE).astype(int) - bgr[..., ::-1]).mean() < 4
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    wide = np.linspace(0, 65535, 24 * 24).reshape(24, 24).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), wide)
+    expected = np.round(wide / 257.0).astype(np.uint8)
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", NATIVE), np.dstack([expected] * 3))
+
+
+def test_first_picture_of_an_animation(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (24, 24), (200, 0, 0)), Image.new("RGB", (24, 24), (0, 0, 200))
+    for name in ("a.webp", "a.png"):
+        first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
+        assert decode(tmp_path / name, NATIVE)[5, 5].tolist() == [200, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+    # Where the upright picture's top left corner lies in a file of each orientation.
+    upright = np.zeros((24, 24, 3), dtype=np.uint8)
+    upright[:12, :12] = (255, 255, 255)
+    upright[:12, 12:] = (128, 128, 128)
+    undo: dict[int, Any] = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(undo[orientation](upright))
+    file = _saved(tmp_path / f"a.{suffix}", stored, exif=exif, quality=95)
+    corners = decode(file, NATIVE)[3:24:18, 3:24:18].mean(axis=2)
+    np.testing.assert_allclose(corners, [[255, 128], [0, 0]], atol=3)
+
+
+# ----------------------------------------------------------------------------------------------- fits
+@pytest.mark.parametrize(
+    ("interpolation", "flag"),
+    [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC), ("area", cv2.INTER_AREA)],
+)
+def test_stretch_is_opencv_resize(
+    tmp_path: Path, interpolation: Literal["bilinear", "bicubic", "area"], flag: int
+) -> None:
+    file = _saved(tmp_path / "a.png", RAMP)
+    expected = cv2.resize(RAMP, (17, 17), interpolation=flag)
+    np.testing.assert_array_equal(decode(file, InputSpec(17, "stretch", interpolation)), expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (40, 40), (17, 200)])
+def test_crop_covers_what_torchvision_covers(tmp_path: Path, shape: tuple[int, int]) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    pixels = _smooth(*shape)
+    frame = decode(_saved(tmp_path / "a.png", pixels), InputSpec(64, "crop"))
+    covered = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(64)])
+    expected = np.asarray(covered(Image.fromarray(pixels)))
+    assert frame.shape == (64, 64, 3)
+    assert np.abs(frame.astype(int) - expected).max() <= 2  # upscaled, so both are plain bilinear
+
+
+@pytest.mark.parametrize("shape", [(20, 40), (40, 20), (1, 40)])
+def test_pad_fills_bottom_and_right_with_black(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = np.full((*shape, 3), 200, dtype=np.uint8)
+    frame = decode(_saved(tmp_path / "a.png", pixels), InputSpec(60, "pad"))
+    height, width = (max(1, round(60 * side / 40)) for side in shape)
+    assert frame.shape == (60, 60, 3)
+    assert (frame[:height, :width] == 200).all()
+    assert not frame[height:].any()
+    assert not frame[:, width:].any()
+
+
+# -------------------------------------------------------------------------------------------- batches
+def _frames(folder: Path, count: int) -> list[Frame]:
+    files = [_saved(folder / f"{i}.png", np.full((8, 8, 3), i, dtype=np.uint8)) for i in range(count)]
+    return [Frame(file.name, file, None, None, "") for file in files]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
+def test_batches_keep_the_order(tmp_path: Path, batch_size: int, threads: int) -> None:
+    frames = _frames(tmp_path, 21)
+    batches = list(read_batches(frames, InputSpec(12), batch_size, threads=threads))
+    assert all(b.flags["C_CONTIGUOUS"] and b.dtype == np.uint8 and b.shape[1:] == (3, 12, 12) for b in batches)
+    assert [len(b) for b in batches] == [min(batch_size, 21 - i) for i in range(0, 21, batch_size)]
+    assert np.concatenate(batches)[:, 0, 0, 0].tolist() == list(range(21))
+
+
+def test_planes_are_red_green_blue(tmp_path: Path) -> None:
+    file = _saved(tmp_path / "a.png", np.full((8, 8, 3), (10, 20, 30), dtype=np.uint8))
+    (batch,) = read_batches([Frame("a", file, None, None, "")], InputSpec(8), 4)
+    assert batch[0, :, 2, 2].tolist() == [10, 20, 30]
+
+
+def test_no_frames_no_batches() -> None:
+    assert list(read_batches([], InputSpec(8), 4)) == []
+
+
+def _decoders() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_reads_ahead_but_only_so_far_and_threads_end_with_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = _frames(tmp_path, 60)
+    started: list[Path] = []
+    original = decoding.decode
+
+    def noted(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
+        started.append(file)
+        return original(file, spec)
+
+    monkeypatch.setattr(decoding, "decode", noted)
+    batches = read_batches(frames, InputSpec(8), 4, threads=2)
+    next(batches)
+    deadline = time.monotonic() + 5
+    while len(started) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert 8 <= len(started) <= 12
+    assert _decoders()
+    batches.close()  # type: ignore[attr-defined]
+    assert not _decoders()
+    assert len(started) <= 12
+
+
+def test_a_frame_that_cannot_be_decoded_is_named_and_threads_end(tmp_path: Path) -> None:
+    frames = _frames(tmp_path, 12)
+    frames[5].file.write_bytes(frames[5].file.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"5\.png: can't be decoded"):
+        list(read_batches(frames, InputSpec(8), 4))
+    assert not _decoders()
+    frames[5].file.unlink()
+    with pytest.raises(UserError, match=r"5\.png: can't be decoded: No such file"):
+        decode(frames[5].file, InputSpec(8))
+
+
+# -------------------------------------------------------------------------------------------- headers
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"exif": b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00"}),
+    ],
+)
+def test_dimensions_are_those_pillow_finds_and_any_cut_is_noticed(kind: str, options: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(_smooth(300, 517)).save(buffer, kind, **options)
+    data = buffer.getvalue()
+    assert dimensions(data) == Image.open(io.BytesIO(data)).size == (517, 300)
+    for length in [*range(64), len(data) // 2, len(data) - 5]:
+        with pytest.raises(ValueError, match=r"cut off|broken|neither|empty"):
+            dimensions(data[:length])
