@@ -180,7 +180,7 @@ class VariantResult:
     """All that a run found out about a variant, predictions and CAMs aside.
 
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
-    where that is not the runtime of the first variant itself.
+    device and session.
     """
 
     name: str

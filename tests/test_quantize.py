@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from bench.records import Event, Frame, FrameSet, InputSpec
+from bench.detectors.export import to_onnx
+from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
 from bench.variants.steps import Work, quantize
-from tests import b0
+from tests import b0, tiny
 
 CALIBRATION = 24
 EVENTS: list[Event] = []
@@ -45,12 +46,13 @@ def quantised() -> onnx.ModelProto:
 
 
 def test_scores_stay_close_to_float() -> None:
-    """Random weights are harder than trained ones; still the margin must follow the float model's."""
-    expected, expected_cam = b0.run(b0.model(), b0.frames(32, seed=7))
-    logits, cam = b0.run(quantised(), b0.frames(32, seed=7))
+    """On a shallow network: a deep one with random weights amplifies any rounding, trained ones do not."""
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    expected, expected_cam = b0.run(to_onnx(detector), b0.frames(32, seed=7))
+    logits, cam = b0.run(quantize.apply(detector, quantize.Settings(), work()), b0.frames(32, seed=7))
     error = b0.margin(logits) - b0.margin(expected)
-    assert np.sqrt((error**2).mean()) < 0.2 * b0.margin(expected).std()
-    assert np.corrcoef(cam.ravel(), expected_cam.ravel())[0, 1] > 0.97
+    assert np.sqrt((error**2).mean()) < 0.1 * b0.margin(expected).std()
+    assert np.corrcoef(cam.ravel(), expected_cam.ravel())[0, 1] > 0.99
 
 
 def test_margin_equation_holds_in_int8() -> None:

@@ -31,6 +31,7 @@ from bench.errors import UserError
 from bench.records import OUTCOMES, Executed, Footprint, Measurement, Preprocessing, Run, SplitSummary, VariantResult
 from bench.reports import Evidence, bundle, figures, render, summary
 from bench.reports.files import write_atomically
+from bench.reports.gallery import verdicts
 from bench.reports.overlay import draw, supporting
 from bench.reports.text import change, escape, shortened, signed
 from bench.results.score import auc_standard_error, p_fake, points, roc
@@ -219,6 +220,16 @@ def test_galleries_rank_by_score_and_then_by_path(tmp_path: Path) -> None:
     assert [target.rsplit("/", 1)[-1] for target in of_baseline[:2]] == ["0000.png.jpg", "0005.png.jpg"]
     falses = [target for target in of_baseline if "false_positives" in target]
     assert falses[0].endswith("real/0003.png.jpg")
+
+
+def test_galleries_count_as_the_confusion_does_also_at_the_threshold_itself() -> None:
+    predictions = evidence(FRAMES, 0.5).predictions
+    predictions.loc[[0, 3], "p_fake"] = 0.5
+    found = judged(predictions, None)
+    outcomes = verdicts({"baseline": found}, 0.5)["baseline"]
+    expected = (found.score.tp, found.score.fn, found.score.fp, found.score.tn)
+    assert tuple(len(outcomes[outcome]) for outcome in OUTCOMES) == expected
+    assert "real/0003.png" in {shown.frame for shown in outcomes["false_positives"]}
 
 
 def test_overlays_follow_the_threshold_and_unchanged_ones_are_kept(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
     "calibration": (32, 32),
     "train": (320, 320),
 }
-_CARD = "demo.json"
+CARD = "demo.json"
 _VERSION = 1  # raised whenever another set would be drawn
 _WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
 
@@ -115,7 +115,7 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
             told = time.monotonic()
             on_event(Event(_WORK, done, total))
         _draw_one(folder, portrait)
-    (folder / _CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
     on_event(Event(_WORK, total, total))
 
 
@@ -151,7 +151,7 @@ def _put(drawn: Path, folder: Path, aside: Path) -> None:
 def _card(folder: Path) -> object:
     """What the set says about itself; None where there is no set."""
     try:
-        return json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        return json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

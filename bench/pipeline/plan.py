@@ -103,6 +103,6 @@ def _frames(experiments: Experiments, name: str, base: Path, on_event: OnEvent) 
     if name == "demo" and settings.path is not None:
         folder = base / settings.path
         # A set of the user's own may bear this name; only what the demo drew is ever drawn again.
-        if not folder.exists() or (folder / demo.MARK).exists():
+        if not folder.exists() or (folder / demo.CARD).exists():
             demo.draw(folder, on_event)
     return datasets.load(name, settings, base, base / "datasets" / ".cache", on_event)

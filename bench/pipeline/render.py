@@ -35,11 +35,10 @@ def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = si
     """
     results, folder = base / "results" / name, base / "reports" / name
     run = store.read_run(results)
-    evidences = {v.name: _evidence(results / v.name, run.threshold) for v in run.variants if v.status == "ok"}
-    scores = {name: evidence.score for name, evidence in evidences.items()}
     mark = digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
     if not again and (folder / REPORT).exists() and _read(folder / MARK) == mark:
-        return Finished(run, scores, folder / REPORT)
+        return Finished(run, reports.read_scores(folder), folder / REPORT)
+    evidences = {v.name: _evidence(results / v.name, run.threshold) for v in run.variants if v.status == "ok"}
 
     def pixels(frame: str) -> NDArray[np.uint8]:
         return datasets.decode(base / run.frames["test"].root / frame, run.preprocessing.input_spec)
@@ -48,7 +47,7 @@ def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = si
     reports.render(run, evidences, pixels, results, folder)
     (folder / MARK).write_text(mark, encoding="utf-8")
     on_event(Event("rendering the report", 1, 1, "reports"))
-    return Finished(run, scores, folder / REPORT)
+    return Finished(run, {name: evidence.score for name, evidence in evidences.items()}, folder / REPORT)
 
 
 def bundle(base: Path, name: str, out: Path) -> Path:

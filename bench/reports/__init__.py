@@ -3,6 +3,7 @@
 from bench.reports.bundle import bundle
 from bench.reports.evidence import Evidence
 from bench.reports.render import render
+from bench.reports.scores import read_scores
 from bench.reports.terminal import summary
 
-__all__ = ["Evidence", "bundle", "render", "summary"]
+__all__ = ["Evidence", "bundle", "read_scores", "render", "summary"]

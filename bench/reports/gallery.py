@@ -102,7 +102,7 @@ def _ranked(evidence: Evidence, threshold: float) -> dict[Outcome, list[Shown]]:
     columns = (predictions[name].tolist() for name in ("split", "frame", "label", "p_fake"))
     for row, (split, frame, label, p_fake) in enumerate(zip(*columns, strict=True)):
         if split == "test":
-            fake = p_fake > threshold
+            fake = p_fake >= threshold
             outcome = _outcome(label == 1, fake)
             found[outcome].append(Shown(frame, row, p_fake, fake, outcome))
     for shown in found.values():

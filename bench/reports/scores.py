@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 from bench.records import Run, Score, VariantResult
@@ -33,6 +35,21 @@ def scores(run: Run, evidences: Evidences) -> dict[str, Any]:
         "machine": run.provenance.get("machine"),
         "baseline": run.variants[0].name,
         "variants": {variant.name: _variant(run, variant, evidences) for variant in run.variants},
+    }
+
+
+def read_scores(report: Path) -> dict[str, Score]:
+    """The scores that a rendered report holds, of the variants that have some."""
+    told = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+    return {
+        name: Score(
+            count=sum(found["confusion"].values()),
+            threshold=found["threshold"],
+            **found["confusion"],
+            **{quality: found[quality] for quality in QUALITY},
+        )
+        for name, found in told["variants"].items()
+        if found["status"] == "ok"
     }
 
 

@@ -68,7 +68,8 @@ def speed(variant: VariantResult, baseline: VariantResult) -> Speed:
         return Speed()
     here = (executed.runtime, executed.device)
     own = _timings(variant.measurements, here)
-    reference = _single(_timings((*baseline.measurements, *variant.baseline), here))
+    # The baseline timed in the variant's own session is the fair one.
+    reference = _single(_timings(variant.baseline or baseline.measurements, here))
     single = _single(own)
     comparable = single and reference and executed.int8 != "simulated"
     return Speed(

@@ -12,10 +12,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import UserError, listed
-from bench.records import Footprint, Preprocessing
+from bench import detectors
+from bench.errors import UserError
+from bench.records import Preprocessing
 
 if TYPE_CHECKING:
     import onnx
@@ -29,23 +30,27 @@ TORCH_FILE, ONNX_FILE = "model.safetensors", "model.onnx"
 _COUNTER = "num_batches_tracked"
 
 
-def save(model: Detector | onnx.ModelProto, folder: Path, counts: tuple[int, int] | None = None) -> Path:
-    """Write `model` into `folder` and return the file's path.
-
-    `counts` are the parameters and the MACs of an ONNX model, see `footprint_of`; a detector's
-    are counted here.
-    """
-    from bench.detectors.detector import Detector
-
+def save(model: Detector | onnx.ModelProto, folder: Path) -> Path:
+    """Write `model` into `folder` as `model.safetensors` or `model.onnx`, and return the file's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, Detector):
+    if kind(model) == "torch":
         return _written(folder / TORCH_FILE, _torch_bytes(model))
-    if counts is not None:
-        for prop in [prop for prop in model.metadata_props if prop.key in {"parameters", "macs"}]:
-            model.metadata_props.remove(prop)
-        model.metadata_props.add(key="parameters", value=str(counts[0]))
-        model.metadata_props.add(key="macs", value=str(counts[1]))
     return _written(folder / ONNX_FILE, model.SerializeToString(deterministic=True))
+
+
+def load(path: Path) -> Detector | onnx.ModelProto:
+    """What was saved to `path`. Raises `UserError` where the file is missing, damaged or foreign."""
+    if path.suffix != ".onnx":
+        return load_torch(path)
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except DecodeError as error:
+        raise _foreign(path, str(error)) from error
 
 
 def load_torch(path: Path) -> Detector:
@@ -59,7 +64,7 @@ def load_torch(path: Path) -> Detector:
 
     from bench.detectors.preprocessing import Preprocess
 
-    metadata = read_metadata(path)
+    metadata = _read_metadata(path)
     try:
         tensors = load_file(path)
         # Without storage the network is built in a tenth of a second; the file brings the storage.
@@ -70,16 +75,16 @@ def load_torch(path: Path) -> Detector:
             _resize(detector.get_submodule(name), *widths)
         counters = {name: torch.tensor(0) for name in detector.state_dict() if name.endswith(_COUNTER)}
         detector.load_state_dict(tensors | counters, strict=True, assign=True)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (UserError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _foreign(path, f"{type(error).__name__}: {error}") from error
     return detector.eval()
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def _read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors artifact says of itself, from its first bytes alone; torch is not needed.
 
     Keys: `format`, `architecture`, `flavour`, `preprocessing` (JSON), `dtype`, `resized` (JSON:
-    module name to [in, out, groups]), `parameters`, `macs`.
+    module name to [in, out, groups]).
     """
     try:
         with path.open("rb") as file:
@@ -88,7 +93,7 @@ def read_metadata(path: Path) -> dict[str, str]:
                 raise _foreign(path, "its header is longer than the file")
             metadata = json.loads(file.read(length)).get("__metadata__", {})
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a saved variant; build it again") from None
+        raise _missing(path) from None
     except (OSError, ValueError, AttributeError) as error:
         raise _foreign(path, str(error)) from error
     if metadata.get("format") != FORMAT:
@@ -96,18 +101,18 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in metadata.items()}
 
 
-def footprint(path: Path) -> Footprint:
-    """Bytes on disk, parameters, and MACs for one frame (None where an ONNX file does not say)."""
-    size_bytes = path.stat().st_size
-    if path.suffix == ".onnx":
-        import onnx
+def kind(model: Any) -> Literal["torch", "onnx"]:
+    """Which of the two sorts of model this is."""
+    from bench.detectors.detector import Detector
 
-        model = onnx.load(path, load_external_data=False)
-        said: Mapping[str, str] = {prop.key: prop.value for prop in model.metadata_props}
-    else:
-        said = read_metadata(path)
-    parameters, macs = (int(said[key]) if key in said else None for key in ("parameters", "macs"))
-    return Footprint(size_bytes, parameters, macs)
+    return "torch" if isinstance(model, Detector) else "onnx"
+
+
+def stored_dtype(model: Detector) -> str:
+    """The type that the network's weights are kept in: "fp32", "fp16" or "bf16"."""
+    import torch
+
+    return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[model.head.weight.dtype]
 
 
 def footprint_of(detector: Detector) -> tuple[int, int]:
@@ -150,16 +155,13 @@ def _torch_bytes(detector: Detector) -> bytes:
 
     state = {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith(_COUNTER)}
     data = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    parameters, macs = footprint_of(detector)
     said = {
         "format": FORMAT,
         "architecture": detector.architecture,
         "flavour": detector.flavour,
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing)),
-        "dtype": str(detector.head.weight.dtype).removeprefix("torch."),
+        "dtype": stored_dtype(detector),
         "resized": json.dumps(_resized(detector)),
-        "parameters": str(parameters),
-        "macs": str(macs),
     }
     return _with_metadata(data, said)
 
@@ -185,7 +187,7 @@ def _resized(detector: Detector) -> dict[str, list[int]]:
     import torch
 
     with torch.device("meta"):
-        original = _family(detector.architecture).build(
+        original = detectors.find(detector.architecture).build(
             detector.architecture, detector.flavour, detector.preprocessing
         )
     before = {name: _widths(module) for name, module in original.named_modules()}
@@ -231,20 +233,15 @@ def _blank(metadata: Mapping[str, str]) -> Detector:
     fields = json.loads(metadata["preprocessing"])
     preprocessing = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     architecture = metadata["architecture"]
-    detector: Detector = _family(architecture).build(architecture, metadata["flavour"], preprocessing)
-    return detector
+    return detectors.find(architecture).build(architecture, metadata["flavour"], preprocessing)
 
 
-def _family(architecture: str) -> Any:
-    from bench.detectors import efficientnet
-
-    if architecture not in efficientnet.ARCHITECTURES:
-        raise ValueError(f"architecture {architecture!r} is not one of {listed(efficientnet.ARCHITECTURES, 20)}")
-    return efficientnet
+def _missing(path: Path) -> UserError:
+    return UserError(f"{path}: no such file; expected a saved variant; build the variant again")
 
 
 def _foreign(path: Path, found: str) -> UserError:
     return UserError(
-        f"{path}: not a usable variant ({found}); expected a safetensors file written by this program; "
+        f"{path}: not a usable variant ({found}); expected a file written by this program; "
         "delete its folder and build the variant again"
     )

@@ -1,0 +1,180 @@
+"""Whole runs on a tiny detector: what a user gets, what is made again, what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from bench import cli
+from bench.results import predict, timing
+from bench.variants import build
+
+NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    """Run the command line in this process (where the tiny family is known): exit code and all output."""
+    result = CliRunner().invoke(cli.app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workplace)
+    code, output = bench("run")
+    assert code == 0, output
+    return workplace
+
+
+def test_run_makes_all_variants_and_the_report(finished: Path) -> None:
+    scores = json.loads((finished / "reports/first/scores.json").read_text())
+    assert list(scores["variants"]) == NAMES
+    assert all(found["status"] == "ok" for found in scores["variants"].values())
+    variants = scores["variants"]
+    assert variants["q8"]["int8"] == "native"
+    assert variants["q16"]["size_mib"] < 0.6 * variants["baseline"]["size_mib"]
+    for key in ("parameters", "macs"):
+        assert variants["q32-p50"][key] <= 0.5 * variants["baseline"][key]
+        assert variants["q8-p50"][key] == variants["q32-p50"][key]
+    assert scores["frames"]["test"] | {"digest": ""} == {"count": 32, "fake": 18, "real": 14, "digest": ""}
+    report = (finished / "reports/first/report.md").read_text()
+    assert "stored fp16, computed fp32" in report
+    for name in NAMES:
+        folder = finished / "results/first" / name
+        table = pd.read_parquet(folder / "predictions.parquet")
+        test = table[table["split"] == "test"]
+        assert (len(table), len(test)) == (44, 32)
+        assert variants[name]["auc"] == pytest.approx(roc_auc_score(test["label"], test["p_fake"]))
+        cams = np.load(folder / "cam.npy")
+        bias = build.read(finished / "variants", variants[name]["id"]).margin_bias
+        margin = table["logit_fake"] - table["logit_real"]
+        np.testing.assert_allclose(cams.mean((1, 2)) + bias, margin, atol=1e-4)
+
+
+def test_second_run_recomputes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(build, "_build_link", fail)
+    monkeypatch.setattr(predict, "predict", fail)
+    monkeypatch.setattr(timing, "measure", fail)
+    before = (finished / "reports/first/report.md").stat().st_mtime_ns
+    code, output = bench("run")
+    assert code == 0
+    assert (finished / "reports/first/report.md").stat().st_mtime_ns == before
+    assert "baseline" in output
+    assert "report.md" in output
+
+
+def test_only_and_changed_threshold(finished: Path) -> None:
+    path = finished / "experiments.yaml"
+    path.write_text(path.read_text().replace("device: cpu", "device: cpu\n    threshold: 0.9"))
+    assert bench("run", "first", "--only", "q8", "--device", "cpu")[0] == 0
+    scores = json.loads((finished / "reports/first/scores.json").read_text())
+    assert list(scores["variants"]) == ["baseline", "q8"]
+    assert scores["variants"]["q8"]["threshold"] == 0.9
+    overlays = list((finished / "results/first/q8/result").rglob("*.jpg"))
+    assert overlays
+    table = pd.read_parquet(finished / "results/first/q8/predictions.parquet").set_index(["split", "frame"])
+    for overlay in overlays:
+        frame = (
+            str(overlay.relative_to(finished / "results/first/q8/result")).split("/heatmap/")[1].removesuffix(".jpg")
+        )
+        called = table.loc[("test", frame), "p_fake"] >= 0.9
+        assert ("positives" in str(overlay)) == called
+
+
+def test_report_and_bundle_need_no_torch(finished: Path) -> None:
+    program = (
+        "import sys; from bench import cli; sys.argv = ['bench', 'report', '--bundle', 'all.zip']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "loaded = {'torch', 'onnxruntime', 'timm', 'onnx'} & set(sys.modules); assert not loaded, loaded"
+    )
+    # A family that only tests know would be refused on reading the file.
+    path = finished / "experiments.yaml"
+    path.write_text(path.read_text().replace("architecture: tiny", "architecture: efficientnet_b0"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (finished / "all.zip").stat().st_size > 10_000
+
+
+def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
+    from bench import datasets, runtimes
+    from bench.records import InputSpec
+
+    scores = json.loads((finished / "reports/first/scores.json").read_text())["variants"]
+    frames = sorted((finished / "faces/test").rglob("*.png"))
+    batch = np.stack([datasets.decode(file, InputSpec(32)).transpose(2, 0, 1) for file in frames])
+    for name in NAMES:
+        built = build.read(finished / "variants", scores[name]["id"])
+        table = pd.read_parquet(finished / "results/first" / name / "predictions.parquet").set_index(["split", "frame"])
+        wanted = [table.loc[("test", f.relative_to(finished / "faces/test").as_posix())] for f in frames]
+        for runtime in runtimes.names():
+            if built.kind in runtimes.find(runtime).ACCEPTS:
+                logits, _ = runtimes.find(runtime).load(built, "cpu", 1).predict(batch)
+                np.testing.assert_allclose(logits[:, 1], [row["logit_fake"] for row in wanted], atol=1e-4)
+
+
+def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.variants.steps import quantize
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("calibration fell into a volcano")
+
+    monkeypatch.setattr(quantize, "apply", fail)
+    monkeypatch.chdir(workplace)
+    code, output = bench("run", "--only", "q8,q16")
+    assert code == 3
+    assert "volcano" in output
+    scores = json.loads((workplace / "reports/first/scores.json").read_text())["variants"]
+    assert (scores["q8"]["status"], scores["q16"]["status"]) == ("failed", "ok")
+    assert "volcano" in scores["q8"]["reason"]
+    assert scores["q8"]["auc"] is None
+
+
+def test_killed_evaluation_goes_on_from_its_shards(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
+    predicted = predict._predict_shard
+    calls: list[int] = []
+
+    def stop_at_third(variants: Any, batches: Any, low: int, sizes: Any, advance: Any) -> Any:
+        calls.append(low)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predicted(variants, batches, low, sizes, advance)
+
+    monkeypatch.setattr(predict, "_predict_shard", stop_at_third)
+    assert bench("run", "--only", "q16")[0] == 130
+    assert bench("run", "--only", "q16")[0] == 0
+    assert calls == [0, 16, 32, 32]
+
+
+def test_export_hands_over_what_runs(finished: Path, tmp_path: Path) -> None:
+    scores = json.loads((finished / "reports/first/scores.json").read_text())["variants"]
+    frame = finished / "faces/test/fake/003.png"
+    for name in ("q8", "q16"):
+        code, output = bench("export", name, "--to", str(tmp_path / "out" / name))
+        assert code == 0, output
+        table = pd.read_parquet(finished / "results/first" / name / "predictions.parquet").set_index(["split", "frame"])
+        wanted = table.loc[("test", "fake/003.png"), "p_fake"]
+        assert f"{scores[name]['auc']:.4f}" in (tmp_path / "out" / name / "README.md").read_text()
+        if name == "q8":
+            snippet = tmp_path / "out" / name / "predict.py"
+            done = subprocess.run([sys.executable, snippet, frame], capture_output=True, text=True, check=True)
+            assert float(done.stdout.split()[-1]) == pytest.approx(wanted, abs=1e-3)
+    code, output = bench("export", "q8", "--to", str(tmp_path / "out" / "q8"))
+    assert code == 2
+    assert "not an empty folder" in output

@@ -1,0 +1,126 @@
+"""The onnxruntime runtime: the file's scores, what really ran, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from bench.detectors import artifact
+from bench.errors import UserError
+from bench.records import Built
+from bench.runtimes import onnxruntime as runtime
+from tests import b0
+from tests.test_quantize import quantised
+
+
+def built(file: Path, kind: Any, stored: str) -> Built:
+    return Built("id", file, kind, stored, file.stat().st_size, None, None, -0.7, 0.0)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    file = tmp_path_factory.mktemp("int8") / "model.onnx"
+    file.write_bytes(quantised().SerializeToString())
+    return built(file, "onnx", "int8")
+
+
+@pytest.fixture(scope="module")
+def float32(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    file = tmp_path_factory.mktemp("float") / "model.onnx"
+    file.write_bytes(b0.model().SerializeToString())
+    return built(file, "onnx", "fp32")
+
+
+def test_int8_is_native_on_a_cpu(int8: Built) -> None:
+    session = runtime.load(int8, "cpu", 2)
+    executed = session.executed
+    convolutions = sum(node.op_type == "Conv" for node in b0.model().graph.node)
+    assert executed.int8 == "native"
+    assert executed.heavy_operators == convolutions + 1  # and the head
+    assert executed.int8_operators == convolutions - 3  # preprocessing (2) and CAM stay in float
+    assert (executed.stored, executed.computed) == ("int8", "int8")
+    assert executed.providers == ("CPUExecutionProvider",)
+
+
+def test_reloaded_file_gives_the_same_scores(int8: Built) -> None:
+    expected_logits, expected_cam = b0.run(quantised(), b0.frames(3))
+    logits, cam = runtime.load(int8, "cpu", 2).predict(b0.frames(3))
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
+    np.testing.assert_allclose(cam, expected_cam, atol=1e-4)
+
+
+def test_float_has_no_int8_to_tell_of(float32: Built) -> None:
+    executed = runtime.load(float32, "cpu", 1).executed
+    assert (executed.int8, executed.int8_operators, executed.heavy_operators) == (None, None, None)
+    assert (executed.runtime, executed.device, executed.threads) == ("onnxruntime", "cpu", 1)
+    assert executed.computed == "fp32"
+
+
+def test_integers_are_simulated_where_the_graph_runs_in_float(float32: Built) -> None:
+    told = Built(**(float32.__dict__ | {"stored": "int8"}))
+    executed = runtime.load(told, "cpu", 1).executed
+    assert executed.int8 == "simulated"
+    assert executed.int8_operators == 0
+    assert executed.computed == "fp32"
+
+
+def test_torch_artifact_is_exported_once_and_kept_beside_it(tmp_path: Path) -> None:
+    file = artifact.save(b0.detector(), tmp_path)
+    stored = built(file, "torch", "fp32")
+    logits, cam = runtime.load(stored, "cpu", 2).predict(b0.frames(3))
+    exported = next(tmp_path.glob("*.onnx"))
+    written = exported.stat().st_mtime_ns
+    runtime.load(stored, "cpu", 2)
+    assert exported.stat().st_mtime_ns == written
+    assert sorted(tmp_path.iterdir()) == sorted([file, exported])
+    with torch.inference_mode():
+        expected, expected_cam = b0.detector()(torch.from_numpy(b0.frames(3)))
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(cam, expected_cam.numpy(), atol=1e-4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda_is_refused(float32: Built, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"device: cuda was asked for.*CUDAExecutionProvider.*device: cpu"):
+        runtime.load(float32, "cuda", 1)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.cuda
+def test_int8_is_simulated_on_cuda(int8: Built) -> None:
+    session = runtime.load(int8, "cuda", 1)
+    assert session.executed.providers[0] == "CUDAExecutionProvider"
+    assert session.executed.int8 == "simulated"
+    np.testing.assert_allclose(session.predict(b0.frames(3))[0], b0.run(quantised(), b0.frames(3))[0], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "bfc_arena.cc:359 Available memory of 1024 is smaller than requested bytes of 4096",
+        "Failed to allocate memory for requested buffer of size 7213154304",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "Exception during initialization: std::bad_alloc",
+    ],
+)
+def test_exhausted_memory_is_a_memory_error(float32: Built, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    session = runtime.load(float32, "cpu", 1)
+
+    class Full:
+        def run(self, *ignored: object) -> None:
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(session, "session", Full())
+    with pytest.raises(MemoryError):
+        session.predict(b0.frames(1))
+
+
+def test_other_failures_stay_what_they_are(float32: Built) -> None:
+    session = runtime.load(float32, "cpu", 1)
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+        session.predict(b0.frames(1)[:, :, :32])
