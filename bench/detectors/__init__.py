@@ -28,7 +28,7 @@ LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
 
-_HELPERS = {"checkpoint", "detector", "export", "preprocessing", "presets"}
+_HELPERS = {"artifact", "checkpoint", "detector", "export", "preprocessing", "presets"}
 
 
 class Family(Protocol):

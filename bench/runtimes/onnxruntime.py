@@ -67,14 +67,15 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
         session = _session(file, device, threads, optimised)
         integer, heavy = _count(optimised) if optimised else (None, None)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
+    native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
         runtime="onnxruntime",
         device=device,
         device_name=_cuda_name() if device == "cuda" else cpu_name(),
         providers=tuple(session.get_providers()),
         stored=built.stored,
-        computed=computed if not integer else "int8",
-        int8=None if integer is None else ("native" if integer else "simulated"),
+        computed="int8" if native else computed,
+        int8=None if integer is None else ("native" if native else "simulated"),
         int8_operators=integer,
         heavy_operators=heavy,
         threads=threads if device == "cpu" else None,

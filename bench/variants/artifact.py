@@ -32,8 +32,10 @@ _COUNTER = "num_batches_tracked"
 
 def save(model: Detector | onnx.ModelProto, folder: Path) -> Path:
     """Write `model` into `folder` as `model.safetensors` or `model.onnx`, and return the file's path."""
+    from bench.detectors.detector import Detector
+
     folder.mkdir(parents=True, exist_ok=True)
-    if kind(model) == "torch":
+    if isinstance(model, Detector):
         return _written(folder / TORCH_FILE, _torch_bytes(model))
     return _written(folder / ONNX_FILE, model.SerializeToString(deterministic=True))
 
@@ -43,7 +45,7 @@ def load(path: Path) -> Detector | onnx.ModelProto:
     if path.suffix != ".onnx":
         return load_torch(path)
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         return onnx.load(path)
@@ -121,7 +123,7 @@ def footprint_of(detector: Detector) -> tuple[int, int]:
     Backbone and head are counted; the preprocessing and the CAM, well under one percent, are not.
     """
     positions = positions_per_frame(detector)
-    macs = sum(detector.get_submodule(name).weight.numel() * count for name, count in positions.items())
+    macs = sum(detector.get_parameter(f"{name}.weight").numel() * count for name, count in positions.items())
     return sum(parameter.numel() for parameter in detector.parameters()), macs
 
 
@@ -230,8 +232,9 @@ def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
 
 
 def _blank(metadata: Mapping[str, str]) -> Detector:
-    fields = json.loads(metadata["preprocessing"])
-    preprocessing = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    from pydantic import TypeAdapter
+
+    preprocessing = TypeAdapter(Preprocessing).validate_json(metadata["preprocessing"])
     architecture = metadata["architecture"]
     return detectors.find(architecture).build(architecture, metadata["flavour"], preprocessing)
 

@@ -133,7 +133,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
         if chain:
             parent = read(shop.folder, lineage[-2])
             work = _work(title, source, chain, lineage, shop, scratch)
-            model = chain[-1].step.apply(artifact.load(parent.file), chain[-1].settings, work)
+            model = chain[-1].step.apply(artifact.load_torch(parent.file), chain[-1].settings, work)
         else:
             model = detectors.load(source.architecture, source.weights, source.preprocessing)
         file = artifact.save(model, temporary)

@@ -141,6 +141,7 @@ def _quantised(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -
             nodes_to_exclude=[], op_types_to_quantize=["Conv"], extra_options={},
         )  # fmt: skip
         quantizer.quantize_model()
+        quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
     _spare(quantised)
     # The library leaves a mark of its own there.

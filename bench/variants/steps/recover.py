@@ -7,6 +7,7 @@ the heatmaps recover too, and a frame teaches more than one number).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,7 +41,7 @@ class Settings(BaseModel):
 
     steps: Annotated[int, Field(strict=True, ge=0)] = 80
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 16
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
@@ -59,7 +60,6 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     recalibrate(model, work, settings.batch_size)
     if settings.steps:
         _distil(model, settings, work)
-        recalibrate(model, work, settings.batch_size)
     model.eval().cpu()
     model.backbone.to(dtype)
     model.head.to(dtype)
@@ -93,31 +93,37 @@ def _distil(model: Detector, settings: Settings, work: Work) -> None:
     import torch
 
     teacher = work.teacher().float().to(work.device).eval().requires_grad_(False)
-    model.requires_grad_(True).train()
+    # Batch norms keep their measured statistics: those of sixteen frames are noise that the loss first pays for.
+    model.requires_grad_(True).eval()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, settings.steps))
     # Flips are drawn apart from the order of the frames, so that one can change without the other.
     flips = torch.Generator().manual_seed(work.seed)
-    smooth = 0.0
+    smooth = None
     batches = _shuffled(work, settings.batch_size, settings.steps, work.seed + 1)
     for step, batch in enumerate(batches, start=1):
         flipped = torch.rand(len(batch), generator=flips) < 0.5
         frames = torch.where(flipped.to(batch.device).reshape(-1, 1, 1, 1), batch.flip(3), batch)
         loss = distillation_loss(model, teacher, frames)
-        if not loss.isfinite():
-            raise UserError(
-                f"recover: the loss became {float(loss)} at step {step} of {settings.steps}; "
-                f"use a learning_rate below {settings.learning_rate:g}"
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        smooth = float(loss.detach()) if step == 1 else 0.9 * smooth + 0.1 * float(loss.detach())
+        now = _finite(float(loss.detach()), step, settings)
+        smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
         if step % _REPORT_EVERY == 0 or step == settings.steps:
             work.progress(step, settings.steps, "steps", f"loss {smooth:.3f}")
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False)
+
+
+def _finite(loss: float, step: int, settings: Settings) -> float:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"recover: the loss became {loss} at step {step} of {settings.steps}; "
+            f"use a learning_rate below {settings.learning_rate:g}"
+        )
+    return loss
 
 
 def distillation_loss(model: Detector, teacher: Detector, frames: Tensor) -> Tensor:
@@ -132,13 +138,12 @@ def distillation_loss(model: Detector, teacher: Detector, frames: Tensor) -> Ten
     # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
     by_margin = F.mse_loss(margin, wanted) / wanted.var().clamp_min(0.1)
     by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
-    return by_margin + by_place
+    loss: Tensor = by_margin + by_place
+    return loss
 
 
 def _share_of_rate(step: int, steps: int) -> float:
     """Up in a straight line over the first tenth, then down along a cosine to almost nothing."""
-    import math
-
     warm = max(1, round(_WARM_UP * steps))
     if step < warm:
         return (step + 1) / warm

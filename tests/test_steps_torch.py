@@ -1,0 +1,240 @@
+"""The steps that work on torch detectors: cast, prune and recover, with one contract for all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from bench.detectors import efficientnet
+from bench.detectors.detector import Detector
+from bench.errors import UserError
+from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
+from bench.variants import artifact
+from bench.variants.steps import Work, cast, find, prune, recover
+from tests import tiny
+
+
+def frames(count: int, size: int, seed: int = 0) -> Tensor:
+    """Smooth random pictures, uint8 RGB [count, 3, size, size]: noise alone would look all the same."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 5, 5, generator=generator)
+    return (nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def work(folder: Path, teacher: Detector | None = None, count: int = 32, seed: int = 0) -> Work:
+    """A step's surroundings with `count` train frames, made from their names."""
+    names = tuple(Frame(str(i), Path(str(i)), None, None, "") for i in range(count))
+    size = teacher.preprocessing.size if teacher else 32
+    pictures = frames(count, size, seed=1).numpy()
+
+    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(wanted), batch_size):
+            yield pictures[[int(frame.path) for frame in wanted[start : start + batch_size]]]
+
+    return Work(
+        title="work", spec=InputSpec(size), frames={"train": FrameSet("set", "train", names, "", "")}, read=read,
+        teacher=lambda: copy.deepcopy(teacher) if teacher else pytest.fail("no teacher wanted"),
+        device="cpu", threads=1, seed=seed, scratch=folder, on_event=lambda event: None,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["tiny", "efficientnet_b0"])
+def parent(request: pytest.FixtureRequest, tiny_family: Any) -> Detector:
+    torch.manual_seed(0)
+    if request.param == "tiny":
+        return _spread(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    preprocessing = Preprocessing(size=64, channels="bgr", wavelet="sym2")
+    return _spread(efficientnet.build("efficientnet_b0", "static", preprocessing))
+
+
+def _spread(detector: Detector) -> Detector:
+    """Untrained networks answer all frames alike; batch norms that fit some frames make them differ."""
+    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    with torch.no_grad():
+        detector.train()(frames(16, detector.preprocessing.size, seed=7))
+        detector.head.weight.normal_(std=0.3)
+    for norm in norms:
+        norm.momentum = 0.1
+    return detector.eval()
+
+
+STEPS: dict[str, tuple[Any, Any]] = {
+    "cast-fp16": (cast, cast.Settings(dtype="fp16")),
+    "cast-bf16": (cast, cast.Settings(dtype="bf16")),
+    "prune": (prune, prune.Settings(amount=0.5)),
+    "recover": (recover, recover.Settings(steps=2, batch_size=4)),
+}
+
+
+def run(detector: Detector) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode():
+        logits, cam = copy.deepcopy(detector).float()(frames(6, detector.preprocessing.size))
+    return logits, cam
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_contract(name: str, parent: Detector, tmp_path: Path) -> None:
+    step, settings = STEPS[name]
+    assert find(name.partition("-")[0]) is step
+    surroundings = work(tmp_path, parent)
+    built = step.apply(copy.deepcopy(parent), settings, surroundings)
+    again = step.apply(copy.deepcopy(parent), settings, surroundings)
+
+    path = artifact.save(built, tmp_path / "built")
+    assert path.read_bytes() == artifact.save(again, tmp_path / "again").read_bytes()
+    logits, cam = run(built)
+    for one, other in zip((logits, cam), run(artifact.load_torch(path)), strict=True):
+        assert torch.equal(one, other)
+
+    margin = (logits[:, 1] - logits[:, 0]).double()
+    assert logits.isfinite().all()
+    assert margin.std() > 1e-3
+    torch.testing.assert_close(cam.double().mean((1, 2)) + built.margin_bias, margin, rtol=1e-4, atol=1e-4)
+    assert not built.training
+    assert built.preprocessing == parent.preprocessing
+    assert all(buffer.dtype == torch.float32 for buffer in built.preprocess.buffers())
+
+
+# ------------------------------------------------------------------------------------------- cast
+@pytest.mark.parametrize(("dtype", "bits"), [("fp16", 11), ("bf16", 8)])
+def test_cast_rounds_every_number_once(dtype: Any, bits: int, parent: Detector, tmp_path: Path) -> None:
+    built = cast.apply(copy.deepcopy(parent), cast.Settings(dtype=dtype), work(tmp_path))
+    for (name, before), after in zip(parent.state_dict().items(), built.state_dict().values(), strict=True):
+        if before.is_floating_point():
+            assert after.itemsize == 2, name
+            assert torch.allclose(before, after.float(), rtol=2.0**-bits, atol=1e-7), name
+
+
+def test_cast_refuses_what_would_become_infinite(parent: Detector, tmp_path: Path) -> None:
+    with torch.no_grad():
+        parent.head.weight[1, 3] = 1e5
+    with pytest.raises(UserError, match=r"head\.weight holds 1 values that fp16 cannot hold.*bf16"):
+        cast.apply(parent, cast.Settings(dtype="fp16"), work(tmp_path))
+    assert artifact.stored_dtype(cast.apply(parent, cast.Settings(dtype="bf16"), work(tmp_path))) == "bf16"
+
+
+# ------------------------------------------------------------------------------------------ prune
+@pytest.mark.parametrize("amount", [0.25, 0.5])
+def test_prune_leaves_what_was_asked_for(amount: float, parent: Detector, tmp_path: Path) -> None:
+    before = artifact.footprint_of(parent)
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=amount), work(tmp_path))
+    left = [now / then for now, then in zip(artifact.footprint_of(built), before, strict=True)]
+    assert max(left) <= 1 - amount
+    assert max(left) > 1 - amount - (0.02 if parent.architecture != "tiny" else 0.3)
+    assert built.head.out_features == 2
+    assert torch.equal(built.head.bias, parent.head.bias)
+
+
+def test_prune_cuts_the_tensors_themselves(parent: Detector, tmp_path: Path) -> None:
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), work(tmp_path))
+    stored = sum(tensor.numel() for tensor in built.state_dict().values())
+    assert stored < 0.51 * sum(tensor.numel() for tensor in parent.state_dict().values())
+    for module in built.modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
+            assert module.out_channels % 8 == 0 or module.out_channels < 8
+
+
+def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -> None:
+    """With every fourth expanded channel silent, a light pruning must not change the outputs much."""
+    torch.manual_seed(0)
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    with torch.no_grad():
+        for tensor in (parent.backbone[1].expand[0].weight, parent.backbone[1].depthwise[0].weight):  # type: ignore[index]
+            tensor[::4] = 0
+        parent.backbone[1].project[0].weight[:, ::4] = 0  # type: ignore[index]
+        parent.backbone[1].gate.reduce.weight[:, ::4] = 0  # type: ignore[index]
+        parent.backbone[1].gate.expand.weight[::4] = 0  # type: ignore[index]
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2), work(tmp_path))
+    kept = built.backbone[1].project[0].weight  # type: ignore[index]
+    assert kept.shape[1] < 64
+    assert (kept.flatten(2).square().sum((0, 2)) > 0).sum() >= min(48, kept.shape[1])
+
+
+def test_prune_says_what_it_cannot_take(parent: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected at most"):
+        prune.apply(parent, prune.Settings(amount=0.9999), work(tmp_path))
+
+
+# ---------------------------------------------------------------------------------------- recover
+def test_recover_lowers_the_distillation_loss(tiny_family: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parent = _spread(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    pruned = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), work(tmp_path))
+    losses = []
+    for steps in (0, 25):
+        settings = recover.Settings(steps=steps, batch_size=8, learning_rate=3e-4)
+        recovered = recover.apply(copy.deepcopy(pruned), settings, work(tmp_path, parent))
+        with torch.no_grad():
+            losses.append(float(recover.distillation_loss(recovered, parent, frames(32, 32, seed=1))))
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_recalibration_measures_the_statistics(parent: Detector, tmp_path: Path) -> None:
+    """One batch of all frames: the first norm's mean must be that of what reaches it."""
+    recover.recalibrate(parent, work(tmp_path, parent, count=16), batch_size=16)
+    norm = next(module for module in parent.modules() if isinstance(module, nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        parent(frames(16, parent.preprocessing.size, seed=1))
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert norm.momentum is not None
+
+
+def test_recover_depends_on_the_seed_and_keeps_the_dtype(parent: Detector, tmp_path: Path) -> None:
+    parent = cast.apply(parent, cast.Settings(dtype="fp16"), work(tmp_path))
+    settings = recover.Settings(steps=2, batch_size=4)
+    one, other = (recover.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, seed=s)) for s in (0, 1))
+    assert artifact.stored_dtype(one) == "fp16"
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_recover_tells_how_far_it_is(tiny_family: Any, tmp_path: Path) -> None:
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    told: list[Event] = []
+    surroundings = work(tmp_path, parent)
+    object.__setattr__(surroundings, "on_event", told.append)
+    recover.apply(copy.deepcopy(parent), recover.Settings(steps=7, batch_size=4), surroundings)
+    steps = [event for event in told if event.unit == "steps"]
+    assert (steps[-1].done, steps[-1].total) == (7, 7)
+    assert "loss" in steps[-1].note
+
+
+def test_recover_refuses_too_few_frames_and_wild_rates(tiny_family: Any, tmp_path: Path) -> None:
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    with pytest.raises(UserError, match="3 train frames are less than one batch of 16"):
+        recover.apply(copy.deepcopy(parent), recover.Settings(), work(tmp_path, parent, count=3))
+    broken = copy.deepcopy(parent)
+    with torch.no_grad():
+        broken.head.bias[0] = float("nan")
+    with pytest.raises(UserError, match="the loss became nan"):
+        recover.apply(broken, recover.Settings(steps=2, batch_size=4), work(tmp_path, parent))
+
+
+# --------------------------------------------------------------------------------------- settings
+@pytest.mark.parametrize(
+    ("step", "fields"),
+    [
+        (cast, {}), (cast, {"dtype": "int8"}), (cast, {"dtype": "fp16", "extra": 1}),
+        (prune, {}), (prune, {"amount": 0.0}), (prune, {"amount": 1.0}), (prune, {"amount": 124}),
+        (prune, {"amount": True}), (prune, {"amount": "0.5"}), (prune, {"amount": 0.5, "ratio": 1}),
+        (recover, {"steps": -1}), (recover, {"steps": 1.5}), (recover, {"steps": True}),
+        (recover, {"batch_size": 1}), (recover, {"learning_rate": 0}), (recover, {"epochs": 3}),
+    ],
+)  # fmt: skip
+def test_settings_refuse(step: Any, fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        step.Settings(**fields)
