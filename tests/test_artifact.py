@@ -12,11 +12,10 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
-from bench.detectors import efficientnet
+from bench.detectors import artifact, efficientnet
 from bench.detectors.detector import Detector, StaticPadConv2d
 from bench.errors import UserError
 from bench.records import Preprocessing
-from bench.variants import artifact
 from bench.variants.steps import prune
 from tests import tiny
 from tests.test_steps_torch import frames, work

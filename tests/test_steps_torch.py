@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from bench.detectors import efficientnet
+from bench.detectors import artifact, efficientnet
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
-from bench.variants import artifact
 from bench.variants.steps import Work, cast, find, prune, recover
 from tests import tiny
 

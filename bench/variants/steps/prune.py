@@ -111,7 +111,7 @@ def _prunes_inputs(dependency: Any) -> bool:
 # --------------------------------------------------------------------------------- how much to cut
 def _widths(model: Detector, groups: list[Group], kept: float) -> dict[str, int]:
     """The widest uniform widths, by root, with at most `kept` of the parameters and of the MACs left."""
-    from bench.variants.artifact import positions_per_frame
+    from bench.detectors.artifact import positions_per_frame
 
     positions = positions_per_frame(model)
     full = _cost(model, groups, {group.root: group.width for group in groups}, positions)

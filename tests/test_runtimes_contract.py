@@ -1,0 +1,102 @@
+"""One contract over every runtime there is, on every artifact that it accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import runtimes
+from bench.errors import UserError
+from bench.records import Built
+from bench.variants import build, steps
+from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
+
+CHAINS: dict[str, list[object]] = {
+    "fp32": [],
+    "fp16": [{"cast": "fp16"}],
+    "bf16": [{"cast": "bf16"}],
+    "pruned": [{"prune": 0.5}],
+    "int8": [{"quantize": "int8"}],
+}
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
+@pytest.fixture
+def built(request: pytest.FixtureRequest, shop: build.Workshop, source: build.Source) -> Built:  # noqa: F811
+    chain = [steps.parse(one) for one in CHAINS[request.param]]
+    return build.build(request.param, source, chain, shop)
+
+
+def frames(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", runtimes.names())
+@pytest.mark.parametrize("built", CHAINS, indirect=True)
+def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -> None:
+    runtime = runtimes.find(name)
+    if built.kind not in runtime.ACCEPTS:
+        with pytest.raises(UserError, match="does not execute"):
+            runtimes.choose(name, built.kind, device)
+        return
+    session = runtime.load(built, device, 1)
+    logits, cam = session.predict(frames(5))
+    assert (logits.shape, cam.shape, logits.dtype, cam.dtype) == ((5, 2), (5, 8, 8), np.float32, np.float32)
+    margin = logits[:, 1] - logits[:, 0]
+    loose = 1e-4 if device == "cpu" or built.stored == "fp32" else 2e-2
+    np.testing.assert_allclose(cam.mean((1, 2)) + built.margin_bias, margin, atol=loose, rtol=loose)
+    alone = np.concatenate([session.predict(frames(5)[i : i + 1])[0] for i in range(5)])
+    np.testing.assert_allclose(alone, logits, atol=loose, rtol=loose)
+
+    executed = session.executed
+    assert (executed.runtime, executed.device, executed.stored) == (name, device, built.stored)
+    assert executed.providers
+    assert executed.device_name
+    if device == "cpu" and built.kind == "torch":
+        assert (executed.computed, executed.int8) == ("fp32", None)
+    if built.stored == "int8":
+        assert executed.int8 == ("native" if device == "cpu" else "simulated")
+        assert executed.int8_operators is not None
+        assert executed.heavy_operators is not None
+        assert executed.int8_operators <= executed.heavy_operators
+
+
+@pytest.mark.parametrize("built", ["fp32", "fp16", "pruned"], indirect=True)
+def test_runtimes_agree(built: Built) -> None:
+    logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in runtimes.names()]
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", runtimes.names())
+@pytest.mark.parametrize("built", ["fp32"], indirect=True)
+def test_cuda_asked_for_and_not_there_is_an_error(name: str, built: Built) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(UserError, match="device: cuda was asked for"):
+        runtimes.find(name).load(built, "cuda", 1)
+
+
+def test_auto_takes_pytorch_on_cuda_and_onnxruntime_on_a_cpu() -> None:
+    assert runtimes.choose("auto", "torch", "cuda") == "pytorch"
+    assert runtimes.choose("auto", "onnx", "cuda") == "onnxruntime"
+    assert runtimes.choose("auto", "torch", "cpu") == "onnxruntime"
+    with pytest.raises(UserError, match="did you mean 'pytorch'"):
+        runtimes.find("pytroch")
+
+
+@pytest.mark.parametrize("name", runtimes.names())
+def test_runtime_files_import_nothing_heavy(name: str) -> None:
+    import subprocess
+    import sys
+
+    program = f"import sys, bench.runtimes.{name}; print({{'torch', 'onnxruntime'}} & set(sys.modules))"
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,188 @@
+"""One contract over every step there is: a new file in `bench/variants/steps/` is tested without a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import datasets, runtimes
+from bench.datasets import FrameSetSettings
+from bench.detectors import artifact
+from bench.errors import UserError
+from bench.records import BatchReader, Built, Event
+from bench.variants import build, steps
+from tests import tiny
+from tests.conftest import write_frames
+
+# The smallest settings under which a step does something; one that needs none is not listed.
+SETTINGS: dict[str, Any] = {"cast": "fp16", "prune": 0.5, "recover": {"steps": 2, "batch_size": 8}, "quantize": "int8"}
+
+
+def entry(name: str) -> object:
+    return {name: SETTINGS[name]} if name in SETTINGS else name
+
+
+@pytest.fixture
+def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
+    for seed, split in enumerate(("test", "calibration", "train")):
+        write_frames(tmp_path / "faces" / split, 8, 8, seed)
+    frames = datasets.load("faces", FrameSetSettings(path="faces"), tmp_path, tmp_path / "cache")
+    read: BatchReader = partial(datasets.read_batches, threads=1)
+    return build.Workshop(tmp_path / "variants", frames, read, "cpu", 1, 0, lambda event: None)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> build.Source:
+    return build.Source("tiny", tiny.save_weights(tmp_path / "weights.tar"), "0" * 64, tiny.PREPROCESSING)
+
+
+def predicted(built: Built) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and CAMs of fixed frames, by the first runtime that executes the artifact."""
+    frames = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    runtime = next(runtimes.find(name) for name in runtimes.names() if built.kind in runtimes.find(name).ACCEPTS)
+    return runtime.load(built, "cpu", 1).predict(frames)
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_every_step(name: str, shop: build.Workshop, source: build.Source) -> None:
+    chain = [steps.parse(entry(name))]
+    steps.check(chain, shop.frames)
+    baseline = build.build("baseline", source, [], shop)
+    events: list[Event] = []
+    built = build.build(name, source, chain, replace(shop, on_event=events.append))
+    logits, cam = predicted(built)
+
+    margin = logits[:, 1] - logits[:, 0]
+    assert np.ptp(margin) > 1e-3, "a constant network proves nothing"
+    np.testing.assert_allclose(cam.mean((1, 2)) + built.margin_bias, margin, atol=1e-4, rtol=1e-4)
+    assert built.id != baseline.id
+    assert events, "progress must be told"
+    assert all(0 <= event.done <= event.total for event in events)
+    assert events[-1].done == events[-1].total
+    assert not list(shop.folder.glob(".tmp*"))
+    assert not list((shop.folder / ".scratch").iterdir())
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_every_step_is_deterministic(name: str, shop: build.Workshop, source: build.Source) -> None:
+    chain = [steps.parse(entry(name))]
+    files = [build.build(name, source, chain, replace(shop, folder=shop.folder / run)).file for run in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_every_step_keeps_its_parent(name: str, shop: build.Workshop, source: build.Source) -> None:
+    baseline = build.build("baseline", source, [], shop)
+    before = baseline.file.read_bytes()
+    build.build(name, source, [steps.parse(entry(name))], shop)
+    assert baseline.file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_every_step_closes_its_settings(name: str) -> None:
+    with pytest.raises(UserError, match="has no setting 'no_such_setting'"):
+        steps.parse({name: {"no_such_setting": 1}})
+    step = steps.find(name)
+    assert step.MAIN is None or step.MAIN in step.Settings.model_fields
+
+
+def test_ids_cover_settings_frames_seed_and_order(shop: build.Workshop, source: build.Source) -> None:
+    def last(*entries: object, shop: build.Workshop = shop, source: build.Source = source) -> str:
+        return build.ids(source, [steps.parse(one) for one in entries], shop)[-1]
+
+    other = shop.frames["test"]
+    found = [
+        last({"prune": 0.5}),
+        last({"prune": 0.4}),
+        last({"prune": 0.5}, shop=replace(shop, seed=1)),
+        last({"prune": 0.5}, source=replace(source, digest="1" * 64)),
+        last({"prune": 0.5}, source=replace(source, preprocessing=replace(source.preprocessing, wavelet="none"))),
+        last({"prune": 0.5}, "recover"),
+        last({"prune": 0.5}, "recover", shop=replace(shop, frames={**shop.frames, "train": other})),
+        last({"quantize": "int8"}),
+        last({"quantize": "int8"}, shop=replace(shop, frames={**shop.frames, "calibration": other})),
+    ]
+    assert len(set(found)) == len(found)
+    assert last({"quantize": "int8"}) == last({"quantize": {"dtype": "int8"}})
+    assert last({"quantize": "int8"}) == last(
+        {"quantize": "int8"}, shop=replace(shop, frames={**shop.frames, "train": other})
+    ), "frames that a step does not read must not change its id"
+
+
+def test_common_prefixes_are_built_once(shop: build.Workshop, source: build.Source) -> None:
+    prefix = [{"prune": 0.5}, {"recover": {"steps": 1, "batch_size": 8}}]
+    titles: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.done == 0 and event.unit == "step":
+            titles.append(event.work)
+
+    listening = replace(shop, on_event=listen)
+    for last in ({"cast": "fp16"}, {"quantize": "int8"}):
+        build.build("x", source, [steps.parse(one) for one in [*prefix, last]], listening)
+    assert len(titles) == 5, titles  # weights, prune, recover, cast; then quantize
+
+
+def test_failing_step_leaves_nothing_half_made(
+    shop: build.Workshop, source: build.Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(*_: Any) -> None:
+        raise RuntimeError("broke in the middle")
+
+    monkeypatch.setattr(steps.find("cast"), "apply", half)
+    with pytest.raises(RuntimeError, match="middle"):
+        build.build("x", source, [steps.parse({"cast": "fp16"})], shop)
+    assert not list(shop.folder.glob(".tmp*"))
+    monkeypatch.undo()
+    assert build.build("baseline", source, [], shop).file.exists()
+
+
+@pytest.mark.parametrize(
+    ("chain", "said"),
+    [
+        ([{"quantize": "int8"}, {"prune": 0.5}], "prune: 0.5 works on torch models, but after quantize: int8"),
+        ([{"quantize": "int8"}], "needs calibration frames"),
+        ([{"prune": 0.5}, "recover"], "needs train frames"),
+    ],
+)
+def test_chains_that_cannot_work_are_refused(chain: Sequence[object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parsed = [steps.parse(one) for one in chain]
+        steps.check(
+            parsed, {"test"} | ({"calibration"} if "prune" in str(chain) and "quantize" in str(chain) else set())
+        )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("prnue", "did you mean 'prune'"),
+        ({"prune": 1.5}, "less than 1"),
+        ({"prune": "half"}, "valid number"),
+        ({"prune": True}, "valid number"),
+        ({"cast": "fp8"}, "fp16"),
+        ({"prune": 0.5, "recover": None}, "a step is a name or one"),
+        (3, "a step is a name or one"),
+        ("prune", "amount"),
+        ({"recover": "1e2"}, "valid integer"),
+    ],
+)
+def test_bad_entries_are_refused(found: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        steps.parse(found)
+
+
+def test_detector_of_every_artifact_survives_reading(shop: build.Workshop, source: build.Source) -> None:
+    for name in steps.names():
+        built = build.build(name, source, [steps.parse(entry(name))], shop)
+        if built.kind == "torch":
+            frames = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+            first, second = (artifact.load_torch(built.file)(frames)[0] for _ in range(2))
+            assert torch.equal(first, second)
