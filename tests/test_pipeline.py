@@ -29,6 +29,13 @@ def bench(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def predictions(folder: Path, variant: str) -> dict[str, dict[str, float]]:
+    """What a variant said of the test frames: column, then frame."""
+    table = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet")
+    found: Any = table[table["split"] == "test"].set_index("frame").to_dict()
+    return dict(found)
+
+
 @pytest.fixture
 def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(workplace)
@@ -86,13 +93,12 @@ def test_only_and_changed_threshold(finished: Path) -> None:
     assert scores["variants"]["q8"]["threshold"] == 0.9
     overlays = list((finished / "results/first/q8/result").rglob("*.jpg"))
     assert overlays
-    table = pd.read_parquet(finished / "results/first/q8/predictions.parquet").set_index(["split", "frame"])
+    said = predictions(finished, "q8")
     for overlay in overlays:
         frame = (
             str(overlay.relative_to(finished / "results/first/q8/result")).split("/heatmap/")[1].removesuffix(".jpg")
         )
-        called = table.loc[("test", frame), "p_fake"] >= 0.9
-        assert ("positives" in str(overlay)) == called
+        assert ("positives" in str(overlay)) == (said["p_fake"][frame] >= 0.9)
 
 
 def test_report_and_bundle_need_no_torch(finished: Path) -> None:
@@ -119,12 +125,12 @@ def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
     batch = np.stack([datasets.decode(file, InputSpec(32)).transpose(2, 0, 1) for file in frames])
     for name in NAMES:
         built = build.read(finished / "variants", scores[name]["id"])
-        table = pd.read_parquet(finished / "results/first" / name / "predictions.parquet").set_index(["split", "frame"])
-        wanted = [table.loc[("test", f.relative_to(finished / "faces/test").as_posix())] for f in frames]
+        said = predictions(finished, name)["logit_fake"]
+        wanted = np.array([said[f.relative_to(finished / "faces/test").as_posix()] for f in frames])
         for runtime in runtimes.names():
             if built.kind in runtimes.find(runtime).ACCEPTS:
                 logits, _ = runtimes.find(runtime).load(built, "cpu", 1).predict(batch)
-                np.testing.assert_allclose(logits[:, 1], [row["logit_fake"] for row in wanted], atol=1e-4)
+                np.testing.assert_allclose(logits[:, 1], wanted, atol=1e-4)
 
 
 def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +174,7 @@ def test_export_hands_over_what_runs(finished: Path, tmp_path: Path) -> None:
     for name in ("q8", "q16"):
         code, output = bench("export", name, "--to", str(tmp_path / "out" / name))
         assert code == 0, output
-        table = pd.read_parquet(finished / "results/first" / name / "predictions.parquet").set_index(["split", "frame"])
-        wanted = table.loc[("test", "fake/003.png"), "p_fake"]
+        wanted = predictions(finished, name)["p_fake"]["fake/003.png"]
         assert f"{scores[name]['auc']:.4f}" in (tmp_path / "out" / name / "README.md").read_text()
         if name == "q8":
             snippet = tmp_path / "out" / name / "predict.py"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench import runtimes
 from bench.errors import UserError
@@ -30,7 +31,7 @@ def built(request: pytest.FixtureRequest, shop: build.Workshop, source: build.So
     return build.build(request.param, source, chain, shop)
 
 
-def frames(count: int) -> np.ndarray:
+def frames(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
 
 
@@ -45,7 +46,9 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
         return
     session = runtime.load(built, device, 1)
     logits, cam = session.predict(frames(5))
-    assert (logits.shape, cam.shape, logits.dtype, cam.dtype) == ((5, 2), (5, 8, 8), np.float32, np.float32)
+    assert logits.shape == (5, 2)
+    assert cam.shape == (5, 8, 8)
+    assert logits.dtype == cam.dtype == np.float32
     margin = logits[:, 1] - logits[:, 0]
     loose = 1e-4 if device == "cpu" or built.stored == "fp32" else 2e-2
     np.testing.assert_allclose(cam.mean((1, 2)) + built.margin_bias, margin, atol=loose, rtol=loose)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from bench import datasets, runtimes
 from bench.datasets import FrameSetSettings
 from bench.detectors import artifact
 from bench.errors import UserError
-from bench.records import BatchReader, Built, Event
+from bench.records import BatchReader, Built, Event, Split
 from bench.variants import build, steps
 from tests import tiny
 from tests.conftest import write_frames
@@ -43,7 +44,7 @@ def source(tmp_path: Path) -> build.Source:
     return build.Source("tiny", tiny.save_weights(tmp_path / "weights.tar"), "0" * 64, tiny.PREPROCESSING)
 
 
-def predicted(built: Built) -> tuple[np.ndarray, np.ndarray]:
+def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits and CAMs of fixed frames, by the first runtime that executes the artifact."""
     frames = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
     runtime = next(runtimes.find(name) for name in runtimes.names() if built.kind in runtimes.find(name).ACCEPTS)

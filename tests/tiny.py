@@ -29,7 +29,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = nn.functional.silu(self.reduce(x.mean((2, 3), keepdim=True)))
-        return x * self.expand(squeezed).sigmoid()
+        gated: Tensor = x * self.expand(squeezed).sigmoid()
+        return gated
 
 
 class Block(nn.Module):

@@ -64,7 +64,7 @@ def held_out(count: int) -> tuple[Tensor, NDArray[np.int64]]:
 @torch.inference_mode()
 def auc(detector: Detector, frames: Tensor, labels: NDArray[np.int64]) -> float:
     detector.eval()
-    logits = torch.cat([detector(batch)[0] for batch in frames.split(32)])
+    logits = torch.cat([detector(batch)[0] for batch in torch.split(frames, 32)])
     return float(roc_auc_score(labels, (logits[:, 1] - logits[:, 0]).numpy()))
 
 
@@ -93,7 +93,7 @@ def train(steps: int, pairs: int, peak: float, out: Path, test_every: int) -> No
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.05  # small batches: the running statistics need a long memory
-    detector.to(device, memory_format=torch.channels_last)
+    detector.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=peak, weight_decay=0.02)
     checkpoint = out.with_suffix(".training")
     first = 0
