@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bench import cli, provenance
 from tests.conftest import write_frames
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 def bench(*arguments: str) -> tuple[int, str]:
@@ -38,7 +38,7 @@ def yaml(old: str, new: str) -> Change:
 
 
 def whole(text: str) -> Change:
-    return lambda folder: folder.joinpath("experiments.yaml").write_text(text, encoding="utf-8") and None
+    return lambda folder: folder.joinpath("experiments.yaml").write_text(text, encoding="utf-8")
 
 
 def remove(name: str) -> Change:
@@ -97,12 +97,12 @@ CASES: list[tuple[str, Change, list[str], list[str]]] = [
     ("weights that run code", weights({"model": Path("x")}), [], ["refused", "execute code"]),
     ("frames missing", remove("faces"), [], ["faces"]),
     ("test frames missing", remove("faces/test"), [], ["faces", "test"]),
-    ("frames empty", lambda f: [p.unlink() for p in f.glob("faces/test/*/*")] and None, [], ["test"]),
+    ("frames empty", lambda f: shutil.rmtree(f / "faces/test/real") or shutil.rmtree(f / "faces/test/fake"), [], ["test"]),
     ("one class only", remove("faces/test/fake"), [], ["fake"]),
     ("no calibration frames", remove("faces/calibration"), [], ["variants.q8", "needs calibration frames"]),
     ("no train frames", remove("faces/train"), [], ["variants.q32-p50", "needs train frames"]),
-    ("a broken frame", lambda f: (f / "faces/test/real/000.png").write_bytes(b"oops") and None, [], ["000.png"]),
-    ("test frames in train", lambda f: shutil.copy(f / "faces/test/real/000.png", f / "faces/train/real") and None, [],
+    ("a broken frame", lambda f: (f / "faces/test/real/000.png").write_bytes(b"oops"), [], ["000.png"]),
+    ("test frames in train", lambda f: shutil.copy(f / "faces/test/real/000.png", f / "faces/train/real"), [],
      ["000.png"]),
 ]  # fmt: skip
 
@@ -185,7 +185,7 @@ def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyP
         raise OSError(name)
 
     provenance.cuda_devices.cache_clear()
-    monkeypatch.setattr(provenance.ctypes, "CDLL", absent)
+    monkeypatch.setattr("ctypes.CDLL", absent)
     assert provenance.cuda_devices() == 0
     provenance.cuda_devices.cache_clear()
 
