@@ -49,6 +49,14 @@ def remove(name: str) -> Change:
     return change
 
 
+def empty(name: str) -> Change:
+    def change(folder: Path) -> None:
+        for path in (folder / name).rglob("*.png"):
+            path.unlink()
+
+    return change
+
+
 def weights(value: object) -> Change:
     return lambda folder: torch.save(value, folder / "best_model.tar")
 
@@ -97,7 +105,7 @@ CASES: list[tuple[str, Change, list[str], list[str]]] = [
     ("weights that run code", weights({"model": Path("x")}), [], ["refused", "execute code"]),
     ("frames missing", remove("faces"), [], ["faces"]),
     ("test frames missing", remove("faces/test"), [], ["faces", "test"]),
-    ("frames empty", lambda f: shutil.rmtree(f / "faces/test/real") or shutil.rmtree(f / "faces/test/fake"), [], ["test"]),
+    ("frames empty", empty("faces/test"), [], ["test"]),
     ("one class only", remove("faces/test/fake"), [], ["fake"]),
     ("no calibration frames", remove("faces/calibration"), [], ["variants.q8", "needs calibration frames"]),
     ("no train frames", remove("faces/train"), [], ["variants.q32-p50", "needs train frames"]),
