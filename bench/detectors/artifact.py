@@ -110,10 +110,14 @@ def kind(model: Any) -> Literal["torch", "onnx"]:
     return "torch" if isinstance(model, Detector) else "onnx"
 
 
-def stored_dtype(model: Detector) -> str:
-    """The type that the network's weights are kept in: "fp32", "fp16" or "bf16"."""
+def stored_dtype(model: Detector | onnx.ModelProto) -> str:
+    """The type that the network's weights are kept in: "fp32", "fp16", "bf16", or as an ONNX file says of itself."""
     import torch
 
+    from bench.detectors.detector import Detector
+
+    if not isinstance(model, Detector):
+        return next((prop.value for prop in model.metadata_props if prop.key == "stored"), "fp32")
     return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[model.head.weight.dtype]
 
 

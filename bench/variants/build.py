@@ -187,15 +187,16 @@ def _description(model: Any, folder: Path, lineage: list[str]) -> dict[str, Any]
     """Kind, stored type, parameters, MACs and margin bias; an ONNX model's are those of its parent."""
     from bench.detectors import artifact
 
-    if artifact.kind(model) == "onnx":
+    kind = artifact.kind(model)
+    if kind == "onnx":
         parent = read(folder, lineage[-2])
-        inherited = {"parameters": parent.parameters, "macs": parent.macs, "margin_bias": parent.margin_bias}
-        return {"kind": "onnx", "stored": "int8", **inherited}
-    parameters, macs = artifact.footprint_of(model)
+        parameters, macs, margin_bias = parent.parameters, parent.macs, parent.margin_bias
+    else:
+        (parameters, macs), margin_bias = artifact.footprint_of(model), model.margin_bias
     return {
-        "kind": "torch",
+        "kind": kind,
         "stored": artifact.stored_dtype(model),
         "parameters": parameters,
         "macs": macs,
-        "margin_bias": model.margin_bias,
+        "margin_bias": margin_bias,
     }

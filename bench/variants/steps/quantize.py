@@ -44,7 +44,7 @@ class Settings(BaseModel):
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
-    """The detector as a quantised graph with the inputs, outputs and metadata of `to_onnx`.
+    """The detector as a quantised graph with the inputs, outputs and metadata of `to_onnx`, and `stored`.
 
     Weights are int8, symmetric, with one scale per output channel; activations are uint8 with one
     scale per tensor; biases int32.
@@ -56,7 +56,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     tensors = _quantised_tensors(graph)
     ranges = _ranges(_observed(graph, tensors), tensors, work)
-    return _quantised(graph, ranges)
+    return _quantised(graph, ranges, settings)
 
 
 def _network_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -120,7 +120,7 @@ def extremes_to_ranges(tensors: list[str], extremes: NDArray[np.floating]) -> di
     return {name: (float(low), float(high)) for name, low, high in zip(tensors, lowest, highest, strict=True)}
 
 
-def _quantised(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:
+def _quantised(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], settings: Settings) -> onnx.ModelProto:
     import numpy as np
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
@@ -147,6 +147,7 @@ def _quantised(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -
     # The library leaves a mark of its own there.
     del quantised.metadata_props[:]
     quantised.metadata_props.extend(facts)
+    quantised.metadata_props.add(key="stored", value=settings.dtype)
     return quantised
 
 
