@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 2, 3, 70, 130
 
+LASTING_SECONDS = 2.0
+"""Work that lasts longer is shown."""
+
 app = typer.Typer(
     name="bench",
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
@@ -92,7 +95,7 @@ def run(
 def report(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
-    bundle: Annotated[Path | None, typer.Option(help="Also write report and pictures into this one zip file.")] = None,
+    bundle: Annotated[bool, typer.Option("--bundle", help="Also put report and pictures into one zip file.")] = False,
 ) -> None:
     """Render the report again from stored results."""
     from bench import pipeline
@@ -101,10 +104,9 @@ def report(
     name, _ = select(read(file), experiment, file)
     with Bars() as bars:
         finished = pipeline.report(file.parent, name, again=True, on_event=bars)
-    if bundle is not None:
-        pipeline.bundle(file.parent, name, bundle)
-        typer.echo(f"bundle: {bundle}")
     _show(finished)
+    if bundle:
+        typer.echo(f"bundle: {pipeline.bundle(file.parent, name)}")
 
 
 @app.command()
@@ -180,10 +182,15 @@ class Bars:
         key = (event.work, event.unit, event.total)
         if key != self.shown:
             self._close()
-            # Where nobody watches, a line every ten seconds is enough to see that it lives.
-            pause = 0.1 if sys.stderr.isatty() else 10.0
+            watched = sys.stderr.isatty()
             self.bar = tqdm(
-                desc=event.work, total=event.total, unit=f" {event.unit}", mininterval=pause, delay=1.0, file=sys.stderr
+                desc=event.work,
+                total=event.total,
+                unit=f" {event.unit}",
+                file=sys.stderr,
+                # Where nobody watches, a line every ten seconds is enough to see that it lives.
+                mininterval=0.1 if watched else 10.0,
+                delay=0 if watched else LASTING_SECONDS,
             )
             self.shown = key
         if event.note:
@@ -194,6 +201,8 @@ class Bars:
 
     def _close(self) -> None:
         if self.bar is not None:
+            # What was over in a moment leaves no line behind.
+            self.bar.leave = self.bar.format_dict["elapsed"] > LASTING_SECONDS
             self.bar.close()
         self.bar, self.shown = None, None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,12 +26,20 @@ FILE_NAME = "experiments.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+# What Windows keeps for devices, and the files that lie beside a variant's folder.
+_RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-def _checked_name(name: str) -> str:
-    # Names become folder names.
+def _checked_name(name: object) -> str:
+    # Names become folder names, on every system.
+    if not isinstance(name, str):
+        raise ValueError(f"YAML reads {name!r} as {type(name).__name__}, not as a name: put it in quotes")
+    if name.casefold().partition(".")[0] in _RESERVED or name.endswith("."):
+        raise ValueError(f"{name!r} cannot be a name: it means something else to a file system; use another")
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', the first a letter or digit"
@@ -38,7 +47,15 @@ def _checked_name(name: str) -> str:
     return name
 
 
+def _no_boolean(value: object) -> object:
+    # YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0.
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, found {value}")
+    return value
+
+
 Name = Annotated[str, BeforeValidator(_checked_name)]
+Number = Annotated[float, BeforeValidator(_no_boolean)]
 
 
 class DetectorSettings(_Model):
@@ -96,13 +113,13 @@ class DetectorSettings(_Model):
 class TimingSettings(_Model):
     """How long to time."""
 
-    seconds: float = Field(default=3.0, gt=0, le=600, description="per variant and batch size")
+    seconds: Number = Field(default=3.0, gt=0, le=600, description="per variant and batch size")
 
 
 class GallerySettings(_Model):
     """What the galleries show."""
 
-    top: int = Field(default=5, ge=1, le=100, description="frames per outcome and variant")
+    top: int = Field(default=5, strict=True, ge=1, le=100, description="frames per outcome and variant")
     heatmaps: Literal["gallery", "all"] = Field(
         default="gallery", description="draw heatmaps for the frames that a gallery shows, or for all test frames"
     )
@@ -118,17 +135,18 @@ class ExperimentSettings(_Model):
     )
     device: Literal["auto", "cuda", "cpu"] = "auto"
     runtime: str = "auto"
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
+    threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
     timing: TimingSettings = TimingSettings()
     gallery: GallerySettings = GallerySettings()
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1)
     threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of the model; auto takes all cores")
 
-    @field_validator("threads")
+    @field_validator("threads", mode="before")
     @classmethod
-    def _at_least_one(cls, threads: int | str) -> int | str:
-        if isinstance(threads, int) and threads < 1:
-            raise ValueError(f"threads must be at least 1, or auto; found {threads}")
+    def _known_cores(cls, threads: object) -> object:
+        cores = os.cpu_count() or 1
+        if threads != "auto" and (type(threads) is not int or not 1 <= threads <= cores):
+            raise ValueError(f"threads must be auto or a number from 1 to {cores}, found {threads!r}")
         return threads
 
     @field_validator("runtime")
@@ -146,6 +164,12 @@ class ExperimentSettings(_Model):
             chains[name] = tuple(
                 _as_value_error(lambda entry=entry: parse(entry), f"variant {name!r}: ") for entry in chain
             )
+        folded = [name.casefold() for name in chains]
+        for name in chains:
+            if folded.count(name.casefold()) > 1:
+                raise ValueError(
+                    f"{name!r} differs from another variant in case only, which not every file system tells"
+                )
         baselines = [name for name, chain in chains.items() if not chain]
         if len(baselines) != 1:
             raise ValueError(
@@ -229,9 +253,9 @@ def _as_value_error(call: Any, prefix: str = "") -> Any:
 
 
 def _preset(name: object) -> Preprocessing:
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}")
-    return replace(PRESETS[str(name)])
+    return replace(PRESETS[name])
 
 
 def _explained(path: Path, root: yaml.Node | None, problem: Any) -> str:
@@ -264,8 +288,9 @@ def _keys_beside(location: Iterable[Any]) -> list[str]:
         model = _SECTIONS[parts[0]]
     for part in parts[2:]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        for kind in (annotation, *get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return list(model.model_fields)
 
 
@@ -291,6 +316,10 @@ def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(
+                    f"{path}, line {key.start_mark.line + 1}: a key must be a plain word, found a collection"
+                )
             if key.value in seen:
                 raise UserError(f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} stands here twice")
             seen.add(key.value)

@@ -42,17 +42,23 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 @cache
-def cuda_devices() -> int:
-    """How many CUDA devices the driver shows to this process; asked of the driver, without torch."""
+def cuda_devices() -> tuple[str, ...]:
+    """The names of the CUDA devices that the driver shows to this process; asked of the driver, without torch."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
     except OSError:
-        return 0
+        return ()
     count = ctypes.c_int()
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+        return ()
+    names = []
+    for place in range(count.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        driver.cuDeviceGet(ctypes.byref(device), place)
+        driver.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    return tuple(names)
 
 
 def cpu_name() -> str:
@@ -77,7 +83,7 @@ def machine() -> dict[str, str]:
     return {
         "cpu": f"{cpu_name()}, {cpu_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "cuda devices": str(cuda_devices()),
+        "CUDA devices": ", ".join(cuda_devices()) or "none",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": platform.python_version(),
     }

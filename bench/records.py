@@ -180,7 +180,7 @@ class VariantResult:
     """All that a run found out about a variant, predictions and CAMs aside.
 
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
-    device and session.
+    device and session. `predictions_key` is that of the predictions that belong to this run.
     """
 
     name: str
@@ -194,6 +194,7 @@ class VariantResult:
     baseline: tuple[Measurement, ...] = ()
     peak_memory_mib: float | None = None
     notes: tuple[str, ...] = ()
+    predictions_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_bad_input(
 
 def test_cuda_where_there_is_none(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: 0)
+    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ())
     code, output = bench("run", "--device", "cuda")
     assert code == 2
     assert "no CUDA device" in output
@@ -194,7 +194,7 @@ def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyP
 
     provenance.cuda_devices.cache_clear()
     monkeypatch.setattr("ctypes.CDLL", absent)
-    assert provenance.cuda_devices() == 0
+    assert provenance.cuda_devices() == ()
     provenance.cuda_devices.cache_clear()
 
 

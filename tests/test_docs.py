@@ -72,7 +72,8 @@ def test_starter_is_valid_and_is_the_repositorys_own(tmp_path: Path) -> None:
     written = tmp_path / "new" / "experiments.yaml"
     assert read(written) == read(ROOT / "experiments.yaml")
     assert written.read_text(encoding="utf-8") == (ROOT / "experiments.yaml").read_text(encoding="utf-8")
-    assert json.loads((tmp_path / "new" / "experiments.schema.json").read_text()) == json_schema()
+    for folder in (tmp_path / "new", ROOT):
+        assert json.loads((folder / "experiments.schema.json").read_text(encoding="utf-8")) == json_schema()
 
 
 @pytest.mark.parametrize(

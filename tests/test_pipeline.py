@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from bench import cli
 from bench.results import predict, timing
 from bench.variants import build
+from tests.conftest import write_frames
 
 NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
 
@@ -90,7 +95,7 @@ def test_only_and_changed_threshold(finished: Path) -> None:
     path.write_text(path.read_text().replace("device: cpu", "device: cpu\n    threshold: 0.9"))
     assert bench("run", "first", "--only", "q8", "--device", "cpu")[0] == 0
     scores = json.loads((finished / "reports/first/scores.json").read_text())
-    assert list(scores["variants"]) == ["baseline", "q8"]
+    assert list(scores["variants"]) == NAMES, "what has results stays in the report"
     assert scores["variants"]["q8"]["threshold"] == 0.9
     overlays = list((finished / "results/first/q8/result").rglob("*.jpg"))
     assert overlays
@@ -102,9 +107,55 @@ def test_only_and_changed_threshold(finished: Path) -> None:
         assert ("positives" in str(overlay)) == (said["p_fake"][frame] >= 0.9)
 
 
+def test_report_refuses_results_that_changed_since(finished: Path) -> None:
+    """Predictions of other frames than run.json speaks of must not be mixed into one table."""
+    mark = finished / "results/first/q8" / predict.MARK
+    mark.write_text(json.dumps({"key": "of other frames"}))
+    code, output = bench("report")
+    assert code == 2
+    assert "q8" in output
+    assert bench("run")[0] == 0
+
+
+@pytest.mark.parametrize("gone", ["reports/first/scores.json", "reports/first/roc.png", "results/first/q8/result"])
+def test_what_is_deleted_is_made_again(gone: str, finished: Path) -> None:
+    path = finished / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert bench("run")[0] == 0
+    assert path.exists()
+
+
+@pytest.mark.parametrize("name", ["results/first/run.json", "results/first/q8/measurements.json"])
+def test_damaged_records_are_made_again(name: str, finished: Path) -> None:
+    (finished / name).write_text('{"half": ')
+    assert bench("run")[0] == 0
+    assert json.loads((finished / name).read_text())
+
+
+def test_baseline_that_could_not_be_timed_is_timed_again(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A speed-up is against the baseline of the same session; without one there is none."""
+    monkeypatch.chdir(workplace)
+    measured = timing.measure
+
+    def lose_one(sessions: Any, *rest: Any) -> Any:
+        found, failed = measured(sessions, *rest)
+        first = next(iter(sessions))
+        return {**found, first: ()}, {**failed, first: RuntimeError("fell over")}
+
+    monkeypatch.setattr(timing, "measure", lose_one)
+    assert bench("run", "--only", "q16")[0] == 3
+    variants = json.loads((workplace / "reports/first/scores.json").read_text())["variants"]
+    assert variants["baseline"]["status"] == "failed"
+    assert variants["q16"]["latency_ms"]["p50"] is not None
+    assert variants["q16"]["speedup"] is None
+    monkeypatch.setattr(timing, "measure", measured)
+    assert bench("run", "--only", "q16")[0] == 0
+    assert json.loads((workplace / "reports/first/scores.json").read_text())["variants"]["q16"]["speedup"] is not None
+
+
 def test_report_and_bundle_need_no_torch(finished: Path) -> None:
     program = (
-        "import sys; from bench import cli; sys.argv = ['bench', 'report', '--bundle', 'all.zip']\n"
+        "import sys; from bench import cli; sys.argv = ['bench', 'report', '--bundle']\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "loaded = {'torch', 'onnxruntime', 'timm', 'onnx'} & set(sys.modules); assert not loaded, loaded"
@@ -114,7 +165,7 @@ def test_report_and_bundle_need_no_torch(finished: Path) -> None:
     path.write_text(path.read_text().replace("architecture: tiny", "architecture: efficientnet_b0"))
     done = subprocess.run([sys.executable, "-c", program], cwd=finished, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (finished / "all.zip").stat().st_size > 10_000
+    assert (finished / "reports/first.zip").stat().st_size > 10_000
 
 
 def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
@@ -149,6 +200,8 @@ def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: 
     assert (scores["q8"]["status"], scores["q16"]["status"]) == ("failed", "ok")
     assert "volcano" in scores["q8"]["reason"]
     assert scores["q8"]["auc"] is None
+    assert "Traceback" in (workplace / "results/first/failures.log").read_text()
+    assert "Traceback" not in output
 
 
 def test_killed_evaluation_goes_on_from_its_shards(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,3 +239,35 @@ def test_export_hands_over_what_runs(
     code, output = bench("export", "q8", "--to", str(tmp_path / "out" / "q8"))
     assert code == 2
     assert "not an empty folder" in output
+
+
+def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:
+    """The whole way with a real architecture and the real program, then again from what is stored."""
+    write_frames(tmp_path / "faces", 6, 6, 0, size=48)
+    torch.manual_seed(0)
+    state = timm.create_model("efficientnet_b0", num_classes=2).state_dict()
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "b0.pth")
+    (tmp_path / "experiments.yaml").write_text(
+        """
+detectors: {b0: {architecture: efficientnet_b0, weights: b0.pth, preprocessing: {preset: imagenet, size: 48}}}
+datasets: {faces: {path: faces}}
+experiments:
+  e: {detector: b0, frames: faces, device: cpu, timing: {seconds: 0.02}, variants: {baseline: [], q16: [cast: fp16]}}
+"""
+    )
+    program = (
+        "import sys; from bench import cli; sys.argv = ['bench', 'run']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('loaded', *sorted({'torch', 'onnxruntime', 'timm', 'onnx', 'sklearn'} & set(sys.modules)))"
+    )
+    seconds, printed = [], []
+    for _ in range(2):
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - began)
+        printed.append(done.stdout.splitlines())
+    assert "torch" in printed[0][-1]
+    assert printed[1][-1] == "loaded"
+    assert printed[0][:-1] == printed[1][:-1], "the summary is the same"
+    assert seconds[1] < 6, "half a second on an idle machine"

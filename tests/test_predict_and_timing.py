@@ -122,7 +122,8 @@ def test_sessions_take_turns_and_stop_where_throughput_levels_off() -> None:
 
     flat, steep = Flat(), Sums(seconds=0.002, most=4)
     frames = np.zeros((2, 3, 8, 8), np.uint8)
-    found = timing.measure({"flat": flat, "steep": steep}, frames, 0.06, silent)
+    found, failed = timing.measure({"flat": flat, "steep": steep}, frames, 0.06, silent)
+    assert failed == {}
     assert [one.batch_size for one in found["flat"]] == [1, 2]
     assert [one.batch_size for one in found["steep"]] == [1, 2, 4], "8 does not fit into memory"
     for measured in found.values():
@@ -135,6 +136,22 @@ def test_sessions_take_turns_and_stop_where_throughput_levels_off() -> None:
 
 def test_warm_up_is_not_among_the_samples() -> None:
     session = Sums()
-    found = timing.measure({"one": session}, np.zeros((1, 3, 8, 8), np.uint8), 0.01, silent)
+    found, _ = timing.measure({"one": session}, np.zeros((1, 3, 8, 8), np.uint8), 0.01, silent)
     timed = sum(len(one.samples_ms) for one in found["one"])
     assert len(session.sizes) == timed + timing.WARM_UP_CALLS * len(found["one"])
+
+
+def test_session_that_fails_in_timing_does_not_stop_the_others() -> None:
+    class Late(Sums):
+        """Falls over after some calls, when it is being timed."""
+
+        def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            if len(self.sizes) > 4:
+                raise RuntimeError("fell over")
+            return super().predict(frames)
+
+    frames = np.zeros((1, 3, 8, 8), np.uint8)
+    sessions: dict[str, predict.Predicts] = {"late": Late(), "never": Sums(most=0), "fine": Sums()}
+    found, failed = timing.measure(sessions, frames, 0.01, silent)
+    assert {name: type(error) for name, error in failed.items()} == {"late": RuntimeError, "never": MemoryError}
+    assert found["fine"]

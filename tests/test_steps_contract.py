@@ -36,7 +36,7 @@ def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
         write_frames(tmp_path / "faces" / split, 8, 8, seed)
     frames = datasets.load("faces", FrameSetSettings(path="faces"), tmp_path, tmp_path / "cache")
     read: BatchReader = partial(datasets.read_batches, threads=1)
-    return build.Workshop(tmp_path / "variants", frames, read, "cpu", 1, 0, lambda event: None)
+    return build.Workshop(tmp_path / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_ids_cover_settings_frames_seed_and_order(shop: build.Workshop, source: 
     found = [
         last({"prune": 0.5}),
         last({"prune": 0.4}),
-        last({"prune": 0.5}, shop=replace(shop, seed=1)),
+        last({"prune": 0.5}, "recover", shop=replace(shop, seed=1)),
         last({"prune": 0.5}, source=replace(source, digest="1" * 64)),
         last({"prune": 0.5}, source=replace(source, preprocessing=replace(source.preprocessing, wavelet="none"))),
         last({"prune": 0.5}, "recover"),
@@ -112,6 +112,8 @@ def test_ids_cover_settings_frames_seed_and_order(shop: build.Workshop, source: 
     ]
     assert len(set(found)) == len(found)
     assert last({"quantize": "int8"}) == last({"quantize": {"dtype": "int8"}})
+    assert last({"prune": 0.5}) == last({"prune": 0.5}, shop=replace(shop, seed=1)), "prune draws nothing"
+    assert last({"quantize": "int8"}) != last({"quantize": "int8"}, shop=replace(shop, decoder={"pillow": "0"}))
     assert last({"quantize": "int8"}) == last(
         {"quantize": "int8"}, shop=replace(shop, frames={**shop.frames, "train": other})
     ), "frames that a step does not read must not change its id"
@@ -146,17 +148,20 @@ def test_failing_step_leaves_nothing_half_made(
 
 
 @pytest.mark.parametrize(
-    ("chain", "splits", "said"),
+    ("chain", "lacking", "said"),
     [
-        ([{"quantize": "int8"}, {"prune": 0.5}], {"test", "calibration"}, "works on torch models, but after quantize"),
-        ([{"quantize": "int8"}], {"test", "train"}, "needs calibration frames"),
-        ([{"prune": 0.5}, "recover"], {"test", "calibration"}, "needs train frames"),
+        ([{"quantize": "int8"}, {"prune": 0.5}], "train", "works on torch models, but after quantize"),
+        ([{"quantize": "int8"}], "calibration", "needs calibration frames"),
+        ([{"prune": 0.5}, "recover"], "train", "needs train frames"),
+        ([{"prune": 0.5}, {"recover": {"batch_size": 99}}], None, "16 train frames are less than one batch of 99"),
     ],
 )
-def test_chains_that_cannot_work_are_refused(chain: Sequence[object], splits: set[Split], said: str) -> None:
+def test_chains_that_cannot_work_are_refused(
+    chain: Sequence[object], lacking: Split | None, said: str, shop: build.Workshop
+) -> None:
     parsed = [steps.parse(one) for one in chain]
     with pytest.raises(UserError, match=said):
-        steps.check(parsed, splits)
+        steps.check(parsed, {split: frames for split, frames in shop.frames.items() if split != lacking})
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised whenever the same weights would give another detector."""
 
+EXPORT_VERSION = 1
+"""Raised whenever the same detector would be exported to another ONNX graph."""
+
 LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(32)
     try:
         # A safetensors file starts with the length of its JSON header.
         if path.suffix == ".safetensors" or head[8:9] == b"{":
@@ -45,17 +46,27 @@ def _load(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error) or "weights_only" in str(error).lower():
-            raise UserError(
-                f"{path}: refused, because loading it would execute code from the file ({_first_line(error)}). "
-                "Save the state dict alone: torch.save(model.state_dict(), ...)"
-            ) from error
-        raise UserError(f"{path}: not a PyTorch checkpoint ({_first_line(error)})") from error
+        wanted = re.search(r"GLOBAL (\S+)|class (\S+)", str(error))
+        if wanted is None:
+            raise UserError(f"{path}: not a PyTorch checkpoint{_hint(head)}") from error
+        raise UserError(
+            f"{path}: refused, because loading it would execute code: the file asks for "
+            f"{(wanted[1] or wanted[2]).rstrip(',.')}. Save the state dict alone: torch.save(model.state_dict(), ...)"
+        ) from error
     except Exception as error:
         # Damaged files make the readers fail in many ways: EOFError, IndexError, SafetensorError, ...
         raise UserError(
             f"{path}: cannot be read as a checkpoint, it may be truncated ({_first_line(error)})"
         ) from error
+
+
+def _hint(head: bytes) -> str:
+    """What the first bytes of a file that is no checkpoint give away."""
+    if head.startswith(b"version https://"):
+        return ": it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return ": it is a web page, probably saved instead of the download"
+    return "; expected what torch.save or safetensors wrote"
 
 
 def _first_line(error: Exception) -> str:

@@ -32,5 +32,7 @@ def run(
     """
     plan = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
     built, failed = build_variants(plan, on_event)
-    store.write_run(plan.results, measure_variants(plan, built, failed, on_event))
-    return report(plan.base, plan.name, on_event=on_event)
+    # Two runs of one experiment take turns here; the second finds what the first has done.
+    with store.locked(plan.results):
+        store.write_run(plan.results, measure_variants(plan, built, failed, on_event))
+        return report(plan.base, plan.name, on_event=on_event)

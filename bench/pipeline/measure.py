@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from bench.records import (
     LABELLED_SPLITS,
     BatchReader,
     Built,
+    Event,
     Footprint,
     FrameSet,
     OnEvent,
@@ -31,7 +32,7 @@ from bench.records import (
 from bench.results import predict, store, timing
 from bench.variants import build, steps
 
-log = logging.getLogger("bench")
+FAILURES = "failures.log"
 
 Executable: TypeAlias = tuple[str, str]
 """An artifact's id and the runtime that executes it."""
@@ -39,27 +40,46 @@ Executable: TypeAlias = tuple[str, str]
 
 def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
     """The artifacts of all variants, and for those that could not be built the reason."""
-    reader = _reader(plan.threads)
     shop = build.Workshop(
-        plan.base / "variants", plan.frames, reader, plan.device, plan.threads, plan.settings.seed, on_event
+        folder=plan.base / "variants",
+        frames=plan.frames,
+        read=_reader(plan.threads),
+        decoder=_decoder(),
+        device=plan.device,
+        threads=plan.threads,
+        seed=plan.settings.seed,
+        on_event=on_event,
     )
     built: dict[str, Built] = {}
     failed: dict[str, str] = {}
     for name, chain in plan.chains.items():
+        if name not in plan.wanted and not build.is_built(shop.folder, build.ids(plan.source, chain, shop)[-1]):
+            continue
         try:
             built[name] = build.build(name, plan.source, chain, shop)
         except Exception as error:
             # Weights that cannot be used are bad input; a step that fails is that variant's outcome.
             if not chain:
                 raise
-            failed[name] = _reason(f"building {name}", error)
+            failed[name] = _reason(plan, f"building {name}", error)
     return built, failed
 
 
-def _reason(doing: str, error: Exception) -> str:
-    log.error("%s failed", doing, exc_info=error)
+def _decoder() -> dict[str, str]:
+    """What turns files into pixels, for ids and keys."""
+    return {"version": str(datasets.VERSION), **versions(datasets.LIBRARIES)}
+
+
+def _reason(plan: Plan, doing: str, error: Exception) -> str:
+    """What the report says of a failure; the traceback goes into a file, for whoever mends it."""
     text = str(error).strip() or type(error).__name__
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, UserError):
+        return text
+    plan.results.mkdir(parents=True, exist_ok=True)
+    with (plan.results / FAILURES).open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {doing}\n")
+        file.writelines(traceback.format_exception(error))
+    return f"{type(error).__name__}: {text}"
 
 
 @dataclass(frozen=True)
@@ -81,15 +101,19 @@ def measure_variants(plan: Plan, built: dict[str, Built], failed: dict[str, str]
     """Evaluate and time every variant that has no results yet; what fails becomes a row with its reason."""
     jobs = {name: _job(plan, name, artifact) for name, artifact in built.items()}
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
-    untimed = {n: job for n, job in jobs.items() if store.read_timed(job.folder, job.timing_key) is None}
+    untimed = {n: job for n, job in jobs.items() if not _is_timed(job)}
+    # Of the variants that were not asked for, those are shown whose results are there.
+    for name in (unpredicted.keys() | untimed.keys()) - plan.wanted:
+        for some in (jobs, unpredicted, untimed):
+            some.pop(name, None)
     baseline = jobs[next(iter(plan.chains))].built
     wanted = {(job.built.id, job.runtime): job.built for job in (unpredicted | untimed).values()}
     # A speed-up is against the baseline in the same runtime, timed in the same session.
     wanted |= {(baseline.id, job.runtime): baseline for job in untimed.values()}
-    sessions, problems = _open(wanted, plan)
+    sessions, problems = _open(wanted, plan, on_event)
     failed = failed | {n: problems[job.executable] for n, job in jobs.items() if job.executable in problems}
     failed |= _predict(plan, {n: job for n, job in unpredicted.items() if n not in failed}, sessions, on_event)
-    _time(plan, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, sessions, on_event)
+    failed |= _time(plan, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, sessions, on_event)
     return _summary(plan, jobs, failed)
 
 
@@ -101,23 +125,37 @@ def _job(plan: Plan, name: str, built: Built) -> Job:
         "runtime": runtime,
         "device": plan.device,
         "libraries": versions(runtimes.find(runtime).LIBRARIES),
+        "decoded by": _decoder(),
     }
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
-    timing = {"machine": machine(), "threads": plan.threads, "seconds": plan.settings.timing.seconds}
-    return Job(built, runtime, plan.results / name, digest({**executed, "frames": labelled}), digest(executed | timing))
+    timed = {
+        "version": timing.VERSION,
+        "machine": machine(),
+        "threads": plan.threads,
+        "seconds": plan.settings.timing.seconds,
+    }
+    return Job(built, runtime, plan.results / name, digest({**executed, "frames": labelled}), digest(executed | timed))
+
+
+def _is_timed(job: Job) -> bool:
+    """Without the baseline beside it, a time compares with nothing: it is taken again."""
+    timed = store.read_timed(job.folder, job.timing_key)
+    return timed is not None and len(timed.baseline) > 0
 
 
 def _open(
-    wanted: Mapping[Executable, Built], plan: Plan
+    wanted: Mapping[Executable, Built], plan: Plan, on_event: OnEvent
 ) -> tuple[dict[Executable, runtimes.Session], dict[Executable, str]]:
     """Load artifacts; for those that cannot be loaded, the reason."""
     sessions: dict[Executable, runtimes.Session] = {}
     problems: dict[Executable, str] = {}
-    for key, built in wanted.items():
+    for done, (key, built) in enumerate(wanted.items()):
+        on_event(Event("loading", done, len(wanted), "variants"))
         try:
             sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
         except Exception as error:
-            problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
+            problems[key] = _reason(plan, f"loading {key[0]} into {key[1]}", error)
+    on_event(Event("loading", len(wanted), len(wanted), "variants"))
     return sessions, problems
 
 
@@ -133,7 +171,7 @@ def _predict(
     splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
     rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
     problems = predict.predict(pending, rows, plan.spec, _reader(plan.threads), on_event)
-    return {name: _reason(f"evaluating {name}", error) for name, error in problems.items()}
+    return {name: _reason(plan, f"evaluating {name}", error) for name, error in problems.items()}
 
 
 def _time(
@@ -142,18 +180,23 @@ def _time(
     baseline: str,
     sessions: Mapping[Executable, runtimes.Session],
     on_event: OnEvent,
-) -> None:
-    """Time variants and the baseline beside them in one session, and store the samples."""
+) -> dict[str, str]:
+    """Time variants and the baseline beside them in one session, and store the samples; returned is what failed."""
     keys = {job.executable for job in jobs.values()} | {(baseline, job.runtime) for job in jobs.values()}
     timed = {key: session for key, session in sessions.items() if key in keys}
     if not timed:
-        return
+        return {}
     frames = next(_reader(plan.threads)(plan.frames["test"].frames[:16], plan.spec, 16))
-    samples = timing.measure(timed, frames, plan.settings.timing.seconds, on_event)
-    for job in jobs.values():
-        executed = sessions[job.executable].executed
-        found = store.Timed(executed, samples[job.executable], samples.get((baseline, job.runtime), ()))
-        store.write_timed(job.folder, job.timing_key, found)
+    samples, problems = timing.measure(timed, frames, plan.settings.timing.seconds, on_event)
+    failed = {
+        n: _reason(plan, f"timing {n}", problems[j.executable]) for n, j in jobs.items() if j.executable in problems
+    }
+    for name, job in jobs.items():
+        if name not in failed:
+            beside = () if (baseline, job.runtime) in problems else samples.get((baseline, job.runtime), ())
+            found = store.Timed(sessions[job.executable].executed, samples[job.executable], beside)
+            store.write_timed(job.folder, job.timing_key, found)
+    return failed
 
 
 def _reader(threads: int) -> BatchReader:
@@ -161,6 +204,7 @@ def _reader(threads: int) -> BatchReader:
 
 
 def _summary(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
+    shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
     return Run(
         experiment=plan.name,
         detector=plan.settings.detector,
@@ -170,7 +214,7 @@ def _summary(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> 
         gallery_top=plan.settings.gallery.top,
         gallery_heatmaps=plan.settings.gallery.heatmaps,
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
-        variants=tuple(_row(name, chain, jobs.get(name), failed.get(name)) for name, chain in plan.chains.items()),
+        variants=tuple(_row(name, chain, jobs.get(name), failed.get(name)) for name, chain in shown.items()),
         provenance=_provenance(plan),
     )
 
@@ -191,6 +235,7 @@ def _row(name: str, chain: Sequence[steps.Use], job: Job | None, reason: str | N
         executed=timed.executed,
         measurements=timed.measurements,
         baseline=timed.baseline,
+        predictions_key=job.predictions_key,
         notes=(f"its last step took {job.built.seconds:.0f} s",) if chain else (),
     )
 
@@ -200,13 +245,21 @@ def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
     # A frame's path is relative to its split's folder.
     root = first.file.parents[first.path.count("/")]
     return SplitSummary(
-        root=os.path.relpath(root, base),
+        root=_relative(root, base),
         count=len(frames.frames),
         fake=frames.fake,
         real=frames.real,
         sources=len({frame.source for frame in frames.frames if frame.source is not None}),
         digest=frames.digest,
     )
+
+
+def _relative(path: Path, base: Path) -> str:
+    """`path` as seen from the experiment file; as it is where no way leads there (another Windows drive)."""
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def _provenance(plan: Plan) -> dict[str, str]:
@@ -216,7 +269,6 @@ def _provenance(plan: Plan) -> dict[str, str]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "bench": version("bench"),
         "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",
-        **{f"{split} frames": f"{len(f.frames)} (digest {f.digest})" for split, f in plan.frames.items()},
         "seed": str(plan.settings.seed),
         "threads": str(plan.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),

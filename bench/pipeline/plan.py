@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from bench.runtimes import Device
 
 
+DEMO_FRAMES = "datasets/demo"
+
+
 @dataclass(frozen=True)
 class Plan:
-    """One experiment with everything that it refers to, resolved and checked. The first chain is the baseline."""
+    """One experiment with everything that it refers to, resolved and checked.
+
+    The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they exist.
+    """
 
     name: str
     base: Path
     settings: ExperimentSettings
     detector: DetectorSettings
     chains: dict[str, tuple[steps.Use, ...]]
+    wanted: frozenset[str]
     source: build.Source
     frames: dict[Split, FrameSet]
     device: Device
@@ -56,53 +63,69 @@ def prepare(
     base = path.parent
     detector = experiments.detectors[settings.detector]
     chosen = _device(device or settings.device)
-    chains = _only(settings, only)
-    for chain in chains.values():
+    wanted = _wanted(settings, only)
+    for chain in (settings.variants[variant] for variant in wanted):
         runtimes.choose(settings.runtime, chain[-1].step.PRODUCES if chain else "torch", chosen)
     weights = detector.weights_file(base)
-    if not weights.is_file():
+    try:
+        source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
+    except OSError as error:
         raise UserError(
-            f"{path}: detectors.{settings.detector}.weights: no such file: {weights}; "
+            f"{path}: detectors.{settings.detector}.weights: {weights}: {error.strerror}; "
             "expected a .tar, .pth or .safetensors checkpoint"
-        )
-    source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
+        ) from error
     frames = _frames(experiments, settings.frames, base, on_event)
-    for variant, chain in chains.items():
+    return Plan(
+        name=name,
+        base=base,
+        settings=settings,
+        detector=detector,
+        chains=_possible(settings, wanted, frames, f"{path}: experiments.{name}.variants"),
+        wanted=wanted,
+        source=source,
+        frames=frames,
+        device=chosen,
+        threads=cpu_cores() if settings.threads == "auto" else settings.threads,
+    )
+
+
+def _possible(
+    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: str
+) -> dict[str, tuple[steps.Use, ...]]:
+    """The chains that can work; a wanted one that cannot is an error."""
+    chains = {}
+    for variant, chain in settings.variants.items():
         try:
             steps.check(chain, frames)
+            chains[variant] = chain
         except UserError as error:
-            raise UserError(f"{path}: experiments.{name}.variants.{variant}: {error}") from error
-    threads = cpu_cores() if settings.threads == "auto" else settings.threads
-    return Plan(name, base, settings, detector, chains, source, frames, chosen, threads)
+            if variant in wanted:
+                raise UserError(f"{where}.{variant}: {error}") from error
+    return chains
 
 
 def _device(requested: str) -> Device:
-    if requested == "cuda" and cuda_devices() == 0:
+    if requested == "cuda" and not cuda_devices():
         raise UserError("device: cuda was asked for, but the NVIDIA driver shows no CUDA device; use auto or cpu")
     if requested == "auto":
         return "cuda" if cuda_devices() else "cpu"
     return "cuda" if requested == "cuda" else "cpu"
 
 
-def _only(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, tuple[steps.Use, ...]]:
+def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]:
     for variant in only:
         if variant not in settings.variants:
             raise UserError(
                 f"--only: there is no variant {variant!r}{nearest(variant, settings.variants)}; "
                 f"variants are: {', '.join(settings.variants)}"
             )
-    return {
-        variant: chain
-        for variant, chain in settings.variants.items()
-        if not only or variant in only or variant == settings.baseline
-    }
+    return frozenset({settings.baseline, *only} if only else settings.variants)
 
 
 def _frames(experiments: Experiments, name: str, base: Path, on_event: OnEvent) -> dict[Split, FrameSet]:
     settings = experiments.datasets[name]
-    if name == "demo" and settings.path is not None:
-        folder = base / settings.path
-        # A set of the user's own may bear this name; only what the demo drew is ever drawn again.
-        if not folder.exists() or (folder / demo.CARD).exists():
-            demo.draw(folder, on_event)
+    folder = base / DEMO_FRAMES
+    # A set of the user's own may lie there; only what the demo drew is ever drawn again.
+    if settings.path == DEMO_FRAMES and (not folder.exists() or (folder / demo.CARD).exists()):
+        demo.draw(folder, on_event)
     return datasets.load(name, settings, base, base / "datasets" / ".cache", on_event)

@@ -10,7 +10,7 @@ from bench import datasets, reports
 from bench.errors import UserError
 from bench.provenance import digest, version
 from bench.records import Event, OnEvent, Run, Score, silent
-from bench.results import score, store
+from bench.results import predict, score, store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,11 +36,20 @@ def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = si
     results, folder = base / "results" / name, base / "reports" / name
     run = store.read_run(results)
     mark = digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
-    if not again and (folder / REPORT).exists() and _read(folder / MARK) == mark:
+    if not again and _read(folder / MARK) == mark and reports.is_whole(folder):
         return Finished(run, reports.read_scores(folder), folder / REPORT)
+    for variant in run.variants:
+        if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
+            raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
     evidences = {v.name: _evidence(results / v.name, run.threshold) for v in run.variants if v.status == "ok"}
 
+    drawn, wanted = 0, run.frames["test"].count
+
     def pixels(frame: str) -> NDArray[np.uint8]:
+        nonlocal drawn
+        drawn += 1
+        if run.gallery_heatmaps == "all":
+            on_event(Event("drawing heatmaps", drawn, wanted))
         return datasets.decode(base / run.frames["test"].root / frame, run.preprocessing.input_spec)
 
     on_event(Event("rendering the report", 0, 1, "reports"))
@@ -50,8 +59,9 @@ def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = si
     return Finished(run, {name: evidence.score for name, evidence in evidences.items()}, folder / REPORT)
 
 
-def bundle(base: Path, name: str, out: Path) -> Path:
-    """The rendered report with every picture it shows, as one zip file that survives moving."""
+def bundle(base: Path, name: str) -> Path:
+    """The rendered report with every picture it shows, as one zip file that survives moving: its path."""
+    out = base / "reports" / f"{name}.zip"
     try:
         reports.bundle(base / "reports" / name, base / "results" / name, out)
     except OSError as error:

@@ -16,6 +16,18 @@ from bench.reports.files import write_atomically
 _LINK = re.compile(r"(\[(?:\\.|[^\]\\\n])*\]\()([^()\s]+)(\))")
 
 
+def is_whole(report: Path) -> bool:
+    """Whether a rendered report is there with its numbers and every file that it links."""
+    source = report / "report.md"
+    if not (source.is_file() and (report / "scores.json").is_file()):
+        return False
+    return all(_target(report, match[2]).is_file() for match in _LINK.finditer(source.read_text(encoding="utf-8")))
+
+
+def _target(report: Path, link: str) -> Path:
+    return Path(os.path.normpath(report.absolute() / os.fsdecode(unquote_to_bytes(link))))
+
+
 def bundle(report: Path, results: Path, out: Path) -> None:
     """Write the zip `out`: report.md, and below it every file that it links, links rewritten.
 
@@ -28,7 +40,7 @@ def bundle(report: Path, results: Path, out: Path) -> None:
     members: dict[str, Path] = {}
 
     def rewritten(match: re.Match[str]) -> str:
-        target = Path(os.path.normpath(report.absolute() / os.fsdecode(unquote_to_bytes(match[2]))))
+        target = _target(report, match[2])
         inside = _place(target, report, results)
         if not target.is_file():
             raise UserError(f"{source}: links {target}, which does not exist. Render again: bench report {report.name}")

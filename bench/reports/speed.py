@@ -69,7 +69,7 @@ def speed(variant: VariantResult, baseline: VariantResult) -> Speed:
     here = (executed.runtime, executed.device)
     own = _timings(variant.measurements, here)
     # The baseline timed in the variant's own session is the fair one.
-    reference = _single(_timings(variant.baseline or baseline.measurements, here))
+    reference = _single(_timings(variant.baseline, here))
     single = _single(own)
     comparable = single and reference and executed.int8 != "simulated"
     return Speed(

@@ -127,27 +127,18 @@ def gallery(run: Run, ranked: Verdicts, outcome: Outcome, results: Path, report:
 
 def execution(run: Run) -> str:
     """Section 6: what really executed where."""
-    titles = (
-        "Model",
-        "Steps",
-        "Runtime",
-        "Device",
-        "Providers",
-        "Format",
-        "int8 operators",
-        "Threads",
-        "Peak memory (MiB)",
-        "Id",
-    )
-    return table(
-        [(title, "left") for title in titles],
-        [_execution_row(variant) for variant in run.variants if variant.status == "ok"],
-    )
+    variants = [variant for variant in run.variants if variant.status == "ok"]
+    titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
+    rows = [_execution_row(variant) for variant in variants]
+    if any(variant.peak_memory_mib is not None for variant in variants):
+        titles.append("Peak memory (MiB)")
+        rows = [[*row, number(v.peak_memory_mib, 0)] for row, v in zip(rows, variants, strict=True)]
+    return table([(title, "left") for title in titles], rows)
 
 
 def _execution_row(variant: VariantResult) -> list[str]:
     head = [f"**{escape(variant.name)}**", escape(", ".join(variant.steps)) or NONE]
-    tail = [number(variant.peak_memory_mib, 0), f"`{escape(variant.id[:8])}`"]
+    tail = [f"`{escape(variant.id[:8])}`"]
     executed = variant.executed
     if executed is None:
         return [*head, *[NONE] * 6, *tail]

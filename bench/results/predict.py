@@ -56,7 +56,10 @@ class Pending:
 def is_done(folder: Path, key: str) -> bool:
     """Whether the folder holds the predictions of this key: they are marked last, after they are written."""
     mark = folder / MARK
-    return mark.exists() and json.loads(mark.read_text(encoding="utf-8")).get("key") == key
+    try:
+        return bool(json.loads(mark.read_text(encoding="utf-8"))["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def predict(
@@ -173,9 +176,11 @@ def _merge(variant: Pending, rows: Sequence[Labelled]) -> None:
     """Join the shards into the two result files, mark them done, and drop the shards."""
     import numpy as np
 
-    shards = [np.load(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)]
-    logits = np.concatenate([shard["logits"] for shard in shards])
-    cams = np.concatenate([shard["cams"] for shard in shards])
+    parts = []
+    for low in range(0, len(rows), SHARD_FRAMES):
+        with np.load(_shard(variant, low)) as shard:
+            parts.append((shard["logits"], shard["cams"]))
+    logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     (variant.folder / MARK).unlink(missing_ok=True)
     table = predictions_table(rows, logits)
     temporary = variant.folder / f".{os.getpid()}.tmp"
@@ -193,16 +198,16 @@ def predictions_table(rows: Sequence[Labelled], logits: NDArray[np.float32]) -> 
     """The columns of `predictions.parquet`; `p_fake` is the softmax of the logits, in float64."""
     import numpy as np
     import pandas as pd
-    from scipy.special import expit
 
-    margin = logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
+    from bench.results.score import p_fake
+
     return pd.DataFrame(
         {
             "frame": [row.frame.path for row in rows],
             "split": [row.split for row in rows],
             "label": np.array([row.frame.label for row in rows], dtype=np.int8),
             "source": pd.array([row.frame.source for row in rows], dtype="string"),
-            "p_fake": expit(margin),
+            "p_fake": p_fake(logits[:, 0], logits[:, 1]),
             "logit_real": logits[:, 0],
             "logit_fake": logits[:, 1],
         }

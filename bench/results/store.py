@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,28 +35,41 @@ class Timed:
     baseline: tuple[Measurement, ...]
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an experiment's results for oneself, waiting for whoever holds them."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
+
+
 def write_timed(folder: Path, key: str, timed: Timed) -> None:
     write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(Timed, timed)})
 
 
 def read_timed(folder: Path, key: str) -> Timed | None:
     """What was measured under this key, or None."""
-    path = folder / MEASUREMENTS
-    if not path.exists():
+    try:
+        told = json.loads((folder / MEASUREMENTS).read_text(encoding="utf-8"))
+        if told.pop("key") != key or told.pop("schema") != SCHEMA:
+            return None
+        timed: Timed = _parsed(Timed, told)
+    except (OSError, ValueError, KeyError, AttributeError):
+        # Absent, damaged or another version's: it is measured again.
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if told.pop("key") != key or told.pop("schema") != SCHEMA:
-        return None
-    timed: Timed = _parsed(Timed, told)
     return timed
 
 
 def write_run(folder: Path, run: Run) -> None:
     """Write run.json, unless what is there differs in nothing but when and by which command it was made."""
-    path = folder / RUN
-    if path.exists() and _comparable(_plain(Run, run)) == _comparable(json.loads(path.read_text(encoding="utf-8"))):
-        return
-    write_json(path, _plain(Run, run))
+    try:
+        if _comparable(read_run(folder)) == _comparable(run):
+            return
+    except UserError:
+        pass  # absent, damaged or another version's: it is written again
+    write_json(folder / RUN, _plain(Run, run))
 
 
 def read_run(folder: Path) -> Run:
@@ -64,7 +79,9 @@ def read_run(folder: Path) -> Run:
     try:
         run: Run = _parsed(Run, json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise UserError(f"{path}: written by another version of bench; `bench run` writes it again") from error
+        raise UserError(
+            f"{path}: damaged, or written by another version of bench; `bench run` writes it again"
+        ) from error
     return run
 
 
@@ -76,9 +93,9 @@ def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
 
 
-def _comparable(told: dict[str, Any]) -> dict[str, Any]:
-    provenance = {k: v for k, v in told["provenance"].items() if k not in ("date", "command")}
-    return {**told, "provenance": provenance}
+def _comparable(run: Run) -> Run:
+    kept = {key: value for key, value in run.provenance.items() if key not in ("date", "command")}
+    return replace(run, provenance=kept)
 
 
 def _plain(kind: Any, value: Any) -> dict[str, Any]:

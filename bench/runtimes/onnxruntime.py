@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
-from bench.provenance import cpu_name
+from bench.provenance import cpu_name, digest, versions
 from bench.records import Built, Executed
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
 
 def _exported(file: Path) -> Path:
     """The ONNX file of a safetensors artifact, kept beside it."""
-    exported = file.with_name(f"{file.stem}.exported.onnx")
+    made_by = digest({"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)})
+    exported = file.with_name(f"{file.stem}.exported-{made_by[:8]}.onnx")
     if not exported.exists():
         from bench.detectors import artifact
         from bench.detectors.export import to_onnx

@@ -33,11 +33,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where and with what variants are built."""
+    """Where and with what variants are built.
+
+    `decoder` tells which versions of what turn files into pixels.
+    """
 
     folder: Path
     frames: Mapping[Split, FrameSet]
     read: BatchReader
+    decoder: Mapping[str, str]
     device: str
     threads: int
     seed: int
@@ -67,7 +71,8 @@ def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
                     "version": use.step.VERSION,
                     "libraries": versions(use.step.LIBRARIES),
                     "frames": {split: shop.frames[split].content for split in use.step.FRAMES},
-                    "seed": shop.seed,
+                    "decoded by": shop.decoder if use.step.FRAMES else None,
+                    "seed": shop.seed if use.step.SEEDED else None,
                 }
             )
         )
@@ -126,7 +131,9 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     shop.on_event(Event(title, 0, 1, "step"))
     temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
     scratch = shop.folder / ".scratch" / lineage[-1]
-    shutil.rmtree(temporary, ignore_errors=True)
+    # Left by a run that was killed; the lock says that nobody else is at it.
+    for leftover in (*shop.folder.glob(f".tmp-{lineage[-1]}-*"), shop.folder / lineage[-1]):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     scratch.mkdir(parents=True, exist_ok=True)
     try:

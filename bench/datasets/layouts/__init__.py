@@ -83,10 +83,10 @@ def layouts() -> tuple[Layout, ...]:
 
 def read(path: Path) -> Listing:
     """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
-    if not path.exists():
-        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
-        return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
     try:
+        if not path.exists():
+            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+            return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
         for layout in layouts():
             if layout.recognises(path):
                 return layout.read(path)

@@ -5,9 +5,11 @@ A step is a module with
 - `ACCEPTS`, `PRODUCES`: "torch" (a `Detector`) or "onnx" (an `onnx.ModelProto`);
 - `FRAMES`: the splits it reads, with what it does with them;
 - `VERSION`: raised whenever the same settings would give another artifact;
+- `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
-- `apply(model, settings, work)`: the compressed model. It may change `model` in place.
+- `apply(model, settings, work)`: the compressed model. It may change `model` in place;
+- where there is more to check before work than which splits there are: `check(settings, frames)`.
 
 The module's top imports nothing heavy: it is also read to check a configuration.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError, nearest
-from bench.records import BatchReader, Event, FrameSet, InputSpec, OnEvent, Split
+from bench.records import BatchReader, Event, Frame, FrameSet, InputSpec, OnEvent, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,9 +56,15 @@ class Work:
     scratch: Path
     on_event: OnEvent
 
-    def batches(self, split: Split, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB batches [n, 3, size, size] of a split, in its order."""
-        return self.read(self.frames[split].frames, self.spec, batch_size)
+    def batches(self, split: Split, batch_size: int, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """uint8 RGB batches [n, 3, size, size] of a split, in its order; `most` frames, evenly spread over it."""
+        return self.read(self.spread(split, most), self.spec, batch_size)
+
+    def spread(self, split: Split, most: int | None = None) -> Sequence[Frame]:
+        """At most `most` frames of a split, evenly spread over it: sorted by path, so over its videos too."""
+        frames = self.frames[split].frames
+        count = len(frames) if most is None else min(most, len(frames))
+        return [frames[place * len(frames) // count] for place in range(count)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
         self.on_event(Event(self.title, done, total, unit, note))
@@ -69,6 +77,7 @@ class Step(Protocol):
     PRODUCES: Kind
     FRAMES: Mapping[Split, str]
     VERSION: int
+    SEEDED: bool
     LIBRARIES: tuple[str, ...]
     MAIN: str | None
     Settings: type[BaseModel]
@@ -146,17 +155,19 @@ def _spelled(value: object) -> str:
     return str(value)
 
 
-def check(chain: Sequence[Use], splits: Collection[Split]) -> None:
-    """Raise `UserError` where a chain cannot work: kinds that do not fit, frames that are not there."""
+def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
+    """Raise `UserError` where a chain cannot work: kinds that do not fit, frames that are not there or too few."""
     kind: Kind = "torch"
     before = "the detector"
     for use in chain:
         if kind != use.step.ACCEPTS:
             raise UserError(f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}")
         for split, purpose in use.step.FRAMES.items():
-            if split not in splits:
+            if split not in frames:
                 raise UserError(
                     f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
                     f"give it a `{split}:` folder (labels not needed) or `split: auto`"
                 )
+        if hasattr(use.step, "check"):
+            use.step.check(use.settings, frames)
         kind, before = use.step.PRODUCES, use.text

@@ -22,6 +22,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {}
 VERSION = 1
+SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
 

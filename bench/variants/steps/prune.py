@@ -27,6 +27,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {}
 VERSION = 1
+SEEDED = False
 LIBRARIES: tuple[str, ...] = ("torch", "torch-pruning", "timm")
 MAIN = "amount"
 

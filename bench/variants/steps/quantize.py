@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations"}
 VERSION = 1
+SEEDED = False
 LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "torch")
 MAIN = "dtype"
 
@@ -36,11 +37,12 @@ _FRAMES_WITHIN_RANGE = 0.97
 
 
 class Settings(BaseModel):
-    """`dtype`: int8 is what there is."""
+    """`dtype`: int8 is what there is. `frames`: at most so many are read, evenly spread over the calibration set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: Literal["int8"] = "int8"
+    frames: Annotated[int, Field(strict=True, ge=1)] = 128
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
@@ -55,7 +57,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
 
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     tensors = _quantised_tensors(graph)
-    ranges = _ranges(_observed(graph, tensors), tensors, work)
+    ranges = _ranges(_observed(graph, tensors), tensors, settings.frames, work)
     return _quantised(graph, ranges, settings)
 
 
@@ -90,7 +92,7 @@ def _observed(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
     return observed
 
 
-def _ranges(observed: onnx.ModelProto, tensors: list[str], work: Work) -> dict[str, tuple[float, float]]:
+def _ranges(observed: onnx.ModelProto, tensors: list[str], frames: int, work: Work) -> dict[str, tuple[float, float]]:
     """Run the calibration frames and read off what values every tensor takes."""
     import numpy as np
     import onnxruntime
@@ -101,8 +103,8 @@ def _ranges(observed: onnx.ModelProto, tensors: list[str], work: Work) -> dict[s
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    total, extremes = len(work.frames["calibration"].frames), []
-    for batch in work.batches("calibration", _BATCH_SIZE):
+    total, extremes = len(work.spread("calibration", frames)), []
+    for batch in work.batches("calibration", _BATCH_SIZE, frames):
         extremes.append(np.stack(session.run(names, {"frames": batch})))
         work.progress(sum(chunk.shape[1] for chunk in extremes), total, "frames", "calibrating")
     return extremes_to_ranges(tensors, np.concatenate(extremes, axis=1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
-from bench.records import Frame, Split
+from bench.records import Frame, FrameSet, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
 VERSION = 1
+SEEDED = True
 LIBRARIES: tuple[str, ...] = ("torch", "timm")
 MAIN = "steps"
 
@@ -44,17 +45,21 @@ class Settings(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
 
 
-def apply(model: Detector, settings: Settings, work: Work) -> Detector:
-    """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
-
-    Raises `UserError` where there are fewer frames than one batch, or where the loss is not finite.
-    """
-    found = len(work.frames["train"].frames)
+def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
+    """Refuse a set that does not fill one batch."""
+    found = len(frames["train"].frames)
     if found < settings.batch_size:
         raise UserError(
             f"recover: {found} train frames are less than one batch of {settings.batch_size}; "
             "give more frames, or set a smaller batch_size"
         )
+
+
+def apply(model: Detector, settings: Settings, work: Work) -> Detector:
+    """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
+
+    Raises `UserError` where the loss is not finite.
+    """
     import torch
 
     dtype = model.head.weight.dtype
@@ -81,7 +86,7 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # torch's spelling of a cumulative average
         norm.train()
-    total = min(_RECALIBRATION_FRAMES, len(work.frames["train"].frames)) // batch_size
+    total = max(1, min(_RECALIBRATION_FRAMES, len(work.frames["train"].frames)) // batch_size)
     with torch.no_grad():
         for done, frames in enumerate(_shuffled(work, batch_size, total, work.seed), start=1):
             model(frames)
