@@ -95,6 +95,7 @@ def made_up(frames: Sequence[str]) -> tuple[Run, dict[str, Evidence]]:
             Footprint(114_000_000, 28_344_882, 9_860_000_000),
             CPU,
             timed("onnxruntime", 10.0),
+            timed("onnxruntime", 10.0),
         ),
         VariantResult(
             "q16",
