@@ -12,10 +12,14 @@ from pytorch_grad_cam import GradCAM
 from torch import nn
 
 from bench.datasets.portraits import draw_portrait, to_uint8
+from bench.detectors import artifact
+from bench.detectors.detector import Detector
 from bench.detectors.preprocessing import Preprocess, WaveletBlend
 from bench.detectors.presets import PRESETS
 from bench.records import Preprocessing
+from bench.variants import build, steps
 from tests import tiny
+from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 
 def portrait(size: int) -> NDArray[np.uint8]:
@@ -70,25 +74,48 @@ def test_cam_mean_plus_bias_is_the_margin() -> None:
     torch.testing.assert_close(cam.mean((1, 2)) + detector.margin_bias, margin, atol=1e-5, rtol=1e-5)
 
 
-def test_relu_of_the_cam_is_grad_cam_of_the_margin() -> None:
-    detector = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+class Logits(nn.Module):
+    """A detector without its CAM, as the package grad-cam wants it."""
 
-    class Logits(nn.Module):
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = detector(inputs)[0]
-            return logits
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
 
-    batch = frames(12)
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.detector(inputs)[0]
+        return logits
+
+
+CHAINS: dict[str, list[object]] = {
+    "baseline": [],
+    "fp16": [{"cast": "fp16"}],
+    "bf16": [{"cast": "bf16"}],
+    "pruned": [{"prune": 0.5}],
+    "recovered": [{"prune": 0.5}, {"recover": {"steps": 2, "batch_size": 8}}],
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
+def test_relu_of_the_cam_is_grad_cam_of_the_margin(
+    chain: list[object],
+    shop: build.Workshop,  # noqa: F811
+    source: build.Source,  # noqa: F811
+) -> None:
+    built = build.build("x", source, [steps.parse(one) for one in chain], shop)
+    detector = artifact.load_torch(built.file).float()
+    batch = frames(16)
     with torch.inference_mode():
         cam = detector(batch)[1].clamp(min=0).numpy()
-    wrapped = Logits()
-    wrapped.detector = detector  # registered, so that hooks and gradients reach it
-    with GradCAM(model=wrapped, target_layers=[detector.backbone]) as grad_cam:
+    # Gradients reach the features through the weights of the network.
+    detector.requires_grad_(True)
+    with GradCAM(model=Logits(detector), target_layers=[detector.backbone]) as grad_cam:
         found = grad_cam(
             input_tensor=batch.float().requires_grad_(), targets=[lambda logits: logits[1] - logits[0]] * len(batch)
         )
     speaking = [index for index in range(len(batch)) if cam[index].max() > 0]
     assert len(speaking) >= 2, "most maps must have something to compare"
     for index in speaking:
-        resized = cv2.resize(cam[index] - cam[index].min(), (32, 32))
+        # The package stretches a map to [0, 1] again once it is resized.
+        resized = cv2.resize(cam[index], (32, 32))
+        resized -= resized.min()
         np.testing.assert_allclose(resized / resized.max(), found[index], atol=1e-3)
