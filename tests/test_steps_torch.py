@@ -212,10 +212,21 @@ def test_recover_tells_how_far_it_is(tiny_family: Any, tmp_path: Path) -> None:
     assert "loss" in steps[-1].note
 
 
+def test_recalibration_with_a_large_batch_measures_at_least_one(tiny_family: Any, tmp_path: Path) -> None:
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    model = copy.deepcopy(parent)
+    recover.recalibrate(model, work(tmp_path, parent, count=330), 330)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    for norm in norms:
+        assert norm.running_var is not None
+        assert not torch.allclose(norm.running_var, torch.ones_like(norm.running_var)), "statistics were only reset"
+
+
 def test_recover_refuses_too_few_frames_and_wild_rates(tiny_family: Any, tmp_path: Path) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     with pytest.raises(UserError, match="3 train frames are less than one batch of 16"):
-        recover.apply(copy.deepcopy(parent), recover.Settings(), work(tmp_path, parent, count=3))
+        recover.check(recover.Settings(), work(tmp_path, parent, count=3).frames)
     broken = copy.deepcopy(parent)
     with torch.no_grad():
         broken.head.bias[0] = float("nan")
