@@ -46,6 +46,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(EXIT_INTERRUPTED)
         except (typer.Exit, typer.Abort):
             raise
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            typer.echo(f"error: {error.filename}: cannot be written to ({error.strerror})", err=True)
+            sys.exit(EXIT_BAD_INPUT)
         except Exception:
             traceback.print_exc()
             typer.echo("this is a bug in bench: please report it with the lines above", err=True)
@@ -75,7 +78,9 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
 def run(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
-    only: Annotated[str, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")] = "",
+    only: Annotated[
+        str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda or cpu; overrides the file.")] = None,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
@@ -84,7 +89,9 @@ def run(
 
     if device not in (None, "auto", "cuda", "cpu"):
         raise UserError(f"--device: expected auto, cuda or cpu, found {device!r}")
-    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    wanted = [name.strip() for name in (only or "").split(",") if name.strip()]
+    if only is not None and not wanted:
+        raise UserError("--only: names no variant; expected names separated by commas, such as --only q8,q16")
     with Bars() as bars:
         finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, on_event=bars)
     _show(finished)
@@ -101,9 +108,9 @@ def report(
     from bench import pipeline
     from bench.experiment import read, select
 
-    name, _ = select(read(file), experiment, file)
+    name, settings = select(read(file), experiment, file)
     with Bars() as bars:
-        finished = pipeline.report(file.parent, name, again=True, on_event=bars)
+        finished = pipeline.report(file.parent, name, settings, again=True, on_event=bars)
     _show(finished)
     if bundle:
         typer.echo(f"bundle: {pipeline.bundle(file.parent, name)}")
@@ -158,6 +165,8 @@ def _show(finished: Any) -> None:
     from bench.reports import summary
 
     typer.echo(summary(finished.run, finished.scores))
+    for warning in finished.warnings:
+        typer.echo(f"note: {warning}")
     typer.echo(f"\nreport: {finished.report}")
     if any(variant.status == "failed" for variant in finished.run.variants):
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -169,6 +178,7 @@ class Bars:
     def __init__(self) -> None:
         self.bar: Any = None
         self.shown: tuple[str, str, int] | None = None
+        self.finished: tuple[str, str, int] | None = None
 
     def __enter__(self) -> Bars:
         return self
@@ -180,6 +190,8 @@ class Bars:
         from tqdm import tqdm
 
         key = (event.work, event.unit, event.total)
+        if key == self.finished and event.done >= event.total:
+            return
         if key != self.shown:
             self._close()
             watched = sys.stderr.isatty()
@@ -198,6 +210,7 @@ class Bars:
         self.bar.update(event.done - self.bar.n)
         if event.done >= event.total:
             self._close()
+            self.finished = key
 
     def _close(self) -> None:
         if self.bar is not None:

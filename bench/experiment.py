@@ -211,6 +211,8 @@ def read(path: Path) -> Experiments:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `bench init` writes a commented {FILE_NAME}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a folder; expected the experiment file, such as {path / FILE_NAME}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     try:
@@ -220,9 +222,12 @@ def read(path: Path) -> Experiments:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
+        problem = str(error.problem or error.context)
+        raise UserError(f"{path}{where}: not valid YAML: {problem}{_yaml_hint(problem)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from error
+    if found is None:
+        raise UserError(f"{path}: is empty; `bench init` in another folder writes a commented one to start from")
     if not isinstance(found, dict):
         raise UserError(f"{path}: expected the keys detectors, datasets and experiments; found {type(found).__name__}")
     try:
@@ -258,6 +263,19 @@ def _preset(name: object) -> Preprocessing:
     return replace(PRESETS[name])
 
 
+def _yaml_hint(problem: str) -> str:
+    if "escape character" in problem:
+        return " (write regular expressions in single quotes)"
+    return " (indent with spaces)" if "\\t" in problem else ""
+
+
+_EXPECTED = {
+    "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
+    "model_type": "expected keys with values, such as {key: value}",
+    "dict_type": "expected keys with values, such as {key: value}",
+}
+
+
 def _explained(path: Path, root: yaml.Node | None, problem: Any) -> str:
     location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
     key = ".".join(str(part) for part in location)
@@ -268,8 +286,9 @@ def _explained(path: Path, root: yaml.Node | None, problem: Any) -> str:
     elif problem["type"] == "missing":
         message = "is missing"
     elif problem["type"] != "value_error":
-        message = f"{message}, found {problem['input']!r}"[:400]
-    line = _line(root, location)
+        message = f"{_EXPECTED.get(problem['type'], message)}, found {problem['input']!r}"[:400]
+    named = re.match(r"variant '([^']+)'", message)
+    line = _line(root, [*location, named[1]] if named else location)
     return f"{path}{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
 
 

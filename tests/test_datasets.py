@@ -24,6 +24,7 @@ from bench.datasets.layouts import Entry
 from bench.datasets.splits import split_by_source
 from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, Split
+from tests.conftest import write_frames
 
 
 def _picture(file: Path, seed: int) -> None:
@@ -424,3 +425,12 @@ def test_modification_time_alone_makes_a_file_read_again(tmp_path: Path) -> None
     file.write_bytes(b"x" * size)
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 10**9))
     assert "a.png: neither JPEG" in _refused(tmp_path, path="s")
+
+
+def test_a_pattern_that_matches_some_frames_cannot_split_by_source(tmp_path: Path) -> None:
+    write_frames(tmp_path / "faces", 6, 6, 0)
+    settings = FrameSetSettings(path="faces", split="auto", source_pattern=r"(00\d)")
+    assert load("faces", settings, tmp_path, tmp_path / "cache")["test"].frames
+    (tmp_path / "faces/real/001.png").rename(tmp_path / "faces/real/other.png")
+    with pytest.raises(UserError, match="matches only 11 of 12 frames"):
+        load("faces", settings, tmp_path, tmp_path / "cache")

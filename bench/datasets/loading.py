@@ -111,10 +111,16 @@ def _wrong_labels(split: Split, part: Part) -> list[str]:
 
 
 def _wrong_sources(there: _Found, frames: Sequence[Frame], auto: bool) -> list[str]:
-    if not frames or any(frame.source is not None for frame in frames):
+    unknown = [frame.path for frame in frames if frame.source is None]
+    if there.pattern and frames and len(unknown) == len(frames):
+        return [f"source_pattern '{there.pattern}' matches no frame of {there.root}, for example {unknown[0]!r}"]
+    if there.pattern and auto and unknown:
+        return [
+            f"source_pattern '{there.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "
+            f"{there.root}; not, for example, {unknown[0]!r}. `split: auto` must know every frame's source"
+        ]
+    if len(unknown) < len(frames) or not frames:
         return []
-    if there.pattern:
-        return [f"source_pattern {there.pattern!r} matches no frame of {there.root}, for example {frames[0].path!r}"]
     nested = next((frame.path for frame in frames if frame.path.count("/") > 1), None)
     if auto and nested:
         return [

@@ -35,4 +35,4 @@ def run(
     # Two runs of one experiment take turns here; the second finds what the first has done.
     with store.locked(plan.results):
         store.write_run(plan.results, measure_variants(plan, built, failed, on_event))
-        return report(plan.base, plan.name, on_event=on_event)
+        return report(plan.base, plan.name, plan.settings, on_event=on_event)

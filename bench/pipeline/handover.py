@@ -21,7 +21,10 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
     run = store.read_run(base / "results" / name)
     known = {one.name: one for one in run.variants}
     if variant not in known:
-        raise UserError(f"no variant {variant!r}{nearest(variant, known)}; evaluated variants are: {', '.join(known)}")
+        raise UserError(
+            f"variant {variant!r} has no results in this report{nearest(variant, known)}; those that have: "
+            f"{', '.join(known)}. `bench run` evaluates what is missing"
+        )
     found = known[variant]
     if found.status != "ok":
         raise UserError(f"variant {variant!r} failed, there is nothing to hand over: {found.reason}")

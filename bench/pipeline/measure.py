@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -150,12 +150,12 @@ def _open(
     sessions: dict[Executable, runtimes.Session] = {}
     problems: dict[Executable, str] = {}
     for done, (key, built) in enumerate(wanted.items()):
-        on_event(Event("loading", done, len(wanted), "variants"))
+        on_event(Event("exporting and loading", done, len(wanted), "variants"))
         try:
             sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
         except Exception as error:
             problems[key] = _reason(plan, f"loading {key[0]} into {key[1]}", error)
-    on_event(Event("loading", len(wanted), len(wanted), "variants"))
+        on_event(Event("exporting and loading", done + 1, len(wanted), "variants"))
     return sessions, problems
 
 
@@ -216,7 +216,21 @@ def _summary(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> 
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
         variants=tuple(_row(name, chain, jobs.get(name), failed.get(name)) for name, chain in shown.items()),
         provenance=_provenance(plan),
+        warnings=_remarks(plan, shown),
     )
+
+
+def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
+    """What a reader must know before the numbers."""
+    remarks = []
+    if plan.detector.weights == "demo":
+        remarks.append(
+            "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
+        )
+    left_out = [name for name in plan.settings.variants if name not in shown]
+    if left_out:
+        remarks.append(f"Not shown, since they have no results for these frames yet: {', '.join(left_out)}.")
+    return tuple(remarks)
 
 
 def _row(name: str, chain: Sequence[steps.Use], job: Job | None, reason: str | None) -> VariantResult:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, reports
 from bench.errors import UserError
+from bench.experiment import ExperimentSettings
 from bench.provenance import digest, version
 from bench.records import Event, OnEvent, Run, Score, silent
 from bench.results import predict, score, store
@@ -27,14 +28,30 @@ class Finished:
     scores: dict[str, Score]
     report: Path
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be read before any number."""
+        baseline = self.scores.get(self.run.variants[0].name)
+        swapped = baseline is not None and baseline.auc is not None and baseline.auc < 0.5
+        below = "the baseline's AUC is below 0.5: labels or classes are probably swapped (1 must mean fake)"
+        return ((below,) if swapped else ()) + self.run.warnings
 
-def report(base: Path, name: str, *, again: bool = False, on_event: OnEvent = silent) -> Finished:
-    """Score and render an experiment from its stored results.
+
+def report(
+    base: Path, name: str, settings: ExperimentSettings, *, again: bool = False, on_event: OnEvent = silent
+) -> Finished:
+    """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
     What was rendered from the same results by the same version stands, unless `again`.
     """
     results, folder = base / "results" / name, base / "reports" / name
-    run = store.read_run(results)
+    run = replace(
+        store.read_run(results),
+        threshold=settings.threshold,
+        gallery_top=settings.gallery.top,
+        gallery_heatmaps=settings.gallery.heatmaps,
+    )
+    store.write_run(results, run)
     mark = digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
     if not again and _read(folder / MARK) == mark and reports.is_whole(folder):
         return Finished(run, reports.read_scores(folder), folder / REPORT)

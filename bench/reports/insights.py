@@ -29,9 +29,14 @@ def warnings(run: Run, evidences: Evidences) -> list[str]:
     baseline = evidences.get(name)
     if baseline is None:
         return [f"The baseline {listed([name])} failed: nothing below can be compared with it."]
-    auc = baseline.score.auc
-    if auc is None or auc >= 0.5:
+    auc, error = baseline.score.auc, baseline.auc_standard_error
+    if auc is None or auc - 1.96 * (error or 0) > 0.5:
         return []
+    if auc >= 0.5:
+        return [
+            f"**The baseline's AUC is {auc:.4f}, which {run.frames['test'].count:,} frames cannot tell from chance.** "
+            "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
+        ]
     return [
         f"**The baseline's AUC is {auc:.4f}, below 0.5.** It ranks real frames above fake ones: labels or classes "
         "are probably swapped (1 must mean fake, and class 1 of the detector too). Read nothing else here before "

@@ -166,7 +166,7 @@ def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
             if split not in frames:
                 raise UserError(
                     f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
-                    f"give it a `{split}:` folder (labels not needed) or `split: auto`"
+                    f"give it a `{split}:` folder (labels not needed), or use `split: auto` with more sources"
                 )
         if hasattr(use.step, "check"):
             use.step.check(use.settings, frames)
