@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bench import detectors
+from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError, nearest
@@ -22,7 +20,6 @@ from bench.records import Preprocessing
 from bench.runtimes import find as find_runtime
 from bench.variants.steps import Use, parse
 
-FILE_NAME = "experiments.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -207,33 +204,12 @@ class Experiments(_Model):
 
 def read(path: Path) -> Experiments:
     """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; `bench init` writes a commented {FILE_NAME}") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path}: is a folder; expected the experiment file, such as {path / FILE_NAME}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_doubles(root, path)
-        found = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = str(error.problem or error.context)
-        raise UserError(f"{path}{where}: not valid YAML: {problem}{_yaml_hint(problem)}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
-    if found is None:
-        raise UserError(f"{path}: is empty; `bench init` in another folder writes a commented one to start from")
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected the keys detectors, datasets and experiments; found {type(found).__name__}")
+    found, tree = yaml_file.read(path)
     try:
         return Experiments.model_validate(found)
     except ValidationError as error:
-        raise UserError("\n".join(_explained(path, root, problem) for problem in error.errors())) from error
+        problems = (yaml_file.explain(problem, tree, Experiments) for problem in error.errors())
+        raise UserError("\n".join(f"{path}{problem}" for problem in problems)) from error
 
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
@@ -248,7 +224,6 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
     return name, known[name]
 
 
-# --------------------------------------------------------------------------------------- the errors
 def _as_value_error(call: Any, prefix: str = "") -> Any:
     """pydantic collects `ValueError`s and adds where they arose."""
     try:
@@ -261,88 +236,3 @@ def _preset(name: object) -> Preprocessing:
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}")
     return replace(PRESETS[name])
-
-
-def _yaml_hint(problem: str) -> str:
-    if "escape character" in problem:
-        return " (write regular expressions in single quotes)"
-    return " (indent with spaces)" if "\\t" in problem else ""
-
-
-_EXPECTED = {
-    "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
-    "model_type": "expected keys with values, such as {key: value}",
-    "dict_type": "expected keys with values, such as {key: value}",
-}
-
-
-def _explained(path: Path, root: yaml.Node | None, problem: Any) -> str:
-    location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
-    key = ".".join(str(part) for part in location)
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        known = _keys_beside(problem["loc"])
-        message = f"unknown key{nearest(str(location[-1]), known)}; keys here are: {', '.join(known)}"
-    elif problem["type"] == "missing":
-        message = "is missing"
-    elif problem["type"] != "value_error":
-        message = f"{_EXPECTED.get(problem['type'], message)}, found {problem['input']!r}"[:400]
-    named = re.match(r"variant '([^']+)'", message)
-    line = _line(root, [*location, named[1]] if named else location)
-    return f"{path}{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "detectors": DetectorSettings,
-    "datasets": FrameSetSettings,
-    "experiments": ExperimentSettings,
-}
-
-
-def _keys_beside(location: Iterable[Any]) -> list[str]:
-    """The keys that the model at this place of the file has."""
-    parts = list(location)[:-1]
-    model: type[BaseModel] = Experiments
-    if parts:
-        model = _SECTIONS[parts[0]]
-    for part in parts[2:]:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        for kind in (annotation, *get_args(annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
-    return list(model.model_fields)
-
-
-def _line(node: yaml.Node | None, location: list[Any]) -> int | None:
-    """The line of the deepest key of `location` that the file has."""
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
-    """YAML silently keeps the last of two equal keys; a person meant both."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise UserError(
-                    f"{path}, line {key.start_mark.line + 1}: a key must be a plain word, found a collection"
-                )
-            if key.value in seen:
-                raise UserError(f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} stands here twice")
-            seen.add(key.value)
-            _refuse_doubles(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_doubles(item, path)
