@@ -1,4 +1,4 @@
-"""Take away whole channels, until the wanted share of parameters and of MACs is gone.
+"""Take away whole channels, until the wanted share of parameters, of MACs and of the file is gone.
 
 Channels that must go together (an expansion with its depthwise convolution, squeeze-excitation and
 projection; all that a residual sum adds) are found by torch-pruning's dependency graph (Fang et
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {}
-VERSION = 1
+VERSION = 2
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ("torch", "torch-pruning", "timm")
 MAIN = "amount"
 
+# What a tensor's name, shape and place take in a file's header, in numbers of four bytes.
+_HEADER_NUMBERS = 40
 # Vector units and int8 kernels work on this many channels at a time; a ragged rest costs as much.
 _LANES = 8
 
 
 class Settings(BaseModel):
-    """`amount`: the share of parameters, and of MACs, that must go; .5 leaves at most half of both."""
+    """`amount`: the share of parameters, of MACs and of the file that must go; .5 leaves at most half of each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -111,11 +113,12 @@ def _prunes_inputs(dependency: Any) -> bool:
 
 # --------------------------------------------------------------------------------- how much to cut
 def _widths(model: Detector, groups: list[Group], kept: float) -> dict[str, int]:
-    """The widest uniform widths, by root, with at most `kept` of the parameters and of the MACs left."""
+    """The widest uniform widths, by root, with at most `kept` of parameters, MACs and file size left."""
     from bench.detectors.artifact import positions_per_frame
 
     positions = positions_per_frame(model)
-    full = _cost(model, groups, {group.root: group.width for group in groups}, positions)
+    # The whole is counted without its header, of which pruning takes nothing away.
+    full = _cost(model, groups, {group.root: group.width for group in groups}, positions, header=0)
     narrow, wide = 0.0, 1.0
     best = {group.root: _rounded(group.width, 0.0) for group in groups}
     smallest = max(now / before for now, before in zip(_cost(model, groups, best, positions), full, strict=True))
@@ -140,9 +143,16 @@ def _rounded(width: int, share: float) -> int:
 
 
 def _cost(
-    model: Detector, groups: list[Group], widths: Mapping[str, int], positions: Mapping[str, int]
-) -> tuple[float, float]:
-    """Parameters and MACs if every group had its width in `widths`."""
+    model: Detector,
+    groups: list[Group],
+    widths: Mapping[str, int],
+    positions: Mapping[str, int],
+    header: int = _HEADER_NUMBERS,
+) -> tuple[float, float, float]:
+    """Parameters, MACs and stored numbers if every group had its width in `widths`.
+
+    Stored are the parameters, the statistics of the batch norms, and `header` numbers for each tensor.
+    """
     from torch import nn
 
     lost_outputs: dict[str, float] = {}
@@ -153,7 +163,7 @@ def _cost(
             lost_outputs[name] = lost_outputs.get(name, 0) + surplus * share
         for name, share in group.inputs.items():
             lost_inputs[name] = lost_inputs.get(name, 0) + surplus * share
-    parameters = macs = 0.0
+    parameters = macs = stored = 0.0
     for name, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
         if "weight" not in own:
@@ -165,7 +175,9 @@ def _cost(
             left *= 1 - lost_inputs.get(name, 0) / weight.shape[1]
         parameters += weight.numel() * left + bias
         macs += weight.numel() * left * positions.get(name, 0)
-    return parameters, macs
+        statistics = [buffer.numel() for buffer in module.buffers(recurse=False) if buffer.ndim]
+        stored += weight.numel() * left + bias + sum(statistics) * left + header * (len(own) + len(statistics))
+    return parameters, macs, stored
 
 
 # ------------------------------------------------------------------------------ which channels go
