@@ -178,7 +178,6 @@ class Bars:
     def __init__(self) -> None:
         self.bar: Any = None
         self.shown: tuple[str, str, int] | None = None
-        self.finished: tuple[str, str, int] | None = None
 
     def __enter__(self) -> Bars:
         return self
@@ -190,8 +189,6 @@ class Bars:
         from tqdm import tqdm
 
         key = (event.work, event.unit, event.total)
-        if key == self.finished and event.done >= event.total:
-            return
         if key != self.shown:
             self._close()
             watched = sys.stderr.isatty()
@@ -210,7 +207,6 @@ class Bars:
         self.bar.update(event.done - self.bar.n)
         if event.done >= event.total:
             self._close()
-            self.finished = key
 
     def _close(self) -> None:
         if self.bar is not None:

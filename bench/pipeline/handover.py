@@ -57,9 +57,7 @@ def _explain(run: Run, found: VariantResult, built: Built, points: Score, to: Pa
         "score": points,
         "spec": run.preprocessing.input_spec,
         "size_mib": built.size_bytes / 2**20,
-        "filter": {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}[
-            run.preprocessing.interpolation
-        ],
+        "filter": _OPENCV_FILTERS[run.preprocessing.interpolation],
         "version": version("bench"),
     }
     written = []

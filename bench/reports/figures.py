@@ -45,7 +45,7 @@ def draw(run: Run, evidences: Evidences, report: Path) -> list[tuple[str, str]]:
 
 def _comparable_latencies(run: Run) -> tuple[dict[str, float], str]:
     """Those of the variants whose speed may be compared with the baseline's own, and where that was."""
-    found = {one.name: speed(one, run.variants[0]) for one in run.variants}
+    found = {one.name: speed(one) for one in run.variants}
     own = found[run.variants[0].name].single
     if own is None:
         return {}, ""

@@ -79,7 +79,7 @@ def _largest_drop(run: Run, aucs: dict[str, float]) -> str:
 
 
 def _fastest(run: Run) -> str:
-    speedups = {one.name: speed(one, run.variants[0]) for one in run.variants[1:]}
+    speedups = {one.name: speed(one) for one in run.variants[1:]}
     timed = {name: found.speedup for name, found in speedups.items() if found.speedup is not None}
     if not timed:
         return "Fastest: no variant could be compared with the baseline in the same runtime."

@@ -71,7 +71,7 @@ def _variant(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str
         "parameters": footprint and footprint.parameters,
         "macs": footprint and footprint.macs,
         **_quality(run, variant, evidences),
-        **_speed(speed(variant, run.variants[0])),
+        **_speed(speed(variant)),
         "peak_memory_mib": variant.peak_memory_mib if ok else None,
         "measurements": [dataclasses.asdict(timing(one)) for one in variant.measurements if one.samples_ms]
         if ok

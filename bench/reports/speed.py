@@ -61,7 +61,7 @@ def timing(measurement: Measurement) -> Timing:
     )
 
 
-def speed(variant: VariantResult, baseline: VariantResult) -> Speed:
+def speed(variant: VariantResult) -> Speed:
     """What the variant's row says about time."""
     executed = variant.executed
     if variant.status != "ok" or executed is None:

@@ -50,7 +50,7 @@ def _performance_row(run: Run, variant: VariantResult, evidences: Evidences) -> 
     if variant.status != "ok":
         return [name, *[NONE] * 9, "failed"]
     footprint, evidence = variant.footprint, evidences.get(variant.name)
-    found = speed(variant, run.variants[0])
+    found = speed(variant)
     is_baseline = variant is run.variants[0]
     return [
         name,

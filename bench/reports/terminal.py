@@ -35,7 +35,7 @@ def _row(run: Run, variant: VariantResult, scores: Mapping[str, Score]) -> str:
     if variant.status != "ok":
         return _line(plain(variant.name), ("-",) * 6, "failed")
     baseline, footprint, score = run.variants[0], variant.footprint, scores.get(variant.name)
-    found = speed(variant, baseline)
+    found = speed(variant)
     first = variant is baseline
     drop = None if first else auc_delta(score, scores.get(baseline.name))
     comparable = footprint and baseline.footprint and not first

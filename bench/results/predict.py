@@ -80,7 +80,8 @@ def predict(
             batches = read(shard, spec, max(sizes.values()))
             advance = partial(_advance, Event(work, low, len(rows)), on_event)
             failed |= _predict_shard(missing, batches, low, sizes, advance)
-        on_event(Event(work, low + len(shard), len(rows)))
+        else:
+            on_event(Event(work, low + len(shard), len(rows)))
     for variant in pending:
         if variant.name not in failed:
             _merge(variant, rows)
