@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.errors import UserError
+from bench.files import advice
 
 if TYPE_CHECKING:
     from bench.records import Event
@@ -46,10 +47,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(EXIT_INTERRUPTED)
         except (typer.Exit, typer.Abort):
             raise
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            typer.echo(f"error: {error.filename}: cannot be written to ({error.strerror})", err=True)
-            sys.exit(EXIT_BAD_INPUT)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and (told := advice(error)):
+                typer.echo(f"error: {told}", err=True)
+                sys.exit(EXIT_BAD_INPUT)
             traceback.print_exc()
             typer.echo("this is a bug in bench: please report it with the lines above", err=True)
             sys.exit(EXIT_BUG)
@@ -59,6 +60,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; all folders are relative to it.")]
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
+Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
 DEFAULT_FILE = Path("experiments.yaml")
 
 
@@ -78,23 +81,31 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
 def run(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
-    only: Annotated[
-        str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu; overrides the file.")] = None,
+    only: Only = None,
+    device: DeviceOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, as `bench plan` does.")
+    ] = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
     from bench import pipeline
     from bench.experiment import read
 
-    if device not in (None, "auto", "cuda", "cpu"):
-        raise UserError(f"--device: expected auto, cuda or cpu, found {device!r}")
-    wanted = [name.strip() for name in (only or "").split(",") if name.strip()]
-    if only is not None and not wanted:
-        raise UserError("--only: names no variant; expected names separated by commas, such as --only q8,q16")
+    if dry_run:
+        return _show_plan(experiment, file, only, device)
+    wanted = _names(only, device)
     with Bars() as bars:
         finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, on_event=bars)
     _show(finished)
+
+
+@app.command()
+@guarded
+def plan(
+    experiment: Experiment = None, file: File = DEFAULT_FILE, only: Only = None, device: DeviceOption = None
+) -> None:
+    """Say what a run would do and reuse, how long it would take, and how much disk."""
+    _show_plan(experiment, file, only, device)
 
 
 @app.command()
@@ -135,6 +146,21 @@ def export(
 
 @app.command()
 @guarded
+def clean(
+    file: File = DEFAULT_FILE,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what no experiment refers to.")] = False,
+) -> None:
+    """Show what lies in variants/ and results/ with sizes, and what no experiment refers to; remove that on request."""
+    from bench import pipeline
+    from bench.experiment import read
+
+    with Bars() as bars:
+        inventory = pipeline.clean(read(file), file, remove_it=yes, on_event=bars)
+    typer.echo(pipeline.told(inventory, file))
+
+
+@app.command()
+@guarded
 def schema() -> None:
     """Print the JSON Schema of experiments.yaml, for editors."""
     import json
@@ -142,6 +168,57 @@ def schema() -> None:
     from bench.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=1))
+
+
+@app.command(name="list")
+@guarded
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="detectors, presets, steps, runtimes or layouts; all if left out.")
+    ] = None,
+) -> None:
+    """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
+    from bench.catalogue import describe
+
+    typer.echo(describe(kind))
+
+
+@app.command()
+@guarded
+def doctor() -> None:
+    """Check whether this machine and this installation can run experiments, and say what to mend."""
+    from bench.doctor import describe, examine, is_well
+
+    found = examine(Path.cwd(), _told_to_watchers)
+    typer.echo(describe(found))
+    if not is_well(found):
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _names(only: str | None, device: str | None) -> list[str]:
+    """The names after --only; what is wrong with the two options is said."""
+    if device not in (None, "auto", "cuda", "cpu"):
+        raise UserError(f"--device: expected auto, cuda or cpu, found {device!r}")
+    wanted = [name.strip() for name in (only or "").split(",") if name.strip()]
+    if only is not None and not wanted:
+        raise UserError("--only: names no variant; expected names separated by commas, such as --only q8,q16")
+    return wanted
+
+
+def _told_to_watchers(check: str) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"checking {check} …", err=True)
+
+
+def _show_plan(experiment: str | None, file: Path, only: str | None, device: str | None) -> None:
+    from bench import pipeline
+    from bench.experiment import read
+    from bench.pipeline.forecast_text import describe
+
+    wanted = _names(only, device)
+    with Bars() as bars:
+        found = pipeline.forecast(read(file), file, experiment, only=wanted, device=device, on_event=bars)
+    typer.echo(describe(found))
 
 
 def _version(wanted: bool) -> None:
@@ -169,6 +246,8 @@ def _show(finished: Any) -> None:
         typer.echo(f"note: {warning}")
     typer.echo(f"\nreport: {finished.report}")
     if any(variant.status == "failed" for variant in finished.run.variants):
+        if finished.log:
+            typer.echo(f"log, with what failed: {finished.log}")
         raise typer.Exit(EXIT_VARIANT_FAILED)
 
 

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
     """Bad input. The message names file, line or key, what was found, what was expected, what to do."""
+
+
+def refuse_together(where: Callable[..., str], checks: Iterable[tuple[tuple[str, ...], Callable[[], object]]]) -> None:
+    """Make all checks, and raise what they refuse in one `UserError`.
+
+    Each stands with the keys that it looks at, for which `where` tells the place. A message that
+    several places share is said once, for the first of them.
+    """
+    problems: dict[str, tuple[str, ...]] = {}
+    for keys, check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems.setdefault(str(error), keys)
+    if problems:
+        raise UserError("\n".join(f"{where(*keys)}: {message}" for message, keys in problems.items()))
+
+
+def at_home(base: Path, path: str) -> Path:
+    """A path as a person writes it: relative to `base`, `~` for a home folder; an unknown `~name` stays."""
+    return base / os.path.expanduser(path)  # noqa: PTH111 - that of Path raises where there is no such person
 
 
 def nearest(found: str, choices: Iterable[str]) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
-from bench.errors import UserError, nearest
+from bench.errors import UserError, at_home, nearest
 from bench.records import Preprocessing
 from bench.runtimes import find as find_runtime
 from bench.variants.steps import Use, parse
@@ -23,7 +25,7 @@ from bench.variants.steps import Use, parse
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-# What Windows keeps for devices, and the files that lie beside a variant's folder.
+# What Windows keeps for devices, and the files that lie beside a variant's folder; logs lie there too.
 _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -35,11 +37,12 @@ def _checked_name(name: object) -> str:
     # Names become folder names, on every system.
     if not isinstance(name, str):
         raise ValueError(f"YAML reads {name!r} as {type(name).__name__}, not as a name: put it in quotes")
-    if name.casefold().partition(".")[0] in _RESERVED or name.endswith("."):
+    if name.casefold().partition(".")[0] in _RESERVED or name.casefold().endswith((".", ".log")):
         raise ValueError(f"{name!r} cannot be a name: it means something else to a file system; use another")
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', the first a letter or digit"
+            f"{name[:80]!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', "
+            "the first a letter or digit"
         )
     return name
 
@@ -99,12 +102,14 @@ class DetectorSettings(_Model):
     def _sound(cls, value: Preprocessing) -> Preprocessing:
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
-        if not all(channel > 0 for channel in value.std):
-            raise ValueError(f"every std must be above 0, found {list(value.std)}")
+        if not all(0 < channel < math.inf for channel in value.std):
+            raise ValueError(f"every std must be above 0 and finite, found {list(value.std)}")
+        if not all(map(math.isfinite, value.mean)):
+            raise ValueError(f"every mean must be finite, found {list(value.mean)}")
         return value
 
     def weights_file(self, base: Path) -> Path:
-        return detectors.DEMO_WEIGHTS if self.weights == "demo" else base / Path(self.weights).expanduser()
+        return detectors.DEMO_WEIGHTS if self.weights == "demo" else at_home(base, self.weights)
 
 
 class TimingSettings(_Model):
@@ -135,6 +140,9 @@ class ExperimentSettings(_Model):
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
     timing: TimingSettings = TimingSettings()
     gallery: GallerySettings = GallerySettings()
+    on_bad_frame: Literal["error", "skip"] = Field(
+        default="error", description="files that can't be decoded: refuse the frame set, or leave them out and say so"
+    )
     seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1)
     threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of the model; auto takes all cores")
 
@@ -161,12 +169,7 @@ class ExperimentSettings(_Model):
             chains[name] = tuple(
                 _as_value_error(lambda entry=entry: parse(entry), f"variant {name!r}: ") for entry in chain
             )
-        folded = [name.casefold() for name in chains]
-        for name in chains:
-            if folded.count(name.casefold()) > 1:
-                raise ValueError(
-                    f"{name!r} differs from another variant in case only, which not every file system tells"
-                )
+        _refuse_equal_folders(chains, "variant")
         baselines = [name for name, chain in chains.items() if not chain]
         if len(baselines) != 1:
             raise ValueError(
@@ -187,29 +190,34 @@ class Experiments(_Model):
     datasets: dict[Name, FrameSetSettings] = Field(min_length=1)
     experiments: dict[Name, ExperimentSettings] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _references(self) -> Experiments:
-        for name, experiment in self.experiments.items():
-            for key, found, known in (
-                ("detector", experiment.detector, self.detectors),
-                ("frames", experiment.frames, self.datasets),
-            ):
-                if found not in known:
-                    raise ValueError(
-                        f"experiments.{name}.{key}: there is no {found!r} under "
-                        f"`{'detectors' if key == 'detector' else 'datasets'}:`{nearest(found, known)}"
-                    )
-        return self
+    @field_validator("experiments")
+    @classmethod
+    def _distinct(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
+        _refuse_equal_folders(experiments, "experiment")
+        return experiments
 
 
 def read(path: Path) -> Experiments:
     """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
     found, tree = yaml_file.read(path)
     try:
-        return Experiments.model_validate(found)
+        experiments = Experiments.model_validate(found)
     except ValidationError as error:
         problems = (yaml_file.explain(problem, tree, Experiments) for problem in error.errors())
         raise UserError("\n".join(f"{path}{problem}" for problem in problems)) from error
+    dangling = [
+        f"{yaml_file.place(path, 'experiments', name, key)}: there is no {wanted!r} under `{there}:`"
+        f"{nearest(wanted, known)}"
+        for name, experiment in experiments.experiments.items()
+        for key, wanted, there, known in (
+            ("detector", experiment.detector, "detectors", tuple(experiments.detectors)),
+            ("frames", experiment.frames, "datasets", tuple(experiments.datasets)),
+        )
+        if wanted not in known
+    ]
+    if dangling:
+        raise UserError("\n".join(dangling))
+    return experiments
 
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
@@ -220,8 +228,19 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
             raise UserError(f"{path} holds several experiments, name one of: {', '.join(known)}")
         name = next(iter(known))
     if name not in known:
-        raise UserError(f"{path}: no experiment {name!r}{nearest(name, known)}; experiments are: {', '.join(known)}")
+        hint = nearest(name, known)
+        if any(name in experiment.variants for experiment in known.values()):
+            hint = f" (it is a variant: several are written without spaces, as in --only q8,{name})"
+        raise UserError(f"{path}: no experiment {name!r}{hint}; experiments are: {', '.join(known)}")
     return name, known[name]
+
+
+def _refuse_equal_folders(names: Iterable[str], kind: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(f"{kind}s {other!r} and {name!r} differ in case only, which not every file system tells")
 
 
 def _as_value_error(call: Any, prefix: str = "") -> Any:

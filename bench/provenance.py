@@ -14,6 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.files import write_text
+
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+
 
 def digest(value: Any) -> str:
     """A short, stable identifier of a JSON value: 16 hexadecimal digits of its SHA-256."""
@@ -44,21 +48,57 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 @cache
 def cuda_devices() -> tuple[str, ...]:
     """The names of the CUDA devices that the driver shows to this process; asked of the driver, without torch."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return ()
+    driver = _cuda_driver()
     count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return ()
-    names = []
-    for place in range(count.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        driver.cuDeviceGet(ctypes.byref(device), place)
-        driver.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode(errors="replace"))
-    return tuple(names)
+    return tuple(_told(driver.cuDeviceGetName, place) for place in range(count.value))
+
+
+def cuda_bus_id() -> str | None:
+    """Where the first CUDA device sits, such as "0000:1b:00.0": its name wherever devices are counted otherwise."""
+    return _told(_cuda_driver().cuDeviceGetPCIBusId, 0) if cuda_devices() else None
+
+
+def cuda_version() -> tuple[int, int] | None:
+    """The latest CUDA that the driver knows; None where there is no driver that starts."""
+    driver, found = _cuda_driver(), ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(found)) != 0:
+        return None
+    return found.value // 1000, found.value % 1000 // 10
+
+
+def cuda_trouble() -> str:
+    """Why `cuda_devices` is empty, in words."""
+    driver = _cuda_library()
+    if driver is None:
+        return "there is no NVIDIA driver"
+    code = driver.cuInit(0)
+    if code not in (0, _NO_DEVICE):
+        return f"the NVIDIA driver does not start (error {code} of cuInit); `nvidia-smi` may say why"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+    return f"the NVIDIA driver shows no device{hidden}"
+
+
+def _cuda_library() -> Any:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def _cuda_driver() -> Any:
+    """The driver's library, or None where it is not there or does not start."""
+    driver = _cuda_library()
+    return driver if driver is not None and driver.cuInit(0) == 0 else None
+
+
+def _told(question: Any, place: int) -> str:
+    device, answer = ctypes.c_int(), ctypes.create_string_buffer(256)
+    _cuda_driver().cuDeviceGet(ctypes.byref(device), place)
+    question(answer, len(answer), device)
+    return answer.value.decode(errors="replace")
 
 
 def cpu_name() -> str:
@@ -91,7 +131,4 @@ def machine() -> dict[str, str]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -75,7 +75,9 @@ class FrameSet:
     """The frames of one split, in a fixed order.
 
     `digest` covers path, label, source and content of every frame, in order; `content` the
-    content alone (what matters for calibration and training, which see no labels).
+    content alone (what matters for calibration and training, which see no labels). `left_out`
+    tells, as "path: reason", which files were found and not taken, since they can't be decoded;
+    `remarks` what a reader must know of these frames.
     """
 
     name: str
@@ -83,6 +85,8 @@ class FrameSet:
     frames: tuple[Frame, ...]
     digest: str
     content: str
+    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def fake(self) -> int:
@@ -121,7 +125,8 @@ class Built:
 
     `stored` is the type its weights are kept in ("fp32", "fp16", "bf16", "int8"); `margin_bias`
     is `bias_fake - bias_real`, which the CAM's mean lacks to be the margin; `seconds` is how long
-    its last step took.
+    its last step took. `zeros` is the share of exactly-zero weights, in [0, 1], `zstd_bytes` what
+    zstd makes of the file; None where they were not counted.
     """
 
     id: str
@@ -133,6 +138,8 @@ class Built:
     macs: int | None
     margin_bias: float
     seconds: float
+    zeros: float | None = None
+    zstd_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -157,22 +164,67 @@ class Executed:
 
 
 @dataclass(frozen=True)
+class PeakMemory:
+    """The most that a variant's own process had taken so far, in MiB; None where it cannot be told.
+
+    `rss_mib` is host memory (resident set), `cuda_allocated_mib` and `cuda_reserved_mib` are those of
+    PyTorch's allocator.
+    """
+
+    rss_mib: float | None
+    cuda_allocated_mib: float | None = None
+    cuda_reserved_mib: float | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """Raw wall-clock times of calls with one batch size, milliseconds a call, host array to host array."""
+    """Raw times of calls with one batch size, milliseconds a call, round by round.
+
+    `rounds_ms` is wall-clock time from host array to host array; `device_rounds_ms` what of it the
+    device computed, copies aside, empty where the device is the host. Rounds of all variants that
+    were timed together are in step, so they compare round by round.
+    """
 
     runtime: str
     device: str
     batch_size: int
-    samples_ms: tuple[float, ...]
+    rounds_ms: tuple[tuple[float, ...], ...]
+    device_rounds_ms: tuple[tuple[float, ...], ...] = ()
+    peak_memory: PeakMemory | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The machine while variants were timed together.
+
+    `others_cpu` is the share of all cores that other processes used; `cpu_mhz` and `gpu_mhz` are
+    clocks when it began and when it ended; `gpu_processes` are others' processes on the GPU. None or
+    empty where the system does not tell.
+    """
+
+    began: str
+    seconds: float
+    variants: int
+    machine: dict[str, str]
+    others_cpu: float | None = None
+    cpu_mhz: tuple[float, float] | None = None
+    gpu: dict[str, str] | None = None
+    gpu_mhz: tuple[float, float] | None = None
+    gpu_processes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Size of the shipped file, parameters, and multiply-accumulates for one frame."""
+    """Size of the shipped file, parameters, and multiply-accumulates for one frame, zeros included.
+
+    `zeros` is the share of exactly-zero weights, in [0, 1], `zstd_bytes` what zstd makes of the file.
+    """
 
     size_bytes: int
     parameters: int | None
     macs: int | None
+    zeros: float | None = None
+    zstd_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +232,8 @@ class VariantResult:
     """All that a run found out about a variant, predictions and CAMs aside.
 
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
-    device and session. `predictions_key` is that of the predictions that belong to this run.
+    device and session, `conditions` those of that session. `predictions_key` is that of the
+    predictions that belong to this run.
     """
 
     name: str
@@ -192,7 +245,7 @@ class VariantResult:
     executed: Executed | None = None
     measurements: tuple[Measurement, ...] = ()
     baseline: tuple[Measurement, ...] = ()
-    peak_memory_mib: float | None = None
+    conditions: Conditions | None = None
     notes: tuple[str, ...] = ()
     predictions_key: str = ""
 

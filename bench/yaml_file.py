@@ -12,6 +12,9 @@ from pydantic import BaseModel
 
 from bench.errors import UserError, nearest
 
+# A file that one person wrote is a hundredth of this.
+_MOST_BYTES, _MOST_NODES, _MOST_CHARACTERS = 2**20, 20_000, 3_000
+
 _EXPECTED = {
     "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
     "model_type": "expected keys with values, such as {key: value}",
@@ -21,24 +24,22 @@ _EXPECTED = {
 
 def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     """The file's mapping, and its tree of nodes with their lines."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; `bench init` writes a commented experiments.yaml") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path}: is a folder; expected a file, such as {path / 'experiments.yaml'}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    text = _text(path)
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is not None:
+            _size(tree, path, {})
         _refuse_doubles(tree, path)
         found = yaml.safe_load(text)
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested far too deep for an experiment file") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = str(error.problem or error.context)
         raise UserError(f"{path}{where}: not valid YAML: {problem}{_hint(problem)}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        # Tags such as !!timestamp and !!int fail in many ways on values that are none.
         raise UserError(f"{path}: not valid YAML: {error}") from error
     if found is None:
         raise UserError(f"{path}: is empty; `bench init` in another folder writes a commented one to start from")
@@ -47,10 +48,37 @@ def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     return found, tree
 
 
+def place(path: Path, *keys: str) -> str:
+    """Where in the file the key stands, "experiments.yaml, line 7: datasets.faces", for messages."""
+    try:
+        line = _line(yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader), list(keys))
+    except (OSError, ValueError, yaml.YAMLError):
+        line = None
+    return f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; expected a file, such as {path / 'experiments.yaml'}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is a device or a pipe; expected a file")
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path}: is {path.stat().st_size:,} bytes long; an experiment file has a few thousand")
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no such file; `bench init` writes a commented experiments.yaml") from error
+    except UnicodeDecodeError as error:
+        where = f"{error.reason} at byte {error.start}"
+        raise UserError(f"{path}: is not UTF-8 text ({where}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
 def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str:
     """One of pydantic's problems with a file of `model`, as a person wants it: line, key, what is wrong."""
     location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(part if len(part) <= 80 else f"{part[:80]}…" for part in map(str, location))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(problem["loc"], model)
@@ -93,6 +121,39 @@ def _line(node: yaml.Node | None, location: list[Any]) -> int | None:
         else:
             break
     return line
+
+
+def _size(node: yaml.Node, path: Path, sizes: dict[int, int]) -> int:
+    """How many entries the node has with its aliases written out; `sizes` holds 0 for those that it stands in.
+
+    Raises `UserError` for what never ends, for what grows without end, and for texts that fit nowhere.
+    """
+    where = f"{path}, line {node.start_mark.line + 1}"
+    if isinstance(node, yaml.ScalarNode):
+        if len(node.value) > _MOST_CHARACTERS or "\0" in node.value or not _is_unicode(node.value):
+            raise UserError(
+                f"{where}: a value of {len(node.value):,} characters, {node.value[:40]!r} …; "
+                f"expected at most {_MOST_CHARACTERS:,}, all of them text"
+            )
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = 0
+        inside = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
+        sizes[id(node)] = 1 + sum(_size(one, path, sizes) for one in inside)
+    if sizes[id(node)] == 0:
+        raise UserError(f"{where}: an alias stands within what it stands for; write it out")
+    if sizes[id(node)] > _MOST_NODES:
+        raise UserError(f"{where}: more than {_MOST_NODES:,} entries with its aliases written out")
+    return sizes[id(node)]
+
+
+def _is_unicode(text: str) -> bool:
+    """Half of a surrogate pair, which an escape can spell, is not."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
-import torch
-from PIL import Image
 from typer.testing import CliRunner
 
-from bench import cli, provenance
-from tests.conftest import write_frames
+from bench import cli, provenance, runtimes
+from tests.bad_input_cases import CASES, ODD, Case, yaml
 
-Change = Callable[[Path], object]
+DOCS = Path(__file__).parent.parent / "docs" / "bad-input.md"
+ALL = [case for cases in CASES.values() for case in cases]
 
 
 def bench(*arguments: str) -> tuple[int, str]:
@@ -25,123 +27,119 @@ def bench(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def yaml(old: str, new: str) -> Change:
-    """Replace a part of the experiment file that is there."""
-
-    def change(folder: Path) -> None:
-        path = folder / "experiments.yaml"
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new), encoding="utf-8")
-
-    return change
-
-
-def whole(text: str) -> Change:
-    return lambda folder: folder.joinpath("experiments.yaml").write_text(text, encoding="utf-8")
-
-
-def remove(name: str) -> Change:
-    def change(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return change
-
-
-def empty(name: str) -> Change:
-    def change(folder: Path) -> None:
-        for path in (folder / name).rglob("*.png"):
-            path.unlink()
-
-    return change
-
-
-def weights(value: object) -> Change:
-    return lambda folder: torch.save(value, folder / "best_model.tar")
-
-
-def nothing(folder: Path) -> None:
-    """Leave everything as it is."""
-
-
-CASES: list[tuple[str, Change, list[str], list[str]]] = [
-    ("no file", remove("experiments.yaml"), [], ["experiments.yaml", "bench init"]),
-    ("not YAML", yaml("detectors:", "detectors: [\n"), [], ["line ", "column ", "not valid YAML"]),
-    ("tabs", whole("detectors:\n\tmine: 1\n"), [], ["line 2", "not valid YAML"]),
-    ("a list", whole("- a\n"), [], ["expected the keys detectors, datasets and experiments"]),
-    ("empty", whole(""), [], ["is empty", "bench init"]),
-    ("double quotes", yaml("faces: {path: faces}", 'faces: {path: faces, source_pattern: "(id\\d+)"}'), [],
-     ["single quotes"]),
-    ("variant left empty", yaml("q16: [cast: fp16]", "q16:"), [], ["variants.q16", "a list of steps"]),
-    ("a number for keys", yaml("{seconds: 0.02}", "3"), [], ["timing", "{key: value}"]),
-    ("--only with nothing", nothing, ["--only", ""], ["names no variant"]),
-    ("same key twice", yaml("q16: [cast: fp16]", "q8: [cast: fp16]"), [], ["'q8' stands here twice", "line "]),
-    ("unknown key", yaml("device: cpu", "devise: cpu"), [], ["line 10", "experiments.first.devise", "'device'"]),
-    ("unknown top key", yaml("detectors:", "detector:"), [], ["detector: unknown key", "'detectors'"]),
-    ("unknown nested key", yaml("{seconds:", "{second:"), [], ["timing.second", "did you mean 'seconds'"]),
-    ("unknown step", yaml("[cast: fp16]", "[csat: fp16]"), [], ["line 15", "variant 'q16'", "did you mean 'cast'"]),
-    ("unknown step setting", yaml("{steps: 2}", "{step: 2}"), [], ["no setting 'step'", "did you mean 'steps'"]),
-    ("YAML's 2:4", yaml("[cast: fp16]", "[prune: 2:4]"), [], ["variant 'q16'", "prune", "less than 1", "124"]),
-    ("YAML's no", yaml("[cast: fp16]", "[cast: no]"), [], ["cast", "'fp16' or 'bf16'", "False"]),
-    ("prune too much", yaml("[cast: fp16]", "[prune: 1.0]"), [], ["prune", "less than 1"]),
-    ("unknown architecture", yaml("architecture: tiny", "architecture: efficientnetb5"), [], ["'efficientnet_b5'"]),
-    ("unknown preset", yaml("preset: fsbi", "preset: fbsi"), [], ["mine.preprocessing", "did you mean 'fsbi'"]),
-    ("unknown preprocessing key", yaml("size: 32", "sice: 32"), [], ["'sice'", "did you mean 'size'"]),
-    ("size out of range", yaml("size: 32", "size: 8"), [], ["size must lie between"]),
-    ("unknown runtime", yaml("device: cpu", "runtime: onnx"), [], ["did you mean 'onnxruntime'"]),
-    ("runtime that cannot", yaml("device: cpu", "device: cpu\n    runtime: pytorch"), [], ["does not execute onnx"]),
-    ("unknown device", yaml("device: cpu", "device: gpu"), [], ["experiments.first.device", "'gpu'"]),
-    ("threshold out of range", yaml("device: cpu", "threshold: 50"), [], ["threshold", "less than 1", "50"]),
-    ("no baseline", yaml("baseline: []", "baseline: [cast: fp16]"), [], ["exactly one variant must have no steps"]),
-    ("two baselines", yaml("q16: [cast: fp16]", "q16: []"), [], ["exactly one variant", "baseline, q16"]),
-    ("name with a slash", yaml("q16: [", "a/b: ["), [], ["'a/b' cannot be a name"]),
-    ("name too long", yaml("q16: [", "q" * 300 + ": ["), [], ["cannot be a name"]),
-    ("no such detector", yaml("detector: mine", "detector: mien"), [], ["there is no 'mien'", "did you mean 'mine'"]),
-    ("no such frames", yaml("frames: faces", "frames: face"), [], ["there is no 'face'", "did you mean 'faces'"]),
-    ("chain that cannot work", yaml("q8: [quantize: int8]", "q8: [quantize: int8, prune: 0.5]"), [],
-     ["variants.q8", "prune: 0.5 works on torch models"]),
-    ("no such experiment", nothing, ["frist"], ["no experiment 'frist'", "did you mean 'first'"]),
-    ("no such variant", nothing, ["--only", "q9"], ["no variant 'q9'", "did you mean"]),
-    ("unknown --device", nothing, ["--device", "tpu"], ["--device", "'tpu'"]),
-    ("weights missing", remove("best_model.tar"), [], ["detectors.mine.weights", "best_model.tar"]),
-    ("weights of something else", weights({"a": torch.zeros(3)}), [], ["left over (1): a", "missing ("]),
-    ("weights not finite", weights({"a": torch.full((3,), float("nan"))}), [], ["NaN or infinite", "a"]),
-    ("weights that run code", weights({"model": Path("x")}), [], ["refused", "execute code"]),
-    ("frames missing", remove("faces"), [], ["faces"]),
-    ("test frames missing", remove("faces/test"), [], ["faces", "test"]),
-    ("frames empty", empty("faces/test"), [], ["test"]),
-    ("one class only", remove("faces/test/fake"), [], ["fake"]),
-    ("no calibration frames", remove("faces/calibration"), [], ["variants.q8", "needs calibration frames"]),
-    ("no train frames", remove("faces/train"), [], ["variants.q32-p50", "needs train frames"]),
-    ("a broken frame", lambda f: (f / "faces/test/real/000.png").write_bytes(b"oops"), [], ["000.png"]),
-    ("test frames in train", lambda f: shutil.copy(f / "faces/test/real/000.png", f / "faces/train/real"), [],
-     ["000.png"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "arguments", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_bad_input(
-    change: Change, arguments: list[str], said: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("case", ALL, ids=[case.what for case in ALL])
+def test_bad_input(case: Case, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    change(workplace)
-    code, output = bench("run", *arguments)
+    case.change(workplace)
+    case.patch(monkeypatch)
+    code, output = bench("run", *case.arguments)
     assert code == 2, output
-    assert output.startswith("error: "), output
-    for part in said:
+    assert output.lower().count("error: ") == 1 or "Usage:" in output, output
+    for part in case.said:
         assert part in output, output
     assert "Traceback" not in output
-    assert not (workplace / "results").exists(), "nothing may be evaluated"
-    assert not list((workplace / "variants").glob("*/variant.json")), "nothing may be built"
+    assert len(output) < 6000
+    left = [path for path in workplace.glob("results/**/*") if path.is_file() and path.suffix != ".log"]
+    assert not left, "nothing may be evaluated"
+    assert not list(workplace.glob("variants/*/variant.json")), "nothing may be built"
 
 
-def test_cuda_where_there_is_none(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_process_of_its_own(workplace: Path) -> None:
+    """As a person starts it: the message on standard error, nothing on standard output, exit code 2."""
+    (workplace / "faces/test/real/000.png").write_bytes(b"oops")
+    (workplace / "experiments.yaml").write_text(
+        (workplace / "experiments.yaml").read_text().replace("architecture: tiny", "architecture: efficientnet_b0")
+        .replace("weights: best_model.tar", "weights: demo").replace("baseline: []", "baseline: [cast: fp16]")
+    )  # fmt: skip
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "run"]
+    ran = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: experiments.yaml, line 13: ")
+    assert "exactly one variant must have no steps" in ran.stderr
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
+    cells = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells)
+
+
+def spelled(words: str) -> str:
+    return words if "`" in words else f"`{' '.join(words.split())}`"
+
+
+def documentation() -> str:
+    parts = []
+    for title, cases in CASES.items():
+        rows = [(case.what, case.example, " … ".join(map(spelled, case.said))) for case in cases]
+        parts.append(f"## {title}\n{table(rows, ('what is wrong', 'example', 'what bench says'))}")
+    odd = table([(odd.what, odd.becomes) for odd in ODD], ("what looks odd", "what becomes of it"))
+    return "\n\n".join([*parts, f"## What is not wrong\n{odd}"]) + "\n"
+
+
+def test_documentation_says_the_same() -> None:
+    """`RENEW_GOLDEN=1` writes the tables anew."""
+    before, mark, _ = DOCS.read_text(encoding="utf-8").partition("<!-- tables -->\n")
+    assert mark
+    if os.environ.get("RENEW_GOLDEN"):
+        DOCS.write_text(before + mark + documentation(), encoding="utf-8")
+    assert DOCS.read_text(encoding="utf-8") == before + mark + documentation()
+    assert len(ALL) == len({case.what for case in ALL}) >= 40
+
+
+def test_several_problems_are_said_at_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, chains and the runtime in one message, a line each, with the lines of the file."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ())
-    code, output = bench("run", "--device", "cuda")
+    text = (workplace / "experiments.yaml").read_text()
+    text = text.replace("q16: [cast: fp16]", "q16: [cast: fp16, cast: bf16]").replace("best_model.tar", "faces")
+    (workplace / "experiments.yaml").write_text(text.replace("q8: [quantize: int8]", "q8: [recover]"))
+    code, output = bench("run")
     assert code == 2
-    assert "no CUDA device" in output
+    lines = output.splitlines()
+    assert len(lines) == 3
+    for line, start in zip(
+        lines,
+        (
+            "error: experiments.yaml, line 3: detectors.mine.weights: ",
+            "experiments.yaml, line 15: experiments.first.variants.q16: ",
+            "experiments.yaml, line 16: experiments.first.variants.q8: ",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(start)
+
+
+def test_weights_are_refused_before_frames_are_read(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    (workplace / "best_model.tar").write_bytes((workplace / "best_model.tar").read_bytes()[:-300])
+    assert bench("run")[0] == 2
+    assert not (workplace / "datasets/.cache").exists()
+
+
+def test_what_is_not_wrong(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All oddities in one run, which ends well."""
+    monkeypatch.chdir(workplace)
+    for odd in ODD:
+        odd.change(workplace)
+    yaml("gallery: {top: 2}", "gallery: {top: 100}")(workplace)
+    code, output = bench("run", "first", "--only", "baseline")
+    assert code == 0, output
+    predictions = pd.read_parquet(workplace / "results/first/baseline/predictions.parquet")
+    assert (predictions["split"] == "test").sum() == 32 + sum(odd.adds for odd in ODD)
+    assert "Warning" not in output
+    report = (workplace / "reports/first/report.md").read_text(encoding="utf-8")
+    assert "&lt;b&gt;" in report
+    assert "<b>" not in report
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"], ids=["found", "asked for"])
+def test_cuda_that_cannot_be_used(device: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for, it is an error; found, the CPU is used and the report says why."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("none",))
+    code, output = bench("run", "--device", device, "--only", "baseline")
+    assert code == (2 if device == "cuda" else 0), output
+    assert "the torch in this Python is built without CUDA" in " ".join(output.split())
 
 
 def test_report_and_export_without_results(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +191,33 @@ def test_baseline_below_chance_is_warned_about(workplace: Path, monkeypatch: pyt
     assert sorted(told) == [False, True]
 
 
+@pytest.mark.parametrize("name", runtimes.names())
+def test_what_runtimes_need_is_what_they_import(name: str) -> None:
+    """Here everything is installed, so nothing may be missed; and a version that is read is the right one."""
+    import torch
+
+    assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name))
+    package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
+    if torch.version.cuda and name == "pytorch":
+        assert runtimes._cuda_wanted(package) == int(torch.version.cuda.split(".")[0])
+        assert any((package / file).exists() for file in runtimes.find(name).CUDA_FILES) or sys.platform == "darwin"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(803, "does not start (error 803"), (100, "shows no device"), (0, "shows no device")]
+)
+def test_a_driver_says_why_there_is_no_cuda(code: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name
+            return code
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Driver())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    told = provenance.cuda_trouble()
+    assert said in told
+    assert ("'7'" in told) == (code != 803)
+
+
 def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise OSError(name)
@@ -200,18 +225,5 @@ def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyP
     provenance.cuda_devices.cache_clear()
     monkeypatch.setattr("ctypes.CDLL", absent)
     assert provenance.cuda_devices() == ()
+    assert provenance.cuda_trouble() == "there is no NVIDIA driver"
     provenance.cuda_devices.cache_clear()
-
-
-def test_odd_pictures_are_brought_to_rgb(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames of other sizes and modes are evaluated like any other."""
-    monkeypatch.chdir(workplace)
-    rng = np.random.default_rng(9)
-    grey = Image.fromarray(rng.integers(0, 255, (90, 70), dtype=np.uint8))
-    grey.save(workplace / "faces/test/real/grey.png")
-    grey.convert("P").save(workplace / "faces/test/real/palette.png")
-    grey.convert("CMYK").save(workplace / "faces/test/fake/cmyk.jpg")
-    grey.convert("RGBA").resize((64, 48)).save(workplace / "faces/test/fake/alpha.webp")
-    write_frames(workplace / "faces" / "validation", 1, 1, 99, size=33)
-    code, output = bench("run", "--only", "baseline")
-    assert code == 0, output

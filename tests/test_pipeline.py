@@ -19,10 +19,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from bench import cli
+from bench import cli, detectors
+from bench.detectors import efficientnet
 from bench.results import predict, timing
 from bench.variants import build
-from tests.conftest import write_frames
+from tests import tiny
+from tests.conftest import start_in_a_thread, write_frames, write_workplace
 
 NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
 
@@ -42,11 +44,24 @@ def predictions(folder: Path, variant: str) -> dict[str, dict[str, float]]:
     return dict(found)
 
 
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+        patch.setattr(timing, "start", start_in_a_thread)
+        patch.chdir(folder)
+        write_workplace(folder)
+        code, output = bench("run")
+        assert code == 0, output
+    return folder
+
+
 @pytest.fixture
-def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def finished(workplace: Path, finished_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one's own in which the whole experiment has run."""
+    shutil.copytree(finished_once, workplace, dirs_exist_ok=True)
     monkeypatch.chdir(workplace)
-    code, output = bench("run")
-    assert code == 0, output
     return workplace
 
 
@@ -137,10 +152,12 @@ def test_baseline_that_could_not_be_timed_is_timed_again(workplace: Path, monkey
     monkeypatch.chdir(workplace)
     measured = timing.measure
 
-    def lose_one(sessions: Any, *rest: Any) -> Any:
-        found, failed = measured(sessions, *rest)
-        first = next(iter(sessions))
-        return {**found, first: ()}, {**failed, first: RuntimeError("fell over")}
+    def lose_one(subjects: Any, *rest: Any) -> Any:
+        session = measured(subjects, *rest)
+        first = next(iter(subjects))
+        session.found.pop(first)
+        session.failed[first] = RuntimeError("fell over")
+        return session
 
     monkeypatch.setattr(timing, "measure", lose_one)
     assert bench("run", "--only", "q16")[0] == 3
@@ -200,7 +217,9 @@ def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: 
     assert (scores["q8"]["status"], scores["q16"]["status"]) == ("failed", "ok")
     assert "volcano" in scores["q8"]["reason"]
     assert scores["q8"]["auc"] is None
-    assert "Traceback" in (workplace / "results/first/failures.log").read_text()
+    log = next((workplace / "results/first").glob("run-*.log"))
+    assert "Traceback" in log.read_text()
+    assert str(log.name) in output
     assert "Traceback" not in output
 
 

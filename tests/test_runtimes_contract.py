@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bench import runtimes
 from bench.errors import UserError
 from bench.records import Built
+from bench.runtimes import onnxruntime
 from bench.variants import build, steps
 from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
@@ -40,6 +42,12 @@ def frames(count: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("built", CHAINS, indirect=True)
 def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -> None:
     runtime = runtimes.find(name)
+    if device not in runtimes.devices(name):
+        with pytest.raises(UserError, match=f"on CUDA only, not on device: {device}"):
+            runtime.load(built, device, 1)
+        return
+    if trouble := runtimes.trouble(name, device):
+        pytest.skip(trouble)
     if built.kind not in runtime.ACCEPTS:
         with pytest.raises(UserError, match="does not execute"):
             runtimes.choose(name, built.kind, device)
@@ -61,7 +69,7 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
     assert executed.device_name
     if device == "cpu" and built.kind == "torch":
         assert (executed.computed, executed.int8) == ("fp32", None)
-    if built.stored == "int8":
+    if built.stored == "int8" and name != "tensorrt":
         assert executed.int8 == ("native" if device == "cpu" else "simulated")
         assert executed.int8_operators is not None
         assert executed.heavy_operators is not None
@@ -70,9 +78,41 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
 
 @pytest.mark.parametrize("built", ["fp32", "fp16", "pruned"], indirect=True)
 def test_runtimes_agree(built: Built) -> None:
-    logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in runtimes.names()]
+    on_cpu = [name for name in runtimes.names() if "cpu" in runtimes.devices(name)]
+    logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
     for other in logits[1:]:
         np.testing.assert_allclose(other, logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", runtimes.names())
+@pytest.mark.parametrize("built", ["fp32"], indirect=True)
+def test_timed_calls_answer_as_others_do_and_tell_the_devices_time(name: str, device: Any, built: Built) -> None:
+    if trouble := runtimes.trouble(name, device):
+        pytest.skip(trouble)
+    session = runtimes.find(name).load(built, device, 1)
+    wanted = session.predict(frames(4))
+    began = time.perf_counter()
+    logits, cam, device_ms = session.predict_timed(frames(4))
+    wall_ms = (time.perf_counter() - began) * 1000
+    np.testing.assert_allclose(logits, wanted[0], atol=1e-5)
+    np.testing.assert_allclose(cam, wanted[1], atol=1e-5)
+    if device == "cpu":
+        assert device_ms is None
+    else:
+        assert device_ms is not None
+        assert 0 < device_ms <= wall_ms
+
+
+@pytest.mark.parametrize("built", ["fp32"], indirect=True)
+def test_calls_bound_to_a_device_answer_as_others_do(built: Built) -> None:
+    """How onnxruntime is timed on CUDA, here on the one device that is always there."""
+    session = onnxruntime.load(built, "cpu", 1)
+    logits, cam, milliseconds = onnxruntime.predict_bound(session.session, frames(3), "cpu")
+    wanted = session.predict(frames(3))
+    np.testing.assert_array_equal(logits, wanted[0])
+    np.testing.assert_array_equal(cam, wanted[1])
+    assert 0 < milliseconds < 10_000
 
 
 @pytest.mark.parametrize("name", runtimes.names())

@@ -53,7 +53,8 @@ def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @pytest.mark.parametrize("name", steps.names())
 def test_every_step(name: str, shop: build.Workshop, source: build.Source) -> None:
-    chain = [steps.parse(entry(name))]
+    before = getattr(steps.find(name), "AFTER", ())[:1]
+    chain = [steps.parse(entry(one)) for one in (*before, name)]
     steps.check(chain, shop.frames)
     baseline = build.build("baseline", source, [], shop)
     events: list[Event] = []
@@ -151,6 +152,8 @@ def test_failing_step_leaves_nothing_half_made(
     ("chain", "lacking", "said"),
     [
         ([{"quantize": "int8"}, {"prune": 0.5}], "train", "works on torch models, but after quantize"),
+        ([{"cast": "fp16"}, {"cast": "bf16"}], None, "a second cast in one chain"),
+        (["recover"], None, "nothing to do where no prune came before"),
         ([{"quantize": "int8"}], "calibration", "needs calibration frames"),
         ([{"prune": 0.5}, "recover"], "train", "needs train frames"),
         ([{"prune": 0.5}, {"recover": {"batch_size": 99}}], None, "16 train frames are less than one batch of 99"),

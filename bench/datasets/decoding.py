@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -29,6 +30,21 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     A file that can't be decoded raises `UserError`.
     """
     return _fit(_rgb(file), spec)
+
+
+def fault(data: bytes) -> str:
+    """Why the bytes of a file can't be decoded; empty where they can."""
+    from PIL import UnidentifiedImageError
+
+    try:
+        _decoded(BytesIO(data))
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        return "can't be decoded: broken header"
+    except Exception as error:  # whatever the decoder says, it is about this file
+        return f"can't be decoded: {str(error) or type(error).__name__}".replace("\n", " ")
+    return ""
 
 
 def read_batches(
@@ -64,14 +80,8 @@ def _planes(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _rgb(file: Path) -> NDArray[np.uint8]:
-    import numpy as np
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
-            if picture.getexif().get(_ORIENTATION, 1) != 1:
-                ImageOps.exif_transpose(picture, in_place=True)
-            return np.asarray(_eight_bit(picture).convert("RGB"))
+        return _decoded(file)
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
@@ -79,6 +89,17 @@ def _rgb(file: Path) -> NDArray[np.uint8]:
         raise UserError(
             f"{file}: can't be decoded: {reason}. Expected a JPEG, PNG or WebP picture; replace it"
         ) from error
+
+
+def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
+        if picture.getexif().get(_ORIENTATION, 1) != 1:
+            ImageOps.exif_transpose(picture, in_place=True)
+        picture.info.pop("transparency", None)  # dropped anyway, but of some palettes Pillow would warn
+        return np.asarray(_eight_bit(picture).convert("RGB"))
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.records import Event, OnEvent, Split, silent
+from bench.files import remove, sweep, temporary_name
+from bench.records import Event, Frame, FrameSet, OnEvent, Split, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +81,20 @@ def is_drawn(folder: Path) -> bool:
     return _card(folder) == _expected_card()
 
 
+def undrawn(name: str) -> dict[Split, FrameSet]:
+    """The set as it will be drawn, for who only counts: no frame has a file yet, and digests are empty."""
+    return {
+        split: FrameSet(
+            name,
+            split,
+            tuple(Frame(p.path, Path(), int(p.fake), p.source, "") for p in _portraits() if p.split == split),
+            digest="",
+            content="",
+        )
+        for split in COUNTS
+    }
+
+
 def draw(folder: Path, on_event: OnEvent = silent) -> None:
     """Draw the demo set into `folder`, unless it is there: 1,024 frames of 160 px, each of its own portrait.
 
@@ -94,9 +108,13 @@ def draw(folder: Path, on_event: OnEvent = silent) -> None:
         raise UserError(f"{folder}: expected the demo set or nothing, found other files; move them, or draw elsewhere")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
-            _draw_all(Path(own) / "drawn", on_event)
-            _put(Path(own) / "drawn", folder, Path(own) / "outdated")
+        sweep(folder.parent)
+        own = folder.parent / temporary_name()
+        try:
+            _draw_all(own / "drawn", on_event)
+            _put(own / "drawn", folder, own / "outdated")
+        finally:
+            remove(own)
     except OSError as error:
         raise UserError(f"{folder}: the demo set can't be written here: {error.strerror or error}") from error
 

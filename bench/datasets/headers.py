@@ -1,15 +1,18 @@
 """Width and height of JPEG, PNG and WebP files from their bytes, and whether the file is all there.
 
-Only headers are read, so every frame of a set can be checked before any work starts. Formats:
-ITU-T T.81 annex B, the PNG specification section 5 and 11.2, RFC 9649.
+Nothing is decoded, so a picture that would fill the memory is refused unseen. Formats: ITU-T T.81
+annex B, the PNG specification section 5 and 11.2, RFC 9649.
 """
 
 from __future__ import annotations
+
+import zlib
 
 # Start-of-frame markers; C4, C8 and CC lie among them and mean something else.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE_MARKERS = frozenset(range(0xD0, 0xD9)) | {0x01}
 _SCAN, _END = 0xDA, b"\xff\xd9"
+_STRANGERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"<": "a web page or XML"}
 
 
 def dimensions(data: bytes) -> tuple[int, int]:
@@ -23,7 +26,17 @@ def dimensions(data: bytes) -> tuple[int, int]:
             return _webp(data)
     except IndexError:
         raise ValueError("cut off within its header") from None
-    raise ValueError("neither JPEG, PNG nor WebP" if data else "empty file")
+    raise ValueError(_stranger(data))
+
+
+def _stranger(data: bytes) -> str:
+    """What a file is that is no frame, where its first bytes give it away."""
+    if not data:
+        return "empty file"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the picture; `git lfs pull` fetches it"
+    name = next((name for head, name in _STRANGERS.items() if data.startswith(head)), None)
+    return "neither JPEG, PNG nor WebP" + (f" but {name}" if name else "")
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
@@ -52,8 +65,17 @@ def _png(data: bytes) -> tuple[int, int]:
     if data[12:16] != b"IHDR":
         raise ValueError("broken PNG header")
     size = _big(data, 16, 4), _big(data, 20, 4)
-    if data.rfind(b"IEND") < 0:
-        raise ValueError("PNG cut off: no end chunk")
+    at, kind = 8, b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError("PNG cut off: no end chunk")
+        end, kind = at + 8 + _big(data, at, 4), data[at + 4 : at + 8]
+        if end + 4 > len(data):
+            raise ValueError("PNG cut off: no end chunk")
+        # Pillow does not compare the checksums of the pixels' chunks.
+        if zlib.crc32(data[at + 4 : end]) != _big(data, end, 4):
+            raise ValueError(f"PNG damaged: wrong checksum at byte {at:,}")
+        at = end + 4
     return size
 
 

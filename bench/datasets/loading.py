@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from bench.datasets import layouts
 from bench.datasets.digests import digest_files
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
-from bench.datasets.splits import shared_content, shared_sources, split_by_source
-from bench.errors import UserError, listed
+from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
+from bench.errors import UserError, at_home, listed
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
 
@@ -38,40 +40,85 @@ class _Found:
         return tuple(frames)
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """The usable frames of a part, and "path: what is wrong" for those that were left out."""
+
+    frames: tuple[Frame, ...]
+    left_out: tuple[str, ...]
+
+
 def load(
-    name: str, settings: FrameSetSettings, base: Path, cache: Path, on_event: OnEvent = silent
+    name: str,
+    settings: FrameSetSettings,
+    base: Path,
+    cache: Path,
+    on_event: OnEvent = silent,
+    *,
+    on_bad_frame: Literal["error", "skip"] = "error",
 ) -> dict[Split, FrameSet]:
     """The frame set `name`: its splits, frames sorted by path; `test` is always among them.
 
-    `base` is the folder that paths are relative to, `cache` a folder for remembered digests.
-    Everything that is wrong is listed in one `UserError` before a frame is decoded; what can be
-    said without reading the frames is said before reading them.
+    `base` is the folder that paths are relative to, `cache` a folder for remembered digests. Files
+    that can't be decoded are errors, or with `skip` left out, as long as they are the fewer; under
+    `split: auto` they stand with `test`. Everything that is wrong is listed in one `UserError`; what
+    can be said without reading the frames is said before reading them.
     """
     found, problems = _gather(settings, base)
     undigested = {split: there.frames() for split, there in found.items()}
     for split, there in found.items():
-        problems += _wrong_labels(split or "test", there.part)
+        problems += [*_wrong_names(there), *_wrong_labels(split or "test", there.part)]
         problems += _wrong_sources(there, undigested[split], settings.split == "auto")
     known = {split: frames for split, frames in undigested.items() if split}
     _refuse(name, problems + shared_sources(known))
 
-    digests, problems = digest_files(name, _by_root(found.values()), cache, on_event)
-    _refuse(name, problems)
-    frames = {
-        split: tuple(replace(frame, digest=digests[entry.file]) for frame, entry in zip(some, entries, strict=True))
-        for split, some in undigested.items()
-        for entries in [found[split].part.entries]
+    digests, faults = digest_files(name, _by_root(found.values()), cache, on_event)
+    if on_bad_frame == "error":
+        advice = "replace these files, or leave them out with `on_bad_frame: skip`"
+        _refuse(name, [f"{file}: {faults[file]}" for file in sorted(faults)], most=len(faults), advice=advice)
+    checked = {
+        split: _checked(frames, found[split].part.entries, digests, faults) for split, frames in undigested.items()
     }
-    splits = _splits(frames, settings.split == "auto")
+    _refuse(name, [problem for split, there in found.items() for problem in _too_few(split, there, checked[split])])
+    splits = _splits({split: part.frames for split, part in checked.items()}, settings.split == "auto")
     _refuse(name, shared_content(splits))
-    return {split: _frame_set(name, split, splits[split]) for split in SPLITS if split in splits}
+    left_out = {split or "test": part.left_out for split, part in checked.items()}
+    sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
+    return {**sets, "test": replace(sets["test"], remarks=shared_among_judged(splits))}
+
+
+def _checked(
+    frames: Sequence[Frame], entries: Sequence[Entry], digests: Mapping[str, str], faults: Mapping[str, str]
+) -> _Checked:
+    pairs = list(zip(frames, (entry.file for entry in entries), strict=True))
+    return _Checked(
+        tuple(replace(frame, digest=digests[file]) for frame, file in pairs if file in digests),
+        tuple(f"{frame.path}: {faults[file]}" for frame, file in pairs if file in faults),
+    )
+
+
+def _too_few(split: Split | None, there: _Found, checked: _Checked) -> list[str]:
+    """What is wrong with the frames that are left where some were left out."""
+    total, bad = len(there.part.entries), len(checked.left_out)
+    where = split or "frames"
+    if 2 * bad > total:
+        return [
+            f"{where}: {bad} of {total} files below {there.root} can't be decoded, too many to leave out: "
+            f"{listed(checked.left_out, 5)}"
+        ]
+    if not bad:
+        return []
+    usable = {frame.path for frame in checked.frames}
+    entries = tuple(entry for entry in there.part.entries if entry.path in usable)
+    problems = _wrong_labels(split or "test", replace(there.part, entries=entries))
+    return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
 
 
 def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Found], list[str]]:
     """What lies at the places named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_places(settings.places, base)
-    listing = layouts.read(base / Path(settings.path).expanduser())
+    listing = layouts.read(at_home(base, settings.path))
     found = {split: _Found(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in found:
@@ -85,7 +132,7 @@ def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Spli
     found: dict[Split | None, _Found] = {}
     problems = []
     for split, place in places.items():
-        listing = layouts.read(base / Path(place.path).expanduser())
+        listing = layouts.read(at_home(base, place.path))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
@@ -93,6 +140,16 @@ def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Spli
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
     return found, problems
+
+
+def _wrong_names(there: _Found) -> list[str]:
+    """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
+    wrong = [os.fsencode(entry.path) for entry in there.part.entries if not _is_unicode(entry.path)]
+    return [f"{there.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
+
+
+def _is_unicode(path: str) -> bool:
+    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _wrong_labels(split: Split, part: Part) -> list[str]:
@@ -144,16 +201,16 @@ def _splits(frames: Mapping[Split | None, tuple[Frame, ...]], auto: bool) -> dic
     return {split or "test": some for split, some in frames.items()}
 
 
-def _frame_set(name: str, split: Split, frames: tuple[Frame, ...]) -> FrameSet:
+def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], left_out: tuple[str, ...]) -> FrameSet:
     digest, content = hashlib.sha256(), hashlib.sha256()
     for frame in frames:
         digest.update(json.dumps([frame.path, frame.label, frame.source, frame.digest]).encode() + b"\n")
         content.update(bytes.fromhex(frame.digest))
-    return FrameSet(name, split, frames, digest.hexdigest(), content.hexdigest())
+    return FrameSet(name, split, frames, digest.hexdigest(), content.hexdigest(), left_out)
 
 
-def _refuse(name: str, problems: Sequence[str], most: int = 20) -> None:
+def _refuse(name: str, problems: Sequence[str], *, most: int = 20, advice: str = "") -> None:
     if problems:
         more = [f"… and {len(problems) - most} more"] if len(problems) > most else []
-        lines = "\n".join(f"- {problem}" for problem in [*problems[:most], *more])
+        lines = "\n".join([*(f"- {problem}" for problem in [*problems[:most], *more]), *([advice] if advice else [])])
         raise UserError(f"frame set {name!r} can't be used:\n{lines}")

@@ -15,7 +15,7 @@ def _checked_pattern(pattern: str | None) -> str | None:
         return None
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
     if not groups:
         raise ValueError(f"{pattern!r} has no group; put the part that names the source in brackets, as in '(id\\d+)_'")

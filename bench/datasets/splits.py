@@ -72,6 +72,20 @@ def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     return [f"the same source on both sides of test, validation | calibration, train ({advice}): {listed(shared)}"]
 
 
+def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, ...]:
+    """What a reader must know where test and validation, on which thresholds are chosen, overlap."""
+    test, validation = splits.get("test", ()), splits.get("validation", ())
+    sources = {f.source for f in test} & {f.source for f in validation} - {None}
+    tested = {frame.digest: frame.path for frame in test}
+    files = [f"test {tested[f.digest]} = validation {f.path}" for f in validation if f.digest in tested]
+    remarks = []
+    if sources:
+        remarks.append(f"Test and validation share {len(sources)} sources: {listed(sorted(map(str, sources)), 5)}.")
+    if files:
+        remarks.append(f"Test and validation share {len(files)} identical files: {listed(files, 5)}.")
+    return tuple(remarks)
+
+
 def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     """What is wrong where the same picture is both judged and learned from, or is both real and fake."""
     shared = _across(splits, "digest")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import detectors
 from bench.errors import UserError
+from bench.files import write_atomically
 from bench.records import Preprocessing
 
 if TYPE_CHECKING:
@@ -182,9 +183,8 @@ def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_bytes(data)
-    return temporary.replace(path)
+    write_atomically(path, lambda file: file.write(data))
+    return path
 
 
 # --------------------------------------------------------------------------------------- resizing

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.detectors import weights_file
 from bench.errors import UserError, listed
 
 # What training scripts wrap a state dict in, and what they prefix its names with.
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "network")
 _PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
+# A tensor may repeat stored numbers (strides of zero), which no training script saves.
+_MOST_REPEATED, _SMALL_BYTES = 4, 2**20
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -24,11 +27,9 @@ def read(path: Path) -> dict[str, Tensor]:
     Wrappers such as `{"model": …, "optimizer": …}` and prefixes such as `module.` or `net.` are
     taken off. Raises `UserError` for whatever is not a finite state dict.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such weights file; set `weights:` to a .tar, .pth or .safetensors file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; `weights:` must be a checkpoint file")
+    weights_file.check(path)
     state = _unprefixed(_unwrapped(_load(path), path))
+    _refuse_odd(state, path)
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise UserError(f"{path}: {len(broken)} tensors hold NaN or infinite values: {listed(broken, 6)}")
@@ -48,7 +49,9 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)|class (\S+)", str(error))
         if wanted is None:
-            raise UserError(f"{path}: not a PyTorch checkpoint{_hint(head)}") from error
+            raise UserError(
+                f"{path}: not a PyTorch checkpoint ({_first_line(error)}); expected what torch.save wrote"
+            ) from error
         raise UserError(
             f"{path}: refused, because loading it would execute code: the file asks for "
             f"{(wanted[1] or wanted[2]).rstrip(',.')}. Save the state dict alone: torch.save(model.state_dict(), ...)"
@@ -60,13 +63,18 @@ def _load(path: Path) -> Any:
         ) from error
 
 
-def _hint(head: bytes) -> str:
-    """What the first bytes of a file that is no checkpoint give away."""
-    if head.startswith(b"version https://"):
-        return ": it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return ": it is a web page, probably saved instead of the download"
-    return "; expected what torch.save or safetensors wrote"
+def _refuse_odd(state: Mapping[str, Tensor], path: Path) -> None:
+    """Tensors that are no plain numbers, and such as repeat a few stored ones until no memory holds them."""
+    held = _MOST_REPEATED * path.stat().st_size
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+            kind = "quantized" if tensor.is_quantized else f"{tensor.dtype}, {tensor.layout}"
+            raise UserError(f"{path}: {name} is {kind}; expected plain floating-point tensors")
+        if tensor.numel() * tensor.element_size() > held + _SMALL_BYTES:
+            raise UserError(
+                f"{path}: refused, because {name} is said to have {tensor.numel():,} elements, "
+                f"more than a file of {path.stat().st_size:,} bytes holds"
+            )
 
 
 def _first_line(error: Exception) -> str:

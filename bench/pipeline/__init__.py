@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.experiment import Experiments
+from bench import locks
+from bench.experiment import Experiments, ExperimentSettings, select
+from bench.pipeline import journal, render
+from bench.pipeline.clean import clean, told
+from bench.pipeline.forecast import Forecast, forecast
 from bench.pipeline.handover import export
 from bench.pipeline.measure import build_variants, measure_variants
 from bench.pipeline.plan import prepare
-from bench.pipeline.render import Finished, bundle, report
+from bench.pipeline.render import Finished, bundle
+from bench.pipeline.summary import summarise
 from bench.records import OnEvent, silent
 from bench.results import store
+from bench.variants import build
 
-__all__ = ["Finished", "bundle", "export", "report", "run"]
+__all__ = ["Finished", "Forecast", "bundle", "clean", "export", "forecast", "report", "run", "told"]
 
 
 def run(
@@ -30,9 +37,25 @@ def run(
     `path` is the experiment file, which all folders are relative to; `only` names the variants to
     run (the baseline always does), `device` overrides the file's. Raises `UserError` for bad input.
     """
-    plan = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
-    built, failed = build_variants(plan, on_event)
-    # Two runs of one experiment take turns here; the second finds what the first has done.
-    with store.locked(plan.results):
-        store.write_run(plan.results, measure_variants(plan, built, failed, on_event))
-        return report(plan.base, plan.name, plan.settings, on_event=on_event)
+    name, _ = select(experiments, name, path)
+    doing, variants = f"running {name}", path.parent / "variants"
+    with journal.kept(path.parent / "results" / name, on_event) as log:
+        plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
+        with locks.announced(variants / build.LOCKS, doing):
+            built, failed = build_variants(plan, log)
+            # Two runs of one experiment take turns here; the second finds what the first has done.
+            with store.locked(plan.results, doing, log):
+                jobs, failed = measure_variants(plan, built, failed, log)
+                store.write_run(plan.results, summarise(plan, jobs, failed))
+                finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
+        log.ended(finished.ending)
+        return replace(finished, log=log.path)
+
+
+def report(
+    base: Path, name: str, settings: ExperimentSettings, *, again: bool = False, on_event: OnEvent = silent
+) -> Finished:
+    """Score and render what is stored, waiting for a run that is at it; see `render.report`."""
+    store.read_run(base / "results" / name)
+    with store.locked(base / "results" / name, f"rendering {name}", on_event):
+        return render.report(base, name, settings, again=again, on_event=on_event)

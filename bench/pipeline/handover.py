@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, nearest
+from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.provenance import version
 from bench.records import Built, Run, Score, VariantResult
 from bench.results import score, store
 from bench.templates import HERE
 from bench.variants import build
 
+_HANDED_OVER = ("model.safetensors", "model.onnx", "README.md", "predict.py")
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
@@ -30,18 +32,32 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
         raise UserError(f"variant {variant!r} failed, there is nothing to hand over: {found.reason}")
     if not build.is_built(base / "variants", found.id):
         raise UserError(f"the artifact of {variant!r} is gone from {base / 'variants'}; `bench run` builds it again")
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     built = build.read(base / "variants", found.id)
     predictions, _ = store.read_predictions(base / "results" / name / variant)
     test = predictions[predictions["split"] == "test"]
     points = score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), run.threshold)
+    # Filled inside the target, so that a killed export is known by what it leaves, and can be made again.
+    own = to / temporary_name()
     try:
-        to.mkdir(parents=True, exist_ok=True)
-        model = Path(shutil.copy2(built.file, to / built.file.name))
-        return [model, *_explain(run, found, built, points, to)]
+        own.mkdir(parents=True)
+        model = Path(shutil.copy2(built.file, own / built.file.name))
+        whole = [model, *_explain(run, found, built, points, own)]
+        return [path.replace(to / path.name) for path in whole]
     except OSError as error:
-        raise UserError(f"{to}: cannot be written to ({error.strerror})") from error
+        raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
+    finally:
+        sweep(to, held=True)
+
+
+def _is_free(to: Path) -> bool:
+    """Whether the folder is empty but for what a killed export left."""
+    if not to.is_dir():
+        return False
+    inside = list(to.iterdir())
+    mine = _HANDED_OVER if any(is_leftover(path) for path in inside) else ()
+    return all(is_leftover(path) or path.name in mine for path in inside)
 
 
 def _explain(run: Run, found: VariantResult, built: Built, points: Score, to: Path) -> list[Path]:

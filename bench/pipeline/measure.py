@@ -1,38 +1,30 @@
-"""Second and third stage: build the variants, evaluate and time them; what fails becomes a row that says why."""
+"""Second and third stage: build the variants, evaluate and time them; what fails does not stop the others."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
-import traceback
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bench import datasets, runtimes
+from bench import datasets, locks, runtimes
 from bench.errors import UserError
+from bench.files import stops_all
 from bench.pipeline.plan import Plan
-from bench.provenance import digest, machine, version, versions
+from bench.provenance import digest, machine, versions
 from bench.records import (
     LABELLED_SPLITS,
     BatchReader,
     Built,
     Event,
-    Footprint,
-    FrameSet,
     OnEvent,
-    Run,
-    SplitSummary,
-    VariantResult,
 )
 from bench.results import predict, store, timing
-from bench.variants import build, steps
+from bench.variants import build
 
-FAILURES = "failures.log"
+TIMED_FRAMES = 16
 
 Executable: TypeAlias = tuple[str, str]
 """An artifact's id and the runtime that executes it."""
@@ -40,16 +32,7 @@ Executable: TypeAlias = tuple[str, str]
 
 def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
     """The artifacts of all variants, and for those that could not be built the reason."""
-    shop = build.Workshop(
-        folder=plan.base / "variants",
-        frames=plan.frames,
-        read=_reader(plan.threads),
-        decoder=_decoder(),
-        device=plan.device,
-        threads=plan.threads,
-        seed=plan.settings.seed,
-        on_event=on_event,
-    )
+    shop = workshop(plan, on_event)
     built: dict[str, Built] = {}
     failed: dict[str, str] = {}
     for name, chain in plan.chains.items():
@@ -61,8 +44,22 @@ def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dic
             # Weights that cannot be used are bad input; a step that fails is that variant's outcome.
             if not chain:
                 raise
-            failed[name] = _reason(plan, f"building {name}", error)
+            failed[name] = _reason(f"building {name}", error)
     return built, failed
+
+
+def workshop(plan: Plan, on_event: OnEvent) -> build.Workshop:
+    """Where and with what the variants of a plan are built."""
+    return build.Workshop(
+        folder=plan.base / "variants",
+        frames=plan.frames,
+        read=_reader(plan.threads),
+        decoder=_decoder(),
+        device=plan.device,
+        threads=plan.threads,
+        seed=plan.settings.seed,
+        on_event=on_event,
+    )
 
 
 def _decoder() -> dict[str, str]:
@@ -70,15 +67,15 @@ def _decoder() -> dict[str, str]:
     return {"version": str(datasets.VERSION), **versions(datasets.LIBRARIES)}
 
 
-def _reason(plan: Plan, doing: str, error: Exception) -> str:
-    """What the report says of a failure; the traceback goes into a file, for whoever mends it."""
+def _reason(doing: str, error: Exception) -> str:
+    """What the report says of a failure; the traceback goes into the run's log, for whoever mends it."""
+    if stops_all(error):
+        raise error
     text = str(error).strip() or type(error).__name__
     if isinstance(error, UserError):
+        logging.getLogger("bench").error("%s failed: %s", doing, text)
         return text
-    plan.results.mkdir(parents=True, exist_ok=True)
-    with (plan.results / FAILURES).open("a", encoding="utf-8") as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {doing}\n")
-        file.writelines(traceback.format_exception(error))
+    logging.getLogger("bench").error("%s failed", doing, exc_info=error)
     return f"{type(error).__name__}: {text}"
 
 
@@ -97,11 +94,13 @@ class Job:
         return self.built.id, self.runtime
 
 
-def measure_variants(plan: Plan, built: dict[str, Built], failed: dict[str, str], on_event: OnEvent) -> Run:
-    """Evaluate and time every variant that has no results yet; what fails becomes a row with its reason."""
+def measure_variants(
+    plan: Plan, built: dict[str, Built], failed: dict[str, str], on_event: OnEvent
+) -> tuple[dict[str, Job], dict[str, str]]:
+    """Evaluate and time every variant that has no results yet; returned is also what failed so far, and why."""
     jobs = {name: _job(plan, name, artifact) for name, artifact in built.items()}
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
-    untimed = {n: job for n, job in jobs.items() if not _is_timed(job)}
+    untimed = {n: job for n, job in jobs.items() if not is_timed(job.folder, job.timing_key)}
     # Of the variants that were not asked for, those are shown whose results are there.
     for name in (unpredicted.keys() | untimed.keys()) - plan.wanted:
         for some in (jobs, unpredicted, untimed):
@@ -113,14 +112,22 @@ def measure_variants(plan: Plan, built: dict[str, Built], failed: dict[str, str]
     sessions, problems = _open(wanted, plan, on_event)
     failed = failed | {n: problems[job.executable] for n, job in jobs.items() if job.executable in problems}
     failed |= _predict(plan, {n: job for n, job in unpredicted.items() if n not in failed}, sessions, on_event)
-    failed |= _time(plan, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, sessions, on_event)
-    return _summary(plan, jobs, failed)
+    # Timing has the machine and its memory to itself.
+    sessions.clear()
+    failed |= _time(plan, jobs, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, on_event)
+    return jobs, failed
 
 
 def _job(plan: Plan, name: str, built: Built) -> Job:
-    runtime = runtimes.choose(plan.settings.runtime, built.kind, plan.device)
+    runtime, predictions_key, timing_key = keys(plan, built.id, built.kind)
+    return Job(built, runtime, plan.results / name, predictions_key, timing_key)
+
+
+def keys(plan: Plan, variant: str, kind: str) -> tuple[str, str, str]:
+    """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times."""
+    runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
     executed = {
-        "variant": built.id,
+        "variant": variant,
         "spec": asdict(plan.spec),
         "runtime": runtime,
         "device": plan.device,
@@ -134,12 +141,12 @@ def _job(plan: Plan, name: str, built: Built) -> Job:
         "threads": plan.threads,
         "seconds": plan.settings.timing.seconds,
     }
-    return Job(built, runtime, plan.results / name, digest({**executed, "frames": labelled}), digest(executed | timed))
+    return runtime, digest({**executed, "frames": labelled}), digest(executed | timed)
 
 
-def _is_timed(job: Job) -> bool:
+def is_timed(folder: Path, key: str) -> bool:
     """Without the baseline beside it, a time compares with nothing: it is taken again."""
-    timed = store.read_timed(job.folder, job.timing_key)
+    timed = store.read_timed(folder, key)
     return timed is not None and len(timed.baseline) > 0
 
 
@@ -152,9 +159,11 @@ def _open(
     for done, (key, built) in enumerate(wanted.items()):
         on_event(Event("exporting and loading", done, len(wanted), "variants"))
         try:
-            sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
+            # What a runtime exports beside an artifact, it exports once: another run waits for it here.
+            with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
+                sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
         except Exception as error:
-            problems[key] = _reason(plan, f"loading {key[0]} into {key[1]}", error)
+            problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
         on_event(Event("exporting and loading", done + 1, len(wanted), "variants"))
     return sessions, problems
 
@@ -171,120 +180,50 @@ def _predict(
     splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
     rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
     problems = predict.predict(pending, rows, plan.spec, _reader(plan.threads), on_event)
-    return {name: _reason(plan, f"evaluating {name}", error) for name, error in problems.items()}
+    return {name: _reason(f"evaluating {name}", error) for name, error in problems.items()}
 
 
 def _time(
-    plan: Plan,
-    jobs: Mapping[str, Job],
-    baseline: str,
-    sessions: Mapping[Executable, runtimes.Session],
-    on_event: OnEvent,
+    plan: Plan, jobs: Mapping[str, Job], untimed: Mapping[str, Job], baseline: str, on_event: OnEvent
 ) -> dict[str, str]:
     """Time variants and the baseline beside them in one session, and store the samples; returned is what failed."""
-    keys = {job.executable for job in jobs.values()} | {(baseline, job.runtime) for job in jobs.values()}
-    timed = {key: session for key, session in sessions.items() if key in keys}
-    if not timed:
+    if not untimed:
         return {}
-    frames = next(_reader(plan.threads)(plan.frames["test"].frames[:16], plan.spec, 16))
-    samples, problems = timing.measure(timed, frames, plan.settings.timing.seconds, on_event)
-    failed = {
-        n: _reason(plan, f"timing {n}", problems[j.executable]) for n, j in jobs.items() if j.executable in problems
+    places = _spread(len(plan.frames["test"].frames), TIMED_FRAMES)
+    frames = [plan.frames["test"].frames[place] for place in places]
+    predicted = {job.built.id: job for job in jobs.values() if predict.is_done(job.folder, job.predictions_key)}
+    runtimes_used = {job.runtime for job in untimed.values()}
+    wanted = {job.executable for job in untimed.values()} | {(baseline, runtime) for runtime in runtimes_used}
+    subjects = {
+        (variant, runtime): timing.Subject(
+            partial(runtimes.find(runtime).load, predicted[variant].built, plan.device, plan.threads),
+            store.read_logits(predicted[variant].folder)[places],
+        )
+        for variant, runtime in sorted(wanted, key=lambda one: one[0] != baseline)
+        if variant in predicted
     }
-    for name, job in jobs.items():
-        if name not in failed:
-            beside = () if (baseline, job.runtime) in problems else samples.get((baseline, job.runtime), ())
-            found = store.Timed(sessions[job.executable].executed, samples[job.executable], beside)
-            store.write_timed(job.folder, job.timing_key, found)
-    return failed
+    batch = next(_reader(plan.threads)(frames, plan.spec, len(frames)))
+    # Two runs that time at once would time each other.
+    with locks.held(locks.machine_wide("timing"), f"timing {plan.name}", on_event):
+        session = timing.measure(subjects, batch, plan.settings.timing.seconds, on_event)
+    for job in untimed.values():
+        if found := session.found.get(job.executable):
+            beside = session.found.get((baseline, job.runtime))
+            timed = store.Timed(
+                found.executed, found.measurements, beside.measurements if beside else (), session.conditions
+            )
+            store.write_timed(job.folder, job.timing_key, timed)
+    return {
+        name: _reason(f"timing {name}", session.failed[job.executable])
+        for name, job in untimed.items()
+        if job.executable in session.failed
+    }
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` places, evenly spread over `count`."""
+    return [place * count // min(most, count) for place in range(min(most, count))]
 
 
 def _reader(threads: int) -> BatchReader:
     return partial(datasets.read_batches, threads=threads)
-
-
-def _summary(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
-    shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
-    return Run(
-        experiment=plan.name,
-        detector=plan.settings.detector,
-        architecture=plan.source.architecture,
-        preprocessing=plan.source.preprocessing,
-        threshold=plan.settings.threshold,
-        gallery_top=plan.settings.gallery.top,
-        gallery_heatmaps=plan.settings.gallery.heatmaps,
-        frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
-        variants=tuple(_row(name, chain, jobs.get(name), failed.get(name)) for name, chain in shown.items()),
-        provenance=_provenance(plan),
-        warnings=_remarks(plan, shown),
-    )
-
-
-def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
-    """What a reader must know before the numbers."""
-    remarks = []
-    if plan.detector.weights == "demo":
-        remarks.append(
-            "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
-        )
-    left_out = [name for name in plan.settings.variants if name not in shown]
-    if left_out:
-        remarks.append(f"Not shown, since they have no results for these frames yet: {', '.join(left_out)}.")
-    return tuple(remarks)
-
-
-def _row(name: str, chain: Sequence[steps.Use], job: Job | None, reason: str | None) -> VariantResult:
-    spelled = tuple(use.text for use in chain)
-    if job is None or reason is not None:
-        return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
-    timed = store.read_timed(job.folder, job.timing_key)
-    assert timed is not None
-    return VariantResult(
-        name=name,
-        id=job.built.id,
-        steps=spelled,
-        status="ok",
-        reason=None,
-        footprint=Footprint(job.built.size_bytes, job.built.parameters, job.built.macs),
-        executed=timed.executed,
-        measurements=timed.measurements,
-        baseline=timed.baseline,
-        predictions_key=job.predictions_key,
-        notes=(f"its last step took {job.built.seconds:.0f} s",) if chain else (),
-    )
-
-
-def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
-    first = frames.frames[0]
-    # A frame's path is relative to its split's folder.
-    root = first.file.parents[first.path.count("/")]
-    return SplitSummary(
-        root=_relative(root, base),
-        count=len(frames.frames),
-        fake=frames.fake,
-        real=frames.real,
-        sources=len({frame.source for frame in frames.frames if frame.source is not None}),
-        digest=frames.digest,
-    )
-
-
-def _relative(path: Path, base: Path) -> str:
-    """`path` as seen from the experiment file; as it is where no way leads there (another Windows drive)."""
-    try:
-        return Path(os.path.relpath(path, base)).as_posix()
-    except ValueError:
-        return path.as_posix()
-
-
-def _provenance(plan: Plan) -> dict[str, str]:
-    libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bench": version("bench"),
-        "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",
-        "seed": str(plan.settings.seed),
-        "threads": str(plan.threads),
-        "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
-        "libraries": ", ".join(f"{name} {found}" for name, found in versions(libraries).items()),
-    }

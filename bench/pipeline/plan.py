@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import datasets, runtimes
+from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
-from bench.errors import UserError, nearest
+from bench.detectors import weights_file
+from bench.errors import UserError, nearest, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
-from bench.provenance import cpu_cores, cuda_devices, file_digest
+from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
 from bench.variants import build, steps
 
@@ -26,7 +28,8 @@ DEMO_FRAMES = "datasets/demo"
 class Plan:
     """One experiment with everything that it refers to, resolved and checked.
 
-    The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they exist.
+    The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they
+    exist. `remarks` are what a reader must know before the numbers.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Plan:
     frames: dict[Split, FrameSet]
     device: Device
     threads: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def results(self) -> Path:
@@ -56,60 +60,87 @@ def prepare(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    for_run: bool = False,
     on_event: OnEvent = silent,
 ) -> Plan:
-    """Resolve and check an experiment; nothing is built or evaluated yet."""
+    """Resolve and check an experiment, what is quickly checked first; nothing is built or evaluated yet.
+
+    `for_run`, the demo set is drawn where it is not there, and weights that no artifact was made of yet
+    are read whole, which needs torch. Otherwise an undrawn set's frames have no content yet.
+    """
     name, settings = select(experiments, name, path)
     base = path.parent
     detector = experiments.detectors[settings.detector]
-    chosen = _device(device or settings.device)
-    wanted = _wanted(settings, only)
-    for chain in (settings.variants[variant] for variant in wanted):
-        runtimes.choose(settings.runtime, chain[-1].step.PRODUCES if chain else "torch", chosen)
     weights = detector.weights_file(base)
-    try:
-        source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
-    except OSError as error:
-        raise UserError(
-            f"{path}: detectors.{settings.detector}.weights: {weights}: {error.strerror}; "
-            "expected a .tar, .pth or .safetensors checkpoint"
-        ) from error
-    frames = _frames(experiments, settings.frames, base, on_event)
+    where = partial(yaml_file.place, path)
+    wanted = _wanted(settings, only)
+    chosen, remarks = _device(device or settings.device, settings.runtime)
+    weights_key, variants_key = ("detectors", settings.detector, "weights"), ("experiments", name, "variants")
+    chains = [(v, chain) for v, chain in settings.variants.items() if v in wanted]
+    checks = [((*variants_key, v), partial(_check_chain, chain, settings, chosen)) for v, chain in chains]
+    refuse_together(where, [(weights_key, partial(weights_file.check, weights)), *checks])
+    source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
+    if for_run and not build.is_built(base / "variants", build.weights_id(source)):
+        refuse_together(where, [(weights_key, partial(_read_weights, source))])
+    frames = _frames(experiments, settings, base, where, for_run, on_event)
     return Plan(
         name=name,
         base=base,
         settings=settings,
         detector=detector,
-        chains=_possible(settings, wanted, frames, f"{path}: experiments.{name}.variants"),
+        chains=_possible(settings, wanted, frames, partial(where, *variants_key)),
         wanted=wanted,
         source=source,
         frames=frames,
         device=chosen,
         threads=cpu_cores() if settings.threads == "auto" else settings.threads,
+        remarks=remarks,
     )
 
 
+def _check_chain(chain: Sequence[steps.Use], settings: ExperimentSettings, device: Device) -> None:
+    """All that can be said against a chain without its frames."""
+    steps.check_order(chain)
+    runtime = runtimes.choose(settings.runtime, chain[-1].step.PRODUCES if chain else "torch", device)
+    if trouble := runtimes.trouble(runtime, device):
+        raise UserError(trouble)
+
+
+def _read_weights(source: build.Source) -> None:
+    detectors.load(source.architecture, source.weights, source.preprocessing)
+
+
 def _possible(
-    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: str
+    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: Callable[[str], str]
 ) -> dict[str, tuple[steps.Use, ...]]:
-    """The chains that can work; a wanted one that cannot is an error."""
-    chains = {}
+    """The chains that can work; wanted ones that cannot are an error."""
+    chains, problems = {}, []
     for variant, chain in settings.variants.items():
         try:
             steps.check(chain, frames)
             chains[variant] = chain
         except UserError as error:
             if variant in wanted:
-                raise UserError(f"{where}.{variant}: {error}") from error
+                problems.append(f"{where(variant)}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
     return chains
 
 
-def _device(requested: str) -> Device:
-    if requested == "cuda" and not cuda_devices():
-        raise UserError("device: cuda was asked for, but the NVIDIA driver shows no CUDA device; use auto or cpu")
-    if requested == "auto":
-        return "cuda" if cuda_devices() else "cpu"
-    return "cuda" if requested == "cuda" else "cpu"
+def _device(requested: str, runtime: str) -> tuple[Device, tuple[str, ...]]:
+    """Where the variants run; and where a CUDA device is there and cannot be used, a remark that says why."""
+    if requested == "cpu":
+        return "cpu", ()
+    if not cuda_devices():
+        if requested == "cuda":
+            raise UserError(f"device: cuda was asked for, but {cuda_trouble()}: no CUDA device; use auto or cpu")
+        return "cpu", ()
+    trouble = runtimes.trouble("pytorch" if runtime == "auto" else runtime, "cuda")
+    if trouble is None:
+        return "cuda", ()
+    if requested == "cuda":
+        raise UserError(f"device: cuda was asked for, but {trouble}")
+    return "cpu", (f"There is a CUDA device, but the CPU was used: {trouble}.",)
 
 
 def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]:
@@ -122,10 +153,23 @@ def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]
     return frozenset({settings.baseline, *only} if only else settings.variants)
 
 
-def _frames(experiments: Experiments, name: str, base: Path, on_event: OnEvent) -> dict[Split, FrameSet]:
-    settings = experiments.datasets[name]
+def _frames(
+    experiments: Experiments,
+    settings: ExperimentSettings,
+    base: Path,
+    where: Callable[..., str],
+    draw: bool,
+    on_event: OnEvent,
+) -> dict[Split, FrameSet]:
+    places = experiments.datasets[settings.frames]
     folder = base / DEMO_FRAMES
     # A set of the user's own may lie there; only what the demo drew is ever drawn again.
-    if settings.path == DEMO_FRAMES and (not folder.exists() or (folder / demo.CARD).exists()):
+    if places.path == DEMO_FRAMES and (not folder.exists() or (folder / demo.CARD).exists()):
+        if not draw and not demo.is_drawn(folder):
+            return demo.undrawn(settings.frames)
         demo.draw(folder, on_event)
-    return datasets.load(name, settings, base, base / "datasets" / ".cache", on_event)
+    cache = base / "datasets" / ".cache"
+    try:
+        return datasets.load(settings.frames, places, base, cache, on_event, on_bad_frame=settings.on_bad_frame)
+    except UserError as error:
+        raise UserError(f"{where('datasets', settings.frames)}: {error}") from error

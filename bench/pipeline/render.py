@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench import datasets, reports
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
+from bench.files import sweep, write_text
 from bench.provenance import digest, version
 from bench.records import Event, OnEvent, Run, Score, silent
 from bench.results import predict, score, store
@@ -22,11 +23,19 @@ REPORT, MARK = "report.md", ".rendered"
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendered experiment: its run, the scores of the variants that have some, and its report."""
+    """A rendered experiment: its run, the scores of the variants that have some, its report; the run's log if any."""
 
     run: Run
     scores: dict[str, Score]
     report: Path
+    log: Path | None = None
+
+    @property
+    def ending(self) -> str:
+        """How the run went, in one line."""
+        fallen = [variant.name for variant in self.run.variants if variant.status == "failed"]
+        told = "".join(f"\nwarning: {warning}" for warning in self.warnings)
+        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(fallen) or 'none'}{told}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -45,14 +54,9 @@ def report(
     What was rendered from the same results by the same version stands, unless `again`.
     """
     results, folder = base / "results" / name, base / "reports" / name
-    run = replace(
-        store.read_run(results),
-        threshold=settings.threshold,
-        gallery_top=settings.gallery.top,
-        gallery_heatmaps=settings.gallery.heatmaps,
-    )
+    run = _as_set(store.read_run(results), settings)
     store.write_run(results, run)
-    mark = digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
+    mark = _mark(results)
     if not again and _read(folder / MARK) == mark and reports.is_whole(folder):
         return Finished(run, reports.read_scores(folder), folder / REPORT)
     for variant in run.variants:
@@ -70,10 +74,35 @@ def report(
         return datasets.decode(base / run.frames["test"].root / frame, run.preprocessing.input_spec)
 
     on_event(Event("rendering the report", 0, 1, "reports"))
+    sweep(folder, held=True)
     reports.render(run, evidences, pixels, results, folder)
-    (folder / MARK).write_text(mark, encoding="utf-8")
+    write_text(folder / MARK, mark)
     on_event(Event("rendering the report", 1, 1, "reports"))
     return Finished(run, {name: evidence.score for name, evidence in evidences.items()}, folder / REPORT)
+
+
+def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:
+    """Whether `report` would find everything rendered already."""
+    results, folder = base / "results" / name, base / "reports" / name
+    try:
+        run = store.read_run(results)
+    except UserError:
+        return False
+    return _as_set(run, settings) == run and _read(folder / MARK) == _mark(results) and reports.is_whole(folder)
+
+
+def _as_set(run: Run, settings: ExperimentSettings) -> Run:
+    """The run with what only its rendering depends on as it is set now."""
+    return replace(
+        run,
+        threshold=settings.threshold,
+        gallery_top=settings.gallery.top,
+        gallery_heatmaps=settings.gallery.heatmaps,
+    )
+
+
+def _mark(results: Path) -> str:
+    return digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
 
 
 def bundle(base: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from urllib.parse import quote, unquote_to_bytes
 
 from bench.errors import UserError
-from bench.reports.files import write_atomically
+from bench.files import write_atomically
 
 # Alternative texts are escaped, so a bracket that ends one has no backslash before it.
 _LINK = re.compile(r"(\[(?:\\.|[^\]\\\n])*\]\()([^()\s]+)(\))")

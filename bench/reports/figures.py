@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.files import write_atomically
 from bench.records import Run
 from bench.reports.evidence import Evidences
-from bench.reports.files import write_atomically
 from bench.reports.speed import speed
 from bench.reports.text import MIB, plain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.files import write_atomically
 from bench.records import OUTCOMES, Outcome, Run
 from bench.reports.evidence import Evidence, Evidences
-from bench.reports.files import write_atomically
 from bench.reports.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 DRAWING_VERSION = 1
 """Raised whenever the same map would be drawn differently: stored overlays are then redrawn."""
+
+LONGEST_NAME_BYTES = 255
+"""What file systems in common use allow."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,15 @@ def verdicts(evidences: Evidences, threshold: float) -> Verdicts:
 def overlay_path(results: Path, variant: str, shown: Shown) -> Path:
     """Where a verdict's overlay lies; a manifest's `..` or leading slash must not lead out of the folder."""
     parts = [part if part != ".." else "%2E%2E" for part in shown.frame.split("/") if part not in ("", ".")]
-    return heatmap_folder(results, variant, shown.outcome).joinpath(*parts[:-1], f"{parts[-1]}.jpg")
+    return heatmap_folder(results, variant, shown.outcome).joinpath(*parts[:-1], _picture_name(parts[-1]))
+
+
+def _picture_name(frame: str) -> str:
+    """A frame's file name with ".jpg" added; one that file systems would find too long is cut, and its digest added."""
+    name = os.fsencode(frame)
+    if len(name) + len(".jpg") <= LONGEST_NAME_BYTES:
+        return f"{frame}.jpg"
+    return f"{name[:200].decode(errors='ignore')}~{hashlib.sha256(name).hexdigest()[:12]}.jpg"
 
 
 def heatmap_folder(results: Path, variant: str, outcome: Outcome) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bench.records import Run, VariantResult
 from bench.reports.evidence import Evidences
 from bench.reports.scores import auc_delta
-from bench.reports.speed import speed
-from bench.reports.text import MIB, change, counted, listed, number, rough, signed
+from bench.reports.speed import DISTURBED, disturbances, speed
+from bench.reports.text import MIB, change, counted, listed, number, rough, signed, times
 
 AUC_MARGIN = 0.01
 
@@ -25,6 +25,10 @@ def insights(run: Run, evidences: Evidences) -> list[str]:
 
 def warnings(run: Run, evidences: Evidences) -> list[str]:
     """What must be read before any number, in Markdown; `run.warnings` are data and follow separately."""
+    return [*_unfit_baseline(run, evidences), *_disturbed(run)]
+
+
+def _unfit_baseline(run: Run, evidences: Evidences) -> list[str]:
     name = run.variants[0].name
     baseline = evidences.get(name)
     if baseline is None:
@@ -42,6 +46,18 @@ def warnings(run: Run, evidences: Evidences) -> list[str]:
         "are probably swapped (1 must mean fake, and class 1 of the detector too). Read nothing else here before "
         "that is settled."
     ]
+
+
+def _disturbed(run: Run) -> list[str]:
+    found = []
+    for one in disturbances(run):
+        others = [f"{100 * (one.others_cpu or 0):.0f} % of the processor"] if (one.others_cpu or 0) > DISTURBED else []
+        others += [f"the GPU ({len(one.gpu_processes)})"] if one.gpu_processes else []
+        found.append(
+            f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
+            "below are those of a busy machine. Time again on a quiet one before you decide by them."
+        )
+    return found
 
 
 def _highest(aucs: dict[str, float], run: Run) -> str:
@@ -79,24 +95,22 @@ def _largest_drop(run: Run, aucs: dict[str, float]) -> str:
 
 
 def _fastest(run: Run) -> str:
-    speedups = {one.name: speed(one) for one in run.variants[1:]}
-    timed = {name: found.speedup for name, found in speedups.items() if found.speedup is not None}
+    found = {one.name: speed(one) for one in run.variants[1:]}
+    timed = {name: one.speedup for name, one in found.items() if one.speedup is not None}
     if not timed:
         return "Fastest: no variant could be compared with the baseline in the same runtime."
-    best = max(timed.values())
-    names = [name for name, value in timed.items() if value == best]
-    single = speedups[names[0]].single
-    reference = speedups[names[0]].reference
+    name = max(timed, key=lambda name: timed[name].value)
+    single, reference = found[name].single, found[name].reference
     assert single is not None
     assert reference is not None
     said = (
-        f"{number(best, 2)}× the baseline at batch 1 in the same runtime ({single.runtime}, {single.device}; "
+        f"{times(timed[name])} the baseline at batch 1 in the same runtime ({single.runtime}, {single.device}; "
         f"median {rough(single.p50_ms)} ms, n = {counted(single.calls, 'call')}, "
         f"against {rough(reference.p50_ms)} ms, n = {counted(reference.calls, 'call')})"
     )
-    if best <= 1:
-        return f"Fastest: none is faster than the baseline in the same runtime; {listed(names)} comes closest: {said}."
-    return f"Fastest: {listed(names)}, {said}."
+    if timed[name].low <= 1:
+        return f"Fastest: none is faster than the baseline beyond the noise; {listed([name])} comes closest: {said}."
+    return f"Fastest: {listed([name])}, {said}."
 
 
 def _noise(run: Run, evidences: Evidences) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.files import write_atomically
 from bench.records import Outcome, Preprocessing, Run
 from bench.reports import figures, tables
 from bench.reports.evidence import Evidences
-from bench.reports.files import write_atomically
 from bench.reports.gallery import Verdicts, draw_overlays, verdicts
 from bench.reports.insights import insights, warnings
 from bench.reports.scores import scores
@@ -76,6 +76,7 @@ def _markdown(
         galleries=[(title, tables.gallery(run, ranked, outcome, *folders)) for outcome, title in TITLES.items()],
         execution=tables.execution(run),
         timings=tables.timings(run) if timed else "",
+        conditions=tables.conditions(run),
         provenance=tables.provenance(run),
     )
     return text

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.records import Run, Score, VariantResult
 from bench.reports.evidence import Evidences
-from bench.reports.speed import Speed, speed, timing
+from bench.reports.speed import Ratio, Speed, speed, timing
 from bench.reports.text import MIB
 
 SCHEMA = 1
@@ -70,10 +70,11 @@ def _variant(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str
         "size_mib": footprint and footprint.size_bytes / MIB,
         "parameters": footprint and footprint.parameters,
         "macs": footprint and footprint.macs,
+        "zeros": footprint and footprint.zeros,
+        "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
         **_quality(run, variant, evidences),
         **_speed(speed(variant)),
-        "peak_memory_mib": variant.peak_memory_mib if ok else None,
-        "measurements": [dataclasses.asdict(timing(one)) for one in variant.measurements if one.samples_ms]
+        "measurements": [dataclasses.asdict(timing(one)) for one in variant.measurements if one.rounds_ms]
         if ok
         else [],
     }
@@ -101,14 +102,16 @@ def auc_delta(score: Score | None, baseline: Score | None) -> float | None:
 
 def _speed(found: Speed) -> dict[str, Any]:
     single, best = found.single, found.best
+    latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}
     return {
-        "latency_ms": {
-            "p50": single and single.p50_ms,
-            "p90": single and single.p90_ms,
-            "p99": single and single.p99_ms,
-            "calls": single and single.calls,
-        },
+        "latency_ms": {**latency, "device_p50": single and single.device_p50_ms, "calls": single and single.calls},
         "throughput_fps": best and best.frames_per_second,
         "throughput_batch_size": best and best.batch_size,
-        "speedup": found.speedup,
+        **_ratio("speedup", found.speedup),
+        **_ratio("throughput_gain", found.gain),
+        "peak_memory_mib": single and (single.peak_cuda_reserved_mib or single.peak_rss_mib),
     }
+
+
+def _ratio(name: str, ratio: Ratio | None) -> dict[str, Any]:
+    return {name: ratio and ratio.value, f"{name}_interval": [ratio.low, ratio.high] if ratio else None}

@@ -6,26 +6,56 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench.records import Measurement, VariantResult
+from bench.records import Conditions, Measurement, Run, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
 
+RESAMPLES = 10_000
+
+DISTURBED = 0.1
+"""A larger share of all cores than this, used by others, is worth a warning."""
+
 
 @dataclass(frozen=True)
 class Timing:
-    """One measurement in numbers: milliseconds a call, frames a second at the median call."""
+    """One measurement in numbers: milliseconds a call, frames a second at the median call.
+
+    `device_p50_ms` is what of a call the device computed, copies aside; None where it is the host.
+    Peak memory is that of the variant's own process, from its start to the end of the measurement.
+    """
 
     runtime: str
     device: str
     batch_size: int
+    rounds: int
     calls: int
+    p25_ms: float
     p50_ms: float
+    p75_ms: float
     p90_ms: float
     p99_ms: float | None
     mean_ms: float
+    device_p50_ms: float | None
     frames_per_second: float
+    peak_rss_mib: float | None
+    peak_cuda_allocated_mib: float | None
+    peak_cuda_reserved_mib: float | None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster, with its 95 % interval; an interval that holds 1 tells no difference."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def unclear(self) -> bool:
+        return self.low <= 1 <= self.high
 
 
 @dataclass(frozen=True)
@@ -33,31 +63,41 @@ class Speed:
     """A variant in its own runtime.
 
     `single` is batch 1, `best` the batch size of the highest throughput, `reference` the baseline at
-    batch 1 on the same device in the same runtime. `speedup` is the reference's median latency over
-    the variant's; None where either was not measured, and for simulated int8, whose time is not
-    that of int8.
+    batch 1, on the same device in the same runtime and session. `speedup` compares the two at batch 1,
+    `gain` the throughput of each at its own best batch size; None where either was not measured, and
+    for int8 that was simulated, or of which nobody can tell: its time may not be that of int8.
     """
 
     single: Timing | None = None
     best: Timing | None = None
     reference: Timing | None = None
-    speedup: float | None = None
+    speedup: Ratio | None = None
+    gain: Ratio | None = None
 
 
 def timing(measurement: Measurement) -> Timing:
     """Percentiles of the raw samples; no p99 under 662 of them."""
-    samples = np.asarray(measurement.samples_ms)
-    p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
+    samples = _samples(measurement.rounds_ms)
+    device = _samples(measurement.device_rounds_ms)
+    p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(samples, (25, 50, 75, 90, 99)))
+    peak = measurement.peak_memory
     return Timing(
         runtime=measurement.runtime,
         device=measurement.device,
         batch_size=measurement.batch_size,
+        rounds=len(measurement.rounds_ms),
         calls=len(samples),
+        p25_ms=p25,
         p50_ms=p50,
+        p75_ms=p75,
         p90_ms=p90,
         p99_ms=p99 if len(samples) >= LEAST_SAMPLES_FOR_P99 else None,
         mean_ms=float(samples.mean()),
+        device_p50_ms=float(np.median(device)) if len(device) else None,
         frames_per_second=1000 * measurement.batch_size / p50,
+        peak_rss_mib=peak.rss_mib if peak else None,
+        peak_cuda_allocated_mib=peak.cuda_allocated_mib if peak else None,
+        peak_cuda_reserved_mib=peak.cuda_reserved_mib if peak else None,
     )
 
 
@@ -67,22 +107,63 @@ def speed(variant: VariantResult) -> Speed:
     if variant.status != "ok" or executed is None:
         return Speed()
     here = (executed.runtime, executed.device)
-    own = _timings(variant.measurements, here)
-    # The baseline timed in the variant's own session is the fair one.
-    reference = _single(_timings(variant.baseline, here))
-    single = _single(own)
-    comparable = single and reference and executed.int8 != "simulated"
+    own, reference = _taken(variant.measurements, here), _taken(variant.baseline, here)
+    proven = executed.stored != "int8" or executed.int8 == "native"
+    comparable = own and reference and proven
+    single, beside = _single(own), _single(reference)
     return Speed(
-        single=single,
-        best=max(own, key=lambda one: one.frames_per_second, default=None),
-        reference=reference,
-        speedup=reference.p50_ms / single.p50_ms if comparable and single and reference else None,
+        single=timing(single) if single else None,
+        best=timing(_best(own)) if own else None,
+        reference=timing(beside) if beside else None,
+        speedup=_ratio(single, beside) if comparable and single and beside else None,
+        gain=_ratio(_best(own), _best(reference)) if comparable else None,
     )
 
 
-def _timings(measurements: Iterable[Measurement], here: tuple[str, str]) -> list[Timing]:
-    return [timing(one) for one in measurements if (one.runtime, one.device) == here and one.samples_ms]
+def disturbances(run: Run) -> list[Conditions]:
+    """The sessions of timing that others' work may have disturbed."""
+    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
 
 
-def _single(timings: list[Timing]) -> Timing | None:
-    return next((one for one in timings if one.batch_size == 1), None)
+def sessions(run: Run) -> list[Conditions]:
+    """The sessions that the run's times were taken in."""
+    found: list[Conditions] = []
+    for variant in run.variants:
+        if variant.status == "ok" and variant.conditions and variant.conditions not in found:
+            found.append(variant.conditions)
+    return found
+
+
+def _taken(measurements: Iterable[Measurement], here: tuple[str, str]) -> list[Measurement]:
+    return [one for one in measurements if (one.runtime, one.device) == here and one.rounds_ms]
+
+
+def _samples(rounds_ms: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:
+    return np.array([sample for samples in rounds_ms for sample in samples])
+
+
+def _single(measurements: list[Measurement]) -> Measurement | None:
+    return next((one for one in measurements if one.batch_size == 1), None)
+
+
+def _best(measurements: list[Measurement]) -> Measurement:
+    return max(measurements, key=lambda one: timing(one).frames_per_second)
+
+
+def _ratio(own: Measurement, reference: Measurement) -> Ratio:
+    """The median, over the rounds, of how many times as many frames a second the own one did.
+
+    Both are compared within each round, so that what slowed the machine down for a while slowed both.
+    The interval is a percentile bootstrap over the rounds (Efron & Tibshirani 1993, chapter 13), by
+    hand because SciPy's takes longer to import than a cached run lasts.
+    """
+    rounds = min(len(own.rounds_ms), len(reference.rounds_ms))
+    ratios = _rates(own)[:rounds] / _rates(reference)[:rounds]
+    drawn = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))
+    return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def _rates(measurement: Measurement) -> NDArray[np.float64]:
+    """Frames a millisecond at the median call, round by round."""
+    return measurement.batch_size / np.array([np.median(samples) for samples in measurement.rounds_ms])

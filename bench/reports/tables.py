@@ -9,7 +9,7 @@ from bench.records import Measurement, Outcome, Run, Score, VariantResult
 from bench.reports.evidence import Evidences
 from bench.reports.gallery import Verdicts, overlay_path
 from bench.reports.insights import delta, reduction
-from bench.reports.speed import Timing, speed, timing
+from bench.reports.speed import Timing, sessions, speed, timing
 from bench.reports.text import (
     MIB,
     NONE,
@@ -22,6 +22,7 @@ from bench.reports.text import (
     shortened,
     signed,
     table,
+    times,
 )
 
 
@@ -37,8 +38,9 @@ def performance(run: Run, evidences: Evidences) -> str:
             (f"AUC (n = {run.frames['test'].count:,})", "right"),
             ("Diff", "right"),
             ("Latency (ms)", "right"),
-            ("Frames/s", "right"),
             ("Speed-up", "right"),
+            ("Frames/s", "right"),
+            ("Gain", "right"),
             ("Ran as", "left"),
         ],
         [_performance_row(run, variant, evidences) for variant in run.variants],
@@ -48,7 +50,7 @@ def performance(run: Run, evidences: Evidences) -> str:
 def _performance_row(run: Run, variant: VariantResult, evidences: Evidences) -> list[str]:
     name = f"**{escape(variant.name)}**"
     if variant.status != "ok":
-        return [name, *[NONE] * 9, "failed"]
+        return [name, *[NONE] * 10, "failed"]
     footprint, evidence = variant.footprint, evidences.get(variant.name)
     found = speed(variant)
     is_baseline = variant is run.variants[0]
@@ -60,9 +62,10 @@ def _performance_row(run: Run, variant: VariantResult, evidences: Evidences) -> 
         _in(1e9, footprint.macs if footprint else None),
         _auc(evidence.score.auc, evidence.auc_standard_error) if evidence else NONE,
         NONE if is_baseline else signed(delta(run, variant, evidences), 4),
-        f"{rough(found.single.p50_ms)} ({found.single.calls:,})" if found.single else NONE,
+        _latency(found.single),
+        NONE if is_baseline else times(found.speedup),
         _throughput(found.best),
-        NONE if is_baseline or found.speedup is None else f"{number(found.speedup, 2)}×",
+        NONE if is_baseline else times(found.gain),
         escape(ran_as(variant.executed)),
     ]
 
@@ -76,10 +79,16 @@ def _auc(auc: float | None, standard_error: float | None) -> str:
     return number(auc, 4) + interval
 
 
+def _latency(single: Timing | None) -> str:
+    if single is None:
+        return NONE
+    return f"{rough(single.p50_ms)} ({rough(single.p25_ms)}–{rough(single.p75_ms)}, n = {single.calls:,})"
+
+
 def _throughput(best: Timing | None) -> str:
     if best is None:
         return NONE
-    return f"{number(best.frames_per_second, 1)} ({best.batch_size}×{best.calls:,})"
+    return f"{number(best.frames_per_second, 1)} (batch {best.batch_size}, n = {best.calls:,})"
 
 
 def classification(evidences: Evidences) -> str:
@@ -130,9 +139,6 @@ def execution(run: Run) -> str:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
     rows = [_execution_row(variant) for variant in variants]
-    if any(variant.peak_memory_mib is not None for variant in variants):
-        titles.append("Peak memory (MiB)")
-        rows = [[*row, number(v.peak_memory_mib, 0)] for row, v in zip(rows, variants, strict=True)]
     return table([(title, "left") for title in titles], rows)
 
 
@@ -159,22 +165,42 @@ def _execution_row(variant: VariantResult) -> list[str]:
 
 def timings(run: Run) -> str:
     """Section 6: every measurement, the baseline's in other runtimes included."""
-    titles = ("Model", "Runtime", "Device", "Batch", "Calls", "p50 (ms)", "p90 (ms)", "p99 (ms)", "Frames/s")
-    rows = [
-        [
-            f"**{escape(name)}**",
-            escape(one.runtime),
-            escape(one.device),
-            f"{one.batch_size:,}",
-            f"{one.calls:,}",
-            rough(one.p50_ms),
-            rough(one.p90_ms),
-            rough(one.p99_ms),
-            number(one.frames_per_second, 1),
-        ]
-        for name, one in ((name, timing(raw)) for name, raw in _measurements(run) if raw.samples_ms)
-    ]
+    taken = [(name, timing(raw)) for name, raw in _measurements(run) if raw.rounds_ms]
+    on_cuda = any(one.device_p50_ms is not None or one.peak_cuda_reserved_mib is not None for _, one in taken)
+    titles = ["Model", "Runtime", "Device", "Batch", "Calls", "p25 (ms)", "p50 (ms)", "p75 (ms)", "p90 (ms)"]
+    titles += ["p99 (ms)", *(["Device p50 (ms)"] if on_cuda else []), "Frames/s", "Peak RSS (MiB)"]
+    titles += ["CUDA allocated (MiB)", "CUDA reserved (MiB)"] if on_cuda else []
+    rows = []
+    for name, one in taken:
+        cells = [f"**{escape(name)}**", escape(one.runtime), escape(one.device)]
+        cells += [f"{one.batch_size:,}", f"{one.calls:,}"]
+        cells += [rough(value) for value in (one.p25_ms, one.p50_ms, one.p75_ms, one.p90_ms, one.p99_ms)]
+        cells += [rough(one.device_p50_ms)] if on_cuda else []
+        cells += [number(one.frames_per_second, 1), number(one.peak_rss_mib, 0)]
+        cells += [number(one.peak_cuda_allocated_mib, 0), number(one.peak_cuda_reserved_mib, 0)] if on_cuda else []
+        rows.append(cells)
     return table([(title, "left" if title in titles[:3] else "right") for title in titles], rows)
+
+
+def conditions(run: Run) -> str:
+    """Section 6: what the machine did while the times were taken, one row a session."""
+    found = sessions(run)
+    on_gpu = any(one.gpu for one in found)
+    titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
+    titles += ["GPU", "GPU clock (MHz)", "Others on the GPU"] if on_gpu else []
+    rows = []
+    for one in found:
+        others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
+        cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
+        if on_gpu:
+            facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
+            cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
+        rows.append(cells)
+    return table([(title, "left") for title in titles], rows) if rows else ""
+
+
+def _from_to(clocks: tuple[float, float] | None) -> str:
+    return NONE if clocks is None else f"{number(clocks[0], 0)} → {number(clocks[1], 0)}"
 
 
 def _measurements(run: Run) -> Iterator[tuple[str, Measurement]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bench.records import Executed, Run, Score, VariantResult
 from bench.reports.scores import auc_delta
-from bench.reports.speed import speed
+from bench.reports.speed import Ratio, speed
 from bench.reports.text import MIB, change, plain
 
 WIDTH = 80
@@ -45,11 +45,15 @@ def _row(run: Run, variant: VariantResult, scores: Mapping[str, Score]) -> str:
         "-" if score is None or score.auc is None else f"{score.auc:.4f}",
         "-" if drop is None else f"{drop:+.4f}".replace("-0.0000", "0.0000").replace("+0.0000", "0.0000"),
         f"{found.single.p50_ms:.1f}" if found.single else "-",
-        f"{found.speedup:.2f}x" if found.speedup and not first else "-",
+        _times(found.speedup) if found.speedup and not first else "-",
     )
     return _line(
-        plain(variant.name), tuple(cell.replace(" ", "").translate(_ASCII) for cell in cells), _ran(variant.executed)
+        plain(variant.name), tuple(cell.replace(" %", "%").translate(_ASCII) for cell in cells), _ran(variant.executed)
     )
+
+
+def _times(speedup: Ratio) -> str:
+    return "about 1" if speedup.unclear else f"{speedup.value:.2f}x"
 
 
 def _ran(executed: Executed | None) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from bench.records import Executed
+from bench.reports.speed import Ratio
 
 NONE = "–"
 MIB = 2**20
@@ -64,6 +65,14 @@ def rough(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
     return number(milliseconds, 1 if milliseconds >= 10 else 2)
+
+
+def times(ratio: Ratio | None) -> str:
+    """How many times faster, with the interval; "≈ 1" where that holds 1."""
+    if ratio is None:
+        return NONE
+    value = "≈ 1" if ratio.unclear else f"{number(ratio.value, 2)}×"
+    return f"{value} ({number(ratio.low, 2)}–{number(ratio.high, 2)})"
 
 
 def counted(count: int, noun: str) -> str:

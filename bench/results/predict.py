@@ -7,14 +7,13 @@ killed loses one shard at most. Memory grows with the frames only by the scores 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench.files import remove, write_atomically, write_text
 from bench.records import BatchReader, Event, Executed, Frame, InputSpec, OnEvent
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARD_FRAMES = 256
-PREDICTIONS, CAMS, MARK = "predictions.parquet", "cam.npy", "predictions.json"
+PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
 
 
 class Predicts(Protocol):
@@ -33,6 +32,9 @@ class Predicts(Protocol):
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]; `MemoryError` where n is too large."""
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
+        """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def predict(
             on_event(Event(work, low + len(shard), len(rows)))
     for variant in pending:
         if variant.name not in failed:
-            _merge(variant, rows)
+            try:
+                _merge(variant, rows)
+            except ValueError as error:
+                failed[variant.name] = error
     return failed
 
 
@@ -112,7 +117,7 @@ def _advance(start: Event, on_event: OnEvent, frames: int) -> None:
 
 
 def _shard(variant: Pending, low: int) -> Path:
-    return variant.folder / ".shards" / variant.key / f"{low:09d}.npz"
+    return variant.folder / SHARDS / variant.key / f"{low:09d}.npz"
 
 
 def _predict_shard(
@@ -144,10 +149,8 @@ def _predict_shard(
 def _write_shard(path: Path, parts: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(temporary, logits=np.concatenate([p[0] for p in parts]), cams=np.concatenate([p[1] for p in parts]))
-    temporary.replace(path)
+    logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    write_atomically(path, lambda file: np.savez(file, logits=logits, cams=cams))
 
 
 def _with_back_off(
@@ -177,22 +180,28 @@ def _merge(variant: Pending, rows: Sequence[Labelled]) -> None:
     """Join the shards into the two result files, mark them done, and drop the shards."""
     import numpy as np
 
-    parts = []
-    for low in range(0, len(rows), SHARD_FRAMES):
-        with np.load(_shard(variant, low)) as shard:
-            parts.append((shard["logits"], shard["cams"]))
+    parts = [_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)]
     logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     (variant.folder / MARK).unlink(missing_ok=True)
     table = predictions_table(rows, logits)
-    temporary = variant.folder / f".{os.getpid()}.tmp"
-    table.to_parquet(temporary, index=False)
-    temporary.replace(variant.folder / PREDICTIONS)
-    with temporary.open("wb") as file:
-        np.save(file, cams)
-    temporary.replace(variant.folder / CAMS)
-    temporary.write_text(json.dumps({"key": variant.key, "frames": len(rows)}), encoding="utf-8")
-    temporary.replace(variant.folder / MARK)
-    shutil.rmtree(variant.folder / ".shards")
+    write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
+    write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
+    write_text(variant.folder / MARK, json.dumps({"key": variant.key, "frames": len(rows)}))
+    remove(variant.folder / SHARDS)
+
+
+def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path) as shard:
+            return shard["logits"], shard["cams"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        # No kill leaves half a shard, but a disk may: the next run makes it again.
+        remove(path)
+        raise ValueError(f"{path} was damaged, and is removed; the same command makes it again") from error
 
 
 def predictions_table(rows: Sequence[Labelled], logits: NDArray[np.float32]) -> pd.DataFrame:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import locks
 from bench.errors import UserError
+from bench.files import sweep
 from bench.provenance import write_json
-from bench.records import Executed, Measurement, Run
+from bench.records import Conditions, Executed, Measurement, OnEvent, Run, silent
 from bench.results.predict import CAMS, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-MEASUREMENTS, RUN = "measurements.json", "run.json"
+MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
 SCHEMA = 1
 
 
@@ -33,15 +35,15 @@ class Timed:
     executed: Executed
     measurements: tuple[Measurement, ...]
     baseline: tuple[Measurement, ...]
+    conditions: Conditions
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold an experiment's results for oneself, waiting for whoever holds them."""
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
+    """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
+    with locks.held(folder / LOCK, what, on_event):
+        for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir())):
+            sweep(place, held=True)
         yield
 
 
@@ -91,6 +93,15 @@ def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     import pandas as pd
 
     return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
+
+
+def read_logits(folder: Path) -> NDArray[np.float32]:
+    """The logits [rows, 2] of the predictions, in their order: test frames first."""
+    import numpy as np
+    import pandas as pd
+
+    table = pd.read_parquet(folder / PREDICTIONS, columns=["logit_real", "logit_fake"])
+    return table.to_numpy(np.float32)
 
 
 def _comparable(run: Run) -> Run:

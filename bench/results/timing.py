@@ -1,17 +1,23 @@
-"""How fast variants are: warmed up, in alternation, raw samples kept.
+"""How fast variants are: each in a fresh process of its own, in alternation, raw samples kept.
 
-All variants of a runtime are loaded and take turns in rounds (A B C A B C …), so that a machine
-that slows down or speeds up meanwhile does so for all of them alike.
+All variants are loaded, then take turns in rounds (A B C A B C …), so that a machine that slows down
+or speeds up meanwhile does so for all of them alike. Whoever has no turn is idle, the parent included.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+import multiprocessing
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.records import Event, Measurement, OnEvent
+from bench.records import Conditions, Event, Executed, Measurement, OnEvent
+from bench.results.conditions import watch
 from bench.results.predict import Predicts
+from bench.results.timed_process import FindBatch, Order, Turn, Turned, WarmUp, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,89 +25,180 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
-VERSION = 1
+VERSION = 2
 """Raised whenever times would be taken in another way."""
 
-ROUNDS = 3
-WARM_UP_CALLS = 2
-LEAST_GAIN = 1.05
-"""A larger batch is only tried while the last one raised throughput by this factor."""
+ROUNDS = 10
+MOST_DIFFERENCE = 0.02
+"""So far P(fake) may lie from the evaluation's: another batch size may take other kernels, in half precision too."""
 
-LARGEST_BATCH = {"cpu": 16, "cuda": 256}
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed: how to load it in another process, and what it said of the timed frames, logits [n, 2]."""
+
+    load: Callable[[], Predicts]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ran, and how fast: at batch 1, then at the best batch size where that is a larger one."""
+
+    executed: Executed
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class Timings(Generic[Key]):
+    """What one session of timing gave, and what failed in it."""
+
+    found: dict[Key, Found]
+    failed: dict[Key, Exception]
+    conditions: Conditions
+
+
+@dataclass
+class Process:
+    """A subject in its own process, and what it told so far."""
+
+    process: Any
+    connection: Connection
+    logits: NDArray[np.float32]
+    executed: Executed | None = None
+    measurements: list[Measurement] = field(default_factory=list)
+
+    def load(self) -> None:
+        self.executed = self._answer()
+        self.do(WarmUp())
+
+    def turn(self, order: Turn) -> None:
+        """Take a turn, and add what it gave to the measurement of its batch size."""
+        turned: Turned = self.do(order)
+        _check(turned.logits, self.logits)
+        assert self.executed is not None
+        if not self.measurements or self.measurements[-1].batch_size != order.batch_size:
+            self.measurements.append(Measurement(self.executed.runtime, self.executed.device, order.batch_size, ()))
+        before = self.measurements[-1]
+        self.measurements[-1] = replace(
+            before,
+            rounds_ms=(*before.rounds_ms, turned.samples_ms),
+            device_rounds_ms=(*before.device_rounds_ms, turned.device_ms) if turned.device_ms else (),
+            peak_memory=turned.peak_memory,
+        )
+
+    def do(self, order: Order) -> Any:
+        with suppress(ConnectionError):  # it has ended: what it said at last, or that it has, is the answer
+            self.connection.send(order)
+        return self._answer()
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.join(PATIENCE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self.process.join(PATIENCE_SECONDS)
+            code = self.process.exitcode
+            killed = ": killed, most often for want of memory" if code == -9 else ""
+            raise RuntimeError(f"its process ended without an answer (exit code {code}{killed})") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def measure(
-    sessions: Mapping[Key, Predicts], frames: NDArray[np.uint8], seconds: float, on_event: OnEvent
-) -> tuple[dict[Key, tuple[Measurement, ...]], dict[Key, Exception]]:
-    """Time calls of every session at batch 1, 2, 4, … until throughput levels off.
+    subjects: Mapping[Key, Subject], frames: NDArray[np.uint8], seconds: float, on_event: OnEvent
+) -> Timings[Key]:
+    """Time calls of every subject at batch 1 and at its best batch size, `seconds` each.
 
-    `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger; each session gets
-    `seconds` for each batch size. A batch that does not fit into memory ends a session's climb;
-    whatever else goes wrong in a session, or with a single frame, is returned beside the measurements.
+    `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or
+    answers otherwise than it did in the evaluation, is left out from then on and told beside the rest.
     """
+    running: dict[Key, Process] = {}
+    turns: _Turns[Key] = _Turns(len(subjects) * 2 * (ROUNDS + 1), on_event)
+    try:
+        # One after the other: loading is work too, and the peaks of two at once may not fit.
+        for key, subject in subjects.items():
+            running[key] = start(subject, frames)
+            turns.each({key: running[key].load})
+        with watch(len(subjects)) as watched:
+            _rounds(running, dict.fromkeys(running, 1), seconds, turns)
+            best = turns.each({key: partial(one.do, FindBatch(seconds / ROUNDS)) for key, one in running.items()})
+            _rounds(running, {key: size for key, size in best.items() if size > 1}, seconds, turns)
+        turns.end()
+    finally:
+        for one in running.values():
+            one.end()
+    found = {
+        key: Found(one.executed, tuple(one.measurements))
+        for key, one in running.items()
+        if key not in turns.failed and one.executed is not None
+    }
+    return Timings(found, turns.failed, watched.found)
+
+
+def start(subject: Subject, frames: NDArray[np.uint8]) -> Process:
+    """A fresh process that begins to load the subject; it ends with the connection, so with this process too."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, subject.load, frames), daemon=True)
+    process.start()
+    # With this end closed here, the connection breaks when the process ends.
+    theirs.close()
+    return Process(process, ours, subject.logits)
+
+
+def _rounds(running: Mapping[Key, Process], sizes: Mapping[Key, int], seconds: float, turns: _Turns[Key]) -> None:
+    """ROUNDS rounds in which everyone in `sizes` has one turn with its batch size."""
+    for _ in range(ROUNDS):
+        turns.each({key: partial(running[key].turn, Turn(size, seconds / ROUNDS)) for key, size in sizes.items()})
+
+
+class _Turns(Generic[Key]):
+    """Gives turns, one at a time, to whoever has not failed yet."""
+
+    def __init__(self, total: int, on_event: OnEvent) -> None:
+        self.done, self.total, self.on_event = 0, total, on_event
+        self.failed: dict[Key, Exception] = {}
+
+    def each(self, turns: Mapping[Key, Callable[[], Any]]) -> dict[Key, Any]:
+        """The answers of one turn for each."""
+        answers = {}
+        for key, turn in turns.items():
+            if key in self.failed:
+                continue
+            self.on_event(Event("timing", self.done, self.total, "turns"))
+            try:
+                answers[key] = turn()
+            except Exception as error:
+                self.failed[key] = error
+            self.done += 1
+        return answers
+
+    def end(self) -> None:
+        """There may have been fewer: not everyone gains from larger batches."""
+        self.on_event(Event("timing", self.total, self.total, "turns"))
+
+
+def _check(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+    """What is fast because it answers something else is not fast."""
     import numpy as np
 
-    found: dict[Key, list[Measurement]] = {name: [] for name in sessions}
-    failed: dict[Key, Exception] = {}
-    climbing, size = dict(sessions), 1
-    while climbing:
-        batch = np.ascontiguousarray(frames[np.arange(size) % len(frames)])
-        samples, problems = _alternate(climbing, batch, seconds, on_event)
-        for name, times in samples.items():
-            executed = sessions[name].executed
-            found[name].append(Measurement(executed.runtime, executed.device, size, tuple(times)))
-        failed |= {name: e for name, e in problems.items() if size == 1 or not isinstance(e, MemoryError)}
-        climbing = {
-            name: session
-            for name, session in climbing.items()
-            if name in samples and _still_gains(found[name]) and size < LARGEST_BATCH[session.executed.device]
-        }
-        size *= 2
-    return {name: tuple(measured) for name, measured in found.items()}, failed
+    from bench.results.score import p_fake
 
-
-def throughput_fps(measurement: Measurement) -> float:
-    """Frames a second at the median call."""
-    import numpy as np
-
-    return float(measurement.batch_size / np.median(measurement.samples_ms) * 1000)
-
-
-def _still_gains(found: list[Measurement]) -> bool:
-    return len(found) < 2 or throughput_fps(found[-1]) >= LEAST_GAIN * throughput_fps(found[-2])
-
-
-def _alternate(
-    sessions: Mapping[Key, Predicts], batch: NDArray[np.uint8], seconds: float, on_event: OnEvent
-) -> tuple[dict[Key, list[float]], dict[Key, Exception]]:
-    """Milliseconds of every call, per session; a session that fails is left out from then on, with its error."""
-    samples: dict[Key, list[float]] = {name: [] for name in sessions}
-    failed: dict[Key, Exception] = {}
-    turns = [(turn, name) for turn in range(ROUNDS + 1) for name in sessions]
-    work = f"timing, batch {len(batch)}"
-    for done, (turn, name) in enumerate(turns):
-        on_event(Event(work, done, len(turns), "turns"))
-        if name in failed:
-            continue
-        try:
-            if turn == 0:
-                for _ in range(WARM_UP_CALLS):
-                    sessions[name].predict(batch)
-            else:
-                samples[name] += _timed_calls(sessions[name], batch, seconds / ROUNDS)
-        except Exception as error:
-            failed[name] = error
-            del samples[name]
-    on_event(Event(work, len(turns), len(turns), "turns"))
-    return samples, failed
-
-
-def _timed_calls(session: Predicts, batch: NDArray[np.uint8], seconds: float) -> list[float]:
-    """Milliseconds of each call, for as many calls as begin within the time, one at least."""
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while not times or time.perf_counter() < until:
-        began = time.perf_counter()
-        session.predict(batch)
-        times.append((time.perf_counter() - began) * 1000)
-    return times
+    expected = wanted[np.arange(len(found)) % len(wanted)]
+    now, then = p_fake(found[:, 0], found[:, 1]), p_fake(expected[:, 0], expected[:, 1])
+    worst = int(np.argmax(np.abs(now - then)))
+    if not abs(now[worst] - then[worst]) <= MOST_DIFFERENCE:
+        raise ValueError(
+            f"timed calls answered otherwise than the evaluation: P(fake) {now[worst]:.4f} against {then[worst]:.4f} "
+            f"for frame {worst % len(wanted) + 1} of the timed ones, at batch {len(found)}"
+        )

@@ -1,16 +1,23 @@
 """Who executes a variant: one file a runtime, named as in `experiments.yaml`.
 
 A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "onnx"), and
-`load(built, device, threads)`, which gives a `Session`. Nothing heavy is imported at its top.
+`load(built, device, threads)`, which gives a `Session`. `PACKAGE` is what it imports, `CUDA_FILES` are
+files of it that only builds for CUDA have, one for each system. Where it does not run on both, `DEVICES`
+says on which; where more can be missing, `trouble()` says what. Nothing heavy is imported at its top.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.errors import UserError, nearest
+from bench.provenance import cuda_version
 from bench.records import Built, Executed
 
 if TYPE_CHECKING:
@@ -31,12 +38,17 @@ class Session(Protocol):
         The device has finished when this returns. Raises `MemoryError` where the batch is too large.
         """
 
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
+        """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
+
 
 class Runtime(Protocol):
     """The module contract, for type checkers."""
 
     ACCEPTS: tuple[str, ...]
     LIBRARIES: tuple[str, ...]
+    PACKAGE: str
+    CUDA_FILES: tuple[str, ...]
 
     def load(self, built: Built, device: Device, threads: int) -> Session:
         """Load an artifact. Asked for CUDA and given the CPU is an error."""
@@ -69,3 +81,50 @@ def choose(requested: str, kind: str, device: Device) -> str:
         fitting = [other for other in names() if kind in find(other).ACCEPTS]
         raise UserError(f"runtime {name!r} does not execute {kind} artifacts; these do: {', '.join(fitting)}")
     return name
+
+
+def trouble(name: str, device: Device) -> str | None:
+    """Why this Python cannot execute anything with a runtime on a device; None where nothing is known against it.
+
+    Only files are looked at, nothing is imported.
+    """
+    runtime = find(name)
+    spec = importlib.util.find_spec(runtime.PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return (
+            f"runtime {name!r} needs the package {runtime.PACKAGE}, which this Python does not have; "
+            "install bench again with pip, or choose another `runtime:`"
+        )
+    if device not in devices(name):
+        return f"runtime {name!r} runs on {' or '.join(devices(name))} only, not on {device}; choose another `runtime:`"
+    if device == "cpu":
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    if not any((folder / file).exists() for file in runtime.CUDA_FILES):
+        return (
+            f"runtime {name!r}: the {runtime.PACKAGE} in this Python is built without CUDA; "
+            "install its build for CUDA, or use device: cpu"
+        )
+    wanted, there = _cuda_wanted(folder), cuda_version()
+    if wanted is not None and there is not None and wanted > there[0]:
+        return (
+            f"runtime {name!r}: {runtime.PACKAGE} is built for CUDA {wanted}, the NVIDIA driver only knows CUDA "
+            f"{there[0]}.{there[1]}; update the driver, install a build for CUDA {there[0]}, or use device: cpu"
+        )
+    own: Callable[[], str | None] | None = getattr(runtime, "trouble", None)
+    return own() if own else None
+
+
+def devices(name: str) -> tuple[str, ...]:
+    """Where a runtime can execute anything at all."""
+    found: tuple[str, ...] = getattr(find(name), "DEVICES", ("cpu", "cuda"))
+    return found
+
+
+def _cuda_wanted(folder: Path) -> int | None:
+    """The major version of CUDA that a package says it is built for."""
+    try:
+        told = re.search(r"^cuda\b.*?['\"](\d+)", (folder / "version.py").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(told[1]) if told else None

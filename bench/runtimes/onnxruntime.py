@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
-from bench.provenance import cpu_name, digest, versions
+from bench.files import sweep, write_atomically
+from bench.provenance import cpu_name, cuda_devices, digest, versions
 from bench.records import Built, Executed
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 ACCEPTS = ("torch", "onnx")
 LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript")
+PACKAGE = "onnxruntime"
+CUDA_FILES = ("capi/libonnxruntime_providers_cuda.so", "capi/onnxruntime_providers_cuda.dll")
+
+OUTPUTS = ("logits", "cam")
+
+# The default searches exhaustively, again for every batch size.
+CUDA_PROVIDER = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
 
 # Operators that do the arithmetic of a network, as the optimised graph of a provider names them.
 _FLOAT_OPERATORS = {
@@ -46,13 +54,45 @@ class Session:
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
-        try:
-            logits, cam = self.session.run(["logits", "cam"], {"frames": frames})
-        except Exception as error:
-            if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                raise MemoryError(str(error)) from error
-            raise
+        with _memory_told():
+            logits, cam = self.session.run(list(OUTPUTS), {"frames": frames})
         return logits, cam
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
+        """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
+        if self.executed.device == "cpu":
+            return *self.predict(frames), None
+        with _memory_told():
+            return predict_bound(self.session, frames, self.executed.device)
+
+
+def predict_bound(
+    session: Any, frames: NDArray[np.uint8], device: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """One call with input and outputs on the device: logits, CAMs, and milliseconds from the one to the other."""
+    import onnxruntime
+
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("frames", onnxruntime.OrtValue.ortvalue_from_numpy(frames, device, 0))
+    for name in OUTPUTS:
+        binding.bind_output(name, device)
+    binding.synchronize_inputs()
+    began = time.perf_counter()
+    session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
+    milliseconds = (time.perf_counter() - began) * 1000
+    logits, cam = binding.copy_outputs_to_cpu()
+    return logits, cam, milliseconds
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
@@ -61,18 +101,21 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     The exported graph is float32: onnxruntime has no half convolution on a CPU and would surround
     every one with casts (394 on a B5, three times the time).
     """
-    file = built.file if built.kind == "onnx" else _exported(built.file)
+    file = onnx_file(built)
     with tempfile.TemporaryDirectory() as folder:
         # The graph that really runs is only written on request, and only int8 has something to ask.
         optimised = Path(folder) / "optimised.onnx" if built.stored == "int8" else None
-        session = _session(file, device, threads, optimised)
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device == "cuda":
+            providers.insert(0, CUDA_PROVIDER)
+        session = open_session(file, threads, providers, optimised)
         integer, heavy = _count(optimised) if optimised else (None, None)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
         runtime="onnxruntime",
         device=device,
-        device_name=_cuda_name() if device == "cuda" else cpu_name(),
+        device_name=cuda_name() if device == "cuda" else cpu_name(),
         providers=tuple(session.get_providers()),
         stored=built.stored,
         computed="int8" if native else computed,
@@ -84,66 +127,60 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     return Session(session, executed)
 
 
-def _exported(file: Path) -> Path:
-    """The ONNX file of a safetensors artifact, kept beside it."""
+def onnx_file(built: Built) -> Path:
+    """The artifact's ONNX file; that of a safetensors artifact is exported once and kept beside it."""
+    if built.kind == "onnx":
+        return built.file
+    file = built.file
     made_by = digest({"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)})
     exported = file.with_name(f"{file.stem}.exported-{made_by[:8]}.onnx")
     if not exported.exists():
         from bench.detectors import artifact
         from bench.detectors.export import to_onnx
 
-        partial = exported.with_name(f"{exported.name}.{os.getpid()}.partial")
-        partial.write_bytes(to_onnx(artifact.load_torch(file)).SerializeToString(deterministic=True))
-        partial.replace(exported)
+        graph = to_onnx(artifact.load_torch(file)).SerializeToString(deterministic=True)
+        write_atomically(exported, lambda target: target.write(graph))
+        sweep(exported.parent)
     return exported
 
 
-def _session(file: Path, device: Literal["cpu", "cuda"], threads: int, optimised: Path | None) -> Any:
+def open_session(file: Path, threads: int, providers: Sequence[Any], optimised: Path | None = None) -> Any:
+    """A session whose first provider really is the first of `providers`; `UserError` where that did not load."""
     import onnxruntime
 
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Idle threads that spin take the cores from the other variants' sessions in this process.
+    # Idle threads that spin take the cores from decoding, and from the other variants' sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if optimised:
         options.optimized_model_filepath = str(optimised)
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device == "cuda":
-        _find_cuda()
-        # The default searches exhaustively, again for every batch size.
-        providers.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        raise _no_provider(wanted, f"this onnxruntime was built for {', '.join(available)}")
     with _quiet():
-        session = onnxruntime.InferenceSession(str(file), options, providers=providers)
-    if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise _no_cuda(f"its session fell back to {', '.join(session.get_providers())}")
+        if wanted != "CPUExecutionProvider":
+            onnxruntime.preload_dlls()
+        session = onnxruntime.InferenceSession(str(file), options, providers=list(providers))
+    # What cannot be loaded is left out without an error.
+    if session.get_providers()[0] != wanted:
+        raise _no_provider(wanted, f"its session fell back to {', '.join(session.get_providers())}")
     return session
 
 
-def _find_cuda() -> None:
-    """Load the CUDA libraries that pip installed, or raise where this onnxruntime has no CUDA provider."""
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    if "CUDAExecutionProvider" not in available:
-        raise _no_cuda(f"this onnxruntime was built for {', '.join(available)}")
-    with _quiet():
-        onnxruntime.preload_dlls()
-
-
-def _no_cuda(found: str) -> UserError:
+def _no_provider(wanted: str, found: str) -> UserError:
     return UserError(
-        f"device: cuda was asked for, but onnxruntime has none: {found}; expected CUDAExecutionProvider. "
+        f"device: cuda was asked for, but onnxruntime has none: {found}; expected {wanted}. "
         "Check `nvidia-smi`, install `onnxruntime-gpu[cuda,cudnn]`, or set `device: cpu`"
     )
 
 
-def _cuda_name() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CUDA device 0"
+def cuda_name() -> str:
+    """What the CUDA device is called."""
+    return next(iter(cuda_devices()), "CUDA device 0")
 
 
 def _count(optimised: Path) -> tuple[int, int]:

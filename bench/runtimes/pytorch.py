@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.provenance import cpu_name
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ACCEPTS = ("torch",)
 LIBRARIES = ("torch", "timm")
+PACKAGE = "torch"
+CUDA_FILES = ("lib/libtorch_cuda.so", "lib/torch_cuda.dll")
 
 
 class Session:
@@ -27,13 +29,21 @@ class Session:
         self.executed = executed
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, cam, _ = self.predict_timed(frames)
+        return logits, cam
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
         import torch
 
         with torch.inference_mode():
             try:
-                logits, cam = self.detector(torch.from_numpy(frames).to(self.device))
+                on_device = torch.from_numpy(frames).to(self.device)
+                clock = _Clock() if self.device == "cuda" else None
+                logits, cam = self.detector(on_device)
+                if clock:
+                    clock.stop()
                 # Copying to the host waits for the device.
-                return logits.cpu().numpy(), cam.cpu().numpy()
+                return logits.cpu().numpy(), cam.cpu().numpy(), clock.elapsed_ms() if clock else None
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 raise MemoryError(str(error)) from error
@@ -41,6 +51,24 @@ class Session:
                 if "can't allocate memory" in str(error):
                     raise MemoryError(str(error)) from error
                 raise
+
+
+class _Clock:
+    """The device's own clock, between two events in its stream."""
+
+    def __init__(self) -> None:
+        import torch
+
+        event: Any = torch.cuda.Event
+        self.began, self.ended = event(enable_timing=True), event(enable_timing=True)
+        self.began.record()
+
+    def stop(self) -> None:
+        self.ended.record()
+
+    def elapsed_ms(self) -> float:
+        self.ended.synchronize()
+        return float(self.began.elapsed_time(self.ended))
 
 
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:

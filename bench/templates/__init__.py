@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.files import write_text
 
 HERE = Path(__file__).parent
 
@@ -18,9 +19,8 @@ def write_starter(folder: Path) -> list[Path]:
     if target.exists():
         raise UserError(f"{target}: exists already; remove it or choose another folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
-        target.write_text((HERE / "experiments.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        write_text(schema, json.dumps(json_schema(), indent=1) + "\n")
+        write_text(target, (HERE / "experiments.yaml").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error})") from error
     return [target, schema]

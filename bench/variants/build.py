@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors
+from bench import detectors, locks
+from bench.files import stops_all
 from bench.provenance import digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
+from bench.variants import sparsity
 from bench.variants.steps import Use, Work
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
 
 SCHEMA = 1
+LOCKS, SCRATCH = ".locks", ".scratch"
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,22 @@ class Workshop:
     on_event: OnEvent
 
 
+def weights_id(source: Source) -> str:
+    """The id of the detector itself."""
+    return digest(
+        {
+            "architecture": source.architecture,
+            "weights": source.digest,
+            "preprocessing": asdict(source.preprocessing),
+            "version": detectors.VERSION,
+            "libraries": versions(detectors.LIBRARIES),
+        }
+    )
+
+
 def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
     """The ids along a chain: of the detector itself, then after each step."""
-    found = [
-        digest(
-            {
-                "architecture": source.architecture,
-                "weights": source.digest,
-                "preprocessing": asdict(source.preprocessing),
-                "version": detectors.VERSION,
-                "libraries": versions(detectors.LIBRARIES),
-            }
-        )
-    ]
+    found = [weights_id(source)]
     for use in chain:
         found.append(
             digest(
@@ -84,18 +90,19 @@ def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Bu
 
     Raises what the failing step raises; links before it stay.
     """
-    from filelock import FileLock
-
     lineage = ids(source, chain, shop)
-    locks = shop.folder / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
     for position, variant in enumerate(lineage):
         if not is_built(shop.folder, variant):
             # Another run may be building the same link: wait for it, then find it done.
-            with FileLock(locks / f"{variant}.lock"):
+            with locks.held(lock_file(shop.folder, variant), f"building {variant} ({name})", shop.on_event):
                 if not is_built(shop.folder, variant):
                     _build_link(name, source, chain[:position], lineage[: position + 1], shop)
     return read(shop.folder, lineage[-1])
+
+
+def lock_file(folder: Path, variant: str) -> Path:
+    """Whoever holds it is the only one who writes this variant's files."""
+    return folder / LOCKS / f"{variant}.lock"
 
 
 def is_built(folder: Path, variant: str) -> bool:
@@ -118,6 +125,9 @@ def read(folder: Path, variant: str) -> Built:
         macs=told["macs"],
         margin_bias=told["margin_bias"],
         seconds=told["seconds"],
+        # Artifacts of earlier versions were not asked.
+        zeros=told.get("zeros"),
+        zstd_bytes=told.get("zstd_bytes"),
     )
 
 
@@ -130,7 +140,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     title = f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
     shop.on_event(Event(title, 0, 1, "step"))
     temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
-    scratch = shop.folder / ".scratch" / lineage[-1]
+    scratch = shop.folder / SCRATCH / lineage[-1]
     # Left by a run that was killed; the lock says that nobody else is at it.
     for leftover in (*shop.folder.glob(f".tmp-{lineage[-1]}-*"), shop.folder / lineage[-1]):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -155,7 +165,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
             "weights": source.digest,
             "file": file.name,
             "size_bytes": file.stat().st_size,
-            **_description(model, shop.folder, lineage),
+            **_description(model, file, shop.folder, lineage),
             "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
             "built": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
@@ -163,6 +173,11 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
         write_json(temporary / "variant.json", told)
         temporary.replace(shop.folder / lineage[-1])
         shutil.rmtree(scratch, ignore_errors=True)
+    except Exception as error:
+        # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
+        if not stops_all(error):
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shop.on_event(Event(title, 1, 1, "step"))
@@ -190,8 +205,8 @@ def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], 
     )
 
 
-def _description(model: Any, folder: Path, lineage: list[str]) -> dict[str, Any]:
-    """Kind, stored type, parameters, MACs and margin bias; an ONNX model's are those of its parent."""
+def _description(model: Any, file: Path, folder: Path, lineage: list[str]) -> dict[str, Any]:
+    """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
     from bench.detectors import artifact
 
     kind = artifact.kind(model)
@@ -206,4 +221,6 @@ def _description(model: Any, folder: Path, lineage: list[str]) -> dict[str, Any]
         "parameters": parameters,
         "macs": macs,
         "margin_bias": margin_bias,
+        "zeros": sparsity.zeros(model),
+        "zstd_bytes": sparsity.zstd_bytes(file),
     }

@@ -1,7 +1,7 @@
 """A CSV or Parquet manifest: columns `path`, `label` and, where known, `source` and `split`.
 
-Paths are relative to the manifest's folder and stay inside it. A folder that holds a
-`manifest.csv` or `manifest.parquet` is read by it.
+Paths are relative to the manifest's folder and stay inside it, links included. A folder that holds
+a `manifest.csv` or `manifest.parquet` is read by it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known,
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 _COLUMNS = ("path", "label", "source", "split")
+_SURPLUS = "\0surplus"
+_MOST_ROWS, _MOST_BYTES = 20_000_000, 2 * 2**30
 
 Row = tuple[str, Mapping[str, str]]
 """Where it stands ("line 7"), and its cells by column."""
@@ -40,8 +42,11 @@ def read(path: Path) -> Listing:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
         columns, rows = _table(manifest)
-    except (OSError, ValueError, csv.Error) as error:
-        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {error}",))
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make the readers fail in many ways
+        told = " ".join((str(error) or type(error).__name__).split())[:300]
+        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {told}",))
     problems = _wrong_columns(manifest, columns)
     if not problems and not rows:
         problems = [f"{manifest}: has no rows"]
@@ -63,18 +68,32 @@ def _csv(manifest: Path) -> tuple[list[str], list[Row]]:
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         columns = [name.strip().lower() for name in next(reader, [])]
-        return columns, [
-            (f"line {reader.line_num}", dict(zip(columns, cells, strict=False))) for cells in reader if any(cells)
-        ]
+        rows: list[Row] = []
+        for cells in reader:
+            row = dict(zip(columns, cells, strict=False))
+            if any(cells[len(columns) :]):
+                row[_SURPLUS] = "yes"
+            if any(cells):
+                rows.append((f"line {reader.line_num}", row))
+        return columns, rows
 
 
 def _parquet(manifest: Path) -> tuple[list[str], list[Row]]:
     import pyarrow.parquet
 
-    table = pyarrow.parquet.ParquetFile(manifest).read()
-    columns = [str(name).strip().lower() for name in table.column_names]
-    cells = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in table.columns]
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True))
+    with pyarrow.parquet.ParquetFile(manifest) as file:
+        names, told = file.schema_arrow.names, file.metadata
+        wanted = [name for name in names if name.strip().lower() in _COLUMNS]
+        size_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
+        if told.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
+            raise ValueError(f"{told.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for a manifest")
+        table = file.read(columns=wanted) if len(set(wanted)) == len(wanted) else file.read().select([])
+    columns = [name.strip().lower() for name in names]
+    cells = {
+        name.strip().lower(): ["" if cell is None else str(cell) for cell in table.column(name).to_pylist()]
+        for name in table.column_names
+    }
+    rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
     return columns, [(f"row {number}", row) for number, row in enumerate(rows)]
 
 
@@ -84,6 +103,8 @@ def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
     extra = [name for name in columns if name not in _COLUMNS]
     if "path" not in columns:
         hint = nearest("path", extra)
+        if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|"):
+            hint = " (its columns must be separated by commas)"
         problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
     for name in ("label", "source", "split"):
         close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
@@ -98,6 +119,8 @@ class _Reader:
 
     def __init__(self, manifest: Path, columns: list[str]) -> None:
         self.manifest, self.folder, self.columns = manifest, str(manifest.parent), columns
+        self.real = os.path.realpath(self.folder)
+        self.inside: dict[str, bool] = {}
         self.wrong: dict[str, list[str]] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
 
@@ -116,6 +139,9 @@ class _Reader:
 
     def _entries(self, rows: list[Row]) -> Iterator[tuple[Split | None, Entry]]:
         for where, cells in rows:
+            if _SURPLUS in cells:
+                self._report("more cells than columns (a cell with a comma in it belongs in double quotes)", where)
+                continue
             split = self._split(where, cells)
             label = self._label(where, cells, split)
             path = self._path(where, cells, split)
@@ -163,10 +189,27 @@ class _Reader:
 
     def _stat(self, where: str, path: str, file: str) -> Any:
         try:
-            found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
-        except OSError:
-            found = None
-        if found is None or not stat.S_ISREG(found.st_mode):
+            found = os.lstat(file)
+            linked = stat.S_ISLNK(found.st_mode)
+            if linked:
+                found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
+        except (OSError, ValueError):  # a name with a NUL in it is a ValueError
             self._report(f"no such frame below {self.folder}", f"{where} {path!r}")
             return None
+        if not stat.S_ISREG(found.st_mode):
+            self._report(f"no such frame below {self.folder}", f"{where} {path!r}")
+            return None
+        if not self._is_inside(file, linked):
+            self._report(f"path leads outside of {self.folder} by a link", f"{where} {path!r}")
+            return None
         return found
+
+    def _is_inside(self, file: str, linked: bool) -> bool:
+        """Whether a frame lies below the manifest's folder; asked once a folder, as it costs as much as ten frames."""
+        if linked:
+            return os.path.realpath(file).startswith(f"{self.real}{os.sep}")
+        folder = file.rpartition("/")[0]
+        if folder not in self.inside:
+            real = os.path.realpath(folder)
+            self.inside[folder] = real == self.real or real.startswith(f"{self.real}{os.sep}")
+        return self.inside[folder]

@@ -9,7 +9,8 @@ A step is a module with
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
-- where there is more to check before work than which splits there are: `check(settings, frames)`.
+- where there is more to check before work than which splits there are: `check(settings, frames)`;
+- where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names.
 
 The module's top imports nothing heavy: it is also read to check a configuration.
 """
@@ -155,13 +156,26 @@ def _spelled(value: object) -> str:
     return str(value)
 
 
-def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
-    """Raise `UserError` where a chain cannot work: kinds that do not fit, frames that are not there or too few."""
+def check_order(chain: Sequence[Use]) -> None:
+    """Raise `UserError` where the steps of a chain do not follow on one another, whatever the frames."""
     kind: Kind = "torch"
     before = "the detector"
-    for use in chain:
+    for place, use in enumerate(chain):
+        earlier = [other.name for other in chain[:place]]
         if kind != use.step.ACCEPTS:
             raise UserError(f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}")
+        if getattr(use.step, "ONCE", False) and use.name in earlier:
+            raise UserError(f"{use.text}: a second {use.name} in one chain; leave one of them out")
+        after: tuple[str, ...] = getattr(use.step, "AFTER", ())
+        if after and not set(after) & set(earlier):
+            raise UserError(f"{use.text} has nothing to do where no {' or '.join(after)} came before; leave it out")
+        kind, before = use.step.PRODUCES, use.text
+
+
+def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
+    """Raise `UserError` where a chain cannot work: an order that does not fit, frames not there or too few."""
+    check_order(chain)
+    for use in chain:
         for split, purpose in use.step.FRAMES.items():
             if split not in frames:
                 raise UserError(
@@ -170,4 +184,3 @@ def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
                 )
         if hasattr(use.step, "check"):
             use.step.check(use.settings, frames)
-        kind, before = use.step.PRODUCES, use.text

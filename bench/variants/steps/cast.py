@@ -25,6 +25,7 @@ VERSION = 1
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
+ONCE = True
 
 
 class Settings(BaseModel):

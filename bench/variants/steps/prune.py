@@ -4,6 +4,10 @@ Channels that must go together (an expansion with its depthwise convolution, squ
 projection; all that a residual sum adds) are found by torch-pruning's dependency graph (Fang et
 al., DepGraph, CVPR 2023). Every group loses the same share of its channels, the weakest first. The
 share is bisected by arithmetic over the groups, so that the network is cut only once.
+
+With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
+et al., NeurIPS 2015) over the convolutions and linear layers of backbone and head. Such zeros are
+stored and multiplied like any other number: parameters, MACs, file size and speed stay as they were.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.errors import UserError
 from bench.records import Split
@@ -38,11 +42,22 @@ _LANES = 8
 
 
 class Settings(BaseModel):
-    """`amount`: the share of parameters, of MACs and of the file that must go; .5 leaves at most half of each."""
+    """`amount`: the share that must go; .5 leaves at most half.
+
+    `structure`: `structured` takes whole channels, so that parameters, MACs and file shrink by
+    `amount`; `unstructured` makes that share of the weights zero, and nothing shrinks.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     amount: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    structure: Literal["structured", "unstructured"] = "structured"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Artifacts from before there was a choice keep their ids."""
+        found: dict[str, Any] = serialise(self)
+        return {key: value for key, value in found.items() if (key, value) != ("structure", "structured")}
 
 
 @dataclass(frozen=True)
@@ -60,22 +75,52 @@ class Group:
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
-    """`model` itself, with narrower layers. Its two logits and its preprocessing are as they were."""
+    """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
     dtype = model.head.weight.dtype
     model.float().eval().requires_grad_(True)
+    if settings.structure == "unstructured":
+        _zero(model, settings.amount)
+    else:
+        _narrow(model, settings.amount, work)
+    model.backbone.to(dtype)
+    model.head.to(dtype)
+    return model
+
+
+def _zero(model: Detector, amount: float) -> None:
+    """Make the share `amount` of all weights zero, the smallest first, whichever layer they are in."""
+    import torch
+    from torch.nn.utils import prune
+
+    layers = weighted_layers(model)
+    prune.global_unstructured([(layer, "weight") for layer in layers], prune.L1Unstructured, amount=amount)
+    for layer in layers:
+        prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
+            layer.weight.add_(0.0)
+
+
+def weighted_layers(model: Detector) -> list[nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers of backbone and head, whose weights can be pruned."""
+    from torch import nn
+
+    inside = [*model.backbone.modules(), model.head]
+    return [module for module in inside if isinstance(module, (nn.Conv2d, nn.Linear))]
+
+
+def _narrow(model: Detector, amount: float, work: Work) -> None:
+    """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left."""
     graph = _graph(model)
     names = {module: name for name, module in model.named_modules()}
     found = [(_describe(group, names), group) for group in graph.get_all_groups(ignored_layers=[model.head])]
-    widths = _widths(model, [group for group, _ in found], 1 - settings.amount)
+    widths = _widths(model, [group for group, _ in found], 1 - amount)
     for step, (group, members) in enumerate(found):
         surplus = group.width - widths[group.root]
         if surplus > 0:
             weakest = _importance(members, group.width).argsort(stable=True)[:surplus]
             _cut(graph, members, sorted(weakest.tolist()))
         work.progress(step + 1, len(found), "layers")
-    model.backbone.to(dtype)
-    model.head.to(dtype)
-    return model
 
 
 # ------------------------------------------------------------------------------ what goes together

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import UserError
+from bench.records import FrameSet, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +33,7 @@ SEEDED = False
 LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "torch")
 MAIN = "dtype"
 
-_BATCH_SIZE = 8
+LEAST_FRAMES = _BATCH_SIZE = 8
 # A range holds the extremes of all but the most extreme 3 % of the frames. One frame whose
 # activations are many times larger than everyone's would otherwise coarsen the steps for all.
 _FRAMES_WITHIN_RANGE = 0.97
@@ -43,6 +46,16 @@ class Settings(BaseModel):
 
     dtype: Literal["int8"] = "int8"
     frames: Annotated[int, Field(strict=True, ge=1)] = 128
+
+
+def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
+    """Refuse a set too small to tell a range from an accident."""
+    found = len(frames["calibration"].frames)
+    if found < LEAST_FRAMES:
+        raise UserError(
+            f"quantize: {found} calibration frames are too few to find ranges; give at least {LEAST_FRAMES}, "
+            f"better {settings.frames}"
+        )
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:

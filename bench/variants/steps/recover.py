@@ -7,13 +7,16 @@ the heatmaps recover too, and a frame teaches more than one number).
 
 from __future__ import annotations
 
+import io
 import math
+import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
+from bench.files import sweep, write_atomically
 from bench.records import Frame, FrameSet, Split
 
 if TYPE_CHECKING:
@@ -25,14 +28,18 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
-VERSION = 1
+VERSION = 2
 SEEDED = True
 LIBRARIES: tuple[str, ...] = ("torch", "timm")
 MAIN = "steps"
+AFTER = ("prune",)
 
 _RECALIBRATION_FRAMES = 320
 _WARM_UP = 0.1
 _REPORT_EVERY = 5
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 20.0
+"""A run that is killed loses about so much training, and a step."""
 
 
 class Settings(BaseModel):
@@ -65,9 +72,11 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     dtype = model.head.weight.dtype
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.
     model.float().to(work.device).to(memory_format=torch.channels_last)
-    recalibrate(model, work, settings.batch_size)
+    saved = _saved(work)
+    if saved is None:
+        recalibrate(model, work, settings.batch_size)
     if settings.steps:
-        _distil(model, settings, work)
+        _distil(model, settings, work, saved)
     model.eval().cpu().to(memory_format=torch.contiguous_format)
     model.backbone.to(dtype)
     model.head.to(dtype)
@@ -97,7 +106,8 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
 
 
 # ---------------------------------------------------------------------------------- distillation
-def _distil(model: Detector, settings: Settings, work: Work) -> None:
+def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, Any] | None) -> None:
+    """Train, going on from `saved`. Batches and flips follow from the seed and the step alone."""
     import torch
 
     teacher = work.teacher().float().to(work.device).to(memory_format=torch.channels_last)
@@ -108,9 +118,15 @@ def _distil(model: Detector, settings: Settings, work: Work) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, settings.steps))
     # Flips are drawn apart from the order of the frames, so that one can change without the other.
     flips = torch.Generator().manual_seed(work.seed)
-    smooth = None
-    batches = _shuffled(work, settings.batch_size, settings.steps, work.seed + 1)
-    for step, batch in enumerate(batches, start=1):
+    kept = _kept(model)
+    smooth, before = None, 0
+    if saved is not None:
+        smooth, before = _restore(saved, model, optimizer, schedule)
+        for _ in range(before):
+            torch.rand(settings.batch_size, generator=flips)
+    saved_at = time.monotonic()
+    batches = _shuffled(work, settings.batch_size, settings.steps, work.seed + 1, skip=before)
+    for step, batch in enumerate(batches, start=before + 1):
         flipped = torch.rand(len(batch), generator=flips) < 0.5
         frames = torch.where(flipped.to(batch.device).reshape(-1, 1, 1, 1), batch.flip(3), batch)
         loss = distillation_loss(model, teacher, frames)
@@ -118,12 +134,54 @@ def _distil(model: Detector, settings: Settings, work: Work) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        for weight, mask in kept:
+            weight.data.mul_(mask)
         schedule.step()
         now = _finite(float(loss.detach()), step, settings)
         smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
         if step % _REPORT_EVERY == 0 or step == settings.steps:
             work.progress(step, settings.steps, "steps", f"loss {smooth:.3f}")
+        if time.monotonic() - saved_at >= CHECKPOINT_SECONDS and step < settings.steps:
+            _save(work, {"step": step, "smooth": smooth}, model, optimizer, schedule)
+            saved_at = time.monotonic()
     model.requires_grad_(False)
+
+
+def _kept(model: Detector) -> list[tuple[Tensor, Tensor]]:
+    """Weights among which some are exactly zero, as unstructured pruning leaves them, with 1 where they are not."""
+    found = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
+    return [(weight, mask) for weight, mask in found if not mask.all()]
+
+
+def _save(work: Work, told: dict[str, Any], model: Detector, optimizer: Any, schedule: Any) -> None:
+    """Keep all that the next step depends on, so that a run that is killed goes on from here."""
+    import torch
+
+    states = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    memory = io.BytesIO()
+    torch.save(told | {name: part.state_dict() for name, part in states.items()}, memory)
+    write_atomically(work.scratch / CHECKPOINT, lambda file: file.write(memory.getbuffer()))
+
+
+def _saved(work: Work) -> dict[str, Any] | None:
+    """What a killed run kept; None where there is nothing, or nothing that can be read: then all begins again."""
+    import torch
+
+    sweep(work.scratch, held=True)
+    try:
+        saved = torch.load(work.scratch / CHECKPOINT, map_location="cpu", weights_only=True)
+    except Exception:  # damaged files fail in more ways than torch documents
+        return None
+    whole = isinstance(saved, dict) and {"step", "smooth", "model", "optimizer", "schedule"} <= saved.keys()
+    return saved if whole else None
+
+
+def _restore(saved: dict[str, Any], model: Detector, optimizer: Any, schedule: Any) -> tuple[float | None, int]:
+    """Take up what was saved; returned are the smoothed loss and the steps that are done."""
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    return saved["smooth"], int(saved["step"])
 
 
 def _finite(loss: float, step: int, settings: Settings) -> float:
@@ -159,8 +217,11 @@ def _share_of_rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1)))
 
 
-def _shuffled(work: Work, batch_size: int, batches: int, seed: int) -> Iterator[Tensor]:
-    """`batches` full batches on the device, going through the train frames in a new order each time around."""
+def _shuffled(work: Work, batch_size: int, batches: int, seed: int, skip: int = 0) -> Iterator[Tensor]:
+    """`batches` full batches on the device, going through the train frames in a new order each time around.
+
+    The first `skip` of them are left out, unread.
+    """
     import numpy as np
     import torch
 
@@ -169,5 +230,5 @@ def _shuffled(work: Work, batch_size: int, batches: int, seed: int) -> Iterator[
     order: list[Frame] = []
     while len(order) < batches * batch_size:
         order += [frames[index] for index in rng.permutation(len(frames))]
-    for batch in work.read(order[: batches * batch_size], work.spec, batch_size):
+    for batch in work.read(order[skip * batch_size : batches * batch_size], work.spec, batch_size):
         yield torch.from_numpy(batch).to(work.device)

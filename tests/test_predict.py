@@ -1,4 +1,4 @@
-"""Evaluation in shards and alternating timing, with stand-ins for the sessions."""
+"""Evaluation in shards, with stand-ins for the sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from bench.records import Event, Executed, Frame, InputSpec, silent
-from bench.results import predict, timing
+from bench.results import predict
 
 SPEC = InputSpec(8)
 EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
@@ -26,6 +26,9 @@ class Sums:
 
     def __init__(self, most: int = 1000, seconds: float = 0.0) -> None:
         self.most, self.seconds, self.sizes = most, seconds, list[int]()
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+        raise AssertionError("evaluation does not time")
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.sizes.append(len(frames))
@@ -110,48 +113,3 @@ def test_one_that_never_fits_fails_alone(tmp_path: Path) -> None:
         "infinite": ValueError,
     }
     assert [v.name for v in variants if predict.is_done(v.folder, v.key)] == ["fine"]
-
-
-def test_sessions_take_turns_and_stop_where_throughput_levels_off() -> None:
-    class Flat(Sums):
-        """A call takes as long as its frames: larger batches gain nothing."""
-
-        def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            time.sleep(0.002 * len(frames))
-            return super().predict(frames)
-
-    flat, steep = Flat(), Sums(seconds=0.002, most=4)
-    frames = np.zeros((2, 3, 8, 8), np.uint8)
-    found, failed = timing.measure({"flat": flat, "steep": steep}, frames, 0.06, silent)
-    assert failed == {}
-    assert [one.batch_size for one in found["flat"]] == [1, 2]
-    assert [one.batch_size for one in found["steep"]] == [1, 2, 4], "8 does not fit into memory"
-    for measured in found.values():
-        for one in measured:
-            assert len(one.samples_ms) >= timing.ROUNDS
-            assert min(one.samples_ms) >= 2
-    fastest = found["steep"][-1]
-    assert timing.throughput_fps(fastest) == pytest.approx(4000 / np.median(fastest.samples_ms))
-
-
-def test_warm_up_is_not_among_the_samples() -> None:
-    session = Sums()
-    found, _ = timing.measure({"one": session}, np.zeros((1, 3, 8, 8), np.uint8), 0.01, silent)
-    timed = sum(len(one.samples_ms) for one in found["one"])
-    assert len(session.sizes) == timed + timing.WARM_UP_CALLS * len(found["one"])
-
-
-def test_session_that_fails_in_timing_does_not_stop_the_others() -> None:
-    class Late(Sums):
-        """Falls over after some calls, when it is being timed."""
-
-        def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            if len(self.sizes) > 4:
-                raise RuntimeError("fell over")
-            return super().predict(frames)
-
-    frames = np.zeros((1, 3, 8, 8), np.uint8)
-    sessions: dict[str, predict.Predicts] = {"late": Late(), "never": Sums(most=0), "fine": Sums()}
-    found, failed = timing.measure(sessions, frames, 0.01, silent)
-    assert {name: type(error) for name, error in failed.items()} == {"late": RuntimeError, "never": MemoryError}
-    assert found["fine"]

@@ -1,0 +1,101 @@
+"""What a weights file is, told from its first bytes and its table of contents: cheap, without torch.
+
+Nothing is unpickled and no tensor is read here; `checkpoint` does that, safely, with what passes.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from bench.errors import UserError, nearest
+
+# Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
+_MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
+_MOST_HEADER_BYTES = 100 * 2**20  # the safetensors format's own limit
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
+_STRANGERS = (
+    (b"version https://git-lfs", "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (b"<!doctype", "it is a web page, probably saved instead of the download"),
+    (b"<html", "it is a web page, probably saved instead of the download"),
+    (b"\x1f\x8b", "it is gzip-compressed; unpack it and name the file inside"),
+    (b"\x89hdf", "it is an HDF5 (Keras) file"),
+    (b"gguf", "it is a GGUF file"),
+    (b"\x93numpy", "it is a NumPy array"),
+)
+
+
+def check(path: Path) -> None:
+    """Raise `UserError` where `path` cannot be a checkpoint: missing, damaged, dangerous or something else."""
+    try:
+        if not path.exists():
+            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise UserError(f"{path}: no such weights file{nearest(path.name, siblings)}; {_EXPECTED}")
+        if not path.is_file():
+            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {_EXPECTED}")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_EXPECTED}") from error
+    if not head:
+        raise UserError(f"{path}: is an empty file; {_EXPECTED}")
+    if head.startswith(_ZIP):
+        _check_zip(path, size)
+    elif path.suffix == ".safetensors" or head[8:9] == b"{":
+        _check_safetensors(path, size)
+    elif not head.startswith(_PICKLE):
+        raise UserError(f"{path}: not a PyTorch checkpoint{_told(head)}; {_EXPECTED}")
+
+
+def _told(head: bytes) -> str:
+    start = head.lstrip().lower()
+    if found := next((name for sign, name in _STRANGERS if start.startswith(sign)), ""):
+        return f": {found}"
+    if head[257:262] == b"ustar":
+        return ": it is a tar archive of several files; unpack it and name the checkpoint inside"
+    # An ONNX file begins with its version (field 1, a small number) and its producer or its graph.
+    if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
+        return ": it is an ONNX file, already exported; name the checkpoint that it was exported from"
+    return ""
+
+
+def _check_zip(path: Path, size: int) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: is damaged, it may be truncated ({error}); copy or download it again") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MOST_UNPACKED * size + _SMALL_BYTES:
+        raise UserError(
+            f"{path}: refused, because its {size:,} bytes unpack to {unpacked:,}; a checkpoint hardly compresses"
+        )
+    names = {member.filename.rpartition("/")[2] for member in members}
+    if "constants.pkl" in names:
+        raise UserError(
+            f"{path}: is a TorchScript archive, which holds code; save the state dict: "
+            "torch.save(model.state_dict(), ...)"
+        )
+    if "data.pkl" not in names:
+        raise UserError(f"{path}: is a zip archive, but no PyTorch checkpoint; {_EXPECTED}")
+
+
+def _check_safetensors(path: Path, size: int) -> None:
+    """The header names every tensor's place in the file, so a file that lost its end is known by it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _MOST_HEADER_BYTES):
+            raise UserError(f"{path}: is no safetensors file, or truncated within its header; download it again")
+        try:
+            header = json.loads(file.read(length))
+            end = max(int(told["data_offsets"][1]) for name, told in header.items() if name != "__metadata__")
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+            raise UserError(f"{path}: not a safetensors file, its header cannot be read; {_EXPECTED}") from error
+    if 8 + length + end != size:
+        raise UserError(
+            f"{path}: has {size:,} bytes where its header promises {8 + length + end:,}: it is truncated or damaged; "
+            "copy or download it again"
+        )

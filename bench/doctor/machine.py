@@ -1,0 +1,115 @@
+"""The machine: what it computes with, and whether there is room."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.doctor.findings import Finding
+from bench.provenance import cpu_cores, cpu_name, cuda_bus_id, cuda_devices, cuda_trouble
+
+# As Linux spells them in /proc/cpuinfo, on x86-64 and on ARM.
+INSTRUCTIONS = {
+    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI", "amx_bf16": "AMX BF16", "amx_int8": "AMX int8",
+    "asimd": "NEON", "asimddp": "NEON dot product", "i8mm": "int8 matrix products", "bf16": "BF16", "sve": "SVE",
+}  # fmt: skip
+INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+
+LEAST_MEMORY_GIB, GOOD_MEMORY_GIB = 1.0, 4.0
+LEAST_DISK_GIB, GOOD_DISK_GIB = 0.5, 5.0
+GIB = 2**30
+
+
+def processor(folder: Path) -> Sequence[Finding]:
+    flags = _flags(Path("/proc/cpuinfo"))
+    found = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
+    told = f"{cpu_name()}, {cpu_cores()} cores; {', '.join(found) or f'{platform.machine()}, instructions unknown'}"
+    if found and not INT8 & flags:
+        return [Finding("note", "processor", told, "no int8 instructions: int8 variants are smaller, hardly faster")]
+    return [Finding("ok", "processor", told)]
+
+
+def _flags(cpuinfo: Path) -> set[str]:
+    with suppress(OSError):
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return set(value.split())
+    return set()
+
+
+def gpu(folder: Path) -> Sequence[Finding]:
+    if not cuda_devices():
+        return [Finding("ok", "gpu", f"not used, {cuda_trouble()}; everything runs on the CPU")]
+    bus_id = cuda_bus_id()
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        told, others = _told(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId((bus_id or "").encode()))
+    except pynvml.NVMLError as error:
+        return [Finding("note", "gpu", f"{', '.join(cuda_devices())}; its management library says: {error}")]
+    if others:
+        mend = "what others compute meanwhile spoils times: let them end before timing"
+        return [Finding("note", "gpu", f"{told}; other processes on it: {', '.join(others)}", mend)]
+    return [Finding("ok", "gpu", told)]
+
+
+def _told(nvml: Any, handle: Any) -> tuple[str, list[str]]:
+    taken, others = "memory unknown", []
+    # Parts of a GPU, and GPUs in containers, do not tell everything.
+    with suppress(nvml.NVMLError):
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        taken = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    with suppress(nvml.NVMLError):
+        others = [str(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    return f"{', '.join(cuda_devices())}; driver {_text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def memory(folder: Path) -> Sequence[Finding]:
+    import psutil
+
+    found = psutil.virtual_memory()
+    told = f"{found.available / GIB:.1f} of {found.total / GIB:.1f} GiB available"
+    if found.available < LEAST_MEMORY_GIB * GIB:
+        return [Finding("problem", "memory", told, "close other programs, or take a machine with more")]
+    if found.available < GOOD_MEMORY_GIB * GIB:
+        return [Finding("note", "memory", told, "large networks or frames may not fit; batches shrink by themselves")]
+    return [Finding("ok", "memory", told)]
+
+
+def disk(folder: Path) -> Sequence[Finding]:
+    free = shutil.disk_usage(folder).free
+    told = f"{free / GIB:,.1f} GiB free at {folder}"
+    if free < LEAST_DISK_GIB * GIB:
+        return [Finding("problem", "disk", told, "make room; `bench clean` shows what no experiment needs any more")]
+    if free < GOOD_DISK_GIB * GIB:
+        return [Finding("note", "disk", told, "`bench plan` says how much a run writes")]
+    return [Finding("ok", "disk", told)]
+
+
+def folders(folder: Path) -> Sequence[Finding]:
+    """Whether files can be written here and where temporary ones go."""
+    return [
+        _folder("here", folder, "go to a folder of your own"),
+        _folder("temporary", Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written to"),
+    ]
+
+
+def _folder(what: str, folder: Path, mend: str) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"bench")
+    except OSError as error:
+        return Finding("problem", what, f"{folder} cannot be written to ({error.strerror})", mend)
+    return Finding("ok", what, f"{folder} can be written to")

@@ -1,0 +1,63 @@
+"""What is asked in a Python of its own: importing these libraries can fail in ways that no `except` catches.
+
+Run as `python -m bench.doctor.questions QUESTION [ARGUMENT …]`; the last line printed is the answer, in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def torch() -> dict[str, Any]:
+    """What PyTorch says of itself; a product is computed wherever it would compute."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    product = torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "devices": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "right": float(product.sum()) == 512.0,
+    }
+
+
+def timm() -> dict[str, Any]:
+    """Whether torchvision's compiled operators fit this torch, and timm imports on both."""
+    import timm
+    import torch
+    import torchvision
+
+    kept = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
+    return {"timm": timm.__version__, "torchvision": torchvision.__version__, "right": kept.tolist() == [0]}
+
+
+def onnxruntime() -> dict[str, Any]:
+    """Version and the providers that this build has, whether or not they load."""
+    import onnxruntime
+
+    return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}
+
+
+def provider(name: str) -> dict[str, Any]:
+    """Whether a session with one node really runs on a provider: what is available need not load."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    values = [onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, [4]) for one in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "one", values[:1], values[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnxruntime.set_default_logger_severity(4)
+    if name != "CPUExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=[name])
+    found = session.run(None, {"x": np.array([-1, 0, 1, 2], np.float32)})[0]
+    return {"loads": name in session.get_providers(), "right": found.tolist() == [0, 0, 1, 2]}
+
+
+if __name__ == "__main__":
+    print("\n" + json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

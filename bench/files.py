@@ -1,0 +1,121 @@
+"""Writing so that nobody ever reads half a file, and saying what to do where a file system refuses.
+
+A file is filled under a temporary name beside its place, then renamed: a process that is killed leaves
+at most a temporary file, which `sweep` knows by its name. Nothing is forced out to the disk (fsync): a
+machine that loses power may lose what was written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_TEMPORARY = re.compile(r"\.bench-(\d+)-[0-9a-f]{12}\.tmp")
+
+_AGAIN = "then run the same command again: what is finished is kept"
+_ROOM = f"make room (`bench clean` shows what can go), {_AGAIN}"
+_RIGHT = f"let this user write there, or work in another folder, {_AGAIN}"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: {_ROOM}",
+    errno.EDQUOT: f"your share of the disk is used up: {_ROOM}",
+    errno.EFBIG: f"the file would be larger than is allowed here: raise the limit (`ulimit -f`), {_AGAIN}",
+    errno.EIO: f"the disk did not take or give it whole: check it and its free space, {_AGAIN}",
+    errno.EROFS: f"cannot be written to, the file system is read-only: {_RIGHT}",
+    errno.EACCES: f"cannot be written to or read (permission denied): {_RIGHT}",
+    errno.EPERM: f"cannot be written to or read (not permitted): {_RIGHT}",
+    errno.ENOENT: f"is gone: put it back if it was moved, {_AGAIN}",
+    errno.ESTALE: f"is gone, the network folder was taken away: bring it back, {_AGAIN}",
+    errno.ENOTDIR: f"cannot be written to, a file lies where a folder should be: move it away, {_AGAIN}",
+    errno.EEXIST: f"cannot be written to, a file lies where a folder should be: move it away, {_AGAIN}",
+    errno.EISDIR: f"cannot be written to, a folder lies where a file should be: move it away, {_AGAIN}",
+    errno.ENAMETOOLONG: "the path is too long for this file system: work in a folder with a shorter path",
+    errno.EMFILE: f"too many files are open at once: raise the limit (`ulimit -n`), {_AGAIN}",
+}
+_NO_MORE_WRITING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
+}  # fmt: skip
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`write` fills a temporary file beside `path`, which then takes its place. An `OSError` names `path`."""
+    temporary = path.parent / temporary_name()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    except OSError as error:
+        # A write that fails does not know its file, and NumPy's not even why.
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def temporary_name() -> str:
+    """A name that no other process uses, and that tells which one this is. Short: file names have a limit."""
+    return f".bench-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+
+
+def is_temporary(path: Path) -> bool:
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether this is a temporary file or folder of a process that is no more."""
+    import psutil
+
+    found = _TEMPORARY.fullmatch(path.name)
+    return found is not None and not psutil.pid_exists(int(found[1]))
+
+
+def sweep(folder: Path, *, held: bool = False) -> None:
+    """Remove the temporary files and folders right below `folder` that killed processes left.
+
+    With `held` the caller holds a lock without which nobody writes there: then all are left over.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_leftover(path) or (held and is_temporary(path)):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() or file.is_symlink())
+
+
+def advice(error: OSError) -> str | None:
+    """Which path the file system refused, why, and what to do; None where that says nothing about the machine."""
+    told = _ADVICE.get(error.errno or 0)
+    return None if told is None else f"{error.filename or 'a file'}: {told}"
+
+
+def stops_all(error: BaseException | None) -> bool:
+    """Whether nothing further can be written either, the error itself or what caused it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_MORE_WRITING:
+            return True
+        error = error.__cause__
+    return False

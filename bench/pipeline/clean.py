@@ -1,0 +1,236 @@
+"""What lies in variants/ and results/, who refers to it, and what can go."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench import locks
+from bench.datasets import demo
+from bench.errors import UserError
+from bench.experiment import Experiments, read
+from bench.files import is_leftover, remove, size_bytes, temporary_name
+from bench.pipeline import journal
+from bench.pipeline.measure import workshop
+from bench.pipeline.plan import DEMO_FRAMES, prepare
+from bench.records import OUTCOMES, OnEvent, silent
+from bench.results import predict, store
+from bench.variants import build
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
+_OF_A_VARIANT = {predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, "result"}
+_OF_AN_EXPERIMENT = {store.RUN, store.LOCK, f"{store.LOCK}.holder"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that bench made. `kept` says why it stays; what has no such reason can go."""
+
+    path: Path
+    what: str
+    size_bytes: int
+    kept: str = ""
+    lock: Path | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything found, and of what was removed the paths. `notes` tell what could not be found out."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    removed: tuple[Path, ...] = ()
+
+    @property
+    def can_go(self) -> tuple[Item, ...]:
+        return tuple(item for item in self.items if not item.kept)
+
+
+@dataclass
+class _Referred:
+    """Which experiments refer to what. `unknown` says of those whose ids cannot be computed why not."""
+
+    variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    unknown: dict[str, str] = field(default_factory=dict)
+
+
+def clean(experiments: Experiments, path: Path, *, remove_it: bool = False, on_event: OnEvent = silent) -> Inventory:
+    """List what lies beside the experiment file, and remove what nothing refers to if `remove_it`.
+
+    Other experiment files in the same folder count too. What a running process holds stays, and so
+    does everything that is not known to be bench's own, or whose use cannot be told.
+    """
+    base = path.parent
+    referred = _referred(experiments, path, on_event)
+    items = (*_variants(base, referred), *_results(base / "results", referred), *_caches(base / "datasets"))
+    notes = tuple(f"the variants of {name} cannot be told: {why}" for name, why in referred.unknown.items())
+    removed = [item.path for item in items if not item.kept and _removed(item)] if remove_it else []
+    return Inventory(items, notes, tuple(removed))
+
+
+# ---------------------------------------------------------------------------------- who refers to what
+def _referred(experiments: Experiments, path: Path, on_event: OnEvent) -> _Referred:
+    found = _Referred()
+    for file in dict.fromkeys([path, *sorted(path.parent.glob("*.y*ml"))]):
+        try:
+            told = experiments if file == path else read(file)
+        except UserError as error:
+            if "experiments:" in file.read_text(encoding="utf-8", errors="replace"):
+                found.unknown[file.name] = str(error).splitlines()[0]
+            continue
+        for name, settings in told.experiments.items():
+            found.results[name] |= set(settings.variants)
+            try:
+                for variant in _ids(told, file, name, on_event):
+                    found.variants[variant].add(name)
+            except UserError as error:
+                found.unknown[name] = str(error).splitlines()[0]
+    return found
+
+
+def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> set[str]:
+    """The ids of all links of an experiment's chains; `UserError` where frames or weights are not there."""
+    frames = experiments.datasets[experiments.experiments[name].frames]
+    if frames.path == DEMO_FRAMES and not demo.is_drawn(path.parent / DEMO_FRAMES):
+        raise UserError("the demo's frames are not drawn")
+    plan = prepare(experiments, path, name, device="cpu", on_event=on_event)
+    shop = workshop(plan, on_event)
+    return {one for chain in plan.chains.values() for one in build.ids(plan.source, chain, shop)}
+
+
+# ------------------------------------------------------------------------------------- what lies there
+def _variants(base: Path, referred: _Referred) -> Iterator[Item]:
+    folder = base / "variants"
+    running = ", ".join(locks.running(folder / build.LOCKS))
+    busy = f"in use by {running}" if running else ""
+    for path in _inside(folder):
+        if _ID.fullmatch(path.name) and build.is_built(folder, path.name):
+            kept = _use(path.name, referred) or busy
+            yield Item(path, _title(path), size_bytes(path), kept, build.lock_file(folder, path.name))
+            yield from _leftovers(path)
+        elif unfinished := _UNFINISHED.fullmatch(path.name):
+            lock = build.lock_file(folder, unfinished[1])
+            yield Item(path, "left by a killed run", size_bytes(path), busy, lock)
+    for path in _inside(folder / build.SCRATCH):
+        if _ID.fullmatch(path.name):
+            kept = _use(path.name, referred) or busy
+            what = "half-done step of a run that was interrupted"
+            yield Item(path, what, size_bytes(path), kept, build.lock_file(folder, path.name))
+
+
+def _use(variant: str, referred: _Referred) -> str:
+    names = referred.variants.get(variant)
+    if names:
+        return f"used by {', '.join(sorted(names))}"
+    return f"perhaps used by {', '.join(referred.unknown)}" if referred.unknown else ""
+
+
+def _title(path: Path) -> str:
+    try:
+        told = json.loads((path / "variant.json").read_text(encoding="utf-8"))
+        chain = " > ".join(str(link["step"]) for link in told["lineage"])
+        return f"variant {told['name']} ({chain})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "variant (its description is damaged)"
+
+
+def _results(folder: Path, referred: _Referred) -> Iterator[Item]:
+    for experiment in _inside(folder):
+        # Only folders in which a run has been are known to be results.
+        lock = experiment / store.LOCK
+        if not lock.exists():
+            continue
+        with locks.tried(lock) as free:
+            busy = "" if free else f"in use by {locks.holder(lock) or 'another run'}"
+        known = referred.results.get(experiment.name)
+        for path in _inside(experiment):
+            if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
+                kept = f"used by {experiment.name}" if known and path.name in known else _foreign(path) or busy
+                yield Item(path, f"results of {experiment.name}, {path.name}", size_bytes(path), kept, lock)
+                yield from (replace(item, lock=lock) for item in _leftovers(path))
+        yield from (replace(item, lock=lock) for item in _leftovers(experiment))
+        own = [path for path in _inside(experiment) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
+        kept = f"used by {experiment.name}" if known is not None else busy
+        # The lock itself goes last, and is no use to anyone then.
+        for path in sorted(own, key=lambda one: (one == lock, one.name)):
+            if path.name not in (store.LOCK, f"{store.LOCK}.holder") or not kept:
+                yield Item(path, f"{'log' if journal.is_log(path) else 'record'} of {experiment.name}",
+                           size_bytes(path), kept, lock)  # fmt: skip
+
+
+def _foreign(path: Path) -> str:
+    """Why a folder of results may not go: something in it is not bench's."""
+    inside = [one for one in _inside(path) if one.name not in _OF_A_VARIANT and not one.name.startswith(".bench-")]
+    inside += [one for one in _inside(path / "result") if one.name not in OUTCOMES]
+    return f"holds what is not bench's: {inside[0].name}" if inside else ""
+
+
+def _caches(folder: Path) -> Iterator[Item]:
+    cache = folder / ".cache"
+    if cache.is_dir():
+        yield Item(cache, "digests of frames, to read none twice", size_bytes(cache), "saves reading every frame again")
+    yield from _leftovers(cache)
+    yield from _leftovers(folder)
+
+
+def _leftovers(folder: Path) -> Iterator[Item]:
+    for path in _inside(folder):
+        if is_leftover(path):
+            yield Item(path, "left by a killed run", size_bytes(path))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+# --------------------------------------------------------------------------------------------- removing
+def _removed(item: Item) -> bool:
+    """Remove it unless somebody has just taken hold of it."""
+    if item.lock is None:
+        remove(item.path)
+        return not item.path.exists()
+    with locks.tried(item.lock) as free:
+        if free:
+            # Renamed first, so that it is there whole or not at all even if this is killed.
+            doomed = item.path.with_name(temporary_name())
+            item.path.rename(doomed)
+            remove(doomed)
+            _prune(item.path.parent)
+    return not item.path.exists()
+
+
+def _prune(folder: Path) -> None:
+    """Remove the folder if nothing is in it but its lock."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def told(inventory: Inventory, path: Path) -> str:
+    """The inventory as text: one line an item, with sizes in MiB, and what to do."""
+    base = path.parent
+    width = max((len(str(item.path.relative_to(base))) for item in inventory.items), default=0)
+    lines = [
+        f"{item.path.relative_to(base)!s:{width}}  {item.size_bytes / 2**20:9.1f} MiB  {_state(item, inventory)}"
+        for item in inventory.items
+    ]
+    lines += [f"note: {note}" for note in inventory.notes]
+    total = sum(item.size_bytes for item in inventory.items) / 2**20
+    going = sum(item.size_bytes for item in inventory.can_go) / 2**20
+    if inventory.removed:
+        lines.append(f"removed {len(inventory.removed)} of {len(inventory.items)}")
+    elif inventory.can_go:
+        lines.append(f"{going:.1f} of {total:.1f} MiB can go: `bench clean --yes` removes what nothing refers to")
+    else:
+        lines.append(f"{total:.1f} MiB, all of it in use")
+    return "\n".join(lines)
+
+
+def _state(item: Item, inventory: Inventory) -> str:
+    end = "removed" if item.path in inventory.removed else item.kept or "can go"
+    return f"{item.what}: {end}"

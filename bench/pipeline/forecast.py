@@ -1,0 +1,268 @@
+"""What a run would do: build, evaluate, time, render, or find done already; how long, and how much disk."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import runtimes
+from bench.experiment import Experiments
+from bench.pipeline import estimates, render
+from bench.pipeline.estimates import Estimate, Known
+from bench.pipeline.measure import is_timed, keys, workshop
+from bench.pipeline.plan import Plan, prepare
+from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
+from bench.results import predict, store
+from bench.variants import build
+
+HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
+
+
+@dataclass(frozen=True)
+class Link:
+    """One step of a chain. `of` is the variant further up that has the same one, None where this is the first."""
+
+    step: str
+    id: str
+    built: bool
+    of: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is there of a variant. `frames` are still to be evaluated, 0 where the results are there."""
+
+    name: str
+    links: tuple[Link, ...]
+    runtime: str
+    frames: int
+    timed: bool
+
+    @property
+    def id(self) -> str:
+        return self.links[-1].id
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's work in words, empty where there is none, and how long it takes."""
+
+    name: str
+    work: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
+
+    `writes_bytes` is None where nobody knows the size of the network.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    stages: tuple[Stage, ...]
+    writes_bytes: int | None
+    free_bytes: int
+    read_frames: int
+    read_s: float
+
+
+def forecast(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    on_event: OnEvent = silent,
+) -> Forecast:
+    """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
+    read = 0
+
+    def listen(event: Event) -> None:
+        nonlocal read
+        read = max(read, event.done)
+        on_event(event)
+
+    began = time.monotonic()
+    plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
+    read_s = time.monotonic() - began
+    known = estimates.recall(plan.base)
+    rows = _rows(plan)
+    exports = _exports(plan, rows)
+    stages = (
+        _draw(plan),
+        _build(plan, rows, known),
+        _load(rows, exports),
+        _evaluate(plan, rows, known),
+        _time(plan, rows, known),
+        _report(plan, rows),
+    )
+    writes = _writes_bytes(plan, rows, exports, known)
+    return Forecast(plan, rows, stages, writes, shutil.disk_usage(plan.base).free, read, read_s)
+
+
+def is_drawn(plan: Plan) -> bool:
+    """Whether the frames are there: those of the demo may be yet to be drawn."""
+    return bool(plan.frames["test"].digest)
+
+
+# ------------------------------------------------------------------------------------------- what is there
+def _rows(plan: Plan) -> tuple[Row, ...]:
+    shop = workshop(plan, silent)
+    first: dict[str, str] = {}
+    rows = []
+    for name, chain in plan.chains.items():
+        if name not in plan.wanted:
+            continue
+        lineage = build.ids(plan.source, chain, shop)
+        links = tuple(
+            Link(text, one, build.is_built(shop.folder, one), first.get(one))
+            for one, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
+        )
+        for one in lineage:
+            first.setdefault(one, name)
+        kind = chain[-1].step.PRODUCES if chain else "torch"
+        runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind)
+        folder = plan.results / name
+        frames = _frames_left(plan, folder, predictions_key)
+        rows.append(Row(name, links, runtime, frames, is_timed(folder, timing_key)))
+    return tuple(rows)
+
+
+def _frames_left(plan: Plan, folder: Path, key: str) -> int:
+    """Labelled frames without results; what an interrupted run has finished counts as done."""
+    if predict.is_done(folder, key):
+        return 0
+    count = sum(len(plan.frames[split].frames) for split in LABELLED_SPLITS if split in plan.frames)
+    shards = len(list((folder / predict.SHARDS / key).glob("?????????.npz")))
+    return max(1, count - shards * predict.SHARD_FRAMES)
+
+
+def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
+    """What is loaded: whatever lacks results, and beside each that is timed the baseline in the same runtime."""
+    untimed = [row for row in rows if not row.timed]
+    return {(row, row.runtime) for row in rows if row.frames or not row.timed} | {
+        (rows[0], row.runtime) for row in untimed
+    }
+
+
+def _exports(plan: Plan, rows: Sequence[Row]) -> list[Row]:
+    """Variants that a runtime must export first, which it does once."""
+    torch = {row.name for row in rows if not (chain := plan.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
+    wanted = {
+        row.id: row for row, name in _executables(rows) if row.name in torch and "onnx" in runtimes.find(name).ACCEPTS
+    }
+    variants = plan.base / "variants"
+    return [row for one, row in wanted.items() if not any((variants / one).glob("*.exported-*.onnx"))]
+
+
+# ---------------------------------------------------------------------------------------------- the stages
+def _draw(plan: Plan) -> Stage:
+    if is_drawn(plan):
+        return Stage("draw", "", Estimate())
+    count = sum(len(frames.frames) for frames in plan.frames.values())
+    return Stage("draw", f"{count:,} frames of the demo set", estimates.rough(count * estimates.DRAWN_FRAME_SECONDS))
+
+
+def _build(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
+    due = [
+        estimates.step(plan, use, known)
+        for row in rows
+        for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True)
+        if not link.built and link.of is None
+    ]
+    return Stage("build", _counted(len(due), "artifact"), estimates.total(due))
+
+
+def _load(rows: Sequence[Row], exports: Sequence[Row]) -> Stage:
+    loaded = len(_executables(rows))
+    work = f"{_counted(loaded, 'variant')}, {len(exports)} exported first" if loaded else ""
+    seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS
+    return Stage("load", work, estimates.rough(seconds) if loaded else Estimate())
+
+
+def _evaluate(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
+    due = [row for row in rows if row.frames]
+    if not due:
+        return Stage("evaluate", "", Estimate())
+    frames = max(row.frames for row in due)
+    work = f"{_counted(len(due), 'variant')} on {frames:,} frames"
+    passes = estimates.total(_frame(plan, row, row.runtime, known) * row.frames for row in due)
+    return Stage("evaluate", work, passes + estimates.rough(frames * estimates.DECODED_FRAME_SECONDS / plan.threads))
+
+
+def _time(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
+    untimed = [row for row in rows if not row.timed]
+    wanted = {(row.id, row.runtime): row for row in untimed}
+    wanted |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
+    beside = len(wanted) - len({(row.id, row.runtime) for row in untimed})
+    work = _counted(len(untimed), "variant") + (", the baseline beside them" if untimed and beside else "")
+    due = (estimates.timed(plan, _frame(plan, row, runtime, known)) for (_, runtime), row in wanted.items())
+    return Stage("time", work, estimates.total(due))
+
+
+def _report(plan: Plan, rows: Sequence[Row]) -> Stage:
+    done = all(row.timed and not row.frames for row in rows) and _is_reported(plan, rows)
+    if done:
+        return Stage("report", "", Estimate())
+    return Stage(
+        "report", "due", estimates.rough(estimates.REPORT_SECONDS + _heatmaps(plan) * estimates.HEATMAP_SECONDS)
+    )
+
+
+def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
+    if not render.is_current(plan.base, plan.name, plan.settings):
+        return False
+    told = {variant.name: variant.id for variant in store.read_run(plan.results).variants}
+    return set(told) <= set(plan.chains) and all(told.get(row.name) == row.id for row in rows)
+
+
+def _frame(plan: Plan, row: Row, runtime: str, known: Known) -> Estimate:
+    return estimates.frame(plan, tuple(use.text for use in plan.chains[row.name]), runtime, known)
+
+
+def _heatmaps(plan: Plan) -> int:
+    """How many heatmaps the report draws at most."""
+    gallery, count = plan.settings.gallery, len(plan.frames["test"].frames)
+    each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
+    return each * len(plan.wanted)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count > 1 else ''}" if count else ""
+
+
+# -------------------------------------------------------------------------------------------------- disk
+def _writes_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
+    artifacts = _artifact_bytes(plan, rows, exports, known)
+    if artifacts is None:
+        return None
+    # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
+    predicted = sum(row.frames for row in rows) * 2 * (100 + 4 * math.ceil(plan.spec.size / 32) ** 2)
+    drawn = 0 if is_drawn(plan) else sum(len(frames.frames) for frames in plan.frames.values()) * DRAWN_FRAME_BYTES
+    rendered = _heatmaps(plan) * HEATMAP_BYTES + REPORT_BYTES if _report(plan, rows).work else 0
+    return artifacts + predicted + drawn + rendered
+
+
+def _artifact_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
+    detector = estimates.weights_bytes(plan, known)
+    if detector is None:
+        due = exports or any(not link.built for row in rows for link in row.links)
+        return None if due else 0
+    written = 0.0
+    for row in rows:
+        stored = numbers = float(detector)
+        for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True):
+            if use:
+                of_file, of_numbers = estimates.share_left(use)
+                stored, numbers = stored * of_file, numbers * of_numbers
+            written += stored if not link.built and link.of is None else 0
+        # What is exported is in fp32, however it was stored.
+        written += numbers if row in exports else 0
+    return round(written)

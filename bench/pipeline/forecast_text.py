@@ -1,0 +1,106 @@
+"""A forecast as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, total
+from bench.pipeline.forecast import Forecast, Link, Row, is_drawn
+
+WIDTH = 100
+MIB = 2**20
+
+
+def describe(forecast: Forecast) -> str:
+    """At most 100 columns; without a final newline."""
+    plan = forecast.plan
+    counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in plan.frames.items())
+    head = f"{plan.name}: {len(forecast.rows)} variants of {plan.source.architecture} at {plan.spec.size} px"
+    lines = textwrap.wrap(f"{head}; frames: {counts}; on {plan.device}, {plan.threads} threads", WIDTH)
+    lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast.rows)]), ""]
+    if not any(stage.work for stage in forecast.stages):
+        lines.append("nothing to do: all of it is there, and `bench run` only shows it")
+    else:
+        lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
+    return "\n".join([*lines, *_notes(forecast)])
+
+
+def _rows(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        for place, link in enumerate(row.links):
+            if place == 0 and len(row.links) > 1:
+                continue  # where the chain begins is said once, at the baseline
+            evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
+            last = (evaluate, "reused" if row.timed else "due") if link is row.links[-1] else ("", "")
+            name = row.name if place == min(1, len(row.links) - 1) else ""
+            cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
+    return cells
+
+
+def _artifact(link: Link) -> str:
+    if link.built:
+        return f"reused {link.id[:8]}"
+    return f"as {_cut(link.of, 16)}" if link.of else "to build"
+
+
+def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
+    lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
+    if is_drawn(forecast.plan):
+        lines = lines[1:]
+    return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages)))]
+
+
+def _notes(forecast: Forecast) -> list[str]:
+    plan = forecast.plan
+    whole = total(stage.estimate for stage in forecast.stages)
+    notes = [f"disk: {_disk(forecast)} to write, {forecast.free_bytes / 2**30:,.1f} GiB free"]
+    if forecast.writes_bytes and forecast.writes_bytes > forecast.free_bytes:
+        notes.append("disk: that is not enough; `bench clean` shows what can go")
+    if whole.origins:
+        told = sorted(f"{one} ({RATES_ORIGIN})" if one == ROUGH else one for one in whole.origins)
+        notes.append(f"estimates: by {' and '.join(told)}; the time of loading and of the report is always rough")
+    if whole.unknown:
+        notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
+    if not is_drawn(plan):
+        notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
+    if forecast.read_frames:
+        notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
+    left = [name for name in plan.settings.variants if name not in plan.wanted]
+    if left:
+        notes.append(f"left as they are: {', '.join(left)}")
+    notes += plan.remarks
+    return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _disk(forecast: Forecast) -> str:
+    if forecast.writes_bytes is None:
+        return "an unknown amount"
+    return f"≈ {forecast.writes_bytes / MIB:,.0f} MiB" if forecast.writes_bytes else "nothing"
+
+
+def duration(estimate: Estimate) -> str:
+    """ "≈ 20–80 s", "≈ 2–5 min"; with what is unknown on top, or nothing but unknown."""
+    if not estimate.high_s:
+        return "unknown" if estimate.unknown else "–"
+    unit, seconds = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if estimate.high_s >= 2 * s), ("s", 1))
+    low, high = (_rounded(value / seconds) for value in (estimate.low_s, estimate.high_s))
+    span = f"≈ {low}–{high} {unit}" if low != high else f"≈ {high} {unit}"
+    return f"{span}, and what is unknown" if estimate.unknown else span
+
+
+def _rounded(value: float) -> str:
+    """Two digits are more than an estimate knows."""
+    if value < 10:
+        return f"{max(value, 0.1):.1f}".removesuffix(".0") if value < 3 else f"{value:.0f}"
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

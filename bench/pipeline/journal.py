@@ -1,0 +1,127 @@
+"""The log of a run: what began and ended when, what failed with its traceback, and how it all ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from bench.errors import UserError
+from bench.files import advice
+from bench.provenance import machine, version, versions
+from bench.records import Event, OnEvent
+
+KEPT = 20
+LIBRARIES = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy")
+
+_NAME = re.compile(r"run-\d{8}T\d{6}Z-\d+\.log")
+_log = logging.getLogger("bench")
+
+
+class Journal:
+    """Listens to events, writes down where work begins and ends, and passes them on.
+
+    `path` is the log file, None while nothing was written: a run that finds everything done leaves none.
+    """
+
+    def __init__(self, folder: Path, on_event: OnEvent) -> None:
+        self.on_event = on_event
+        self.file = _File(folder)
+        self.open: dict[str, tuple[Event, float]] = {}
+
+    @property
+    def path(self) -> Path | None:
+        return self.file.path if self.file.path.exists() else None
+
+    def __call__(self, event: Event) -> None:
+        ends = event.done >= event.total
+        if event.work not in self.open:
+            self.open[event.work] = event, time.monotonic()
+            if not ends:
+                _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
+        first, began = self.open[event.work]
+        if ends and event.unit == first.unit:
+            _log.info("%s: ended after %.1f s", event.work, time.monotonic() - began)
+            del self.open[event.work]
+        elif ends:
+            _log.info("%s: %d %s done%s", event.work, event.total, event.unit, f", {event.note}" if event.note else "")
+        self.on_event(event)
+
+    def ended(self, how: str) -> None:
+        """The last line; a run in which nothing was done needs none."""
+        if self.path:
+            _log.info("%s", how)
+
+
+@contextmanager
+def kept(folder: Path, on_event: OnEvent) -> Iterator[Journal]:
+    """Keep a log in `folder` until the block ends, with what ended it if that was an error.
+
+    Lines come from the journal itself and from the logger "bench". The last 20 logs are kept.
+    """
+    journal = Journal(folder, on_event)
+    before = _log.level
+    _log.addHandler(journal.file)
+    _log.setLevel(logging.INFO)
+    try:
+        yield journal
+    except KeyboardInterrupt:
+        journal.ended("interrupted")
+        raise
+    except UserError as error:
+        journal.ended(f"stopped: {error}")
+        raise
+    except OSError as error:
+        journal.ended(f"stopped: {advice(error) or error}")
+        raise
+    except Exception as error:
+        _log.critical("stopped by a bug", exc_info=error)
+        raise
+    finally:
+        _log.removeHandler(journal.file)
+        _log.setLevel(before)
+        journal.file.close()
+
+
+class _File(logging.FileHandler):
+    """Opened with the first line; a line that the disk does not take is lost, and the work goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+        super().__init__(self.path, encoding="utf-8", delay=True)
+        formatter = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
+
+    def _open(self) -> TextIO:  # type: ignore[override]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        logs = sorted(path for path in self.path.parent.iterdir() if is_log(path))
+        for old in logs[: max(0, len(logs) - KEPT + 1)]:
+            with suppress(OSError):
+                old.unlink(missing_ok=True)
+        stream = self.path.open("a", encoding="utf-8")
+        for line in _header():
+            stream.write(f"{line}\n")
+        return stream
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - that of the standard library
+        pass
+
+
+def is_log(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None and path.is_file()
+
+
+def _header() -> Iterator[str]:
+    yield f"bench {version('bench')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    yield f"in {Path.cwd()}, process {os.getpid()}"
+    yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
+    yield "; ".join(f"{key}: {value}" for key, value in machine().items())

@@ -1,0 +1,140 @@
+"""What a run found out, put together for the report: a row a variant, what to know before, where it comes from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.errors import listed
+from bench.pipeline.measure import Job
+from bench.pipeline.plan import Plan
+from bench.provenance import machine, version, versions
+from bench.records import Built, Footprint, FrameSet, Run, SplitSummary, VariantResult
+from bench.results import store
+from bench.variants.steps import Use
+
+_MIB = 2**20
+
+
+def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
+    """The run's record; a variant that failed is a row that says why."""
+    shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
+    baseline = jobs[next(iter(plan.chains))].built
+    return Run(
+        experiment=plan.name,
+        detector=plan.settings.detector,
+        architecture=plan.source.architecture,
+        preprocessing=plan.source.preprocessing,
+        threshold=plan.settings.threshold,
+        gallery_top=plan.settings.gallery.top,
+        gallery_heatmaps=plan.settings.gallery.heatmaps,
+        frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
+        variants=tuple(_row(name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()),
+        provenance=_provenance(plan),
+        warnings=_remarks(plan, shown),
+    )
+
+
+def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
+    """What a reader must know before the numbers."""
+    remarks = list(plan.remarks)
+    if plan.detector.weights == "demo":
+        remarks.append(
+            "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
+        )
+    left_out = [name for name in plan.settings.variants if name not in shown]
+    if left_out:
+        remarks.append(f"Not shown, since they have no results for these frames yet: {', '.join(left_out)}.")
+    for split, frames in plan.frames.items():
+        if frames.left_out:
+            remarks.append(
+                f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
+                f"decoded and were left out: {listed(frames.left_out, 5)}."
+            )
+        remarks += frames.remarks
+    return tuple(remarks)
+
+
+def _row(name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built) -> VariantResult:
+    spelled = tuple(use.text for use in chain)
+    if job is None or reason is not None:
+        return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
+    timed = store.read_timed(job.folder, job.timing_key)
+    assert timed is not None
+    return VariantResult(
+        name=name,
+        id=job.built.id,
+        steps=spelled,
+        status="ok",
+        reason=None,
+        footprint=Footprint(
+            job.built.size_bytes, job.built.parameters, job.built.macs, job.built.zeros, job.built.zstd_bytes
+        ),
+        executed=timed.executed,
+        measurements=timed.measurements,
+        baseline=timed.baseline,
+        conditions=timed.conditions,
+        predictions_key=job.predictions_key,
+        notes=_notes(chain, job.built, baseline),
+    )
+
+
+def _notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
+    """Sentences for people, without their full stop."""
+    if not chain:
+        return ()
+    took = f"its last step took {built.seconds:.0f} s"
+    scattered = any(getattr(use.settings, "structure", None) == "unstructured" for use in chain)
+    return (took, *_of_zeros(built, baseline)) if scattered else (took,)
+
+
+def _of_zeros(built: Built, baseline: Built) -> tuple[str, ...]:
+    """What zeros that are scattered over the weights are worth: nothing but a smaller archive."""
+    if built.zeros is None or built.zstd_bytes is None:
+        return ()
+    beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
+    return (
+        f"{100 * built.zeros:.1f} % of the weights are zero; they are stored like any others, so the file is no "
+        f"smaller for them ({built.size_bytes / _MIB:.1f} MiB); zstd would make it {built.zstd_bytes / _MIB:.1f} MiB"
+        f"{beside}; nothing here computes faster for zeros",
+    )
+
+
+def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
+    first = frames.frames[0]
+    # A frame's path is relative to its split's folder.
+    root = first.file.parents[first.path.count("/")]
+    return SplitSummary(
+        root=_relative(root, base),
+        count=len(frames.frames),
+        fake=frames.fake,
+        real=frames.real,
+        sources=len({frame.source for frame in frames.frames if frame.source is not None}),
+        digest=frames.digest,
+    )
+
+
+def _relative(path: Path, base: Path) -> str:
+    """`path` as seen from the experiment file; as it is where no way leads there (another Windows drive)."""
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def _provenance(plan: Plan) -> dict[str, str]:
+    libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bench": version("bench"),
+        "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",
+        "seed": str(plan.settings.seed),
+        "threads": str(plan.threads),
+        "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
+        "libraries": ", ".join(f"{name} {found}" for name, found in versions(libraries).items()),
+    }

@@ -1,0 +1,203 @@
+"""What runs in the fresh process of a variant that is timed: it loads, then waits for orders.
+
+It answers each order before the next one comes and blocks in between, so that the variant whose turn it
+is has the machine to itself. Nothing of evaluation or building runs in it, so its memory is the variant's.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bench.records import PeakMemory
+from bench.results.predict import Predicts
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+WARM_UP_CALLS = 3
+PROBE_CALLS = 3
+LEAST_GAIN = 1.05
+"""A larger batch is better only where it raises throughput by this factor."""
+
+LARGEST_BATCH = {"cpu": 32, "cuda": 512}
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Time calls of one batch size for so many seconds, one call at least, after one that is not timed."""
+
+    batch_size: int
+    seconds: float
+
+    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> Turned:
+        batch = _batch(frames, self.batch_size)
+        # While the others had their turns, caches went cold and clocks may have dropped.
+        session.predict_timed(batch)
+        samples_ms: list[float] = []
+        device_ms: list[float] = []
+        until = time.perf_counter() + self.seconds
+        while not samples_ms or time.perf_counter() < until:
+            began = time.perf_counter()
+            logits, _, on_device = session.predict_timed(batch)
+            samples_ms.append(_microseconds((time.perf_counter() - began) * 1000))
+            if on_device is not None:
+                device_ms.append(_microseconds(on_device))
+        return Turned(tuple(samples_ms), tuple(device_ms), logits, _peak_memory())
+
+
+@dataclass(frozen=True)
+class Turned:
+    """What a turn gave: milliseconds of every call, and the logits [batch, 2] of the last one."""
+
+    samples_ms: tuple[float, ...]
+    device_ms: tuple[float, ...]
+    logits: NDArray[np.float32]
+    peak_memory: PeakMemory
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Call with one frame until what is set up on first use is set up."""
+
+    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> None:
+        for _ in range(WARM_UP_CALLS):
+            session.predict(_batch(frames, 1))
+
+
+@dataclass(frozen=True)
+class FindBatch:
+    """Find the batch size of the highest throughput among 1, 2, 4, … that fit into memory.
+
+    The climb ends after two sizes in a row that gain nothing, where memory runs out, or where the next
+    size would take more than half of what is free.
+    """
+
+    seconds: float
+
+    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> int:
+        best, size, misses = 1, 1, 0
+        at_rest = _peak_memory().rss_mib or 0.0
+        highest = self._frames_per_second(session, _batch(frames, 1))
+        while misses < 2 and 2 * size <= LARGEST_BATCH[session.executed.device] and _leaves_room(at_rest):
+            size *= 2
+            try:
+                rate = self._frames_per_second(session, _batch(frames, size))
+            except MemoryError:
+                break
+            if rate >= LEAST_GAIN * highest:
+                best, highest, misses = size, rate, 0
+            else:
+                misses += 1
+        return best
+
+    def _frames_per_second(self, session: Predicts, batch: NDArray[np.uint8]) -> float:
+        import numpy as np
+
+        session.predict(batch)
+        times: list[float] = []
+        until = time.perf_counter() + self.seconds
+        while len(times) < PROBE_CALLS or time.perf_counter() < until:
+            began = time.perf_counter()
+            session.predict(batch)
+            times.append(time.perf_counter() - began)
+        return float(len(batch) / np.median(times))
+
+
+Order: TypeAlias = WarmUp | Turn | FindBatch
+
+
+def serve(connection: Connection, load: Callable[[], Predicts], frames: NDArray[np.uint8]) -> None:
+    """Load, tell what executes, and carry out orders until None comes or the parent is gone.
+
+    An error is sent in place of the answer, its traceback as a note, and ends the process.
+    """
+    if threading.current_thread() is threading.main_thread():
+        # Ctrl-C is for the parent, which then ends this process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        session = load()
+        connection.send(session.executed)
+        while (order := connection.recv()) is not None:
+            answer = order.carry_out(session, frames)
+            _give_back_memory()
+            connection.send(answer)
+    except (EOFError, ConnectionError):
+        return
+    except Exception as error:
+        connection.send(_portable(error))
+
+
+def _microseconds(milliseconds: float) -> float:
+    """No clock here tells more; a file of samples is the shorter for it."""
+    return round(milliseconds, 3)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its traceback as a note; another that says the same where it does not pickle."""
+    told = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(told)
+    return error
+
+
+def _batch(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The first `size` frames, repeated where there are fewer."""
+    import numpy as np
+
+    return np.ascontiguousarray(frames[np.arange(size) % len(frames)])
+
+
+def _leaves_room(at_rest_mib: float) -> bool:
+    """Whether twice of what batches have taken so far would fit into half of the free memory."""
+    import psutil
+
+    taken = (_peak_memory().rss_mib or 0.0) - at_rest_mib
+    return 2 * taken <= psutil.virtual_memory().available / MIB / 2
+
+
+def _peak_memory() -> PeakMemory:
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return PeakMemory(_peak_rss_mib())
+    return PeakMemory(_peak_rss_mib(), torch.cuda.max_memory_allocated() / MIB, torch.cuda.max_memory_reserved() / MIB)
+
+
+def _peak_rss_mib() -> float | None:
+    """The high-water mark of this process alone; `ru_maxrss` begins at that of whoever started it on Linux."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        return None
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / MIB
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
+
+
+def _give_back_memory() -> None:
+    """What a process keeps of the GPU's memory while it idles, the others cannot have."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,108 @@
+"""NVIDIA TensorRT, through onnxruntime's provider for it: CUDA only, where TensorRT's libraries are installed.
+
+Not yet run on hardware. Engines are built on the first call for the batch sizes 1 to 512 and kept beside
+the artifact. Weights that are stored in half precision compute in it. What TensorRT makes of a graph is
+one opaque node, in which integer operators cannot be counted: int8 artifacts run, but whether their
+arithmetic was int8 is not told, and no speed-up is printed for them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import UserError
+from bench.provenance import digest, versions
+from bench.records import Built, Executed
+from bench.runtimes import onnxruntime
+from bench.runtimes.onnxruntime import Session
+
+ACCEPTS = ("torch", "onnx")
+DEVICES = ("cuda",)
+LIBRARIES = (*onnxruntime.LIBRARIES, "tensorrt-cu12", "tensorrt-cu13")
+PACKAGE = "onnxruntime"
+CUDA_FILES = ("capi/libonnxruntime_providers_tensorrt.so", "capi/onnxruntime_providers_tensorrt.dll")
+
+MOST_FRAMES = 512
+"""The largest batch that an engine is built for; a larger one would build another in the midst of a run."""
+
+# In the order in which they need one another.
+_LINUX = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
+_WINDOWS = ("nvinfer_10.dll", "nvinfer_plugin_10.dll", "nvonnxparser_10.dll")
+
+
+def trouble() -> str | None:
+    """Why TensorRT cannot be used, as far as files tell."""
+    if _wheel() or ctypes.util.find_library("nvinfer") or ctypes.util.find_library("nvinfer_10"):
+        return None
+    return (
+        "runtime 'tensorrt' needs TensorRT 10, which is not installed; `pip install tensorrt-cu13` (or -cu12, as the "
+        "CUDA of onnxruntime), or choose runtime: onnxruntime"
+    )
+
+
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+    """Load an artifact; the engine itself is built on the first call, which may take minutes."""
+    if device != "cuda":
+        raise UserError("runtime 'tensorrt' runs on CUDA only, not on device: cpu; choose another runtime")
+    file = onnxruntime.onnx_file(built)
+    _load_libraries()
+    session = onnxruntime.open_session(file, threads, [_provider(built, file), onnxruntime.CUDA_PROVIDER])
+    return Session(
+        session,
+        Executed(
+            runtime="tensorrt",
+            device=device,
+            device_name=onnxruntime.cuda_name(),
+            providers=tuple(session.get_providers()),
+            stored=built.stored,
+            computed={"fp32": "fp32 (TF32 allowed)", "int8": "chosen by TensorRT"}.get(built.stored, built.stored),
+        ),
+    )
+
+
+def _provider(built: Built, file: Path) -> tuple[str, dict[str, Any]]:
+    """The provider with its options, as onnxruntime's documentation of its TensorRT provider names them."""
+    cache = built.file.with_name(f"tensorrt-{digest(versions(LIBRARIES))[:8]}")
+    cache.mkdir(exist_ok=True)
+    sides = _input_sides(file)
+    return "TensorrtExecutionProvider", {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(cache),
+        "trt_profile_min_shapes": f"frames:1x{sides}",
+        "trt_profile_opt_shapes": f"frames:{MOST_FRAMES // 16}x{sides}",
+        "trt_profile_max_shapes": f"frames:{MOST_FRAMES}x{sides}",
+        "trt_fp16_enable": built.stored == "fp16",
+        "trt_bf16_enable": built.stored == "bf16",
+        "trt_int8_enable": built.stored == "int8",
+    }
+
+
+def _input_sides(file: Path) -> str:
+    """Channels, height and width of a graph's frames, such as "3x380x380"."""
+    import onnx
+
+    (frames,) = onnx.load(file).graph.input
+    return "x".join(str(side.dim_value) for side in frames.type.tensor_type.shape.dim[1:])
+
+
+def _load_libraries() -> None:
+    """Load TensorRT from its wheel, where the system would not look for it."""
+    folder = _wheel()
+    if folder is None:
+        return
+    for name in _WINDOWS if sys.platform == "win32" else _LINUX:
+        if (folder / name).exists():
+            ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
+
+
+def _wheel() -> Path | None:
+    """The folder of the libraries that pip installed."""
+    spec = importlib.util.find_spec("tensorrt_libs")
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None

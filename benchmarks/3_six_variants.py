@@ -1,0 +1,107 @@
+"""Six variants in one pass over the frames, against six passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from testbed import (
+    Workplace,
+    alternate,
+    built,
+    evaluate,
+    loaded,
+    options,
+    planned,
+    ratios,
+    reader,
+    show,
+    spread,
+    working_folder,
+)
+
+from bench.pipeline.plan import Plan
+from bench.records import Frame, InputSpec
+
+VARIANTS = {
+    "baseline": "[]",
+    "q16": "[cast: fp16]",
+    "q8": "[quantize: int8]",
+    "q32-p50": "[prune: 0.5, recover: {steps: 1}]",
+    "q16-p50": "[prune: 0.5, recover: {steps: 1}, cast: fp16]",
+    "q8-p50": "[prune: 0.5, recover: {steps: 1}, quantize: int8]",
+}
+
+
+class Counting:
+    """A reader that counts the frames it decoded."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.read, self.decoded = reader(plan), 0
+
+    def __call__(self, frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for batch in self.read(frames, spec, batch_size):
+            self.decoded += len(batch)
+            yield batch
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options(
+        __doc__, architectures=("efficientnet_b0", "efficientnet_b5"), size=160, width=1280, height=720, frames=96,
+        others=16, rounds=3, variants=tuple(VARIANTS),
+    )  # fmt: skip
+    given = parser.parse_args(arguments)
+    chains = {name: VARIANTS[name] for name in given.variants}
+    counts = {"test": given.frames, "calibration": given.others, "train": given.others}
+    rows: list[list[object]] = []
+    for architecture in given.architectures:
+        place = Workplace(
+            architecture, given.size, given.width, given.height, counts, chains, given.device, given.runtime
+        )
+        with working_folder(given.folder) as folder:
+            rows += _measured(planned(folder, place), given.rounds)
+    show(
+        f"3. {len(chains)} variants in one pass against {len(chains)} passes, {given.size} px",
+        ["network", "way", "frames decoded", "s", "decoding alone, s", "against one pass"],
+        rows,
+        f"{given.frames} JPEG frames of {given.width} × {given.height} pixels; variants: {', '.join(chains)}. Seconds "
+        f"are the median (quartiles) of {given.rounds} rounds in alternation, from files to scores and CAMs on disk; "
+        "decoded frames are counted. Decoding alone is the same reader with nothing to compute, once a pass.",
+    )
+
+
+def _measured(plan: Plan, rounds: int) -> Iterator[list[object]]:
+    sessions = {name: loaded(plan, artifact) for name, artifact in built(plan).items()}
+    together, apart = Counting(plan), Counting(plan)
+
+    def one_by_one() -> None:
+        for name, session in sessions.items():
+            evaluate(plan, {name: session}, apart)
+
+    one, many = "one pass", f"{len(sessions)} passes"
+    seconds = alternate({one: lambda: evaluate(plan, sessions, together), many: one_by_one}, rounds)
+    # The first round, which warms up, decodes as well.
+    decoded = {one: together.decoded // (rounds + 1), many: apart.decoded // (rounds + 1)}
+    alone = _decoding_seconds(plan)
+    for way, passes in ((one, 1), (many, len(sessions))):
+        yield [
+            plan.source.architecture,
+            way,
+            decoded[way],
+            spread(seconds[way]),
+            f"{alone * passes:.2f}",
+            ratios(seconds[way], seconds[one]),
+        ]
+
+
+def _decoding_seconds(plan: Plan) -> float:
+    began = time.perf_counter()
+    for _ in reader(plan)(plan.frames["test"].frames, plan.spec, 8):
+        pass
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""What the benchmarks share: drawn frames, a network with random weights, and the table they print.
+
+Random weights prove plumbing and speed, never accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from itertools import count as numbers
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import datasets, runtimes
+from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+from bench.experiment import read
+from bench.pipeline.measure import build_variants
+from bench.pipeline.plan import Plan, prepare
+from bench.provenance import machine, versions
+from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
+from bench.results import predict, score, store
+from bench.runtimes import Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAME = "benchmark"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LIBRARIES = ("bench", "grad-cam", "numpy", "onnxruntime", "pillow", "timm", "torch")
+_DRAWN = 4
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a working folder is made of: one network, `counts` frames a split, and chains of steps in YAML.
+
+    Frames are JPEG files of `width` x `height` pixels; the network sees `size` x `size`.
+    """
+
+    architecture: str
+    size: int
+    width: int
+    height: int
+    counts: Mapping[str, int]
+    variants: Mapping[str, str]
+    device: str = "cpu"
+    runtime: str = "auto"
+
+
+def options(about: str | None, **defaults: object) -> argparse.ArgumentParser:
+    """A parser with an option for each default, and those that every benchmark has."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for name, default in defaults.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(default, tuple):
+            parser.add_argument(flag, nargs="+", type=type(default[0]), default=list(default), help=" ")
+        else:
+            parser.add_argument(flag, type=type(default), default=default, help=" ")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=" ")
+    parser.add_argument("--runtime", choices=("auto", *runtimes.names()), default="auto", help=" ")
+    parser.add_argument("--folder", type=Path, help="where frames and results go; a temporary folder without it")
+    return parser
+
+
+def workplace(given: argparse.Namespace, size: int, count: int, stored: tuple[int, int] | None = None) -> Workplace:
+    """One variant, the baseline, over `count` test frames, stored at the network's size unless told otherwise."""
+    width, height = stored or (size, size)
+    counts, variants = {"test": count}, {"baseline": "[]"}
+    return Workplace(given.architecture, size, width, height, counts, variants, given.device, given.runtime)
+
+
+@contextmanager
+def working_folder(given: Path | None) -> Iterator[Path]:
+    """A new folder below the one given, or below the system's, removed in the end."""
+    if given:
+        given.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=given) as folder:
+        yield Path(folder)
+
+
+# ------------------------------------------------------------------------------------- the inputs
+def furnish(folder: Path, place: Workplace) -> Path:
+    """Write frames, weights and the experiment file; returns the latter's path."""
+    for seed, (split, count) in enumerate(place.counts.items()):
+        _write_frames(folder / "faces" / split, count, place.width, place.height, seed)
+    save_weights(folder / "weights.pth", place.architecture, place.size)
+    lines = (f"      {name}: {chain}" for name, chain in place.variants.items())
+    path = folder / "experiments.yaml"
+    path.write_text(
+        f"""detectors:
+  random:
+    architecture: {place.architecture}
+    weights: weights.pth
+    preprocessing: {{preset: imagenet, size: {place.size}}}
+datasets:
+  drawn: {{path: faces}}
+experiments:
+  {NAME}:
+    detector: random
+    frames: drawn
+    device: {place.device}
+    runtime: {place.runtime}
+    timing: {{seconds: 0.05}}
+    variants:
+{chr(10).join(lines)}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _write_frames(folder: Path, count: int, width: int, height: int, seed: int) -> None:
+    """`count` JPEG files, half of them fakes. A few pictures recur, each time rolled further."""
+    import numpy as np
+    from PIL import Image
+
+    pictures = drawn(width, height)
+    for label in ("real", "fake"):
+        (folder / label).mkdir(parents=True)
+    for index in range(count):
+        turn, picture = divmod(index, len(pictures))
+        rolled = np.roll(pictures[picture], divmod(turn, width), axis=(0, 1))
+        # The comment tells apart what is the same picture in two splits.
+        file = folder / ("real", "fake")[index % 2] / f"{index:06d}.jpg"
+        Image.fromarray(rolled).save(file, "JPEG", quality=90, comment=f"{seed} {index}".encode())
+
+
+@cache
+def drawn(width: int, height: int) -> NDArray[np.uint8]:
+    """Portraits and their fakes in turn, uint8 RGB [8, height, width, 3]; what is beside the portrait is its mirror."""
+    import numpy as np
+
+    rng, short = np.random.default_rng(0), min(width, height)
+    beside = (((height - short + 1) // 2,) * 2, ((width - short + 1) // 2,) * 2, (0, 0))
+    pictures = []
+    for _ in range(_DRAWN):
+        portrait, face = draw_portrait(rng, short)
+        pictures += [portrait, self_blend(rng, portrait, face)]
+    padded = [np.pad(to_uint8(picture), beside, mode="reflect") for picture in pictures]
+    return np.stack([picture[:height, :width] for picture in padded])
+
+
+def save_weights(path: Path, architecture: str, size: int) -> None:
+    """A checkpoint under timm's names: random weights, and batch-norm statistics of the drawn portraits."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, num_classes=2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    frames = torch.from_numpy(drawn(size, size)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, STD))
+    # Statistics that fit, and are a little too wide, keep the outputs of random weights from fading out or overflowing.
+    with torch.no_grad():
+        for shift in range(0, size, size // 4):
+            network.train()((frames.roll((shift, shift), (2, 3)) - mean) / std)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
+                module.running_var *= 1.2
+    torch.save(network.state_dict(), path)
+
+
+# --------------------------------------------------------------------------------------- the work
+def planned(folder: Path, place: Workplace) -> Plan:
+    """A furnished working folder's experiment, resolved and checked."""
+    path = furnish(folder, place)
+    return prepare(read(path), path, NAME)
+
+
+def built(plan: Plan) -> dict[str, Built]:
+    """The artifacts of all variants; one that cannot be built ends the benchmark."""
+    artifacts, failed = build_variants(plan, silent)
+    if failed:
+        raise RuntimeError(f"variants that could not be built: {failed}")
+    return artifacts
+
+
+def loaded(plan: Plan, artifact: Built) -> Session:
+    """An artifact in the runtime that the experiment would take."""
+    runtime = runtimes.choose(plan.settings.runtime, artifact.kind, plan.device)
+    return runtimes.find(runtime).load(artifact, plan.device, plan.threads)
+
+
+_passes = numbers()
+
+
+def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
+    """One pass over all labelled frames: decode, forward, CAMs, shards, merge, score; returns the result folders."""
+    folder = plan.results / f"pass-{next(_passes)}"
+    pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
+    splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
+    rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
+    failed = predict.predict(pending, rows, plan.spec, read or reader(plan), silent)
+    if failed:
+        raise RuntimeError(f"variants that could not be evaluated: {failed}")
+    for variant in pending:
+        table, _ = store.read_predictions(variant.folder)
+        test = table[table["split"] == "test"]
+        score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), plan.settings.threshold)
+    return [variant.folder for variant in pending]
+
+
+def reader(plan: Plan) -> BatchReader:
+    """What reads the frames of a run."""
+    return partial(datasets.read_batches, threads=plan.threads)
+
+
+def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each work, all of them in turn (A B A B …); a first round warms up and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: samples[1:] for name, samples in seconds.items()}
+
+
+# ------------------------------------------------------------------------------------- the output
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median and quartiles: "0.97 (0.96 to 0.98)"."""
+    low, middle, high = statistics.quantiles([*values, values[0]] if len(values) == 1 else values, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def ratios(above: Sequence[float], below: Sequence[float], digits: int = 2) -> str:
+    """Median and quartiles of `above / below`, round by round."""
+    return spread([a / b for a, b in zip(above, below, strict=True)], digits)
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], notes: str) -> None:
+    """Print one Markdown table, with what must be known of its numbers."""
+    load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    print(f"## {title}\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {'; '.join(f'{k}: {v}' for k, v in machine().items())}; {load}.")
+    print(f"{', '.join(f'{name} {found}' for name, found in versions(LIBRARIES).items())}.\n")
+    for cells in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(str(cell) for cell in cells)} |")
+    print(f"\n{notes}")

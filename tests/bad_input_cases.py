@@ -1,0 +1,576 @@
+"""Everything that can be wrong with input, as data: the rows of docs/bad-input.md and of its test."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import write_frames
+
+Change = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault: how it is made in a workplace, and the essential words of the answer."""
+
+    what: str
+    example: str
+    said: tuple[str, ...]
+    change: Change = lambda folder: None
+    arguments: tuple[str, ...] = ()
+    patch: Callable[[pytest.MonkeyPatch], object] = lambda monkeypatch: None
+
+
+# ------------------------------------------------------------------------------------- ways to break
+def yaml(old: str, new: str) -> Change:
+    """Replace a part of the experiment file that is there."""
+
+    def change(folder: Path) -> None:
+        path = folder / "experiments.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert old in text, old
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def whole(content: str | bytes) -> Change:
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: folder.joinpath("experiments.yaml").write_bytes(data)
+
+
+def written(name: str, content: bytes | str) -> Change:
+    data = content.encode() if isinstance(content, str) else content
+
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def remove(name: str) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    return lambda folder: [change(folder) for change in changes]
+
+
+def folder_instead(name: str) -> Change:
+    return both(remove(name), lambda folder: (folder / name).mkdir())
+
+
+def empty(name: str) -> Change:
+    def change(folder: Path) -> None:
+        for path in (folder / name).rglob("*.png"):
+            path.unlink()
+
+    return change
+
+
+def copied(one: str, other: str) -> Change:
+    return lambda folder: shutil.copy(folder / one, folder / other)
+
+
+def cut(name: str, share: float = 0.5) -> Change:
+    def change(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: int(len(data) * share)])
+
+    return change
+
+
+def saved(value: object) -> Change:
+    return lambda folder: torch.save(value, folder / "best_model.tar")
+
+
+def picture(name: str, **options: Any) -> Change:
+    """A picture of 40 × 40 random pixels."""
+
+    def change(folder: Path) -> None:
+        pixels = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name, **options)
+
+    return change
+
+
+def manifest(*rows: str, header: str = "path,label,split") -> Change:
+    """A manifest over the frames of the test folder, with two good rows before `rows`."""
+    good = {
+        "path,label,split": ["real/001.png,real,test", "fake/001.png,fake,test"],
+        "path,label": ["real/001.png,real", "fake/001.png,fake"],
+    }
+    lines = [header, *good.get(header, []), *rows]
+    return both(
+        yaml("faces: {path: faces}", "faces: {path: faces/test/set.csv}"),
+        yaml("q8: [quantize: int8]", "q8: [cast: bf16]"),
+        yaml("q32-p50: [prune: 0.5, recover: {steps: 2}]", "q32-p50: [prune: 0.5]"),
+        yaml("q16-p50: [prune: 0.5, recover: {steps: 2}, cast: fp16]", "q16-p50: [prune: 0.5, cast: fp16]"),
+        yaml("      q8-p50: [prune: 0.5, recover: {steps: 2}, quantize: int8]\n", ""),
+        written("faces/test/set.csv", "\n".join(lines) + "\n"),
+    )
+
+
+def bomb(folder: Path) -> None:
+    """A PNG of a few bytes that says of itself, with a right checksum, that it is 60,000 pixels wide and high."""
+    data = bytearray((folder / "faces/test/real/000.png").read_bytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (folder / "faces/test/real/000.png").write_bytes(data)
+
+
+def undecodable(name: str) -> Change:
+    """A WebP file of the right length whose pixels are noise: only decoding finds it."""
+
+    def change(folder: Path) -> None:
+        picture(name, lossless=True)(folder)
+        data = bytearray((folder / name).read_bytes())
+        data[40:] = b"\xff" * (len(data) - 40)
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def flipped(name: str) -> Change:
+    """One bit in the middle of the pixels."""
+
+    def change(folder: Path) -> None:
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 2] ^= 4
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def zip_bomb(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "best_model.tar", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}.")
+        archive.writestr("model/data/0", bytes(64 * 2**20))
+
+
+def tensor_bomb(folder: Path) -> None:
+    torch.save({"model": {"a": torch.zeros(1).expand(2**40)}}, folder / "best_model.tar")
+
+
+def safetensors(cut_off: int) -> Change:
+    def change(folder: Path) -> None:
+        from safetensors.torch import save
+
+        (folder / "best_model.safetensors").write_bytes(save({"a": torch.zeros(100)})[: -cut_off or None])
+
+    return both(yaml("best_model.tar", "best_model.safetensors"), change)
+
+
+def onnx_file(folder: Path) -> None:
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+    data = helper.make_model(graph, producer_name="someone").SerializeToString()
+    (folder / "best_model.tar").write_bytes(data)
+
+
+def torch_script(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "best_model.tar", "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+        archive.writestr("model/constants.pkl", b"")
+
+
+def without(package: str) -> Callable[[pytest.MonkeyPatch], object]:
+    real = importlib.util.find_spec
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else real(name, *a))
+
+    return patch
+
+
+def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> Callable[[pytest.MonkeyPatch], object]:
+    """A driver that shows a device, beside a torch that has `files`."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ("A GPU",))
+        monkeypatch.setattr("bench.runtimes.cuda_version", lambda: version)
+        monkeypatch.setattr("bench.runtimes._cuda_wanted", lambda folder: 12)
+        for runtime in ("pytorch", "onnxruntime"):
+            monkeypatch.setattr(f"bench.runtimes.{runtime}.CUDA_FILES", files)
+
+    return patch
+
+
+def without_cuda(reason: str) -> Callable[[pytest.MonkeyPatch], object]:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ())
+        monkeypatch.setattr("bench.pipeline.plan.cuda_trouble", lambda: reason)
+
+    return patch
+
+
+ALIAS_BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+# ------------------------------------------------------------------------------------------- the cases
+CASES: dict[str, list[Case]] = {
+    "The experiment file": [
+        Case("no experiment file", "another folder", ("no such file", "bench init"), remove("experiments.yaml")),
+        Case("the file is a folder", "`--file faces`", ("is a folder", "expected a file"), arguments=("-f", "faces")),
+        Case("the file is a device", "`--file /dev/zero`", ("is a device or a pipe",), arguments=("-f", os.devnull)),
+        Case("not UTF-8", "saved as UTF-16", ("is not UTF-8 text", "save it as UTF-8"), whole("a: ä".encode("utf-16"))),
+        Case("empty file", "0 bytes", ("is empty", "bench init"), whole("")),
+        Case("enormous file", "10 MB", ("10,000,000 bytes long",), whole(b"# " + b"x" * 9_999_998)),
+        Case("not YAML", "`detectors: [`", ("line ", "column ", "not valid YAML"),
+             yaml("detectors:", "detectors: [\n")),
+        Case("tabs", "a tab before a key", ("line 2", "not valid YAML"), whole("detectors:\n\tmine: 1\n")),
+        Case("a list instead of keys", "`- a`", ("expected the keys detectors, datasets and experiments",),
+             whole("- a\n")),
+        Case("a regular expression in double quotes", '`"(id\\d+)"`', ("single quotes",),
+             yaml("faces: {path: faces}", 'faces: {path: faces, source_pattern: "(id\\d+)"}')),
+        Case("aliases that multiply", "ten of ten of ten of …", ("more than 20,000 entries",), whole(ALIAS_BOMB)),
+        Case("an alias within itself", "`a: &a [*a]`", ("line 1", "stands within what it stands for"),
+             whole("a: &a [*a]\n")),
+        Case("nested too deep", "3,000 brackets", ("nested far too deep",), whole("a: " + "[" * 3000 + "]" * 3000)),
+        Case("a tag that would run code", "`!!python/object/apply:os.system`", ("not valid YAML", "tag"),
+             whole("a: !!python/object/apply:os.system [echo]\n")),
+        Case("a value far too long", "5,000 letters", ("line ", "5,000 characters"),
+             yaml("best_model.tar", "x" * 5000)),
+        Case("a NUL in a path", '`"a\\0b"`', ("line ", "expected at most 3,000, all of them text"),
+             yaml("best_model.tar", '"a\\0b"')),
+        Case("the same key twice", "two variants `q8`", ("'q8' stands here twice", "line 16"),
+             yaml("q16: [cast: fp16]", "q8: [cast: fp16]")),
+        Case("a second experiment of the same name", "two experiments `first`", ("'first' stands here twice", "line "),
+             lambda f: whole((f / "experiments.yaml").read_text() + "  first: {}\n")(f)),
+        Case("a collection as a key", "`? [a]`", ("a key must be a plain word",), whole("? [a]\n: b\n")),
+        Case("an unknown key", "`devise: cpu`", ("line 10", "experiments.first.devise", "did you mean 'device'"),
+             yaml("device: cpu", "devise: cpu")),
+        Case("an unknown key at the top", "`detector:`", ("detector: unknown key", "did you mean 'detectors'"),
+             yaml("detectors:", "detector:")),
+        Case("an unknown key further in", "`timing: {second: 3}`", ("timing.second", "did you mean 'seconds'"),
+             yaml("{seconds:", "{second:")),
+        Case("a number for keys", "`timing: 3`", ("timing", "expected keys with values"), yaml("{seconds: 0.02}", "3")),
+        Case("a missing key", "no `detector:`", ("experiments.first.detector: is missing",),
+             yaml("    detector: mine\n", "")),
+        Case("no such detector, no such frames", "`detector: mien`, `frames: face`",
+             ("line 8", "there is no 'mien'", "did you mean 'mine'", "line 9", "there is no 'face'"),
+             both(yaml("detector: mine", "detector: mien"), yaml("frames: faces", "frames: face"))),
+        Case("an unknown architecture", "`efficientnetb5`", ("did you mean 'efficientnet_b5'",),
+             yaml("architecture: tiny", "architecture: efficientnetb5")),
+        Case("an unknown preset", "`fbsi`", ("mine.preprocessing", "did you mean 'fsbi'"),
+             yaml("preset: fsbi", "preset: fbsi")),
+        Case("an unknown field of a preset", "`sice: 160`", ("'sice'", "did you mean 'size'"),
+             yaml("size: 32", "sice: 32")),
+        Case("a size out of range", "`size: 8`", ("size must lie between 32 and 2048 pixels, found 8",),
+             yaml("size: 32", "size: 8")),
+        Case("a number that is none", "`mean: [.nan, 0, 0]`", ("every mean must be finite",),
+             yaml("size: 32", "size: 32, mean: [.nan, 0.0, 0.0]")),
+        Case("a threshold out of range", "`threshold: 50`", ("threshold", "less than 1", "50"),
+             yaml("device: cpu", "threshold: 50")),
+        Case("no seconds to time", "`seconds: .inf`", ("timing.seconds", "less than or equal to 600"),
+             yaml("{seconds: 0.02}", "{seconds: .inf}")),
+        Case("more threads than cores", "`threads: 9999`", ("threads must be auto or a number from 1 to",),
+             yaml("device: cpu", "device: cpu\n    threads: 9999")),
+        Case("an unknown runtime", "`runtime: onnx`", ("did you mean 'onnxruntime'",),
+             yaml("device: cpu", "runtime: onnx")),
+        Case("an unknown device", "`device: gpu`", ("experiments.first.device", "'gpu'"),
+             yaml("device: cpu", "device: gpu")),
+        Case("an unknown answer to broken frames", "`on_bad_frame: ignore`", ("on_bad_frame", "'error' or 'skip'"),
+             yaml("device: cpu", "device: cpu\n    on_bad_frame: ignore")),
+    ],
+    "Names": [
+        Case("a name with a slash", "`a/b: [...]`", ("'a/b' cannot be a name",), yaml("q16: [", "a/b: [")),
+        Case("a name with an angle bracket", "`<b>: [...]`", ("'<b>' cannot be a name",), yaml("q16: [", "<b>: [")),
+        Case("a name with quotes", "`'a\"b': [...]`", ("cannot be a name",), yaml("q16: [", "'a\"b': [")),
+        Case("a name with a line break", '`"a\\nb": [...]`', ("'a\\nb' cannot be a name",),
+             yaml("q16: [", '"a\\nb": [')),
+        Case("a name of 300 characters", "`qqq…: [...]`", ("cannot be a name", "at most 64"),
+             yaml("q16: [", "q" * 300 + ": [")),
+        Case("a name that YAML takes for something else", "`no: [...]`", ("YAML reads False as bool", "in quotes"),
+             yaml("q16: [", "no: [")),
+        Case("a name that means a device to Windows", "`con: [...]`", ("means something else to a file system",),
+             yaml("q16: [", "con: [")),
+        Case("two names that differ in case only", "`q16`, `Q16`", ("variants 'q16' and 'Q16' differ in case only",),
+             yaml("q8: [quantize: int8]", "Q16: [quantize: int8]")),
+        Case("an experiment named `..`", "`..:`", ("'..' cannot be a name",), yaml("  first:", "  ..:")),
+    ],
+    "Steps and chains": [
+        Case("no baseline", "`baseline: [cast: fp16]`", ("exactly one variant must have no steps",),
+             yaml("baseline: []", "baseline: [cast: fp16]")),
+        Case("two baselines", "`q16: []`", ("exactly one variant", "baseline, q16"),
+             yaml("q16: [cast: fp16]", "q16: []")),
+        Case("a variant left empty", "`q16:`", ("variants.q16", "a list of steps"), yaml("q16: [cast: fp16]", "q16:")),
+        Case("an unknown step", "`csat: fp16`", ("line 15", "variant 'q16'", "did you mean 'cast'"),
+             yaml("[cast: fp16]", "[csat: fp16]")),
+        Case("an unknown setting of a step", "`recover: {step: 2}`", ("no setting 'step'", "did you mean 'steps'"),
+             yaml("{steps: 2}", "{step: 2}")),
+        Case("what YAML makes of 2:4", "`prune: 2:4`", ("variant 'q16'", "prune", "less than 1", "124"),
+             yaml("[cast: fp16]", "[prune: 2:4]")),
+        Case("what YAML makes of no", "`cast: no`", ("cast", "'fp16' or 'bf16'", "False"),
+             yaml("[cast: fp16]", "[cast: no]")),
+        Case("everything pruned", "`prune: 1.0`", ("prune", "less than 1"), yaml("[cast: fp16]", "[prune: 1.0]")),
+        Case("nothing pruned", "`prune: 0.0`", ("prune", "greater than 0"), yaml("[cast: fp16]", "[prune: 0.0]")),
+        Case("a percentage", "`prune: 50`", ("prune", "less than 1", "50"), yaml("[cast: fp16]", "[prune: 50]")),
+        Case("a step after `quantize`", "`[quantize: int8, prune: 0.5]`",
+             ("variants.q8", "prune: 0.5 works on torch models, but after quantize: int8 the model is onnx"),
+             yaml("q8: [quantize: int8]", "q8: [quantize: int8, prune: 0.5]")),
+        Case("quantised twice", "`[quantize: int8, quantize: int8]`", ("variants.q8", "but after quantize: int8"),
+             yaml("q8: [quantize: int8]", "q8: [quantize: int8, quantize: int8]")),
+        Case("cast twice", "`[cast: fp16, cast: bf16]`", ("variants.q16", "a second cast in one chain"),
+             yaml("q16: [cast: fp16]", "q16: [cast: fp16, cast: bf16]")),
+        Case("`recover` without `prune`", "`[recover]`", ("variants.q16", "nothing to do where no prune came before"),
+             yaml("q16: [cast: fp16]", "q16: [recover]")),
+        Case("a runtime that cannot", "`runtime: pytorch` for int8", ("variants.q8", "does not execute onnx"),
+             yaml("device: cpu", "device: cpu\n    runtime: pytorch")),
+    ],
+    "Weights": [
+        Case("no such weights", "`weights: best_modle.tar`",
+             ("line 3", "detectors.mine.weights", "no such weights file", "did you mean 'best_model.tar'"),
+             yaml("best_model.tar", "best_modle.tar")),
+        Case("weights that are a folder", "`weights: faces`", ("detectors.mine.weights", "is a folder"),
+             yaml("best_model.tar", "faces")),
+        Case("an empty weights file", "0 bytes", ("is an empty file",), written("best_model.tar", b"")),
+        Case("a truncated checkpoint", "half of a .tar", ("is damaged, it may be truncated",), cut("best_model.tar")),
+        Case("a truncated safetensors file", "10 bytes less", ("it is truncated or damaged",), safetensors(10)),
+        Case("a safetensors file that is none", "text", ("is no safetensors file",),
+             both(safetensors(0), written("best_model.safetensors", "not tensors"))),
+        Case("a zip bomb", "64 MiB in 64 KB", ("refused, because its", "a checkpoint hardly compresses"), zip_bomb),
+        Case("a tensor bomb", "one number repeated 2⁴⁰ times", ("refused, because a is said to have",), tensor_bomb),
+        Case("an ONNX file as weights", "`weights: model.onnx`", ("it is an ONNX file",), onnx_file),
+        Case("a web page as weights", "a log-in page, saved", ("it is a web page",),
+             written("best_model.tar", "<!DOCTYPE html><html>")),
+        Case("a Git LFS pointer as weights", "cloned without LFS", ("it is a Git LFS pointer", "git lfs pull"),
+             written("best_model.tar", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")),
+        Case("gzip-compressed weights", "`best_model.tar.gz`", ("it is gzip-compressed",),
+             written("best_model.tar", b"\x1f\x8b\x08\0")),
+        Case("a TorchScript archive", "`torch.jit.save`", ("is a TorchScript archive", "save the state dict"),
+             torch_script),
+        Case("weights that run code", "a pickled model", ("refused", "execute code"), saved({"model": Path("x")})),
+        Case("a checkpoint without weights", "`{epoch: 3}`", ("holds no state dict (found: epoch)",),
+             saved({"epoch": 3})),
+        Case("weights of another network", "`architecture:` of another", ("left over (1): a", "missing ("),
+             saved({"a": torch.zeros(3)})),
+        Case("weights that are not finite", "NaN", ("hold NaN or infinite values: a",),
+             saved({"a": torch.full((3,), float("nan"))})),
+    ],
+    "Frame sets": [
+        Case("no such folder", "`path: facse`", ("line 5", "datasets.faces", "no such file or folder", "'faces'"),
+             yaml("{path: faces}", "{path: facse}")),
+        Case("no test frames", "no folder test/", ("has no test split",), remove("faces/test")),
+        Case("an empty folder", "test/ without frames", ("test: no frames",), empty("faces/test")),
+        Case("one class only", "no folder fake/", ("test: no fake frame",), remove("faces/test/fake")),
+        Case("folders with other names", "`reals/`", ("have no label", "did you mean 'reals'"),
+             lambda f: [(f / f"faces/test/{n}").rename(f / f"faces/test/{n}s") for n in ("real", "fake")]),
+        Case("no calibration frames", "no folder calibration/",
+             ("variants.q8", "line 16", "quantize: int8 needs calibration frames"), remove("faces/calibration")),
+        Case("too few calibration frames", "3 frames", ("variants.q8", "3 calibration frames are too few"),
+             both(remove("faces/calibration"), lambda f: write_frames(f / "faces/calibration", 2, 1, 9))),
+        Case("no train frames", "no folder train/", ("variants.q32-p50", "needs train frames"), remove("faces/train")),
+        Case("too few train frames", "3 frames", ("3 train frames are less than one batch of 16",),
+             both(remove("faces/train"), lambda f: write_frames(f / "faces/train", 2, 1, 9))),
+        Case("one source on both sides", "video 000 in test and in train",
+             ("the same source on both sides", "'000': test fake/000.png = calibration fake/000.png"),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(\\d+)'}")),
+        Case("one file on both sides", "a test frame in train", ("identical files on both sides", "real/new.png"),
+             copied("faces/test/real/000.png", "faces/train/real/new.png")),
+        Case("one picture real and fake", "a copy in the other folder", ("identical files, one real and one fake",),
+             copied("faces/test/real/000.png", "faces/test/fake/new.png")),
+        Case("a pattern that matches nothing", "`source_pattern: '(id\\d+)_'`", ("matches no frame",),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(id\\d+)_'}")),
+        Case("a pattern without a group", "`source_pattern: 'id'`", ("has no group", "in brackets"),
+             yaml("{path: faces}", "{path: faces, source_pattern: 'id'}")),
+        Case("a pattern that is none", "`source_pattern: '(id'`", ("is not a regular expression",),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(id'}")),
+        Case("a file name that is not UTF-8", "`\\xff.png`", ("file names that are not UTF-8", "\\xff"),
+             lambda f: (f / "faces/test/real/000.png").rename(f / "faces/test/real/\udcff.png")),
+        Case("a folder that is split already", "`split: auto`", ("is split already",),
+             yaml("{path: faces}", "{path: faces, split: auto}")),
+    ],
+    "Manifests": [
+        Case("a row that points nowhere", "`gone.png,real,test`", ("no such frame", "line 4 'gone.png'"),
+             manifest("gone.png,real,test")),
+        Case("a row that leads outside by `..`", "`../x.png`", ("stay inside it", "line 4 '../x.png'"),
+             manifest("../x.png,real,test")),
+        Case("a row with an absolute path", "`/etc/x.png`", ("stay inside it", "line 4 '/etc/x.png'"),
+             manifest("/etc/x.png,real,test")),
+        Case("a row that leads outside by a link", "`link.png` → `../train/…`",
+             ("leads outside of", "by a link", "line 4 'link.png', line 5 'more/000.png'"),
+             both(manifest("link.png,real,test", "more/000.png,real,test"),
+                  lambda f: (f / "faces/test/link.png").symlink_to(f / "faces/train/real/000.png"),
+                  lambda f: (f / "faces/test/more").symlink_to(f / "faces/train/real"))),
+        Case("a row with a NUL in it", "`a\\0.png`", ("no such frame", "line 4"), manifest("a\0.png,real,test")),
+        Case("the same row twice", "`real/001.png`", ("the same path twice", "line 2 and line 4 'real/001.png'"),
+             manifest("real/001.png,real,test")),
+        Case("a row without a path", "`,real,test`", ("path is empty: line 4",), manifest(",real,test")),
+        Case("a label that is neither", "`maybe`", ("label is neither real, 0 nor fake, 1: line 4 'maybe'",),
+             manifest("real/002.png,maybe,test")),
+        Case("a label left out", "`real/002.png,,test`", ("label is neither", "line 4 ''"),
+             manifest("real/002.png,,test")),
+        Case("an unknown split", "`tset`", ("split is none of test,", "line 4 'tset'"),
+             manifest("real/002.png,real,tset")),
+        Case("a misnamed column", "`paths,label`", ("no column `path`", "did you mean 'paths'"),
+             manifest("real/002.png,real", header="paths,label")),
+        Case("a nearly right column", "`path,labels`", ("column 'labels' is unknown", "did you mean 'label'"),
+             manifest("real/002.png,real", header="path,labels")),
+        Case("semicolons between the columns", "`path;label`", ("must be separated by commas",),
+             manifest("real/002.png;real", header="path;label")),
+        Case("more cells than columns", "`a,b.png,real`", ("more cells than columns", "double quotes", "line 4"),
+             manifest("a,b.png,real", header="path,label")),
+        Case("a manifest that is not UTF-8", "UTF-16", ("set.csv: can't be read",),
+             both(manifest(), written("faces/test/set.csv", "path,label".encode("utf-16")))),
+        Case("a manifest that is empty", "0 bytes", ("no column `path`; found: nothing",),
+             both(manifest(), written("faces/test/set.csv", b""))),
+        Case("a manifest without rows", "`path,label`", ("has no rows",),
+             both(manifest(), written("faces/test/set.csv", b"path,label\n"))),
+        Case("a Parquet file that is none", "text", ("set.parquet: can't be read",),
+             both(yaml("{path: faces}", "{path: faces/test/set.parquet}"),
+                  written("faces/test/set.parquet", b"PAR1 nothing PAR1"))),
+    ],
+    "Frames": [
+        Case("a truncated frame", "half of a PNG", ("000.png: PNG cut off", "on_bad_frame: skip"),
+             cut("faces/test/real/000.png")),
+        Case("a truncated JPEG", "the last 20 bytes gone", ("x.jpg: JPEG cut off: no end marker",),
+             both(picture("faces/test/real/x.jpg"), cut("faces/test/real/x.jpg", 0.9))),
+        Case("an empty frame", "0 bytes", ("000.png: empty file",), written("faces/test/real/000.png", b"")),
+        Case("a frame that is no picture", "text", ("000.png: neither JPEG, PNG nor WebP",),
+             written("faces/test/real/000.png", b"oops")),
+        Case("a frame of another format", "a GIF named .png", ("neither JPEG, PNG nor WebP but GIF",),
+             both(picture("faces/test/real/x.gif"),
+                  lambda f: (f / "faces/test/real/x.gif").rename(f / "faces/test/real/000.png"))),
+        Case("a Git LFS pointer as a frame", "cloned without LFS", ("000.png: a Git LFS pointer", "git lfs pull"),
+             written("faces/test/real/000.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
+        Case("a frame with a flipped bit", "a bad disk", ("000.png: PNG damaged: wrong checksum",),
+             flipped("faces/train/real/000.png")),
+        Case("a frame that only decoding finds broken", "pixels of noise", ("x.webp: can't be decoded",),
+             undecodable("faces/validation/real/x.webp")),
+        Case("a decompression bomb", "60,000 × 60,000 pixels in 5 KB", ("60000 × 60000 pixels",), bomb),
+        Case("several broken frames", "in three splits", ("test/real/000.png", "train/fake/000.png", "calibration"),
+             both(*(written(f"faces/{name}/000.png", b"")
+                    for name in ("test/real", "train/fake", "calibration/real")))),
+        Case("more broken frames than whole ones", "`on_bad_frame: skip`, 20 of 32",
+             ("20 of 32 files", "too many to leave out"),
+             both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
+                  *(written(f"faces/test/{n}/{i:03d}.png", b"") for n in ("real", "fake") for i in range(10)))),
+        Case("no whole frame left of a class", "`on_bad_frame: skip`, all real ones broken",
+             ("test: no real frame", "after 14 files that can't be decoded were left out"),
+             both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
+                  *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "The machine": [
+        Case("no onnxruntime", "not installed", ("runtime 'onnxruntime' needs the package onnxruntime",),
+             patch=without("onnxruntime")),
+        Case("no CUDA", "`--device cuda` on a laptop", ("no CUDA device", "there is no NVIDIA driver"),
+             arguments=("--device", "cuda"), patch=without_cuda("there is no NVIDIA driver")),
+        Case("a driver that does not start", "after an update, not yet rebooted",
+             ("the NVIDIA driver does not start (error 803 of cuInit)",), arguments=("--device", "cuda"),
+             patch=without_cuda("the NVIDIA driver does not start (error 803 of cuInit); `nvidia-smi` may say why")),
+        Case("libraries without CUDA", "PyTorch's build for CPUs", ("the torch in this Python is built without CUDA",),
+             arguments=("--device", "cuda"), patch=with_cuda(files=("none",))),
+        Case("a driver older than the libraries", "CUDA 11.4 beside a PyTorch for CUDA 12",
+             ("is built for CUDA 12, the NVIDIA driver only knows CUDA 11.4",), arguments=("--device", "cuda"),
+             patch=with_cuda(files=("__init__.py",), version=(11, 4))),
+    ],
+    "The command line": [
+        Case("no such experiment", "`bench run frist`", ("no experiment 'frist'", "did you mean 'first'"),
+             arguments=("frist",)),
+        Case("no such variant", "`--only q9`", ("no variant 'q9'", "did you mean"), arguments=("--only", "q9")),
+        Case("`--only` with nothing", '`--only ""`', ("names no variant",), arguments=("--only", "")),
+        Case("`--only` with a space", "`--only baseline, q16`", ("'q16'", "without spaces"),
+             arguments=("--only", "baseline,", "q16")),
+        Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
+        Case("an option that is none", "`--onyl q8`", ("No such option",), arguments=("--onyl", "q8")),
+    ],
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------ what is not wrong
+@dataclass(frozen=True)
+class Odd:
+    """What looks odd and is taken: how it is made, and what becomes of it. `adds` test frames."""
+
+    what: str
+    becomes: str
+    change: Change
+    adds: int = 1
+
+
+def _sixteen_bit(folder: Path) -> None:
+    pixels = np.random.default_rng(16).integers(0, 65535, (40, 40), dtype=np.uint16)
+    Image.fromarray(pixels).save(folder / "faces/test/real/deep.png")
+
+
+def _mode(name: str, mode: str, **options: Any) -> Change:
+    def change(folder: Path) -> None:
+        pixels = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / f"faces/test/real/{name}", **options)
+
+    return change
+
+
+def _animated(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    first, *rest = [Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(3)]
+    first.save(folder / "faces/test/fake/moving.webp", save_all=True, append_images=rest, lossless=True)
+
+
+def _linked(folder: Path) -> None:
+    picture("elsewhere/x.png")(folder)
+    (folder / "faces/test/real/linked").symlink_to(folder / "elsewhere")
+
+
+def _with_mark(folder: Path) -> None:
+    path = folder / "experiments.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def _aliased(folder: Path) -> None:
+    yaml("q16: [cast: fp16]", "q16: &half [cast: fp16]")(folder)
+    yaml("    gallery:", "    timing: {<<: *short}\n    gallery:")(folder)
+    yaml("    timing: {seconds: 0.02}\n", "")(folder)
+    yaml("  first:", "  other: {detector: mine, frames: faces, timing: &short {seconds: 0.02}, variants: {b: []}}\n"
+         "  first:")(folder)  # fmt: skip
+
+
+def _foreign_cache(folder: Path) -> None:
+    written("datasets/.cache/x.json", json.dumps({"format": 1}))(folder)
+
+
+ODD = [
+    Odd("a PNG named .jpg", "read as what it is", lambda f: [
+        picture("faces/test/real/x.png")(f), (f / "faces/test/real/x.png").rename(f / "faces/test/real/wrong.jpg")]),
+    Odd("16 bits a channel", "scaled to 8", _sixteen_bit),
+    Odd("CMYK", "converted to RGB", _mode("four.jpg", "CMYK")),
+    Odd("grey, one bit", "converted to RGB", _mode("bit.png", "1")),
+    Odd("a palette", "converted to RGB", _mode("palette.png", "P")),
+    Odd("a palette with transparency", "converted to RGB, transparency dropped",
+        _mode("clear.png", "P", transparency=bytes(range(256)))),
+    Odd("transparency", "dropped, not blended over a colour", _mode("alpha.png", "RGBA")),
+    Odd("an animation", "its first picture is taken", _animated),
+    Odd("frames of other sizes", "resized like any other",
+        lambda f: Image.fromarray(np.full((90, 11, 3), 7, dtype=np.uint8)).save(f / "faces/test/real/slim.png")),
+    Odd("markup, quotes and a line break in a file name", "escaped where it is shown",
+        picture("faces/test/real/<b>\"it's\" & [x](y) | `z`\n.png")),
+    Odd("other files among the frames", "not looked at", written("faces/test/real/notes.txt", b"notes"), 0),
+    Odd("links below a folder of frames", "followed, each folder once; only manifests forbid them", _linked),
+    Odd("a byte order mark and Windows line ends in experiments.yaml", "read like any other", _with_mark, 0),
+    Odd("aliases and merge keys in experiments.yaml", "written out, as YAML has it", _aliased, 0),
+    Odd("a damaged cache", "made anew", _foreign_cache, 0),
+]  # fmt: skip

@@ -1,0 +1,98 @@
+"""A warmed-up process that forks runs of `bench`, so that a hundred of them can be killed in a minute.
+
+Every line on its input is JSON, {"folder": …, "log": …}, with "largest_file": bytes where the system shall
+refuse larger ones, "own_processes": true where timing shall start some as it always does. The answer is the
+number of the process that runs `bench run` in that folder, and, once that has ended, a line with its wait
+status. Nothing but the start is special: the run is the whole program, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+_start: Any = None
+"""How timing starts its processes; in threads most runs here are faster by seconds."""
+
+
+def prepare() -> None:
+    """Make the tiny family known, shards and checkpoints small, and import what a run imports."""
+    from bench import cli, detectors
+    from bench.detectors import efficientnet
+    from bench.results import predict, timing
+    from bench.variants.steps import recover
+    from tests import tiny
+    from tests.conftest import start_in_a_thread
+
+    known: Any = (tiny, efficientnet)
+    detectors.families = lambda: known
+    global _start  # noqa: PLW0603
+    _start = timing.start
+    timing.start = start_in_a_thread
+    predict.SHARD_FRAMES = 8
+    recover.CHECKPOINT_SECONDS = 0.0
+    assert cli
+
+
+def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
+    """`bench run` in the folder; does not return."""
+    from bench import cli
+    from bench.results import timing
+
+    code = 70
+    try:
+        os.chdir(folder)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.argv = ["bench", "run"]
+        if most := told.get("largest_file"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        if told.get("own_processes"):
+            timing.start = _start
+        cli.main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    prepare()
+    for line in sys.stdin:
+        told = json.loads(line)
+        if told.get("here"):
+            _warm_up(Path(told["folder"]), Path(told["log"]))
+            continue
+        child = os.fork()
+        if child == 0:
+            run(Path(told["folder"]), Path(told["log"]), told)
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
+def _warm_up(folder: Path, log: Path) -> None:
+    """A whole run in this process: what it imports, the forked ones find imported."""
+    from typer.testing import CliRunner
+
+    from bench import cli
+
+    here = Path.cwd()
+    os.chdir(folder)
+    result = CliRunner().invoke(cli.app, ["run"])
+    os.chdir(here)
+    log.write_text(result.output)
+    print(result.exit_code, flush=True)
+
+
+if __name__ == "__main__":
+    main()

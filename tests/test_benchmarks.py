@@ -1,0 +1,120 @@
+"""Every benchmark runs very small and prints a table whose numbers can be true; what is exact is checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.results import timing
+from tests.conftest import start_in_a_thread
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+SMALL = ["--architecture", "efficientnet_b0"]
+SPARE_EXPORT = ["--runtime", "pytorch"]
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script finds what lies beside it."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks its own module up while it is made.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def table(printed: str) -> list[dict[str, str]]:
+    """The rows of the one Markdown table, by column; every number in it is above zero."""
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d UTC; cpu: ", printed, flags=re.MULTILINE)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
+    header, line, *rows = lines
+    assert set(line) == {"---"}
+    assert all(len(row) == len(header) for row in rows)
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    assert found
+    return found
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", cell)]
+
+
+def test_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    script("1_evaluation").main([*SMALL, *SPARE_EXPORT, "--sizes", "64", "--frames", "9", "--rounds", "2"])
+    [row] = table(capsys.readouterr().out)
+    for column in ("pass, frames/s", "bare, frames/s", "pass / bare"):
+        low, high = numbers(row[column])[1:]
+        assert 0 < low <= numbers(row[column])[0] <= high
+
+
+def test_usual_way_gives_the_same_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--sizes", "64", "--frames", "9", "--rounds", "1", "--batches", "4", "--workers", "0"]
+    script("2_usual_way").main([*SMALL, *small])
+    rows = table(capsys.readouterr().out)
+    assert [row["way"] for row in rows[2:]] == ["bench on onnxruntime", "bench on pytorch"]
+    assert numbers(rows[0]["times faster"])[0] == 1
+    for row in rows[2:]:
+        assert numbers(row["times faster"])[0] > 0
+        assert numbers(row["scores differ by"])[0] < 1e-4
+
+
+def test_six_variants_decode_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = script("3_six_variants")
+    monkeypatch.setattr(
+        benchmark, "VARIANTS", {"baseline": "[]"} | {f"copy{place}": "[cast: fp16]" for place in range(5)}
+    )
+    small = ["--size", "64", "--width", "128", "--height", "72", "--frames", "9", "--others", "4", "--rounds", "1"]
+    benchmark.main(["--architectures", "efficientnet_b0", *SPARE_EXPORT, *small])
+    one, many = table(capsys.readouterr().out)
+    assert (one["frames decoded"], many["frames decoded"]) == ("9", "54")
+    assert numbers(one["against one pass"])[0] == 1
+    assert numbers(many["s"])[0] > 0
+
+
+def check_memory(printed: str) -> None:
+    rows = {row[""]: row for row in table(printed)}
+    peaks = [numbers(row["18 frames"])[0] for name, row in rows.items() if name.startswith("peak")]
+    assert len(peaks) == 4
+    assert peaks[0] > 0
+    assert peaks == sorted(peaks)
+    assert numbers(rows["evaluation, ms a frame"]["ratio"])[0] > 0
+
+
+def test_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = script("4_memory")
+    monkeypatch.setattr(timing, "start", start_in_a_thread)
+    monkeypatch.setattr(benchmark, "_in_fresh_process", benchmark._run)
+    benchmark.main([*SMALL, *SPARE_EXPORT, "--size", "64", "--counts", "6", "18"])
+    check_memory(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_memory_in_fresh_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    script("4_memory").main([*SMALL, *SPARE_EXPORT, "--size", "64", "--counts", "6", "18"])
+    check_memory(capsys.readouterr().out)
+
+
+def test_cold_start_imports_nothing_that_computes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "start", start_in_a_thread)
+    script("5_cold_start").main([*SMALL, *SPARE_EXPORT, "--size", "64", "--frames", "6", "--rounds", "1"])
+    rows = {row["command"]: row for row in table(capsys.readouterr().out)}
+    imported = {name: set(row["heavy modules imported"].split(", ")) for name, row in rows.items()}
+    assert imported["`bench --help`"] == {"none"}
+    assert len(rows) == 5
+    for name, row in rows.items():
+        assert not imported[name] & {"torch", "timm", "onnxruntime", "onnx", "torch_pruning", "cv2"}, name
+        assert numbers(row["s"])[0] > 0

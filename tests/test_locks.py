@@ -1,0 +1,79 @@
+"""Locks between processes: one at a time, told while waiting, freed by a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench import locks
+from bench.records import Event
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bench import locks
+with locks.held(Path(sys.argv[1]), "building abc"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A process that holds `lock` until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_wait_tells_who_holds_it_and_what_for_and_ends(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    path, events = tmp_path / "lock", list[Event]()
+    assert locks.holder(path) == f"process {other.pid} that is building abc"
+    with locks.tried(path) as free:
+        assert not free
+
+    def told(event: Event) -> None:
+        events.append(event)
+        if event.done == 0 and other.stdin is not None:
+            other.stdin.close()
+
+    with locks.held(path, "exporting abc", told):
+        assert locks.holder(path) == f"process {os.getpid()} that is exporting abc"
+    assert [(event.work, event.done) for event in events] == [
+        (f"waiting for another run (process {other.pid} that is building abc)", done) for done in (0, 1)
+    ]
+    assert other.wait(5) == 0
+    assert not locks.holder(path)
+    with locks.tried(path) as free:
+        assert free
+
+
+def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    other.send_signal(signal.SIGKILL)
+    other.wait(5)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with locks.held(tmp_path / "lock", "building abc"):
+            entered.set()
+
+    threading.Thread(target=enter, daemon=True).start()
+    assert entered.wait(5)
+
+
+def test_runs_in_different_folders_share_the_machine_wide_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = locks.machine_wide("timing")
+    assert path == locks.machine_wide("timing") != locks.machine_wide("other")
+    assert path.is_relative_to(tmp_path)
+    with locks.held(path, "timing"), locks.tried(path) as free:
+        assert not free

@@ -1,0 +1,331 @@
+"""What `bench plan` foresees is what a run does; what `bench list` and `bench doctor` tell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import catalogue, cli, doctor, pipeline
+from bench.detectors.presets import PRESETS
+from bench.doctor import findings, libraries, machine
+from bench.experiment import read
+from bench.pipeline import estimates
+from bench.pipeline.estimates import Estimate, Known, Speed
+from bench.pipeline.forecast import Forecast, forecast
+from bench.pipeline.forecast_text import describe, duration
+from bench.pipeline.measure import keys
+from bench.pipeline.plan import prepare
+from bench.results import predict
+from bench.variants import steps
+
+NOTHING_KNOWN = Known({}, {}, ())
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert all(len(line) <= 100 for line in result.output.splitlines() if not line.startswith("error:"))
+    return result.exit_code, result.output
+
+
+def planned(folder: Path, **options: Any) -> Forecast:
+    file = folder / "experiments.yaml"
+    return forecast(read(file), file, **options)
+
+
+def due(found: Forecast) -> dict[str, str]:
+    return {stage.name: stage.work for stage in found.stages if stage.work}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---------------------------------------------------------------------------------------------------- plan
+def test_plan_writes_nothing_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    before = files(workplace)
+    code, output = bench("plan")
+    assert code == 0
+    assert all(new.startswith("datasets/.cache/") for new in files(workplace) - before)
+    rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert "44 frames, onnxruntime" in rows["q8"]
+    assert rows["build"].split()[1:3] == ["7", "artifacts"], "what the pruned variants share is built once"
+    assert "as q32-p50" in rows["q16-p50"]
+    assert "and what is unknown" in rows["total"], "nobody knows how fast a tiny detector is"
+    assert "unknown amount to write" in output
+    # The frames are read once: the second answer says nothing of it.
+    assert bench("plan")[1] == bench("run", "--dry-run")[1] == output[: output.index("read 92 frames")]
+
+
+def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing, run again, and with the parts taken away that a run would make again."""
+    file = workplace / "experiments.yaml"
+
+    def run_as_planned(*only: str) -> dict[str, str]:
+        found = planned(workplace, only=only)
+        there = {path.name for path in (workplace / "variants").glob("*[!.]*")}
+        finished = pipeline.run(read(file), file, only=only)
+        new = {path.name for path in (workplace / "variants").glob("[0-9a-f]*")} - there
+        assert new == {link.id for row in found.rows for link in row.links if not link.built}
+        assert {v.id for v in finished.run.variants} >= {row.id for row in found.rows}
+        return due(found)
+
+    first = run_as_planned("q16", "q8")
+    assert first["build"] == "3 artifacts"
+    assert first["load"] == "3 variants, 2 exported first"
+    rest = run_as_planned()
+    assert rest["build"] == "4 artifacts"
+    assert (rest["evaluate"], rest["time"]) == (
+        "3 variants on 44 frames",
+        "3 variants, the baseline beside them",
+    )
+    assert due(planned(workplace)) == {}
+    assert "nothing to do" in describe(planned(workplace))
+
+    file.write_text(file.read_text().replace("device: cpu", "device: cpu\n    threshold: 0.7"))
+    assert list(due(planned(workplace))) == ["report"]
+    (workplace / "results/first/q8/predictions.json").unlink()
+    shards = planned(workplace)
+    assert due(shards)["evaluate"] == "1 variant on 44 frames"
+    assert shards.writes_bytes is not None, "the size of this network is on record now"
+    monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
+    key = keys(shards.plan, shards.rows[2].id, "onnx")[1]
+    for low in (0, 16):
+        nobody: Any = None
+        shard = predict._shard(predict.Pending("q8", key, workplace / "results/first/q8", nobody), low)
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        shard.touch()
+    assert due(planned(workplace))["evaluate"] == "1 variant on 12 frames", "what an interrupted run left counts"
+    (workplace / "results/first/q16/measurements.json").unlink()
+    assert due(planned(workplace))["time"] == "1 variant, the baseline beside them"
+    (workplace / "results/first/run.json").write_text("{")
+    (workplace / "variants" / shards.rows[2].id / "variant.json").write_text("{")
+    assert due(planned(workplace))["report"] == "due"
+
+
+def test_the_demo_is_planned_without_being_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("init")[0] == 0
+    before = files(tmp_path)
+    program = (
+        "import sys; from bench import cli\n"
+        "def run(*words):\n"
+        "    sys.argv = ['bench', *words]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        "run('plan', '--device', 'cpu'); run('list')\n"
+        "loaded = {'torch', 'onnxruntime', 'timm', 'onnx', 'pandas', 'cv2'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1,024 frames of the demo set" in done.stdout
+    assert files(tmp_path) == before
+
+
+def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    for arguments in (["--only", "q9"], ["--device", "tpu"], ["secnd"], ["--file", "nowhere.yaml"]):
+        said = bench("plan", *arguments)
+        assert said == bench("run", "--dry-run", *arguments)
+        assert said[0] == 2
+
+
+def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
+    file = workplace / "experiments.yaml"
+    plan = prepare(read(file), file)
+    assert estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN).unknown == {"tiny in onnxruntime on cpu"}
+    speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
+    known = Known({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
+    same = estimates.frame(plan, ("cast: fp16",), "onnxruntime", known)
+    assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
+    assert same.origins == {estimates.RECORDED}
+    other = estimates.frame(plan, ("quantize: int8",), "onnxruntime", known)
+    assert other.low_s <= 2.0 <= other.high_s
+    assert estimates.frame(plan, (), "pytorch", known).unknown
+    assert estimates.frame(replace(plan, device="cuda"), (), "onnxruntime", known).unknown
+    use = steps.parse("recover")
+    recorded = estimates.step(plan, use, known)
+    assert (recorded.low_s, recorded.high_s) == pytest.approx((7.0, 30.0))
+    assert estimates.step(plan, use, NOTHING_KNOWN).unknown == {"recover on cpu"}
+    assert estimates.step(plan, None, NOTHING_KNOWN).origins == {estimates.ROUGH}
+
+
+def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
+    """The log's own measurements of the demo lie within what is foretold for that machine."""
+    file = workplace / "experiments.yaml"
+    plan = prepare(read(file), file)
+    preprocessing = replace(plan.source.preprocessing, size=160)
+    plan = replace(
+        plan, source=replace(plan.source, architecture="efficientnet_b5", preprocessing=preprocessing), threads=2
+    )
+    frames = {split: replace(one, frames=one.frames * 20) for split, one in plan.frames.items()}
+    recover = estimates.step(replace(plan, frames=frames), steps.parse("recover"), NOTHING_KNOWN)
+    assert recover.low_s < 78 < recover.high_s
+    frame = estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN)
+    assert frame.low_s < 0.015
+    assert frame.high_s > 0.033
+    smaller = replace(plan, source=replace(plan.source, architecture="tf_efficientnet_b0"))
+    assert estimates.frame(smaller, (), "onnxruntime", NOTHING_KNOWN).high_s < 0.2 * frame.high_s
+    assert estimates.weights_bytes(plan, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unknown", "text"),
+    [
+        (0.0, 0.0, "", "–"),
+        (0.0, 0.0, "x", "unknown"),
+        (19.4, 81.6, "", "≈ 19–82 s"),
+        (100, 330, "", "≈ 1.7–6 min"),
+        (5000, 20_000, "x", "≈ 1.4–6 h, and what is unknown"),
+        (7, 7, "", "≈ 7 s"),
+    ],
+)
+def test_durations_are_as_coarse_as_they_are_known(low: float, high: float, unknown: str, text: str) -> None:
+    assert duration(Estimate(low, high, frozenset(), frozenset({unknown} - {""}))) == text
+
+
+# ---------------------------------------------------------------------------------------------------- list
+def test_list_tells_all_there_is() -> None:
+    code, output = bench("list")
+    assert code == 0
+    assert output.split("\n\n")[0].startswith("detectors\n")
+    for name in [*PRESETS, *steps.names(), "efficientnet_b5", "onnxruntime", "manifest", "learning_rate: 0.0002"]:
+        assert name in output
+    assert bench("list", "steps")[1].strip() in output
+    code, output = bench("list", "stpes")
+    assert code == 2
+    assert "did you mean 'steps'" in output
+
+
+def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shuffle.py").write_text(
+        textwrap.dedent('''
+        """Shuffle everything,
+        twice. And more of it."""
+        from pydantic import BaseModel
+        MAIN = "times"
+        class Settings(BaseModel):
+            times: int
+            gently: bool = True
+        ''')
+    )
+    monkeypatch.setattr(steps, "__path__", [*steps.__path__, str(tmp_path)])
+    told = " ".join(catalogue.describe("steps").split())
+    assert "shuffle: times Shuffle everything, twice. And more of it; settings: {times, gently: True}" in told
+
+
+# -------------------------------------------------------------------------------------------------- doctor
+def test_doctor_is_content_where_these_tests_run() -> None:
+    code, output = bench("doctor")
+    assert code == 0, output
+    assert output.splitlines()[-1] == "all well" or "works here" in output
+    for what in ("python", "torch", "timm", "onnxruntime", "CPU", "memory"):
+        assert any(line.split()[1] == what for line in output.splitlines() if len(line.split()) > 1)
+
+
+def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    """Put a module before the real one in every Python that is started from here."""
+    (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow(tmp_path, monkeypatch, "onnxruntime", "raise ImportError('libfoo.so: cannot open shared object file')")
+    (found,) = libraries.onnxruntime(tmp_path)
+    assert found.level == "problem"
+    assert "libfoo.so" in found.found
+    assert "pip install" in found.mend
+    assert libraries.providers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (signal 11)"),
+        ("raise RuntimeError('no kernel image')", "no kernel image"),
+        ("time.sleep(60)", "no answer within 2 s"),
+    ],
+)
+def test_a_provider_that_fails_does_not_take_the_doctor_down(
+    fault: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sleep" in fault:
+        monkeypatch.setattr(findings, "PATIENCE_SECONDS", 2.0)
+    shadow(
+        tmp_path,
+        monkeypatch,
+        "onnxruntime",
+        f"""
+        import os, signal, time
+        __version__ = "1.0"
+        def get_available_providers(): return ["CPUExecutionProvider"]
+        def set_default_logger_severity(level): pass
+        def InferenceSession(*a, **k): {fault}
+        """,
+    )
+    (found,) = libraries.providers(tmp_path)
+    assert (found.level, found.what) == ("problem", "CPU")
+    assert said in found.found
+
+
+@pytest.mark.parametrize(("devices", "level"), [((), "ok"), (("H",), "problem")])
+def test_cuda_provider_matters_where_there_is_a_device(
+    devices: tuple[str, ...], level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"onnxruntime": {"version": "1", "providers": ["CUDAExecutionProvider"]}}
+    monkeypatch.setattr(libraries, "ask", lambda question, *_: answers.get(question, {"loads": False, "right": True}))
+    monkeypatch.setattr(libraries, "cuda_devices", lambda: devices)
+    (found,) = libraries.providers(tmp_path)
+    assert (found.level, found.what) == (level, "CUDA")
+
+
+def test_two_onnxruntimes_and_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(libraries, "ask", lambda *_: {"version": "1.0"})
+    (found,) = libraries.onnxruntime(tmp_path)
+    assert found.level == "note"
+    assert "uninstall -y onnxruntime onnxruntime-gpu" in found.mend
+
+    monkeypatch.setattr(metadata, "requires", lambda _: ["timm>=999", "no-such-thing[x]>=2", 'other; extra == "y"'])
+    old, absent = libraries.packages(tmp_path)
+    assert (old.what, old.level) == ("timm", "problem")
+    assert ">=999 is wanted" in old.found
+    assert absent.mend == 'python -m pip install "no-such-thing[x]>=2"'
+
+
+def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(folder: Path) -> Any:
+        raise ZeroDivisionError("by " + "nought " * 40)
+
+    monkeypatch.setattr(doctor, "CHECKS", (("odd", crash), ("disk", machine.disk)))
+    code, output = bench("doctor")
+    assert code == 2
+    assert output.splitlines()[-1].startswith("1 problem:")
+    assert "PROBLEM  odd" in output
+    assert "GiB free" in output
+
+
+def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n\nprocessor\t: 1\n")
+    assert machine._flags(info) == {"fp", "asimd", "asimddp", "i8mm"}
+    monkeypatch.setattr(machine, "_flags", lambda _: {"avx2"})
+    (found,) = machine.processor(tmp_path)
+    assert (found.level, "AVX2" in found.found) == ("note", True)
+    here, _ = machine.folders(tmp_path / "nowhere")
+    assert (here.level, here.what) == ("problem", "here")

@@ -1,0 +1,92 @@
+"""TensorRT's runtime with stand-ins for what only a GPU machine has: options, libraries, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import runtimes
+from bench.errors import UserError
+from bench.records import Built
+from bench.results.timed_process import LARGEST_BATCH
+from bench.runtimes import onnxruntime, tensorrt
+from bench.variants import build, steps
+from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
+
+
+def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Built:  # noqa: F811
+    return build.build("x", source, [steps.parse(one) for one in chain], shop)
+
+
+@pytest.mark.parametrize(
+    ("chain", "stored", "flag", "computed"),
+    [
+        ([], "fp32", None, "fp32 (TF32 allowed)"),
+        ([{"cast": "fp16"}], "fp16", "trt_fp16_enable", "fp16"),
+        ([{"cast": "bf16"}], "bf16", "trt_bf16_enable", "bf16"),
+        ([{"quantize": "int8"}], "int8", "trt_int8_enable", "chosen by TensorRT"),
+    ],
+)
+def test_provider_is_asked_for_what_the_artifact_stores(
+    chain: list[object],
+    stored: str,
+    flag: str | None,
+    computed: str,
+    shop: build.Workshop,  # noqa: F811
+    source: build.Source,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def open_session(file: Path, threads: int, providers: list[Any]) -> Any:
+        asked.extend([file, *providers])
+        names = [one if isinstance(one, str) else one[0] for one in providers]
+        return SimpleNamespace(get_providers=lambda: [*names, "CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "open_session", open_session)
+    artifact = built(chain, shop, source)
+    executed = tensorrt.load(artifact, "cuda", 1).executed
+    file, (name, options), (second, _) = asked
+    assert (name, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert file.suffix == ".onnx"
+    assert Path(options["trt_engine_cache_path"]).parent == artifact.file.parent
+    assert options["trt_profile_max_shapes"] == f"frames:{LARGEST_BATCH['cuda']}x3x32x32"
+    halves = {
+        key for key in options if key in ("trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable") and options[key]
+    }
+    assert halves == ({flag} if flag else set())
+    assert (executed.runtime, executed.stored, executed.computed) == ("tensorrt", stored, computed)
+    # What is opaque is neither called native nor simulated.
+    assert executed.int8 is None
+
+
+def test_without_its_libraries_it_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "runs on cuda only, not on cpu" in str(runtimes.trouble("tensorrt", "cpu"))
+    monkeypatch.setattr(tensorrt, "_wheel", lambda: None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    assert "pip install tensorrt-cu13" in str(tensorrt.trouble())
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}.so.10")
+    assert tensorrt.trouble() is None
+
+
+def test_a_provider_that_did_not_load_is_an_error(
+    shop: build.Workshop,  # noqa: F811
+    source: build.Source,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """onnxruntime lists TensorRT as available and falls back in silence where its libraries are missing."""
+    import onnxruntime as library
+
+    file = onnxruntime.onnx_file(built([], shop, source))
+    providers = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    if "TensorrtExecutionProvider" in library.get_available_providers():
+        if tensorrt.trouble() is None:
+            pytest.skip("TensorRT is installed here")
+        with pytest.raises(UserError, match="fell back to CPUExecutionProvider"):
+            onnxruntime.open_session(file, 1, providers)
+    monkeypatch.setattr(library, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UserError, match="built for CPUExecutionProvider; expected TensorrtExecutionProvider"):
+        onnxruntime.open_session(file, 1, providers)

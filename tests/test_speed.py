@@ -1,0 +1,96 @@
+"""Speed-ups and their intervals, against SciPy's bootstrap and on rounds whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from bench.records import Executed, Measurement, VariantResult
+from bench.reports.speed import LEAST_SAMPLES_FOR_P99, Speed, speed, timing
+from bench.reports.text import times
+
+EXECUTED = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
+
+
+def measured(rounds: list[list[float]], batch_size: int = 1) -> Measurement:
+    return Measurement("onnxruntime", "cpu", batch_size, tuple(map(tuple, rounds)))
+
+
+def compared(own: list[list[float]], baseline: list[list[float]]) -> Speed:
+    return speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, (measured(own),), (measured(baseline),)))
+
+
+def noisy(median_ms: float, seed: int, spread: float = 0.05) -> list[list[float]]:
+    rng = np.random.default_rng(seed)
+    return [list(samples) for samples in median_ms * rng.lognormal(0, spread, (10, 6))]
+
+
+def test_interval_is_that_of_scipys_bootstrap() -> None:
+    own, baseline = noisy(10, 1), noisy(16, 2)
+    found = compared(own, baseline).speedup
+    assert found
+    ratios = np.median(baseline, axis=1) / np.median(own, axis=1)
+    wanted = bootstrap((ratios,), np.median, method="percentile", n_resamples=10_000, rng=np.random.default_rng(3))
+    assert found.value == pytest.approx(np.median(ratios))
+    assert found.low == pytest.approx(wanted.confidence_interval.low, rel=0.01)
+    assert found.high == pytest.approx(wanted.confidence_interval.high, rel=0.01)
+    assert times(found).startswith(f"{found.value:.2f}× (")
+
+
+def test_what_may_be_nothing_is_printed_as_about_one() -> None:
+    found = compared(noisy(10, 1), noisy(10, 2)).speedup
+    assert found
+    assert found.low < 1 < found.high
+    assert times(found).startswith("≈ 1 (")
+
+
+def test_drift_that_all_share_does_not_widen_the_interval() -> None:
+    """The machine slows down threefold over the rounds; the variant is twice as fast in each."""
+    drift = np.linspace(1, 3, 10)[:, None]
+    baseline = 20 * drift * np.ones((10, 4))
+    found = compared((baseline / 2).tolist(), baseline.tolist()).speedup
+    assert found
+    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    held = 0
+    for seed in range(200):
+        found = compared(noisy(10, 2 * seed), noisy(13, 2 * seed + 1)).speedup
+        assert found
+        held += found.low <= 1.3 <= found.high
+    assert 0.88 <= held / 200 <= 1
+
+
+def test_gain_compares_each_at_its_own_best_batch() -> None:
+    own = (measured([[10.0]] * 10), measured([[40.0]] * 10, 8))
+    baseline = (measured([[20.0]] * 10), measured([[60.0]] * 10, 4))
+    found = speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, own, baseline))
+    assert found.speedup
+    assert found.gain
+    assert found.best
+    assert found.speedup.value == pytest.approx(2)
+    assert found.gain.value == pytest.approx((8 / 40) / (4 / 60))
+    assert found.best.batch_size == 8
+
+
+def test_no_speedup_for_simulated_int8_or_another_runtime() -> None:
+    own, baseline = (measured(noisy(10, 1)),), (measured(noisy(20, 2)),)
+    simulated, untold = replace(EXECUTED, stored="int8", int8="simulated"), replace(EXECUTED, stored="int8")
+    elsewhere = (replace(baseline[0], runtime="pytorch"),)
+    for executed, beside in ((simulated, baseline), (untold, baseline), (EXECUTED, elsewhere), (EXECUTED, ())):
+        found = speed(VariantResult("q8", "", (), "ok", None, None, executed, own, beside))
+        assert found.single
+        assert found.speedup is None
+        assert found.gain is None
+
+
+def test_percentiles_are_numpys_and_p99_needs_662_samples() -> None:
+    samples = np.random.default_rng(0).lognormal(3, 0.2, LEAST_SAMPLES_FOR_P99)
+    whole, one_less = timing(measured([samples.tolist()])), timing(measured([samples[1:].tolist()]))
+    assert (whole.p25_ms, whole.p75_ms) == pytest.approx(tuple(np.quantile(samples, (0.25, 0.75))))
+    assert whole.p99_ms == pytest.approx(np.quantile(samples, 0.99))
+    assert one_less.p99_ms is None

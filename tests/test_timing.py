@@ -1,0 +1,236 @@
+"""Timing in fresh processes and in alternation, with stand-ins for the sessions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from bench.errors import UserError
+from bench.records import Event, Executed, silent
+from bench.results import conditions, timed_process, timing
+from tests.conftest import start_in_a_thread
+
+EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
+FRAMES = np.arange(2 * 3 * 8 * 8, dtype=np.uint8).reshape(2, 3, 8, 8)
+LOGITS = np.array([[0.5, -0.5], [0.0, 2.0]], np.float32)
+
+
+@dataclass
+class StandIn:
+    """Answers LOGITS after `call` + `frame` × frames seconds, and notes every call in a file."""
+
+    call: float = 0.0
+    frame: float = 0.0
+    most: int = 1000
+    log: Path | None = None
+    said: NDArray[np.float32] = field(default_factory=lambda: LOGITS)
+    breaks_after: int = 1000
+    how: type[Exception] = RuntimeError
+    calls: int = 0
+    executed: Executed = EXECUTED
+
+    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, cam, _ = self.predict_timed(frames)
+        return logits, cam
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        if self.log:
+            with self.log.open("a") as file:
+                file.write(f"{os.getpid()} {len(frames)}\n")
+        self.calls += 1
+        if len(frames) > self.most:
+            raise MemoryError
+        if self.calls > self.breaks_after:
+            raise self.how("fell over")
+        time.sleep(self.call + self.frame * len(frames))
+        return self.said[np.arange(len(frames)) % 2], np.zeros((len(frames), 2, 2), np.float32), 0.25
+
+
+def subject(**settings: object) -> timing.Subject:
+    return timing.Subject(partial(StandIn, **settings), LOGITS)  # type: ignore[arg-type]
+
+
+def killed() -> StandIn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return StandIn()
+
+
+def refused() -> StandIn:
+    raise UserError("asked for CUDA, given the CPU")
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "start", start_in_a_thread)
+
+
+def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) -> None:
+    log, events = tmp_path / "log", list[Event]()
+    names = ("a", "b", "c")
+    session = timing.measure(
+        {name: subject(call=0.004, most=1, log=log) for name in names}, FRAMES, 0.03, events.append
+    )
+    assert session.failed == {}
+    calls = [line.split() for line in log.read_text().splitlines()]
+    processes = list(dict.fromkeys(process for process, _ in calls))
+    assert len(processes) == 3
+    assert str(os.getpid()) not in processes
+    assert not any(psutil.pid_exists(int(process)) for process in processes), "ended with the session"
+    turns = [process for place, (process, _) in enumerate(calls) if place == 0 or calls[place - 1][0] != process]
+    # Warmed up in turn, then rounds of A B C until the last.
+    assert turns[: 3 * (timing.ROUNDS + 1)] == processes * (timing.ROUNDS + 1)
+    for found in session.found.values():
+        assert found.executed == EXECUTED
+        single = found.measurements[0]
+        assert (single.batch_size, len(single.rounds_ms)) == (1, timing.ROUNDS)
+        assert min(sample for samples in single.rounds_ms for sample in samples) >= 4
+        assert single.device_rounds_ms[0][0] == 0.25
+        assert single.peak_memory
+        assert 5 < (single.peak_memory.rss_mib or 0) < psutil.Process().memory_info().rss / 2**20
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert events[-1].done == events[-1].total
+    assert session.conditions.seconds > 0
+    assert session.conditions.machine["cpu"]
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_best_batch_is_searched_until_nothing_is_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    subjects = {"flat": subject(frame=0.004), "steep": subject(call=0.004, most=4)}
+    monkeypatch.setattr(timed_process, "LEAST_GAIN", 1.4)
+    session = timing.measure(subjects, FRAMES, 0.02, silent)
+    assert session.failed == {}, "a batch that does not fit is no failure"
+    sizes = {name: [one.batch_size for one in found.measurements] for name, found in session.found.items()}
+    assert sizes == {"flat": [1], "steep": [1, 4]}
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_batch_that_would_take_too_much_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(timed_process, "_leaves_room", lambda at_rest_mib: False)
+    timing.measure({"a": subject(call=0.001, log=tmp_path / "log")}, FRAMES, 0.01, silent)
+    assert {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()} == {"1"}
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_neither_warm_up_nor_first_call_of_a_turn_is_among_the_samples(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    session = timing.measure({"a": subject(log=log, most=1)}, FRAMES, 0.01, silent)
+    (single,) = session.found["a"].measurements
+    timed = sum(len(samples) for samples in single.rounds_ms)
+    calls = [line.split()[1] for line in log.read_text().splitlines()]
+    probes = calls[timed + timing.ROUNDS + timed_process.WARM_UP_CALLS :]
+    assert probes[-1] == "2"
+    assert set(probes[:-1]) == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "words"),
+    [
+        (subject(breaks_after=20), RuntimeError, "fell over"),
+        (subject(breaks_after=0, how=ValueError), ValueError, "fell over"),
+        (subject(most=0), MemoryError, "MemoryError"),
+        (timing.Subject(refused, LOGITS), UserError, "given the CPU"),
+        (subject(said=LOGITS[::-1].copy()), ValueError, "otherwise than the evaluation: P\\(fake\\) 0.88"),
+        (subject(said=LOGITS * np.nan), ValueError, "otherwise"),
+    ],
+)
+@pytest.mark.usefixtures("in_threads")
+def test_one_that_fails_does_not_stop_the_others(broken: timing.Subject, error: type[Exception], words: str) -> None:
+    session = timing.measure({"broken": broken, "fine": subject(call=0.001)}, FRAMES, 0.01, silent)
+    assert list(session.found) == ["fine"]
+    assert list(session.failed) == ["broken"]
+    with pytest.raises(error, match=words):
+        raise session.failed["broken"]
+
+
+def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
+    session = timing.measure({"a": timing.Subject(killed, LOGITS), "b": subject()}, FRAMES, 0.01, silent)
+    assert list(session.found) == ["b"]
+    assert "exit code -9: killed" in str(session.failed["a"])
+
+
+def test_an_error_comes_with_the_traceback_of_its_process() -> None:
+    session = timing.measure({"a": subject(breaks_after=0)}, FRAMES, 0.01, silent)
+    assert "predict_timed" in session.failed["a"].__notes__[0]
+
+
+def test_processes_end_when_the_listener_raises() -> None:
+    def stop(event: Event) -> None:
+        if event.done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        timing.measure({"a": subject(), "b": subject()}, FRAMES, 0.01, stop)
+    left = [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+    assert left == []
+
+
+def test_others_work_is_told() -> None:
+    """This process and what it started are not "others"."""
+
+    def spin(seconds: float) -> None:
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            pass
+
+    with conditions.watch(1) as watched:
+        spin(0.5)
+    busy = 1 / (psutil.cpu_count() or 1)
+    quiet = watched.found
+    assert quiet.others_cpu is not None
+    own = conditions._own_cpu_seconds()[os.getpid()]
+    assert own >= 0.5
+    assert 0 <= quiet.others_cpu <= 1 - busy / 2
+    assert quiet.seconds == pytest.approx(0.5, abs=0.3)
+
+
+class FakeDriver:
+    """As pynvml answers, in the parts that are used."""
+
+    NVMLError = RuntimeError
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        answers = {
+            "nvmlDeviceGetName": "NVIDIA H100",
+            "nvmlSystemGetDriverVersion": b"580.1",
+            "nvmlDeviceGetClockInfo": 1980,
+            "nvmlDeviceGetMaxClockInfo": 1980,
+            "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+            "nvmlDeviceGetComputeRunningProcesses": [_Running(os.getpid(), 2**30), _Running(1, None)],
+        }
+
+        def answer(*_: object) -> object:
+            if name not in answers:
+                raise RuntimeError("not supported")
+            return answers[name]
+
+        return answer
+
+
+@dataclass
+class _Running:
+    pid: int
+    usedGpuMemory: int | None  # noqa: N815 - the driver's name
+
+
+def test_what_the_gpu_tells_and_does_not_tell() -> None:
+    found = conditions._told(FakeDriver(), None)
+    assert found.mhz == 1980
+    assert found.facts == {
+        "name": "NVIDIA H100",
+        "driver": "580.1",
+        "memory clock (MHz)": "1980",
+        "highest clock (MHz)": "1980",
+        "power limit (W)": "700.0",
+    }
+    assert found.processes == ("process 1: 0 MiB",)
