@@ -25,8 +25,8 @@ def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Bu
     ("chain", "stored", "flag", "computed"),
     [
         ([], "fp32", None, "fp32 (TF32 allowed)"),
-        ([{"cast": "fp16"}], "fp16", "trt_fp16_enable", "fp16"),
-        ([{"cast": "bf16"}], "bf16", "trt_bf16_enable", "bf16"),
+        ([{"cast": "fp16"}], "fp16", "trt_fp16_enable", "fp32 (TF32 and fp16 allowed)"),
+        ([{"cast": "bf16"}], "bf16", "trt_bf16_enable", "fp32 (TF32 and bf16 allowed)"),
         ([{"quantize": "int8"}], "int8", "trt_int8_enable", "chosen by TensorRT"),
     ],
 )
@@ -67,7 +67,9 @@ def test_without_its_libraries_it_is_refused_before_any_work(monkeypatch: pytest
     assert "runs on cuda only, not on cpu" in str(runtimes.trouble("tensorrt", "cpu"))
     monkeypatch.setattr(tensorrt, "_wheel", lambda: None)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    assert "pip install tensorrt-cu13" in str(tensorrt.trouble())
+    assert 'not installed; `pip install "tensorrt-cu13<11"`' in str(tensorrt.trouble())
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: "libnvinfer.so.8" if name == "nvinfer" else None)
+    assert "needs TensorRT 10, the system has libnvinfer.so.8" in str(tensorrt.trouble())
     monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}.so.10")
     assert tensorrt.trouble() is None
 
@@ -85,7 +87,7 @@ def test_a_provider_that_did_not_load_is_an_error(
     if "TensorrtExecutionProvider" in library.get_available_providers():
         if tensorrt.trouble() is None:
             pytest.skip("TensorRT is installed here")
-        with pytest.raises(UserError, match="fell back to CPUExecutionProvider"):
+        with pytest.raises(UserError, match=r"fell back to CPUExecutionProvider.*TensorRT 10"):
             onnxruntime.open_session(file, 1, providers)
     monkeypatch.setattr(library, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(UserError, match="built for CPUExecutionProvider; expected TensorrtExecutionProvider"):

@@ -172,9 +172,10 @@ def open_session(file: Path, threads: int, providers: Sequence[Any], optimised: 
 
 
 def _no_provider(wanted: str, found: str) -> UserError:
+    tensorrt = ", and TensorRT 10 as a wheel for the same CUDA" if wanted.startswith("Tensorrt") else ""
     return UserError(
         f"device: cuda was asked for, but onnxruntime has none: {found}; expected {wanted}. "
-        "Check `nvidia-smi`, install `onnxruntime-gpu[cuda,cudnn]`, or set `device: cpu`"
+        f"Check `nvidia-smi`, install `onnxruntime-gpu[cuda,cudnn]`{tensorrt}, or set `device: cpu`"
     )
 
 

@@ -1,7 +1,8 @@
 """NVIDIA TensorRT, through onnxruntime's provider for it: CUDA only, where TensorRT's libraries are installed.
 
 Not yet run on hardware. Engines are built on the first call for the batch sizes 1 to 512 and kept beside
-the artifact. Weights that are stored in half precision compute in it. What TensorRT makes of a graph is
+the artifact. Half precision is allowed where weights are stored in it; which layers compute in it is
+TensorRT's choice, and so is which nodes it leaves to CUDA. What TensorRT makes of a graph is
 one opaque node, in which integer operators cannot be counted: int8 artifacts run, but whether their
 arithmetic was int8 is not told, and no speed-up is printed for them.
 """
@@ -37,10 +38,12 @@ _WINDOWS = ("nvinfer_10.dll", "nvinfer_plugin_10.dll", "nvonnxparser_10.dll")
 
 def trouble() -> str | None:
     """Why TensorRT cannot be used, as far as files tell."""
-    if _wheel() or ctypes.util.find_library("nvinfer") or ctypes.util.find_library("nvinfer_10"):
+    found = ctypes.util.find_library("nvinfer_10") or ctypes.util.find_library("nvinfer")
+    if _wheel() or (found and "10" in found):
         return None
+    there = f"the system has {found}" if found else "which is not installed"
     return (
-        "runtime 'tensorrt' needs TensorRT 10, which is not installed; `pip install tensorrt-cu13` (or -cu12, as the "
+        f"runtime 'tensorrt' needs TensorRT 10, {there}; `pip install \"tensorrt-cu13<11\"` (or -cu12, as the "
         "CUDA of onnxruntime), or choose runtime: onnxruntime"
     )
 
@@ -60,9 +63,16 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
             device_name=onnxruntime.cuda_name(),
             providers=tuple(session.get_providers()),
             stored=built.stored,
-            computed={"fp32": "fp32 (TF32 allowed)", "int8": "chosen by TensorRT"}.get(built.stored, built.stored),
+            computed=_computed(built.stored),
         ),
     )
+
+
+def _computed(stored: str) -> str:
+    """What the arithmetic may be in: TensorRT picks the fastest kernel of what is allowed, layer by layer."""
+    if stored == "int8":
+        return "chosen by TensorRT"
+    return "fp32 (TF32 allowed)" if stored == "fp32" else f"fp32 (TF32 and {stored} allowed)"
 
 
 def _provider(built: Built, file: Path) -> tuple[str, dict[str, Any]]:
