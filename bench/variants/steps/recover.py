@@ -132,10 +132,11 @@ def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, An
         loss = distillation_loss(model, teacher, frames)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        for weight, mask in kept:
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        for weight, mask in kept:
-            weight.data.mul_(mask)
         schedule.step()
         now = _finite(float(loss.detach()), step, settings)
         smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
