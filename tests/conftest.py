@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench import detectors
@@ -56,17 +55,17 @@ class _Thread(threading.Thread):
         raise AssertionError("a thread that should have ended goes on")
 
 
-def start_in_a_thread(subject: timing.Subject, frames: NDArray[np.uint8]) -> timing.Process:
+def start_in_a_thread() -> timing.Process:
     """What `timing.start` does, without the second that a fresh process takes, and with what was patched here."""
     ours, theirs = Pipe()
 
     def serve_and_close() -> None:
         with theirs:
-            serve(theirs, subject.load, frames)
+            serve(theirs)
 
     thread = _Thread(target=serve_and_close, daemon=True)
     thread.start()
-    return timing.Process(thread, ours, subject.logits)
+    return timing.Process(thread, ours)
 
 
 def write_workplace(folder: Path) -> None:

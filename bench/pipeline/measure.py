@@ -112,7 +112,7 @@ def measure_variants(
     sessions, problems = _open(wanted, plan, on_event)
     failed = failed | {n: problems[job.executable] for n, job in jobs.items() if job.executable in problems}
     failed |= _predict(plan, {n: job for n, job in unpredicted.items() if n not in failed}, sessions, on_event)
-    # Timing has the machine and its memory to itself.
+    # Timing has the machine to itself, and what memory this process can give back.
     sessions.clear()
     failed |= _time(plan, jobs, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, on_event)
     return jobs, failed

@@ -62,10 +62,11 @@ class Ratio:
 class Speed:
     """A variant in its own runtime.
 
-    `single` is batch 1, `best` the batch size of the highest throughput, `reference` the baseline at
-    batch 1, on the same device in the same runtime and session. `speedup` compares the two at batch 1,
-    `gain` the throughput of each at its own best batch size; None where either was not measured, and
-    for int8 that was simulated, or of which nobody can tell: its time may not be that of int8.
+    `single` is batch 1, `best` the batch size of the highest throughput as timed later in the session,
+    `reference` the baseline at batch 1, on the same device in the same runtime and session. `speedup`
+    compares the two at batch 1, `gain` the throughput of each at its own best batch size; None where
+    either was not measured, and for int8 that was simulated, or of which nobody can tell: its time may
+    not be that of int8.
     """
 
     single: Timing | None = None
@@ -109,14 +110,13 @@ def speed(variant: VariantResult) -> Speed:
     here = (executed.runtime, executed.device)
     own, reference = _taken(variant.measurements, here), _taken(variant.baseline, here)
     proven = executed.stored != "int8" or executed.int8 == "native"
-    comparable = own and reference and proven
-    single, beside = _single(own), _single(reference)
+    comparable = len(own) == len(reference) > 0 and proven
     return Speed(
-        single=timing(single) if single else None,
-        best=timing(_best(own)) if own else None,
-        reference=timing(beside) if beside else None,
-        speedup=_ratio(single, beside) if comparable and single and beside else None,
-        gain=_ratio(_best(own), _best(reference)) if comparable else None,
+        single=timing(own[0]) if own else None,
+        best=timing(own[-1]) if own else None,
+        reference=timing(reference[0]) if reference else None,
+        speedup=_ratio(own[0], reference[0]) if comparable else None,
+        gain=_ratio(own[-1], reference[-1]) if comparable else None,
     )
 
 
@@ -135,6 +135,7 @@ def sessions(run: Run) -> list[Conditions]:
 
 
 def _taken(measurements: Iterable[Measurement], here: tuple[str, str]) -> list[Measurement]:
+    """In the order in which they were taken: batch 1 first, then the best batch size."""
     return [one for one in measurements if (one.runtime, one.device) == here and one.rounds_ms]
 
 
@@ -142,20 +143,12 @@ def _samples(rounds_ms: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:
     return np.array([sample for samples in rounds_ms for sample in samples])
 
 
-def _single(measurements: list[Measurement]) -> Measurement | None:
-    return next((one for one in measurements if one.batch_size == 1), None)
-
-
-def _best(measurements: list[Measurement]) -> Measurement:
-    return max(measurements, key=lambda one: timing(one).frames_per_second)
-
-
 def _ratio(own: Measurement, reference: Measurement) -> Ratio:
     """The median, over the rounds, of how many times as many frames a second the own one did.
 
-    Both are compared within each round, so that what slowed the machine down for a while slowed both.
-    The interval is a percentile bootstrap over the rounds (Efron & Tibshirani 1993, chapter 13), by
-    hand because SciPy's takes longer to import than a cached run lasts.
+    Both were timed in the same rounds and are compared within each, so that what slowed the machine
+    down for a while slowed both. The interval is a percentile bootstrap over the rounds (Efron &
+    Tibshirani 1993, chapter 13), by hand because SciPy's takes longer to import than a cached run lasts.
     """
     rounds = min(len(own.rounds_ms), len(reference.rounds_ms))
     ratios = _rates(own)[:rounds] / _rates(reference)[:rounds]

@@ -35,7 +35,7 @@ def watch(variants: int) -> Iterator[Watch]:
         seconds = time.perf_counter() - clock
         busy = psutil.cpu_percent() / 100
         ended = _own_cpu_seconds()
-        used = sum(ended[pid] - own.get(pid, 0.0) for pid in ended) / seconds / (psutil.cpu_count() or 1)
+        used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
         after, gpu_after = _cpu_mhz(), _gpu()
         watched.found = Conditions(
             began=began,
@@ -51,12 +51,14 @@ def watch(variants: int) -> Iterator[Watch]:
 
 
 def _own_cpu_seconds() -> dict[int, float]:
-    """Seconds of processor time so far, of this process and all below it."""
+    """Seconds of processor time so far, of this process, of those it started that have ended, and of all below it."""
     import psutil
 
-    found = {}
     here = psutil.Process()
-    for process in (here, *here.children(recursive=True)):
+    times = here.cpu_times()
+    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    found = {here.pid: times.user + times.system + ended}
+    for process in here.children(recursive=True):
         with suppress(psutil.Error):
             times = process.cpu_times()
             found[process.pid] = times.user + times.system

@@ -12,10 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from bench.records import PeakMemory
 from bench.results.predict import Predicts
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 WARM_UP_CALLS = 3
 PROBE_CALLS = 3
+CONFIRMING_ROUNDS = 3
 LEAST_GAIN = 1.05
 """A larger batch is better only where it raises throughput by this factor."""
 
@@ -83,7 +83,8 @@ class FindBatch:
     """Find the batch size of the highest throughput among 1, 2, 4, … that fit into memory.
 
     The climb ends after two sizes in a row that gain nothing, where memory runs out, or where the next
-    size would take more than half of what is free.
+    size would take more than half of what is free. What it found is compared with one frame once more,
+    in alternation, because a moment of somebody else's work can make any size look good.
     """
 
     seconds: float
@@ -102,7 +103,17 @@ class FindBatch:
                 best, highest, misses = size, rate, 0
             else:
                 misses += 1
-        return best
+        return best if best == 1 or self._holds(session, frames, best) else 1
+
+    def _holds(self, session: Predicts, frames: NDArray[np.uint8], size: int) -> bool:
+        import numpy as np
+
+        small, large = _batch(frames, 1), _batch(frames, size)
+        gains = [
+            self._frames_per_second(session, large) / self._frames_per_second(session, small)
+            for _ in range(CONFIRMING_ROUNDS)
+        ]
+        return bool(np.median(gains) >= LEAST_GAIN)
 
     def _frames_per_second(self, session: Predicts, batch: NDArray[np.uint8]) -> float:
         import numpy as np
@@ -117,23 +128,20 @@ class FindBatch:
         return float(len(batch) / np.median(times))
 
 
-Order: TypeAlias = WarmUp | Turn | FindBatch
+def serve(connection: Connection) -> None:
+    """Be told what to load and which frames, load, tell what executes, and carry out orders until None comes.
 
-
-def serve(connection: Connection, load: Callable[[], Predicts], frames: NDArray[np.uint8]) -> None:
-    """Load, tell what executes, and carry out orders until None comes or the parent is gone.
-
-    An error is sent in place of the answer, its traceback as a note, and ends the process.
+    An error is sent in place of the answer, its traceback as a note, and ends the process; so does a
+    parent that is gone.
     """
-    if threading.current_thread() is threading.main_thread():
-        # Ctrl-C is for the parent, which then ends this process.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     try:
-        session = load()
+        load, frames = connection.recv()
+        session: Predicts = load()
         connection.send(session.executed)
         while (order := connection.recv()) is not None:
             answer = order.carry_out(session, frames)
-            _give_back_memory()
+            give_back_memory()
             connection.send(answer)
     except (EOFError, ConnectionError):
         return
@@ -144,6 +152,15 @@ def serve(connection: Connection, load: Callable[[], Predicts], frames: NDArray[
 def _microseconds(milliseconds: float) -> float:
     """No clock here tells more; a file of samples is the shorter for it."""
     return round(milliseconds, 3)
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C is for the parent, which then ends this process."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if hasattr(signal, "pthread_sigmask"):
+            # Blocked by the parent for as long as this process could not ignore it.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _portable(error: Exception) -> Exception:
@@ -196,8 +213,9 @@ def _peak_rss_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
 
 
-def _give_back_memory() -> None:
-    """What a process keeps of the GPU's memory while it idles, the others cannot have."""
+def give_back_memory() -> None:
+    """What a process keeps of the GPU's memory while it idles, the others cannot have; its peak begins anew."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

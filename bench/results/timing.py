@@ -7,17 +7,19 @@ or speeds up meanwhile does so for all of them alike. Whoever has no turn is idl
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.records import Conditions, Event, Executed, Measurement, OnEvent
+from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory
 from bench.results.conditions import watch
 from bench.results.predict import Predicts
-from bench.results.timed_process import FindBatch, Order, Turn, Turned, WarmUp, serve
+from bench.results.timed_process import FindBatch, Turn, Turned, WarmUp, give_back_memory, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +47,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Found:
-    """What ran, and how fast: at batch 1, then at the best batch size where that is a larger one."""
+    """What ran, and how fast: at batch 1, then at the best batch size, which may be 1 again."""
 
     executed: Executed
     measurements: tuple[Measurement, ...]
@@ -66,30 +68,35 @@ class Process:
 
     process: Any
     connection: Connection
-    logits: NDArray[np.float32]
     executed: Executed | None = None
     measurements: list[Measurement] = field(default_factory=list)
 
-    def load(self) -> None:
-        self.executed = self._answer()
+    def load(self, subject: Subject, frames: NDArray[np.uint8]) -> None:
+        # Sent rather than passed as arguments: those block for ever where a process ends before it reads them.
+        self.executed = self.do((subject.load, frames))
         self.do(WarmUp())
 
-    def turn(self, order: Turn) -> None:
-        """Take a turn, and add what it gave to the measurement of its batch size."""
-        turned: Turned = self.do(order)
-        _check(turned.logits, self.logits)
+    def begin(self, batch_size: int) -> None:
         assert self.executed is not None
-        if not self.measurements or self.measurements[-1].batch_size != order.batch_size:
-            self.measurements.append(Measurement(self.executed.runtime, self.executed.device, order.batch_size, ()))
+        self.measurements.append(Measurement(self.executed.runtime, self.executed.device, batch_size, ()))
+
+    def turn(self, seconds: float, wanted: NDArray[np.float32]) -> None:
+        """Take a turn at the batch size that was begun last, and add what it gave to that measurement."""
         before = self.measurements[-1]
+        turned: Turned = self.do(Turn(before.batch_size, seconds))
+        _check(turned.logits, wanted)
+        peak = turned.peak_memory
+        if len(self.measurements) > 1:
+            # The search for the batch size went further, and host memory does not tell a lower peak afterwards.
+            peak = replace(peak, rss_mib=None)
         self.measurements[-1] = replace(
             before,
             rounds_ms=(*before.rounds_ms, turned.samples_ms),
             device_rounds_ms=(*before.device_rounds_ms, turned.device_ms) if turned.device_ms else (),
-            peak_memory=turned.peak_memory,
+            peak_memory=_higher(before.peak_memory, peak),
         )
 
-    def do(self, order: Order) -> Any:
+    def do(self, order: Any) -> Any:
         with suppress(ConnectionError):  # it has ended: what it said at last, or that it has, is the answer
             self.connection.send(order)
         return self._answer()
@@ -117,22 +124,27 @@ class Process:
 def measure(
     subjects: Mapping[Key, Subject], frames: NDArray[np.uint8], seconds: float, on_event: OnEvent
 ) -> Timings[Key]:
-    """Time calls of every subject at batch 1 and at its best batch size, `seconds` each.
+    """Time calls of every subject at batch 1, then of every one at its best batch size, `seconds` each.
 
     `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or
     answers otherwise than it did in the evaluation, is left out from then on and told beside the rest.
     """
     running: dict[Key, Process] = {}
     turns: _Turns[Key] = _Turns(len(subjects) * 2 * (ROUNDS + 1), on_event)
+
+    def begin(key: Key) -> None:
+        running[key] = start()
+        running[key].load(subjects[key], frames)
+
+    give_back_memory()
     try:
         # One after the other: loading is work too, and the peaks of two at once may not fit.
-        for key, subject in subjects.items():
-            running[key] = start(subject, frames)
-            turns.each({key: running[key].load})
+        turns.each({key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
-            _rounds(running, dict.fromkeys(running, 1), seconds, turns)
+            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns)
             best = turns.each({key: partial(one.do, FindBatch(seconds / ROUNDS)) for key, one in running.items()})
-            _rounds(running, {key: size for key, size in best.items() if size > 1}, seconds, turns)
+            # All take part again, so that what is compared was timed side by side.
+            _rounds(running, best, subjects, seconds, turns)
         turns.end()
     finally:
         for one in running.values():
@@ -145,21 +157,58 @@ def measure(
     return Timings(found, turns.failed, watched.found)
 
 
-def start(subject: Subject, frames: NDArray[np.uint8]) -> Process:
-    """A fresh process that begins to load the subject; it ends with the connection, so with this process too."""
+def start() -> Process:
+    """A fresh process that waits to be told what to load; it ends with the connection, so with this process too."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, subject.load, frames), daemon=True)
-    process.start()
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    with _interrupts_blocked():
+        process.start()
     # With this end closed here, the connection breaks when the process ends.
     theirs.close()
-    return Process(process, ours, subject.logits)
+    return Process(process, ours)
 
 
-def _rounds(running: Mapping[Key, Process], sizes: Mapping[Key, int], seconds: float, turns: _Turns[Key]) -> None:
-    """ROUNDS rounds in which everyone in `sizes` has one turn with its batch size."""
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A process that is started inherits this, and is not torn down by Ctrl-C before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Starting the tracker, which the first process that is started would do, unblocks it again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _rounds(
+    running: Mapping[Key, Process],
+    sizes: Mapping[Key, int],
+    subjects: Mapping[Key, Subject],
+    seconds: float,
+    turns: _Turns[Key],
+) -> None:
+    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size."""
+    left = [key for key in sizes if key not in turns.failed]
+    for key in left:
+        running[key].begin(sizes[key])
     for _ in range(ROUNDS):
-        turns.each({key: partial(running[key].turn, Turn(size, seconds / ROUNDS)) for key, size in sizes.items()})
+        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left})
+
+
+def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
+    """The higher of two peaks, number by number."""
+    if one is None:
+        return other
+    return PeakMemory(
+        *(
+            max((value for value in pair if value is not None), default=None)
+            for pair in zip(astuple(one), astuple(other), strict=True)
+        )
+    )
 
 
 class _Turns(Generic[Key]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
-from bench.files import sweep, write_atomically
+from bench.files import sweep, write_atomically, write_text
 from bench.provenance import cpu_name, cuda_devices, digest, versions
 from bench.records import Built, Executed
 
@@ -102,14 +103,9 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     every one with casts (394 on a B5, three times the time).
     """
     file = onnx_file(built)
-    with tempfile.TemporaryDirectory() as folder:
-        # The graph that really runs is only written on request, and only int8 has something to ask.
-        optimised = Path(folder) / "optimised.onnx" if built.stored == "int8" else None
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if device == "cuda":
-            providers.insert(0, CUDA_PROVIDER)
-        session = open_session(file, threads, providers, optimised)
-        integer, heavy = _count(optimised) if optimised else (None, None)
+    providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    integer, heavy = _operators(built, file, threads, providers) if built.stored == "int8" else (None, None)
+    session = open_session(file, threads, providers)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
@@ -184,8 +180,26 @@ def cuda_name() -> str:
     return next(iter(cuda_devices()), "CUDA device 0")
 
 
+def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any]) -> tuple[int, int]:
+    """Heavy operators on integers, and all heavy operators, of the graph that a session runs.
+
+    They are counted once and kept beside the artifact: the graph is written out for it and read back,
+    which takes time, and memory that a process whose peak is measured must not take.
+    """
+    counted_for = {"libraries": versions(LIBRARIES), "providers": str(providers), "cpu": cpu_name()}
+    kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads(kept.read_text(encoding="utf-8"))
+        return int(told["integer"]), int(told["heavy"])
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        open_session(file, threads, providers, optimised)
+        integer, heavy = _count(optimised)
+    write_text(kept, json.dumps({"integer": integer, "heavy": heavy}))
+    return integer, heavy
+
+
 def _count(optimised: Path) -> tuple[int, int]:
-    """Heavy operators on integers, and all heavy operators, of the graph that a session runs."""
     import onnx
 
     types = [node.op_type for node in onnx.load(optimised).graph.node]
