@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and (told := advice(error)):
+            if isinstance(error, OSError) and (told := advice(error) or _vanished(kwargs.get("file", DEFAULT_FILE))):
                 typer.echo(f"error: {told}", err=True)
                 sys.exit(EXIT_BAD_INPUT)
             traceback.print_exc()
@@ -56,6 +57,16 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(EXIT_BUG)
 
     return run_guarded
+
+
+def _vanished(file: Path) -> str | None:
+    """What to say where the folder in which a command works was taken away; None where it is there."""
+    try:
+        if (Path.cwd() / file.parent).is_dir():
+            return None
+    except FileNotFoundError:
+        pass  # the folder in which bench was started
+    return f"{file.parent}: the folder was taken away while bench worked in it: put it back, then start again there"
 
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; all folders are relative to it.")]
@@ -153,10 +164,11 @@ def clean(
     """Show what lies in variants/ and results/ with sizes, and what no experiment refers to; remove that on request."""
     from bench import pipeline
     from bench.experiment import read
+    from bench.pipeline.clean_text import describe
 
     with Bars() as bars:
         inventory = pipeline.clean(read(file), file, remove_it=yes, on_event=bars)
-    typer.echo(pipeline.told(inventory, file))
+    typer.echo(describe(inventory, file))
 
 
 @app.command()
@@ -296,5 +308,6 @@ class Bars:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Whoever ends it with SIGTERM, as CI systems do, gets what Ctrl-C gets."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -73,6 +73,13 @@ class DetectorSettings(_Model):
         _as_value_error(partial(detectors.find, architecture))
         return architecture
 
+    @field_validator("weights")
+    @classmethod
+    def _a_path(cls, weights: str) -> str:
+        if "://" in weights:
+            raise ValueError(f"{weights!r} is an address, and bench fetches nothing; download it and give the path")
+        return weights
+
     @field_validator("preprocessing", mode="before")
     @classmethod
     def _from_preset(cls, value: object) -> object:

@@ -11,11 +11,15 @@ import errno
 import os
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+STALE_SECONDS = 3600.0
+"""Where other machines or containers write too, their processes cannot be seen; nobody writes a file for so long."""
 
 _TEMPORARY = re.compile(r"\.bench-(\d+)-[0-9a-f]{12}\.tmp")
 
@@ -30,30 +34,35 @@ _ADVICE = {
     errno.EROFS: f"cannot be written to, the file system is read-only: {_RIGHT}",
     errno.EACCES: f"cannot be written to or read (permission denied): {_RIGHT}",
     errno.EPERM: f"cannot be written to or read (not permitted): {_RIGHT}",
-    errno.ENOENT: f"is gone: put it back if it was moved, {_AGAIN}",
     errno.ESTALE: f"is gone, the network folder was taken away: bring it back, {_AGAIN}",
+    errno.ENAMETOOLONG: "the path is too long for this file system: work in a folder with a shorter path",
+    errno.EMFILE: f"too many files are open at once: raise the limit (`ulimit -n`), {_AGAIN}",
+}
+# Of the machine only where something was to be written: who reads what is not there has a bug.
+_ADVICE_ON_WRITING = {
+    errno.ENOENT: f"is gone: put it back if it was moved, {_AGAIN}",
     errno.ENOTDIR: f"cannot be written to, a file lies where a folder should be: move it away, {_AGAIN}",
     errno.EEXIST: f"cannot be written to, a file lies where a folder should be: move it away, {_AGAIN}",
     errno.EISDIR: f"cannot be written to, a folder lies where a file should be: move it away, {_AGAIN}",
-    errno.ENAMETOOLONG: "the path is too long for this file system: work in a folder with a shorter path",
-    errno.EMFILE: f"too many files are open at once: raise the limit (`ulimit -n`), {_AGAIN}",
 }
 _NO_MORE_WRITING = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
 }  # fmt: skip
 
 
+class NotWrittenError(OSError):
+    """A file or folder that the file system did not let be made."""
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """`write` fills a temporary file beside `path`, which then takes its place. An `OSError` names `path`."""
+    """`write` fills a temporary file beside `path`, which then takes its place. `NotWrittenError` names `path`."""
     temporary = path.parent / temporary_name()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    except OSError as error:
-        # A write that fails does not know its file, and NumPy's not even why.
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                write(file)
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -61,6 +70,21 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it where they are not there. Raises `NotWrittenError`."""
+    with _written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # A write that fails does not know its file, and NumPy's not even why.
+        raise NotWrittenError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
 
 
 def temporary_name() -> str:
@@ -73,20 +97,30 @@ def is_temporary(path: Path) -> bool:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether this is a temporary file or folder of a process that is no more."""
+    """Whether this is a temporary file or folder of a process that is no more on this machine."""
     import psutil
 
     found = _TEMPORARY.fullmatch(path.name)
     return found is not None and not psutil.pid_exists(int(found[1]))
 
 
+def is_stale(path: Path) -> bool:
+    """Whether this is a temporary file or folder that nobody is writing any more, on whatever machine."""
+    if not is_leftover(path):
+        return False
+    try:
+        return time.time() - path.lstat().st_mtime > STALE_SECONDS
+    except FileNotFoundError:  # another process has just removed it
+        return False
+
+
 def sweep(folder: Path, *, held: bool = False) -> None:
-    """Remove the temporary files and folders right below `folder` that killed processes left.
+    """Remove the temporary files and folders right below `folder` that killed processes left, once they are old.
 
     With `held` the caller holds a lock without which nobody writes there: then all are left over.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
-        if is_leftover(path) or (held and is_temporary(path)):
+        if is_stale(path) or (held and is_temporary(path)):
             remove(path)
 
 
@@ -100,15 +134,21 @@ def remove(path: Path) -> None:
 
 
 def size_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder."""
-    if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size
-    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() or file.is_symlink())
+    """Of a file, or of all files below a folder; what others remove meanwhile counts nothing."""
+    files = [path]
+    if path.is_dir() and not path.is_symlink():
+        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size
+    return total
 
 
 def advice(error: OSError) -> str | None:
     """Which path the file system refused, why, and what to do; None where that says nothing about the machine."""
-    told = _ADVICE.get(error.errno or 0)
+    known = _ADVICE | _ADVICE_ON_WRITING if isinstance(error, NotWrittenError) else _ADVICE
+    told = known.get(error.errno or 0)
     return None if told is None else f"{error.filename or 'a file'}: {told}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.files import make_folder
 from bench.records import Event, OnEvent, silent
 
 POLL_SECONDS = 0.1
@@ -27,9 +28,10 @@ def held(path: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
 
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock, told, began = FileLock(path), "", time.monotonic()
     while True:
+        # Whoever removes a lock file removes its folder too, if that is empty then.
+        make_folder(path.parent)
         try:
             lock.acquire(blocking=False)
             break
@@ -64,7 +66,7 @@ def tried(path: Path) -> Iterator[bool]:
     """Hold the lock file if nobody else does; yielded is whether that went."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with FileLock(path, blocking=False):
             yield True
@@ -86,9 +88,11 @@ def announced(folder: Path, what: str) -> Iterator[None]:
     running(folder)
     path = folder / f"run-{os.getpid()}.lock"
     with held(path, what):
-        yield
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def running(folder: Path) -> list[str]:
@@ -98,8 +102,9 @@ def running(folder: Path) -> list[str]:
         with tried(path) as free:
             if not free:
                 found.append(holder(path) or path.stem)
-        if free:
-            for gone in (path, _note(path)):
+                continue
+            # Removed while it is held: who waits for it sees that its file is gone, and makes a new one.
+            for gone in (_note(path), path):
                 with suppress(OSError):
                     gone.unlink(missing_ok=True)
     return found

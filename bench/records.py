@@ -126,7 +126,8 @@ class Built:
     `stored` is the type its weights are kept in ("fp32", "fp16", "bf16", "int8"); `margin_bias`
     is `bias_fake - bias_real`, which the CAM's mean lacks to be the margin; `seconds` is how long
     its last step took. `zeros` is the share of exactly-zero weights, in [0, 1], `zstd_bytes` what
-    zstd makes of the file; None where they were not counted.
+    zstd makes of the file; None where they were not counted. `digest` is the file's SHA-256, empty where
+    an earlier version built it.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Built:
     seconds: float
     zeros: float | None = None
     zstd_bytes: int | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)

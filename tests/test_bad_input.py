@@ -14,6 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli, provenance, runtimes
+from bench.errors import UserError
+from bench.experiment import read
+from bench.pipeline.plan import prepare
 from tests.bad_input_cases import CASES, ODD, Case, yaml
 
 DOCS = Path(__file__).parent.parent / "docs" / "bad-input.md"
@@ -142,6 +145,22 @@ def test_cuda_that_cannot_be_used(device: str, workplace: Path, monkeypatch: pyt
     assert "the torch in this Python is built without CUDA" in " ".join(output.split())
 
 
+def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch for CUDA beside an onnxruntime without, which only the int8 chains need."""
+    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.runtimes.cuda_version", lambda: None)
+    monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("__init__.py",))
+    monkeypatch.setattr("bench.runtimes.onnxruntime.CUDA_FILES", ("none",))
+    file = workplace / "experiments.yaml"
+    for only, device in ((["q16"], "cuda"), (["q16", "q8"], "cpu"), ([], "cpu")):
+        plan = prepare(read(file), file, only=only, device="auto")
+        assert plan.device == device
+        said = "but the CPU was used: runtime 'onnxruntime': the onnxruntime in this Python is built without CUDA"
+        assert (said in " ".join(plan.remarks)) == (device == "cpu")
+    with pytest.raises(UserError, match="built without CUDA"):
+        prepare(read(file), file, device="cuda")
+
+
 def test_report_and_export_without_results(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     for command in (["report"], ["export", "q8", "--to", "out"]):
@@ -198,9 +217,41 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
 
     assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name))
     package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
-    if torch.version.cuda and name == "pytorch":
-        assert runtimes._cuda_wanted(package) == int(torch.version.cuda.split(".")[0])
+    import onnxruntime
+    from onnxruntime.capi import build_and_package_info
+
+    with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    told = torch.version.cuda if name == "pytorch" else getattr(build_and_package_info, "cuda_version", "")
+    assert runtimes._cuda_wanted(package) == (int(told.split(".")[0]) if told else None)
+    if torch.version.cuda if name == "pytorch" else with_cuda:
         assert any((package / file).exists() for file in runtimes.find(name).CUDA_FILES) or sys.platform == "darwin"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [
+        ("pytorch", "version.py", "from typing import Optional\ncuda: Optional[str] = '13.2'\nhip = None\n"),
+        ("pytorch", "version.py", "debug = False\ncuda = '13.0'\n"),
+        ("onnxruntime", "capi/build_and_package_info.py", "__version__ = '1.31.1'\ncuda_version = '13.0'\n"),
+    ],
+)
+def test_libraries_newer_than_the_driver_are_noticed(
+    name: str, file: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stands in here but the package and the driver."""
+    package = tmp_path / "stand_in_package"
+    for part in ("__init__.py", "cuda.so", file):
+        (package / part).parent.mkdir(parents=True, exist_ok=True)
+        (package / part).write_text(text if part == file else "")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(f"bench.runtimes.{name}.PACKAGE", package.name)
+    monkeypatch.setattr(f"bench.runtimes.{name}.CUDA_FILES", ("cuda.so",))
+    monkeypatch.setattr(runtimes, "cuda_version", lambda: (12, 8))
+    assert "is built for CUDA 13, the NVIDIA driver only knows CUDA 12.8" in str(runtimes.trouble(name, "cuda"))
+    monkeypatch.setattr(runtimes, "cuda_version", lambda: (13, 0))
+    assert runtimes.trouble(name, "cuda") is None
+    (package / file).write_text("cuda = None\ncuda_version = ''\n")
+    assert runtimes._cuda_wanted(package) is None
 
 
 @pytest.mark.parametrize(

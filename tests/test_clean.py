@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -117,10 +118,68 @@ def test_leftovers_of_killed_runs_go(workplace: Path, monkeypatch: pytest.Monkey
         ],
     )
     alive = Path(f"datasets/.bench-{os.getpid()}-0123456789ab.tmp")
-    for path in (*left, alive, Path("results/gone/.lock"), Path("results/gone/run.json")):
+    elsewhere = Path(f"datasets/.bench-{dead}-abcdefabcdef.tmp")
+    in_results = Path(f"results/gone/.bench-{dead}-0123456789ab.tmp")
+    for path in (*left, alive, elsewhere, in_results, Path("results/gone/.lock"), Path("results/gone/run.json")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(mine)
+    for path in (*left, *(path.parent for path in left if ".bench" in str(path.parent)), left[3].parents[2], alive):
+        os.utime(path, (0, 0))
     output = bench("clean", "--yes")[1]
     assert [path for path in left if path.exists()] == []
     assert not Path("results/gone").exists(), output
     assert alive.exists()
+    assert elsewhere.exists(), "another machine's process may be writing it"
+
+
+def test_what_cannot_be_read_may_refer_to_results(shrunk: Path) -> None:
+    text = (shrunk / "experiments.yaml").read_text()
+    (shrunk / "other.yaml").write_text(text.replace("  first:", "  second:"))
+    shutil.copytree(shrunk / "results/first", shrunk / "results/second")
+    (shrunk / "other.yaml").write_text(text.replace("  first:", "  second:").replace("experiments:", "experimints:"))
+    (shrunk / "folder.yaml").mkdir()
+    code, output = bench("clean", "--yes")
+    assert code == 0, output
+    assert "what other.yaml refers to cannot be told" in output
+    assert "results of second, q16: perhaps used by other.yaml" in output
+    assert "record of second: perhaps used by other.yaml" in output
+    assert (shrunk / "results/second/q16/predictions.parquet").exists()
+    assert (shrunk / "results/second/run.json").exists()
+    (shrunk / "other.yaml").unlink()
+    bench("clean", "--yes")
+    assert not (shrunk / "results/second").exists()
+
+
+def test_a_leftover_goes_with_its_folder_and_counts_once(shrunk: Path) -> None:
+    for variant in ("p50", "q16"):
+        (shrunk / f"results/first/{variant}/.bench-{2**22 + 1}-0123456789ab.tmp").write_bytes(b"0" * 2**20)
+    (going,) = [line for line in bench("clean")[1].splitlines() if line.endswith("can go") and "/p50" in line]
+    assert 1.0 <= float(going.split()[1]) < 2.0
+    lines = [line.split() for line in bench("clean")[1].splitlines() if "first/q16 " in line or "first/q16/" in line]
+    assert sum(float(line[1]) for line in lines) < 2.0
+    code, output = bench("clean", "--yes")
+    assert code == 0, output
+    assert not (shrunk / "results/first/p50").exists()
+    assert [path.name for path in (shrunk / "results/first/q16").glob(".bench-*")] == []
+
+
+def test_what_another_process_removes_meanwhile_stops_nothing(shrunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (shrunk / "experiments.yaml").read_text()
+    (shrunk / "experiments.yaml").write_text(text.replace("  first:", "  second:"))
+    clean = importlib.import_module("bench.pipeline.clean")  # the package has a function of this name
+    found = list(clean._results(Path("results"), clean._Referred()))
+    monkeypatch.setattr(clean, "_results", lambda *_: found)
+    shutil.rmtree(shrunk / "results/first")
+    code, output = bench("clean", "--yes")
+    assert code == 0, output
+    assert not (shrunk / "results/first").exists()
+
+
+def test_ids_do_not_depend_on_what_runs_here(shrunk: Path) -> None:
+    path = shrunk / "experiments.yaml"
+    path.write_text(path.read_text().replace("device: cpu", "runtime: tensorrt"))
+    code, output = bench("clean")
+    assert code == 0, output
+    assert "runtime: tensorrt" in path.read_text()
+    assert "variant q16 (weights > cast: fp16): used by first" in output
+    assert "cannot be told" not in output

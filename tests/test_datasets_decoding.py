@@ -141,6 +141,41 @@ def test_pad_fills_bottom_and_right_with_black(tmp_path: Path, shape: tuple[int,
     assert not frame[:, width:].any()
 
 
+@pytest.mark.parametrize("long", [5_000_000, 4_999_999])
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_strip_is_cut_before_it_is_resized(tmp_path: Path, long: int, upright: bool) -> None:
+    """Whole, it would take gigabytes; what is seen is its middle all the same."""
+    strip = np.zeros((1, long), dtype=np.uint8)
+    strip[:, long // 2 :] = 255
+    file = _saved(tmp_path / "a.png", np.ascontiguousarray(strip.T if upright else strip), compress_level=1)
+    frame = decode(file, InputSpec(32, "crop"))[..., 0]
+    assert frame.shape == (32, 32)
+    row = (frame.T if upright else frame)[0].astype(int)
+    # One pixel of the strip is as wide as the frame: of two in the middle, or of one, there are halves.
+    expected = cv2.resize(strip[:, long // 2 - 8 : long // 2 + 8 + long % 2], (512 + 32 * (long % 2), 32))
+    start = (expected.shape[1] - 32) // 2
+    np.testing.assert_allclose(row, expected[0, start : start + 32], atol=2)
+
+
+@pytest.mark.parametrize("shape", [(37, 61), (37, 591), (591, 37)])
+def test_ordinary_pictures_are_cut_as_if_resized_whole(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = _smooth(*shape)
+    height, width = (int(24 * side / 37) for side in shape)
+    top, left = round((height - 24) / 2), round((width - 24) / 2)
+    whole = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    frame = decode(_saved(tmp_path / "a.png", pixels), InputSpec(24, "crop"))
+    np.testing.assert_array_equal(frame, whole[top : top + 24, left : left + 24])
+
+
+def test_a_frame_that_cannot_be_resized_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise cv2.error("Failed to allocate 15000000000 bytes")
+
+    monkeypatch.setattr(cv2, "resize", full)
+    with pytest.raises(UserError, match=r"a\.png: can't be decoded: Failed to allocate"):
+        decode(_saved(tmp_path / "a.png", RAMP), InputSpec(17))
+
+
 # -------------------------------------------------------------------------------------------- batches
 def _frames(folder: Path, count: int) -> list[Frame]:
     files = [_saved(folder / f"{i}.png", np.full((8, 8, 3), i, dtype=np.uint8)) for i in range(count)]

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import psutil
 import pytest
 import torch
 
-from bench import files
+from bench import files, locks, pipeline
 from bench.variants.steps import recover
 from tests import tiny
 from tests.conftest import write_frames
@@ -184,7 +185,7 @@ def untimed(undisturbed: dict[str, Any]) -> dict[str, Any]:
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(
     pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
 ) -> None:
-    """Most by SIGKILL, some by SIGINT; each folder is gone on with until it is whole."""
+    """Most by SIGKILL, some by SIGINT or SIGTERM; each folder is gone on with until it is whole."""
     print(f"seed {SEED}, an undisturbed run takes {undisturbed['seconds']:.1f} s")
     kills, lock = [0], threading.Lock()
 
@@ -214,7 +215,7 @@ def _until_whole(
     for _ in range(100):
         # Timing's own processes take seconds to start, so that only some runs have them.
         child = warm.start(folder, own_processes=rng.random() < 0.08)
-        how = signal.SIGINT if rng.random() < 0.15 else signal.SIGKILL
+        how = rng.choice((signal.SIGINT, signal.SIGTERM)) if rng.random() < 0.2 else signal.SIGKILL
         killer = threading.Timer(rng.uniform(0, 0.6 * seconds), _kill, (child, how))
         killer.start()
         code = warm.wait()
@@ -223,7 +224,7 @@ def _until_whole(
         if code == 0:
             return doings
         output = Path(f"{folder}.out").read_text()
-        assert code in (-signal.SIGKILL, -signal.SIGINT, 130), f"exit code {code}\n{output}"
+        assert code in (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 130), f"exit code {code}\n{output}"
         assert "Traceback" not in output, output
         doings += _doing(folder)
         with lock:
@@ -328,8 +329,45 @@ def test_a_file_where_a_room_should_be(room: str, workplace: Path, monkeypatch: 
     (workplace / room).touch()
     code, output = bench("run")
     assert code == 2, output
-    assert "a file lies where a folder should be" in output
+    assert "move it away" in output
     assert room in output
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "variants").touch()
+    with pytest.raises(files.NotWrittenError) as refused, locks.held(tmp_path / "variants/.locks/x", "building x"):
+        pass
+    assert "a file lies where a folder should be: move it away" in str(files.advice(refused.value))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(files.NotWrittenError) as refused:
+        files.write_text(tmp_path / "folder", "text")
+    assert "a folder lies where a file should be: move it away" in str(files.advice(refused.value))
+
+
+@pytest.mark.parametrize("path", ["nothing", "experiments.yaml/inside", "faces"])
+def test_a_bug_in_reading_is_not_told_as_trouble_of_the_disk(
+    path: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(pipeline, "clean", lambda *_, **__: Path(path).read_text())
+    code, output = bench("clean")
+    assert code == 70, output
+    assert "this is a bug in bench" in output
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_folder_that_was_taken_away_in_mid_run_is_told(
+    absolute: bool, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(*_: Any, **__: Any) -> None:
+        shutil.rmtree(workplace)
+        (Path() / "results/first/run.json").read_text()
+
+    monkeypatch.chdir(workplace.parent if absolute else workplace)
+    monkeypatch.setattr(pipeline, "clean", vanish)
+    code, output = bench("clean", *(["-f", str(workplace / "experiments.yaml")] if absolute else []))
+    assert code == 2, output
+    assert "the folder was taken away while bench worked in it" in output
 
 
 @pytest.mark.parametrize("damage", [False, True])

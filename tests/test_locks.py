@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bench import locks
 from bench.records import Event
@@ -68,6 +70,51 @@ def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[
 
     threading.Thread(target=enter, daemon=True).start()
     assert entered.wait(5)
+
+
+def test_a_process_tells_that_it_is_at_work_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    with locks.announced(tmp_path, "running demo"):
+        assert locks.running(tmp_path) == [f"process {os.getpid()} that is running demo"]
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), locks.announced(tmp_path, "running demo"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_told_is_removed_while_nobody_can_take_hold_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, unlink, free_at_unlink = tmp_path / "run-1.lock", Path.unlink, list[bool]()
+    path.touch()
+
+    def checked(target: Path, missing_ok: bool = False) -> None:
+        if target == path:
+            with locks.tried(path) as free:
+                free_at_unlink.append(free)
+        unlink(target, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", checked)
+    assert locks.running(tmp_path) == []
+    assert free_at_unlink == [False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_that_was_removed_meanwhile_locks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking it, somebody else removes it, and a third one makes it anew."""
+    path, lock, others = tmp_path / "inside/lock", fcntl.flock, list[FileLock]()
+
+    def late(descriptor: int, how: int) -> None:
+        if not others:
+            path.unlink()
+            others.append(FileLock(path))
+            others[0].acquire()
+        lock(descriptor, how)
+
+    path.parent.mkdir()
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locks.tried(path) as free:
+        assert not free
+    others[0].release()
 
 
 def test_runs_in_different_folders_share_the_machine_wide_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,60 @@ def test_a_bomb_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         loaded(tmp_path)
 
 
+def test_a_frame_of_8k_video_is_no_bomb() -> None:
+    assert 7680 * 4320 <= digests.MOST_PIXELS < 1.1 * 7680 * 4320
+
+
+@pytest.mark.parametrize(("large", "most"), [(40 * 40 - 1, 1), (40 * 40, 4)])
+def test_large_pictures_are_decoded_one_at_a_time(
+    large: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "faces", 2, 2, 0)
+    monkeypatch.setattr(digests, "LARGE_PIXELS", large)
+    monkeypatch.setattr(digests, "_CHUNK", 1)
+    together = threading.Barrier(4)
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def slow(data: bytes) -> str:
+        inside.append(1)
+        if most > 1:
+            together.wait(20)
+        else:
+            time.sleep(0.02)
+        seen.append(len(inside))
+        if most > 1:
+            together.wait(20)
+        inside.pop()
+        return ""
+
+    monkeypatch.setattr(digests, "fault", slow)
+    loaded(tmp_path)
+    assert max(seen) == most
+
+
+def test_another_decoder_tries_again_what_this_one_could_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault is the decoder's word as much as the file's; a digest is not."""
+    write_frames(tmp_path / "faces", 3, 3, 0)
+    refused = hashlib.sha256((tmp_path / "faces/real/001.png").read_bytes()).hexdigest()
+    tried: list[str] = []
+
+    def old(data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        tried.append(digest)
+        return "can't be decoded: too new" if digest == refused else ""
+
+    monkeypatch.setattr(digests, "fault", old)
+    for _ in range(2):
+        assert loaded(tmp_path)["test"].left_out == ("real/001.png: can't be decoded: too new",)
+    assert len(tried) == 6
+    monkeypatch.setattr(digests, "versions", lambda names: dict.fromkeys(names, "999"))
+    refused, before = "", refused
+    for _ in range(2):
+        assert loaded(tmp_path)["test"].left_out == ()
+    assert tried[6:] == [before]
+
+
 def test_overlap_of_test_and_validation_is_a_remark(tmp_path: Path) -> None:
     write_frames(tmp_path / "faces/test", 4, 4, 0)
     write_frames(tmp_path / "faces/validation", 2, 2, 1)

@@ -147,6 +147,70 @@ def test_damaged_records_are_made_again(name: str, finished: Path) -> None:
     assert json.loads((finished / name).read_text())
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "variant.json"])
+def test_a_damaged_artifact_is_built_again(name: str, finished: Path) -> None:
+    identity = json.loads((finished / "reports/first/scores.json").read_text())["variants"]["q8"]["id"]
+    file = finished / "variants" / identity / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    assert bench("run")[0] == 0
+    if name == "model.onnx":
+        assert file.read_bytes() == whole
+    assert build.is_built(finished / "variants", identity)
+
+
+def test_an_artifact_that_changed_is_neither_handed_over_nor_measured(finished: Path, tmp_path: Path) -> None:
+    """As long as it was, so that only its digest tells."""
+    identity = json.loads((finished / "reports/first/scores.json").read_text())["variants"]["q8"]["id"]
+    file = finished / "variants" / identity / "model.onnx"
+    whole = file.read_bytes()
+    for command in (("export", "q8", "--to", str(tmp_path / "out")), ("run", "--only", "q8")):
+        file.write_bytes(whole[:2000] + bytes(100) + whole[2100:])
+        shutil.rmtree(finished / "results/first/q8", ignore_errors=command[0] == "export")
+        if command[0] == "export":
+            shutil.copytree(finished / "results/first/q16", finished / "results/first/q8")
+        code, output = bench(*command)
+        assert code == (2 if command[0] == "export" else 3), output
+        assert "has changed since it was built" in output
+        assert bench("run", "--only", "q8")[0] == 0
+        assert file.read_bytes() == whole
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [predict.PREDICTIONS, predict.CAMS])
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_damaged_predictions_are_told_and_made_again(name: str, how: str, finished: Path) -> None:
+    file = finished / "results/first/q8" / name
+    whole = file.read_bytes()
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:50])
+    code, output = bench("report")
+    assert code == 2, output
+    assert "`bench run` completes it" in output
+    assert bench("run")[0] == 0
+    assert file.read_bytes() == whole
+
+
+def test_a_file_where_a_room_should_be_is_told_before_any_work(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    (workplace / "reports").write_text("not a folder")
+    code, output = bench("run")
+    assert code == 2
+    assert "reports: is a file, and bench keeps a folder there" in output
+    assert not (workplace / "variants").exists()
+
+
+def test_warnings_of_the_report_are_on_the_terminal_too(finished: Path) -> None:
+    report = (finished / "reports/first/report.md").read_text()
+    output = bench("run")[1]
+    assert "cannot tell from chance" in report or "below 0.5" in report, "weights are random"
+    assert "note: The baseline's AUC is 0." in output
+
+
 def test_baseline_that_could_not_be_timed_is_timed_again(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A speed-up is against the baseline of the same session; without one there is none."""
     monkeypatch.chdir(workplace)
@@ -197,7 +261,7 @@ def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
         said = predictions(finished, name)["logit_fake"]
         wanted = np.array([said[f.relative_to(finished / "faces/test").as_posix()] for f in frames])
         for runtime in runtimes.names():
-            if built.kind in runtimes.find(runtime).ACCEPTS:
+            if built.kind in runtimes.find(runtime).ACCEPTS and "cpu" in runtimes.devices(runtime):
                 logits, _ = runtimes.find(runtime).load(built, "cpu", 1).predict(batch)
                 np.testing.assert_allclose(logits[:, 1], wanted, atol=1e-4)
 

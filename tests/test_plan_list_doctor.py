@@ -51,7 +51,7 @@ def files(folder: Path) -> set[str]:
 
 
 # ---------------------------------------------------------------------------------------------------- plan
-def test_plan_writes_nothing_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     before = files(workplace)
     code, output = bench("plan")
@@ -178,6 +178,23 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
     smaller = replace(plan, source=replace(plan.source, architecture="tf_efficientnet_b0"))
     assert estimates.frame(smaller, (), "onnxruntime", NOTHING_KNOWN).high_s < 0.2 * frame.high_s
     assert estimates.weights_bytes(plan, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("chain", "stored", "in_fp32"),
+    [
+        ([{"cast": "fp16"}], 50, 100),
+        ([{"quantize": "int8"}], 27, 100),
+        ([{"cast": "fp16"}, {"quantize": "int8"}], 27, 100),
+        ([{"prune": 0.5}, {"cast": "bf16"}], 25, 50),
+        ([{"prune": {"amount": 0.5, "structure": "unstructured"}}, "recover"], 100, 100),
+    ],
+)
+def test_each_number_takes_what_it_was_stored_in_last(chain: list[object], stored: float, in_fp32: float) -> None:
+    found = 100.0, 100.0
+    for use in map(steps.parse, chain):
+        found = estimates.bytes_left(use, *found)
+    assert found == pytest.approx((stored, in_fp32))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,27 @@ def test_without_its_libraries_it_is_refused_before_any_work(monkeypatch: pytest
     assert tensorrt.trouble() is None
 
 
+@pytest.mark.parametrize(
+    ("platform", "version", "files"),
+    [
+        ("linux", 10, ("libnvinfer.so.10", "libnvonnxparser.so.10")),
+        ("linux", 11, ("libnvinfer.so.11", "libnvonnxparser.so.11")),
+        ("win32", 10, ("nvinfer_10.dll",)),
+        ("win32", 11, ("nvinfer_11.dll",)),
+    ],
+)
+def test_only_the_wheel_of_tensorrt_10_will_do(
+    platform: str, version: int, files: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt_libs").mkdir()
+    for file in ("__init__.py", *files):
+        (tmp_path / "tensorrt_libs" / file).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    assert (tensorrt.trouble() is None) == (version == 10)
+
+
 def test_a_provider_that_did_not_load_is_an_error(
     shop: build.Workshop,  # noqa: F811
     source: build.Source,  # noqa: F811

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,24 @@ def test_recover_trains_the_rest_and_leaves_the_zeros(parent: Detector, tmp_path
     built = pruned(parent, tmp_path)
     before = weights(built)
     settings = recover.Settings(steps=4, batch_size=4, learning_rate=1e-3)
-    after = weights(recover.apply(built, settings, work(tmp_path, parent)))
+    surroundings = replace(work(tmp_path, parent), earlier=(steps.parse(HALF),))
+    after = weights(recover.apply(built, settings, surroundings))
     np.testing.assert_array_equal(after == 0, before == 0)
     assert not np.allclose(after, before)
+
+
+def test_recover_after_structured_pruning_trains_what_happens_to_be_zero(parent: Detector, tmp_path: Path) -> None:
+    student = copy.deepcopy(parent)
+    with torch.no_grad():
+        student.head.weight.zero_()
+    settings = recover.Settings(steps=2, batch_size=4, learning_rate=1e-3)
+    surroundings = replace(work(tmp_path, parent), earlier=(steps.parse({"prune": 0.5}),))
+    assert recover.apply(student, settings, surroundings).head.weight.all()
+
+
+def test_a_chain_tells_recover_what_came_before(shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+    chain = [steps.parse(one) for one in (HALF, {"recover": {"steps": 2, "batch_size": 2}})]
+    assert build.build("x", source, chain, shop).zeros == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+VERSION = 2
+"""Raised whenever the same file would be decoded to other pixels."""
+
+LIBRARIES = ("opencv-python-headless", "pillow")
+
 _ORIENTATION = 0x0112  # EXIF tag
+_LONGEST = 16
+"""`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
 
 
 def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
@@ -29,7 +36,15 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     are scaled to 8, and transparency is dropped, as `cv2.imread` does, not blended over a colour.
     A file that can't be decoded raises `UserError`.
     """
-    return _fit(_rgb(file), spec)
+    try:
+        return _fit(_decoded(file), spec)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the decoder says, it is about this file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(
+            f"{file}: can't be decoded: {reason.strip()}. Expected a JPEG, PNG or WebP picture; replace it"
+        ) from error
 
 
 def fault(data: bytes) -> str:
@@ -79,18 +94,6 @@ def _planes(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     return np.ascontiguousarray(decode(file, spec).transpose(2, 0, 1))
 
 
-def _rgb(file: Path) -> NDArray[np.uint8]:
-    try:
-        return _decoded(file)
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the decoder says, it is about this file
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(
-            f"{file}: can't be decoded: {reason}. Expected a JPEG, PNG or WebP picture; replace it"
-        ) from error
-
-
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image, ImageOps
@@ -120,6 +123,8 @@ def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     if spec.fit == "stretch":
         return _resized(frame, size, size, spec)
     if spec.fit == "crop":
+        frame = _middle(frame)
+        height, width = frame.shape[:2]
         # The long side is cut to whole pixels and the offsets rounded as torchvision does.
         short = min(height, width)
         tall, wide = int(size * height / short), int(size * width / short)
@@ -128,6 +133,15 @@ def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     long = max(height, width)
     tall, wide = max(1, round(size * height / long)), max(1, round(size * width / long))
     return _padded(_resized(frame, tall, wide, spec), size)
+
+
+def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle of a picture more than `_LONGEST` times as long as it is wide; any other as it is."""
+    short, middle = min(frame.shape[:2]), []
+    for side in frame.shape[:2]:
+        cut = max(0, side - _LONGEST * short) // 2  # as much on either side, so that the middle stays where it was
+        middle.append(slice(cut, side - cut))
+    return frame[tuple(middle)]
 
 
 def _padded(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

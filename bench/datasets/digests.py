@@ -5,25 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from bench.datasets.decoding import fault
+from bench.datasets.decoding import LIBRARIES, VERSION, fault
 from bench.datasets.headers import dimensions
 from bench.datasets.layouts import Entry
 from bench.files import sweep, write_text
-from bench.provenance import cpu_cores
+from bench.provenance import cpu_cores, versions
 from bench.records import Event, OnEvent
 
-MOST_PIXELS = 64_000_000
-"""A larger picture is taken for a decompression bomb: decoded it would need 200 MB and more."""
+MOST_PIXELS = 34_000_000
+"""A larger picture is taken for a decompression bomb. A video's frame in 8K (7680 x 4320) is smaller.
+
+Measured with so many pixels: decoding takes 450 MiB for a moment as JPEG and PNG, 700 MiB as WebP.
+"""
+LARGE_PIXELS = 4_000_000
+_large = threading.Lock()
+"""Larger pictures than `LARGE_PIXELS` are decoded one at a time, or the threads together would fill the memory."""
 _MOST_BYTES = 256 * 2**20
 _THREADS = max(4, min(cpu_cores(), 16))  # a disk that is slow wants some, decoding wants the cores
 _CHUNK, _EVENT_SECONDS = 32, 0.1
-_FORMAT = 2  # raised whenever a file is checked otherwise
+_FORMAT = 3  # raised whenever a file is checked otherwise
 
 Known = dict[str, tuple[int, int, str, str]]
 """Size in bytes, modification time in nanoseconds, SHA-256 and what is wrong, by path below the root."""
@@ -105,7 +112,10 @@ def _digest(entry: Entry) -> tuple[str, str]:
         return digest, str(error)
     if not 0 < width * height <= MOST_PIXELS:
         return digest, f"{width} × {height} pixels; a frame has between 1 and {MOST_PIXELS:,}"
-    return digest, fault(data)
+    if width * height <= LARGE_PIXELS:
+        return digest, fault(data)
+    with _large:
+        return digest, fault(data)
 
 
 def _cache_file(cache: Path, root: Path) -> Path:
@@ -113,22 +123,31 @@ def _cache_file(cache: Path, root: Path) -> Path:
 
 
 def _recall(file: Path) -> Known:
-    """What the cache file says; a missing, foreign or damaged one says nothing."""
+    """What the cache file says; a missing, foreign or damaged one says nothing.
+
+    What another decoder could not decode is forgotten, since this one may.
+    """
     try:
         stored: Any = json.loads(file.read_bytes())
         if stored["format"] != _FORMAT:
             return {}
+        same = stored["decoder"] == _decoder()
         return {
             path: (int(size), int(mtime), str(digest), str(wrong))
             for path, (size, mtime, digest, wrong) in stored["files"].items()
+            if same or not wrong
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
+def _decoder() -> dict[str, str]:
+    return {"version": str(VERSION), **versions(LIBRARIES)}
+
+
 def _remember(file: Path, known: Known) -> None:
     try:
-        write_text(file, json.dumps({"format": _FORMAT, "files": known}))
+        write_text(file, json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": known}))
         sweep(file.parent)
     except OSError:
         # A cache that can't be written costs time, not results.

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import locks
+from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import journal, render
-from bench.pipeline.clean import clean, told
+from bench.pipeline.clean import clean
 from bench.pipeline.forecast import Forecast, forecast
 from bench.pipeline.handover import export
 from bench.pipeline.measure import build_variants, measure_variants
@@ -20,7 +21,7 @@ from bench.records import OnEvent, silent
 from bench.results import store
 from bench.variants import build
 
-__all__ = ["Finished", "Forecast", "bundle", "clean", "export", "forecast", "report", "run", "told"]
+__all__ = ["Finished", "Forecast", "bundle", "clean", "export", "forecast", "report", "run"]
 
 
 def run(
@@ -38,6 +39,7 @@ def run(
     run (the baseline always does), `device` overrides the file's. Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
+    _check_rooms(path.parent)
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
@@ -50,6 +52,13 @@ def run(
                 finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
+
+
+def _check_rooms(base: Path) -> None:
+    """Hours of work must not end at a file that lies where the report's folder should be."""
+    for room in ("variants", "results", "reports"):
+        if (base / room).exists() and not (base / room).is_dir():
+            raise UserError(f"{base / room}: is a file, and bench keeps a folder there; move it away")
 
 
 def report(

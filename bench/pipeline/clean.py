@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench import locks
 from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
-from bench.files import is_leftover, remove, size_bytes, temporary_name
+from bench.files import is_stale, is_temporary, remove, size_bytes, temporary_name
 from bench.pipeline import journal
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
@@ -53,11 +54,34 @@ class Inventory:
 
 @dataclass
 class _Referred:
-    """Which experiments refer to what. `unknown` says of those whose ids cannot be computed why not."""
+    """Which experiments refer to what.
+
+    `unreadable` says of experiment files why they cannot be read, `unknown` of experiments why their ids
+    cannot be computed.
+    """
 
     variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    unreadable: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+
+    def variant(self, variant: str) -> str:
+        """Why the variant of this id stays; empty if nothing refers to it."""
+        return _used_by(self.variants.get(variant, ())) or _perhaps_used_by(self.unreadable | self.unknown)
+
+    def result(self, experiment: str, variant: str | None = None) -> str:
+        """Why an experiment's results of a variant stay, or its own files."""
+        known = self.results.get(experiment)
+        used = known is not None and (variant is None or variant in known)
+        return _used_by([experiment]) if used else _perhaps_used_by(self.unreadable)
+
+
+def _used_by(names: Iterable[str]) -> str:
+    return f"used by {', '.join(sorted(names))}" if names else ""
+
+
+def _perhaps_used_by(names: Iterable[str]) -> str:
+    return f"perhaps used by {', '.join(names)}" if names else ""
 
 
 def clean(experiments: Experiments, path: Path, *, remove_it: bool = False, on_event: OnEvent = silent) -> Inventory:
@@ -69,7 +93,10 @@ def clean(experiments: Experiments, path: Path, *, remove_it: bool = False, on_e
     base = path.parent
     referred = _referred(experiments, path, on_event)
     items = (*_variants(base, referred), *_results(base / "results", referred), *_caches(base / "datasets"))
-    notes = tuple(f"the variants of {name} cannot be told: {why}" for name, why in referred.unknown.items())
+    notes = (
+        *(f"what {name} refers to cannot be told: {why}" for name, why in referred.unreadable.items()),
+        *(f"the variants of {name} cannot be told: {why}" for name, why in referred.unknown.items()),
+    )
     removed = [item.path for item in items if not item.kept and _removed(item)] if remove_it else []
     return Inventory(items, notes, tuple(removed))
 
@@ -77,12 +104,13 @@ def clean(experiments: Experiments, path: Path, *, remove_it: bool = False, on_e
 # ---------------------------------------------------------------------------------- who refers to what
 def _referred(experiments: Experiments, path: Path, on_event: OnEvent) -> _Referred:
     found = _Referred()
-    for file in dict.fromkeys([path, *sorted(path.parent.glob("*.y*ml"))]):
+    beside = sorted(file for file in path.parent.glob("*.y*ml") if file.is_file())
+    for file in dict.fromkeys([path, *beside]):
         try:
             told = experiments if file == path else read(file)
         except UserError as error:
-            if "experiments:" in file.read_text(encoding="utf-8", errors="replace"):
-                found.unknown[file.name] = str(error).splitlines()[0]
+            if _is_meant(file):
+                found.unreadable[file.name] = str(error).splitlines()[0]
             continue
         for name, settings in told.experiments.items():
             found.results[name] |= set(settings.variants)
@@ -94,12 +122,24 @@ def _referred(experiments: Experiments, path: Path, on_event: OnEvent) -> _Refer
     return found
 
 
+def _is_meant(file: Path) -> bool:
+    """Whether a file that cannot be read as experiments is meant to be one; a typo may be in any of its keys."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return "experiments:" in text or ("detectors:" in text and "datasets:" in text)
+
+
 def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> set[str]:
     """The ids of all links of an experiment's chains; `UserError` where frames or weights are not there."""
     frames = experiments.datasets[experiments.experiments[name].frames]
     if frames.path == DEMO_FRAMES and not demo.is_drawn(path.parent / DEMO_FRAMES):
         raise UserError("the demo's frames are not drawn")
-    plan = prepare(experiments, path, name, device="cpu", on_event=on_event)
+    # Ids depend on neither, and another machine's runtime would be refused on this one.
+    anywhere = experiments.experiments[name].model_copy(update={"runtime": "auto", "device": "cpu"})
+    experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
+    plan = prepare(experiments, path, name, on_event=on_event)
     shop = workshop(plan, on_event)
     return {one for chain in plan.chains.values() for one in build.ids(plan.source, chain, shop)}
 
@@ -110,25 +150,18 @@ def _variants(base: Path, referred: _Referred) -> Iterator[Item]:
     running = ", ".join(locks.running(folder / build.LOCKS))
     busy = f"in use by {running}" if running else ""
     for path in _inside(folder):
-        if _ID.fullmatch(path.name) and build.is_built(folder, path.name):
-            kept = _use(path.name, referred) or busy
-            yield Item(path, _title(path), size_bytes(path), kept, build.lock_file(folder, path.name))
-            yield from _leftovers(path)
+        if _ID.fullmatch(path.name) and (path / build.DESCRIPTION).exists():
+            kept = referred.variant(path.name) or busy
+            item = Item(path, _title(path), size_bytes(path), kept, build.lock_file(folder, path.name))
+            yield from _parted(item, _leftovers(path))
         elif unfinished := _UNFINISHED.fullmatch(path.name):
             lock = build.lock_file(folder, unfinished[1])
             yield Item(path, "left by a killed run", size_bytes(path), busy, lock)
     for path in _inside(folder / build.SCRATCH):
         if _ID.fullmatch(path.name):
-            kept = _use(path.name, referred) or busy
+            kept = referred.variant(path.name) or busy
             what = "half-done step of a run that was interrupted"
             yield Item(path, what, size_bytes(path), kept, build.lock_file(folder, path.name))
-
-
-def _use(variant: str, referred: _Referred) -> str:
-    names = referred.variants.get(variant)
-    if names:
-        return f"used by {', '.join(sorted(names))}"
-    return f"perhaps used by {', '.join(referred.unknown)}" if referred.unknown else ""
 
 
 def _title(path: Path) -> str:
@@ -148,15 +181,14 @@ def _results(folder: Path, referred: _Referred) -> Iterator[Item]:
             continue
         with locks.tried(lock) as free:
             busy = "" if free else f"in use by {locks.holder(lock) or 'another run'}"
-        known = referred.results.get(experiment.name)
         for path in _inside(experiment):
             if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
-                kept = f"used by {experiment.name}" if known and path.name in known else _foreign(path) or busy
-                yield Item(path, f"results of {experiment.name}, {path.name}", size_bytes(path), kept, lock)
-                yield from (replace(item, lock=lock) for item in _leftovers(path))
-        yield from (replace(item, lock=lock) for item in _leftovers(experiment))
+                kept = referred.result(experiment.name, path.name) or _foreign(path) or busy
+                item = Item(path, f"results of {experiment.name}, {path.name}", size_bytes(path), kept, lock)
+                yield from _parted(item, _left_behind(path, lock, busy))
+        yield from _left_behind(experiment, lock, busy)
         own = [path for path in _inside(experiment) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
-        kept = f"used by {experiment.name}" if known is not None else busy
+        kept = referred.result(experiment.name) or busy
         # The lock itself goes last, and is no use to anyone then.
         for path in sorted(own, key=lambda one: (one == lock, one.name)):
             if path.name not in (store.LOCK, f"{store.LOCK}.holder") or not kept:
@@ -174,15 +206,29 @@ def _foreign(path: Path) -> str:
 def _caches(folder: Path) -> Iterator[Item]:
     cache = folder / ".cache"
     if cache.is_dir():
-        yield Item(cache, "digests of frames, to read none twice", size_bytes(cache), "saves reading every frame again")
-    yield from _leftovers(cache)
+        what, kept = "digests of frames, to read none twice", "saves reading every frame again"
+        yield from _parted(Item(cache, what, size_bytes(cache), kept), _leftovers(cache))
     yield from _leftovers(folder)
 
 
 def _leftovers(folder: Path) -> Iterator[Item]:
     for path in _inside(folder):
-        if is_leftover(path):
+        if is_stale(path):
             yield Item(path, "left by a killed run", size_bytes(path))
+
+
+def _left_behind(folder: Path, lock: Path, busy: str) -> Iterator[Item]:
+    """What killed runs left where nobody writes without the lock, however new it is."""
+    for path in _inside(folder):
+        if is_temporary(path):
+            yield Item(path, "left by a killed run", size_bytes(path), busy, lock)
+
+
+def _parted(item: Item, left: Iterable[Item]) -> Iterator[Item]:
+    """A folder, and what killed runs left in it: an item of its own only where the folder stays."""
+    apart = list(left) if item.kept else []
+    yield replace(item, size_bytes=item.size_bytes - sum(one.size_bytes for one in apart))
+    yield from apart
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -199,7 +245,8 @@ def _removed(item: Item) -> bool:
         if free:
             # Renamed first, so that it is there whole or not at all even if this is killed.
             doomed = item.path.with_name(temporary_name())
-            item.path.rename(doomed)
+            with suppress(FileNotFoundError):  # another process was faster
+                item.path.rename(doomed)
             remove(doomed)
             _prune(item.path.parent)
     return not item.path.exists()
@@ -209,28 +256,3 @@ def _prune(folder: Path) -> None:
     """Remove the folder if nothing is in it but its lock."""
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def told(inventory: Inventory, path: Path) -> str:
-    """The inventory as text: one line an item, with sizes in MiB, and what to do."""
-    base = path.parent
-    width = max((len(str(item.path.relative_to(base))) for item in inventory.items), default=0)
-    lines = [
-        f"{item.path.relative_to(base)!s:{width}}  {item.size_bytes / 2**20:9.1f} MiB  {_state(item, inventory)}"
-        for item in inventory.items
-    ]
-    lines += [f"note: {note}" for note in inventory.notes]
-    total = sum(item.size_bytes for item in inventory.items) / 2**20
-    going = sum(item.size_bytes for item in inventory.can_go) / 2**20
-    if inventory.removed:
-        lines.append(f"removed {len(inventory.removed)} of {len(inventory.items)}")
-    elif inventory.can_go:
-        lines.append(f"{going:.1f} of {total:.1f} MiB can go: `bench clean --yes` removes what nothing refers to")
-    else:
-        lines.append(f"{total:.1f} MiB, all of it in use")
-    return "\n".join(lines)
-
-
-def _state(item: Item, inventory: Inventory) -> str:
-    end = "removed" if item.path in inventory.removed else item.kept or "can go"
-    return f"{item.what}: {end}"

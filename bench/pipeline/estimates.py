@@ -199,12 +199,17 @@ def weights_bytes(plan: Plan, known: Known) -> int | None:
     return round(4e6 * network[1]) if network else None
 
 
-def share_left(use: Use) -> tuple[float, float]:
-    """What a step leaves of a file's bytes, and of the numbers that are in it."""
+def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
+    """What a step makes of a file of `stored` bytes, whose numbers take `in_fp32` bytes in fp32; both again.
+
+    Artifacts are what is estimated. Not counted are the engines that TensorRT keeps beside them, and what
+    is gone when the work is done, such as recover's checkpoint, three times the network.
+    """
     settings: Any = use.settings
     if use.name == "prune" and getattr(settings, "structure", "structured") == "structured":
-        return 1 - settings.amount, 1 - settings.amount
-    return {"cast": 0.5, "quantize": 0.27}.get(use.name, 1.0), 1.0
+        return stored * (1 - settings.amount), in_fp32 * (1 - settings.amount)
+    share = {"cast": 0.5, "quantize": 0.27}.get(use.name)
+    return (stored if share is None else in_fp32 * share), in_fp32
 
 
 def _network(plan: Plan) -> float | None:

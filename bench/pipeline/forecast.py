@@ -60,7 +60,8 @@ class Stage:
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
-    `writes_bytes` is None where nobody knows the size of the network.
+    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines and recover's
+    checkpoint, which is gone in the end, are not in it.
     """
 
     plan: Plan
@@ -260,8 +261,7 @@ def _artifact_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], kno
         stored = numbers = float(detector)
         for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True):
             if use:
-                of_file, of_numbers = estimates.share_left(use)
-                stored, numbers = stored * of_file, numbers * of_numbers
+                stored, numbers = estimates.bytes_left(use, stored, numbers)
             written += stored if not link.built and link.of is None else 0
         # What is exported is in fp32, however it was stored.
         written += numbers if row in exports else 0

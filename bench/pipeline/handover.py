@@ -35,6 +35,7 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     built = build.read(base / "variants", found.id)
+    build.check(built)
     predictions, _ = store.read_predictions(base / "results" / name / variant)
     test = predictions[predictions["split"] == "test"]
     points = score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), run.threshold)

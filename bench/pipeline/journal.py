@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.errors import UserError
-from bench.files import advice
+from bench.files import advice, make_folder
 from bench.provenance import machine, version, versions
 from bench.records import Event, OnEvent
 
@@ -79,11 +79,11 @@ def kept(folder: Path, on_event: OnEvent) -> Iterator[Journal]:
     except UserError as error:
         journal.ended(f"stopped: {error}")
         raise
-    except OSError as error:
-        journal.ended(f"stopped: {advice(error) or error}")
-        raise
     except Exception as error:
-        _log.critical("stopped by a bug", exc_info=error)
+        if isinstance(error, OSError) and (told := advice(error)):
+            journal.ended(f"stopped: {told}")
+        else:
+            _log.critical("stopped by a bug", exc_info=error)
         raise
     finally:
         _log.removeHandler(journal.file)
@@ -102,7 +102,7 @@ class _File(logging.FileHandler):
         self.setFormatter(formatter)
 
     def _open(self) -> TextIO:  # type: ignore[override]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         logs = sorted(path for path in self.path.parent.iterdir() if is_log(path))
         for old in logs[: max(0, len(logs) - KEPT + 1)]:
             with suppress(OSError):

@@ -161,6 +161,7 @@ def _open(
         try:
             # What a runtime exports beside an artifact, it exports once: another run waits for it here.
             with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
+                build.check(built)
                 sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
         except Exception as error:
             problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)

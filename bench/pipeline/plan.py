@@ -74,9 +74,9 @@ def prepare(
     weights = detector.weights_file(base)
     where = partial(yaml_file.place, path)
     wanted = _wanted(settings, only)
-    chosen, remarks = _device(device or settings.device, settings.runtime)
     weights_key, variants_key = ("detectors", settings.detector, "weights"), ("experiments", name, "variants")
     chains = [(v, chain) for v, chain in settings.variants.items() if v in wanted]
+    chosen, remarks = _device(device or settings.device, settings.runtime, [_kind(chain) for _, chain in chains])
     checks = [((*variants_key, v), partial(_check_chain, chain, settings, chosen)) for v, chain in chains]
     refuse_together(where, [(weights_key, partial(weights_file.check, weights)), *checks])
     source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
@@ -101,9 +101,14 @@ def prepare(
 def _check_chain(chain: Sequence[steps.Use], settings: ExperimentSettings, device: Device) -> None:
     """All that can be said against a chain without its frames."""
     steps.check_order(chain)
-    runtime = runtimes.choose(settings.runtime, chain[-1].step.PRODUCES if chain else "torch", device)
+    runtime = runtimes.choose(settings.runtime, _kind(chain), device)
     if trouble := runtimes.trouble(runtime, device):
         raise UserError(trouble)
+
+
+def _kind(chain: Sequence[steps.Use]) -> str:
+    """What kind of artifact a chain ends in."""
+    return chain[-1].step.PRODUCES if chain else "torch"
 
 
 def _read_weights(source: build.Source) -> None:
@@ -127,15 +132,20 @@ def _possible(
     return chains
 
 
-def _device(requested: str, runtime: str) -> tuple[Device, tuple[str, ...]]:
-    """Where the variants run; and where a CUDA device is there and cannot be used, a remark that says why."""
+def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
+    """Where the variants, artifacts of these kinds, run: all on one device, so that they can be compared.
+
+    Where a CUDA device is there and cannot be used, a remark says why.
+    """
     if requested == "cpu":
         return "cpu", ()
     if not cuda_devices():
         if requested == "cuda":
             raise UserError(f"device: cuda was asked for, but {cuda_trouble()}: no CUDA device; use auto or cpu")
         return "cpu", ()
-    trouble = runtimes.trouble("pytorch" if runtime == "auto" else runtime, "cuda")
+    needed = [runtimes.choose("auto", kind, "cuda") for kind in kinds] if runtime == "auto" else [runtime]
+    troubles = (runtimes.trouble(name, "cuda") for name in dict.fromkeys(needed))
+    trouble = next(filter(None, troubles), None)
     if trouble is None:
         return "cuda", ()
     if requested == "cuda":

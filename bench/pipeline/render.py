@@ -41,9 +41,9 @@ class Finished:
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
         baseline = self.scores.get(self.run.variants[0].name)
-        swapped = baseline is not None and baseline.auc is not None and baseline.auc < 0.5
-        below = "the baseline's AUC is below 0.5: labels or classes are probably swapped (1 must mean fake)"
-        return ((below,) if swapped else ()) + self.run.warnings
+        error = score.auc_standard_error(baseline) if baseline else None
+        found = reports.warnings(self.run, baseline, error)
+        return (*(text.replace("**", "").replace("\\", "") for text in found), *self.run.warnings)
 
 
 def report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Run, VariantResult
+from bench.records import Run, Score, VariantResult
 from bench.reports.evidence import Evidences
 from bench.reports.scores import auc_delta
 from bench.reports.speed import DISTURBED, disturbances, speed
@@ -23,20 +23,21 @@ def insights(run: Run, evidences: Evidences) -> list[str]:
     return [*found, _fastest(run), *_noise(run, evidences)]
 
 
-def warnings(run: Run, evidences: Evidences) -> list[str]:
-    """What must be read before any number, in Markdown; `run.warnings` are data and follow separately."""
-    return [*_unfit_baseline(run, evidences), *_disturbed(run)]
+def warnings(run: Run, baseline: Score | None, standard_error: float | None) -> list[str]:
+    """What must be read before any number, in Markdown; `run.warnings` are data and follow separately.
+
+    `baseline` is the baseline's score, None where it failed, `standard_error` that of its AUC.
+    """
+    return [*_unfit_baseline(run, baseline, standard_error), *_disturbed(run)]
 
 
-def _unfit_baseline(run: Run, evidences: Evidences) -> list[str]:
-    name = run.variants[0].name
-    baseline = evidences.get(name)
+def _unfit_baseline(run: Run, baseline: Score | None, standard_error: float | None) -> list[str]:
     if baseline is None:
-        return [f"The baseline {listed([name])} failed: nothing below can be compared with it."]
-    auc, error = baseline.score.auc, baseline.auc_standard_error
-    if auc is None or auc - 1.96 * (error or 0) > 0.5:
+        return [f"The baseline {listed([run.variants[0].name])} failed: nothing here can be compared with it."]
+    auc, noise = baseline.auc, 1.96 * (standard_error or 0)
+    if auc is None or auc - noise > 0.5:
         return []
-    if auc >= 0.5:
+    if auc + noise >= 0.5:
         return [
             f"**The baseline's AUC is {auc:.4f}, which {run.frames['test'].count:,} frames cannot tell from chance.** "
             "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
@@ -55,7 +56,7 @@ def _disturbed(run: Run) -> list[str]:
         others += [f"the GPU ({len(one.gpu_processes)})"] if one.gpu_processes else []
         found.append(
             f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-            "below are those of a busy machine. Time again on a quiet one before you decide by them."
+            "are those of a busy machine. Time again on a quiet one before you decide by them."
         )
     return found
 
@@ -100,6 +101,8 @@ def _fastest(run: Run) -> str:
     if not timed:
         return "Fastest: no variant could be compared with the baseline in the same runtime."
     name = max(timed, key=lambda name: timed[name].value)
+    # Whose interval overlaps with that of the fastest may be as fast.
+    names = [name, *(other for other in timed if other != name and timed[other].high >= timed[name].low)]
     single, reference = found[name].single, found[name].reference
     assert single is not None
     assert reference is not None
@@ -110,7 +113,8 @@ def _fastest(run: Run) -> str:
     )
     if timed[name].low <= 1:
         return f"Fastest: none is faster than the baseline beyond the noise; {listed([name])} comes closest: {said}."
-    return f"Fastest: {listed([name])}, {said}."
+    tie = "" if len(names) == 1 else " (whose intervals do not tell them apart); the first is"
+    return f"Fastest: {listed(names)}{tie or ','} {said}."
 
 
 def _noise(run: Run, evidences: Evidences) -> list[str]:

@@ -61,12 +61,16 @@ def _markdown(
     )
     environment.filters["text"] = escape
     timed = any(variant.measurements for variant in run.variants if variant.status == "ok")
+    baseline = evidences.get(run.variants[0].name)
     text: str = environment.get_template("report.md.j2").render(
         run=run,
         test=run.frames["test"],
         evidences=evidences,
         opening=_opening(run),
-        warnings=[*warnings(run, evidences), *map(escape, run.warnings)],
+        warnings=[
+            *warnings(run, baseline.score if baseline else None, baseline.auc_standard_error if baseline else None),
+            *map(escape, run.warnings),
+        ],
         failed=[variant for variant in run.variants if variant.status != "ok"],
         noted=[variant for variant in run.variants if variant.notes],
         insights=insights(run, evidences),

@@ -55,7 +55,8 @@ class Ratio:
 
     @property
     def unclear(self) -> bool:
-        return self.low <= 1 <= self.high
+        """Judged by the interval as it is printed."""
+        return round(self.low, 2) <= 1 <= round(self.high, 2)
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,10 @@ class Pending:
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Whether the folder holds the predictions of this key: they are marked last, after they are written."""
-    mark = folder / MARK
+    """Whether the folder holds the predictions of this key, whole: they are marked last, with their sizes."""
     try:
-        return bool(json.loads(mark.read_text(encoding="utf-8"))["key"] == key)
+        told = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return bool(told["key"] == key and told["bytes"] == _sizes(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -186,8 +186,13 @@ def _merge(variant: Pending, rows: Sequence[Labelled]) -> None:
     table = predictions_table(rows, logits)
     write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
     write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
-    write_text(variant.folder / MARK, json.dumps({"key": variant.key, "frames": len(rows)}))
+    told = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
+    write_text(variant.folder / MARK, json.dumps(told))
     remove(variant.folder / SHARDS)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_size for name in (PREDICTIONS, CAMS)}
 
 
 def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

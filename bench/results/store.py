@@ -92,7 +92,12 @@ def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     import numpy as np
     import pandas as pd
 
-    return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
+    try:
+        return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder}: its predictions are gone or damaged ({error}); delete the folder, `bench run` makes it again"
+        ) from error
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

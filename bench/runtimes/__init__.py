@@ -122,9 +122,12 @@ def devices(name: str) -> tuple[str, ...]:
 
 
 def _cuda_wanted(folder: Path) -> int | None:
-    """The major version of CUDA that a package says it is built for."""
-    try:
-        told = re.search(r"^cuda\b.*?['\"](\d+)", (folder / "version.py").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return None
-    return int(told[1]) if told else None
+    """The major version of CUDA that a package says it is built for, where PyTorch or onnxruntime says it."""
+    for name in ("version.py", "capi/build_and_package_info.py"):
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if told := re.search(r"^cuda(?:_version)?\b.*?['\"](\d+)", text, re.MULTILINE):
+            return int(told[1])
+    return None

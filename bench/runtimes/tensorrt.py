@@ -113,6 +113,8 @@ def _load_libraries() -> None:
 
 
 def _wheel() -> Path | None:
-    """The folder of the libraries that pip installed."""
+    """The folder of the libraries that pip installed, where they are those of TensorRT 10."""
     spec = importlib.util.find_spec("tensorrt_libs")
-    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    first = (_WINDOWS if sys.platform == "win32" else _LINUX)[0]
+    return next((folder for folder in folders if (folder / first).exists()), None)

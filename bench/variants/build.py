@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import detectors, locks
-from bench.files import stops_all
-from bench.provenance import digest, versions, write_json
+from bench.errors import UserError
+from bench.files import remove, stops_all
+from bench.provenance import digest, file_digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
 from bench.variants import sparsity
 from bench.variants.steps import Use, Work
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LOCKS, SCRATCH = ".locks", ".scratch"
+DESCRIPTION = "variant.json"
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,26 @@ def lock_file(folder: Path, variant: str) -> Path:
 
 
 def is_built(folder: Path, variant: str) -> bool:
-    """Folders are renamed into place whole, so the description's presence is proof."""
-    return (folder / variant / "variant.json").exists()
+    """Folders are renamed into place whole; what was cut or lost since is as good as absent, and built again."""
+    try:
+        built = read(folder, variant)
+        return built.file.stat().st_size == built.size_bytes
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def check(built: Built) -> None:
+    """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
+    if built.digest and file_digest(built.file) != built.digest:
+        remove(built.file.parent / DESCRIPTION)
+        raise UserError(f"{built.file}: has changed since it was built; the same `bench run` builds it again")
 
 
 def read(folder: Path, variant: str) -> Built:
     """What `variant.json` says of a built artifact."""
     import json
 
-    told = json.loads((folder / variant / "variant.json").read_text(encoding="utf-8"))
+    told = json.loads((folder / variant / DESCRIPTION).read_text(encoding="utf-8"))
     return Built(
         id=variant,
         file=folder / variant / told["file"],
@@ -126,6 +139,7 @@ def read(folder: Path, variant: str) -> Built:
         margin_bias=told["margin_bias"],
         seconds=told["seconds"],
         # Artifacts of earlier versions were not asked.
+        digest=told.get("sha256", ""),
         zeros=told.get("zeros"),
         zstd_bytes=told.get("zstd_bytes"),
     )
@@ -165,12 +179,13 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
             "weights": source.digest,
             "file": file.name,
             "size_bytes": file.stat().st_size,
+            "sha256": file_digest(file),
             **_description(model, file, shop.folder, lineage),
             "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
             "built": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
         }
-        write_json(temporary / "variant.json", told)
+        write_json(temporary / DESCRIPTION, told)
         temporary.replace(shop.folder / lineage[-1])
         shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
@@ -202,6 +217,7 @@ def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], 
         seed=shop.seed,
         scratch=scratch,
         on_event=shop.on_event,
+        earlier=chain[:-1],
     )
 
 

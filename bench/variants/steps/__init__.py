@@ -44,6 +44,7 @@ class Work:
 
     `title` names the work in progress bars. `teacher()` loads the detector as it was before the
     first `prune` of the chain. `scratch` outlives a killed run and is gone when the step is done.
+    `earlier` are the steps of the chain that came before.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Work:
     seed: int
     scratch: Path
     on_event: OnEvent
+    earlier: Sequence[Use] = ()
 
     def batches(self, split: Split, batch_size: int, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB batches [n, 3, size, size] of a split, in its order; `most` frames, evenly spread over it."""
@@ -136,8 +138,10 @@ def parse(entry: object) -> Use:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or step.MAIN
-        found = f", found {first['input']!r}" if first["type"] != "missing" else ""
-        raise UserError(f"step {name!r}, {where}: {first['msg']}{found}") from error
+        said = f"{first['msg']}, found {first['input']!r}"
+        if first["type"] == "missing":
+            said = f"needs a value, as in `{name}: …`" if where == step.MAIN else "needs a value"
+        raise UserError(f"step {name!r}, {where}: {said}") from error
     return Use(name, settings, name if value is None else f"{name}: {_spelled(value)}")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
-VERSION = 2
+VERSION = 3
 SEEDED = True
 LIBRARIES: tuple[str, ...] = ("torch", "timm")
 MAIN = "steps"
@@ -118,7 +118,7 @@ def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, An
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, settings.steps))
     # Flips are drawn apart from the order of the frames, so that one can change without the other.
     flips = torch.Generator().manual_seed(work.seed)
-    kept = _kept(model)
+    kept = _kept(model, work)
     smooth, before = None, 0
     if saved is not None:
         smooth, before = _restore(saved, model, optimizer, schedule)
@@ -148,8 +148,13 @@ def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, An
     model.requires_grad_(False)
 
 
-def _kept(model: Detector) -> list[tuple[Tensor, Tensor]]:
-    """Weights among which some are exactly zero, as unstructured pruning leaves them, with 1 where they are not."""
+def _kept(model: Detector, work: Work) -> list[tuple[Tensor, Tensor]]:
+    """After unstructured pruning: weights among which some are exactly zero, with 1 where they are not.
+
+    Without it nothing is held: what is zero then, as a new head may be, is to be learned.
+    """
+    if not any(getattr(use.settings, "structure", None) == "unstructured" for use in work.earlier):
+        return []
     found = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
     return [(weight, mask) for weight, mask in found if not mask.all()]
 
