@@ -82,13 +82,13 @@ def _auc(auc: float | None, standard_error: float | None) -> str:
 def _latency(single: Timing | None) -> str:
     if single is None:
         return NONE
-    return f"{rough(single.p50_ms)} ({rough(single.p25_ms)}–{rough(single.p75_ms)}, n = {single.calls:,})"
+    return f"{rough(single.p50_ms)} ({rough(single.p25_ms)}–{rough(single.p75_ms)})"
 
 
 def _throughput(best: Timing | None) -> str:
     if best is None:
         return NONE
-    return f"{number(best.frames_per_second, 1)} (batch {best.batch_size}, n = {best.calls:,})"
+    return f"{number(best.frames_per_second, 1)} (batch {best.batch_size})"
 
 
 def classification(evidences: Evidences) -> str:
