@@ -234,7 +234,7 @@ def _until_whole(
     for _ in range(100):
         # Timing's own processes take seconds to start, so that only some runs have them.
         child = warm.start(folder, own_processes=rng.random() < 0.08)
-        how = rng.choice((signal.SIGINT, signal.SIGTERM)) if rng.random() < 0.2 else signal.SIGKILL
+        how = rng.choice((signal.SIGINT, signal.SIGTERM)) if rng.random() < 0.1 else signal.SIGKILL
         killer = threading.Timer(rng.uniform(0, 0.6 * seconds), _kill, (child, how))
         killer.start()
         code = warm.wait()
@@ -243,8 +243,12 @@ def _until_whole(
         if code == 0:
             return doings
         output = Path(f"{folder}.out").read_text()
-        assert code in (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 130), f"exit code {code}\n{output}"
-        assert "Traceback" not in output, output
+        if how != signal.SIGKILL and code == -signal.SIGABRT:
+            # Python's exception came up within a torch.export, which torch answers by aborting the process.
+            assert "FakeTensorMode" in output, output
+        else:
+            assert code in (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 130), f"exit code {code}\n{output}"
+            assert "Traceback" not in output, output
         doings += _doing(folder)
         with lock:
             kills[0] += 1
