@@ -8,9 +8,11 @@ import dataclasses
 import io
 import json
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +44,7 @@ def to_onnx(detector: Detector) -> onnx.ModelProto:
     size = detector.preprocessing.size
     # Two frames, because a batch of one would be taken for a constant.
     frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    with _quiet():
+    with _quiet(), _uninterrupted():
         program = torch.onnx.export(
             network, (frames,), dynamo=True, opset_version=OPSET, verbose=False,
             input_names=["frames"], output_names=["logits", "cam"],
@@ -113,3 +115,30 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end; who presses Ctrl-C again does not wait.
+
+    An exception that comes up within torch's tracing can make it abort the whole process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals arrive in the main thread only
+        return
+    waiting: list[int] = []
+    usual: dict[int, Any] = {}
+
+    def hold(number: int, _: object) -> None:
+        waiting.append(number)
+        signal.signal(number, usual[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        usual[number] = signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
