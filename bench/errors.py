@@ -33,6 +33,11 @@ def at_home(base: Path, path: str) -> Path:
     return base / os.path.expanduser(path)  # noqa: PTH111 - that of Path raises where there is no such person
 
 
+def is_unicode(text: str) -> bool:
+    """Whether files can hold it: half of a surrogate pair, from an escape or a file's name, is no character."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def nearest(found: str, choices: Iterable[str]) -> str:
     """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
     close = difflib.get_close_matches(found, list(choices), n=1, cutoff=0.5)

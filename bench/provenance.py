@@ -8,7 +8,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +59,26 @@ def cuda_devices() -> tuple[str, ...]:
 def cuda_bus_id() -> str | None:
     """Where the first CUDA device sits, such as "0000:1b:00.0": its name wherever devices are counted otherwise."""
     return _told(_cuda_driver().cuDeviceGetPCIBusId, 0) if cuda_devices() else None
+
+
+@contextmanager
+def nvml_device() -> Iterator[tuple[Any, Any]]:
+    """NVIDIA's management library, started, and its handle of the first CUDA device; OSError where it refuses."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            yield pynvml, pynvml.nvmlDeviceGetHandleByPciBusId((cuda_bus_id() or "").encode())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise OSError(str(error)) from error
+
+
+def text(value: object) -> str:
+    """What a native library answers; some versions of its binding leave strings as bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def cuda_version() -> tuple[int, int] | None:

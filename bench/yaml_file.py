@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, is_unicode, nearest
 
 # A file that one person wrote is a hundredth of this.
 _MOST_BYTES, _MOST_NODES, _MOST_CHARACTERS = 2**20, 20_000, 3_000
@@ -130,7 +130,7 @@ def _size(node: yaml.Node, path: Path, sizes: dict[int, int]) -> int:
     """
     where = f"{path}, line {node.start_mark.line + 1}"
     if isinstance(node, yaml.ScalarNode):
-        if len(node.value) > _MOST_CHARACTERS or "\0" in node.value or not _is_unicode(node.value):
+        if len(node.value) > _MOST_CHARACTERS or "\0" in node.value or not is_unicode(node.value):
             raise UserError(
                 f"{where}: a value of {len(node.value):,} characters, {node.value[:40]!r} …; "
                 f"expected at most {_MOST_CHARACTERS:,}, all of them text"
@@ -145,15 +145,6 @@ def _size(node: yaml.Node, path: Path, sizes: dict[int, int]) -> int:
     if sizes[id(node)] > _MOST_NODES:
         raise UserError(f"{where}: more than {_MOST_NODES:,} entries with its aliases written out")
     return sizes[id(node)]
-
-
-def _is_unicode(text: str) -> bool:
-    """Half of a surrogate pair, which an escape can spell, is not."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:

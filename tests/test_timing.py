@@ -17,6 +17,8 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from bench import provenance
+from bench.doctor import machine
 from bench.errors import UserError
 from bench.records import Event, Executed, silent
 from bench.results import conditions, timed_process, timing
@@ -287,3 +289,38 @@ def test_what_the_gpu_tells_and_does_not_tell() -> None:
         "power limit (W)": "700.0",
     }
     assert found.processes == ("process 1: 0 MiB",)
+
+
+class RefusingDriver(FakeDriver):
+    """Starts, ends, and may refuse to show the device."""
+
+    def __init__(self, refuses: bool) -> None:
+        self.refuses, self.calls = refuses, list[str]()
+
+    def nvmlInit(self) -> None:  # noqa: N802 - the driver's name
+        self.calls.append("init")
+
+    def nvmlShutdown(self) -> None:  # noqa: N802 - the driver's name
+        self.calls.append("shutdown")
+
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: bytes) -> str:  # noqa: N802 - the driver's name
+        if self.refuses:
+            raise RuntimeError("Insufficient Permissions")
+        return bus_id.decode()
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_the_management_library_is_left_as_it_was_found(refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = RefusingDriver(refuses)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr(provenance, "cuda_bus_id", lambda: "0000:1b:00.0")
+    monkeypatch.setattr(conditions, "cuda_devices", lambda: ("NVIDIA H100",))
+    monkeypatch.setattr(machine, "cuda_devices", lambda: ("NVIDIA H100",))
+    found, (told,) = conditions._gpu(), machine.gpu(Path())
+    assert driver.calls == ["init", "shutdown"] * 2
+    assert (found is None) == refuses
+    if refuses:
+        assert told.level == "note"
+        assert "its management library says: Insufficient Permissions" in told.found
+    else:
+        assert "driver 580.1; memory unknown" in told.found

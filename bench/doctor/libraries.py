@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.doctor.findings import AnswerError, Finding, ask
-from bench.provenance import cuda_devices
+from bench.provenance import cuda_devices, version
 
 AGAIN = "install bench again: python -m pip install --force-reinstall bench, best into a new virtual environment"
 ON_CPU = "or set `device: cpu`"
@@ -39,19 +39,12 @@ def packages(folder: Path) -> Sequence[Finding]:
 
 def _package(wanted: Any) -> Finding | None:
     names = ONNXRUNTIMES if wanted.name in ONNXRUNTIMES else (wanted.name,)
-    found = next((version for name in names if (version := _version(name))), None)
+    found = next((one for name in names if (one := version(name)) != "absent"), None)
     if found and wanted.specifier.contains(found, prereleases=True):
         return None
     extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
     told = f"{found} is installed, {wanted.specifier} is wanted" if found else "not installed"
     return Finding("problem", wanted.name, told, f'python -m pip install "{wanted.name}{extras}{wanted.specifier}"')
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def torch(folder: Path) -> Sequence[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.doctor.findings import Finding
-from bench.provenance import cpu_cores, cpu_name, cuda_bus_id, cuda_devices, cuda_trouble
+from bench.provenance import cpu_cores, cpu_name, cuda_devices, cuda_trouble, nvml_device, text
 
 # As Linux spells them in /proc/cpuinfo, on x86-64 and on ARM.
 INSTRUCTIONS = {
@@ -47,13 +47,10 @@ def _flags(cpuinfo: Path) -> set[str]:
 def gpu(folder: Path) -> Sequence[Finding]:
     if not cuda_devices():
         return [Finding("ok", "gpu", f"not used, {cuda_trouble()}; everything runs on the CPU")]
-    bus_id = cuda_bus_id()
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-        told, others = _told(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId((bus_id or "").encode()))
-    except pynvml.NVMLError as error:
+        with nvml_device() as (nvml, handle):
+            told, others = _told(nvml, handle)
+    except OSError as error:
         return [Finding("note", "gpu", f"{', '.join(cuda_devices())}; its management library says: {error}")]
     if others:
         mend = "what others compute meanwhile spoils times: let them end before timing"
@@ -69,11 +66,7 @@ def _told(nvml: Any, handle: Any) -> tuple[str, list[str]]:
         taken = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     with suppress(nvml.NVMLError):
         others = [str(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    return f"{', '.join(cuda_devices())}; driver {_text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return f"{', '.join(cuda_devices())}; driver {text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
 
 
 def memory(folder: Path) -> Sequence[Finding]:

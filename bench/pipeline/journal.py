@@ -101,7 +101,7 @@ class _File(logging.FileHandler):
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
 
-    def _open(self) -> TextIO:  # type: ignore[override]
+    def _open(self) -> TextIO:  # type: ignore[override]  # typeshed names the class that open() gives
         make_folder(self.path.parent)
         logs = sorted(path for path in self.path.parent.iterdir() if is_log(path))
         for old in logs[: max(0, len(logs) - KEPT + 1)]:

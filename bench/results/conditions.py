@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.provenance import cuda_bus_id, machine
+from bench.provenance import cuda_devices, machine, nvml_device, text
 from bench.records import Conditions
 
 
@@ -84,20 +84,11 @@ class _Gpu:
 
 def _gpu() -> _Gpu | None:
     """The CUDA device that is used, as the driver's management library tells it; None where there is none."""
-    bus_id = cuda_bus_id()
-    if bus_id is None:
+    if not cuda_devices():
         return None
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByPciBusId(bus_id.encode())
-    except pynvml.NVMLError:
-        return None
-    try:
-        return _told(pynvml, handle)
-    finally:
-        pynvml.nvmlShutdown()
+    with suppress(OSError), nvml_device() as (nvml, handle):
+        return _told(nvml, handle)
+    return None
 
 
 def _told(nvml: Any, handle: Any) -> _Gpu:
@@ -120,7 +111,7 @@ def _told(nvml: Any, handle: Any) -> _Gpu:
     ours = set(_own_cpu_seconds())
     others = [one for one in ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or () if one.pid not in ours]
     return _Gpu(
-        facts={key: _text(value) for key, value in readings.items() if value is not None},
+        facts={key: text(value) for key, value in readings.items() if value is not None},
         mhz=None if mhz is None else float(mhz),
         processes=tuple(f"process {one.pid}: {(one.usedGpuMemory or 0) / 2**20:.0f} MiB" for one in others),
     )
@@ -128,7 +119,3 @@ def _told(nvml: Any, handle: Any) -> _Gpu:
 
 def _watts(milliwatts: int | None) -> float | None:
     return None if milliwatts is None else milliwatts / 1000
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

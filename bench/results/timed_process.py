@@ -168,7 +168,7 @@ def _portable(error: Exception) -> Exception:
     told = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # a library's own class of errors may do anything there
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(told)
     return error

@@ -233,7 +233,7 @@ class _Turns(Generic[Key]):
         return answers
 
     def end(self) -> None:
-        """There may have been fewer: not everyone gains from larger batches."""
+        """There may have been fewer: who fails gets no further turn."""
         self.on_event(Event("timing", self.total, self.total, "turns"))
 
 
