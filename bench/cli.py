@@ -8,20 +8,15 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.errors import UserError
 from bench.files import advice
+from bench.progress import Bars, interrupt, interrupted
 
-if TYPE_CHECKING:
-    from bench.records import Event
-
-EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 2, 3, 70, 130
-
-LASTING_SECONDS = 2.0
-"""Work that lasts longer is shown."""
+EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
 app = typer.Typer(
     name="bench",
@@ -40,23 +35,28 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def run_guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except UserError as error:
-            typer.echo(f"error: {error}", err=True)
-            sys.exit(EXIT_BAD_INPUT)
-        except KeyboardInterrupt:
-            typer.echo("interrupted; what is finished is kept, the same command goes on from there", err=True)
-            sys.exit(EXIT_INTERRUPTED)
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
-            if isinstance(error, OSError) and (told := advice(error) or _vanished(kwargs.get("file", DEFAULT_FILE))):
-                typer.echo(f"error: {told}", err=True)
-                sys.exit(EXIT_BAD_INPUT)
-            traceback.print_exc()
-            typer.echo("this is a bug in bench: please report it with the lines above", err=True)
-            sys.exit(EXIT_BUG)
+        except (Exception, KeyboardInterrupt) as error:
+            sys.exit(_told(error, kwargs.get("file", DEFAULT_FILE)))
 
     return run_guarded
+
+
+def _told(error: BaseException, file: Path) -> int:
+    """Say what ended the command; the exit code."""
+    if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
+        typer.echo("interrupted; what is finished is kept, the same command goes on from there", err=True)
+        return EXIT_INTERRUPTED
+    if isinstance(error, UserError):
+        typer.echo(f"error: {error}", err=True)
+        return EXIT_BAD_INPUT
+    if isinstance(error, OSError) and (told := advice(error) or _vanished(file)):
+        typer.echo(f"error: {told}", err=True)
+        return EXIT_BAD_INPUT
+    traceback.print_exception(error)
+    typer.echo("this is a bug in bench: please report it with the lines above", err=True)
+    return EXIT_BUG
 
 
 def _vanished(file: Path) -> str | None:
@@ -73,18 +73,31 @@ File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; a
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
 Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
+FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
+ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
+LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
+SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
+SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
 DEFAULT_FILE = Path("experiments.yaml")
 
 
 @app.command()
 @guarded
-def init(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path()) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
+    github: Annotated[
+        bool, typer.Option("--github", help="Also write .github/workflows/bench.yml, which runs `bench check`.")
+    ] = False,
+) -> None:
     """Write a commented experiments.yaml to start from."""
-    from bench.templates import write_starter
+    from bench.templates import write_starter, write_workflow
 
-    for path in write_starter(folder):
+    for path in write_workflow(folder) if github else write_starter(folder):
         typer.echo(f"wrote {path}")
-    typer.echo("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
+    if github:
+        typer.echo("next: adapt the lines marked (1) to (4) in the workflow, then `bench run`, `bench accept`, commit")
+    else:
+        typer.echo("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
 
 @app.command()
@@ -140,6 +153,35 @@ def report(
 
 @app.command()
 @guarded
+def score(  # noqa: PLR0913, PLR0917 - a command's options
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="The report is written to reports/NAME/.")],
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="A file of labels, where those with the scores have none.")
+    ] = None,
+    frame_column: FrameColumn = None,
+    score_column: ScoreColumn = None,
+    label_column: LabelColumn = None,
+    source_column: SourceColumn = None,
+    split_column: SplitColumn = None,
+    threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
+    margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
+) -> None:
+    """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
+    from bench.pipeline.foreign import Request, score_files
+    from bench.results.foreign import Columns
+
+    columns = Columns(frame_column, score_column, label_column, source_column, split_column)
+    with Bars() as bars:
+        finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
+    _show(finished)
+
+
+@app.command()
+@guarded
 def export(
     variant: Annotated[str, typer.Argument(help="The variant to hand over.")],
     to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
@@ -153,6 +195,67 @@ def export(
     name, _ = select(read(file), experiment, file)
     for path in pipeline.export(file.parent, name, variant, to):
         typer.echo(f"wrote {path}")
+
+
+@app.command()
+@guarded
+def check(
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    only: Only = None,
+    device: DeviceOption = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Also compare with scores that `bench accept` wrote, on the same frames.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
+) -> None:
+    """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
+    from bench.experiment import read
+    from bench.pipeline.check import check as judge
+    from bench.reports import checked
+
+    wanted = _names(only, device)
+    for option, path in (("--junit", junit), ("--summary", summary)):
+        if path and path.is_dir():
+            raise UserError(f"{option}: {path} is a folder; expected a file to write")
+    with Bars() as bars:
+        finished, found = judge(
+            read(file), file, experiment, only=wanted, device=device, reference=against, on_event=bars
+        )
+    reports = finished.report.parent
+    junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
+    checked.write(found, junit, summary)
+    typer.echo(checked.terminal(found))
+    for warning in finished.warnings:
+        typer.echo(f"note: {warning}")
+    typer.echo(f"\nreport: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
+    if found.failed:
+        raise typer.Exit(EXIT_VARIANT_FAILED)
+    if found.fell:
+        raise typer.Exit(EXIT_GATE_FELL)
+
+
+@app.command()
+@guarded
+def accept(
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to write them; accepted.json beside the experiment file if left out.")
+    ] = None,
+) -> None:
+    """Write the current scores as the reference for `bench check --against`."""
+    from bench.experiment import read, select
+    from bench.pipeline import accepted
+
+    name, settings = select(read(file), experiment, file)
+    to = to or file.parent / accepted.NAME
+    with Bars() as bars:
+        found, left_out = accepted.accept(file.parent, name, settings, to, on_event=bars)
+    typer.echo(accepted.describe(found, to))
+    for one in left_out:
+        typer.echo(f"note: left out {one}")
 
 
 @app.command()
@@ -253,7 +356,7 @@ def _options(
 def _show(finished: Any) -> None:
     from bench.reports import summary
 
-    typer.echo(summary(finished.run, finished.scores))
+    typer.echo(summary(finished.run, finished.told))
     for warning in finished.warnings:
         typer.echo(f"note: {warning}")
     typer.echo(f"\nreport: {finished.report}")
@@ -263,51 +366,8 @@ def _show(finished: Any) -> None:
         raise typer.Exit(EXIT_VARIANT_FAILED)
 
 
-class Bars:
-    """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-        self.shown: tuple[str, str, int] | None = None
-
-    def __enter__(self) -> Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def __call__(self, event: Event) -> None:
-        from tqdm import tqdm
-
-        key = (event.work, event.unit, event.total)
-        if key != self.shown:
-            self._close()
-            watched = sys.stderr.isatty()
-            self.bar = tqdm(
-                desc=event.work,
-                total=event.total,
-                unit=f" {event.unit}",
-                file=sys.stderr,
-                # Where nobody watches, a line every ten seconds is enough to see that it lives.
-                mininterval=0.1 if watched else 10.0,
-                delay=0 if watched else LASTING_SECONDS,
-            )
-            self.shown = key
-        if event.note:
-            self.bar.set_postfix_str(event.note, refresh=False)
-        self.bar.update(event.done - self.bar.n)
-        if event.done >= event.total:
-            self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            # What was over in a moment leaves no line behind.
-            self.bar.leave = self.bar.format_dict["elapsed"] > LASTING_SECONDS
-            self.bar.close()
-        self.bar, self.shown = None, None
-
-
 def main() -> None:
     """Run the command line. Whoever ends it with SIGTERM, as CI systems do, gets what Ctrl-C gets."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     app()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError, at_home, nearest
 from bench.records import Preprocessing
+from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.steps import Use, parse
 
@@ -33,7 +34,8 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-def _checked_name(name: object) -> str:
+def checked_name(name: object) -> str:
+    """A name that can be that of a folder on every system; otherwise `ValueError`."""
     # Names become folder names, on every system.
     if not isinstance(name, str):
         raise ValueError(f"YAML reads {name!r} as {type(name).__name__}, not as a name: put it in quotes")
@@ -47,15 +49,7 @@ def _checked_name(name: object) -> str:
     return name
 
 
-def _no_boolean(value: object) -> object:
-    # YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0.
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, found {value}")
-    return value
-
-
-Name = Annotated[str, BeforeValidator(_checked_name)]
-Number = Annotated[float, BeforeValidator(_no_boolean)]
+Name = Annotated[str, BeforeValidator(checked_name)]
 
 
 class DetectorSettings(_Model):
@@ -152,6 +146,11 @@ class ExperimentSettings(_Model):
     )
     seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1)
     threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of the model; auto takes all cores")
+    margin: Margin = Field(default=0.01, description="non-inferiority margin on AUC: a smaller loss does not matter")
+    choose: ChooseSettings | None = Field(default=None, description="what the variant to ship must meet")
+    gates: dict[str, GateSettings] = Field(
+        default={}, description="variant, or `all`: limits for `bench check`; its own come before those of all"
+    )
 
     @field_validator("threads", mode="before")
     @classmethod
@@ -222,9 +221,30 @@ def read(path: Path) -> Experiments:
         )
         if wanted not in known
     ]
+    for name, experiment in experiments.experiments.items():
+        for key, wrong in _wrong_gates(experiment):
+            dangling.append(f"{yaml_file.place(path, 'experiments', name, 'gates', *key)}: {wrong}")
     if dangling:
         raise UserError("\n".join(dangling))
     return experiments
+
+
+def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys below `gates:` and what is wrong there: who is not a variant, what the baseline cannot be asked."""
+    known = (*experiment.variants, "all")
+    for name, own in experiment.gates.items():
+        if name not in known:
+            yield (name,), f"there is no variant {name!r}{nearest(name, known)}; expected one of: {', '.join(known)}"
+        elif name == "all" and name in experiment.variants:
+            yield (name,), "`all` means every variant, and a variant is called so too; rename that"
+        elif name == experiment.baseline:
+            for gate in AGAINST_BASELINE:
+                if gate in own.limits:
+                    yield (
+                        (name, gate),
+                        "would compare the baseline with itself; set it for `all` or for another variant, "
+                        "or use auc, recall, fpr or size_mib here",
+                    )
 
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:

@@ -26,7 +26,8 @@ from bench.pipeline.measure import build_variants
 from bench.pipeline.plan import Plan, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
-from bench.results import predict, score, store
+from bench.results import predict, store
+from bench.results.score import auc, points
 from bench.runtimes import Session
 
 if TYPE_CHECKING:
@@ -207,7 +208,10 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
     for variant in pending:
         table, _ = store.read_predictions(variant.folder)
         test = table[table["split"] == "test"]
-        score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), plan.settings.threshold)
+        labels, p_fake = test["label"].to_numpy(), test["p_fake"].to_numpy()
+        placed, curve = auc.placements(labels, p_fake), points.roc(labels, p_fake)
+        points.score(labels, p_fake, placed, curve)
+        points.operating_point(labels, p_fake, plan.settings.threshold)
     return [variant.folder for variant in pending]
 
 

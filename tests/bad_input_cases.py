@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import json
 import os
@@ -25,13 +27,14 @@ Change = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Case:
-    """One fault: how it is made in a workplace, and the essential words of the answer."""
+    """One fault: how it is made in a workplace, and the essential words of what `command` answers."""
 
     what: str
     example: str
     said: tuple[str, ...]
     change: Change = lambda folder: None
     arguments: tuple[str, ...] = ()
+    command: str = "run"
     patch: Callable[[pytest.MonkeyPatch], object] = lambda monkeypatch: None
 
 
@@ -61,6 +64,37 @@ def written(name: str, content: bytes | str) -> Change:
         (folder / name).write_bytes(data)
 
     return change
+
+
+def gates(text: str) -> Change:
+    return yaml("device: cpu", f"device: cpu\n    gates: {text}")
+
+
+def accepted(**changed: Any) -> Change:
+    """A reference of one variant, as `bench accept` writes it, with some keys changed."""
+    data = bytes(4 * 32)
+    numbers = dict.fromkeys(("verdict", "auc", "auc_ci", "auc_delta", "size_mib", "parameters", "speedup",
+                             "speedup_interval"))  # fmt: skip
+    margins = {"margins": base64.b64encode(zlib.compress(data)).decode(), "digest": hashlib.sha256(data).hexdigest()}
+    variant: dict[str, Any] = {"id": "0", "steps": [], "confusion": {}, **numbers, **margins}
+    frames = {"test": {"count": 32, "fake": 18, "real": 14, "digest": "5" * 64}}
+    whole = {"schema": 1, "bench": "0.1.0", "experiment": "first", "accepted": "2026-01-31", "frames": frames,
+             "weights": "", "threshold": 0.5, "margin": 0.01, "machine": "",
+             "variants": {"baseline": variant}}  # fmt: skip
+    return written("accepted.json", json.dumps(whole | changed))
+
+
+AGAINST = ("--against", "accepted.json")
+
+
+def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
+    """Two files of scores that `bench score` takes, then one that it does not."""
+    good = "frame,label,p_fake\na.png,real,0.1\nb.png,fake,0.9\nc.png,real,0.4\nd.png,fake,0.2\n"
+    return both(written("baseline.csv", good), written("q16.csv", good), written(name, changed))
+
+
+def scored(*files: str) -> tuple[str, ...]:
+    return ("--name", "mine", *(files or ("baseline.csv", "q16.csv")))
 
 
 def remove(name: str) -> Change:
@@ -434,6 +468,10 @@ CASES: dict[str, list[Case]] = {
              manifest("real/002.png;real", header="path;label")),
         Case("more cells than columns", "`a,b.png,real`", ("more cells than columns", "double quotes", "line 4"),
              manifest("a,b.png,real", header="path,label")),
+        Case("a column called like a prediction", "`path,label,p_fake`", ("a column is called 'p_fake'", "rename it"),
+             manifest("real/002.png,real,0.5", header="path,label,p_fake")),
+        Case("two columns called alike", "`path,label,Method,method`", ("'Method' and 'method' are called alike",),
+             manifest("real/002.png,real,a,b", header="path,label,Method,method")),
         Case("a manifest that is not UTF-8", "UTF-16", ("set.csv: can't be read",),
              both(manifest(), written("faces/test/set.csv", "path,label".encode("utf-16")))),
         Case("a manifest that is empty", "0 bytes", ("no column `path`; found: nothing",),
@@ -473,6 +511,95 @@ CASES: dict[str, list[Case]] = {
              ("test: no real frame", "after 14 files that can't be decoded were left out"),
              both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
                   *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Gates and accepted scores": [
+        Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),
+             gates("{all: {auc_dorp: 0.01}}")),
+        Case("gates of no variant", "`gates: {q9: {auc: 0.9}}`", ("no variant 'q9'", "did you mean"),
+             gates("{q9: {auc: 0.9}}")),
+        Case("a limit that none can miss", "`fpr: 5` for 5 %", ("line 11", "less than or equal to 1"),
+             gates("{all: {fpr: 5}}")),
+        Case("half a frame", "`flips: 2.5`", ("line 11", "integer"), gates("{all: {flips: 2.5}}")),
+        Case("nothing but `strict`", "`all: {strict: true}`", ("no gate; gates are: auc, auc_drop",),
+             gates("{all: {strict: true}}")),
+        Case("nothing to check", "`bench check` without `gates:`", ("has no `gates:`", "all: {auc_drop: 0.01}"),
+             command="check"),
+        Case("the baseline against itself", "`gates: {baseline: {auc_drop: 0.01}}`",
+             ("line 11", "would compare the baseline with itself"), gates("{baseline: {auc_drop: 0.01}}"),
+             command="check"),
+        Case("no accepted scores", "`bench check --against accepted.json`", ("no such file", "`bench accept`"),
+             command="check", arguments=AGAINST),
+        Case("damaged accepted scores", "half a file", ("accepted.json: damaged", "`bench accept` writes it anew"),
+             both(accepted(), cut("accepted.json")), AGAINST, "check"),
+        Case("accepted scores of another schema", '`"schema": 2`', ("has schema version 2", "reads version 1"),
+             accepted(schema=2), AGAINST, "check"),
+        Case("accepted scores of another experiment", '`"experiment": "second"`',
+             ("holds the experiment 'second', not 'first'", "--to"), accepted(experiment="second"), AGAINST, "check"),
+        Case("accepted scores of other frames", "a frame was added since",
+             ("other test frames: 32 with digest", "`bench accept`"), accepted(), AGAINST, "check"),
+        Case("nothing to accept", "`bench accept` before `bench run`", ("no results yet", "`bench run` makes them"),
+             command="accept"),
+        Case("a folder for a summary", "`--summary reports`", ("--summary", "expected a file"),
+             both(gates("{all: {auc: 0.5}}"), lambda folder: (folder / "reports").mkdir()), ("--summary", "reports"),
+             "check"),
+    ],
+    "Scores from elsewhere": [
+        Case("no such file of scores", "`q61.csv`", ("q61.csv: no such file", "did you mean 'q16.csv'"),
+             score_files(""), scored("baseline.csv", "q61.csv"), "score"),
+        Case("a file of an unknown kind", "`q16.xlsx`", ("of an unknown kind, .xlsx", ".csv, .parquet, .json"),
+             score_files("", "q16.xlsx"), scored("baseline.csv", "q16.xlsx"), "score"),
+        Case("an empty file of scores", "0 bytes", ("q16.csv: is empty",), score_files(""), scored(), "score"),
+        Case("a file of scores without rows", "a first line only", ("q16.csv: is empty",),
+             score_files("frame,p_fake\n"), scored(), "score"),
+        Case("a damaged file of scores", "half a Parquet file", ("q16.parquet: can't be read",),
+             score_files(b"PAR1 and no more", "q16.parquet"), scored("baseline.csv", "q16.parquet"), "score"),
+        Case("no column of scores", "`frame,label,p_fale`",
+             ("no column 'p_fake' (did you mean 'p_fale'?)", "--score-column"),
+             score_files("frame,label,p_fale\na.png,real,0.1\n"), scored(), "score"),
+        Case("no column of frames", "`file,p_fake`", ("no column 'frame'", "--frame-column"),
+             score_files("file,p_fake\na.png,0.1\n"), scored(), "score"),
+        Case("a list in a JSON file", "`[0.1, 0.9]`", ("expected a map of frame to score",),
+             score_files("[0.1, 0.9]", "q16.json"), scored("baseline.csv", "q16.json"), "score"),
+        Case("a score that is no number, another that is NaN", "`high`, `nan`",
+             ("p_fake is not a number in 2 of 4 rows: line 3 'high', line 5 'nan'",),
+             score_files("frame,p_fake\na.png,0.1\nb.png,high\nc.png,0.4\nd.png,nan\n"), scored(), "score"),
+        Case("logits for scores", "`-2.5`", ("lies outside [0, 1]", "look like logits", "line 2 '-2.5'"),
+             score_files("frame,p_fake\na.png,-2.5\nb.png,3\nc.png,0.4\nd.png,1.5\n"), scored(), "score"),
+        Case("percentages for scores", "`90`", ("lies outside [0, 1]", "look like percentages"),
+             score_files("frame,p_fake\na.png,10\nb.png,90\nc.png,40\nd.png,20\n"), scored(), "score"),
+        Case("a label that is no label", "`maybe`", ("label is not real, 0, fake or 1", "line 3 'maybe'"),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,maybe,0.9\n"), scored(), "score"),
+        Case("doubled frames", "`b.png` twice", ("1 frames stand there more than once: 'b.png' (line 3 and line 4)",),
+             score_files("frame,p_fake\na.png,0.1\nb.png,0.9\nb.png,0.4\nd.png,0.2\n"), scored(), "score"),
+        Case("missing frames", "`b.png` in the baseline, `e.png` instead",
+             ("1 only in baseline.csv ('b.png'); 1 only in q16.csv ('e.png')",),
+             score_files("frame,p_fake\na.png,0.1\ne.png,0.9\nc.png,0.4\nd.png,0.2\n"), scored(), "score"),
+        Case("labels that differ between files", "`b.png`", ("q16.csv: labels 1 of 4", "'b.png' is real, there fake"),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,0,0.9\nc.png,0,0.4\nd.png,1,0.2\n"),
+             scored(), "score"),
+        Case("no labels anywhere", "scores alone", ("no labels", "--label-column", "--labels FILE"),
+             score_files('{"a.png": 0.1, "b.png": 0.9}', "q16.json"), scored("q16.json"), "score"),
+        Case("one class only among scored frames", "all of them real", ("test: no fake frame among 2",),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,0,0.9\n"), scored("q16.csv"), "score"),
+        Case("validation frames of one class", "one of them, real", ("validation: no fake frame among 1",),
+             score_files("frame,split,label,p_fake\na,test,0,0.1\nb,test,1,0.9\nc,validation,0,0.4\n"),
+             scored("q16.csv"), "score"),
+        Case("a split that is not judged", "`train`", ("split is not test or validation", "line 3 'train'"),
+             score_files("frame,split,label,p_fake\na,test,0,0.1\nb,train,1,0.9\n"), scored("q16.csv"), "score"),
+        Case("rows with a cell too few", "`a.png,0.1`", ("1 rows have other than 3 cells", "line 2"),
+             score_files("frame,label,p_fake\na.png,0.1\n"), scored(), "score"),
+        Case("two files of one name", "`q16.csv q16.json`", ("both would be the variant 'q16'",),
+             score_files("{}", "q16.json"), scored("q16.csv", "q16.json"), "score"),
+        Case("a name that is no folder's", "`--name a/b`", ("--name: 'a/b' cannot be a name",),
+             score_files("", "x.csv"), ("--name", "a/b", "baseline.csv"), "score"),
+        Case("a threshold beyond all scores", "`--threshold 1`", ("--threshold", "above 0 and below 1"),
+             score_files("", "x.csv"), (*scored(), "--threshold", "1"), "score"),
+        Case("the name of an experiment", "`--name` of a report by `bench run`",
+             ("holds the report of an experiment", "another --name"),
+             score_files('{"detector": "mine", "architecture": "tiny"}', "reports/mine/scores.json"),
+             scored(), "score"),
+        Case("a folder with other files", "`--to thesis`", ("thesis: holds other files",),
+             score_files("", "thesis/notes.txt"), (*scored(), "--to", "thesis"), "score"),
     ],
     "The machine": [
         Case("no onnxruntime", "not installed", ("runtime 'onnxruntime' needs the package onnxruntime",),

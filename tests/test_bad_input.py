@@ -35,7 +35,7 @@ def test_bad_input(case: Case, workplace: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(workplace)
     case.change(workplace)
     case.patch(monkeypatch)
-    code, output = bench("run", *case.arguments)
+    code, output = bench(case.command, *case.arguments)
     assert code == 2, output
     assert output.lower().count("error: ") == 1 or "Usage:" in output, output
     for part in case.said:

@@ -120,3 +120,16 @@ def test_cold_start_imports_nothing_that_computes(
     for name, row in rows.items():
         assert not imported[name] & {"torch", "timm", "onnxruntime", "onnx", "torch_pruning", "cv2"}, name
         assert numbers(row["s"])[0] > 0
+
+
+def test_intervals_cover_about_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--repetitions", "200", "--aucs", "0.8", "--counts", "100", "--sources", "40", "--frames", "8"]
+    script("6_coverage").main(small)
+    rows = table(capsys.readouterr().out)
+    assert [row["frames"] for row in rows] == ["100", "320", "320"]
+    for row in rows:
+        # Four standard errors of 200 data sets are six points.
+        assert 89 <= numbers(row["AUC covered, %"])[0] <= 100
+        assert 89 <= numbers(row["ΔAUC covered, %"])[0] <= 100
+        assert numbers(row['"stable" wrong, %'])[0] <= 8
+    assert numbers(rows[1]["ΔAUC covered by frame, %"])[0] < 85

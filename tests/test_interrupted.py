@@ -27,7 +27,9 @@ import psutil
 import pytest
 import torch
 
-from bench import files, locks, pipeline
+from bench import files, locks, pipeline, progress
+from bench.errors import UserError
+from bench.records import Event
 from bench.variants.steps import recover
 from tests import tiny
 from tests.conftest import write_frames
@@ -363,6 +365,29 @@ def test_where_nothing_can_be_written_it_says_so(
     assert "Traceback" not in output
     assert not list(workplace.glob("variants/*/model*"))
     assert not [path for path in workplace.rglob(".bench-*") if path.exists()]
+
+
+@pytest.mark.parametrize("then", ["an event", "another error", "bad input"])
+def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
+    then: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Native code that calls back into Python cannot always pass an exception on."""
+
+    def swallow(*_: Any, on_event: Any, **__: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            progress.interrupt()
+        if then == "an event":
+            on_event(Event("evaluating", 0, 1))
+        raise UserError("no shape") if then == "bad input" else ValueError("no shape")
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(pipeline, "run", swallow)
+    try:
+        code, output = bench("run")
+    finally:
+        progress.interrupted.clear()
+    assert code == 130, output
+    assert "no shape" not in output
 
 
 @pytest.mark.parametrize("room", ["variants", "results", "reports"])

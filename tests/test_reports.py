@@ -15,6 +15,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -22,6 +23,8 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from numpy.typing import NDArray
@@ -31,9 +34,15 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.records import (
     OUTCOMES,
+    Auc,
+    Choose,
     Conditions,
+    Evidence,
     Executed,
     Footprint,
+    Interval,
+    Judgement,
+    Labelled,
     Measurement,
     PeakMemory,
     Preprocessing,
@@ -41,11 +50,12 @@ from bench.records import (
     SplitSummary,
     VariantResult,
 )
-from bench.reports import Evidence, bundle, figures, render, summary
-from bench.reports.gallery import Shown, overlay_path, verdicts
+from bench.reports import bundle, figures, is_whole, plain_warnings, read_scores, render, summary, verdict
+from bench.reports.gallery import Shown, galleries, overlay_path
 from bench.reports.overlay import draw, supporting
-from bench.reports.text import change, escape, shortened, signed
-from bench.results.score import auc_standard_error, p_fake, points, roc
+from bench.reports.scores import scores
+from bench.reports.text import about, change, difference, escape, shortened, signed, table, within
+from bench.results.score import judge, p_fake
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = 32
@@ -53,34 +63,45 @@ CPU = Executed("onnxruntime", "cpu", "Xeon", ("CPUExecutionProvider",), "fp32", 
 NASTY = "a | b/`c` [d](e) #1?<i>_%41*\n(2).png"
 
 
-def evidence(frames: Sequence[str], noise: float, cam_side: int = 4) -> Evidence:
-    """Made-up predictions: two of five frames real, the last four rows validation."""
-    rng = np.random.default_rng(5)
-    labels = (np.arange(len(frames)) % 5 < 3).astype(int)
-    logits = (np.array([0.4, -0.4])[labels] + rng.normal(0, noise, len(frames))).astype(np.float32)
-    cam = rng.normal(0, 1, (len(frames), cam_side, cam_side)).astype(np.float32)
+TEST = 80
+"""How many of the made-up frames are test frames; the rest is validation."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What made-up variants answered on made-up frames."""
+
+    test: Labelled
+    validation: Labelled | None
+    evidence: dict[str, Evidence]
+
+    def labelled(self, labels: NDArray[np.int8]) -> Answers:
+        return dataclasses.replace(self, test=dataclasses.replace(self.test, labels=labels), validation=None)
+
+    def answering(self, name: str, p_fakes: dict[int, float]) -> Answers:
+        """With these P(fake) by row instead."""
+        one = self.evidence[name]
+        changed = one.test.copy()
+        changed[list(p_fakes)] = list(p_fakes.values())
+        return dataclasses.replace(
+            self, evidence={**self.evidence, name: dataclasses.replace(one, test=changed, cam=one.cam)}
+        )
+
+
+def labelled(frames: Sequence[str], labels: NDArray[np.int8]) -> Labelled:
+    quality = pd.DataFrame({"quality": [("low", "high")[index // 2 % 2] for index in range(len(frames))]})
+    names = pd.Series(list(frames), dtype=object)
+    return Labelled(names, labels, pd.Series([f"video-{index // 2}" for index in range(len(frames))]), quality)
+
+
+def evidence(labels: NDArray[np.int8], noise: float, shift: float = 0.0, cam_side: int = 4, seed: int = 5) -> Evidence:
+    """Made-up answers, all logits of the margin `shift` too high."""
+    rng = np.random.default_rng(seed)
+    logits = (np.array([0.4, -0.4])[labels] + rng.normal(0, noise, len(labels)) - shift / 2).astype(np.float32)
+    cam = rng.normal(0, 1, (len(labels), cam_side, cam_side)).astype(np.float32)
     cam -= 2 * logits[:, None, None]
-    split = np.where(np.arange(len(frames)) < len(frames) - 4, "test", "validation")
-    predictions = pd.DataFrame(
-        {
-            "frame": list(frames),
-            "split": split,
-            "label": labels,
-            "source": None,
-            "p_fake": p_fake(logits, -logits),
-            "logit_real": logits,
-            "logit_fake": -logits,
-        }
-    )
-    return judged(predictions, cam)
-
-
-def judged(predictions: pd.DataFrame, cam: NDArray[np.float32] | None, threshold: float = 0.5) -> Evidence:
-    test = predictions[predictions["split"] == "test"]
-    labels, scores = test["label"].to_numpy(), test["p_fake"].to_numpy()
-    score = points(labels, scores, threshold)
-    curve = None if score.auc is None else roc(labels, scores)[:2]
-    return Evidence(score, auc_standard_error(score), curve, predictions, cam)
+    scored = p_fake(logits, -logits)
+    return Evidence(scored[:TEST], scored[TEST:], cam)
 
 
 def timed(runtime: str, single_ms: float, calls: int = 40) -> tuple[Measurement, ...]:
@@ -94,8 +115,8 @@ def timed(runtime: str, single_ms: float, calls: int = 40) -> tuple[Measurement,
     )
 
 
-def made_up(frames: Sequence[str]) -> tuple[Run, dict[str, Evidence]]:
-    """Four variants: a baseline, a smaller one, an int8 one that was simulated, one that failed."""
+def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
+    """A baseline, one that equals it, an int8 one that was simulated, one whose scores shifted, one that failed."""
     half = dataclasses.replace(CPU, runtime="pytorch", providers=(), stored="fp16")
     int8 = dataclasses.replace(CPU, stored="int8", int8="simulated", int8_operators=0, heavy_operators=131)
     elsewhere = timed("pytorch", 25.0)
@@ -135,10 +156,27 @@ def made_up(frames: Sequence[str]) -> tuple[Run, dict[str, Evidence]]:
             timed("onnxruntime", 30.0),
         ),
         VariantResult(
+            "q16-p50",
+            "f" * 64,
+            ("prune: 0.5", "cast: fp16"),
+            "ok",
+            None,
+            Footprint(28_000_000, 14_000_000, 4_800_000_000),
+            CPU,
+            timed("onnxruntime", 8.0),
+            timed("onnxruntime", 10.0),
+        ),
+        VariantResult(
             "q32-p50", "e" * 64, ("prune: 0.5", "recover"), "failed", "recover: loss is NaN\nat step 12 | lower `rate`"
         ),
     )
-    test = len(frames) - 4
+    labels = (np.arange(len(frames)) % 5 < 3).astype(np.int8)
+    fake = int(labels[:TEST].sum())
+    held = len(frames) - TEST
+    summaries = {
+        "test": SplitSummary("datasets/demo/test", TEST, fake, TEST - fake, TEST // 2, "5" * 64),
+        "validation": SplitSummary("datasets/demo/validation", held, held * 3 // 5, held * 2 // 5, held // 2, "6" * 64),
+    }
     run = Run(
         experiment="demo",
         detector="demo",
@@ -147,23 +185,35 @@ def made_up(frames: Sequence[str]) -> tuple[Run, dict[str, Evidence]]:
         threshold=0.5,
         gallery_top=2,
         gallery_heatmaps="gallery",
-        frames={"test": SplitSummary("datasets/demo/test", test, test * 3 // 5, test - test * 3 // 5, test, "5" * 64)},
+        frames=summaries,
         variants=variants,
         provenance={"weights": "w" * 64, "machine": "Linux, 2 cores", "command": "bench run demo --only a|b"},
+        choose=Choose(auc_drop=0.02, size_mib=60.0),
     )
-    return run, {"baseline": evidence(frames, 0.5), "q16": evidence(frames, 0.5), "q8": evidence(frames, 1.5, 3)}
+    answered = {
+        "baseline": evidence(labels, 0.4),
+        "q16": evidence(labels, 0.4),
+        "q8": evidence(labels, 1.5, cam_side=3, seed=6),
+        "q16-p50": evidence(labels, 0.4, shift=2.0, seed=7),
+    }
+    parts = (labelled(frames[:TEST], labels[:TEST]), labelled(frames[TEST:], labels[TEST:]))
+    return run, Answers(*parts, answered)
 
 
-FRAMES = [f"{'fake' if index % 5 < 3 else 'real'}/{index:04}.png" for index in range(44)]
+FRAMES = [f"{'fake' if index % 5 < 3 else 'real'}/{index:04}.png" for index in range(TEST + 40)]
 
 
 def pixels(frame: str) -> NDArray[np.uint8]:
     return np.full((SIZE, SIZE, 3), len(frame) % 256, np.uint8)
 
 
-def rendered(root: Path, run: Run, evidences: dict[str, Evidence]) -> tuple[Path, Path]:
+def judged(run: Run, answers: Answers) -> Judgement:
+    return judge(run, answers.test, answers.validation, answers.evidence)
+
+
+def rendered(root: Path, run: Run, answers: Answers) -> tuple[Path, Path]:
     results, report = root / "results" / run.experiment, root / "reports" / run.experiment
-    render(run, evidences, pixels, results, report)
+    render(run, judged(run, answers), pixels, results, report)
     return results, report
 
 
@@ -225,61 +275,129 @@ def test_names_are_data_and_never_markup(name: str) -> None:
 
 
 def test_galleries_rank_by_score_and_then_by_path(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    predictions = evidences["baseline"].predictions.copy()
-    predictions.loc[[10, 5, 0], "p_fake"] = 0.99999
-    predictions.loc[3, "p_fake"] = 0.99998
-    evidences["baseline"] = judged(predictions, evidences["baseline"].cam)
-    _, report = rendered(tmp_path, run, evidences)
+    run, answers = made_up(FRAMES)
+    answers = answers.answering("baseline", {10: 0.99999, 5: 0.99999, 0: 0.99999, 3: 0.99998})
+    _, report = rendered(tmp_path, run, answers)
     of_baseline = [target for target in images(report) if "/baseline/" in target]
     assert [target.rsplit("/", 1)[-1] for target in of_baseline[:2]] == ["0000.png.jpg", "0005.png.jpg"]
     falses = [target for target in of_baseline if "false_positives" in target]
     assert falses[0].endswith("real/0003.png.jpg")
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.7000001, 0.9]), st.booleans()), min_size=1, max_size=40),
+    st.integers(0, 5),
+)
+def test_galleries_rank_as_sorting_everything_would(answered: list[tuple[float, bool]], top: int) -> None:
+    run, answers = made_up(FRAMES)
+    scores = np.array([score for score, _ in answered])
+    labels = np.array([fake for _, fake in answered], np.int8)
+    names = [f"{(7 * index) % 41:02}" for index in range(len(answered))]
+    run = dataclasses.replace(run, gallery_top=top, variants=run.variants[:1])
+    one = dataclasses.replace(judged(run, answers), test=labelled(names, labels))
+    one = dataclasses.replace(one, evidence={"baseline": Evidence(scores, None, None)})
+    found = galleries(run, one).outcomes["baseline"]
+    for outcome in OUTCOMES:
+        fake = outcome.endswith("positives")
+        is_fake = fake == outcome.startswith("true")
+        everything = [
+            (-score if fake else score, name)
+            for score, label, name in zip(scores, labels, names, strict=True)
+            if (score >= run.threshold) == fake and (label == 1) == is_fake
+        ]
+        assert found[outcome].count == len(everything)
+        assert [shown.frame for shown in found[outcome].first] == [name for _, name in sorted(everything)[:top]]
+
+
 def test_galleries_count_as_the_confusion_does_also_at_the_threshold_itself() -> None:
-    predictions = evidence(FRAMES, 0.5).predictions
-    predictions.loc[[0, 3], "p_fake"] = 0.5
-    found = judged(predictions, None)
-    outcomes = verdicts({"baseline": found}, 0.5)["baseline"]
-    expected = (found.score.tp, found.score.fn, found.score.fp, found.score.tn)
-    assert tuple(len(outcomes[outcome]) for outcome in OUTCOMES) == expected
-    assert "real/0003.png" in {shown.frame for shown in outcomes["false_positives"]}
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers.answering("baseline", {0: 0.5, 3: 0.5}))
+    run = dataclasses.replace(run, gallery_heatmaps="all")
+    outcomes, point = galleries(run, found).outcomes["baseline"], found.variants["baseline"].fixed
+    assert tuple(outcomes[outcome].count for outcome in OUTCOMES) == (point.tp, point.fn, point.fp, point.tn)
+    assert "real/0003.png" in {shown.frame for shown in outcomes["false_positives"].first}
 
 
 def test_overlays_follow_the_threshold_and_unchanged_ones_are_kept(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    results, report = rendered(tmp_path, run, evidences)
+    run, answers = made_up(FRAMES)
+    results, report = rendered(tmp_path, run, answers)
     before = {path: (results / path).stat().st_mtime_ns for path in overlays(results)}
 
     def unneeded(frame: str) -> NDArray[np.uint8]:
         raise AssertionError(f"{frame} was read again")
 
-    render(run, evidences, unneeded, results, report)
+    render(run, judged(run, answers), unneeded, results, report)
     assert before == {path: (results / path).stat().st_mtime_ns for path in overlays(results)}
-    strict = {name: judged(one.predictions, one.cam, 1.1) for name, one in evidences.items()}
-    render(dataclasses.replace(run, threshold=1.1), strict, pixels, results, report)
+    strict = dataclasses.replace(run, threshold=1.0)
+    render(strict, judged(strict, answers), pixels, results, report)
     assert {path.split("/")[2] for path in overlays(results)} == {"false_negatives", "true_negatives"}
     assert not (results / "baseline/result/true_positives/heatmap/fake").exists()
     assert "N/A | N/A" in (report / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_changed_map_is_drawn_again_and_a_failed_variant_keeps_none(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    results, report = rendered(tmp_path, run, evidences)
+    run, answers = made_up(FRAMES)
+    results, report = rendered(tmp_path, run, answers)
     before = {path: (results / path).read_bytes() for path in overlays(results)}
-    evidences["q8"] = dataclasses.replace(evidences["q8"], cam=None)
+    answers.evidence["q8"] = dataclasses.replace(answers.evidence["q8"], cam=None)
     failed = dataclasses.replace(run.variants[1], status="failed", reason="out of memory")
     run = dataclasses.replace(run, variants=(run.variants[0], failed, *run.variants[2:]))
-    render(run, evidences, pixels, results, report)
-    assert all((results / path).read_bytes() != before[path] for path in overlays(results) if path.startswith("q8"))
-    assert not [path for path in overlays(results) if path.startswith("q16")]
+    render(run, judged(run, answers), pixels, results, report)
+    of_q8 = {path for path in overlays(results) if path.startswith("q8/")}
+    assert of_q8
+    assert all((results / path).read_bytes() != before.get(path) for path in of_q8)
+    assert not [path for path in overlays(results) if path.startswith("q16/")]
 
 
 def test_heatmaps_for_all_frames(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    results, _ = rendered(tmp_path, dataclasses.replace(run, gallery_heatmaps="all"), evidences)
-    assert len(overlays(results)) == 3 * 40
+    run, answers = made_up(FRAMES)
+    results, _ = rendered(tmp_path, dataclasses.replace(run, gallery_heatmaps="all"), answers)
+    assert len(overlays(results)) == 4 * TEST
+
+
+def test_flips_stand_in_the_ledger_and_as_pairs(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    _, report = rendered(tmp_path, run, answers)
+    found = pd.read_csv(report / "flips.csv")
+    told = read_scores(report)["variants"]
+    baseline = answers.evidence["baseline"].test >= run.threshold
+    for name in ("q16", "q8", "q16-p50"):
+        own, right = answers.evidence[name].test >= run.threshold, answers.test.labels == 1
+        lost, mended = (baseline == right) & (own != right), (baseline != right) & (own == right)
+        rows = found[found["variant"] == name]
+        assert set(rows["frame"][rows["flip"] == "worse"]) == set(answers.test.frames[lost])
+        assert set(rows["frame"][rows["flip"] == "better"]) == set(answers.test.frames[mended])
+        assert told[name]["flips"]["worse"] == lost.sum()
+        moved = (rows["variant_p_fake"] - rows["baseline_p_fake"]).abs().to_numpy()
+        assert (np.diff(moved) <= 1e-12).all()
+    pairs = (report / "report.md").read_text(encoding="utf-8").split("### Largest flips")[1]
+    largest = found[found["variant"] == "q8"]["frame"].iloc[0]
+    assert f"/q8/result/{'false_negatives' if largest.startswith('fake') else 'false_positives'}/" in pairs
+    assert f"![{largest}](../../results/demo/baseline/" in pairs
+
+
+def test_scores_from_elsewhere_have_no_galleries_and_no_empty_parts(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    bare = tuple(VariantResult(one.name, one.id, (), "ok", None) for one in run.variants[:4])
+    run = dataclasses.replace(
+        run, detector="", architecture="", preprocessing=None, variants=bare, choose=None, provenance={"q8.csv": "7"}
+    )
+    answers = dataclasses.replace(
+        answers, evidence={name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
+    )
+    render(run, judged(run, answers), None, None, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Scores from elsewhere" in text
+    assert not re.search(r"MiB|Latency|Heatmaps|Visual analysis|Timings|executed where|Size|speed", text)
+    assert [line for line in text.splitlines() if line.startswith("## ")][-1].startswith("## 6.")
+    for row in text.splitlines():
+        assert "| – |" not in row or "baseline" in row or "q8" in row or "q16" in row
+    assert is_whole(tmp_path)
+    told = summary(run, read_scores(tmp_path))
+    assert "MiB" not in told
+    assert "q16: stable" in told
+    assert "can ship: q16" in told
+    assert "**q16** can be shipped: it is proven to lose less than 0.01 AUC" in text
 
 
 def test_nothing_speaks_and_no_map_are_written_onto_the_picture() -> None:
@@ -304,27 +422,34 @@ def test_what_is_drawn_speaks_for_the_verdict_on_the_given_scale() -> None:
 
 
 def test_a_baseline_below_chance_warns_at_the_top(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    swapped = evidences["baseline"].predictions.assign(label=lambda rows: 1 - rows["label"])
-    _, report = rendered(tmp_path, run, {**evidences, "baseline": judged(swapped, None)})
+    run, answers = made_up(FRAMES)
+    swapped = (1 - answers.test.labels).astype(np.int8)
+    _, report = rendered(tmp_path, run, answers.labelled(swapped))
     text = (report / "report.md").read_text(encoding="utf-8")
-    assert "swapped" in text.split("## 1.")[0]
+    assert "swapped" in text.split("## Verdict")[0]
+    told = plain_warnings(run, read_scores(report))
+    assert "swapped" in told[0]
+    assert not any(mark in told[0] for mark in ("**", "\\"))
 
 
 def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
-    run, evidences = made_up(FRAMES)
-    only_fake = {name: judged(one.predictions.assign(label=1), one.cam) for name, one in evidences.items()}
-    _, report = rendered(tmp_path, run, only_fake)
-    assert "no variant has an AUC" in (report / "report.md").read_text(encoding="utf-8")
-    assert json.loads((report / "scores.json").read_text())["variants"]["q8"]["auc_delta"] is None
+    run, answers = made_up(FRAMES)
+    _, report = rendered(tmp_path, run, answers.labelled(np.ones(TEST, np.int8)))
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "no variant has an AUC" in text
+    assert "all of one class" in text.split("## 1.")[0]
+    q8 = read_scores(report)["variants"]["q8"]
+    assert (q8["auc_delta"], q8["verdict"], q8["auc_ci"]) == (None, None, None)
+    assert "ship" not in summary(run, read_scores(report))
 
 
 def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
-    _, evidences = made_up(FRAMES)
-    crowd = {f"variant-{index}": evidences["baseline"] for index in range(6)}
+    run, answers = made_up(FRAMES)
+    one = judged(run, answers).variants["baseline"]
+    crowd = {f"variant-{index}": one for index in range(6)}
     figure = figures.scatter({name: 50 + 0.1 * index for index, name in enumerate(crowd)}, crowd, "size (MiB)")
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     boxes = [Text.get_window_extent(text, renderer) for text in figure.axes[0].texts if text.get_text()]
@@ -350,10 +475,23 @@ def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
     run, _ = made_up(FRAMES)
     failed = tuple(dataclasses.replace(one, status="failed", reason="no") for one in run.variants)
     run = dataclasses.replace(run, variants=failed)
-    _, report = rendered(tmp_path, run, {})
+    _, report = rendered(tmp_path, run, dataclasses.replace(made_up(FRAMES)[1], evidence={}))
     row = json.loads((report / "scores.json").read_text())["variants"]["baseline"]
     assert (row["status"], row["size_mib"], row["confusion"]["tp"], row["measurements"]) == ("failed", None, None, [])
-    assert "failed: no" in summary(run, {})
+    assert "failed: no" in summary(run, read_scores(report))
+
+
+def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    failed = dataclasses.replace(run.variants[0], status="failed", reason="no")
+    run = dataclasses.replace(run, variants=(failed, *run.variants[1:]))
+    _, report = rendered(tmp_path, run, answers)
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "No variant can be recommended" in text.split("## 1.")[0]
+    told = read_scores(report)
+    assert (told["choice"], told["variants"]["q16"]["verdict"], told["variants"]["q16"]["flips"]) == (None, None, None)
+    assert not (report / "flips.csv").exists()
+    assert len(summary(run, told).splitlines()) == 1 + 5 + 2
 
 
 def test_names_as_long_as_file_systems_allow_have_overlays(tmp_path: Path) -> None:
@@ -371,7 +509,7 @@ def test_names_as_long_as_file_systems_allow_have_overlays(tmp_path: Path) -> No
 
 def test_scores_json_has_every_key_of_the_interface_for_every_variant(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, *made_up(FRAMES))
-    scores = json.loads((report / "scores.json").read_text())
+    scores = read_scores(report)
     documented = (Path(__file__).parents[1] / "reports" / "README.md").read_text(encoding="utf-8")
     rows = scores["variants"].values()
     assert all(row.keys() == scores["variants"]["baseline"].keys() for row in rows)
@@ -400,16 +538,64 @@ def test_bundle_is_whole_wherever_it_is_unpacked(tmp_path: Path) -> None:
         bundle(report, results, tmp_path / "demo.zip")
 
 
-def test_summary_fits_a_terminal() -> None:
-    run, evidences = made_up(FRAMES)
-    long = dataclasses.replace(run.variants[1], name="a-very-long-variant-name\x1b[31m")
+def test_summary_fits_a_terminal(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    name = "a-very-long-variant-näme\x1b[31m"
+    long = dataclasses.replace(run.variants[1], name=name)
     run = dataclasses.replace(run, variants=(run.variants[0], long, *run.variants[2:]))
-    lines = summary(run, {long.name: evidences["q16"].score, **{k: v.score for k, v in evidences.items()}}).splitlines()
+    answers.evidence[name] = answers.evidence.pop("q16")
+    lines = summary(run, scores(run, judged(run, answers))).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line.isascii() and line.isprintable() for line in lines)
     assert "+0.2%" in lines[3]
     assert "1.25x" in lines[2]
-    assert "loss is NaN" in lines[-1]
+    told = "\n".join(lines)
+    assert "loss is NaN" in told
+    assert "stable (0.0000, 95 % 0.0000 to 0.0000)" in told.replace("\n ", "")
+    assert lines[-1].startswith("ship: a-very-long-variant-n?me")
+
+
+def answered(run: Run, answers: Answers) -> str:
+    return verdict.answer(run, judged(run, answers))
+
+
+def test_the_answer_names_the_variant_its_margins_and_the_runner_up() -> None:
+    run, answers = made_up(FRAMES)
+    said = answered(run, answers)
+    assert said.startswith("**Ship q16** (54.36 MiB")
+    assert "an AUC drop of at most 0.02 (at worst 0.0000, 0.0200 to spare)" in said
+    assert "at most 60 MiB (54.36 MiB, 5.64 MiB to spare)" in said
+    easy = dataclasses.replace(run, choose=Choose(size_mib=200.0))
+    assert "Runner-up: **" in answered(easy, answers)
+
+
+def test_the_answer_keeps_the_baseline_or_says_what_to_loosen() -> None:
+    run, answers = made_up(FRAMES)
+    del answers.evidence["q16"]
+    failed = dataclasses.replace(run.variants[1], status="failed", reason="no")
+    run = dataclasses.replace(run, variants=(run.variants[0], failed, *run.variants[2:]))
+    default = dataclasses.replace(run, choose=None)
+    assert answered(default, answers).startswith("**Keep the baseline**, **baseline**: no other variant")
+    impossible = dataclasses.replace(run, choose=Choose(auc_drop=0.5, size_mib=20.0))
+    said = answered(impossible, answers)
+    assert "None qualifies" in said
+    assert "Nearest: **q16-p50**, with `size_mib` loosened from 20 to 26.71 MiB" in said
+    told = summary(impossible, scores(impossible, judged(impossible, answers)))
+    assert told.splitlines()[-1] == "ship: none qualifies; q16-p50 needs size_mib 26.71 (asked: 20)"
+
+
+def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> None:
+    run, answers = made_up(FRAMES)
+    near = dataclasses.replace(answers.evidence["baseline"], test=answers.evidence["baseline"].test.copy())
+    near.test[[0, 3]] = 0.5, 0.45
+    answers = dataclasses.replace(answers, evidence={**answers.evidence, "q16": near})
+    run = dataclasses.replace(run, choose=None, margin=0.001)
+    found = judged(run, answers)
+    comparison = found.variants["q16"].comparison
+    assert comparison is not None
+    assert (comparison.verdict, comparison.further_frames is not None) == ("inconclusive", True)
+    assert f"about {about(comparison.further_frames or 0)} further frames would settle it" in verdict.answer(run, found)
+    assert "would settle it" in verdict.overview(run, found)
 
 
 @pytest.mark.parametrize(
@@ -420,11 +606,17 @@ def test_summary_fits_a_terminal() -> None:
         (change(108.79, 108.79), "0.0 %"),
         (signed(-0.00001, 4), "0.0000"),
         (signed(-0.0215, 4), "−0.0215"),
+        (within(Interval(0.84231, 0.84392), 2), "0.842–0.844"),
+        (difference(Auc(-0.000012, Interval(-0.000014, -0.00001))), "−0.000012 (−0.000014 to −0.000010)"),
+        (difference(Auc(0.0, Interval(0.0, 0.0))), "0.0000 (0.0000 to 0.0000)"),
+        (about(93), "93"),
+        (about(3241), "3,300"),
+        (table([("a", "left"), ("b", "right"), ("c", "left")], [["1", "–", "2"], ["3", "", "4"]]).count("|"), 12),
         (shortened("real/portrait-of-somebody-0007.png"), "portrait-…ody-0007"),
         (shortened("a/b/id37_id3_0004.mp4.jpg"), "id37_id3_0004"),
     ],
 )
-def test_numbers_and_names_as_a_reader_wants_them(found: str, expected: str) -> None:
+def test_numbers_and_names_as_a_reader_wants_them(found: object, expected: object) -> None:
     assert found == expected
 
 

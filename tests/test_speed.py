@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.records import Executed, Measurement, VariantResult
-from bench.reports.speed import LEAST_SAMPLES_FOR_P99, Speed, speed, timing
+from bench.records import Executed, Measurement, Speed, VariantResult
 from bench.reports.text import times
+from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, taken, timing
 
 EXECUTED = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
 
@@ -96,3 +96,26 @@ def test_percentiles_are_numpys_and_p99_needs_662_samples() -> None:
     assert (whole.p25_ms, whole.p75_ms) == pytest.approx(tuple(np.quantile(samples, (0.25, 0.75))))
     assert whole.p99_ms == pytest.approx(np.quantile(samples, 0.99))
     assert one_less.p99_ms is None
+
+
+def test_taken_are_those_of_its_own_runtime_and_device_that_have_samples() -> None:
+    own = (
+        measured([[1.0]]),
+        measured([[2.0]], 8),
+        measured([], 4),
+        replace(measured([[3.0]]), runtime="pytorch"),
+        replace(measured([[4.0]]), device="cuda"),
+    )
+    variant = VariantResult("q8", "", (), "ok", None, None, EXECUTED, own)
+    assert taken(variant) == list(own[:2])
+    assert taken(replace(variant, executed=None)) == []
+
+
+def test_ratio_is_turned_around_where_the_two_are_exchanged() -> None:
+    own, baseline = measured(noisy(10, 1)), measured(noisy(16, 2))
+    there, back = ratio(own, baseline), ratio(baseline, own)
+    # The median of an even number of rounds is a mean of two, so it turns around only nearly.
+    assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx(
+        (there.value, there.low, there.high), rel=0.01
+    )
+    assert ratio(own, own).value == 1

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
     "train": (320, 320),
 }
 CARD = "demo.json"
-_VERSION = 1  # raised whenever another set would be drawn
+_VERSION = 2  # raised whenever another set would be drawn
 _WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
 
 
@@ -57,14 +57,14 @@ def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def photograph_files(rng: np.random.Generator, size: int) -> tuple[bytes, bytes]:
-    """A portrait and its fake as JPEG files of `size` x `size` pixels, compressed with the same quality."""
+def photograph_files(rng: np.random.Generator, size: int) -> tuple[bytes, bytes, int]:
+    """A portrait and its fake as JPEG files of `size` x `size` pixels, and the quality of both, 75 to 95."""
     from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 
     portrait, face = draw_portrait(rng, size)
     fake = self_blend(rng, portrait, face)
     quality = int(rng.integers(75, 96))
-    return encode_jpeg(to_uint8(portrait), quality), encode_jpeg(to_uint8(fake), quality)
+    return encode_jpeg(to_uint8(portrait), quality), encode_jpeg(to_uint8(fake), quality), quality
 
 
 def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -72,7 +72,7 @@ def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uin
     import numpy as np
     from PIL import Image
 
-    real, fake = (np.asarray(Image.open(io.BytesIO(file))) for file in photograph_files(rng, size))
+    real, fake = (np.asarray(Image.open(io.BytesIO(file))) for file in photograph_files(rng, size)[:2])
     return real, fake
 
 
@@ -124,17 +124,23 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
     for split in COUNTS:
         for word in ("real", "fake"):
             (folder / split / word).mkdir(parents=True)
-        with (folder / split / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = ((p.path, "fake" if p.fake else "real", p.source) for p in portraits if p.split == split)
-            csv.writer(file, lineterminator="\n").writerows([("path", "label", "source"), *rows])
     total, told = len(portraits), time.monotonic()
+    quality: dict[_Portrait, int] = {}
     for done, portrait in enumerate(portraits):
         if not done or time.monotonic() - told >= _EVENT_SECONDS:
             told = time.monotonic()
             on_event(Event(_WORK, done, total))
-        _draw_one(folder, portrait)
+        quality[portrait] = _draw_one(folder, portrait)
+    _write_manifests(folder, quality)
     (folder / CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
     on_event(Event(_WORK, total, total))
+
+
+def _write_manifests(folder: Path, quality: Mapping[_Portrait, int]) -> None:
+    for split in COUNTS:
+        rows = ((p.path, "fake" if p.fake else "real", p.source, q) for p, q in quality.items() if p.split == split)
+        with (folder / split / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("path", "label", "source", "quality"), *rows])
 
 
 def _portraits() -> Iterator[_Portrait]:
@@ -147,11 +153,13 @@ def _portraits() -> Iterator[_Portrait]:
             index += 1
 
 
-def _draw_one(folder: Path, portrait: _Portrait) -> None:
+def _draw_one(folder: Path, portrait: _Portrait) -> int:
+    """Returned is the JPEG quality that was drawn for it."""
     import numpy as np
 
-    files = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
-    (folder / portrait.split / portrait.path).write_bytes(files[portrait.fake])
+    real, fake, quality = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
+    (folder / portrait.split / portrait.path).write_bytes(fake if portrait.fake else real)
+    return quality
 
 
 def _put(drawn: Path, folder: Path, aside: Path) -> None:

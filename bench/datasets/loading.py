@@ -16,7 +16,7 @@ from bench.datasets.digests import digest_files
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
 from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
-from bench.errors import UserError, at_home, listed
+from bench.errors import UserError, at_home, is_unicode, listed
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
 
@@ -36,7 +36,7 @@ class _Found:
             source = entry.source
             if source is None and search and (match := search(entry.path)):
                 source = match.group(1)
-            frames.append(Frame(entry.path, Path(entry.file), entry.label, source, ""))
+            frames.append(Frame(entry.path, Path(entry.file), entry.label, source, "", entry.attributes))
         return tuple(frames)
 
 
@@ -144,12 +144,8 @@ def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Spli
 
 def _wrong_names(there: _Found) -> list[str]:
     """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
-    wrong = [os.fsencode(entry.path) for entry in there.part.entries if not _is_unicode(entry.path)]
+    wrong = [os.fsencode(entry.path) for entry in there.part.entries if not is_unicode(entry.path)]
     return [f"{there.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
-
-
-def _is_unicode(path: str) -> bool:
-    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _wrong_labels(split: Split, part: Part) -> list[str]:

@@ -138,7 +138,7 @@ def _uninterrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        for held, handler in usual.items():
+            signal.signal(held, handler)
         if waiting:
             signal.raise_signal(waiting[0])

@@ -48,7 +48,9 @@ def run(
             # Two runs of one experiment take turns here; the second finds what the first has done.
             with store.locked(plan.results, doing, log):
                 jobs, failed = measure_variants(plan, built, failed, log)
-                store.write_run(plan.results, summarise(plan, jobs, failed))
+                told = summarise(plan, jobs, failed)
+                store.write_attributes(plan.results, plan.frames, told)
+                store.write_run(plan.results, told)
                 finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
         log.ended(finished.ending)
         return replace(finished, log=log.path)

@@ -19,13 +19,13 @@ from bench.pipeline import journal
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
 from bench.records import OUTCOMES, OnEvent, silent
-from bench.results import predict, store
+from bench.results import attributes, predict, store
 from bench.variants import build
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, "result"}
-_OF_AN_EXPERIMENT = {store.RUN, store.LOCK, f"{store.LOCK}.holder"}
+_OF_AN_EXPERIMENT = {store.RUN, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _variants(base: Path, referred: _Referred) -> Iterator[Item]:
 
 def _title(path: Path) -> str:
     try:
-        told = json.loads((path / "variant.json").read_text(encoding="utf-8"))
+        told = json.loads((path / build.DESCRIPTION).read_text(encoding="utf-8"))
         chain = " > ".join(str(link["step"]) for link in told["lineage"])
         return f"variant {told['name']} ({chain})"
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,6 +16,7 @@ from bench.provenance import machine
 from bench.records import Split, VariantResult
 from bench.results import store, timing
 from bench.results.timed_process import LARGEST_BATCH, PROBE_CALLS, WARM_UP_CALLS
+from bench.variants import build
 from bench.variants.steps import Use
 
 RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
@@ -114,7 +115,7 @@ def recall(base: Path) -> Known:
     """Read what lies in `variants/` and `results/` below `base`; what is damaged tells nothing."""
     built_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     parameters = {}
-    for path in sorted((base / "variants").glob("*/variant.json")):
+    for path in sorted((base / "variants").glob(f"*/{build.DESCRIPTION}")):
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             architecture, step, seconds = told["architecture"], told["lineage"][-1]["step"], float(told["seconds"])
@@ -134,7 +135,7 @@ def _speeds(base: Path) -> Iterable[Speed]:
         except UserError:
             continue
         for variant in run.variants:
-            if variant.conditions and variant.conditions.machine == here:
+            if run.preprocessing and variant.conditions and variant.conditions.machine == here:
                 yield from _speed(run.architecture, run.preprocessing.size, variant)
 
 
@@ -179,11 +180,11 @@ def frame(plan: Plan, steps: tuple[str, ...], runtime: str, known: Known) -> Est
 
 
 def timed(plan: Plan, one_frame: Estimate) -> Estimate:
-    """Timing one variant: batch 1 for the seconds set, then perhaps the best batch, and what finding it takes."""
+    """Timing one variant: for the seconds set at batch 1, for as long at the best batch, and what finding it takes."""
     seconds, rounds, largest = plan.settings.timing.seconds, timing.ROUNDS, LARGEST_BATCH[plan.device]
     sizes = [2**power for power in range(largest.bit_length())]
     # Each turn makes one call before it counts, and its last call may end late.
-    least = seconds + one_frame.low_s * (rounds + WARM_UP_CALLS)
+    least = 2 * seconds + one_frame.low_s * (2 * rounds + WARM_UP_CALLS)
     turns = 2 * seconds + one_frame.high_s * rounds * 2 * (1 + largest / 2)
     probes = max(len(sizes) * seconds / rounds, one_frame.high_s * sum(sizes) * (PROBE_CALLS + 1))
     started = rough(PROCESS_SECONDS)

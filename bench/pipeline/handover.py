@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, nearest
 from bench.files import advice, is_leftover, sweep, temporary_name
+from bench.pipeline.render import judge
 from bench.provenance import version
-from bench.records import Built, Run, Score, VariantResult
-from bench.results import score, store
+from bench.records import Built, Judged, Run, VariantResult
+from bench.results import store
 from bench.templates import HERE
 from bench.variants import build
 
@@ -36,15 +38,14 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     built = build.read(base / "variants", found.id)
     build.check(built)
-    predictions, _ = store.read_predictions(base / "results" / name / variant)
-    test = predictions[predictions["split"] == "test"]
-    points = score.points(test["label"].to_numpy(), test["p_fake"].to_numpy(), run.threshold)
+    compared = tuple(one for one in run.variants if one in (run.variants[0], found))
+    judged = judge(replace(run, variants=compared), base / "results" / name).variants[variant]
     # Filled inside the target, so that a killed export is known by what it leaves, and can be made again.
     own = to / temporary_name()
     try:
         own.mkdir(parents=True)
         model = Path(shutil.copy2(built.file, own / built.file.name))
-        whole = [model, *_explain(run, found, built, points, own)]
+        whole = [model, *_explain(run, found, built, judged, own)]
         return [path.replace(to / path.name) for path in whole]
     except OSError as error:
         raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
@@ -61,17 +62,19 @@ def _is_free(to: Path) -> bool:
     return all(is_leftover(path) or path.name in mine for path in inside)
 
 
-def _explain(run: Run, found: VariantResult, built: Built, points: Score, to: Path) -> list[Path]:
+def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    assert run.preprocessing is not None
     facts = {
         "run": run,
         "variant": found,
         "built": built,
-        "score": points,
+        "judged": judged,
+        "verdict": judged.comparison.verdict if judged.comparison else "baseline",
         "spec": run.preprocessing.input_spec,
         "size_mib": built.size_bytes / 2**20,
         "filter": _OPENCV_FILTERS[run.preprocessing.interpolation],

@@ -190,7 +190,7 @@ def _time(
     """Time variants and the baseline beside them in one session, and store the samples; returned is what failed."""
     if not untimed:
         return {}
-    places = _spread(len(plan.frames["test"].frames), TIMED_FRAMES)
+    places = plan.frames["test"].spread(TIMED_FRAMES)
     frames = [plan.frames["test"].frames[place] for place in places]
     predicted = {job.built.id: job for job in jobs.values() if predict.is_done(job.folder, job.predictions_key)}
     runtimes_used = {job.runtime for job in untimed.values()}
@@ -219,11 +219,6 @@ def _time(
         for name, job in untimed.items()
         if job.executable in session.failed
     }
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most `most` places, evenly spread over `count`."""
-    return [place * count // min(most, count) for place in range(min(most, count))]
 
 
 def _reader(threads: int) -> BatchReader:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import datasets, reports
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.provenance import digest, version
-from bench.records import Event, OnEvent, Run, Score, silent
+from bench.records import Event, Judgement, OnEvent, Run, silent
 from bench.results import predict, score, store
+from bench.results.attributes import ATTRIBUTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +24,10 @@ REPORT, MARK = "report.md", ".rendered"
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendered experiment: its run, the scores of the variants that have some, its report; the run's log if any."""
+    """A rendered experiment: its run, its scores.json as read, its report; the run's log if any."""
 
     run: Run
-    scores: dict[str, Score]
+    told: dict[str, Any]
     report: Path
     log: Path | None = None
 
@@ -40,10 +41,7 @@ class Finished:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
-        baseline = self.scores.get(self.run.variants[0].name)
-        error = score.auc_standard_error(baseline) if baseline else None
-        found = reports.warnings(self.run, baseline, error)
-        return (*(text.replace("**", "").replace("\\", "") for text in found), *self.run.warnings)
+        return (*reports.plain_warnings(self.run, self.told), *self.run.warnings)
 
 
 def report(
@@ -62,23 +60,27 @@ def report(
     for variant in run.variants:
         if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
             raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
-    evidences = {v.name: _evidence(results / v.name, run.threshold) for v in run.variants if v.status == "ok"}
+    if run.attributes and not (results / ATTRIBUTES).exists():
+        raise UserError(f"{results / ATTRIBUTES}: is gone; `bench run` writes it again")
+    judgement = judge(run, results)
 
     drawn, wanted = 0, run.frames["test"].count
+    assert run.preprocessing is not None
+    spec = run.preprocessing.input_spec
 
     def pixels(frame: str) -> NDArray[np.uint8]:
         nonlocal drawn
         drawn += 1
         if run.gallery_heatmaps == "all":
             on_event(Event("drawing heatmaps", drawn, wanted))
-        return datasets.decode(base / run.frames["test"].root / frame, run.preprocessing.input_spec)
+        return datasets.decode(base / run.frames["test"].root / frame, spec)
 
     on_event(Event("rendering the report", 0, 1, "reports"))
     sweep(folder, held=True)
-    reports.render(run, evidences, pixels, results, folder)
+    reports.render(run, judgement, pixels, results, folder)
     write_text(folder / MARK, mark)
     on_event(Event("rendering the report", 1, 1, "reports"))
-    return Finished(run, {name: evidence.score for name, evidence in evidences.items()}, folder / REPORT)
+    return Finished(run, reports.read_scores(folder), folder / REPORT)
 
 
 def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:
@@ -98,6 +100,8 @@ def _as_set(run: Run, settings: ExperimentSettings) -> Run:
         threshold=settings.threshold,
         gallery_top=settings.gallery.top,
         gallery_heatmaps=settings.gallery.heatmaps,
+        margin=settings.margin,
+        choose=settings.choose.record if settings.choose else None,
     )
 
 
@@ -115,13 +119,12 @@ def bundle(base: Path, name: str) -> Path:
     return out
 
 
-def _evidence(folder: Path, threshold: float) -> reports.Evidence:
-    predictions, cam = store.read_predictions(folder)
-    test = predictions[predictions["split"] == "test"]
-    labels, p_fake = test["label"].to_numpy(), test["p_fake"].to_numpy()
-    points = score.points(labels, p_fake, threshold)
-    curve = score.roc(labels, p_fake)[:2] if points.auc is not None else None
-    return reports.Evidence(points, score.auc_standard_error(points), curve, predictions, cam)
+def judge(run: Run, results: Path) -> Judgement:
+    """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
+    answered = [variant.name for variant in run.variants if variant.status == "ok"]
+    test, validation = store.read_labelled(results, answered[0])
+    evidence = {name: store.read_evidence(results / name, len(test.labels)) for name in answered}
+    return score.judge(run, test, validation, evidence)
 
 
 def _read(path: Path) -> str | None:

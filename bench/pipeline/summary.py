@@ -14,7 +14,7 @@ from bench.pipeline.measure import Job
 from bench.pipeline.plan import Plan
 from bench.provenance import machine, version, versions
 from bench.records import Built, Footprint, FrameSet, Run, SplitSummary, VariantResult
-from bench.results import store
+from bench.results import attributes, store
 from bench.variants.steps import Use
 
 _MIB = 2**20
@@ -32,6 +32,9 @@ def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) ->
         threshold=plan.settings.threshold,
         gallery_top=plan.settings.gallery.top,
         gallery_heatmaps=plan.settings.gallery.heatmaps,
+        margin=plan.settings.margin,
+        choose=plan.settings.choose.record if plan.settings.choose else None,
+        attributes=attributes.digest(plan.frames),
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
         variants=tuple(_row(name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()),
         provenance=_provenance(plan),

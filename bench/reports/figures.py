@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
-from bench.records import Run
-from bench.reports.evidence import Evidences
-from bench.reports.speed import speed
+from bench.records import Judged, Judgement, Run
 from bench.reports.text import MIB, plain
 
 if TYPE_CHECKING:
@@ -20,39 +19,44 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = "osD^vP*X"
 DPI = 120
+ENOUGH = 10
+"""Fewer frames in a bin tell little of the share of fakes among them."""
 # Where a name may lie, in points from its point, the best first.
 PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 
 
-def draw(run: Run, evidences: Evidences, report: Path) -> list[tuple[str, str]]:
-    """Write the figures that the evidence allows into `report`; their titles and file names."""
-    scored = {name: evidence for name, evidence in evidences.items() if evidence.score.auc is not None}
-    if not scored:
-        return []
-    drawn = [("ROC curves", "roc.png")]
-    _save(_roc(scored), report / "roc.png")
+def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
+    """Write the figures that the judgement allows into `report`; their titles and file names."""
+    scored = {name: one for name, one in judgement.variants.items() if one.auc is not None}
+    choice, drawn = judgement.choice, []
+    by_size, by_latency = (choice.front_by_size, choice.front_by_latency) if choice else ((), ())
     if sizes := {
         one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in scored
     }:
-        _save(scatter(sizes, scored, "size of the shipped file (MiB)"), report / "size_auc.png")
-        drawn.insert(0, ("File size against AUC", "size_auc.png"))
-    times, where = _comparable_latencies(run)
+        _save(scatter(sizes, scored, "size of the shipped file (MiB)", by_size), report / "size_auc.png")
+        drawn.append(("File size against AUC", "size_auc.png"))
+    times, where = _comparable_latencies(run, judgement)
     if len(times.keys() & scored.keys()) > 1:
-        _save(scatter(times, scored, f"median latency at batch 1 (ms, {where})"), report / "latency_auc.png")
-        drawn.insert(1, ("Latency against AUC", "latency_auc.png"))
+        _save(
+            scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency), report / "latency_auc.png"
+        )
+        drawn.append(("Latency against AUC", "latency_auc.png"))
+    if scored:
+        _save(_roc(scored), report / "roc.png")
+        _save(_reliability(scored), report / "reliability.png")
+        drawn += [("ROC curves", "roc.png"), ("Reliability", "reliability.png")]
     return drawn
 
 
-def _comparable_latencies(run: Run) -> tuple[dict[str, float], str]:
+def _comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, float], str]:
     """Those of the variants whose speed may be compared with the baseline's own, and where that was."""
-    found = {one.name: speed(one) for one in run.variants}
-    own = found[run.variants[0].name].single
+    own = judgement.speeds[run.variants[0].name].single
     if own is None:
         return {}, ""
     here = (own.runtime, own.device)
     times = {
         name: one.single.p50_ms
-        for name, one in found.items()
+        for name, one in judgement.speeds.items()
         if one.single and one.speedup is not None and (one.single.runtime, one.single.device) == here
     }
     return times, ", ".join(here)
@@ -68,24 +72,29 @@ def _style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 
-def scatter(across: dict[str, float], scored: Evidences, what: str) -> Figure:
-    """One named point for each variant in both mappings."""
+def scatter(across: dict[str, float], scored: Mapping[str, Judged], what: str, front: Sequence[str] = ()) -> Figure:
+    """One named point for each variant in both mappings, and a line along those that none beats in both, `front`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     points: list[tuple[float, float, str, str]] = []
-    for index, (name, evidence) in enumerate(scored.items()):
-        auc, error = evidence.score.auc, 1.96 * (evidence.auc_standard_error or 0)
+    named: list[str] = []
+    for index, (name, judged) in enumerate(scored.items()):
+        auc = judged.auc
         if name in across and auc is not None:
-            bars = [[min(error, auc)], [min(error, 1 - auc)]]
+            low, high = auc.interval.low, auc.interval.high
+            bars = [[max(auc.value - low, 0)], [max(high - auc.value, 0)]]
             marker = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            axes.errorbar([across[name]], [auc], bars, capsize=3, alpha=0.8, **marker)  # type: ignore[arg-type]
-            points.append((across[name], auc, plain(name), COLOURS[index % len(COLOURS)]))
+            axes.errorbar([across[name]], [auc.value], bars, capsize=3, alpha=0.8, **marker)  # type: ignore[arg-type]
+            named.append(name)
+            points.append((across[name], auc.value, plain(name), COLOURS[index % len(COLOURS)]))
+    if along := sorted((x, y) for (x, y, *_), name in zip(points, named, strict=True) if name in front):
+        axes.step(*zip(*along, strict=True), where="post", color="0.6", lw=1, ls="--", zorder=0)
     axes.set_xlim(0, 1.15 * max(x for x, *_ in points))
     axes.set_xlabel(what)
     axes.set_ylabel(f"AUC (n = {next(iter(scored.values())).score.count:,} frames)")
-    axes.set_title("Left is better, up is better; bars: ±1.96 standard errors (Hanley & McNeil)", fontsize=9)
+    axes.set_title("Left is better, up is better; bars: 95 % intervals; dashed: the Pareto front", fontsize=9)
     axes.grid(alpha=0.25)
     _label(figure, axes, points)
     return figure
@@ -120,18 +129,18 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str, str
             axes.annotate("", (x, y), (across, up), textcoords="offset points", arrowprops=line)
 
 
-def _roc(scored: Evidences) -> Figure:
+def _roc(scored: Mapping[str, Judged]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     whole, zoomed = figure.subplots(1, 2)
-    for index, (name, evidence) in enumerate(scored.items()):
-        if evidence.roc is not None:
-            label = f"{plain(name)}  {evidence.score.auc:.4f}"
+    for index, (name, judged) in enumerate(scored.items()):
+        if judged.roc is not None:
+            label = f"{plain(name)}  {judged.score.auc:.4f}"
             # Each curve is thinner than the one below it, which therefore shows even where both agree.
             width = 1.2 + 2.2 * (1 - index / len(scored))
             for axes in (whole, zoomed):
-                axes.plot(*evidence.roc[:2], **_style(index), label=label, lw=width)
+                axes.plot(*judged.roc, **_style(index), label=label, lw=width)
     whole.plot([0, 1], [0, 1], color="0.7", lw=0.8)
     whole.legend(title="AUC", loc="lower right", fontsize=8, handlelength=4)
     count = next(iter(scored.values())).score.count
@@ -148,8 +157,39 @@ def _roc(scored: Evidences) -> Figure:
     return figure
 
 
-def _zoom(scored: Evidences) -> float:
+def _zoom(scored: Mapping[str, Judged]) -> float:
     """The side of the upper left corner in which every curve that is any good bends."""
-    errors = sorted(evidence.score.eer for evidence in scored.values() if evidence.score.eer is not None)
+    errors = sorted(judged.score.eer for judged in scored.values() if judged.score.eer is not None)
     typical = errors[len(errors) // 2] if errors else 0.5
     return min(max(round(2.5 * typical, 1), 0.1), 1.0)
+
+
+def _reliability(scored: Mapping[str, Judged]) -> Figure:
+    """The share of fakes against the mean P(fake), bin by bin, above how many frames are in each bin."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color="0.7", lw=0.8)
+    for index, (name, judged) in enumerate(scored.items()):
+        found = judged.reliability
+        marker = {"marker": MARKERS[index % len(MARKERS)], "ms": 4, "lw": 1.2, **_style(index)}
+        label = f"{plain(name)}  {found.ece:.3f}"
+        many = found.counts >= ENOUGH
+        few = (found.counts > 0) & ~many
+        upper.plot(found.predicted[many], found.observed[many], label=label, alpha=0.85, **marker)
+        upper.plot(found.predicted[few], found.observed[few], **{**marker, "linestyle": "", "ms": 2.5, "alpha": 0.4})
+        edges = np.linspace(0, 1, len(found.counts) + 1)
+        lower.stairs(found.counts, edges, color=COLOURS[index % len(COLOURS)], lw=1.2, alpha=0.85)
+    upper.legend(title="ECE", loc="upper left", fontsize=8, handlelength=4)
+    count = next(iter(scored.values())).score.count
+    upper.set_title(
+        f"On the line, P(fake) is the share of fakes (n = {count:,} frames); faint: under {ENOUGH} frames", fontsize=9
+    )
+    upper.set_ylabel("share of fakes")
+    lower.set_ylabel("frames")
+    lower.set_xlabel("P(fake), mean of a bin")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+    return figure

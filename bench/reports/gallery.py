@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.files import write_atomically
-from bench.records import OUTCOMES, Outcome, Run
-from bench.reports.evidence import Evidence, Evidences
+from bench.records import OUTCOMES, Judgement, Outcome, Run
 from bench.reports.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LONGEST_NAME_BYTES = 255
 
 @dataclass(frozen=True)
 class Shown:
-    """A variant's verdict on a test frame; `row` is its place in predictions and maps, `fake` the verdict."""
+    """A variant's verdict on a test frame; `row` is its place in scores and maps, `fake` the verdict."""
 
     frame: str
     row: int
@@ -39,13 +39,63 @@ class Shown:
     outcome: Outcome
 
 
-Verdicts = Mapping[str, Mapping[Outcome, Sequence[Shown]]]
-"""By variant and outcome, the most telling first."""
+@dataclass(frozen=True)
+class Pair:
+    """The baseline's verdict on a test frame beside a variant's."""
+
+    baseline: Shown
+    variant: Shown
 
 
-def verdicts(evidences: Evidences, threshold: float) -> Verdicts:
-    """All test frames: positives by falling, negatives by rising P(fake), equals by frame path."""
-    return {name: _ranked(evidence, threshold) for name, evidence in evidences.items()}
+@dataclass(frozen=True)
+class Ranked:
+    """A variant's frames of one outcome: how many there are, and the first of them, the most telling first."""
+
+    count: int
+    first: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """What is shown, by variant: frames of each outcome, the largest flips, frames right for another reason."""
+
+    baseline: str
+    outcomes: Mapping[str, Mapping[Outcome, Ranked]]
+    flips: Mapping[str, tuple[Pair, ...]]
+    other_reason: Mapping[str, tuple[Pair, ...]]
+
+    def shown(self) -> Iterator[tuple[str, Shown]]:
+        """Every verdict whose overlay is shown, with whose it is."""
+        for name, ranked in self.outcomes.items():
+            yield from ((name, one) for found in ranked.values() for one in found.first)
+        for pairs in (self.flips, self.other_reason):
+            for name, found in pairs.items():
+                for pair in found:
+                    yield self.baseline, pair.baseline
+                    yield name, pair.variant
+
+
+def galleries(run: Run, judgement: Judgement) -> Galleries:
+    """The test frames to show.
+
+    Of an outcome called fake those of the highest P(fake) come first, of one called real those of
+    the lowest, equals by frame path: the first `gallery_top` of them, or all where all have heatmaps.
+    """
+    baseline = run.variants[0].name
+    others = {
+        name: one for name, one in judgement.variants.items() if name != baseline and baseline in judgement.variants
+    }
+
+    def pairs(name: str, rows: Iterable[int]) -> tuple[Pair, ...]:
+        return tuple(Pair(_shown(run, judgement, baseline, row), _shown(run, judgement, name, row)) for row in rows)
+
+    top = run.gallery_top
+    return Galleries(
+        baseline,
+        {name: _ranked(run, judgement, name) for name in judgement.variants},
+        {name: pairs(name, one.flips.rows[:top].tolist()) for name, one in others.items() if one.flips},
+        {name: pairs(name, one.drift.other_reason[:top].tolist()) for name, one in others.items() if one.drift},
+    )
 
 
 def overlay_path(results: Path, variant: str, shown: Shown) -> Path:
@@ -67,7 +117,7 @@ def heatmap_folder(results: Path, variant: str, outcome: Outcome) -> Path:
 
 
 def draw_overlays(
-    run: Run, evidences: Evidences, ranked: Verdicts, pixels: Callable[[str], NDArray[np.uint8]], results: Path
+    run: Run, judgement: Judgement, shown: Galleries, pixels: Callable[[str], NDArray[np.uint8]], results: Path
 ) -> int:
     """Bring the overlays on disk up to date: missing and changed ones drawn, all others removed.
 
@@ -75,17 +125,16 @@ def draw_overlays(
     """
     keep: set[Path] = set()
     drawn = 0
-    for frame, (of_all, wanted) in _by_frame(run, ranked).items():
-        scale = _scale(evidences, of_all) if wanted else 0.0
+    for row, wanted in _by_row(shown).items():
+        scale = _scale(run, judgement, row)
         due = []
-        for name in wanted:
-            one = of_all[name]
-            path, cam = overlay_path(results, name, one), _map(evidences[name], one)
+        for name, one in wanted.items():
+            path, cam = overlay_path(results, name, one), _map(judgement, name, row)
             key = _key(run, one, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
                 due.append((path, cam, one.fake, key))
-        image = pixels(frame) if due else None
+        image = pixels(next(iter(wanted.values())).frame) if due else None
         for path, cam, fake, key in due:
             assert image is not None
             write_atomically(path, partial(draw(image, cam, fake, scale).save, format="JPEG", quality=90, comment=key))
@@ -96,30 +145,44 @@ def draw_overlays(
     return drawn
 
 
-def _by_frame(run: Run, ranked: Verdicts) -> dict[str, tuple[dict[str, Shown], list[str]]]:
-    """For every test frame the verdicts of all variants, and the variants that want an overlay of it."""
-    found: dict[str, tuple[dict[str, Shown], list[str]]] = defaultdict(lambda: ({}, []))
-    for name, outcomes in ranked.items():
-        for shown in outcomes.values():
-            for rank, one in enumerate(shown):
-                found[one.frame][0][name] = one
-                if run.gallery_heatmaps == "all" or rank < run.gallery_top:
-                    found[one.frame][1].append(name)
+def _by_row(galleries: Galleries) -> dict[int, dict[str, Shown]]:
+    """For every test frame that is shown the variants that want an overlay of it."""
+    found: dict[int, dict[str, Shown]] = defaultdict(dict)
+    for name, one in galleries.shown():
+        found[one.row][name] = one
     return found
 
 
-def _ranked(evidence: Evidence, threshold: float) -> dict[Outcome, list[Shown]]:
-    predictions = evidence.predictions
-    found: dict[Outcome, list[Shown]] = {outcome: [] for outcome in OUTCOMES}
-    columns = (predictions[name].tolist() for name in ("split", "frame", "label", "p_fake"))
-    for row, (split, frame, label, p_fake) in enumerate(zip(*columns, strict=True)):
-        if split == "test":
-            fake = p_fake >= threshold
-            outcome = _outcome(label == 1, fake)
-            found[outcome].append(Shown(frame, row, p_fake, fake, outcome))
-    for shown in found.values():
-        shown.sort(key=lambda one: (-one.p_fake if one.fake else one.p_fake, one.frame))
+def _ranked(run: Run, judgement: Judgement, name: str) -> dict[Outcome, Ranked]:
+    p_fake, is_fake = judgement.evidence[name].test, judgement.test.labels == 1
+    called_fake = p_fake >= run.threshold
+    found = {}
+    for outcome in OUTCOMES:
+        fake = outcome.endswith("positives")
+        right = outcome.startswith("true")
+        rows = np.flatnonzero((called_fake == fake) & (is_fake == (fake == right)))
+        wanted = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
+        keys = -p_fake[rows] if fake else p_fake[rows]
+        first = (_shown(run, judgement, name, row) for row in _first(rows, keys, wanted, judgement))
+        found[outcome] = Ranked(len(rows), tuple(first))
     return found
+
+
+def _first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, judgement: Judgement) -> list[int]:
+    """The `wanted` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
+    if wanted == 0:
+        return []
+    near = keys <= np.partition(keys, wanted - 1)[wanted - 1]
+    frames = judgement.test.frames.iloc[rows[near]].tolist()
+    candidates = zip(keys[near].tolist(), frames, rows[near].tolist(), strict=True)
+    return [row for _, _, row in heapq.nsmallest(wanted, candidates)]
+
+
+def _shown(run: Run, judgement: Judgement, name: str, row: int) -> Shown:
+    p_fake = float(judgement.evidence[name].test[row])
+    fake = p_fake >= run.threshold
+    outcome = _outcome(bool(judgement.test.labels[row] == 1), fake)
+    return Shown(str(judgement.test.frames.iloc[row]), row, p_fake, fake, outcome)
 
 
 def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
@@ -128,19 +191,21 @@ def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
     return "false_negatives" if is_fake else "true_negatives"
 
 
-def _map(evidence: Evidence, shown: Shown) -> NDArray[np.float32] | None:
-    return None if evidence.cam is None else np.asarray(evidence.cam[shown.row], np.float32)
+def _map(judgement: Judgement, name: str, row: int) -> NDArray[np.float32] | None:
+    cam = judgement.evidence[name].cam
+    return None if cam is None else np.asarray(cam[row], np.float32)
 
 
-def _scale(evidences: Evidences, shown: Mapping[str, Shown]) -> float:
+def _scale(run: Run, judgement: Judgement, row: int) -> float:
     """The strongest support that any variant finds in this frame for its own verdict, in logits."""
-    maps = ((_map(evidences[name], one), one.fake) for name, one in shown.items())
+    maps = ((_map(judgement, name, row), one.test[row] >= run.threshold) for name, one in judgement.evidence.items())
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 
 
 def _key(run: Run, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
     """Everything that an overlay's look depends on, as a digest that is kept inside the file."""
-    drawn_from = (DRAWING_VERSION, run.frames["test"].digest, run.preprocessing.input_spec, shown.frame, shown.fake)
+    spec = run.preprocessing.input_spec if run.preprocessing else None
+    drawn_from = (DRAWING_VERSION, run.frames["test"].digest, spec, shown.frame, shown.fake)
     content = hashlib.blake2b(repr((*drawn_from, scale)).encode("utf-8", "surrogateescape"), digest_size=16)
     content.update(b"" if cam is None else repr(cam.shape).encode() + cam.tobytes())
     return content.hexdigest().encode()

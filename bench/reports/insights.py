@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from bench.records import Run, Score, VariantResult
-from bench.reports.evidence import Evidences
-from bench.reports.scores import auc_delta
-from bench.reports.speed import DISTURBED, disturbances, speed
-from bench.reports.text import MIB, change, counted, listed, number, rough, signed, times
+from html import unescape
+from typing import Any
 
-AUC_MARGIN = 0.01
+from bench.records import Judgement, Run
+from bench.reports.measured import DISTURBED, disturbances
+from bench.reports.tables import reduction
+from bench.reports.text import MIB, counted, difference, listed, number, plain, rough, times, within
+
+KEPT = ("baseline", "stable", "improved")
 
 
-def insights(run: Run, evidences: Evidences) -> list[str]:
+def insights(run: Run, judgement: Judgement) -> list[str]:
     """One sentence or two for each bullet, in Markdown."""
-    aucs = {name: evidence.score.auc for name, evidence in evidences.items()}
-    known = {name: auc for name, auc in aucs.items() if auc is not None}
-    found = []
-    if known:
-        found.append(_highest(known, run))
-    if run.variants[0].name in known:
-        found += [_smallest(run, known), _largest_drop(run, known)]
-    return [*found, _fastest(run), *_noise(run, evidences)]
+    return [
+        *_level(run, judgement),
+        *_smallest(run, judgement),
+        *_drops(judgement),
+        *_fastest(run, judgement),
+        *_flipped(run, judgement),
+        *_other_reason(judgement),
+    ]
 
 
-def warnings(run: Run, baseline: Score | None, standard_error: float | None) -> list[str]:
+def warnings(run: Run, told: dict[str, Any]) -> list[str]:
     """What must be read before any number, in Markdown; `run.warnings` are data and follow separately.
 
-    `baseline` is the baseline's score, None where it failed, `standard_error` that of its AUC.
+    `told` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, baseline, standard_error), *_disturbed(run)]
+    return [*_unfit_baseline(run, told), *_disturbed(run)]
 
 
-def _unfit_baseline(run: Run, baseline: Score | None, standard_error: float | None) -> list[str]:
-    if baseline is None:
+def plain_warnings(run: Run, told: dict[str, Any]) -> list[str]:
+    """The same for a terminal, without markup."""
+    return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, told)]
+
+
+def _unfit_baseline(run: Run, told: dict[str, Any]) -> list[str]:
+    baseline = told["variants"][run.variants[0].name]
+    if baseline["status"] != "ok":
         return [f"The baseline {listed([run.variants[0].name])} failed: nothing here can be compared with it."]
-    auc, noise = baseline.auc, 1.96 * (standard_error or 0)
-    if auc is None or auc - noise > 0.5:
+    auc, interval = baseline["auc"], baseline["auc_ci"]
+    if auc is None or interval is None or interval[0] > 0.5:
         return []
-    if auc + noise >= 0.5:
+    if interval[1] >= 0.5:
         return [
             f"**The baseline's AUC is {auc:.4f}, which {run.frames['test'].count:,} frames cannot tell from chance.** "
             "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
@@ -61,45 +69,60 @@ def _disturbed(run: Run) -> list[str]:
     return found
 
 
-def _highest(aucs: dict[str, float], run: Run) -> str:
-    best = max(aucs.values())
-    names = [name for name, auc in aucs.items() if auc == best]
-    tie = "a tie, " if len(names) > 1 else ""
+def _level(run: Run, judgement: Judgement) -> list[str]:
+    baseline = judgement.variants.get(run.variants[0].name)
+    if baseline is None or baseline.auc is None:
+        return []
     frames = run.frames["test"]
     counts = f"n = {frames.count:,}: {frames.fake:,} fake, {frames.real:,} real"
-    return f"Highest AUC: {listed(names)} at {best:.4f} ({tie}{counts})."
+    found = f"{number(baseline.auc.value, 4)} (95 % {within(baseline.auc.interval, 3)}; {counts})"
+    return [f"The baseline's AUC is {found}."]
 
 
-def _smallest(run: Run, aucs: dict[str, float]) -> str:
+def _smallest(run: Run, judgement: Judgement) -> list[str]:
+    """Of those whose AUC is proven to be kept."""
     baseline = run.variants[0]
-    sizes = {one.name: one.footprint.size_bytes for one in run.variants if one.name in aucs and one.footprint}
-    close = {name: size for name, size in sizes.items() if aucs[name] >= aucs[baseline.name] - AUC_MARGIN}
-    rule = f"Smallest within {AUC_MARGIN} AUC of the baseline"
-    if baseline.name not in close or min(close.values()) == close[baseline.name]:
-        return f"{rule}: none is smaller than the baseline itself."
-    least = min(close.values())
-    names = [name for name, size in close.items() if size == least]
+    sizes = {one.name: one.footprint.size_bytes for one in run.variants[1:] if one.footprint and one.status == "ok"}
+    compared = {name: one.comparison for name, one in judgement.variants.items() if one.comparison}
+    if baseline.footprint is None or not (sizes.keys() & compared.keys()):
+        return []
+    rule = f"Smallest that is proven to lose less than {run.margin:g} AUC"
+    kept = {
+        name: size
+        for name, size in sizes.items()
+        if name in compared and compared[name].verdict in KEPT and size < baseline.footprint.size_bytes
+    }
+    if not kept:
+        return [f"{rule}: none is smaller than the baseline itself."]
+    least = min(kept.values())
+    names = [name for name, size in kept.items() if size == least]
+    variant = next(one for one in run.variants if one.name == names[0])
+    deltas = ", ".join(difference(compared[name].delta) for name in names)
     tie = "a tie, " if len(names) > 1 else ""
-    smaller = f"{number(100 * (1 - least / close[baseline.name]), 1)} % smaller"
-    deltas = ", ".join(signed(aucs[name] - aucs[baseline.name], 4) for name in names)
-    return f"{rule}: {listed(names)} ({tie}{number(least / MIB, 2)} MiB, {smaller}, AUC {deltas})."
+    return [f"{rule}: {listed(names)} ({tie}{number(least / MIB, 2)} MiB, {reduction(run, variant)}; ΔAUC {deltas})."]
 
 
-def _largest_drop(run: Run, aucs: dict[str, float]) -> str:
-    baseline = run.variants[0].name
-    lowest = min(aucs.values())
-    if lowest >= aucs[baseline]:
-        return "Largest AUC drop: none, no variant is below the baseline."
-    names = [name for name, auc in aucs.items() if auc == lowest]
-    tie = ", a tie" if len(names) > 1 else ""
-    return f"Largest AUC drop: {listed(names)} ({signed(lowest - aucs[baseline], 4)}{tie})."
+def _drops(judgement: Judgement) -> list[str]:
+    """Who has lost beyond doubt; whose interval overlaps with that of the first may have lost as much."""
+    lost = {
+        name: one.comparison.delta
+        for name, one in judgement.variants.items()
+        if one.comparison and one.comparison.delta.interval.high < 0
+    }
+    if not lost:
+        compared = any(one.comparison for one in judgement.variants.values())
+        return ["No variant is proven to have lost AUC."] if compared else []
+    ordered = sorted(lost, key=lambda name: lost[name].value)
+    said = "; ".join(f"{listed([name])} {difference(lost[name])}" for name in ordered)
+    return [f"Proven to have lost AUC: {said}."]
 
 
-def _fastest(run: Run) -> str:
-    found = {one.name: speed(one) for one in run.variants[1:]}
+def _fastest(run: Run, judgement: Judgement) -> list[str]:
+    found = {one.name: judgement.speeds[one.name] for one in run.variants[1:]}
     timed = {name: one.speedup for name, one in found.items() if one.speedup is not None}
     if not timed:
-        return "Fastest: no variant could be compared with the baseline in the same runtime."
+        measured = any(one.single for one in judgement.speeds.values())
+        return ["Fastest: no variant could be compared with the baseline in the same runtime."] if measured else []
     name = max(timed, key=lambda name: timed[name].value)
     # Whose interval overlaps with that of the fastest may be as fast.
     names = [name, *(other for other in timed if other != name and timed[other].high >= timed[name].low)]
@@ -112,32 +135,27 @@ def _fastest(run: Run) -> str:
         f"against {rough(reference.p50_ms)} ms, n = {counted(reference.calls, 'call')})"
     )
     if timed[name].low <= 1:
-        return f"Fastest: none is faster than the baseline beyond the noise; {listed([name])} comes closest: {said}."
+        return [f"Fastest: none is faster than the baseline beyond the noise; {listed([name])} comes closest: {said}."]
     tie = "" if len(names) == 1 else " (whose intervals do not tell them apart); the first is"
-    return f"Fastest: {listed(names)}{tie or ','} {said}."
+    return [f"Fastest: {listed(names)}{tie or ','} {said}."]
 
 
-def _noise(run: Run, evidences: Evidences) -> list[str]:
-    evidence = evidences.get(run.variants[0].name) or next(iter(evidences.values()), None)
-    if evidence is None or evidence.auc_standard_error is None:
+def _flipped(run: Run, judgement: Judgement) -> list[str]:
+    """Who answers otherwise than the baseline most often."""
+    found = {name: one.flips for name, one in judgement.variants.items() if one.flips}
+    if not found:
         return []
+    name, most = max(found.items(), key=lambda pair: pair[1].worse)
+    if not most.worse:
+        return [f"At {run.threshold:g}, no variant gets a frame wrong that the baseline gets right."]
+    share = number(100 * most.worse / len(judgement.test.labels), 1)
     return [
-        f"Caution: {counted(evidence.score.count, 'frame')} carry about "
-        f"±{1.96 * evidence.auc_standard_error:.3f} of noise on an AUC (1.96 standard errors after Hanley & McNeil, "
-        "frames taken as independent). Variants see the same frames, so their differences are less noisy "
-        "than that, but a difference much smaller than it is no evidence of a better or worse variant."
+        f"At {run.threshold:g}, most of the baseline's right answers are lost by {listed([name])}: "
+        f"{counted(most.worse, 'frame')} ({share} %), and {most.better:,} wrong ones mended."
     ]
 
 
-def delta(run: Run, variant: VariantResult, evidences: Evidences) -> float | None:
-    """`auc_delta` of a variant of this run."""
-    own, baseline = evidences.get(variant.name), evidences.get(run.variants[0].name)
-    return auc_delta(own.score if own else None, baseline.score if baseline else None)
-
-
-def reduction(run: Run, variant: VariantResult) -> str | None:
-    """The file's change in size from the baseline's, in percent; None where either is unknown."""
-    baseline = run.variants[0].footprint
-    if variant.footprint is None or baseline is None:
-        return None
-    return change(variant.footprint.size_bytes, baseline.size_bytes)
+def _other_reason(judgement: Judgement) -> list[str]:
+    found = {name: one.drift for name, one in judgement.variants.items() if one.drift and len(one.drift.other_reason)}
+    said = [f"{listed([name])} {len(one.other_reason):,} of {one.both_right:,}" for name, one in found.items()]
+    return [f"Right as the baseline is, but for another reason: {', '.join(said)} frames."] if said else []

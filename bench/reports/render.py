@@ -1,4 +1,4 @@
-"""One report: overlays, figures, report.md, and scores.json last."""
+"""One report: overlays, figures, the ledger of flips, report.md, and scores.json last."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
-from bench.records import Outcome, Preprocessing, Run
-from bench.reports import figures, tables
-from bench.reports.evidence import Evidences
-from bench.reports.gallery import Verdicts, draw_overlays, verdicts
+from bench.records import Judgement, Preprocessing, Run
+from bench.reports import changes, figures, galleries, measured, tables, verdict
+from bench.reports.gallery import Galleries, draw_overlays
+from bench.reports.gallery import galleries as choose
 from bench.reports.insights import insights, warnings
 from bench.reports.scores import scores
 from bench.reports.text import counted, escape
@@ -20,36 +20,62 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TITLES: dict[Outcome, str] = {
-    "true_positives": "Resolved fakes (true positives)",
-    "false_negatives": "Missed fakes (false negatives)",
-    "false_positives": "Reals labelled fake (false positives)",
-    "true_negatives": "Confirmed reals (true negatives)",
-}
+LEDGER = "flips.csv"
 
 
 def render(
-    run: Run, evidences: Evidences, pixels: Callable[[str], NDArray[np.uint8]], results: Path, report: Path
+    run: Run,
+    judgement: Judgement,
+    pixels: Callable[[str], NDArray[np.uint8]] | None,
+    results: Path | None,
+    report: Path,
 ) -> None:
-    """Write report.md, its figures and scores.json into `report`, and overlays below `results`.
+    """Write report.md, its figures, flips.csv and scores.json into `report`, and overlays below `results`.
 
-    `evidences` has every variant with status "ok"; `pixels(frame)` is a test frame as the networks
-    saw it, uint8 RGB [size, size, 3], asked for only where an overlay is missing or out of date.
-    `results` is the experiment's folder; every file is written atomically, scores.json last.
+    `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
+    where an overlay is missing or out of date. `results` is the experiment's folder. Both are None
+    where there are only scores, and no galleries then. Every file is written atomically, scores.json last.
     """
-    ordered = {variant.name: evidences[variant.name] for variant in run.variants if variant.status == "ok"}
-    ranked = verdicts(ordered, run.threshold)
-    draw_overlays(run, ordered, ranked, pixels, results)
-    drawn = figures.draw(run, ordered, report)
-    markdown = _markdown(run, ordered, ranked, drawn, (results, report))
-    numbers = json.dumps(scores(run, ordered), indent=1, allow_nan=False)
+    shown = None
+    if pixels is not None and results is not None:
+        shown = choose(run, judgement)
+        draw_overlays(run, judgement, shown, pixels, results)
+    drawn = figures.draw(run, judgement, report)
+    ledger = _write_ledger(run, judgement, report)
+    told = scores(run, judgement)
+    pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
+    markdown = _markdown(run, judgement, told, figures=drawn, ledger=ledger, galleries=pictures)
+    numbers = json.dumps(told, indent=1, allow_nan=False)
     write_atomically(report / "report.md", lambda file: file.write(markdown.encode()))
     write_atomically(report / "scores.json", lambda file: file.write(numbers.encode() + b"\n"))
 
 
-def _markdown(
-    run: Run, evidences: Evidences, ranked: Verdicts, drawn: list[tuple[str, str]], folders: tuple[Path, Path]
-) -> str:
+def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
+    found = changes.ledger(run, judgement)
+    if found is None:
+        (report / LEDGER).unlink(missing_ok=True)
+        return False
+    write_atomically(report / LEDGER, lambda file: found.to_csv(file, index=False, errors="replace"))
+    return True
+
+
+def _galleries(
+    run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path
+) -> dict[str, list[tuple[str, str]]]:
+    """By kind, titles and tables: frames of each outcome, and pairs."""
+    flipped = {name: len(one.flips.rows) for name, one in judgement.variants.items() if one.flips}
+    other = {name: len(one.drift.other_reason) for name, one in judgement.variants.items() if one.drift}
+    pairs = [
+        ("Largest flips", galleries.of_pairs(run, shown.flips, flipped, results, report)),
+        ("Right for another reason", galleries.of_pairs(run, shown.other_reason, other, results, report)),
+    ]
+    return {
+        "outcomes": galleries.of_outcomes(run, shown, results, report),
+        "pairs": [(title, found) for title, found in pairs if found],
+    }
+
+
+def _markdown(run: Run, judgement: Judgement, told: dict[str, Any], **parts: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment: Any = Environment(
@@ -60,28 +86,34 @@ def _markdown(
         keep_trailing_newline=True,
     )
     environment.filters["text"] = escape
-    timed = any(variant.measurements for variant in run.variants if variant.status == "ok")
-    baseline = evidences.get(run.variants[0].name)
     text: str = environment.get_template("report.md.j2").render(
         run=run,
         test=run.frames["test"],
-        evidences=evidences,
+        validated=judgement.validation is not None,
+        judged=bool(judgement.variants),
         opening=_opening(run),
-        warnings=[
-            *warnings(run, baseline.score if baseline else None, baseline.auc_standard_error if baseline else None),
-            *map(escape, run.warnings),
-        ],
-        failed=[variant for variant in run.variants if variant.status != "ok"],
+        warnings=[*warnings(run, told), *map(escape, run.warnings)],
+        answer=verdict.answer(run, judgement),
+        verdicts=verdict.overview(run, judgement),
+        method=verdict.method(run, judgement),
         noted=[variant for variant in run.variants if variant.notes],
-        insights=insights(run, evidences),
-        figures=drawn,
-        performance=tables.performance(run, evidences),
-        classification=tables.classification(evidences),
-        galleries=[(title, tables.gallery(run, ranked, outcome, *folders)) for outcome, title in TITLES.items()],
-        execution=tables.execution(run),
-        timings=tables.timings(run) if timed else "",
-        conditions=tables.conditions(run),
-        provenance=tables.provenance(run),
+        insights=insights(run, judgement),
+        performance=tables.performance(run, judgement),
+        classification=tables.classification(judgement),
+        thresholds=tables.thresholds(judgement),
+        at_thresholds=tables.at_thresholds(judgement),
+        ranking=tables.ranking(judgement),
+        flips=changes.flips(judgement),
+        drift=changes.drift(judgement),
+        slices=changes.slices(run, judgement),
+        worst=changes.worst(judgement),
+        not_sliced=judgement.not_sliced,
+        ablation=changes.ablation(judgement),
+        execution=measured.execution(run),
+        timings=measured.timings(run, judgement),
+        conditions=measured.conditions(run),
+        provenance=measured.provenance(run),
+        **parts,
     )
     return text
 
@@ -90,14 +122,19 @@ def _opening(run: Run) -> str:
     """Who was compressed, judged by what, where."""
     test = run.frames["test"]
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
+    frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
+    if run.preprocessing is None:
+        return (
+            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, judged on {frames}. Nothing was built, "
+            "executed or timed for this report; which files were read stands under Provenance."
+        )
     places = dict.fromkeys(
         f"{one.executed.device} ({one.executed.device_name})" for one in run.variants if one.executed is not None
     )
     where = f" It ran on {escape(' and '.join(places))}." if places else ""
     return (
         f"Detector **{escape(run.detector)}** ({escape(run.architecture)}, {escape(_input(run.preprocessing))}) "
-        f"in {counted(len(run.variants), 'variant')}, judged on {counted(test.count, 'test frame')} "
-        f"({test.fake:,} fake, {test.real:,} real){sources} in {escape(test.root)}.{where}"
+        f"in {counted(len(run.variants), 'variant')}, judged on {frames} in {escape(test.root)}.{where}"
     )
 
 

@@ -7,21 +7,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.records import Run, Score, VariantResult
-from bench.reports.evidence import Evidences
-from bench.reports.speed import Ratio, Speed, speed, timing
+from bench.records import (
+    THRESHOLD_KINDS,
+    Auc,
+    Choice,
+    Comparison,
+    Drift,
+    Effect,
+    Flips,
+    Interval,
+    Judged,
+    Judgement,
+    OperatingPoint,
+    Ratio,
+    Run,
+    Shift,
+    Slice,
+    Speed,
+    VariantResult,
+)
 from bench.reports.text import MIB
 
 SCHEMA = 1
 
-QUALITY = tuple(
-    field.name
-    for field in dataclasses.fields(Score)
-    if field.name not in ("count", "threshold", "tp", "tn", "fp", "fn")
-)
+RANKING = ("auc", "average_precision", "eer", "brier", "tpr_at_fpr_1", "tpr_at_fpr_5")
+CONFUSION = ("tp", "tn", "fp", "fn")
+RATES = ("precision", "recall", "specificity", "f1", "accuracy", "balanced_accuracy", "mcc")
+WITH_INTERVAL = ("precision", "recall", "specificity")
 
 
-def scores(run: Run, evidences: Evidences) -> dict[str, Any]:
+def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
     """Every key for every variant; what could not be had is None."""
     return {
         "schema": SCHEMA,
@@ -34,26 +49,22 @@ def scores(run: Run, evidences: Evidences) -> dict[str, Any]:
         },
         "machine": run.provenance.get("machine"),
         "baseline": run.variants[0].name,
-        "variants": {variant.name: _variant(run, variant, evidences) for variant in run.variants},
+        "threshold": run.threshold,
+        "margin": run.margin,
+        "variants": {variant.name: _variant(run, variant, judgement) for variant in run.variants},
+        "choice": judgement.choice and _choice(judgement.choice),
+        "ablation": [_effect(one) for one in judgement.effects],
+        "not_sliced": list(judgement.not_sliced),
     }
 
 
-def read_scores(report: Path) -> dict[str, Score]:
-    """The scores that a rendered report holds, of the variants that have some."""
-    told = json.loads((report / "scores.json").read_text(encoding="utf-8"))
-    return {
-        name: Score(
-            count=sum(found["confusion"].values()),
-            threshold=found["threshold"],
-            **found["confusion"],
-            **{quality: found[quality] for quality in QUALITY},
-        )
-        for name, found in told["variants"].items()
-        if found["status"] == "ok"
-    }
+def read_scores(report: Path) -> dict[str, Any]:
+    """What scores.json of a rendered report holds."""
+    told: dict[str, Any] = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+    return told
 
 
-def _variant(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str, Any]:
+def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str, Any]:
     ok = variant.status == "ok"
     executed = variant.executed if ok else None
     footprint = variant.footprint if ok else None
@@ -72,32 +83,136 @@ def _variant(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str
         "macs": footprint and footprint.macs,
         "zeros": footprint and footprint.zeros,
         "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
-        **_quality(run, variant, evidences),
-        **_speed(speed(variant)),
-        "measurements": [dataclasses.asdict(timing(one)) for one in variant.measurements if one.rounds_ms]
-        if ok
-        else [],
+        **_quality(judgement.variants.get(variant.name)),
+        **_compared(variant is run.variants[0], judgement.variants.get(variant.name)),
+        **_speed(judgement.speeds[variant.name]),
+        "measurements": [dataclasses.asdict(one) for one in judgement.timings.get(variant.name, ())],
     }
 
 
-def _quality(run: Run, variant: VariantResult, evidences: Evidences) -> dict[str, Any]:
-    evidence = evidences.get(variant.name) if variant.status == "ok" else None
-    score = evidence.score if evidence else None
-    baseline = evidences.get(run.variants[0].name)
+def _quality(judged: Judged | None) -> dict[str, Any]:
+    """What its own answers come to."""
+    score, point, auc = (judged.score, judged.fixed, judged.auc) if judged else (None, None, None)
     return {
-        **{name: getattr(score, name) if score else None for name in QUALITY},
-        "auc_standard_error": evidence.auc_standard_error if evidence else None,
-        "auc_delta": auc_delta(score, baseline.score if baseline else None),
-        "threshold": score.threshold if score else None,
-        "confusion": {name: getattr(score, name) if score else None for name in ("tp", "tn", "fp", "fn")},
+        **{name: getattr(score, name, None) for name in RANKING},
+        "ece": judged and judged.reliability.ece,
+        "auc_standard_error": auc and auc.standard_error,
+        "auc_ci": _interval(auc.interval if auc else None),
+        "threshold": point and point.threshold,
+        "confusion": {name: getattr(point, name, None) for name in CONFUSION},
+        **{name: getattr(point, name, None) for name in RATES},
+        **{f"{name}_ci": _interval(getattr(point, f"{name}_ci", None)) for name in WITH_INTERVAL},
+        "thresholds": {kind: _point(judged.thresholds.get(kind) if judged else None) for kind in THRESHOLD_KINDS},
+        "slices": [_slice(one) for one in judged.slices] if judged else [],
     }
 
 
-def auc_delta(score: Score | None, baseline: Score | None) -> float | None:
-    """The AUC's change from the baseline, on the same frames."""
-    if score is None or baseline is None or score.auc is None or baseline.auc is None:
-        return None
-    return score.auc - baseline.auc
+def _compared(is_baseline: bool, judged: Judged | None) -> dict[str, Any]:
+    """What it comes to beside the baseline."""
+    if judged is None or is_baseline:
+        nothing: dict[str, Any] = {**_comparison(None), **dict.fromkeys(("shift", "flips", "drift", "worst_slice"))}
+        known = judged is not None and judged.auc is not None
+        return nothing | {"auc_delta": 0.0 if known else None, "verdict": "baseline" if known else None}
+    worst = judged.worst_slice
+    return {
+        **_comparison(judged.comparison),
+        "shift": judged.shift and _shift(judged.shift),
+        "flips": judged.flips and _flips(judged.flips),
+        "drift": judged.drift and _drift(judged.drift),
+        "worst_slice": worst and _slice(worst),
+    }
+
+
+def _comparison(found: Comparison | None) -> dict[str, Any]:
+    delta = found and found.delta
+    return {
+        "auc_delta": delta and delta.value,
+        "auc_delta_ci": _interval(delta.interval if delta else None),
+        "auc_delta_p": found and found.p,
+        "auc_delta_p_holm": found and found.p_holm,
+        "auc_interval": delta and ("sources" if delta.clustered else "frames"),
+        "verdict": found and found.verdict,
+        "small_but_real": found and found.small_but_real,
+        "further_frames": found and found.further_frames,
+    }
+
+
+def _interval(found: Interval | None) -> list[float] | None:
+    return [found.low, found.high] if found else None
+
+
+def _point(found: OperatingPoint | None) -> dict[str, Any] | None:
+    return {name: getattr(found, name) for name in ("threshold", *CONFUSION, *RATES)} if found else None
+
+
+def _shift(found: Shift) -> dict[str, Any]:
+    return {
+        "verdict": found.verdict,
+        "gained": found.gained,
+        "gained_ci": _interval(found.gained_ci),
+        "left": found.left,
+        "left_ci": _interval(found.left_ci),
+    }
+
+
+def _flips(found: Flips) -> dict[str, Any]:
+    return {"worse": found.worse, "better": found.better, "p": found.p}
+
+
+def _drift(found: Drift) -> dict[str, Any]:
+    return {
+        "count": found.count,
+        "rank_correlation": found.rank_correlation,
+        "rank_correlation_low": found.rank_correlation_low,
+        "overlap": found.overlap,
+        "both_right": found.both_right,
+        "other_reason": len(found.other_reason),
+    }
+
+
+def _slice(found: Slice) -> dict[str, Any]:
+    return {
+        "column": found.column,
+        "value": found.value,
+        "fake": found.fake,
+        "real": found.real,
+        "against": found.against,
+        **_area("auc", found.auc),
+        **_area("auc_delta", found.delta),
+        "p_holm": found.p_holm,
+        "simultaneous": _interval(found.simultaneous),
+    }
+
+
+def _area(name: str, found: Auc | None) -> dict[str, Any]:
+    return {name: found and found.value, f"{name}_ci": _interval(found.interval if found else None)}
+
+
+def _choice(found: Choice) -> dict[str, Any]:
+    asked = dataclasses.asdict(found.constraints)
+    return {
+        "chosen": found.chosen,
+        "runner_up": found.runner_up,
+        "asked": found.asked,
+        "prefer": asked.pop("prefer"),
+        "constraints": asked,
+        "candidates": [{**dataclasses.asdict(one), "qualifies": one.qualifies} for one in found.candidates],
+        "loosen": [dataclasses.asdict(one) for one in found.loosen],
+    }
+
+
+def _effect(found: Effect) -> dict[str, Any]:
+    return {
+        "variant": found.variant,
+        "ancestor": found.ancestor,
+        "steps": list(found.steps),
+        **_area("auc_delta", found.delta),
+        "auc_delta_p": found.p,
+        "size_bytes": found.size_bytes,
+        "parameters": found.parameters,
+        "macs": found.macs,
+        **_ratio("speedup", found.speed),
+    }
 
 
 def _speed(found: Speed) -> dict[str, Any]:

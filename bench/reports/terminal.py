@@ -1,29 +1,79 @@
-"""The summary for the terminal: plain ASCII, at most 80 columns."""
+"""The summary for the terminal: plain ASCII, at most 80 columns, from what scores.json holds."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from typing import Any
 
-from bench.records import Executed, Run, Score, VariantResult
-from bench.reports.scores import auc_delta
-from bench.reports.speed import Ratio, speed
-from bench.reports.text import MIB, change, plain
+from bench.records import Ratio, Run
+from bench.reports.text import about, change, enough, plain, signed
 
 WIDTH = 80
 NAME, RAN_AS = 14, 18
 _ASCII = str.maketrans({"−": "-", "×": "x", "–": "-", "→": ">", "…": "~"})
 
 
-def summary(run: Run, scores: Mapping[str, Score]) -> str:
-    """One line a variant, then why the failed ones failed. Without a final newline."""
-    lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")]
-    lines += [_row(run, variant, scores) for variant in run.variants]
-    for variant in run.variants:
-        if variant.status != "ok":
-            said = f"{plain(variant.name)} failed: {plain(variant.reason or 'no reason was recorded')}"
-            lines += textwrap.wrap(said, WIDTH, subsequent_indent="  ")
-    return "\n".join(lines)
+def summary(run: Run, told: dict[str, Any]) -> str:
+    """One line a variant, then what each verdict is, why failed ones failed, and the choice. No final newline."""
+    variants = {variant.name: told["variants"][variant.name] for variant in run.variants}
+    baseline = variants[told["baseline"]]
+    known = any(one["size_mib"] is not None or one["runtime"] is not None for one in variants.values())
+    lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if known else []
+    lines += [_row(name, found, baseline) for name, found in variants.items()] if known else []
+    for name, found in variants.items():
+        lines += _wrapped(f"{_ascii(name)}{_said(found, told)}") if _said(found, told) else []
+    choice = told["choice"]
+    return "\n".join([*lines, *(_wrapped(_chosen(choice, told["baseline"])) if choice else [])])
+
+
+def _said(found: dict[str, Any], told: dict[str, Any]) -> str:
+    if found["status"] != "ok":
+        return f" failed: {_ascii(found['reason'] or 'no reason was recorded')}"
+    if found["verdict"] is None:
+        return ""
+    if found["verdict"] == "baseline":
+        low, high = found["auc_ci"]
+        return f": AUC {found['auc']:.4f} (95 % {low:.4f} to {high:.4f})"
+    low, high = found["auc_delta_ci"]
+    digits = enough((low, found["auc_delta"], high), 4)
+    interval = f"{_signed(found['auc_delta'], digits)}, 95 % {_signed(low, digits)} to {_signed(high, digits)}"
+    notes = ["small but real"] if found["small_but_real"] else []
+    if found["further_frames"]:
+        more = found["further_frames"]
+        notes.append(f"about {about(more)} further {'frame' if more == 1 else 'frames'} would settle it")
+    shift = found["shift"]
+    if shift and shift["verdict"]:
+        own, fixed = found["thresholds"]["own"], found["thresholds"]["fixed"]
+        notes.append(
+            f"{shift['verdict']}: accuracy {fixed['accuracy']:.3f} at {fixed['threshold']:g}, "
+            f"{own['accuracy']:.3f} at its own {own['threshold']:.3f}"
+        )
+    return "; ".join([f": {found['verdict']} ({interval})", *notes])
+
+
+def _chosen(choice: dict[str, Any], baseline: str) -> str:
+    """Which one to ship, in one line."""
+    if not (choice["asked"] or any(one["size_mib"] or one["latency_ms"] for one in choice["candidates"])):
+        able = [_ascii(one["name"]) for one in choice["candidates"] if one["qualifies"] and one["name"] != baseline]
+        return f"can ship: {', '.join(able) or f'none but the baseline, {_ascii(baseline)}'}"
+    if choice["chosen"] is None:
+        nearest = [
+            f"{_ascii(one['variant'])} needs {one['constraint']} {one['needed']:g} (asked: {one['limit']:g})"
+            for one in choice["loosen"][:1]
+        ]
+        return f"ship: none qualifies{'; ' if nearest else ''}{''.join(nearest)}"
+    second = f"; runner-up: {_ascii(choice['runner_up'])}" if choice["runner_up"] else ""
+    kept = " (keep the baseline)" if choice["chosen"] == baseline else ""
+    return f"ship: {_ascii(choice['chosen'])}{kept}{second}"
+
+
+def _wrapped(said: str) -> list[str]:
+    return textwrap.wrap(said, WIDTH, subsequent_indent="  ")
+
+
+def _ascii(text: str) -> str:
+    """What a terminal of any encoding shows; other characters as question marks."""
+    return plain(text).translate(_ASCII).encode("ascii", "replace").decode()
 
 
 def _line(name: str, cells: tuple[str, ...], last: str) -> str:
@@ -31,39 +81,39 @@ def _line(name: str, cells: tuple[str, ...], last: str) -> str:
     return f"{_cut(name, NAME).ljust(NAME)} {numbers} {_cut(last, RAN_AS)}".rstrip()
 
 
-def _row(run: Run, variant: VariantResult, scores: Mapping[str, Score]) -> str:
-    if variant.status != "ok":
-        return _line(plain(variant.name), ("-",) * 6, "failed")
-    baseline, footprint, score = run.variants[0], variant.footprint, scores.get(variant.name)
-    found = speed(variant)
-    first = variant is baseline
-    drop = None if first else auc_delta(score, scores.get(baseline.name))
-    comparable = footprint and baseline.footprint and not first
+def _row(name: str, found: dict[str, Any], baseline: dict[str, Any]) -> str:
+    if found["status"] != "ok":
+        return _line(_ascii(name), ("-",) * 6, "failed")
+    size, latency = found["size_mib"], found["latency_ms"]["p50"]
+    first = found is baseline
+    comparable = not first and size is not None and baseline["size_mib"] is not None
     cells = (
-        f"{footprint.size_bytes / MIB:.2f}" if footprint else "-",
-        change(footprint.size_bytes, baseline.footprint.size_bytes) if comparable else "-",  # type: ignore[union-attr]
-        "-" if score is None or score.auc is None else f"{score.auc:.4f}",
-        "-" if drop is None else f"{drop:+.4f}".replace("-0.0000", "0.0000").replace("+0.0000", "0.0000"),
-        f"{found.single.p50_ms:.1f}" if found.single else "-",
-        _times(found.speedup) if found.speedup and not first else "-",
+        "-" if size is None else f"{size:.2f}",
+        change(size, baseline["size_mib"]) if comparable else "-",
+        "-" if found["auc"] is None else f"{found['auc']:.4f}",
+        "-" if first or found["auc_delta"] is None else _signed(found["auc_delta"]),
+        "-" if latency is None else f"{latency:.1f}",
+        "-" if first or found["speedup"] is None else _times(Ratio(found["speedup"], *found["speedup_interval"])),
     )
-    return _line(
-        plain(variant.name), tuple(cell.replace(" %", "%").translate(_ASCII) for cell in cells), _ran(variant.executed)
-    )
+    return _line(_ascii(name), tuple(cell.replace(" %", "%").translate(_ASCII) for cell in cells), _ran(found))
+
+
+def _signed(value: float, digits: int = 4) -> str:
+    return signed(value, digits).translate(_ASCII)
 
 
 def _times(speedup: Ratio) -> str:
     return "about 1" if speedup.unclear else f"{speedup.value:.2f}x"
 
 
-def _ran(executed: Executed | None) -> str:
+def _ran(found: dict[str, Any]) -> str:
     """Runtime and arithmetic, in eighteen characters."""
-    if executed is None:
+    if found["runtime"] is None:
         return "-"
-    runtime = {"onnxruntime": "ort", "pytorch": "torch"}.get(executed.runtime, executed.runtime)
-    how = f"int8 {executed.int8}" if executed.int8 else executed.stored
-    if not executed.int8 and executed.stored != executed.computed:
-        how = f"{executed.stored}>{executed.computed}"
+    runtime = {"onnxruntime": "ort", "pytorch": "torch"}.get(found["runtime"], found["runtime"])
+    how = f"int8 {found['int8']}" if found["int8"] else found["stored"]
+    if not found["int8"] and found["stored"] != found["computed"]:
+        how = f"{found['stored']}>{found['computed']}"
     return f"{runtime} {how}"
 
 

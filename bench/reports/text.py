@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from bench.records import Executed
-from bench.reports.speed import Ratio
+from bench.records import Auc, Executed, Interval, Ratio
 
 NONE = "–"
 MIB = 2**20
@@ -75,6 +74,49 @@ def times(ratio: Ratio | None) -> str:
     return f"{value} ({number(ratio.low, 2)}–{number(ratio.high, 2)})"
 
 
+def enough(values: Sequence[float], least: int, most: int = 7) -> int:
+    """So many digits, `least` or more, that values which differ look different."""
+    differing = len(set(values))
+    digits = least
+    while digits < most and len({round(value, digits) for value in values}) < differing:
+        digits += 1
+    return digits
+
+
+def within(interval: Interval | None, least: int) -> str:
+    """An interval of a share: "0.957–0.999"."""
+    if interval is None:
+        return NONE
+    digits = enough((interval.low, interval.high), least)
+    return f"{number(interval.low, digits)}–{number(interval.high, digits)}"
+
+
+def span(interval: Interval, digits: int) -> str:
+    """An interval of a difference: "−0.0004 to +0.0002"."""
+    return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
+
+
+def difference(delta: Auc | None, least: int = 4) -> str:
+    """A difference with its interval: "−0.0001 (−0.0004 to +0.0002)"."""
+    if delta is None:
+        return NONE
+    digits = enough((delta.interval.low, delta.value, delta.interval.high), least)
+    return f"{signed(delta.value, digits)} ({span(delta.interval, digits)})"
+
+
+def chance(p: float | None) -> str:
+    """A p-value."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def about(count: int) -> str:
+    """An estimate of how many, rounded up to two digits: "3,300"."""
+    unit = 10 ** max(len(str(count)) - 2, 0)
+    return f"{-(-count // unit) * unit:,}"
+
+
 def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
@@ -101,10 +143,12 @@ def ran_as(executed: Executed | None) -> str:
 
 
 def table(columns: Sequence[tuple[str, Literal["left", "right", "center"]]], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; titles and cells are Markdown already."""
+    """A Markdown table; titles and cells are Markdown already. A column that holds nothing in any row is left out."""
     rules = {"left": ":---", "right": "---:", "center": ":---:"}
-    lines = [[title for title, _ in columns], [rules[align] for _, align in columns], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    body = list(rows)
+    kept = [place for place in range(len(columns)) if any(row[place] not in ("", NONE) for row in body)]
+    lines = [[title for title, _ in columns], [rules[align] for _, align in columns], *body]
+    return "\n".join(f"| {' | '.join(cells[place] for place in kept)} |" for cells in lines)
 
 
 def _unsigned_zero(formatted: str) -> str:

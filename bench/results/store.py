@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,21 @@ from bench import locks
 from bench.errors import UserError
 from bench.files import sweep
 from bench.provenance import write_json
-from bench.records import Conditions, Executed, Measurement, OnEvent, Run, silent
+from bench.records import (
+    LABELLED_SPLITS,
+    Conditions,
+    Evidence,
+    Executed,
+    FrameSet,
+    Labelled,
+    Measurement,
+    OnEvent,
+    Run,
+    Split,
+    silent,
+)
+from bench.results import attributes
+from bench.results.attributes import ATTRIBUTES
 from bench.results.predict import CAMS, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -87,17 +101,72 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: Run) -> None:
+    """Write what else is known of the labelled frames, unless `run`'s is there; what is known no more is removed.
+
+    Before the run itself: a run.json never speaks of attributes that are not there yet.
+    """
+    try:
+        told = read_run(folder).attributes
+    except UserError:
+        told = ""
+    path = folder / ATTRIBUTES
+    if not run.attributes:
+        path.unlink(missing_ok=True)
+    elif told != run.attributes or not path.exists():
+        attributes.write(path, frames)
+
+
 def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """The table of predictions and the CAMs [rows, h, w] in the same order, mapped rather than read."""
+    return _table(folder), _cams(folder)
+
+
+def read_labelled(results: Path, variant: str) -> tuple[Labelled, Labelled | None]:
+    """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without."""
+    table = _table(results / variant, ["frame", "split", "label", "source"])
+    known = attributes.read(results / ATTRIBUTES, table)
+    test, validation = (
+        Labelled(
+            table["frame"][rows].reset_index(drop=True),
+            table["label"][rows].to_numpy(),
+            table["source"][rows].reset_index(drop=True),
+            known[rows].reset_index(drop=True),
+        )
+        for rows in (table["split"] == split for split in LABELLED_SPLITS)
+    )
+    return test, validation if len(validation.labels) else None
+
+
+def read_evidence(folder: Path, test: int) -> Evidence:
+    """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read."""
+    p_fake = _table(folder, ["p_fake"])["p_fake"].to_numpy()
+    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, _cams(folder))
+
+
+def _cams(folder: Path) -> NDArray[np.float32]:
     import numpy as np
+
+    try:
+        cams: NDArray[np.float32] = np.load(folder / CAMS, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise _gone(folder, error) from error
+    return cams
+
+
+def _table(folder: Path, columns: list[str] | None = None) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(folder / PREDICTIONS), np.load(folder / CAMS, mmap_mode="r")
+        return pd.read_parquet(folder / PREDICTIONS, columns=columns)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder}: its predictions are gone or damaged ({error}); delete the folder, `bench run` makes it again"
-        ) from error
+        raise _gone(folder, error) from error
+
+
+def _gone(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{folder}: its predictions are gone or damaged ({error}); delete the folder, `bench run` makes it again"
+    )
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

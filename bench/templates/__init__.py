@@ -9,6 +9,17 @@ from bench.errors import UserError
 from bench.files import write_text
 
 HERE = Path(__file__).parent
+WORKFLOW = Path(".github", "workflows", "bench.yml")
+
+
+def write_workflow(folder: Path) -> list[Path]:
+    """Write a GitHub workflow that runs `bench check`, and what `write_starter` writes where that is not there yet."""
+    target = folder / WORKFLOW
+    if target.exists():
+        raise UserError(f"{target}: exists already; remove it, or compare it with docs/ci.md")
+    written = [] if (folder / "experiments.yaml").exists() else write_starter(folder)
+    write_text(target, (HERE / "github-workflow.yml").read_text(encoding="utf-8"))
+    return [*written, target]
 
 
 def write_starter(folder: Path) -> list[Path]:

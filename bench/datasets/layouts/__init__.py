@@ -36,7 +36,10 @@ LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A frame before its content is read. `path` is relative to its split's folder, with forward slashes."""
+    """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
+
+    `attributes` are (name, value) of what else is known of it; frames that know the same share one tuple.
+    """
 
     path: str
     file: str
@@ -44,6 +47,7 @@ class Entry:
     source: str | None
     size_bytes: int
     mtime_ns: int
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Folders `real/` and `fake/`, alone or inside split folders; or unlabelled frames in any folders.
 
 A sub-folder below `real/` or `fake/` may be a video, a person or a forging method, so it is never
-taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it is one.
+taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it is one. The
+first of them is the frame's attribute "folder".
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
         if real in seen:
             continue
         seen.add(real)
+        attributes = () if label is None else _attributes(prefix)
         with os.scandir(here) as children:
             for child in children:
                 if child.name.startswith("."):
@@ -87,7 +89,14 @@ def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
                     pending.append((child.path, f"{prefix}{child.name}/"))
                 elif child.name.lower().endswith(SUFFIXES) and child.is_file():
                     stat = child.stat()
-                    yield Entry(prefix + child.name, child.path, label, None, stat.st_size, stat.st_mtime_ns)
+                    path = prefix + child.name
+                    yield Entry(path, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
+
+
+def _attributes(prefix: str) -> tuple[tuple[str, str], ...]:
+    """The first folder of "real/method/video/"; nothing for "real/" itself."""
+    folders = prefix.split("/")
+    return (("folder", folders[1]),) if folders[1] else ()
 
 
 def _holds(folders: list[str]) -> str:

@@ -1,5 +1,8 @@
 """A CSV or Parquet manifest: columns `path`, `label` and, where known, `source` and `split`.
 
+Every further column is an attribute of the frames, its name and values as they are written. What is
+no text or number (nested values, bytes) is left out, and so are columns without a name.
+
 Paths are relative to the manifest's folder and stay inside it, links included. A folder that holds
 a `manifest.csv` or `manifest.parquet` is read by it.
 """
@@ -13,11 +16,11 @@ import posixpath
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, Entry, Listing, Part
 from bench.errors import listed, nearest
-from bench.records import LABELLED_SPLITS, Split
+from bench.records import LABELLED_SPLITS, PREDICTED, Split
 
 RANK = 10
 SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known, source and split"
@@ -26,6 +29,8 @@ _NAMES = ("manifest.csv", "manifest.parquet")
 _COLUMNS = ("path", "label", "source", "split")
 _SURPLUS = "\0surplus"
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 2 * 2**30
+
+Attributes: TypeAlias = tuple[tuple[str, str], ...]
 
 Row = tuple[str, Mapping[str, str]]
 """Where it stands ("line 7"), and its cells by column."""
@@ -67,7 +72,7 @@ def _csv(manifest: Path) -> tuple[list[str], list[Row]]:
     # utf-8-sig: spreadsheets put a byte order mark in front.
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        columns = [name.strip().lower() for name in next(reader, [])]
+        columns = [_named(name) for name in next(reader, [])]
         rows: list[Row] = []
         for cells in reader:
             row = dict(zip(columns, cells, strict=False))
@@ -83,18 +88,39 @@ def _parquet(manifest: Path) -> tuple[list[str], list[Row]]:
 
     with pyarrow.parquet.ParquetFile(manifest) as file:
         names, told = file.schema_arrow.names, file.metadata
-        wanted = [name for name in names if name.strip().lower() in _COLUMNS]
+        wanted = [name for name in names if _named(name) in _COLUMNS or _is_plain(file.schema_arrow.field(name).type)]
         size_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
         if told.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
             raise ValueError(f"{told.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for a manifest")
         table = file.read(columns=wanted) if len(set(wanted)) == len(wanted) else file.read().select([])
-    columns = [name.strip().lower() for name in names]
-    cells = {
-        name.strip().lower(): ["" if cell is None else str(cell) for cell in table.column(name).to_pylist()]
-        for name in table.column_names
-    }
+    columns = [name for name in map(_named, names) if name in _COLUMNS or name in map(_named, table.column_names)]
+    cells = {_named(name): [_text(cell) for cell in table.column(name).to_pylist()] for name in table.column_names}
     rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
     return columns, [(f"row {number}", row) for number, row in enumerate(rows)]
+
+
+def _named(column: str) -> str:
+    """A known column's name in any case, another's as it is written."""
+    stripped = column.strip()
+    return stripped.lower() if stripped.lower() in _COLUMNS else stripped
+
+
+def _further(columns: list[str]) -> list[str]:
+    """The columns that are attributes; without a name, or called as pandas calls its own, they are row numbers."""
+    return [name for name in columns if name and name not in _COLUMNS and not name.startswith("__index_level_")]
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a cell of this Arrow type is a text or a number."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return not (types.is_nested(kind) or binary)
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None or cell != cell else str(cell)  # noqa: PLR0124 - only NaN differs from itself
 
 
 def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
@@ -111,6 +137,21 @@ def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
         problems += [f"{manifest}: column {found!r} is unknown (did you mean {name!r}?)" for found in close]
     doubled = [name for name in _COLUMNS if columns.count(name) > 1]
     problems += [f"{manifest}: two columns are called {name!r}" for name in doubled]
+    return problems + _wrong_attributes(manifest, _further(columns))
+
+
+def _wrong_attributes(manifest: Path, further: list[str]) -> list[str]:
+    seen: dict[str, str] = {}
+    problems = []
+    for name in further:
+        other = seen.setdefault(name.casefold(), name)
+        if other is not name:
+            problems.append(f"{manifest}: the columns {other!r} and {name!r} are called alike; rename one")
+        if name.casefold() in PREDICTED:
+            problems.append(
+                f"{manifest}: a column is called {name!r}, which is what predictions are called; rename it "
+                f"(so are: {', '.join(PREDICTED)})"
+            )
     return problems
 
 
@@ -123,6 +164,8 @@ class _Reader:
         self.inside: dict[str, bool] = {}
         self.wrong: dict[str, list[str]] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
+        self.further = _further(columns)
+        self.shared: dict[Attributes, Attributes] = {}
 
     def listing(self, rows: list[Row]) -> Listing:
         parts: dict[Split | None, list[Entry]] = {}
@@ -150,7 +193,10 @@ class _Reader:
                 found = self._stat(where, path, file)
                 if found is not None:
                     source = cells.get("source", "").strip() or None
-                    yield split, Entry(path, file, label, source, found.st_size, found.st_mtime_ns)
+                    yield (
+                        split,
+                        Entry(path, file, label, source, found.st_size, found.st_mtime_ns, self._attributes(cells)),
+                    )
 
     def _report(self, kind: str, row: str) -> None:
         self.wrong.setdefault(kind, []).append(row)
@@ -171,6 +217,11 @@ class _Reader:
         if label is None and not unlabelled:
             self._report("label is neither real, 0 nor fake, 1", f"{where} {word!r}")
         return label
+
+    def _attributes(self, cells: Mapping[str, str]) -> Attributes:
+        """Shared by the frames that know the same, or a million frames would be a million times a few strings."""
+        found = tuple((name, cells.get(name, "").strip()) for name in self.further)
+        return self.shared.setdefault(found, found)
 
     def _path(self, where: str, cells: Mapping[str, str], split: Split | None) -> str | None:
         found = cells.get("path", "").strip()

@@ -1,6 +1,6 @@
-"""Scoring: from labels and scores to numbers. NumPy and scikit-learn, no torch; heavy imports are late."""
+"""Scoring: from labels, scores and times to numbers with their intervals, and to verdicts. No torch."""
 
-from bench.results.score.intervals import auc_standard_error
-from bench.results.score.points import equal_error_rate, p_fake, points, roc
+from bench.results.score.judge import judge
+from bench.results.score.points import p_fake
 
-__all__ = ["auc_standard_error", "equal_error_rate", "p_fake", "points", "roc"]
+__all__ = ["judge", "p_fake"]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from bench.records import Score
+from bench.records import OperatingPoint, Score
+from bench.results.score.intervals import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from bench.results.score.auc import Placements
+
+    Curve: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+_CELLS = 1000
 
 
 def p_fake(logit_real: NDArray[np.floating], logit_fake: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -25,17 +32,39 @@ def p_fake(logit_real: NDArray[np.floating], logit_fake: NDArray[np.floating]) -
     return np.where(margin >= 0, 1.0, small) / (1.0 + small)
 
 
-def roc(
-    labels: NDArray[np.integer], p_fake: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def roc(labels: NDArray[np.integer], p_fake: NDArray[np.floating]) -> Curve:
     """False-positive rates, true-positive rates and thresholds [k], from (0, 0) at infinity to (1, 1).
 
     One point for every distinct score; `labels` [n] are 1 for fake and need both classes.
     """
-    from sklearn.metrics import roc_curve
+    falling = np.argsort(p_fake)[::-1]
+    scores, fake = p_fake[falling], labels[falling] == 1
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    tp = np.cumsum(fake)[last]
+    fp = last + 1 - tp
+    return (
+        np.concatenate([[0.0], fp / fp[-1]]),
+        np.concatenate([[0.0], tp / tp[-1]]),
+        np.concatenate([[np.inf], scores[last]]),
+    )
 
-    fpr, tpr, thresholds = roc_curve(labels, p_fake, drop_intermediate=False)
-    return fpr, tpr, thresholds
+
+def thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same picture of a ROC curve in at most about 4,000 points, both ends among them.
+
+    Points on a horizontal or vertical line between two others go; of a long curve only the first and the
+    last point in each square of a thousandth stay.
+    """
+    keep = np.ones(len(fpr), bool)
+    flat = [(values[1:-1] == values[:-2]) & (values[1:-1] == values[2:]) for values in (fpr, tpr)]
+    keep[1:-1] = ~(flat[0] | flat[1])
+    fpr, tpr = fpr[keep], tpr[keep]
+    if len(fpr) <= 4 * _CELLS:
+        return fpr, tpr
+    across, up = (np.floor(values * _CELLS) for values in (fpr, tpr))
+    moves = (np.diff(across) != 0) | (np.diff(up) != 0)
+    keep = np.concatenate([[True], moves]) | np.concatenate([moves, [True]])
+    return fpr[keep], tpr[keep]
 
 
 def equal_error_rate(fpr: NDArray[np.floating], tpr: NDArray[np.floating]) -> float:
@@ -47,62 +76,84 @@ def equal_error_rate(fpr: NDArray[np.floating], tpr: NDArray[np.floating]) -> fl
     return float(np.interp(0.0, fpr + tpr - 1.0, fpr))
 
 
-def points(labels: NDArray[np.integer], p_fake: NDArray[np.floating], threshold: float) -> Score:
-    """Quality of the scores `p_fake` [n], in [0, 1], against `labels` [n], 1 = fake, 0 = real.
+def score(
+    labels: NDArray[np.integer], p_fake: NDArray[np.floating], placed: Placements | None, curve: Curve | None
+) -> Score:
+    """What the scores `p_fake` [n], in [0, 1], are worth at no particular threshold; `labels` [n] are 1 for fake.
 
-    A frame counts as fake where `p_fake >= threshold`. A quantity that is undefined (precision
-    where nothing is called fake, AUC with one class) is None. scikit-learn's definitions;
-    the equal error rate is `equal_error_rate`. ValueError on scores that are not finite.
+    `placed` and `curve` are what `placements` and `roc` made of the same, None where a class has no
+    frame. ValueError on scores that are not finite or outside [0, 1].
     """
-    if not np.isfinite(p_fake).all():
-        raise ValueError("scores must be finite")
-    fake = labels == 1
-    called = p_fake >= threshold
+    _check(p_fake)
+    fakes = int(np.count_nonzero(labels == 1))
+    reals = len(labels) - fakes
     return Score(
         count=len(labels),
-        threshold=threshold,
-        tp=int((called & fake).sum()),
-        tn=int((~called & ~fake).sum()),
-        fp=int((called & ~fake).sum()),
-        fn=int((~called & fake).sum()),
-        **_ranking(fake, p_fake),
-        **_decisions(fake, called),
+        auc=placed.auc if placed else None,
+        average_precision=_average_precision(fakes, reals, curve),
+        eer=equal_error_rate(*curve[:2]) if curve else None,
+        brier=float(((p_fake - labels) ** 2).mean()) if len(labels) else None,
+        tpr_at_fpr_1=_tpr_at(0.01, reals, curve),
+        tpr_at_fpr_5=_tpr_at(0.05, reals, curve),
     )
 
 
-def _ranking(fake: NDArray[np.bool_], scores: NDArray[np.floating]) -> dict[str, float | None]:
-    """What doesn't depend on the threshold."""
-    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
-
-    both = bool(fake.any() and not fake.all())
-    return {
-        "auc": float(roc_auc_score(fake, scores)) if both else None,
-        "eer": equal_error_rate(*roc(fake.astype(np.int64), scores)[:2]) if both else None,
-        "average_precision": float(average_precision_score(fake, scores)) if fake.any() else None,
-        "brier": float(brier_score_loss(fake, scores, pos_label=True)) if len(fake) else None,
-    }
+def _check(p_fake: NDArray[np.floating]) -> None:
+    if not np.isfinite(p_fake).all():
+        raise ValueError("scores must be finite")
+    if len(p_fake) and not (p_fake.min() >= 0 and p_fake.max() <= 1):
+        raise ValueError(f"scores must lie in [0, 1], found {p_fake.min():g} to {p_fake.max():g}")
 
 
-def _decisions(fake: NDArray[np.bool_], called: NDArray[np.bool_]) -> dict[str, float | None]:
-    """What follows from the confusion at the threshold."""
-    from sklearn import metrics
-
-    if not len(fake):
-        names = ("precision", "recall", "specificity", "f1", "accuracy", "balanced_accuracy", "mcc")
-        return dict.fromkeys(names)
-    both = bool(fake.any() and not fake.all())
-    both_called = bool(called.any() and not called.all())
-    undefined: Any = np.nan
-    return {
-        "precision": _known(metrics.precision_score(fake, called, zero_division=undefined)),
-        "recall": _known(metrics.recall_score(fake, called, zero_division=undefined)),
-        "specificity": _known(metrics.recall_score(~fake, ~called, zero_division=undefined)),
-        "f1": _known(metrics.f1_score(fake, called, zero_division=undefined)),
-        "accuracy": _known(metrics.accuracy_score(fake, called)),
-        "balanced_accuracy": _known(metrics.balanced_accuracy_score(fake, called)) if both else None,
-        "mcc": _known(metrics.matthews_corrcoef(fake, called)) if both and both_called else None,
-    }
+def _average_precision(fakes: int, reals: int, curve: Curve | None) -> float | None:
+    """The mean, over the fakes, of the precision at each one's score."""
+    if curve is None:
+        return 1.0 if fakes and not reals else None
+    fpr, tpr, _ = curve
+    tp, fp = tpr[1:] * fakes, fpr[1:] * reals
+    return float((np.diff(tpr) * tp / (tp + fp)).sum())
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _tpr_at(most: float, reals: int, curve: Curve | None) -> float | None:
+    """The largest true-positive rate with at most that false-positive rate; None where one real frame is more."""
+    if curve is None or reals < 1 / most:
+        return None
+    fpr, tpr, _ = curve
+    return float(tpr[np.searchsorted(fpr, most, side="right") - 1])
+
+
+def operating_point(labels: NDArray[np.integer], p_fake: NDArray[np.floating], threshold: float) -> OperatingPoint:
+    """The decisions of `p_fake` [n] at a threshold against `labels` [n], 1 = fake, and their rates.
+
+    A rate that is undefined (precision where nothing is called fake) is None. ValueError on scores
+    that are not finite or outside [0, 1].
+    """
+    _check(p_fake)
+    fake, called = labels == 1, p_fake >= threshold
+    fakes, calls = int(np.count_nonzero(fake)), int(np.count_nonzero(called))
+    tp = int(np.count_nonzero(fake & called))
+    fn, fp = fakes - tp, calls - tp
+    tn = len(labels) - tp - fn - fp
+    recall, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return OperatingPoint(
+        threshold=threshold,
+        tp=tp,
+        tn=tn,
+        fp=fp,
+        fn=fn,
+        precision=_share(tp, tp + fp),
+        recall=recall,
+        specificity=specificity,
+        precision_ci=wilson(tp, tp + fp),
+        recall_ci=wilson(tp, tp + fn),
+        specificity_ci=wilson(tn, tn + fp),
+        f1=_share(2 * tp, 2 * tp + fp + fn),
+        accuracy=_share(tp + tn, len(labels)),
+        balanced_accuracy=(recall + specificity) / 2 if recall is not None and specificity is not None else None,
+        mcc=(tp * tn - fp * fn) / math.sqrt(product) if product else None,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

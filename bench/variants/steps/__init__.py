@@ -64,10 +64,9 @@ class Work:
         return self.read(self.spread(split, most), self.spec, batch_size)
 
     def spread(self, split: Split, most: int | None = None) -> Sequence[Frame]:
-        """At most `most` frames of a split, evenly spread over it: sorted by path, so over its videos too."""
-        frames = self.frames[split].frames
-        count = len(frames) if most is None else min(most, len(frames))
-        return [frames[place * len(frames) // count] for place in range(count)]
+        """At most `most` frames of a split, evenly spread over it."""
+        frames = self.frames[split]
+        return [frames.frames[place] for place in frames.spread(most)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
         self.on_event(Event(self.title, done, total, unit, note))

@@ -1,122 +1,12 @@
-"""The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
+"""What was built, executed and measured, and the run that it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Split: TypeAlias = Literal["test", "validation", "calibration", "train"]
-SPLITS: tuple[Split, ...] = ("test", "validation", "calibration", "train")
-LABELLED_SPLITS: tuple[Split, ...] = ("test", "validation")
-
-Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positives", "true_negatives"]
-OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What must happen to a frame on the host: part of every id, paid once per distinct spec.
-
-    `fit`: `stretch` both sides to `size`; `crop` resizes the short side and cuts the centre;
-    `pad` resizes the long side and fills bottom and right with black. `interpolation` names
-    OpenCV's filter: `bilinear` is INTER_LINEAR, `bicubic` INTER_CUBIC, `area` INTER_AREA.
-    """
-
-    size: int
-    fit: Literal["stretch", "crop", "pad"] = "stretch"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a frame becomes the network's input.
-
-    `size`, `fit` and `interpolation` happen on the host (see `InputSpec`), the rest inside the
-    graph: scaling to [0, 1], `(x - mean) / std` per RGB channel, channel order, wavelet blend.
-    """
-
-    size: int
-    fit: Literal["stretch", "crop", "pad"] = "stretch"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    wavelet: Literal["none", "sym2"] = "none"
-
-    @property
-    def input_spec(self) -> InputSpec:
-        return InputSpec(self.size, self.fit, self.interpolation)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a frame set.
-
-    `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for
-    fake, 0 for real, None where unlabelled; `source` the video or person it comes from, None
-    where unknown; `digest` the SHA-256 of the file's bytes, in hexadecimal.
-    """
-
-    path: str
-    file: Path
-    label: int | None
-    source: str | None
-    digest: str
-
-
-@dataclass(frozen=True)
-class FrameSet:
-    """The frames of one split, in a fixed order.
-
-    `digest` covers path, label, source and content of every frame, in order; `content` the
-    content alone (what matters for calibration and training, which see no labels). `left_out`
-    tells, as "path: reason", which files were found and not taken, since they can't be decoded;
-    `remarks` what a reader must know of these frames.
-    """
-
-    name: str
-    split: Split
-    frames: tuple[Frame, ...]
-    digest: str
-    content: str
-    left_out: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def fake(self) -> int:
-        return sum(frame.label == 1 for frame in self.frames)
-
-    @property
-    def real(self) -> int:
-        return sum(frame.label == 0 for frame in self.frames)
-
-
-BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[NDArray[np.uint8]]]"
-"""`read(frames, spec, batch_size)` yields uint8 RGB batches [n, 3, size, size], in order, decoding ahead."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it."""
-
-    work: str
-    done: int
-    total: int
-    unit: str = "frames"
-    note: str = ""
-
-
-OnEvent: TypeAlias = Callable[[Event], None]
-
-
-def silent(event: Event) -> None:
-    """The listener of those who don't care."""
+from bench.records.frames import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -265,16 +155,34 @@ class SplitSummary:
 
 
 @dataclass(frozen=True)
+class Choose:
+    """What a variant must meet to be shipped, and by what the best of those is picked.
+
+    `auc_drop` is the most AUC that may be lost, proven by the interval of the difference, where it is
+    not given the run's margin; `size_mib`
+    and `latency_ms` (median at batch 1, on the machine that it was measured on) are upper limits.
+    """
+
+    auc_drop: float | None = None
+    size_mib: float | None = None
+    latency_ms: float | None = None
+    prefer: Literal["size", "latency", "auc"] = "size"
+
+
+@dataclass(frozen=True)
 class Run:
     """One evaluated experiment: everything a report says that is not a prediction.
 
-    The first variant is the baseline. `provenance` is shown as it is, key by key.
+    The first variant is the baseline. `provenance` is shown as it is, key by key. `preprocessing` is
+    None where the scores came from elsewhere, and `detector` and `architecture` are then empty.
+    `margin` is the non-inferiority margin on AUC; `attributes` the digest of what else is known of
+    the frames, empty where there is nothing.
     """
 
     experiment: str
     detector: str
     architecture: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     threshold: float
     gallery_top: int
     gallery_heatmaps: Literal["gallery", "all"]
@@ -282,30 +190,7 @@ class Run:
     variants: tuple[VariantResult, ...]
     provenance: dict[str, str]
     warnings: tuple[str, ...] = ()
+    margin: float = 0.01
+    choose: Choose | None = None
+    attributes: str = ""
     schema: int = 1
-
-
-@dataclass(frozen=True)
-class Score:
-    """A variant's quality on labelled frames. A number that could not be had is None.
-
-    Confusion numbers and what follows from them count a frame as fake where `p_fake >= threshold`.
-    """
-
-    count: int
-    threshold: float
-    tp: int
-    tn: int
-    fp: int
-    fn: int
-    auc: float | None
-    average_precision: float | None
-    eer: float | None
-    brier: float | None
-    precision: float | None
-    recall: float | None
-    specificity: float | None
-    f1: float | None
-    accuracy: float | None
-    balanced_accuracy: float | None
-    mcc: float | None

@@ -1,0 +1,276 @@
+"""`accepted.json`: the scores that later weights are compared with, small enough for version control."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, listed
+from bench.experiment import ExperimentSettings
+from bench.files import write_text
+from bench.pipeline import render
+from bench.provenance import version
+from bench.records import OnEvent, Run, VariantResult, silent
+from bench.results import store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+NAME = "accepted.json"
+_RENEW = "`bench accept` writes it anew"
+_NUMBERS = (
+    "verdict", "auc", "auc_ci", "auc_delta", "size_mib", "parameters", "confusion", "speedup", "speedup_interval",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AcceptedVariant:
+    """A variant as it was accepted. `margins` are base64 of zlib of float32, little endian; `digest` their SHA-256.
+
+    They are `logit_fake - logit_real` of the test frames, in the frame set's order. The numbers are for
+    people who read the file; only `size_mib` is compared.
+    """
+
+    id: str
+    steps: tuple[str, ...]
+    verdict: str | None
+    auc: float | None
+    auc_ci: tuple[float, float] | None
+    auc_delta: float | None
+    size_mib: float | None
+    parameters: int | None
+    confusion: dict[str, int | None]
+    speedup: float | None
+    speedup_interval: tuple[float, float] | None
+    margins: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class AcceptedFrames:
+    """The test frames: their number, and the digest of path, label, source and content of each."""
+
+    count: int
+    fake: int
+    real: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The whole file. `weights` tells the detector's weights with their SHA-256."""
+
+    schema: int
+    bench: str
+    experiment: str
+    accepted: str
+    frames: dict[str, AcceptedFrames]
+    weights: str
+    threshold: float
+    margin: float
+    machine: str
+    variants: dict[str, AcceptedVariant]
+
+
+def accept(
+    base: Path, name: str, settings: ExperimentSettings, to: Path, on_event: OnEvent = silent
+) -> tuple[Accepted, tuple[str, ...]]:
+    """Write the stored scores of an experiment to `to`: what was written, and what was left out and why.
+
+    The same scores leave the file as it is, with its date. Raises `UserError` where there are no results, where
+    they are not those of the experiment as it is set now, and where `to` holds something else.
+    """
+    results = base / "results" / name
+    store.read_run(results)
+    with store.locked(results, f"accepting {name}", on_event):
+        finished = render.report(base, name, settings, on_event=on_event)
+        _refuse_stale(finished.run, settings, results)
+        fine = [variant for variant in finished.run.variants if variant.status == "ok"]
+        found = _accepted(finished.run, finished.told, {one.name: margins(results, finished.run, one) for one in fine})
+    there = _there(to, name)
+    if there is None or _content(there) != _content(found):
+        write_text(to, json.dumps(_plain(found), indent=1, ensure_ascii=False) + "\n")
+    left_out = [f"{one.name}: failed ({one.reason})" for one in finished.run.variants if one.status != "ok"]
+    known = {variant.name for variant in finished.run.variants}
+    left_out += [f"{variant}: has no results yet" for variant in settings.variants if variant not in known]
+    return found, tuple(left_out)
+
+
+def describe(found: Accepted, to: Path) -> str:
+    """What was accepted, and how large the file is."""
+    count = found.frames["test"].count
+    return (
+        f"accepted: {', '.join(found.variants)} on {count:,} test frames; {to}, {to.stat().st_size / 2**10:,.0f} KiB\n"
+        f"next: commit it, then `bench check {found.experiment} --against {to}` judges new weights"
+    )
+
+
+def _content(found: Accepted) -> Accepted:
+    """What matters: the date does not, and libraries may pack the same margins, which their digest tells, otherwise."""
+    variants = {name: replace(variant, margins="") for name, variant in found.variants.items()}
+    return replace(found, accepted="", variants=variants)
+
+
+def margins(results: Path, run: Run, variant: VariantResult) -> NDArray[np.float32]:
+    """`logit_fake - logit_real` of the test frames [n], little endian on every machine."""
+    logits = store.read_logits(results / variant.name)[: run.frames["test"].count]
+    return (logits[:, 1] - logits[:, 0]).astype("<f4")
+
+
+def unpacked(variant: AcceptedVariant, count: int) -> NDArray[np.float32]:
+    """The margins [count] of an accepted variant. Raises `ValueError` where they are not whole."""
+    import numpy as np
+
+    try:
+        packed = base64.b64decode(variant.margins, validate=True)
+        # One byte more than expected is enough to know that there are too many.
+        data = zlib.decompressobj().decompress(packed, 4 * count + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    if len(data) != 4 * count:
+        raise ValueError(f"expected the margins of {count:,} frames")
+    if hashlib.sha256(data).hexdigest() != variant.digest:
+        raise ValueError("the margins do not match their digest")
+    found = np.frombuffer(data, dtype="<f4")
+    if not np.isfinite(found).all():
+        raise ValueError("a margin is not finite")
+    return found
+
+
+def read(path: Path, name: str) -> Accepted:
+    """The file, whole and of this experiment; else `UserError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `bench accept` writes it from the results of `bench run`") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: damaged (not UTF-8 text); {_RENEW}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file of `bench accept`") from error
+    try:
+        found = _parsed(json.loads(text), path)
+        if found.experiment == name:
+            for variant, told in found.variants.items():
+                _checked(told, found.frames["test"].count, variant)
+    except (ValueError, KeyError, RecursionError, OverflowError) as error:
+        raise UserError(f"{path}: damaged, or no file of `bench accept` ({_first_line(error)}); {_RENEW}") from error
+    if found.experiment != name:
+        raise UserError(
+            f"{path}: holds the experiment {found.experiment!r}, not {name!r}; name another file: "
+            f"`bench accept {name} --to accepted-{name}.json` writes one of its own"
+        )
+    return found
+
+
+def _parsed(told: Any, path: Path) -> Accepted:
+    from pydantic import TypeAdapter
+
+    if not isinstance(told, dict) or "schema" not in told:
+        raise ValueError("it has no schema version")
+    if told["schema"] != SCHEMA:
+        raise UserError(
+            f"{path}: has schema version {told['schema']!r:.40}, this bench reads version {SCHEMA}; "
+            f"use the bench that wrote it ({told.get('bench')!r:.40}), or {_RENEW}"
+        )
+    found: Accepted = TypeAdapter(Accepted).validate_python(told)
+    if not found.variants:
+        raise ValueError("it holds no variant")
+    return found
+
+
+def _checked(variant: AcceptedVariant, count: int, name: str) -> None:
+    try:
+        unpacked(variant, count)
+    except ValueError as error:
+        raise ValueError(f"variant {name!r:.80}: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"without {error}"
+    problems = getattr(error, "errors", None)
+    if problems:
+        first = problems()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _there(to: Path, name: str) -> Accepted | None:
+    """What lies where it is to be written: nothing, or a file of the same experiment, damaged or not."""
+    if not to.exists():
+        return None
+    try:
+        return read(to, name)
+    except UserError as error:
+        if "holds the experiment" in str(error) or not _is_accepted(to):
+            raise
+        return None
+
+
+def _is_accepted(to: Path) -> bool:
+    """Whether a file that cannot be used may be written over: one of this kind, and no other file."""
+    try:
+        told = json.loads(to.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return to.name.startswith("accepted")
+    return isinstance(told, dict) and {"schema", "experiment", "variants"} <= set(told)
+
+
+def _refuse_stale(run: Run, settings: ExperimentSettings, results: Path) -> None:
+    """The name of a variant must stand for the same steps in the results as in the experiment file."""
+    stale = [
+        variant.name
+        for variant in run.variants
+        if variant.name not in settings.variants
+        or variant.steps != tuple(use.text for use in settings.variants[variant.name])
+    ]
+    if stale:
+        raise UserError(
+            f"{results}: holds other variants than the experiment file asks for ({listed(stale)}); "
+            "`bench run` brings them up to date"
+        )
+
+
+def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:
+    test = run.frames["test"]
+    return Accepted(
+        schema=SCHEMA,
+        bench=version("bench"),
+        experiment=run.experiment,
+        accepted=datetime.now(UTC).date().isoformat(),
+        frames={"test": AcceptedFrames(test.count, test.fake, test.real, test.digest)},
+        weights=run.provenance.get("weights", ""),
+        threshold=run.threshold,
+        margin=run.margin,
+        machine=run.provenance.get("machine", ""),
+        variants={name: _variant(told["variants"][name], array) for name, array in found.items()},
+    )
+
+
+def _variant(told: Mapping[str, Any], array: NDArray[np.float32]) -> AcceptedVariant:
+    from pydantic import TypeAdapter
+
+    data = array.tobytes()
+    kept = {key: told[key] for key in ("id", "steps", *_NUMBERS)}
+    packed = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    whole: AcceptedVariant = TypeAdapter(AcceptedVariant).validate_python(
+        {**kept, "margins": packed, "digest": hashlib.sha256(data).hexdigest()}
+    )
+    return whole
+
+
+def _plain(found: Accepted) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    plain: dict[str, Any] = TypeAdapter(Accepted).dump_python(found, mode="json")
+    return plain

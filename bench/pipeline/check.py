@@ -1,0 +1,93 @@
+"""`bench check`: run what is missing, then judge the gates, and the new weights against accepted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from bench import yaml_file
+from bench.errors import UserError
+from bench.experiment import Experiments, ExperimentSettings, select
+from bench.pipeline import accepted, run
+from bench.pipeline.accepted import Accepted
+from bench.pipeline.plan import prepare
+from bench.pipeline.regression import compare
+from bench.pipeline.render import Finished
+from bench.records import Checked, GateOutcome, OnEvent, silent
+from bench.results.score.gates import EVERY, judge_gates
+
+
+def check(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    reference: Path | None = None,
+    on_event: OnEvent = silent,
+) -> tuple[Finished, Checked]:
+    """Run what is missing of an experiment and judge it by its gates, and by the accepted scores in `reference`.
+
+    Raises `UserError` before any work where there is nothing to judge by, or the accepted scores are of another
+    experiment or of other frames.
+    """
+    name, settings = select(experiments, name, path)
+    _refuse_without_gates(settings, path, name, reference)
+    kept = accepted.read(reference, name) if reference else None
+    if reference and kept:
+        plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
+        frames = plan.frames["test"]
+        _refuse_other_frames(kept, len(frames.frames), frames.digest, reference)
+    finished = run(experiments, path, name, only=only, device=device, on_event=on_event)
+    named = {*settings.variants, *finished.told["variants"]}
+    judged = {settings.baseline, *only} if only else named
+    compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
+    left = [variant for variant in settings.variants if variant not in judged]
+    return finished, Checked(
+        experiment=name,
+        outcomes=_by_variant(_by_gates(finished, settings, judged) + (compared.outcomes if compared else ())),
+        failed={
+            one.name: one.reason or "no reason was recorded" for one in finished.run.variants if one.status != "ok"
+        },
+        warnings=compared.warnings if compared else (),
+        remarks=(
+            *(compared.remarks if compared else ()),
+            *((f"Not judged, since --only leaves them out: {', '.join(left)}.",) if left else ()),
+        ),
+    )
+
+
+def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:
+    """All gates of a variant together, variants in the order of their first."""
+    order = list(dict.fromkeys(one.variant for one in outcomes))
+    return tuple(sorted(outcomes, key=lambda one: order.index(one.variant)))
+
+
+def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collection[str]) -> tuple[GateOutcome, ...]:
+    told = finished.told
+    variants = {name: found for name, found in told["variants"].items() if name in judged}
+    gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in judged}
+    return judge_gates({**told, "variants": variants}, gates)
+
+
+def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:
+    if not settings.gates and reference is None:
+        raise UserError(
+            f"{yaml_file.place(path, 'experiments', name)}: has no `gates:`, so there is nothing to check; add some:\n"
+            "    gates:\n"
+            "      all: {auc_drop: 0.01}          # every variant\n"
+            "      q8: {size_mib: 60, recall: 0.8}  # one of them\n"
+            f"or compare with accepted scores: `bench accept {name}`, then "
+            f"`bench check {name} --against {accepted.NAME}`"
+        )
+
+
+def _refuse_other_frames(kept: Accepted, count: int, digest: str, reference: Path) -> None:
+    before = kept.frames["test"]
+    if (before.count, before.digest) != (count, digest):
+        raise UserError(
+            f"{reference}: was accepted on other test frames: {before.count:,} with digest {before.digest[:16]}, the "
+            f"experiment has {count:,} with digest {digest[:16]}; scores compare on the same frames only: "
+            "bring those back, or make a new reference with `bench accept`"
+        )

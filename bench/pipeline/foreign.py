@@ -1,0 +1,158 @@
+"""`bench score`: the same report for scores that were made elsewhere, on any device, by any framework."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import reports
+from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
+from bench.errors import UserError
+from bench.experiment import checked_name
+from bench.files import sweep
+from bench.pipeline.render import REPORT, Finished
+from bench.provenance import file_digest, version, versions
+from bench.records import Event, Labelled, OnEvent, Run, SplitSummary, VariantResult, silent
+from bench.results import alignment, foreign, score, store
+from bench.results.foreign import Answers, Columns
+
+_SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which files to score, the first as baseline, and how; `labels` is a file of labels alone.
+
+    The report is written to the folder `to`, or `reports/<name>/`.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    columns: Columns
+    labels: Path | None = None
+    threshold: float = 0.5
+    margin: float = 0.01
+    to: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.to or Path("reports") / self.name
+
+
+def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
+    """Score and render what the files say. A variant is called as its file is, without the ending.
+
+    Raises `UserError` for bad input; then nothing is written.
+    """
+    variants = _checked(request)
+    _refuse_to_overwrite(request)
+    aligned = _read(request, variants, on_event)
+    run = _run(request, variants, aligned)
+    on_event(Event("scoring", 0, 1, "reports"))
+    judgement = score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
+    sweep(request.folder, held=True)
+    reports.render(run, judgement, None, None, request.folder)
+    on_event(Event("scoring", 1, 1, "reports"))
+    return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
+
+
+def _checked(request: Request) -> dict[str, Path]:
+    """The files by the names of their variants; what is wrong with the command is said at once."""
+    problems = []
+    if not 0 < request.threshold < 1:
+        problems.append(f"--threshold: expected a number above 0 and below 1, found {request.threshold}")
+    if not 0 <= request.margin < 1:
+        problems.append(f"--margin: expected a number from 0 to below 1, found {request.margin}")
+    for what, one in (("--name", request.name), *((str(file), file.stem) for file in request.files)):
+        try:
+            checked_name(one)
+        except ValueError as error:
+            problems.append(f"{what}: {error}")
+    variants: dict[str, Path] = {}
+    for file in request.files:
+        other = variants.setdefault(file.stem.casefold(), file)
+        if other is not file:
+            problems.append(
+                f"{other} and {file}: both would be the variant {file.stem!r}, as a variant is called like its "
+                "file; rename or copy one"
+            )
+    if problems:
+        raise UserError("\n".join(problems))
+    return {file.stem: file for file in request.files}
+
+
+def _refuse_to_overwrite(request: Request) -> None:
+    """Only what this command wrote is written anew: not an experiment's report, nor anything else."""
+    folder = request.folder
+    if request.to is None and (Path("results") / request.name / store.RUN).exists():
+        raise UserError(f"{folder}: belongs to the experiment {request.name!r} of `bench run`; choose another --name")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, and the report's folder would be there; move it away")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        told = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        own = told["detector"] == told["architecture"] == ""
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: holds other files; choose another --name or --to, or empty it") from None
+    if not own:
+        raise UserError(f"{folder}: holds the report of an experiment of `bench run`; choose another --name or --to")
+
+
+def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> alignment.Aligned:
+    """What all files say, in one order; of every file that can't be used all that is wrong, in one message."""
+    words = foreign.Words(LABEL_WORDS, SPLIT_WORDS)
+    answers: dict[str, Answers] = {}
+    told, problems = None, []
+    labels, columns = request.labels, request.columns
+    total = len(variants) + bool(labels)
+    if labels:
+        try:
+            told = foreign.read(labels, columns, words, only_labels=True, further=True)
+        except UserError as error:
+            problems.append(str(error))
+    for done, (name, path) in enumerate(variants.items(), bool(labels)):
+        on_event(Event("reading scores", done, total, "files"))
+        try:
+            answers[name] = foreign.read(path, columns, words, further=done == bool(labels))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    aligned = alignment.align(answers, told, columns)
+    on_event(Event("reading scores", total, total, "files"))
+    return aligned
+
+
+def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Aligned) -> Run:
+    used = (*request.files, *([request.labels] if request.labels else []))
+    files = {path: file_digest(path) for path in used}
+    return Run(
+        experiment=request.name,
+        detector="",
+        architecture="",
+        preprocessing=None,
+        threshold=request.threshold,
+        gallery_top=1,
+        gallery_heatmaps="gallery",
+        frames={split: _summary(some, aligned.digests[split]) for split, some in aligned.frames.items()},
+        variants=tuple(VariantResult(one, files[path][:16], (), "ok", None) for one, path in variants.items()),
+        provenance={
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bench": version("bench"),
+            "files": "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items()),
+            "libraries": ", ".join(f"{one} {found}" for one, found in versions(("numpy", "pyarrow", "scipy")).items()),
+        },
+        margin=request.margin,
+    )
+
+
+def _summary(frames: Labelled, digest: str) -> SplitSummary:
+    fake = int((frames.labels == 1).sum())
+    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)

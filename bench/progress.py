@@ -1,0 +1,69 @@
+"""Progress bars, and the wish to stop."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from bench.records import Event
+
+LASTING_SECONDS = 2.0
+"""Work that lasts longer is shown."""
+
+
+interrupted = threading.Event()
+"""Set once Ctrl-C or SIGTERM came."""
+
+
+def interrupt(*_: object) -> NoReturn:
+    """The handler of both: libraries may swallow the exception or make another of it, so it is also noted."""
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+class Bars:
+    """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.shown: tuple[str, str, int] | None = None
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, event: Event) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        from tqdm import tqdm
+
+        key = (event.work, event.unit, event.total)
+        if key != self.shown:
+            self._close()
+            watched = sys.stderr.isatty()
+            self.bar = tqdm(
+                desc=event.work,
+                total=event.total,
+                unit=f" {event.unit}",
+                file=sys.stderr,
+                # Where nobody watches, a line every ten seconds is enough to see that it lives.
+                mininterval=0.1 if watched else 10.0,
+                delay=0 if watched else LASTING_SECONDS,
+            )
+            self.shown = key
+        if event.note:
+            self.bar.set_postfix_str(event.note, refresh=False)
+        self.bar.update(event.done - self.bar.n)
+        if event.done >= event.total:
+            self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            # What was over in a moment leaves no line behind.
+            self.bar.leave = self.bar.format_dict["elapsed"] > LASTING_SECONDS
+            self.bar.close()
+        self.bar, self.shown = None, None

@@ -1,0 +1,453 @@
+"""What scoring makes of predictions and times: numbers with their intervals, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bench.records.runs import Choose
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
+
+ThresholdKind: TypeAlias = Literal["fixed", "carried", "own"]
+THRESHOLD_KINDS: tuple[ThresholdKind, ...] = ("fixed", "carried", "own")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled frames of one split, in the order of `predictions.parquet`, where test rows come first.
+
+    `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
+    person each comes from, missing where unknown. `attributes` [n rows] has a column for everything
+    else that is known of the frames: further columns of a manifest, folders below `real/` and `fake/`.
+    """
+
+    frames: pd.Series[str]
+    labels: NDArray[np.int8]
+    sources: pd.Series[str]
+    attributes: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One evaluated variant: P(fake) of every test [n] and validation frame [k], float64 in [0, 1].
+
+    `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
+    class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
+    """
+
+    test: NDArray[np.float64]
+    validation: NDArray[np.float64] | None
+    cam: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two-sided, 95 % unless said otherwise."""
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Auc:
+    """An area under the ROC curve, or the difference of two on the same frames.
+
+    `by_frame` takes frames as independent (DeLong), `by_source` takes those of one source as one
+    cluster (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame.
+    """
+
+    value: float
+    by_frame: Interval
+    by_source: Interval | None = None
+    standard_error: float | None = None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the interval to go by, the wider of the two, is that by source."""
+        return self.by_source is not None and self.by_source.width > self.by_frame.width
+
+    @property
+    def interval(self) -> Interval:
+        return self.by_source if self.clustered and self.by_source is not None else self.by_frame
+
+
+@dataclass(frozen=True)
+class Score:
+    """A variant's quality on labelled frames at no particular threshold. What could not be had is None.
+
+    `tpr_at_fpr_1` and `tpr_at_fpr_5` are the shares of fakes found where at most 1 % and 5 % of real
+    frames are called fake.
+    """
+
+    count: int
+    auc: float | None
+    average_precision: float | None
+    eer: float | None
+    brier: float | None
+    tpr_at_fpr_1: float | None
+    tpr_at_fpr_5: float | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Decisions at a threshold: a frame counts as fake where `p_fake >= threshold`. What is undefined is None.
+
+    The intervals are Wilson's.
+    """
+
+    threshold: float
+    tp: int
+    tn: int
+    fp: int
+    fn: int
+    precision: float | None
+    recall: float | None
+    specificity: float | None
+    precision_ci: Interval | None
+    recall_ci: Interval | None
+    specificity_ci: Interval | None
+    f1: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
+    mcc: float | None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Frames in equally wide bins of P(fake), from 0 to 1: how many, their mean P(fake), the share of fakes.
+
+    All three are [bins]; the latter two are NaN in an empty bin. `ece` is the expected calibration error.
+    """
+
+    counts: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    ece: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant's AUC against the baseline's on the same frames.
+
+    `p` is two-sided and belongs to the interval to go by, `p_holm` is corrected for the number of
+    variants. `further_frames` is how many more test frames would settle an inconclusive verdict if
+    the difference stays what it is; None where it is settled, or no number would. `small_but_real`
+    is a loss that is proven and proven to lie within the margin.
+    """
+
+    delta: Auc
+    p: float
+    p_holm: float
+    verdict: Verdict
+    small_but_real: bool = False
+    further_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Scores that moved together: what the fixed threshold loses and the variant's own brings back.
+
+    All are balanced accuracies on the test frames: `gained` by going from the fixed threshold to the
+    variant's own, `left` what the baseline at its own has more than the variant at its own, with its interval.
+    `verdict` is "shifted, not lost" or "shifted, and some lost" where the gain is significant, else None.
+    """
+
+    gained: float
+    gained_ci: Interval
+    left: float
+    left_ci: Interval
+    verdict: Literal["shifted, not lost", "shifted, and some lost"] | None
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Test frames whose outcome at the fixed threshold differs from the baseline's.
+
+    `worse` were right and are wrong, `better` the other way round; `p` is McNemar's exact test.
+    `rows` [worse + better] are their places among the test frames, the largest change of P(fake)
+    first, `is_worse` [worse + better] which kind each is.
+    """
+
+    worse: int
+    better: int
+    p: float
+    rows: NDArray[np.int64]
+    is_worse: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a variant's class-activation maps moved from the baseline's on the same test frames.
+
+    Measured on `count` frames, spread evenly over all: `rank_correlation` is the median of Spearman's
+    coefficients, `rank_correlation_low` its 5th percentile; `overlap` the mean share of the hottest
+    tenth of the area that both have in common. `both_right` of these frames are right in both;
+    `other_reason` [m] are rows of those which are so for another reason, the most different first.
+    """
+
+    count: int
+    rank_correlation: float
+    rank_correlation_low: float
+    overlap: float
+    both_right: int
+    other_reason: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Test frames that share a value of a column.
+
+    `against` names the class that the slice lacks, and of which all test frames were taken instead
+    ("fake" or "real"); None where it has both. `auc` and `delta` (None for the baseline) are None
+    where there are too few frames. `p_holm` is corrected for the number of slices, and
+    `simultaneous` is the interval of `delta` that holds for all slices of a variant at once.
+    """
+
+    column: str
+    value: str
+    fake: int
+    real: int
+    against: Literal["fake", "real"] | None
+    auc: Auc | None
+    delta: Auc | None = None
+    p_holm: float | None = None
+    simultaneous: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster, with its 95 % interval; an interval that holds 1 tells no difference."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def unclear(self) -> bool:
+        """Judged by the interval as it is printed."""
+        return round(self.low, 2) <= 1 <= round(self.high, 2)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything that is known of one variant's answers."""
+
+    score: Score
+    auc: Auc | None
+    roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    reliability: Reliability
+    thresholds: Mapping[ThresholdKind, OperatingPoint | None]
+    shift: Shift | None = None
+    comparison: Comparison | None = None
+    flips: Flips | None = None
+    drift: Drift | None = None
+    slices: tuple[Slice, ...] = ()
+
+    @property
+    def fixed(self) -> OperatingPoint:
+        point = self.thresholds["fixed"]
+        assert point is not None
+        return point
+
+    @property
+    def worst_slice(self) -> Slice | None:
+        """The slice that lost the most AUC."""
+        known = [one for one in self.slices if one.delta is not None]
+        return min(known, key=lambda one: one.delta.value if one.delta else 0.0, default=None)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One constraint and how a variant stands to it.
+
+    `value` is what is judged: for `auc_drop` the far end of the interval of the drop, with `estimate` its
+    point estimate. `room` is limit − value, negative where it is missed. None where unknown; then `reason` says why.
+    """
+
+    constraint: Literal["auc_drop", "size_mib", "latency_ms"]
+    limit: float
+    value: float | None
+    estimate: float | None
+    room: float | None
+    met: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant before the choice. `beaten_by` names one that is at least as good in everything and better in one."""
+
+    name: str
+    requirements: tuple[Requirement, ...]
+    size_mib: float | None
+    latency_ms: float | None
+    auc: float | None
+    beaten_by: str | None
+
+    @property
+    def qualifies(self) -> bool:
+        return all(one.met for one in self.requirements)
+
+
+@dataclass(frozen=True)
+class Loosening:
+    """The least that would have to give way for a variant to qualify."""
+
+    variant: str
+    constraint: str
+    limit: float
+    needed: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which variant to ship under the constraints; `chosen` is None where none qualifies.
+
+    `asked` tells whether the constraints were the user's; otherwise they are the margin on AUC.
+    `loosen` is filled where none qualifies: by which single constraint the nearest variants would, nearest
+    first; where none misses just one, those that miss the fewest, with an entry for each. `front_by_size` and
+    `front_by_latency` are the variants that none beats in size and AUC, or latency and AUC, the least first.
+    """
+
+    constraints: Choose
+    asked: bool
+    candidates: tuple[Candidate, ...]
+    chosen: str | None
+    runner_up: str | None
+    loosen: tuple[Loosening, ...] = ()
+    front_by_size: tuple[str, ...] = ()
+    front_by_latency: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the steps between a variant and its nearest ancestor in the experiment cost and gained.
+
+    `size_bytes`, `parameters` and `macs` are (ancestor, variant); `speed` is against the ancestor,
+    None where both were not timed in the same session, runtime and device.
+    """
+
+    variant: str
+    ancestor: str
+    steps: tuple[str, ...]
+    delta: Auc | None
+    p: float | None
+    size_bytes: tuple[int, int] | None
+    parameters: tuple[int, int] | None
+    macs: tuple[int, int] | None
+    speed: Ratio | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One measurement in numbers: milliseconds a call, frames a second at the median call.
+
+    `device_p50_ms` is what of a call the device computed, copies aside; None where it is the host.
+    Peak memory is that of the variant's own process, from its start to the end of the measurement.
+    """
+
+    runtime: str
+    device: str
+    batch_size: int
+    rounds: int
+    calls: int
+    p25_ms: float
+    p50_ms: float
+    p75_ms: float
+    p90_ms: float
+    p99_ms: float | None
+    mean_ms: float
+    device_p50_ms: float | None
+    frames_per_second: float
+    peak_rss_mib: float | None
+    peak_cuda_allocated_mib: float | None
+    peak_cuda_reserved_mib: float | None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A variant in its own runtime.
+
+    `single` is batch 1, `best` the batch size of the highest throughput as timed later in the session,
+    `reference` the baseline at batch 1, on the same device in the same runtime and session. `speedup`
+    compares the two at batch 1, `gain` the throughput of each at its own best batch size; None where
+    either was not measured, and for int8 that was simulated, or of which nobody can tell: its time may
+    not be that of int8.
+    """
+
+    single: Timing | None = None
+    best: Timing | None = None
+    reference: Timing | None = None
+    speedup: Ratio | None = None
+    gain: Ratio | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is judged of an experiment: what a report is made of, besides the run itself.
+
+    `variants` are those with status "ok", in the run's order, and `evidence` what they answered;
+    `speeds` has every variant. `not_sliced` says of each column that was not sliced why. `timings` has
+    each variant's own measurements, `elsewhere` the baseline's in the runtimes and sessions of others.
+    """
+
+    test: Labelled
+    validation: Labelled | None
+    evidence: Mapping[str, Evidence]
+    variants: Mapping[str, Judged]
+    speeds: Mapping[str, Speed]
+    choice: Choice | None
+    effects: tuple[Effect, ...] = ()
+    not_sliced: tuple[str, ...] = ()
+    timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
+    elsewhere: tuple[Timing, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """One gate and how a variant stood to it.
+
+    `fell` where the whole interval lies on the wrong side of the limit (or, for `strict` gates, the
+    estimate does), and where the quantity could not be had. `proven` where the whole interval lies on the
+    right side. `room` is how far `value` keeps from the limit, negative on the wrong side.
+    """
+
+    variant: str
+    gate: str
+    value: float | None
+    interval: Interval | None
+    limit: float
+    room: float | None
+    fell: bool
+    proven: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `bench check` found of an experiment.
+
+    `failed` are the variants that could not be built or measured, with why; `warnings` come before all
+    else, such as an unexplained improvement; `remarks` tell what was compared with what, and what was not judged.
+    """
+
+    experiment: str
+    outcomes: tuple[GateOutcome, ...]
+    failed: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def fell(self) -> tuple[GateOutcome, ...]:
+        return tuple(one for one in self.outcomes if one.fell)

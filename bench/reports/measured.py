@@ -1,0 +1,113 @@
+"""How it was measured, as Markdown tables: what executed where, times, the machine meanwhile, where all came from."""
+
+from __future__ import annotations
+
+from bench.records import Conditions, Judgement, Run, Timing, VariantResult
+from bench.reports.text import NONE, dtypes, escape, number, rough, table
+
+DISTURBED = 0.1
+"""A larger share of all cores than this, used by others, is worth a warning."""
+
+
+def sessions(run: Run) -> list[Conditions]:
+    """The sessions that the run's times were taken in."""
+    found: list[Conditions] = []
+    for variant in run.variants:
+        if variant.status == "ok" and variant.conditions and variant.conditions not in found:
+            found.append(variant.conditions)
+    return found
+
+
+def disturbances(run: Run) -> list[Conditions]:
+    """The sessions of timing that others' work may have disturbed."""
+    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
+
+
+def execution(run: Run) -> str:
+    """What really executed where; "" where nothing did."""
+    variants = [variant for variant in run.variants if variant.status == "ok"]
+    if not any(variant.executed for variant in variants):
+        return ""
+    titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
+    return table([(title, "left") for title in titles], [_execution_row(variant) for variant in variants])
+
+
+def _execution_row(variant: VariantResult) -> list[str]:
+    head = [f"**{escape(variant.name)}**", escape(", ".join(variant.steps)) or NONE]
+    tail = [f"`{escape(variant.id[:8])}`"]
+    executed = variant.executed
+    if executed is None:
+        return [*head, *[NONE] * 6, *tail]
+    int8 = NONE
+    if executed.int8:
+        int8 = f"{executed.int8}: {executed.int8_operators} of {executed.heavy_operators}"
+    return [
+        *head,
+        escape(executed.runtime),
+        escape(f"{executed.device} ({executed.device_name})"),
+        escape(", ".join(executed.providers)) or NONE,
+        escape(dtypes(executed)),
+        int8,
+        NONE if executed.threads is None else str(executed.threads),
+        *tail,
+    ]
+
+
+def timings(run: Run, judgement: Judgement) -> str:
+    """Every measurement, the baseline's in other runtimes included; "" where nothing was timed."""
+    taken = [(name, one) for name, found in judgement.timings.items() for one in found]
+    taken += [(run.variants[0].name, one) for one in judgement.elsewhere]
+    if not taken:
+        return ""
+    titles = ["Model", "Runtime", "Device", "Batch", "Calls", "p25 (ms)", "p50 (ms)", "p75 (ms)", "p90 (ms)"]
+    titles += ["p99 (ms)", "Device p50 (ms)", "Frames/s", "Peak RSS (MiB)"]
+    titles += ["CUDA allocated (MiB)", "CUDA reserved (MiB)"]
+    rows = [_timing_row(name, one) for name, one in taken]
+    return table([(title, "left" if title in titles[:3] else "right") for title in titles], rows)
+
+
+def _timing_row(name: str, one: Timing) -> list[str]:
+    times = (one.p25_ms, one.p50_ms, one.p75_ms, one.p90_ms, one.p99_ms, one.device_p50_ms)
+    peaks = (one.peak_rss_mib, one.peak_cuda_allocated_mib, one.peak_cuda_reserved_mib)
+    return [
+        f"**{escape(name)}**",
+        escape(one.runtime),
+        escape(one.device),
+        f"{one.batch_size:,}",
+        f"{one.calls:,}",
+        *(rough(value) for value in times),
+        number(one.frames_per_second, 1),
+        *(number(value, 0) for value in peaks),
+    ]
+
+
+def conditions(run: Run) -> str:
+    """What the machine did while the times were taken, one row a session."""
+    found = sessions(run)
+    on_gpu = any(one.gpu for one in found)
+    titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
+    titles += ["GPU", "GPU clock (MHz)", "Others on the GPU"] if on_gpu else []
+    rows = []
+    for one in found:
+        others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
+        cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
+        if on_gpu:
+            facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
+            cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
+        rows.append(cells)
+    return table([(title, "left") for title in titles], rows) if rows else ""
+
+
+def _from_to(clocks: tuple[float, float] | None) -> str:
+    return NONE if clocks is None else f"{number(clocks[0], 0)} → {number(clocks[1], 0)}"
+
+
+def provenance(run: Run) -> str:
+    """Where everything came from, key by key."""
+    rows = [[escape(key), escape(value) or NONE] for key, value in run.provenance.items()]
+    for split, frames in run.frames.items():
+        labelled = f"{frames.fake:,} fake, {frames.real:,} real" if frames.fake or frames.real else "labels not used"
+        place = f"{escape(frames.root)}: " if frames.root else ""
+        said = f"{place}{frames.count:,} frames ({labelled}), digest `{escape(frames.digest)}`"
+        rows.append([f"frames, {split}", said])
+    return table([("What", "left"), ("Value", "left")], rows)

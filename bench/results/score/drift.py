@@ -1,0 +1,114 @@
+"""How far a variant's class-activation maps moved from the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import Drift, Evidence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_FRAMES = 20_000
+"""Enough to know a median to a hundredth; the maps of a million frames would take half a minute a variant."""
+
+FRAMES_AT_ONCE = 2_000
+
+HOTTEST = 0.1
+"""Share of the map's area that is compared as its hottest part."""
+
+OTHER_REASON_BELOW = 0.5
+"""A rank correlation under which maps that share nothing of their hottest part tell of another reason."""
+
+
+def drift(labels: NDArray[np.integer], baseline: Evidence, own: Evidence, threshold: float) -> Drift | None:
+    """The variant's maps against the baseline's on at most 20,000 test frames [n], spread evenly over all.
+
+    Maps of unlike size are both brought onto the coarser grid first, each cell the mean of the area it covers.
+    The hottest tenth are the cells with the strongest support for the class that the baseline predicts.
+    A frame counts as right for another reason where both are right, not one of these cells is common
+    and the rank correlation is below 0.5. Frames with a map that is constant or not finite
+    have no ranks and are left out. None where either has no maps, or no frame can be compared.
+    """
+    if baseline.cam is None or own.cam is None or not len(labels):
+        return None
+    rows = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_FRAMES)).round().astype(np.int64))
+    called = baseline.test[rows] >= threshold
+    pairs = _pairs(baseline.cam, own.cam, rows)
+    measured = [_measure(*pair, called[start : start + FRAMES_AT_ONCE]) for start, pair in pairs]
+    correlation, overlap = (np.concatenate(parts) for parts in zip(*measured, strict=True))
+    known = np.isfinite(correlation)
+    if not known.any():
+        return None
+    rows, called, correlation, overlap = rows[known], called[known], correlation[known], overlap[known]
+    fake = labels[rows] == 1
+    right = (called == fake) & ((own.test[rows] >= threshold) == fake)
+    other = np.flatnonzero(right & (overlap == 0) & (correlation < OTHER_REASON_BELOW))
+    return Drift(
+        count=len(rows),
+        rank_correlation=float(np.median(correlation)),
+        rank_correlation_low=float(np.percentile(correlation, 5)),
+        overlap=float(overlap.mean()),
+        both_right=int(right.sum()),
+        other_reason=rows[other[np.argsort(correlation[other], kind="stable")]],
+    )
+
+
+def _pairs(
+    baseline: NDArray[np.floating], own: NDArray[np.floating], rows: NDArray[np.int64]
+) -> Iterator[tuple[int, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
+    """Maps [r, cells] of both on one grid, read piece by piece, and where in `rows` each piece starts."""
+    grid = min(baseline.shape[1], own.shape[1]), min(baseline.shape[2], own.shape[2])
+    for start in range(0, len(rows), FRAMES_AT_ONCE):
+        piece = rows[start : start + FRAMES_AT_ONCE]
+        yield start, (_onto(baseline[piece], grid), _onto(own[piece], grid))
+
+
+def _onto(maps: NDArray[np.floating], grid: tuple[int, int]) -> NDArray[np.floating]:
+    """Maps [r, h, w] resampled by area onto a grid that is no finer, as [r, cells]; on the same grid untouched."""
+    if maps.shape[1:] != grid:
+        maps = _shares(maps.shape[1], grid[0]) @ maps @ _shares(maps.shape[2], grid[1]).T
+    return maps.reshape(len(maps), -1)
+
+
+def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
+    """What share each of `cells` equal parts of a line has in each of `fewer` equal parts [fewer, cells]."""
+    edges, new = np.linspace(0, 1, cells + 1), np.linspace(0, 1, fewer + 1)
+    common = np.minimum(edges[None, 1:], new[1:, None]) - np.maximum(edges[None, :-1], new[:-1, None])
+    return np.asarray(np.maximum(common, 0) * fewer)
+
+
+def _measure(
+    baseline: NDArray[np.floating], own: NDArray[np.floating], called: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Spearman's coefficient and the share of common hottest cells of maps [r, cells]; NaN where undefined."""
+    from scipy.stats import rankdata
+
+    first, second = (_standardized(rankdata(maps, axis=1)) for maps in (baseline, own))
+    correlation = np.einsum("rc,rc->r", first, second)
+    correlation[~(np.isfinite(baseline) & np.isfinite(own)).all(axis=1)] = np.nan
+    towards = np.where(called, 1, -1)[:, None]
+    common = (_hottest(baseline * towards) & _hottest(own * towards)).sum(axis=1)
+    return correlation, common / _hottest_cells(baseline.shape[1])
+
+
+def _standardized(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of mean 0 and length 1; NaN where all are equal."""
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    return np.asarray(centred / np.where(length > 0, length, np.nan))
+
+
+def _hottest(support: NDArray[np.floating]) -> NDArray[np.bool_]:
+    chosen = _hottest_cells(support.shape[1])
+    cells = np.argpartition(-support, chosen - 1, axis=1)[:, :chosen]
+    hottest = np.zeros(support.shape, bool)
+    np.put_along_axis(hottest, cells, True, axis=1)
+    return hottest
+
+
+def _hottest_cells(cells: int) -> int:
+    return max(1, round(HOTTEST * cells))

@@ -1,0 +1,172 @@
+"""Gates: what a variant must keep, judged from the numbers that `scores.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.records import GateOutcome, Interval
+from bench.results.settings import AGAINST_BASELINE, GateSettings
+
+EVERY = "all"
+AT_LEAST = ("auc", "recall")
+"""The gates whose limit is the least that will do; that of all others is the most."""
+
+_SLACK = 1e-9  # limits are decimals, which binary fractions miss by less than this
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a gate looks at; `interval` is None where the value is exact. Without a value the note says why."""
+
+    value: float | None
+    interval: Interval | None = None
+    note: str = ""
+
+
+def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
+    """Every gate of every variant, in the order of `told["variants"]` and of the gates' names.
+
+    `told` is `scores.json` as read, `gates` those of the experiment: `all` holds for every variant, key by key
+    overridden by the variant's own. What compares with the baseline is not asked of the baseline.
+    A gate falls where the quantity could not be had.
+    """
+    variants = told["variants"]
+    names = (*variants, *(name for name in gates if name != EVERY and name not in variants))
+    return tuple(
+        _outcome(name, gate, limit, strict, _measured(gate, variants.get(name)))
+        for name in names
+        for gate, (limit, strict) in _limits(name, gates, name == told["baseline"]).items()
+    )
+
+
+def is_strict(name: str, gates: Mapping[str, GateSettings]) -> bool:
+    """Whether the gates of a variant ask for the estimate too: its own word comes before that of `all`."""
+    told = [gates[key].strict for key in (name, EVERY) if key in gates and "strict" in gates[key].model_fields_set]
+    return told[0] if told else False
+
+
+def _limits(name: str, gates: Mapping[str, GateSettings], is_baseline: bool) -> dict[str, tuple[float, bool]]:
+    """Limit and strictness of each gate that holds for a variant."""
+    common, own = gates.get(EVERY), gates.get(name)
+    limits = {**(common.limits if common else {}), **(own.limits if own else {})}
+    strict = is_strict(name, gates)
+    skipped = AGAINST_BASELINE if is_baseline else ()
+    return {
+        gate: (limits[gate], strict)
+        for gate in GateSettings.limits_there_are()
+        if gate in limits and gate not in skipped
+    }
+
+
+def _outcome(variant: str, gate: str, limit: float, strict: bool, found: Quantity) -> GateOutcome:
+    if found.value is None:
+        return GateOutcome(variant, gate, None, None, limit, None, fell=True, proven=False, note=found.note)
+    fell, proven = beyond(found.value, found.interval, limit, at_least=gate in AT_LEAST, strict=strict)
+    room = found.value - limit if gate in AT_LEAST else limit - found.value
+    return GateOutcome(variant, gate, found.value, found.interval, limit, room, fell, proven, found.note)
+
+
+def beyond(
+    value: float, interval: Interval | None, limit: float, *, at_least: bool, strict: bool = False
+) -> tuple[bool, bool]:
+    """Whether the gate fell, and whether it is proven to be met: the whole interval beyond the limit, or within."""
+    sign = -1.0 if at_least else 1.0
+    over = [sign * (one - limit) for one in ((interval.low, interval.high) if interval else (value, value))]
+    fell = min(over) > _SLACK or (strict and sign * (value - limit) > _SLACK)
+    return fell, not fell and max(over) <= _SLACK
+
+
+def _measured(gate: str, found: Mapping[str, Any] | None) -> Quantity:
+    if found is None:
+        return Quantity(None, note="it has no results")
+    if found["status"] != "ok":
+        return Quantity(None, note=f"it failed: {found['reason'] or 'no reason was recorded'}")
+    return _QUANTITIES[gate](found)
+
+
+def _auc(found: Mapping[str, Any]) -> Quantity:
+    return _plain(found, "auc", "there is none on frames of one class")
+
+
+def _recall(found: Mapping[str, Any]) -> Quantity:
+    return _plain(found, "recall", "there is no fake test frame")
+
+
+def _plain(found: Mapping[str, Any], key: str, why: str) -> Quantity:
+    if found[key] is None:
+        return Quantity(None, note=why)
+    return _noisy(found[key], _interval(found[f"{key}_ci"]))
+
+
+def _auc_drop(found: Mapping[str, Any]) -> Quantity:
+    if found["auc_delta"] is None:
+        return Quantity(None, note="there is no AUC of both, it and the baseline")
+    return _noisy(-found["auc_delta"], _mirrored(found["auc_delta_ci"]))
+
+
+def _fpr(found: Mapping[str, Any]) -> Quantity:
+    fp, tn = found["confusion"]["fp"], found["confusion"]["tn"]
+    if not fp + tn:
+        return Quantity(None, note="there is no real test frame")
+    return _noisy(fp / (fp + tn), _mirrored(found["specificity_ci"], 1.0))
+
+
+def _size_mib(found: Mapping[str, Any]) -> Quantity:
+    return Quantity(found["size_mib"], note="" if found["size_mib"] is not None else "its size is not known")
+
+
+def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
+    if found["speedup"] is None:
+        simulated = found.get("int8") == "simulated"
+        why = (
+            "int8 is simulated here, so its time says nothing" if simulated else "it was not timed beside the baseline"
+        )
+        return Quantity(None, note=why)
+    low, high = found["speedup_interval"]
+    return Quantity(1 / found["speedup"], Interval(1 / high, 1 / low))
+
+
+def _flips(found: Mapping[str, Any]) -> Quantity:
+    if found["flips"] is None:
+        return Quantity(None, note="it was not compared with the baseline")
+    return Quantity(found["flips"]["worse"])
+
+
+def _worst_slice_auc_drop(found: Mapping[str, Any]) -> Quantity:
+    """The largest drop of all slices. Where all intervals hold at once, it lies between their largest ends."""
+    worst = found["worst_slice"]
+    if worst is None or worst["auc_delta"] is None:
+        return Quantity(None, note="the frames have no slices: add a column to their manifest, such as `method`")
+    slices = (worst, *found.get("slices", ()))
+    drops = [drop for one in slices if (drop := _mirrored(one.get("simultaneous")))]
+    interval = Interval(max(drop.low for drop in drops), max(drop.high for drop in drops)) if drops else None
+    return _noisy(-worst["auc_delta"], interval, f"{worst['column']} = {worst['value']}")
+
+
+def _noisy(value: float, interval: Interval | None, note: str = "") -> Quantity:
+    without = "no interval could be had: judged by the estimate alone"
+    # -0.0 is nobody's drop.
+    return Quantity(value or 0.0, interval, note if interval else "; ".join(filter(None, (note, without))))
+
+
+def _interval(ends: tuple[float, float] | None) -> Interval | None:
+    return Interval(*ends) if ends else None
+
+
+def _mirrored(ends: tuple[float, float] | None, whole: float = 0.0) -> Interval | None:
+    """The interval of `whole` minus the quantity."""
+    return Interval(whole - ends[1], whole - ends[0]) if ends else None
+
+
+_QUANTITIES: dict[str, Callable[[Mapping[str, Any]], Quantity]] = {
+    "auc": _auc,
+    "auc_drop": _auc_drop,
+    "recall": _recall,
+    "fpr": _fpr,
+    "size_mib": _size_mib,
+    "latency_ratio": _latency_ratio,
+    "flips": _flips,
+    "worst_slice_auc_drop": _worst_slice_auc_drop,
+}

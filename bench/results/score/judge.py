@@ -1,0 +1,66 @@
+"""Everything that is judged of an experiment, from its answers alone: the order of the work, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.records import Evidence, Judged, Judgement, Labelled, Run, Timing
+from bench.results.score import ablation, auc, calibration, choice, drift, flips, points, slices, thresholds, verdict
+from bench.results.score.speed import speed, summaries
+
+
+def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mapping[str, Evidence]) -> Judgement:
+    """Score every variant on the test frames and compare each with the baseline.
+
+    `evidence` has every variant with status "ok". Validation frames only set thresholds.
+    """
+    ordered = {variant.name: evidence[variant.name] for variant in run.variants if variant.status == "ok"}
+    baseline = ordered.get(run.variants[0].name)
+    clusters = auc.clusters(test.sources)
+    both = len(np.unique(test.labels)) == 2
+    placed = {name: auc.placements(test.labels, one.test) for name, one in ordered.items()} if both else {}
+    comparisons = verdict.compare(placed, run.variants[0].name, clusters, run.margin)
+    slicing = slices.slicing(test)
+    judged: dict[str, Judged] = {}
+    for name, own in ordered.items():
+        other = baseline if own is not baseline else None
+        at = thresholds.points(run.threshold, test, validation, own, baseline)
+        curve = points.roc(test.labels, own.test) if both else None
+        judged[name] = Judged(
+            score=points.score(test.labels, own.test, placed.get(name), curve),
+            auc=auc.estimate(placed[name], clusters) if both else None,
+            roc=points.thinned(*curve[:2]) if curve else None,
+            reliability=calibration.reliability(test.labels, own.test),
+            thresholds=at,
+            shift=thresholds.shift(test.labels, own, other, at, judged[run.variants[0].name].thresholds)
+            if other
+            else None,
+            comparison=comparisons.get(name),
+            flips=flips.flips(test.labels, other.test, own.test, run.threshold) if other else None,
+            drift=drift.drift(test.labels, other, own, run.threshold) if other else None,
+            slices=slices.judge(slicing, placed[name], placed[run.variants[0].name] if other else None, clusters)
+            if both
+            else (),
+        )
+    speeds = {variant.name: speed(variant) for variant in run.variants}
+    return Judgement(
+        test=test,
+        validation=validation,
+        evidence=ordered,
+        variants=judged,
+        speeds=speeds,
+        choice=choice.choose(run, judged, speeds),
+        effects=ablation.effects(run, placed, clusters),
+        not_sliced=slicing.left_out,
+        timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
+        elsewhere=_elsewhere(run),
+    )
+
+
+def _elsewhere(run: Run) -> tuple[Timing, ...]:
+    """The baseline as it was timed beside other variants, each measurement once."""
+    own = set(run.variants[0].measurements)
+    beside = dict.fromkeys(one for variant in run.variants if variant.status == "ok" for one in variant.baseline)
+    return summaries(one for one in beside if one not in own)

@@ -1,0 +1,120 @@
+"""Summaries of raw timings, and whom a variant's speed may be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.records import Conditions, Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
+
+LEAST_SAMPLES_FOR_P99 = 662
+"""MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
+
+RESAMPLES = 10_000
+
+DISTURBED = 0.1
+"""A larger share of all cores than this, used by others, is worth a warning."""
+
+
+def timing(measurement: Measurement) -> Timing:
+    """Percentiles of the raw samples; no p99 under 662 of them."""
+    samples = _samples(measurement.rounds_ms)
+    device = _samples(measurement.device_rounds_ms)
+    p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(samples, (25, 50, 75, 90, 99)))
+    peak = measurement.peak_memory
+    return Timing(
+        runtime=measurement.runtime,
+        device=measurement.device,
+        batch_size=measurement.batch_size,
+        rounds=len(measurement.rounds_ms),
+        calls=len(samples),
+        p25_ms=p25,
+        p50_ms=p50,
+        p75_ms=p75,
+        p90_ms=p90,
+        p99_ms=p99 if len(samples) >= LEAST_SAMPLES_FOR_P99 else None,
+        mean_ms=float(samples.mean()),
+        device_p50_ms=float(np.median(device)) if len(device) else None,
+        frames_per_second=1000 * measurement.batch_size / p50,
+        peak_rss_mib=peak.rss_mib if peak else None,
+        peak_cuda_allocated_mib=peak.cuda_allocated_mib if peak else None,
+        peak_cuda_reserved_mib=peak.cuda_reserved_mib if peak else None,
+    )
+
+
+def summaries(measurements: Iterable[Measurement]) -> tuple[Timing, ...]:
+    """Those of the measurements that were taken."""
+    return tuple(timing(one) for one in measurements if one.rounds_ms)
+
+
+def speed(variant: VariantResult) -> Speed:
+    """What the variant's row says about time."""
+    executed = variant.executed
+    if variant.status != "ok" or executed is None:
+        return Speed()
+    own, reference = taken(variant), _taken(variant.baseline, executed)
+    comparable = len(own) == len(reference) > 0 and not is_simulated(executed)
+    return Speed(
+        single=timing(own[0]) if own else None,
+        best=timing(own[-1]) if own else None,
+        reference=timing(reference[0]) if reference else None,
+        speedup=ratio(own[0], reference[0]) if comparable else None,
+        gain=ratio(own[-1], reference[-1]) if comparable else None,
+    )
+
+
+def taken(variant: VariantResult) -> list[Measurement]:
+    """Its measurements in its own runtime and device, in the order in which they were taken.
+
+    Batch 1 first, then the batch size of the highest throughput.
+    """
+    return _taken(variant.measurements, variant.executed) if variant.executed else []
+
+
+def is_simulated(executed: Executed) -> bool:
+    """Whether int8 was computed in float, so that its time is not that of int8; so too where nobody can tell."""
+    return executed.stored == "int8" and executed.int8 != "native"
+
+
+def ratio(own: Measurement, reference: Measurement) -> Ratio:
+    """The median, over the rounds, of how many times as many frames a second the own one did.
+
+    Both were timed in the same rounds and are compared within each, so that what slowed the machine
+    down for a while slowed both. The interval is a percentile bootstrap over the rounds (Efron &
+    Tibshirani 1993, chapter 13), by hand because SciPy's takes longer to import than a cached run lasts.
+    """
+    rounds = min(len(own.rounds_ms), len(reference.rounds_ms))
+    ratios = _rates(own)[:rounds] / _rates(reference)[:rounds]
+    drawn = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))
+    return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def disturbances(run: Run) -> list[Conditions]:
+    """The sessions of timing that others' work may have disturbed."""
+    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
+
+
+def sessions(run: Run) -> list[Conditions]:
+    """The sessions that the run's times were taken in."""
+    found: list[Conditions] = []
+    for variant in run.variants:
+        if variant.status == "ok" and variant.conditions and variant.conditions not in found:
+            found.append(variant.conditions)
+    return found
+
+
+def _taken(measurements: Iterable[Measurement], executed: Executed) -> list[Measurement]:
+    here = (executed.runtime, executed.device)
+    return [one for one in measurements if (one.runtime, one.device) == here and one.rounds_ms]
+
+
+def _samples(rounds_ms: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:
+    return np.array([sample for samples in rounds_ms for sample in samples])
+
+
+def _rates(measurement: Measurement) -> NDArray[np.float64]:
+    """Frames a millisecond at the median call, round by round."""
+    return measurement.batch_size / np.array([np.median(samples) for samples in measurement.rounds_ms])

@@ -1,0 +1,68 @@
+"""What the interval of a difference in AUC says about a variant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bench.records import Comparison, Interval, Verdict
+from bench.results.score.auc import Placements, difference
+from bench.results.score.intervals import holm
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def verdict(delta: float, interval: Interval, margin: float) -> Verdict:
+    """The verdict on a difference of AUC, variant minus baseline; `margin` is the loss that is still acceptable."""
+    if interval.low > 0:
+        return "improved"
+    if interval.low > -margin:
+        return "stable"
+    if interval.high < 0 and delta < -margin:
+        return "degraded"
+    return "inconclusive"
+
+
+def small_but_real(interval: Interval, margin: float) -> bool:
+    """Whether a loss is proven, and proven to lie within the margin."""
+    return interval.low > -margin and interval.high < 0
+
+
+def further_frames(delta: float, interval: Interval, margin: float, count: int) -> int | None:
+    """How many more frames than `count` would settle an inconclusive verdict; None where it is settled, or none would.
+
+    If the difference stays what it is and the interval narrows with the square root of the number of frames.
+    """
+    if verdict(delta, interval, margin) != "inconclusive":
+        return None
+    if delta < -margin:
+        room, reach = -delta, interval.high - delta
+    else:
+        room, reach = delta + margin, delta - interval.low
+    if room <= 0 or reach <= 0 or interval.width >= 2:
+        return None
+    return max(math.floor(count * (reach / room) ** 2) + 1 - count, 1)
+
+
+def compare(
+    placed: Mapping[str, Placements], baseline: str, clusters: NDArray[np.int64] | None, margin: float
+) -> dict[str, Comparison]:
+    """Every other variant against the baseline, p corrected for their number; empty without the baseline."""
+    if baseline not in placed:
+        return {}
+    found = {name: difference(own, placed[baseline], clusters) for name, own in placed.items() if name != baseline}
+    corrected = holm([p for _, p in found.values()])
+    return {
+        name: Comparison(
+            delta=delta,
+            p=p,
+            p_holm=p_holm,
+            verdict=verdict(delta.value, delta.interval, margin),
+            small_but_real=small_but_real(delta.interval, margin),
+            further_frames=further_frames(delta.value, delta.interval, margin, len(placed[name].is_fake)),
+        )
+        for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
+    }

@@ -1,0 +1,458 @@
+"""`bench check` and `bench accept`: what a CI job sees, and what it is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from bench import cli, detectors
+from bench.detectors import efficientnet
+from bench.pipeline import check as checking
+from bench.pipeline import regression
+from bench.records import Checked, GateOutcome, Interval
+from bench.reports import checked
+from bench.results import store, timing
+from bench.results.score.against import against
+from bench.variants import build
+from tests import tiny
+from tests.conftest import start_in_a_thread, write_workplace
+
+ROOT = Path(__file__).parent.parent
+GATES = "    gates: {all: {auc: 0.0, latency_ratio: 1000}, q16: {size_mib: 5, flips: 32}}\n"
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    change(told)
+    path.write_text(json.dumps(told), encoding="utf-8")
+
+
+def packed(margins: np.ndarray[Any, Any]) -> dict[str, str]:
+    data = margins.astype("<f4").tobytes()
+    return {"margins": base64.b64encode(zlib.compress(data)).decode(), "digest": hashlib.sha256(data).hexdigest()}
+
+
+# --------------------------------------------------------------------------------- what it says of outcomes
+OUTCOMES = (
+    GateOutcome("baseline", "auc", 0.91, Interval(0.88, 0.94), 0.85, 0.06, fell=False, proven=True),
+    GateOutcome("q8", "auc_drop", 0.03, Interval(0.02, 0.04), 0.01, -0.02, fell=True, proven=False),
+    GateOutcome("q8", "latency_ratio", 0.5, Interval(0.4, 1.5), 1.2, 0.7, fell=False, proven=False),
+    GateOutcome("q8", "flips", 7, None, 10, 3, fell=False, proven=True),
+    GateOutcome(
+        "q8", "worst_slice_auc_drop", -0.012345, Interval(-0.12, -0.001), 0.1, 0.112345, False, True, "a|b=<i>"
+    ),
+    GateOutcome("gone", "auc", None, None, 0.5, None, fell=True, proven=False, note="it failed: \x1b no\n<room> & …"),
+)
+FOUND = Checked("first", OUTCOMES, {"gone": "\x1b no\n<room> & …"}, ("q8: improved | a lot",), ("Compared.",))
+
+
+def test_junit_holds_every_gate_and_every_failed_variant() -> None:
+    suites = ElementTree.fromstring(checked.junit(FOUND))
+    (suite,) = suites
+    cases = list(suite)
+    assert [(case.get("classname"), case.get("name")) for case in cases] == [
+        *((f"first.{one.variant}", one.gate) for one in OUTCOMES), ("first.gone", "status"),
+    ]  # fmt: skip
+    failed = {(case.get("classname"), case.get("name")) for case in cases if case.find("failure") is not None}
+    assert failed == {("first.q8", "auc_drop"), ("first.gone", "auc")}
+    assert [case.get("name") for case in cases if case.find("error") is not None] == ["status"]
+    assert not suite.findall(".//skipped")
+    for counted in (suites, suite):
+        assert [counted.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["7", "2", "1", "0"]
+    message = suite.findall(".//failure")[0].get("message") or ""
+    assert "0.0300 [0.0200, 0.0400], limit 0.0100" in message
+    assert "no <room> & " in (suite.findall(".//error")[0].get("message") or "")
+
+
+def test_terminal_is_ascii_of_eighty_columns() -> None:
+    told = checked.terminal(FOUND)
+    assert told.replace("…", "").isascii()
+    assert max(map(len, told.splitlines())) <= 80
+    assert re.search(r"auc_drop +0\.0300 \[0\.0200, 0\.0400\] +0\.0100 +-0\.0200 FELL", told)
+    assert re.search(r"latency_ratio +0\.50 \[0\.40, 1\.50\] +1\.20 +0\.70 not proven", told)
+    assert re.search(r"flips +7 +10 +3 ok", told)
+    assert told.splitlines()[0].startswith("WARNING: q8: improved")
+    assert told.splitlines()[-1] == "2 of 6 gates fell, 1 variant failed"
+
+
+def test_headlines() -> None:
+    assert checked.headline(Checked("x", OUTCOMES[:1], {})) == "1 gate passed"
+    assert checked.headline(Checked("x", (), {})) == "no gate to judge"
+    assert checked.headline(Checked("x", OUTCOMES[2:4], {})) == "2 gates passed, 1 of them not proven"
+
+
+def test_markdown_escapes_names_and_puts_falls_first() -> None:
+    html = MarkdownIt("commonmark").enable("table").render(checked.markdown(FOUND))
+    rows = re.findall(r"<tr>\n(.*?)</tr>", html, flags=re.DOTALL)[1:]
+    assert len(rows) == len(OUTCOMES)
+    assert ["fell" in row for row in rows] == [True, True, False, False, False, False]
+    assert "a|b=&lt;i&gt;" in html
+    assert "<room>" not in html
+    assert "\x1b" not in html
+    assert html.index("improved | a lot") < html.index("<table>")
+
+
+def test_github_page_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    checked.write(FOUND, tmp_path / "a/check.xml", tmp_path / "a/check.md")
+    assert page.read_text(encoding="utf-8") == "before\n" + (tmp_path / "a/check.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["check.md", "check.xml"]
+
+
+# ----------------------------------------------------------------------------------------- the comparison
+def test_against_itself_and_against_worse_and_better() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200).astype(np.int8)
+    good = (rng.normal(size=400) + 3 * labels).astype(np.float32)
+    bad = (good + 2 * rng.normal(size=400)).astype(np.float32)
+    same = against(labels, None, good, good, 0.5, 0.01)
+    assert same
+    assert (same.delta.value, same.verdict, same.flips.worse, same.flips.better) == (0.0, "stable", 0, 0)
+    worse, better = against(labels, None, good, bad, 0.5, 0.01), against(labels, None, bad, good, 0.5, 0.01)
+    assert worse
+    assert better
+    assert (worse.verdict, better.verdict) == ("degraded", "improved")
+    assert worse.delta.value == pytest.approx(roc_auc_score(labels, bad) - roc_auc_score(labels, good))
+    wrong = [(margins >= 0) != labels for margins in (good, bad)]
+    assert worse.flips.worse == better.flips.better == int((wrong[1] & ~wrong[0]).sum())
+    assert against(np.ones(400, dtype=np.int8), None, good, bad, 0.5, 0.01) is None
+
+
+# ------------------------------------------------------------------------------------------- whole commands
+@pytest.fixture(scope="module")
+def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two variants were run and accepted."""
+    folder = tmp_path_factory.mktemp("accepted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+        patch.setattr(timing, "start", start_in_a_thread)
+        patch.chdir(folder)
+        write_workplace(folder)
+        file = folder / "experiments.yaml"
+        text = re.sub(r"      q8: .*", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+        file.write_text(text.replace("    device: cpu\n", f"    device: cpu\n{GATES}"), encoding="utf-8")
+        code, output = bench("run")
+        assert code == 0, output
+        code, output = bench("accept")
+        assert code == 0, output
+        assert "KiB" in output
+    return folder
+
+
+@pytest.fixture
+def accepted(workplace: Path, accepted_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(accepted_once, workplace, dirs_exist_ok=True)
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+def settle(folder: Path, old: str, new: str) -> None:
+    file = folder / "experiments.yaml"
+    assert old in file.read_text(encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def test_check_passes_and_a_gate_that_fell_is_exit_code_1(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(build, "_build_link", fail)
+    monkeypatch.setattr(timing, "measure", fail)
+    code, output = bench("check")
+    assert code == 0, output
+    settle(accepted, "size_mib: 5", "size_mib: 0.001")
+    code, output = bench("check", "--junit", "ci/out.xml", "--summary", "ci/out.md")
+    assert code == 1, output
+    assert re.search(r"size_mib .* FELL", output)
+    failures = ElementTree.parse(accepted / "ci/out.xml").findall(".//failure")
+    assert len(failures) == 1
+    assert "❌" in (accepted / "ci/out.md").read_text(encoding="utf-8")
+    assert not ElementTree.parse(accepted / "reports/first/check.xml").findall(".//failure"), "that of the run before"
+
+
+def test_a_failed_variant_is_exit_code_3_and_falls(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(accepted, "[cast: fp16]", "[cast: bf16]")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such arithmetic")
+
+    monkeypatch.setattr("bench.variants.steps.cast.apply", fail)
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 3, output
+    cases = ElementTree.parse(accepted / "reports/first/check.xml").findall(".//testcase")
+    q16 = {case.get("name"): [part.tag for part in case] for case in cases if case.get("classname") == "first.q16"}
+    assert q16["status"] == ["error"]
+    assert set(q16) == {"auc", "latency_ratio", "size_mib", "flips", "auc_change", "status"}
+    assert all(tags == ["failure"] for name, tags in q16.items() if name != "status")
+
+
+def test_without_gates_it_shows_how_to_add_one(accepted: Path) -> None:
+    settle(accepted, GATES, "")
+    code, output = bench("check")
+    assert code == 2
+    assert "gates:" in output
+    assert "auc_drop: 0.01" in output
+    assert bench("check", "--against", "accepted.json")[0] == 0
+
+
+def test_the_baseline_asked_to_be_compared_with_itself(accepted: Path) -> None:
+    settle(accepted, "q16: {size_mib: 5, flips: 32}", "baseline: {auc_drop: 0.1, size_mib: 9}")
+    code, output = bench("check")
+    assert code == 2
+    assert "line 11: experiments.first.gates.baseline.auc_drop" in output
+    assert "with itself" in output
+
+
+def test_only_judges_what_it_names(accepted: Path) -> None:
+    settle(accepted, "size_mib: 5", "size_mib: 0.001")
+    assert bench("check", "--only", "q16", "--against", "accepted.json")[0] == 1
+    code, output = bench("check", "--only", "baseline", "--against", "accepted.json")
+    assert code == 0, output
+    assert "Not judged, since --only leaves them out: q16" in output
+
+
+def test_accepting_again_changes_nothing(accepted: Path) -> None:
+    path = accepted / "accepted.json"
+    edit(path, lambda told: told.update(accepted="2001-02-03"))
+    before = path.read_bytes()
+    code, output = bench("accept")
+    assert code == 0, output
+    assert path.read_bytes() == before
+    edit(path, lambda told: told.update(threshold=0.25))
+    assert bench("accept")[0] == 0
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["threshold"] == 0.5
+    assert told["accepted"] != "2001-02-03"
+
+
+def test_accepted_file_is_small_and_tells_no_frame(accepted: Path) -> None:
+    text = (accepted / "accepted.json").read_text(encoding="utf-8")
+    told = json.loads(text)
+    assert len(text) < 5000
+    assert ".png" not in text
+    assert told["frames"]["test"]["count"] == 32
+    logits = store.read_logits(accepted / "results/first/q16")[:32]
+    found = packed(logits[:, 1] - logits[:, 0])
+    assert told["variants"]["q16"]["digest"] == found["digest"]
+    assert zlib.decompress(base64.b64decode(told["variants"]["q16"]["margins"])) == zlib.decompress(
+        base64.b64decode(found["margins"])
+    )
+
+
+def test_the_same_weights_change_nothing(accepted: Path) -> None:
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 0, output
+    assert len(re.findall(r"auc_change +0\.0000 \[0\.0000, 0\.0000\] +-0\.0100 +\+0\.0100 ok", output)) == 2
+    assert output.count("stable; 0 frames worse, 0 better") == 2
+    assert len(re.findall(r"size_change +0\.0 % +\+1\.0 % +\+1\.0 % ok", output)) == 2
+    assert "the same weights" in " ".join(output.split())
+
+
+def perfect(folder: Path) -> np.ndarray[Any, Any]:
+    """Margins of the test frames that tell every fake from every real one."""
+    labels = store.read_labelled(folder / "results/first", "q16")[0].labels
+    return 4.0 * labels - 2 + np.random.default_rng(1).normal(size=32) / 10
+
+
+def test_degraded_falls(accepted: Path) -> None:
+    edit(accepted / "accepted.json", lambda told: told["variants"]["q16"].update(packed(perfect(accepted))))
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 1, output
+    loss = r"-[01]\.\d{4}"
+    assert re.search(rf"auc_change +{loss} \[{loss}, {loss}\] +-0\.0100 +{loss} FELL\n +degraded; \d+", output), output
+
+
+@pytest.mark.parametrize(
+    ("weights", "strict", "code"),
+    [("other", False, 0), ("other", True, 1), ("the same", False, 1)],
+)
+def test_improvement_without_a_reason(
+    weights: str, strict: bool, code: int, accepted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regression, "margins", lambda *_: perfect(accepted).astype("<f4"))
+    if weights == "other":
+        edit(accepted / "accepted.json", lambda told: told.update(weights="older.tar (SHA-256 0123)"))
+    if strict:
+        settle(accepted, "q16: {size_mib: 5,", "q16: {strict: true, size_mib: 5,")
+    found, output = bench("check", "--against", "accepted.json")
+    assert found == code, output
+    told = " ".join(output.split())
+    assert told.startswith("WARNING: ")
+    assert "q16: unexplained improvement" in told
+    assert ("though the weights are the same" in told) == (weights == "the same")
+    assert "usual sign of a leak" in (accepted / "reports/first/check.md").read_text(encoding="utf-8")
+
+
+def test_variants_that_are_gone_or_new_or_larger(accepted: Path) -> None:
+    def change(told: dict[str, Any]) -> None:
+        told["variants"]["q4"] = told["variants"].pop("q16")
+        told["variants"]["baseline"]["size_mib"] *= 0.9
+        told["variants"]["baseline"]["steps"] = ["cast: bf16"]
+
+    edit(accepted / "accepted.json", change)
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 1
+    told = " ".join(output.split())
+    assert "but it is gone from the experiment" in told
+    assert "q16 is new" in told
+    assert "accepted as cast: bf16, now no steps" in told
+    assert re.search(r"size_change +\+11\.1 % +\+1\.0 % +-10\.1 % FELL", output)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "damaged"),
+    "not text": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
+    "not there": (lambda path: path.unlink(), "no such file"),
+    "a folder": (lambda path: [path.unlink(), path.mkdir()], "cannot be read"),  # type: ignore[func-returns-value]
+    "a list": (lambda path: path.write_text("[]"), "no schema version"),
+    "another schema": (lambda path: edit(path, lambda told: told.update(schema=2)), "schema version 2"),
+    "another experiment": (
+        lambda path: edit(path, lambda told: told.update(experiment="other")), "'other', not 'first'"),
+    "other frames": (
+        lambda path: edit(path, lambda told: told["frames"]["test"].update(digest="0" * 64)), "other test frames"),
+    "another count": (
+        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=31)), "margins of 31 frames"),
+    "no frames": (lambda path: edit(path, lambda told: told["frames"].clear()), "damaged"),
+    "a count beyond reason": (
+        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=10**30)), "damaged"),
+    "no variants": (lambda path: edit(path, lambda told: told["variants"].clear()), "no variant"),
+    "other margins": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(margins=packed(np.zeros(32))["margins"])),
+        "do not match their digest"),
+    "not finite": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(packed(np.full(32, np.nan)))),
+        "not finite"),
+    "a bomb": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(packed(np.zeros(10**6)))),
+        "margins of 32 frames"),
+    "no base64": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(margins="ä!")), "variant 'q16'"),
+    "a key missing": (lambda path: edit(path, lambda told: told["variants"]["q16"].pop("digest")), "digest"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_accepted_scores_that_are_refused(what: str, accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any work, with exit code 2, and nothing is written."""
+    change, said = REFUSED[what]
+    change(accepted / "accepted.json")
+    monkeypatch.setattr(checking, "run", lambda *_, **__: pytest.fail("work before the refusal"))
+
+    def written() -> dict[Path, int]:
+        rooms = (accepted / room for room in ("variants", "results", "reports"))
+        return {path: path.stat().st_mtime_ns for room in rooms for path in room.rglob("*")}
+
+    before = written()
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 2, output
+    assert output.startswith("error: accepted.json: "), output
+    assert said in output
+    assert len(output) < 800
+    assert before == written()
+
+
+def test_new_frames_are_refused(accepted: Path) -> None:
+    (accepted / "faces/test/real/000.png").unlink()
+    code, output = bench("check", "--against", "accepted.json")
+    assert code == 2
+    assert "32 with digest" in output
+    assert "31 with digest" in output
+    assert "`bench accept`" in output
+
+
+def test_accept_is_refused(accepted: Path) -> None:
+    """Into another experiment's file, over a file of another kind, from results that are stale or not there."""
+    path = accepted / "accepted.json"
+    edit(path, lambda told: told.update(experiment="other"))
+    before = path.read_bytes()
+    code, output = bench("accept")
+    assert (code, path.read_bytes()) == (2, before)
+    assert "--to accepted-first.json" in output
+    before = (accepted / "experiments.yaml").read_bytes()
+    assert bench("accept", "--to", "experiments.yaml")[0] == 2
+    assert (accepted / "experiments.yaml").read_bytes() == before
+    settle(accepted, "[cast: fp16]", "[cast: bf16]")
+    code, output = bench("accept", "--to", "new.json")
+    assert code == 2
+    assert "`bench run` brings them up to date" in output
+    shutil.rmtree(accepted / "results")
+    code, output = bench("accept", "--to", "new.json")
+    assert code == 2
+    assert "`bench run` makes them" in output
+    assert not (accepted / "new.json").exists()
+
+
+def test_a_damaged_reference_can_be_written_anew(accepted: Path) -> None:
+    path = accepted / "accepted.json"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert bench("accept")[0] == 0
+    assert bench("check", "--against", "accepted.json")[0] == 0
+
+
+# ------------------------------------------------------------------------------------------- the workflow
+TEMPLATE = ROOT / "bench/templates/github-workflow.yml"
+
+
+def test_page_shows_the_template() -> None:
+    page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- workflow -->\n```yaml\n")[1].split("```\n<!-- /workflow -->")[0]
+    assert shown == TEMPLATE.read_text(encoding="utf-8")
+
+
+def test_workflow_is_one() -> None:
+    found = yaml.load(TEMPLATE.read_text(encoding="utf-8"), yaml.BaseLoader)
+    assert set(found) == {"name", "on", "permissions", "concurrency", "env", "jobs"}
+    (job,) = found["jobs"].values()
+    assert set(job) == {"runs-on", "timeout-minutes", "steps"}
+    for step in job["steps"]:
+        assert set(step) <= {"uses", "with", "name", "run", "if"}
+        assert ("uses" in step) != ("run" in step)
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/checkout@v6"))
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert runs[-1] == 'bench check "$EXPERIMENT" --against accepted.json'
+
+
+def test_page_names_every_gate() -> None:
+    from bench.results.settings import GateSettings
+
+    page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
+    assert all(f"| `{gate}` |" in page for gate in GateSettings.limits_there_are())
+
+
+def test_init_writes_the_workflow(tmp_path: Path) -> None:
+    code, output = bench("init", str(tmp_path), "--github")
+    assert code == 0
+    target = tmp_path / ".github/workflows/bench.yml"
+    assert target.read_text(encoding="utf-8") == TEMPLATE.read_text(encoding="utf-8")
+    assert (tmp_path / "experiments.yaml").exists()
+    code, output = bench("init", str(tmp_path), "--github")
+    assert code == 2
+    assert "exists already" in output
+    target.unlink()
+    (tmp_path / "experiments.yaml").write_text("mine: 1\n")
+    assert bench("init", str(tmp_path), "--github")[0] == 0
+    assert (tmp_path / "experiments.yaml").read_text() == "mine: 1\n"

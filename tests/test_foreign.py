@@ -1,0 +1,279 @@
+"""`bench score`: scores from files of any kind and order become the same report, and unlike things are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
+from bench.errors import UserError
+from bench.records import Split
+from bench.results import alignment, foreign
+from bench.results.alignment import Aligned
+from bench.results.foreign import Answers, Columns, Words
+from tests.test_pipeline import bench
+
+WORDS = Words(LABEL_WORDS, SPLIT_WORDS)
+LABELLED: tuple[tuple[Split, int], ...] = (("test", 0), ("validation", 1))
+
+
+def table(seed: int = 0, count: int = 200) -> pd.DataFrame:
+    """Frames of 8 sources with their scores, a third of them validation frames."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    return pd.DataFrame(
+        {
+            "frame": [f"v{index % 8}/{index:04d}.png" for index in range(count)],
+            "split": np.where(np.arange(count) % 6 < 4, "test", "validation"),
+            "label": labels,
+            "source": [f"v{index % 8}" for index in range(count)],
+            "p_fake": 1 / (1 + np.exp(-rng.normal(labels * 2.0 - 1))),
+            "method": [("swap", "blend", "")[index % 3] for index in range(count)],
+            "quality": np.arange(count) % 7 + 75,
+        }
+    )
+
+
+def shuffled(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return rows.sample(frac=1, random_state=seed)
+
+
+def write(path: Path, rows: pd.DataFrame) -> Path:
+    if path.suffix == ".csv":
+        rows.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        rows.to_parquet(path, index=False)
+    else:
+        value = "p_fake" if "p_fake" in rows else "label"
+        path.write_text(json.dumps(dict(zip(rows["frame"], rows[value].tolist(), strict=True))))
+    return path
+
+
+def aligned(paths: list[Path], labels: Path | None = None, columns: Columns | None = None) -> Aligned:
+    columns = columns or Columns()
+    told = foreign.read(labels, columns, WORDS, only_labels=True, further=True) if labels else None
+    answers: dict[str, Answers] = {}
+    for place, path in enumerate(paths):
+        answers[path.stem] = foreign.read(path, columns, WORDS, further=not place)
+    return alignment.align(answers, told, columns)
+
+
+def refused(call: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as error:
+        call()
+    return str(error.value)
+
+
+# ------------------------------------------------------------------------------------------- reading
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+def test_any_kind_and_order_give_each_frame_its_own_score(tmp_path: Path, kind: str) -> None:
+    first, second = table(1), table(2)
+    paths = [write(tmp_path / "a.parquet", first), write(tmp_path / f"b.{kind}", shuffled(second, 3))]
+    found = aligned(paths)
+    for split, place in LABELLED:
+        frames = found.frames[split]
+        for name, rows in (("a", first), ("b", second)):
+            wanted = rows[rows["split"] == split].set_index("frame").loc[frames.frames.tolist()]
+            scores = found.evidence[name].validation if place else found.evidence[name].test
+            assert scores is not None
+            np.testing.assert_allclose(scores, wanted["p_fake"], rtol=1e-15)
+            assert frames.labels.tolist() == wanted["label"].tolist()
+            assert frames.sources.tolist() == wanted["source"].tolist()
+    assert list(found.frames["test"].frames) == list(first["frame"][first["split"] == "test"])
+
+
+def test_further_columns_of_the_first_file_are_attributes(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", table(2).assign(other="x"))]
+    known = aligned(paths).frames["test"].attributes
+    rows = table(1)[table(1)["split"] == "test"]
+    assert list(known) == ["method", "quality"]
+    assert known["quality"].tolist() == rows["quality"].tolist()
+    assert known["method"].astype(object).fillna("").tolist() == rows["method"].tolist()
+
+
+def test_digest_of_the_frames_depends_on_no_order(tmp_path: Path) -> None:
+    one = aligned([write(tmp_path / "a.csv", table(1))]).digests
+    assert one == aligned([write(tmp_path / "b.parquet", shuffled(table(2), 5))]).digests
+    swapped = table(1).assign(label=1 - table(1)["label"])
+    assert one["test"] != aligned([write(tmp_path / "c.csv", swapped)]).digests["test"]
+
+
+def test_labels_from_a_file_of_their_own_or_from_the_first_that_has_some(tmp_path: Path) -> None:
+    rows = table(1)[["frame", "p_fake"]]
+    bare, other = write(tmp_path / "bare.json", rows), write(tmp_path / "other.csv", shuffled(table(2), 1))
+    more = pd.concat([table(1), table(1, 210).tail(10)]).rename(columns={"frame": "path"})
+    labels = write(tmp_path / "manifest.csv", more.drop(columns="p_fake"))
+    for found in (aligned([bare, other]), aligned([bare], labels)):
+        assert found.frames["test"].labels.tolist() == table(1)["label"][table(1)["split"] == "test"].tolist()
+        assert found.frames["validation"].sources.nunique() == 8
+    assert list(aligned([bare], labels).frames["test"].attributes) == ["method", "quality"]
+    as_map = write(tmp_path / "labels.json", table(1)[["frame", "label"]])
+    assert aligned([bare], as_map).frames["test"].labels.sum() == 100
+
+
+def test_a_frame_of_one_name_in_both_splits_is_two_frames(tmp_path: Path) -> None:
+    rows = table(1)
+    rows["frame"] = [f"{number}" for number in rows.groupby("split").cumcount()]
+    paths = [write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", shuffled(rows, 1))]
+    found = aligned(paths)
+    np.testing.assert_allclose(found.evidence["a"].test, found.evidence["b"].test)
+    with_map = [paths[0], write(tmp_path / "c.json", rows.head(50))]
+    assert "frames of the same name in both" in refused(lambda: aligned(with_map))
+
+
+def test_columns_are_called_as_is_said_or_nearly_so(tmp_path: Path) -> None:
+    names = {"frame": "sample_file", "p_fake": "score", "label": "target", "source": "video", "split": "part"}
+    columns = Columns("sample_file", "score", "target", "video", "part")
+    path = write(tmp_path / "a.csv", table(1).rename(columns=names))
+    assert aligned([path], columns=columns).frames["test"].sources.nunique() == 8
+    upper = write(tmp_path / "b.csv", table(1).rename(columns=lambda name: f" {name.upper()}"))
+    assert aligned([upper]).frames["test"].sources.nunique() == 8
+    told = refused(lambda: aligned([path], columns=Columns("sample_file", "score", "target", "vide", "part")))
+    assert "no sources: no file has a column 'vide'" in told
+    assert "did you mean 'video'?" in told
+    assert "--source-column" in told
+
+
+def test_words_for_labels_and_splits(tmp_path: Path) -> None:
+    words = table(1).assign(label=["REAL", " fake"] * 100, split=table(1)["split"].replace({"validation": "val"}))
+    floats = table(1).assign(label=table(1)["label"].astype(float))
+    wanted = aligned([write(tmp_path / "a.csv", table(1))]).digests
+    for name, rows in (("words.csv", words), ("floats.csv", floats), ("floats.parquet", floats)):
+        assert aligned([write(tmp_path / name, rows)]).digests == wanted
+
+
+def test_quoted_line_breaks_empty_lines_and_a_mark_are_counted_right(tmp_path: Path) -> None:
+    text = '\ufeffframe,p_fake,label\r\n\r\n"a\nb.png",0.1,0\r\nc.png,0.5,1\r\nd.png,oops,1\r\n'
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert "1 of 3 rows: line 6 'oops'" in refused(lambda: aligned([tmp_path / "a.csv"]))
+    (tmp_path / "a.csv").write_bytes(text.replace("oops", "0.7").encode())
+    assert aligned([tmp_path / "a.csv"]).frames["test"].frames.tolist() == ["a\nb.png", "c.png", "d.png"]
+
+
+def test_everything_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+    rows = table(1, 30).astype({"p_fake": object, "label": object})
+    changed: Any = rows.loc
+    for row, column, wrong in ((3, "p_fake", "x"), (4, "p_fake", 7), (5, "label", "?"), (8, "split", "train")):
+        changed[row, column] = wrong
+    changed[7, "frame"] = "v6/0006.png"
+    told = refused(lambda: foreign.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
+    for part in ("line 5 'x'", "line 6 '7'", "line 7 '?'", "line 10 'train'"):
+        assert part in told
+    changed[8, "split"] = "validation"
+    changed[7, "split"] = rows["split"][6]
+    told = refused(lambda: foreign.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
+    assert "1 frames stand there more than once: 'v6/0006.png' (line 8 and line 9)" in told
+    assert len(told.splitlines()) == 4
+
+
+def test_doubled_keys_of_a_map_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"x.png": 0.1, "y.png": null, "x.png": 0.2, "z.png": {"p": 1}}')
+    told = refused(lambda: foreign.read(tmp_path / "a.json", Columns(), WORDS))
+    assert "'x.png' ('x.png' and 'x.png')" in told
+    assert "not a number in 2 of 4 rows: 'y.png' None" in told
+
+
+# ----------------------------------------------------------------------------------- unlike things
+def test_other_frames_are_named_both_ways(tmp_path: Path) -> None:
+    other = table(2)
+    other.loc[:8, "frame"] = [f"new{index}" for index in range(9)]
+    paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", other)]
+    told = refused(lambda: aligned(paths))
+    assert "9 only in" in told
+    assert "'v0/0000.png', 'v1/0001.png'" in told
+    assert "'new0', 'new1', 'new2', 'new3', 'new4' … and 4 more" in told
+
+
+def test_names_that_differ_in_their_folders_only_are_hinted_at(tmp_path: Path) -> None:
+    other = table(2).assign(frame="set\\" + table(2)["frame"])
+    paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", other)]
+    assert "the names agree without their folders" in refused(lambda: aligned(paths))
+
+
+def test_other_labels_are_counted(tmp_path: Path) -> None:
+    other = table(2).assign(label=1 - table(2)["label"])
+    paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", shuffled(other, 1))]
+    told = refused(lambda: aligned(paths))
+    assert "labels 200 of 200 frames otherwise than" in told
+    assert "is 1 real in one of the files?" in told
+
+
+def test_labels_that_do_not_cover_the_frames(tmp_path: Path) -> None:
+    bare = write(tmp_path / "bare.json", table(1)[["frame", "p_fake"]])
+    labels = write(tmp_path / "labels.csv", table(1)[["frame", "label"]].iloc[3:])
+    assert "3 only in" in refused(lambda: aligned([bare], labels))
+
+
+# -------------------------------------------------------------------------------------- the command
+def test_the_report_says_what_scikit_learn_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "base.csv", table(1))
+    write(tmp_path / "q16.parquet", shuffled(table(2), 1))
+    write(tmp_path / "q8.json", shuffled(table(3), 2))
+    code, output = bench("score", "--name", "celeb", "base.csv", "q16.parquet", "q8.json", "--threshold", "0.4")
+    assert code == 0, output
+    assert "report: reports/celeb/report.md" in output
+    told = json.loads((tmp_path / "reports/celeb/scores.json").read_text())
+    assert list(told["variants"]) == ["base", "q16", "q8"]
+    for name, seed in (("base", 1), ("q16", 2), ("q8", 3)):
+        rows = table(seed)[table(seed)["split"] == "test"]
+        assert told["variants"][name]["auc"] == pytest.approx(roc_auc_score(rows["label"], rows["p_fake"]), abs=1e-12)
+        caught = int(((rows["p_fake"] >= 0.4) & (rows["label"] == 1)).sum())
+        assert told["variants"][name]["confusion"]["tp"] == caught
+        assert told["variants"][name]["size_mib"] is None
+    assert not (tmp_path / "results").exists()
+    report = (tmp_path / "reports/celeb/report.md").read_text()
+    assert "quality" in report
+    assert bench("score", "--name", "celeb", "base.csv")[0] == 0, "its own report is written anew"
+    assert bench("score", "--name", "celeb", "base.csv", "--to", "elsewhere/here")[0] == 0
+    assert (tmp_path / "elsewhere/here/report.md").exists()
+
+
+def test_the_page_about_it_shows_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs/scores-from-elsewhere.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:json)?\n(.*?)```", page, flags=re.DOTALL)
+    for name, content in zip(("baseline.csv", "q16.csv", "phone.json"), blocks, strict=False):
+        assert f"`{name}`" in page
+        (tmp_path / name).write_text(content)
+    command = blocks[3].split()
+    assert command[:2] == ["bench", "score"]
+    code, output = bench(*command[1:])
+    assert code == 0, output
+    assert "phone: inconclusive" in output
+
+
+def test_what_is_refused_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "base.csv", table(1))
+    write(tmp_path / "bad.csv", table(2).assign(label=0))
+    assert bench("score", "--name", "celeb", "base.csv")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "reports").rglob("*") if path.is_file()}
+    assert bench("score", "--name", "celeb", "base.csv", "bad.csv")[0] == 2
+    assert before == {path: path.read_bytes() for path in (tmp_path / "reports").rglob("*") if path.is_file()}
+    (tmp_path / "results/celeb").mkdir(parents=True)
+    (tmp_path / "results/celeb/run.json").write_text("{}")
+    code, output = bench("score", "--name", "celeb", "base.csv")
+    assert code == 2
+    assert "belongs to the experiment 'celeb'" in output
+
+
+def test_many_frames_take_seconds(tmp_path: Path) -> None:
+    """A Python loop over frames would take longer than all of this."""
+    import time
+
+    rows = pd.DataFrame({"frame": [f"videos/{n:07d}.png" for n in range(200_000)], "label": np.arange(200_000) % 2})
+    rows["p_fake"] = np.random.default_rng(0).random(200_000)
+    paths = [write(tmp_path / "a.csv", rows), write(tmp_path / "b.parquet", rows.iloc[::-1])]
+    started = time.monotonic()
+    found = aligned(paths)
+    assert time.monotonic() - started < 6
+    np.testing.assert_allclose(found.evidence["a"].test, found.evidence["b"].test, rtol=1e-12)

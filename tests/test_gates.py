@@ -1,0 +1,179 @@
+"""Gates from a made-up scores.json: each falls, passes, passes unproven, is strict, falls where nothing is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from bench.records import GateOutcome, Interval
+from bench.results.score.gates import judge_gates
+from bench.results.settings import GateSettings
+
+
+def variant(**changed: Any) -> dict[str, Any]:
+    """A variant of 100 fake and 100 real frames as scores.json tells it."""
+    return {
+        "status": "ok", "reason": None, "int8": None, "size_mib": 30.0,
+        "auc": 0.90, "auc_ci": [0.86, 0.94], "auc_delta": -0.02, "auc_delta_ci": [-0.03, -0.01],
+        "confusion": {"tp": 80, "fn": 20, "tn": 95, "fp": 5},
+        "recall": 0.80, "recall_ci": [0.71, 0.87], "specificity": 0.95, "specificity_ci": [0.89, 0.98],
+        "speedup": 2.0, "speedup_interval": [1.6, 2.5], "flips": {"worse": 7, "better": 2, "p": 0.18},
+        "worst_slice": {"column": "method", "value": "NT", "auc_delta": -0.05, "simultaneous": [-0.09, -0.01]},
+        "slices": [],
+        **changed,
+    }  # fmt: skip
+
+
+def told(**variants: Any) -> dict[str, Any]:
+    return {"baseline": "baseline", "variants": {"baseline": variant(flips=None, speedup=None), **variants}}
+
+
+def judged(q8: dict[str, Any], **gates: Any) -> GateOutcome:
+    (outcome,) = judge_gates(told(q8=q8), {"q8": GateSettings(**gates)})
+    return outcome
+
+
+# gate: limits that it falls at, passes unproven at (strict falls), passes unproven at (strict too), passes proven at
+LIMITS = {
+    "auc": (0.95, 0.91, 0.89, 0.86),
+    "auc_drop": (0.005, 0.015, 0.025, 0.03),
+    "recall": (0.88, 0.85, 0.75, 0.70),
+    "fpr": (0.01, 0.03, 0.05, 0.11),
+    "latency_ratio": (0.39, 0.45, 0.55, 0.63),
+    "worst_slice_auc_drop": (0.005, 0.03, 0.07, 0.09),
+}
+
+
+@pytest.mark.parametrize("gate", LIMITS)
+def test_noisy_gates_are_judged_by_their_interval(gate: str) -> None:
+    falls, over, under, proven = LIMITS[gate]
+    cases: tuple[tuple[float, bool, bool, bool], ...] = (
+        (falls, False, True, False), (falls, True, True, False), (over, False, False, False), (over, True, True, False),
+        (under, False, False, False), (under, True, False, False), (proven, False, False, True),
+        (proven, True, False, True),
+    )  # fmt: skip
+    for limit, strict, fell, is_proven in cases:
+        found = judged(variant(), **{gate: limit, "strict": strict})
+        assert (found.fell, found.proven) == (fell, is_proven), (limit, strict)
+        assert found.limit == limit
+        assert found.room is not None
+        assert (found.room >= -1e-9) == (limit in (under, proven)), "room is the estimate's"
+
+
+@pytest.mark.parametrize(("gate", "falls", "exactly"), [("size_mib", 29.9, 30.0), ("flips", 6, 7)])
+def test_exact_gates(gate: str, falls: float, exactly: float) -> None:
+    assert judged(variant(), **{gate: falls}).fell
+    found = judged(variant(), **{gate: exactly})
+    assert (found.fell, found.proven, found.interval, found.room) == (False, True, None, 0)
+
+
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
+    "auc": ({"auc": None, "auc_ci": None}, "one class"),
+    "auc_drop": ({"auc_delta": None, "auc_delta_ci": None}, "no AUC of both"),
+    "recall": ({"recall": None, "recall_ci": None}, "no fake test frame"),
+    "fpr": ({"confusion": {"tp": 80, "fn": 20, "tn": 0, "fp": 0}}, "no real test frame"),
+    "size_mib": ({"size_mib": None}, "not known"),
+    "latency_ratio": ({"speedup": None, "speedup_interval": None}, "not timed"),
+    "flips": ({"flips": None}, "not compared"),
+    "worst_slice_auc_drop": ({"worst_slice": None}, "add a column to their manifest"),
+}
+
+
+def test_every_gate_is_tested() -> None:
+    assert list(UNKNOWN) == list(GateSettings.limits_there_are())
+    assert {*LIMITS, "size_mib", "flips"} == set(UNKNOWN)
+
+
+@pytest.mark.parametrize("gate", UNKNOWN)
+def test_what_could_not_be_had_falls(gate: str) -> None:
+    changed, why = UNKNOWN[gate]
+    limit: float = 1000 if gate == "flips" else 0.5
+    for q8, said in (
+        (variant(**changed), why),
+        (variant(status="failed", reason="no room"), "it failed: no room"),
+    ):
+        found = judged(q8, **{gate: limit})
+        assert (found.fell, found.value, found.room, found.proven) == (True, None, None, False)
+        assert said in found.note
+
+
+def test_simulated_int8_has_no_latency_ratio() -> None:
+    found = judged(variant(speedup=None, speedup_interval=None, int8="simulated"), latency_ratio=1.0)
+    assert found.fell
+    assert "simulated" in found.note
+
+
+def test_latency_ratio_is_the_mirrored_speedup() -> None:
+    found = judged(variant(), latency_ratio=1.0)
+    assert found.value == 0.5
+    assert found.interval == Interval(1 / 2.5, 1 / 1.6)
+
+
+def test_fpr_has_the_mirrored_interval_of_specificity() -> None:
+    found = judged(variant(), fpr=0.05, strict=True)
+    assert found.value == 0.05
+    assert found.interval == Interval(1 - 0.98, 1 - 0.89)
+    assert not found.fell, "0.05 is no more than 0.05, whatever binary fractions make of 1 - 0.95"
+
+
+def test_a_slice_that_is_proven_falls_beside_one_that_looks_worse() -> None:
+    """The largest drop of all slices lies between the largest of their lower ends and of their upper ends."""
+    slices = [{"column": "method", "value": "DF", "auc_delta": -0.03, "simultaneous": [-0.04, -0.02]}]
+    small = {"column": "method", "value": "NT", "auc_delta": -0.05, "simultaneous": [-0.20, 0.10]}
+    assert not judged(variant(worst_slice=small), worst_slice_auc_drop=0.015).fell
+    found = judged(variant(worst_slice=small, slices=slices), worst_slice_auc_drop=0.015)
+    assert found.fell
+    assert (found.value, found.interval, found.note) == (0.05, Interval(0.02, 0.20), "method = NT")
+
+
+def test_without_an_interval_the_estimate_is_judged_and_it_says_so() -> None:
+    found = judged(variant(auc_ci=None), auc=0.91)
+    assert found.fell
+    assert "no interval" in found.note
+
+
+def test_own_keys_come_before_those_of_all() -> None:
+    gates = {"all": GateSettings(auc=0.91, size_mib=20, strict=True), "q8": GateSettings(size_mib=40)}
+    found = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
+    assert found["q8", "size_mib"].limit == 40
+    assert found["q4", "size_mib"].limit == 20
+    assert found["q8", "auc"].fell
+    assert found["q4", "auc"].fell, "strict is of all"
+    gates["q8"] = GateSettings(size_mib=40, strict=False)
+    lenient = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
+    assert not lenient["q8", "auc"].fell, "and overridden like any key"
+    assert lenient["q4", "auc"].fell
+
+
+def test_the_baseline_is_not_compared_with_itself() -> None:
+    gates = {"all": GateSettings(auc=0.5, auc_drop=0.1, flips=10, latency_ratio=1, worst_slice_auc_drop=0.1)}
+    asked = [(one.variant, one.gate) for one in judge_gates(told(q8=variant()), gates)]
+    assert [gate for name, gate in asked if name == "baseline"] == ["auc"]
+    assert [gate for name, gate in asked if name == "q8"] == [
+        "auc", "auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop",
+    ]  # fmt: skip
+
+
+def test_a_variant_without_results_falls() -> None:
+    (found,) = judge_gates(told(), {"q8": GateSettings(auc=0.5)})
+    assert found.fell
+    assert "no results" in found.note
+
+
+def test_an_equal_variant_passes_the_strictest_drop() -> None:
+    found = judged(variant(auc_delta=0.0, auc_delta_ci=[0.0, 0.0]), auc_drop=0, strict=True)
+    assert (found.fell, found.proven, str(found.value)) == (False, True, "0.0")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({}, "no gate"), ({"strict": True}, "no gate"), ({"flips": 2.5}, "integer"), ({"flips": True}, "number"),
+     ({"auc": 1.5}, "less than or equal to 1"), ({"fpr": -0.1}, "greater than or equal to 0"),
+     ({"size_mib": 0}, "greater than 0"), ({"auc_drop": False}, "number"), ({"auc": 0.5, "strict": 1}, "boolean"),
+     ({"latency_ms": 20}, "Extra inputs")],
+)  # fmt: skip
+def test_settings_that_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        GateSettings(**settings)

@@ -1,0 +1,143 @@
+"""Verdicts against the truth table of docs/verdicts.md, and what compares variants."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bench.records import Interval
+from bench.results.score.auc import difference, placements
+from bench.results.score.intervals import holm
+from bench.results.score.verdict import compare, further_frames, small_but_real, verdict
+
+DOC = (Path(__file__).parent.parent / "docs" / "verdicts.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| (-?[\d.]+) \| (-?[\d.]+) \| (-?[\d.]+) \| ([\d.]+) \| (\w+) \| (yes|no) \|$", flags=re.MULTILINE)
+TABLE = [(*map(float, row[:4]), row[4], row[5] == "yes") for row in ROW.findall(DOC)]
+
+AREAS = st.integers(-300, 300).map(lambda thousandths: thousandths / 1000)
+WIDTHS = st.integers(0, 300).map(lambda thousandths: thousandths / 1000)
+MARGINS = st.integers(0, 50).map(lambda thousandths: thousandths / 1000)
+
+
+@pytest.mark.parametrize(("delta", "low", "high", "margin", "expected", "small"), TABLE)
+def test_truth_table(delta: float, low: float, high: float, margin: float, expected: str, small: bool) -> None:
+    assert low <= delta <= high, "a row that no data can give"
+    assert verdict(delta, Interval(low, high), margin) == expected
+    assert small_but_real(Interval(low, high), margin) is small
+
+
+def test_the_table_is_whole() -> None:
+    section = DOC.split("The truth table")[1].split("\n\n")[1].splitlines()
+    assert len(TABLE) == len(section) - 2
+    assert {row[4] for row in TABLE} == {"improved", "stable", "degraded", "inconclusive"}
+
+
+@given(AREAS, WIDTHS, WIDTHS, MARGINS)
+def test_every_verdict_is_what_the_page_says(delta: float, below: float, above: float, margin: float) -> None:
+    low, high = delta - below, delta + above
+    holds = {
+        "improved": low > 0,
+        "stable": -margin < low <= 0,
+        "degraded": low <= -margin and high < 0 and delta < -margin,
+    }
+    found = [name for name, true in holds.items() if true]
+    assert len(found) <= 1
+    assert verdict(delta, Interval(low, high), margin) == (found[0] if found else "inconclusive")
+
+
+@given(AREAS, WIDTHS, WIDTHS, MARGINS, st.integers(10, 100_000))
+def test_further_frames_are_just_enough(delta: float, below: float, above: float, margin: float, count: int) -> None:
+    interval = Interval(delta - below, delta + above)
+
+    def after(frames: int) -> str:
+        shrunk = math.sqrt(count / (count + frames))
+        return verdict(delta, Interval(delta - below * shrunk, delta + above * shrunk), margin)
+
+    more = further_frames(delta, interval, margin, count)
+    if after(0) != "inconclusive":
+        assert more is None
+    elif more is None:
+        assert delta == pytest.approx(-margin, abs=1e-9)
+    else:
+        # Decimal fractions that meet exactly may round either way.
+        assume(abs(delta + margin) > 1e-9)
+        assert after(math.ceil((more + count) * (1 + 1e-9)) + 1 - count) != "inconclusive"
+        assert more == 1 or after(math.floor((more + count) * (1 - 1e-9)) - 2 - count) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("delta", "low", "high", "margin"),
+    [(-0.01, -0.03, 0.01, 0.01), (0.0, -0.02, 0.02, 0.0), (0.0, -1.0, 1.0, 0.01), (0.0, 0.0, 0.0, 0.01)],
+)
+def test_no_number_of_frames_settles_these(delta: float, low: float, high: float, margin: float) -> None:
+    assert further_frames(delta, Interval(low, high), margin, 100) is None
+
+
+def test_four_times_the_frames_halve_the_interval() -> None:
+    assert further_frames(0.0, Interval(-0.02, 0.02), 0.01, 100) == pytest.approx(300, abs=1)
+    assert further_frames(-0.05, Interval(-0.2, 0.1), 0.01, 100) == pytest.approx(800, abs=1)
+
+
+# ------------------------------------------------------------------------------------ comparisons
+def drawn() -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    baseline = 2 * labels + rng.normal(size=400)
+    return labels, {
+        "baseline": baseline,
+        "twin": np.exp(baseline),
+        "near": baseline + 0.01 * rng.normal(size=400),
+        "broken": rng.normal(size=400),
+    }
+
+
+def test_every_variant_against_the_baseline() -> None:
+    labels, scores = drawn()
+    placed = {name: placements(labels, own) for name, own in scores.items()}
+    found = compare(placed, "baseline", None, 0.01)
+    assert {name: one.verdict for name, one in found.items()} == {
+        "twin": "stable",
+        "near": "stable",
+        "broken": "degraded",
+    }
+    for name, one in found.items():
+        assert (one.delta, one.p) == difference(placed[name], placed["baseline"], None)
+    assert [one.p_holm for one in found.values()] == holm([one.p for one in found.values()])
+    assert found["twin"].delta.value == 0.0
+    assert found["twin"].p == 1.0
+
+
+def test_a_twin_is_stable_only_if_the_margin_allows_it() -> None:
+    labels, scores = drawn()
+    placed = {name: placements(labels, scores[name]) for name in ("baseline", "twin")}
+    twin = compare(placed, "baseline", None, 0.0)["twin"]
+    assert (twin.verdict, twin.further_frames, twin.small_but_real) == ("inconclusive", None, False)
+    assert compare(placed, "baseline", None, 1e-6)["twin"].verdict == "stable"
+
+
+def test_the_interval_that_leads_makes_the_verdict() -> None:
+    rng = np.random.default_rng(0)
+    sources = np.arange(4000) // 200
+    labels = sources % 2
+    baseline = 2 * labels + rng.normal(size=4000)
+    variant = baseline + 0.5 * rng.normal(size=20)[sources]
+    placed = {"baseline": placements(labels, baseline), "variant": placements(labels, variant)}
+    alone, together = (compare(placed, "baseline", codes, 0.02)["variant"] for codes in (None, sources))
+    assert together.delta.clustered
+    assert together.delta.interval.width > 2 * alone.delta.interval.width
+    assert together.p > alone.p
+    assert together.verdict == verdict(together.delta.value, together.delta.interval, 0.02)
+
+
+def test_without_the_baseline_nothing_is_compared() -> None:
+    labels, scores = drawn()
+    assert compare({"near": placements(labels, scores["near"])}, "baseline", None, 0.01) == {}
+    assert compare({"baseline": placements(labels, scores["baseline"])}, "baseline", None, 0.01) == {}
+    assert compare({}, "baseline", None, 0.01) == {}
