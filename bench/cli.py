@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,26 +211,25 @@ def check(
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
-    from bench.experiment import read
+    from bench.experiment import read, select
     from bench.pipeline.check import check as judge
     from bench.reports import checked
 
-    wanted = _names(only, device)
-    for option, path in (("--junit", junit), ("--summary", summary)):
-        if path and path.is_dir():
-            raise UserError(f"{option}: {path} is a folder; expected a file to write")
-    with Bars() as bars:
-        finished, found = judge(
-            read(file), file, experiment, only=wanted, device=device, reference=against, on_event=bars
-        )
-    reports = finished.report.parent
+    wanted, experiments = _names(only, device), read(file)
+    name, _ = select(experiments, experiment, file)
+    reports = file.parent / "reports" / name
     junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
-    checked.write(found, junit, summary)
+    checked.refuse_unwritable(junit, summary)
+    with Bars() as bars:
+        finished, found = judge(experiments, file, name, only=wanted, device=device, reference=against, on_event=bars)
+    # Before anything is written: a disk that is full does not swallow the verdict.
     typer.echo(checked.terminal(found))
-    for warning in finished.warnings:
-        typer.echo(f"note: {warning}")
+    checked.write(found, junit, summary)
+    if trouble := checked.append_to_page(found):
+        typer.echo(f"warning: {trouble}", err=True)
     typer.echo(f"\nreport: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
     if found.failed:
+        _name_log(finished)
         raise typer.Exit(EXIT_VARIANT_FAILED)
     if found.fell:
         raise typer.Exit(EXIT_GATE_FELL)
@@ -241,21 +240,21 @@ def check(
 def accept(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
+    device: DeviceOption = None,
     to: Annotated[
         Path | None, typer.Option(help="Where to write them; accepted.json beside the experiment file if left out.")
     ] = None,
 ) -> None:
     """Write the current scores as the reference for `bench check --against`."""
-    from bench.experiment import read, select
+    from bench.experiment import read
     from bench.pipeline import accepted
 
-    name, settings = select(read(file), experiment, file)
+    _names(None, device)
     to = to or file.parent / accepted.NAME
     with Bars() as bars:
-        found, left_out = accepted.accept(file.parent, name, settings, to, on_event=bars)
+        found, left_out = accepted.accept(read(file), file, experiment, to=to, device=device, on_event=bars)
     typer.echo(accepted.describe(found, to))
-    for one in left_out:
-        typer.echo(f"note: left out {one}")
+    _note(f"left out {one}" for one in left_out)
 
 
 @app.command()
@@ -357,13 +356,23 @@ def _show(finished: Any) -> None:
     from bench.reports import summary
 
     typer.echo(summary(finished.run, finished.told))
-    for warning in finished.warnings:
-        typer.echo(f"note: {warning}")
+    _note(finished.warnings)
     typer.echo(f"\nreport: {finished.report}")
     if any(variant.status == "failed" for variant in finished.run.variants):
-        if finished.log:
-            typer.echo(f"log, with what failed: {finished.log}")
+        _name_log(finished)
         raise typer.Exit(EXIT_VARIANT_FAILED)
+
+
+def _note(texts: Iterable[str]) -> None:
+    from bench.reports.plain import wrapped
+
+    for line in wrapped(f"note: {text}" for text in texts):
+        typer.echo(line)
+
+
+def _name_log(finished: Any) -> None:
+    if finished.log:
+        typer.echo(f"log, with what failed: {finished.log}")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """How often 95 % intervals hold the truth, and how often "stable" is wrong, on scores drawn at random.
 
-Scores are normal in both classes; the variant's are correlated with the baseline's, and its true AUC
-is lower by exactly the margin, so that "stable" is wrong whenever it is said.
+Scores are normal in both classes. The variant's are correlated with the baseline's, or equal to them
+but for rare failures; its true AUC is lower by exactly the margin, so that "stable" is wrong
+whenever it is said.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from testbed import show
@@ -26,10 +27,15 @@ MARGIN = 0.01
 COLUMNS = ("AUC covered, %", "ΔAUC covered, %", "ΔAUC covered by frame, %", '"stable" wrong, %')
 
 
+Kind: TypeAlias = Literal["alone", "rare", "one class", "unequal", "both classes"]
+
+
 @dataclass(frozen=True)
 class Setting:
-    """`sources` of `frames` frames each; `both` where a source has frames of both classes, half and half.
+    """`sources` of about `frames` frames each, of which each has one class, or `both classes` half and half.
 
+    `alone`: every frame is a source of its own; `rare` is the same, but the variant answers all frames as
+    the baseline does and fails wholly on a few fakes; `unequal` sources have 1 to twice as many frames.
     `likeness` is the correlation of the variant's scores with the baseline's within a class, `shared`
     what the frames of a source share of the variance there.
     """
@@ -37,24 +43,33 @@ class Setting:
     auc: float
     sources: int
     frames: int
-    both: bool
+    kind: Kind
     likeness: float
     shared: float
 
     @property
     def title(self) -> str:
         if self.frames == 1:
-            return "none shared"
-        return f"{self.sources} of {self.frames} frames, {'both classes' if self.both else 'one class'} each"
+            return "none shared" if self.kind == "alone" else "none shared, rare failures"
+        how = "both classes each" if self.kind == "both classes" else "one class each"
+        size = f"1 to {2 * self.frames - 1}" if self.kind == "unequal" else str(self.frames)
+        return f"{self.sources} of {size} frames, {how}"
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        frames = np.arange(self.sources * self.frames)
-        return (frames if self.both else frames // self.frames) % 2
+    def sizes(self) -> NDArray[np.int64]:
+        if self.kind == "unequal":
+            return np.linspace(1, 2 * self.frames - 1, self.sources).round().astype(np.int64)
+        return np.full(self.sources, self.frames)
 
     @property
     def clusters(self) -> NDArray[np.int64] | None:
-        return np.arange(self.sources * self.frames) // self.frames if self.frames > 1 else None
+        return np.arange(self.sources).repeat(self.sizes) if self.frames > 1 else None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        if self.kind == "both classes":
+            return np.arange(self.sources * self.frames) % 2
+        return (np.arange(self.sources) % 2).repeat(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class Found:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=10000, help="drawn data sets a row")
+    parser.add_argument("--repetitions", type=int, default=4000, help="drawn data sets a row")
     parser.add_argument("--aucs", type=float, nargs="+", default=[0.8, 0.95, 0.99], help="the baseline's true AUC")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 500, 2000], help="frames that share no source")
     parser.add_argument("--sources", type=int, nargs="+", default=[20, 50, 200], help="sources of several frames")
@@ -76,10 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=float, default=0.5, help="share of the variance that a source's frames share")
     given = parser.parse_args(arguments)
     rng = np.random.default_rng(0)
-    kinds = [(given.counts, 1, False), (given.sources, given.frames, False), (given.sources, given.frames, True)]
+    kinds: list[tuple[list[int], int, Kind]] = [
+        (given.counts, 1, "alone"),
+        (given.counts, 1, "rare"),
+        (given.sources, given.frames, "one class"),
+        (given.sources, given.frames, "unequal"),
+        (given.sources, given.frames, "both classes"),
+    ]
     settings = [
-        Setting(auc, count, frames, both, given.likeness, given.shared)
-        for counts, frames, both in kinds
+        Setting(auc, count, frames, kind, given.likeness, given.shared)
+        for counts, frames, kind in kinds
         for auc in given.aucs
         for count in counts
     ]
@@ -118,20 +139,33 @@ def _draw(setting: Setting, repetitions: int, rng: np.random.Generator) -> list[
     truths = [_expected(setting, auc) for auc in aucs]
     found = []
     for _ in range(repetitions):
-        noise = _noise(setting, rng)
-        baseline, variant = (
-            placements(labels, _apart(auc) * labels + own) for auc, own in zip(aucs, noise, strict=True)
-        )
+        scores = _failing(setting, labels, rng) if setting.kind == "rare" else _moved(setting, labels, rng)
+        baseline, variant = (placements(labels, one) for one in scores)
         delta, _ = difference(variant, baseline, clusters)
         found.append(Found(estimate(baseline, clusters), delta, truths[0], truths[1] - truths[0]))
     return found
 
 
+def _moved(setting: Setting, labels: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Scores of both variants, whose classes lie so far apart as the two AUCs ask."""
+    noise = _noise(setting, rng)
+    aucs = setting.auc, setting.auc - MARGIN
+    return [_apart(auc) * labels + own for auc, own in zip(aucs, noise, strict=True)]
+
+
+def _failing(setting: Setting, labels: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Scores of the baseline, and the same moved a little, but for the few fakes that end below all else."""
+    baseline = _apart(setting.auc) * labels + rng.normal(size=len(labels))
+    variant = baseline + 0.01 * rng.normal(size=len(labels))
+    variant[(labels == 1) & (rng.random(len(labels)) < MARGIN / setting.auc)] = -100
+    return [baseline, variant]
+
+
 def _noise(setting: Setting, rng: np.random.Generator) -> NDArray[np.float64]:
     """Of both variants, [2, frames]: variance 1, partly shared within a source, correlated between the two."""
-    own = rng.normal(size=(2, setting.sources * setting.frames))
+    own = rng.normal(size=(2, int(setting.sizes.sum())))
     if setting.frames > 1:
-        shared = rng.normal(size=(2, setting.sources)).repeat(setting.frames, axis=1)
+        shared = rng.normal(size=(2, setting.sources)).repeat(setting.sizes, axis=1)
         own = np.sqrt(setting.shared) * shared + np.sqrt(1 - setting.shared) * own
     own[1] = setting.likeness * own[0] + np.sqrt(1 - setting.likeness**2) * own[1]
     return own
@@ -144,7 +178,7 @@ def _apart(auc: float) -> float:
 
 def _expected(setting: Setting, auc: float) -> float:
     """What the AUC of drawn frames is on average: a fake and a real of one source differ by less noise."""
-    if not setting.both:
+    if setting.kind != "both classes":
         return auc
     within = NormalDist().cdf(_apart(auc) / (2 * (1 - setting.shared)) ** 0.5)
     return auc + (within - auc) / setting.sources

@@ -93,6 +93,12 @@ def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
     return both(written("baseline.csv", good), written("q16.csv", good), written(name, changed))
 
 
+def told_of_c(column: str, usual: str, baseline: str, q16: str) -> Change:
+    """Two files of scores with one more column, which do not say the same of c.png."""
+    rows = f"frame,label,p_fake,{column}\na.png,0,0.1,{usual}\nb.png,1,0.9,{usual}\nc.png,0,0.4,"
+    return both(written("baseline.csv", f"{rows}{baseline}\n"), written("q16.csv", f"{rows}{q16}\n"))
+
+
 def scored(*files: str) -> tuple[str, ...]:
     return ("--name", "mine", *(files or ("baseline.csv", "q16.csv")))
 
@@ -522,6 +528,12 @@ CASES: dict[str, list[Case]] = {
         Case("half a frame", "`flips: 2.5`", ("line 11", "integer"), gates("{all: {flips: 2.5}}")),
         Case("nothing but `strict`", "`all: {strict: true}`", ("no gate; gates are: auc, auc_drop",),
              gates("{all: {strict: true}}")),
+        Case("a gate without a limit", "`gates: {all: {auc: }}`",
+             ("line 11", "has no value, so it would guard nothing"), gates("{all: {auc: }}")),
+        Case("a limit of infinity", "`size_mib: .inf`", ("line 11", "finite"), gates("{q16: {size_mib: .inf}}")),
+        Case("no gate for what is checked", "`--only baseline`, all gates are of q16",
+             ("no gate holds for baseline", "gates are set for q16"), gates("{q16: {size_mib: 60}}"),
+             ("--only", "baseline"), "check"),
         Case("nothing to check", "`bench check` without `gates:`", ("has no `gates:`", "all: {auc_drop: 0.01}"),
              command="check"),
         Case("the baseline against itself", "`gates: {baseline: {auc_drop: 0.01}}`",
@@ -537,11 +549,24 @@ CASES: dict[str, list[Case]] = {
              ("holds the experiment 'second', not 'first'", "--to"), accepted(experiment="second"), AGAINST, "check"),
         Case("accepted scores of other frames", "a frame was added since",
              ("other test frames: 32 with digest", "`bench accept`"), accepted(), AGAINST, "check"),
+        Case("accepted scores out of range", '`"threshold": 7`',
+             ("accepted.json: damaged", "threshold", "less than or equal to 1"),
+             accepted(threshold=7), AGAINST, "check"),
+        Case("an unknown key in accepted scores", '`"note": "mine"`', ("accepted.json: damaged", "note"),
+             accepted(note="mine"), AGAINST, "check"),
         Case("nothing to accept", "`bench accept` before `bench run`", ("no results yet", "`bench run` makes them"),
              command="accept"),
         Case("a folder for a summary", "`--summary reports`", ("--summary", "expected a file"),
              both(gates("{all: {auc: 0.5}}"), lambda folder: (folder / "reports").mkdir()), ("--summary", "reports"),
              "check"),
+        Case("a file of one's own for JUnit XML", "`--junit experiments.yaml`",
+             ("experiments.yaml was not written by `bench check`", "name another file"), gates("{all: {auc: 0.5}}"),
+             ("--junit", "experiments.yaml"), "check"),
+        Case("one file for both", "`--junit out --summary out`", ("both are out", "expected two files"),
+             gates("{all: {auc: 0.5}}"), ("--junit", "out", "--summary", "out"), "check"),
+        Case("a file where a folder is needed", "`--summary best_model.tar/check.md`",
+             ("--summary: best_model.tar/check.md cannot be written", "is no folder that takes files"),
+             gates("{all: {auc: 0.5}}"), ("--summary", "best_model.tar/check.md"), "check"),
     ],
     "Scores from elsewhere": [
         Case("no such file of scores", "`q61.csv`", ("q61.csv: no such file", "did you mean 'q16.csv'"),
@@ -574,9 +599,35 @@ CASES: dict[str, list[Case]] = {
         Case("missing frames", "`b.png` in the baseline, `e.png` instead",
              ("1 only in baseline.csv ('b.png'); 1 only in q16.csv ('e.png')",),
              score_files("frame,p_fake\na.png,0.1\ne.png,0.9\nc.png,0.4\nd.png,0.2\n"), scored(), "score"),
-        Case("labels that differ between files", "`b.png`", ("q16.csv: labels 1 of 4", "'b.png' is real, there fake"),
+        Case("labels that differ between files", "`b.png`",
+             ("q16.csv: has another 'label' for 1 of 4", "'b.png' is real, there fake"),
              score_files("frame,label,p_fake\na.png,0,0.1\nb.png,0,0.9\nc.png,0,0.4\nd.png,1,0.2\n"),
              scored(), "score"),
+        Case("splits that differ between files", "`c.png`",
+             ("q16.csv: has another 'split' for 1 of 3", "'c.png' is validation, there test"),
+             told_of_c("split", "test", "test", "validation"), scored(), "score"),
+        Case("sources that differ between files", "`c.png`",
+             ("q16.csv: has another 'source' for 1 of 3", "'c.png' is v2, there v1"),
+             told_of_c("source", "v0", "v1", "v2"), scored(), "score"),
+        Case("a further column that differs between files", "`method` of `c.png`",
+             ("q16.csv: has another 'method' for 1 of 3", "'c.png' is blend, there swap",
+              "Delete the column if it is of the variants"),
+             told_of_c("method", "swap", "swap", "blend"), scored(), "score"),
+        Case("a column that would pass for another", "`source` beside `--source-column video`",
+             ("q16.csv: the source is column 'video', but there is 'source' too; rename it",),
+             score_files("frame,label,p_fake,source,video\na.png,0,0.1,x,y\n"),
+             (*scored("q16.csv"), "--source-column", "video"), "score"),
+        Case("further columns called alike", "`method`, `Method`",
+             ("q16.csv: the columns 'method' and 'Method' are called alike",),
+             score_files("frame,label,p_fake,method,Method\na.png,0,0.1,x,y\n"), scored("q16.csv"), "score"),
+        Case("semicolons between columns", "`frame;label;p_fake`",
+             ("q16.csv: the first line has ';' between its columns", "points in numbers"),
+             score_files("frame;label;p_fake\na.png;0;0,1\n"), scored(), "score"),
+        Case("decimal commas in scores", '`"0,1"`', ("p_fake is not a number (write decimal points, not commas)",),
+             score_files('frame,p_fake\na.png,"0,1"\nb.png,"0,9"\nc.png,"0,4"\nd.png,"0,2"\n'), scored(), "score"),
+        Case("true and false as words", "`True`",
+             ("label is not real, 0, fake or 1 (true and false could mean either)",),
+             score_files("frame,label,p_fake\na.png,False,0.1\nb.png,True,0.9\n"), scored(), "score"),
         Case("no labels anywhere", "scores alone", ("no labels", "--label-column", "--labels FILE"),
              score_files('{"a.png": 0.1, "b.png": 0.9}', "q16.json"), scored("q16.json"), "score"),
         Case("one class only among scored frames", "all of them real", ("test: no fake frame among 2",),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from bench.datasets import FrameSetSettings, demo, load
@@ -117,12 +119,19 @@ def stored(frames: dict[Split, FrameSet], folder: Path) -> pd.DataFrame:
         (["0", "0.5", "0", "-0"], [0.0, 0.5, 0.0, 0.0]),
         (["1e999", "1", "1", "1"], ["1e999", "1", "1", "1"]),
         ([".", "1", "e3", ""], [".", "1", "e3", None]),
+        (["e1", "E2", ".e5", "+e1"], ["e1", "E2", ".e5", "+e1"]),
+        ([".5", "5.", "5.e1", "0.0"], [0.5, 5.0, 50.0, 0.0]),
     ],
 )
 def test_values_are_numbers_only_where_all_are(values: list[str], read: list[Any], tmp_path: Path) -> None:
     found = stored(sets(*({"x": value} for value in values)), tmp_path)["x"]
     assert [None if pd.isna(value) else value for value in found] == read
     assert pd.api.types.is_numeric_dtype(found) == all(not isinstance(value, str) for value in read)
+
+
+@given(st.from_regex(attributes._NUMBER, fullmatch=True) | st.text("0123456789.eE+-", max_size=6))
+def test_what_looks_like_a_number_is_one(text: str) -> None:
+    assert not attributes._is_number(text) or np.isfinite(float(text))
 
 
 def test_splits_may_know_different_things(tmp_path: Path) -> None:

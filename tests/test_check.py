@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import re
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,12 +24,14 @@ from typer.testing import CliRunner
 
 from bench import cli, detectors
 from bench.detectors import efficientnet
+from bench.errors import UserError
+from bench.files import NotWrittenError
 from bench.pipeline import check as checking
 from bench.pipeline import regression
-from bench.records import Checked, GateOutcome, Interval
+from bench.records import Auc, Checked, Conditions, Flips, GateOutcome, Interval, Verdict
 from bench.reports import checked
 from bench.results import store, timing
-from bench.results.score.against import against
+from bench.results.score.against import Change, against
 from bench.variants import build
 from tests import tiny
 from tests.conftest import start_in_a_thread, write_workplace
@@ -71,7 +75,7 @@ FOUND = Checked("first", OUTCOMES, {"gone": "\x1b no\n<room> & …"}, ("q8: impr
 def test_junit_holds_every_gate_and_every_failed_variant() -> None:
     suites = ElementTree.fromstring(checked.junit(FOUND))
     (suite,) = suites
-    cases = list(suite)
+    cases = suite.findall("testcase")
     assert [(case.get("classname"), case.get("name")) for case in cases] == [
         *((f"first.{one.variant}", one.gate) for one in OUTCOMES), ("first.gone", "status"),
     ]  # fmt: skip
@@ -82,19 +86,55 @@ def test_junit_holds_every_gate_and_every_failed_variant() -> None:
     for counted in (suites, suite):
         assert [counted.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["7", "2", "1", "0"]
     message = suite.findall(".//failure")[0].get("message") or ""
-    assert "0.0300 [0.0200, 0.0400], limit 0.0100" in message
+    assert "0.0300 [0.0200, 0.0400], limit 0.01, margin -0.0200" in message
     assert "no <room> & " in (suite.findall(".//error")[0].get("message") or "")
+    assert suite.findtext("system-out") == "WARNING: q8: improved | a lot"
 
 
 def test_terminal_is_ascii_of_eighty_columns() -> None:
     told = checked.terminal(FOUND)
-    assert told.replace("…", "").isascii()
+    assert told.isascii()
     assert max(map(len, told.splitlines())) <= 80
-    assert re.search(r"auc_drop +0\.0300 \[0\.0200, 0\.0400\] +0\.0100 +-0\.0200 FELL", told)
-    assert re.search(r"latency_ratio +0\.50 \[0\.40, 1\.50\] +1\.20 +0\.70 not proven", told)
+    assert re.search(r"auc_drop +0\.0300 \[0\.0200, 0\.0400\] +0\.01 +-0\.0200 FELL", told)
+    assert re.search(r"latency_ratio +0\.50 \[0\.40, 1\.50\] +1\.2 +0\.70 not proven", told)
     assert re.search(r"flips +7 +10 +3 ok", told)
     assert told.splitlines()[0].startswith("WARNING: q8: improved")
     assert told.splitlines()[-1] == "2 of 6 gates fell, 1 variant failed"
+
+
+def test_names_and_numbers_of_any_length_keep_to_eighty_columns() -> None:
+    odd = GateOutcome(
+        "ж" * 60 + " 頭" * 20, "auc_change", -12e-7, Interval(-14e-7, -11e-7), -1e-6, -2e-7, True, False, "é" * 200
+    )
+    told = checked.terminal(Checked("x", (odd,), {"頭" * 90: "→ ж"}, remarks=("é " * 90,)))
+    assert told.isascii()
+    assert max(map(len, told.splitlines())) <= 80
+    assert "-0.0000012 [-0.0000014, -0.0000011], -0.000001, -0.0000002 FELL" in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "ends", "limit", "wanted"),
+    [
+        ("auc_drop", 0.00004, (0.00003, 0.00006), 0.00002, ("0.00004 [0.00003, 0.00006]", "0.00002", "−0.00002")),
+        ("size_mib", 30.0004, (), 30.0, ("30.0004", "30", "−0.0004")),
+        ("size_mib", 30.0, (), 30.0, ("30.00", "30", "0.00")),
+        ("flips", 1234568, (), 1234567, ("1,234,568", "1234567", "−1")),
+        ("size_change", 0.01004, (), 0.01, ("+1.004 %", "+1 %", "−0.004 %")),
+        ("auc_change", 0.0, (0.0, 0.0), -0.01, ("0.0000 [0.0000, 0.0000]", "−0.01", "+0.0100")),
+    ],
+)  # fmt: skip
+def test_what_differs_looks_different(
+    gate: str, value: float, ends: tuple[float, ...], limit: float, wanted: tuple[str, str, str]
+) -> None:
+    room = value - limit if gate == "auc_change" else limit - value
+    one = GateOutcome("q8", gate, value, Interval(*ends) if ends else None, limit, room, True, False)
+    assert f"| {' | '.join(wanted)} |" in checked.markdown(Checked("x", (one,), {}))
+
+
+def test_footnote_of_the_comparison_stands_with_a_comparison_only() -> None:
+    compared = GateOutcome("q8", "auc_change", 0.0, None, -0.01, 0.01, False, True)
+    assert "`auc_change` falls where" in checked.markdown(Checked("x", (compared,), {}))
+    assert "`auc_change`" not in checked.markdown(FOUND)
 
 
 def test_headlines() -> None:
@@ -111,7 +151,7 @@ def test_markdown_escapes_names_and_puts_falls_first() -> None:
     assert "a|b=&lt;i&gt;" in html
     assert "<room>" not in html
     assert "\x1b" not in html
-    assert html.index("improved | a lot") < html.index("<table>")
+    assert html.index("improved | a lot") < html.index("2 of 6 gates fell") < html.index("<table>")
 
 
 def test_github_page_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +159,26 @@ def test_github_page_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     checked.write(FOUND, tmp_path / "a/check.xml", tmp_path / "a/check.md")
+    assert checked.append_to_page(FOUND) is None
     assert page.read_text(encoding="utf-8") == "before\n" + (tmp_path / "a/check.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["check.md", "check.xml"]
+
+
+def test_what_check_did_not_write_is_kept(tmp_path: Path) -> None:
+    junit, summary, mine = (tmp_path / name for name in ("check.xml", "check.md", "mine.txt"))
+    checked.refuse_unwritable(junit, summary)
+    junit.touch()
+    checked.refuse_unwritable(junit, summary)
+    checked.write(FOUND, junit, summary)
+    checked.refuse_unwritable(junit, summary)
+    mine.write_bytes(b"\xff mine")
+    for pair, said in (
+        ((mine, summary), "--junit"), ((junit, mine), "--summary"), ((summary, junit), "--junit"),
+        ((junit, tmp_path / "a/../check.xml"), "both are"), ((mine / "a/check.xml", summary), "--junit"),
+        ((tmp_path, summary), "expected a file"), ((Path("/dev/null"), summary), "--junit"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            checked.refuse_unwritable(*pair)
 
 
 # ----------------------------------------------------------------------------------------- the comparison
@@ -210,6 +268,88 @@ def test_a_failed_variant_is_exit_code_3_and_falls(accepted: Path, monkeypatch: 
     assert all(tags == ["failure"] for name, tags in q16.items() if name != "status")
 
 
+@pytest.fixture
+def all_failed(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run in which no variant can be timed."""
+
+    def fail(subjects: Any, *_: Any) -> timing.Timings[Any]:
+        return timing.Timings({}, dict.fromkeys(subjects, RuntimeError("no clock")), Conditions("", 0.0, 2, {}))
+
+    monkeypatch.setattr(timing, "measure", fail)
+    settle(accepted, "seconds: 0.02", "seconds: 0.03")
+    return accepted
+
+
+def test_where_every_variant_fails_there_is_a_report_all_the_same(all_failed: Path) -> None:
+    for command in ("run", "report"):
+        code, output = bench(command)
+        assert code == 3, output
+        assert "no clock" in output
+    assert "no clock" in (all_failed / "reports/first/report.md").read_text(encoding="utf-8")
+    for arguments in ((), ("--against", "accepted.json")):
+        code, output = bench("check", *arguments)
+        assert code == 3, output
+        assert re.search(r"log, with what failed: results/first/run-.*\.log", output)
+        suites = ElementTree.parse(all_failed / "reports/first/check.xml").getroot()
+        assert (suites.get("errors"), suites.get("failures")) == ("2", "7" if arguments else "5")
+    assert "no clock" in (all_failed / "reports/first/check.md").read_text(encoding="utf-8")
+    code, output = bench("accept")
+    assert code == 2, output
+    assert "every variant failed" in output
+
+
+def test_what_must_be_read_first_is_in_the_summary(accepted: Path) -> None:
+    assert bench("check")[0] == 0
+    told = (accepted / "reports/first/check.md").read_text(encoding="utf-8").splitlines()
+    assert told[0].startswith("### ")
+    assert "The baseline's AUC is" in told[2]
+    assert "The baseline's AUC is" in (accepted / "reports/first/check.xml").read_text(encoding="utf-8")
+
+
+def test_files_of_the_user_are_not_written_over(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "run", lambda *_, **__: pytest.fail("work before the refusal"))
+    for arguments in (
+        ("--junit", "experiments.yaml"), ("--summary", "best_model.tar"), ("--junit", "accepted.json"),
+        ("--junit", "out", "--summary", "out"), ("--summary", "reports/first/check.xml"),
+        ("--junit", "best_model.tar/out.xml"), ("--summary", "reports"),
+    ):  # fmt: skip
+        code, output = bench("check", *arguments)
+        assert (code, output.startswith("error: --")) == (2, True), output
+
+
+def test_a_page_that_cannot_be_written_to_leaves_the_verdict(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(accepted / "not/there.md"))
+    code, output = bench("check")
+    assert code == 0, output
+    assert "warning: GITHUB_STEP_SUMMARY" in output
+
+
+def test_a_disk_that_fills_up_does_not_swallow_the_verdict(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise NotWrittenError(errno.ENOSPC, "No space left on device", "check.xml")
+
+    monkeypatch.setattr(checked, "write_text", full)
+    code, output = bench("check")
+    assert code == 2, output
+    assert "gates passed" in output
+
+
+@pytest.mark.parametrize("gates", ["{all: {auc: }}", "{q16: {size_mib: null}}", "{all: {latency_ratio: .inf}}"])
+def test_limits_that_guard_nothing_are_refused(gates: str, accepted: Path) -> None:
+    settle(accepted, GATES, f"    gates: {gates}\n")
+    code, output = bench("check")
+    assert code == 2, output
+    assert re.search(r"line 1[12]: experiments\.first\.gates", output), output
+
+
+def test_a_check_of_nothing_is_refused(accepted: Path) -> None:
+    settle(accepted, GATES, "    gates: {q16: {size_mib: 5}}\n")
+    code, output = bench("check", "--only", "baseline")
+    assert code == 2, output
+    assert "no gate holds for baseline" in output
+    assert bench("check", "--only", "baseline", "--against", "accepted.json")[0] == 0
+
+
 def test_without_gates_it_shows_how_to_add_one(accepted: Path) -> None:
     settle(accepted, GATES, "")
     code, output = bench("check")
@@ -266,9 +406,9 @@ def test_accepted_file_is_small_and_tells_no_frame(accepted: Path) -> None:
 def test_the_same_weights_change_nothing(accepted: Path) -> None:
     code, output = bench("check", "--against", "accepted.json")
     assert code == 0, output
-    assert len(re.findall(r"auc_change +0\.0000 \[0\.0000, 0\.0000\] +-0\.0100 +\+0\.0100 ok", output)) == 2
+    assert len(re.findall(r"auc_change +0\.0000 \[0\.0000, 0\.0000\] +-0\.01 +\+0\.0100 ok", output)) == 2
     assert output.count("stable; 0 frames worse, 0 better") == 2
-    assert len(re.findall(r"size_change +0\.0 % +\+1\.0 % +\+1\.0 % ok", output)) == 2
+    assert len(re.findall(r"size_change +0\.0 % +\+1 % +\+1\.0 % ok", output)) == 2
     assert "the same weights" in " ".join(output.split())
 
 
@@ -283,7 +423,7 @@ def test_degraded_falls(accepted: Path) -> None:
     code, output = bench("check", "--against", "accepted.json")
     assert code == 1, output
     loss = r"-[01]\.\d{4}"
-    assert re.search(rf"auc_change +{loss} \[{loss}, {loss}\] +-0\.0100 +{loss} FELL\n +degraded; \d+", output), output
+    assert re.search(rf"auc_change +{loss} \[{loss}, {loss}\] +-0\.01 +{loss} FELL\n +degraded; \d+", output), output
 
 
 @pytest.mark.parametrize(
@@ -307,6 +447,37 @@ def test_improvement_without_a_reason(
     assert "usual sign of a leak" in (accepted / "reports/first/check.md").read_text(encoding="utf-8")
 
 
+def change_of(delta: float, low: float, high: float, verdict: Verdict, further: int | None = None) -> Change:
+    one = np.zeros(1, np.int64)
+    return Change(Auc(delta, Interval(low, high)), 0.5, verdict, further, Flips(1, 0, 1.0, one, one == 0))
+
+
+def test_strict_asks_for_the_estimate_of_a_change_too() -> None:
+    """Not proven, but beyond the limit."""
+    loss = change_of(-0.02, -0.05, 0.01, "inconclusive", 2862)
+    found = {strict: regression._auc("q8", loss, 0.01, strict, False) for strict in (False, True)}
+    assert (found[False].fell, found[True].fell) == (False, True)
+    assert found[True].note == "inconclusive: about 2,900 further frames would settle it; 1 frame worse, 0 better"
+    assert "1 further frame would" in regression._auc("q8", replace(loss, further_frames=1), 0.01, True, False).note
+    within = change_of(-0.005, -0.05, 0.01, "inconclusive")
+    assert not regression._auc("q8", within, 0.01, True, False).fell
+
+
+@pytest.mark.parametrize(("low", "same_weights", "fell"), [(0.0009, True, False), (0.0011, True, True)])
+def test_what_rounding_gains_is_no_leak(low: float, same_weights: bool, fell: bool) -> None:
+    gain = change_of(0.002, low, 0.003, "improved")
+    for strict in (False, True):
+        found = regression._auc("q8", gain, 0.01, strict, same_weights)
+        assert (found.fell, "unexplained" in found.note) == (fell, fell)
+
+
+def test_settings_that_changed_since_are_told(accepted: Path) -> None:
+    edit(accepted / "accepted.json", lambda told: told.update(margin=0.02, threshold=0.25))
+    told = " ".join(bench("check", "--against", "accepted.json")[1].split())
+    assert "The margin was 0.02 when the scores were accepted and is 0.01 now" in told
+    assert "The threshold was 0.25 when" in told
+
+
 def test_variants_that_are_gone_or_new_or_larger(accepted: Path) -> None:
     def change(told: dict[str, Any]) -> None:
         told["variants"]["q4"] = told["variants"].pop("q16")
@@ -320,7 +491,7 @@ def test_variants_that_are_gone_or_new_or_larger(accepted: Path) -> None:
     assert "but it is gone from the experiment" in told
     assert "q16 is new" in told
     assert "accepted as cast: bf16, now no steps" in told
-    assert re.search(r"size_change +\+11\.1 % +\+1\.0 % +-10\.1 % FELL", output)
+    assert re.search(r"size_change +\+11\.1 % +\+1 % +-10\.1 % FELL", output)
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -335,10 +506,21 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "other frames": (
         lambda path: edit(path, lambda told: told["frames"]["test"].update(digest="0" * 64)), "other test frames"),
     "another count": (
-        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=31)), "margins of 31 frames"),
+        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=31)), "other test frames"),
     "no frames": (lambda path: edit(path, lambda told: told["frames"].clear()), "damaged"),
     "a count beyond reason": (
         lambda path: edit(path, lambda told: told["frames"]["test"].update(count=10**30)), "damaged"),
+    "a count that would fill the memory": (
+        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=200_000_000)), "other test frames"),
+    "a size of nothing": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=0)), "variants.q16.size_mib"),
+    "a size that is no number": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=float("nan"))), "finite"),
+    "an AUC of 7": (lambda path: edit(path, lambda told: told["variants"]["q16"].update(auc=7)), "variants.q16.auc"),
+    "a margin of infinity": (lambda path: edit(path, lambda told: told.update(margin=float("inf"))), "margin"),
+    "an unknown key": (lambda path: edit(path, lambda told: told.update(note="mine")), "note"),
+    "an unknown key of a variant": (
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(note="mine")), "variants.q16.note"),
     "no variants": (lambda path: edit(path, lambda told: told["variants"].clear()), "no variant"),
     "other margins": (
         lambda path: edit(path, lambda told: told["variants"]["q16"].update(margins=packed(np.zeros(32))["margins"])),
@@ -406,6 +588,54 @@ def test_accept_is_refused(accepted: Path) -> None:
     assert not (accepted / "new.json").exists()
 
 
+@pytest.mark.parametrize("what", ["weights", "frames", "seed", "steps"])
+def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if what == "weights":
+        tiny.save_weights(accepted / "best_model.tar", seed=1)
+    elif what == "frames":
+        (accepted / "faces/test/real/000.png").unlink()
+    elif what == "steps":
+        settle(accepted, "[cast: fp16]", "[cast: bf16]")
+    else:
+        monkeypatch.setattr("bench.variants.steps.cast.SEEDED", True)
+        assert bench("run")[0] == 0
+        assert bench("accept")[0] == 0
+        settle(accepted, "    device: cpu\n", "    device: cpu\n    seed: 1\n")
+    before = (accepted / "accepted.json").read_bytes()
+    code, output = bench("accept")
+    assert code == 2, output
+    assert "`bench run` brings them up to date" in output
+    wanted = {"weights": "other weights", "frames": "other test frames"}.get(what, "(q16)")
+    assert wanted in output
+    assert (accepted / "accepted.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "is_replaced"),
+    [
+        ("accepted.json", b"{\n", False), ("accepted-notes.txt", b"my notes", False),
+        ("accepted.zip", b"PK\x03\xff", False),
+        ("other.json", b'{\n "schema": 1,\n "bench": "0.1.0",\n "exp', True), ("empty.json", b"", True),
+        ("reports/first/scores.json", None, False), ("results/first/run.json", None, False),
+    ],
+)  # fmt: skip
+def test_only_a_reference_is_replaced(name: str, there: bytes | None, is_replaced: bool, accepted: Path) -> None:
+    path = accepted / name
+    if there is not None:
+        path.write_bytes(there)
+    before = path.read_bytes()
+    code, output = bench("accept", "--to", name)
+    assert (code == 0, path.read_bytes() != before) == (is_replaced, is_replaced), output
+
+
+def test_margins_that_are_damaged_are_written_anew(accepted: Path) -> None:
+    path = accepted / "accepted.json"
+    before = path.read_bytes()
+    edit(path, lambda told: told["variants"]["q16"].update(margins="AAAA"))
+    assert bench("accept")[0] == 0
+    assert path.read_bytes() == before
+
+
 def test_a_damaged_reference_can_be_written_anew(accepted: Path) -> None:
     path = accepted / "accepted.json"
     path.write_bytes(path.read_bytes()[:-40])
@@ -426,7 +656,11 @@ def test_page_shows_the_template() -> None:
 def test_workflow_is_one() -> None:
     found = yaml.load(TEMPLATE.read_text(encoding="utf-8"), yaml.BaseLoader)
     assert set(found) == {"name", "on", "permissions", "concurrency", "env", "jobs"}
+    assert found["on"]["push"] == {"branches": ["main"]}, "whose caches every pull request sees"
     (job,) = found["jobs"].values()
+    (cache,) = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/cache")]
+    assert "github.run_id" in cache["key"]
+    assert cache["key"].startswith(cache["restore-keys"])
     assert set(job) == {"runs-on", "timeout-minutes", "steps"}
     for step in job["steps"]:
         assert set(step) <= {"uses", "with", "name", "run", "if"}

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError
-from bench.records import Split
-from bench.results import alignment, foreign
+from bench.pipeline.foreign import Request, _read
+from bench.records import Split, silent
+from bench.results import foreign
 from bench.results.alignment import Aligned
-from bench.results.foreign import Answers, Columns, Words
+from bench.results.foreign import Columns, Words
 from tests.test_pipeline import bench
 
 WORDS = Words(LABEL_WORDS, SPLIT_WORDS)
@@ -58,12 +63,8 @@ def write(path: Path, rows: pd.DataFrame) -> Path:
 
 
 def aligned(paths: list[Path], labels: Path | None = None, columns: Columns | None = None) -> Aligned:
-    columns = columns or Columns()
-    told = foreign.read(labels, columns, WORDS, only_labels=True, further=True) if labels else None
-    answers: dict[str, Answers] = {}
-    for place, path in enumerate(paths):
-        answers[path.stem] = foreign.read(path, columns, WORDS, further=not place)
-    return alignment.align(answers, told, columns)
+    name = paths[0].stem
+    return _read(Request(name, tuple(paths), columns or Columns(), labels), {one.stem: one for one in paths}, silent)
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -158,6 +159,67 @@ def test_quoted_line_breaks_empty_lines_and_a_mark_are_counted_right(tmp_path: P
     assert aligned([tmp_path / "a.csv"]).frames["test"].frames.tolist() == ["a\nb.png", "c.png", "d.png"]
 
 
+def test_truth_means_fake_where_it_is_no_text(tmp_path: Path) -> None:
+    rows = table(1).assign(is_fake=table(1)["label"] == 1).drop(columns="label")
+    columns = Columns(label="is_fake")
+    found = aligned([write(tmp_path / "a.parquet", rows)], columns=columns).digests
+    assert found == aligned([write(tmp_path / "b.parquet", table(1))]).digests
+    told = refused(lambda: aligned([write(tmp_path / "a.csv", rows)], columns=columns))
+    assert "label is not real, 0, fake or 1 (true and false could mean either) in 200 of 200 rows" in told
+    truths = write(tmp_path / "labels.json", table(1)[["frame", "label"]].astype({"label": bool}))
+    bare = write(tmp_path / "c.csv", table(1)[["frame", "split", "p_fake"]])
+    assert (
+        aligned([bare], truths).frames["test"].labels.tolist()
+        == aligned([bare], tmp_path / "b.parquet").frames["test"].labels.tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "said"),
+    [
+        ("frame,label,p_fake,source,video", Columns(source="video"), "the source is column 'video', but there is 'sou"),
+        ("frame,label,p_fake,LABEL,x", Columns(), "the label is column 'label', but there is 'LABEL' too; rename it"),
+        ("frame,label,p_fake,a, A ", Columns(), "the columns 'a' and ' A ' are called alike; rename one"),
+    ],
+)
+def test_further_columns_do_not_vanish(header: str, columns: Columns, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\na,0,0.1,x,y\nb,1,0.9,x,y\n")
+    assert said in refused(lambda: aligned([tmp_path / "a.csv"], columns=columns))
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_columns_that_other_signs_separate(sign: str, tmp_path: Path) -> None:
+    text = table(1).to_csv(index=False, sep=sign, decimal=",")
+    (tmp_path / "a.csv").write_text(text)
+    told = refused(lambda: aligned([tmp_path / "a.csv"]))
+    assert f"the first line has {sign!r} between its columns; expected commas" in told
+    (tmp_path / "a.csv").write_text('frame,label,p_fake\na,0,"0,25"\nb,1,0.5\n')
+    assert "p_fake is not a number (write decimal points, not commas)" in refused(lambda: aligned([tmp_path / "a.csv"]))
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (pa.nulls(2), "no name of a frame in 2 of 2 rows"),
+        (pa.array(["a", None]), "no name of a frame in 1 of 2 rows: row 2"),
+        (pa.array([b"\xff", b"b"]).view(pa.string()), "column 'frame' holds neither text nor numbers"),
+        (pa.array([b"a", b"b"]), "column 'frame' holds neither text nor numbers"),
+    ],
+    ids=["nulls", "a null", "no Unicode", "bytes"],
+)
+def test_frames_of_a_parquet_file_that_have_no_name(frames: Any, said: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"frame": frames, "label": [0, 1], "p_fake": [0.1, 0.9]}), tmp_path / "a.parquet")
+    assert said in refused(lambda: aligned([tmp_path / "a.parquet"]))
+
+
+@pytest.mark.parametrize("text", ["\n\n", "\ufeff\n"])
+def test_empty_lines_alone_are_an_empty_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert "is empty" in refused(lambda: aligned([tmp_path / "a.csv"]))
+    (tmp_path / "a.csv").write_text(text + table(1).to_csv(index=False))
+    assert len(aligned([tmp_path / "a.csv"]).frames) == 2
+
+
 def test_everything_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
     rows = table(1, 30).astype({"p_fake": object, "label": object})
     changed: Any = rows.loc
@@ -202,8 +264,81 @@ def test_other_labels_are_counted(tmp_path: Path) -> None:
     other = table(2).assign(label=1 - table(2)["label"])
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", shuffled(other, 1))]
     told = refused(lambda: aligned(paths))
-    assert "labels 200 of 200 frames otherwise than" in told
+    assert "has another 'label' for 200 of 200 frames than" in told
     assert "is 1 real in one of the files?" in told
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("label", 1, "'v0/0000.png' is fake, there real"),
+        ("split", "validation", "'v0/0000.png' is validation, there test"),
+        ("source", "v9", "'v0/0000.png' is v9, there v0"),
+        ("method", "warp", "'v0/0000.png' is warp, there swap"),
+        ("quality", 99, "'v0/0000.png' is 99, there 75"),
+    ],
+)
+@pytest.mark.parametrize("place", ["a later file", "the first, with --labels", "a later one, with --labels"])
+def test_files_that_contradict_each_other_are_refused(
+    column: str, cell: object, said: str, place: str, tmp_path: Path
+) -> None:
+    same, other = write(tmp_path / "a.csv", table(1)), table(2).astype({column: object})
+    changed: Any = other.loc
+    changed[0, column] = cell
+    changed_file = write(tmp_path / "b.parquet", shuffled(other.astype({column: str}), 1))
+    bare = write(tmp_path / "bare.csv", table(1)[["frame", "p_fake"]])
+    paths = {"a later file": [same, changed_file], "the first, with --labels": [changed_file]}.get(
+        place, [bare, changed_file]
+    )
+    told = refused(lambda: aligned(paths, None if place == "a later file" else same))
+    assert told.startswith(f"{changed_file}: has another {column!r} for 1 of 200 frames than {same}: ")
+    assert said in told
+    assert ("Delete the column" in told) == (column in {"method", "quality"})
+
+
+def test_what_one_file_leaves_out_contradicts_nothing(tmp_path: Path) -> None:
+    """And one number may be written in two ways."""
+    gaps = table(2).astype({"quality": float})
+    gaps.loc[:9, ["source", "quality"]] = None
+    paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", gaps)]
+    for first, unknown in ((0, 0), (1, 10)):
+        found = aligned([paths[first], paths[1 - first]]).frames
+        for split, _ in LABELLED:
+            known = table(1)[table(1)["split"] == split]
+            assert found[split].sources.isna().sum() == (known.index < unknown).sum()
+            assert found[split].attributes["quality"].isna().sum() == (known.index < unknown).sum()
+
+
+def test_each_column_comes_from_the_first_file_that_has_it_labels_before_the_others(tmp_path: Path) -> None:
+    def with_gap(name: str, row: int) -> Path:
+        rows = table(1)
+        rows.loc[row, ["source", "method"]] = None
+        return write(tmp_path / name, rows)
+
+    labels, first = with_gap("labels.csv", 0), with_gap("a.csv", 3)
+    rows = table(1)[table(1)["split"] == "test"]
+    for given, gap in ((labels, 0), (None, 3)):
+        found = aligned([first], given).frames["test"]
+        assert found.sources.isna().tolist() == (rows.index == gap).tolist()
+        assert found.attributes["method"].isna().tolist() == ((rows["method"] == "") | (rows.index == gap)).tolist()
+    bare = write(tmp_path / "bare.csv", table(1).drop(columns=["source", "method", "split"]))
+    for files in ([bare, first], [bare]):
+        found = aligned(files, None if len(files) > 1 else labels).frames["test"]
+        assert found.sources.notna().sum() == len(rows) - 1, "from the only one that has it"
+    assert (
+        "quality"
+        in aligned([bare], write(tmp_path / "some.csv", table(1)[["frame", "label"]])).frames["test"].attributes
+    ), "the first file's, where the labels know nothing further"
+
+
+def test_splits_of_the_labels_decide_where_the_first_file_has_none(tmp_path: Path) -> None:
+    bare = write(tmp_path / "a.csv", table(1).drop(columns="split"))
+    other = table(2).assign(split=np.where(np.arange(200) % 6 < 2, "validation", "test"))
+    labels, told = write(tmp_path / "labels.csv", table(1)), write(tmp_path / "b.csv", other)
+    assert len(aligned([bare], labels).frames["test"].labels) == (table(1)["split"] == "test").sum()
+    assert len(aligned([bare, told]).frames["test"].labels) == (other["split"] == "test").sum()
+    message = refused(lambda: aligned([bare, told], labels))
+    assert f"{told}: has another 'split' for 134 of 200 frames than {labels}" in message
 
 
 def test_labels_that_do_not_cover_the_frames(tmp_path: Path) -> None:
@@ -249,6 +384,17 @@ def test_the_page_about_it_shows_what_works(tmp_path: Path, monkeypatch: pytest.
     code, output = bench(*command[1:])
     assert code == 0, output
     assert "phone: inconclusive" in output
+
+
+def test_bad_input_ends_a_process_with_its_code(tmp_path: Path) -> None:
+    """A thread of Arrow that still wanted Python would abort it, now and then."""
+    (tmp_path / "cells.csv").write_text("frame,label,p_fake\na,0,0.1\nb,1\nc,0,0.2,\n")
+    (tmp_path / "numbers.csv").write_text("frame,label,p_fake\na,0,x\nb,1,0.5\n")
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "score", "--name", "x"]
+    for name in ["cells.csv", "numbers.csv"] * 5:
+        ran = subprocess.run([*command, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 2, ran.stderr
+        assert ran.stderr.startswith(f"error: {name}: ")
 
 
 def test_what_is_refused_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from bench.records import GateOutcome, Interval
-from bench.results.score.gates import judge_gates
+from bench.results.score.gates import asked, judge_gates
 from bench.results.settings import GateSettings
+
+
+def part(value: str, delta: float | None, simultaneous: list[float] | None) -> dict[str, Any]:
+    return {"column": "method", "value": value, "auc_delta": delta, "simultaneous": simultaneous}
 
 
 def variant(**changed: Any) -> dict[str, Any]:
@@ -20,8 +24,7 @@ def variant(**changed: Any) -> dict[str, Any]:
         "confusion": {"tp": 80, "fn": 20, "tn": 95, "fp": 5},
         "recall": 0.80, "recall_ci": [0.71, 0.87], "specificity": 0.95, "specificity_ci": [0.89, 0.98],
         "speedup": 2.0, "speedup_interval": [1.6, 2.5], "flips": {"worse": 7, "better": 2, "p": 0.18},
-        "worst_slice": {"column": "method", "value": "NT", "auc_delta": -0.05, "simultaneous": [-0.09, -0.01]},
-        "slices": [],
+        "slices": [part("NT", -0.05, [-0.09, -0.01])],
         **changed,
     }  # fmt: skip
 
@@ -77,7 +80,7 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "size_mib": ({"size_mib": None}, "not known"),
     "latency_ratio": ({"speedup": None, "speedup_interval": None}, "not timed"),
     "flips": ({"flips": None}, "not compared"),
-    "worst_slice_auc_drop": ({"worst_slice": None}, "add a column to their manifest"),
+    "worst_slice_auc_drop": ({"slices": []}, "no column divides the frames"),
 }
 
 
@@ -120,12 +123,35 @@ def test_fpr_has_the_mirrored_interval_of_specificity() -> None:
 
 def test_a_slice_that_is_proven_falls_beside_one_that_looks_worse() -> None:
     """The largest drop of all slices lies between the largest of their lower ends and of their upper ends."""
-    slices = [{"column": "method", "value": "DF", "auc_delta": -0.03, "simultaneous": [-0.04, -0.02]}]
-    small = {"column": "method", "value": "NT", "auc_delta": -0.05, "simultaneous": [-0.20, 0.10]}
-    assert not judged(variant(worst_slice=small), worst_slice_auc_drop=0.015).fell
-    found = judged(variant(worst_slice=small, slices=slices), worst_slice_auc_drop=0.015)
+    small, sure = part("NT", -0.05, [-0.20, 0.10]), part("DF", -0.03, [-0.04, -0.02])
+    assert not judged(variant(slices=[small]), worst_slice_auc_drop=0.015).fell
+    found = judged(variant(slices=[small, sure]), worst_slice_auc_drop=0.015)
+    assert (found.fell, found.value, found.interval) == (True, 0.03, Interval(0.02, 0.04))
+    assert found.note == "method = DF"
+    assert found.room == pytest.approx(-0.015)
+
+
+def test_no_slice_that_proves_a_fall_leaves_the_one_that_looks_worst() -> None:
+    slices = [part("NT", -0.05, [-0.20, 0.10]), part("DF", -0.03, [-0.04, -0.02]), part("FS", None, None)]
+    for strict in (False, True):
+        found = judged(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
+        assert (found.fell, found.value, found.interval) == (strict, 0.05, Interval(0.02, 0.20))
+        assert found.note == "method = NT"
+
+
+def test_slices_that_are_there_but_too_small() -> None:
+    found = judged(variant(slices=[part("NT", None, None)]), worst_slice_auc_drop=0.1)
     assert found.fell
-    assert (found.value, found.interval, found.note) == (0.05, Interval(0.02, 0.20), "method = NT")
+    assert "too few frames" in found.note
+    found = judged(variant(slices=[], auc_delta=None), worst_slice_auc_drop=0.1)
+    assert "no AUC of both" in found.note
+
+
+def test_whether_any_gate_is_asked() -> None:
+    gates = {"all": GateSettings(auc_drop=0.1), "q8": GateSettings(size_mib=9)}
+    assert not asked(["baseline"], "baseline", gates)
+    assert not asked(["baseline", "q4"], "baseline", {"q8": gates["q8"]})
+    assert asked(["baseline", "q4"], "baseline", gates)
 
 
 def test_without_an_interval_the_estimate_is_judged_and_it_says_so() -> None:
@@ -172,7 +198,9 @@ def test_an_equal_variant_passes_the_strictest_drop() -> None:
     [({}, "no gate"), ({"strict": True}, "no gate"), ({"flips": 2.5}, "integer"), ({"flips": True}, "number"),
      ({"auc": 1.5}, "less than or equal to 1"), ({"fpr": -0.1}, "greater than or equal to 0"),
      ({"size_mib": 0}, "greater than 0"), ({"auc_drop": False}, "number"), ({"auc": 0.5, "strict": 1}, "boolean"),
-     ({"latency_ms": 20}, "Extra inputs")],
+     ({"latency_ms": 20}, "Extra inputs"), ({"auc": None}, "guard nothing"),
+     ({"auc": 0.5, "fpr": None}, "guard nothing"), ({"size_mib": float("inf")}, "finite"),
+     ({"latency_ratio": float("nan")}, "finite|greater than 0")],
 )  # fmt: skip
 def test_settings_that_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):

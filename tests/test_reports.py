@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,14 +47,29 @@ from bench.records import (
     PeakMemory,
     Preprocessing,
     Run,
+    Shift,
+    Slice,
+    Speed,
     SplitSummary,
     VariantResult,
 )
-from bench.reports import bundle, figures, is_whole, plain_warnings, read_scores, render, summary, verdict
+from bench.reports import (
+    bundle,
+    changes,
+    figures,
+    insights,
+    is_whole,
+    plain_warnings,
+    read_scores,
+    render,
+    summary,
+    verdict,
+)
 from bench.reports.gallery import Shown, galleries, overlay_path
 from bench.reports.overlay import draw, supporting
+from bench.reports.plain import WIDTH, ascii_, wrapped
 from bench.reports.scores import scores
-from bench.reports.text import about, change, difference, escape, shortened, signed, table, within
+from bench.reports.text import about, change, difference, escape, further, shortened, signed, table, within
 from bench.results.score import judge, p_fake
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -235,6 +250,13 @@ def overlays(results: Path) -> set[str]:
 def rounded(numbers: str) -> object:
     """JSON with nine digits a number: the last ones differ between versions of the libraries."""
     return json.loads(numbers, parse_float=lambda digits: float(f"{float(digits):.9g}"))
+
+
+def well_formed(markdown: str) -> bool:
+    """Whether a blank line stands around every heading."""
+    lines = markdown.splitlines()
+    headings = [place for place, line in enumerate(lines) if line.startswith("#") and place]
+    return not any(lines[place - 1] or lines[place + 1] for place in headings)
 
 
 def test_golden(tmp_path: Path) -> None:
@@ -437,7 +459,6 @@ def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers.labelled(np.ones(TEST, np.int8)))
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "no variant has an AUC" in text
-    assert "all of one class" in text.split("## 1.")[0]
     q8 = read_scores(report)["variants"]["q8"]
     assert (q8["auc_delta"], q8["verdict"], q8["auc_ci"]) == (None, None, None)
     assert "ship" not in summary(run, read_scores(report))
@@ -473,9 +494,22 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
 def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
     run, _ = made_up(FRAMES)
-    failed = tuple(dataclasses.replace(one, status="failed", reason="no") for one in run.variants)
+    failed = tuple(
+        dataclasses.replace(one, status="failed", reason="no", executed=None, measurements=(), baseline=())
+        for one in run.variants
+    )
     run = dataclasses.replace(run, variants=failed)
-    _, report = rendered(tmp_path, run, dataclasses.replace(made_up(FRAMES)[1], evidence={}))
+    nothing = labelled([], np.empty(0, np.int8))
+    speeds = {one.name: Speed() for one in failed}
+    results, report = tmp_path / "results" / "demo", tmp_path / "reports" / "demo"
+    render(run, Judgement(nothing, nothing, {}, {}, speeds, None), pixels, results, report)
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "**No variant can be recommended**: every variant failed." in text
+    for number in (3, 6):
+        assert "No variant was evaluated." in text.split(f"## {number}. ")[1].split("\n## ")[0]
+    assert "None, since no variant was evaluated." in text
+    assert well_formed(text)
+    assert is_whole(report)
     row = json.loads((report / "scores.json").read_text())["variants"]["baseline"]
     assert (row["status"], row["size_mib"], row["confusion"]["tp"], row["measurements"]) == ("failed", None, None, [])
     assert "failed: no" in summary(run, read_scores(report))
@@ -487,7 +521,12 @@ def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -
     run = dataclasses.replace(run, variants=(failed, *run.variants[1:]))
     _, report = rendered(tmp_path, run, answers)
     text = (report / "report.md").read_text(encoding="utf-8")
-    assert "No variant can be recommended" in text.split("## 1.")[0]
+    assert "**No variant can be recommended**: the baseline failed" in text.split("## 1.")[0]
+    assert "The baseline failed: nothing here" in text
+    assert "carried" not in text
+    assert "*shifted" not in text
+    assert "There is none to carry over from the baseline, which failed." in text
+    assert well_formed(text)
     told = read_scores(report)
     assert (told["choice"], told["variants"]["q16"]["verdict"], told["variants"]["q16"]["flips"]) == (None, None, None)
     assert not (report / "flips.csv").exists()
@@ -569,19 +608,163 @@ def test_the_answer_names_the_variant_its_margins_and_the_runner_up() -> None:
     assert "Runner-up: **" in answered(easy, answers)
 
 
+def test_the_margin_is_not_called_what_was_asked_for() -> None:
+    run, answers = made_up(FRAMES)
+    said = answered(dataclasses.replace(run, choose=Choose(size_mib=60.0)), answers)
+    assert "Asked for: at most 60 MiB (54.36 MiB, 5.64 MiB to spare). The margin: an AUC drop of at most 0.01" in said
+    for nothing in (None, Choose()):
+        said = answered(dataclasses.replace(run, choose=nothing), answers)
+        assert "Nothing was asked for beyond the margin: an AUC drop of at most 0.01 (at worst 0.0000" in said
+
+
+def test_what_was_missed_by_a_hair_does_not_look_met() -> None:
+    run, answers = made_up(FRAMES)
+    compared = judged(run, answers).variants["q16-p50"].comparison
+    assert compared is not None
+    worst = -compared.delta.interval.low
+    missed = judged(dataclasses.replace(run, choose=Choose(auc_drop=round(worst - 1e-5, 5))), answers)
+    said = re.findall(r"may lose ([\d.]+) AUC, ([\d.]+) allowed", verdict.overview(run, missed))[-1]
+    assert float(said[0]) > float(said[1])
+    exact = judged(dataclasses.replace(run, choose=Choose(auc_drop=1e-5)), answers)
+    assert "(at worst 0.00000, 0.00001 to spare)" in verdict.answer(run, exact)
+
+
+def test_further_frames_are_told_only_for_the_margin_they_were_reckoned_for() -> None:
+    run, answers = made_up(FRAMES)
+    assert "cannot decide about **q16-p50**" in answered(without_q16(run, None), answers)
+    assert "cannot decide about **q16-p50**" in answered(without_q16(run, Choose(auc_drop=run.margin)), answers)
+    assert "cannot decide" not in answered(without_q16(run, Choose(auc_drop=0.002)), answers)
+
+
+def without_q16(run: Run, asked: Choose | None) -> Run:
+    failed = dataclasses.replace(run.variants[1], status="failed", reason="no")
+    return dataclasses.replace(run, choose=asked, variants=(run.variants[0], failed, *run.variants[2:]))
+
+
+@pytest.mark.parametrize(("high", "proven"), [(-0.01, True), (0.01, False)])
+def test_only_a_proven_loss_in_a_slice_is_called_a_loss(high: float, proven: bool) -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    delta = Auc(-0.5, Interval(-0.8, -0.2))
+    one = Slice("quality", "low", 12, 12, None, Auc(0.5, Interval(0.4, 0.6)), delta, 0.01, Interval(-0.9, high))
+    q8 = dataclasses.replace(found.variants["q8"], slices=(one,))
+    found = dataclasses.replace(found, variants={**found.variants, "q8": q8})
+    sentence = changes.worst(found)[0]
+    where = "is proven to lose where" if proven else "has its lowest estimate where"
+    assert sentence.startswith(f"**q8** {where} quality = low (24 frames){'' if proven else ', not proven'}: ΔAUC −0.5")
+    assert ("is proven to lose where" in verdict.overview(run, found)) == proven
+
+
+def test_ties_in_flips_are_named_and_told_of_the_right_answers() -> None:
+    run, answers = made_up(FRAMES)
+    twin = dataclasses.replace(answers, evidence={**answers.evidence, "q16-p50": answers.evidence["q8"]})
+    said = insights.insights(run, judged(run, twin))
+    assert (
+        "Most frames flipped to wrong at 0.5: **q8** and **q16-p50**, 31 of the baseline's 74 right answers each "
+        "(41.9 %)." in said
+    )
+
+
+def test_a_shift_that_leaves_it_open_whether_anything_is_lost_says_no_more() -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    shift = Shift(0.3, Interval(0.2, 0.4), 0.05, Interval(-0.1, 0.2), "shifted")
+    moved = dataclasses.replace(found.variants["q16-p50"], shift=shift)
+    found = dataclasses.replace(found, variants={**found.variants, "q16-p50": moved})
+    assert "**shifted**: accuracy 0.625 at 0.5" in verdict.overview(run, found)
+
+
+def in_sources(answers: Answers, sources: list[str | None]) -> Answers:
+    return dataclasses.replace(answers, test=dataclasses.replace(answers.test, sources=pd.Series(sources)))
+
+
+def test_the_method_says_what_the_frames_are_and_what_they_may_not_show() -> None:
+    run, answers = made_up(FRAMES)
+    only_q16 = dataclasses.replace(run, variants=run.variants[:2])
+
+    def said(sources: list[str | None]) -> str:
+        return verdict.method(only_q16, judged(only_q16, in_sources(answers, sources)))
+
+    videos: list[str | None] = [f"video-{row // 2}" for row in range(TEST)]
+    shared = said(videos)
+    assert "no two frames are known to share a source" not in shared
+    assert "fewer than about 3 in 24 sources of a class (12.5 %)" in shared
+    for known in (False, True):
+        alone = said([f"video-{row}" if known else None for row in range(TEST)])
+        assert "no two frames are known to share a source" in alone
+        assert "fewer than about 3 in 32 frames of a class (9.4 %)" in alone
+    few = said([f"video-{row % 2}-{label}" for row, label in enumerate(answers.test.labels)])
+    assert "With 2 sources of a class, any kind of loss can be absent from these frames." in few
+
+
+@pytest.mark.parametrize(("label", "name"), [(1, "fakes"), (0, "reals")])
+def test_a_class_from_one_source_is_named_as_what_keeps_from_a_choice(label: int, name: str) -> None:
+    run, answers = made_up(FRAMES)
+    sources: list[str | None] = [
+        "one" if one == label else f"video-{row // 4}" for row, one in enumerate(answers.test.labels)
+    ]
+    reason = f"all {name} come from one source, which says nothing of others"
+    assert answered(run, in_sources(answers, sources)) == f"**No variant can be recommended**: {reason}."
+
+
+@pytest.mark.parametrize(
+    ("turned", "told"),
+    [(lambda p: 1 - p, "**ranks real above fake**"), (lambda p: 0 * p + 0.3, "**all its scores are equal**")],
+)
+def test_answers_that_look_like_a_mistake_are_told_as_such(
+    turned: Callable[[NDArray[np.float64]], NDArray[np.float64]], told: str
+) -> None:
+    run, answers = made_up(FRAMES)
+    wrong = turned(answers.evidence["q16"].test)
+    row = row_of("q16", run, answers.answering("q16", dict(enumerate(wrong))))
+    assert told in row
+    assert told not in row_of("q16", run, answers)
+
+
+def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it_loses() -> None:
+    run, answers = made_up(FRAMES)
+    same = answers.evidence["baseline"].test
+    lower = answers.answering("q16", dict(enumerate(same * 0.5)))
+    found = judged(run, lower).variants["q16"].flips
+    assert found is not None
+    assert found.worse > 10
+    assert f"wrong in {found.worse} frames that the baseline gets right" in row_of("q16", run, lower)
+    assert f"**At 0.5 it is wrong in {found.worse} frames" in answered(run, lower)
+    assert "At 0.5" not in answered(run, answers)
+
+
+def row_of(name: str, run: Run, answers: Answers) -> str:
+    rows = verdict.overview(run, judged(run, answers)).splitlines()
+    return next(row for row in rows if f"**{name}**" in row)
+
+
+def test_plain_text_is_ascii_in_eighty_columns() -> None:
+    text = f"note: Δ −0.5 → 2× “{'wörter ' * 30}”\x1b[31m\n" + "x" * 100
+    lines = wrapped([text, "short"], indent="    ", first="  ")
+    assert all(line.isascii() and line.isprintable() and len(line) <= WIDTH for line in lines)
+    assert lines[0].startswith('  note: d -0.5 > 2x "w?rter')
+    assert all(line.startswith("    ") for line in lines[1:-1])
+    assert lines[-1] == "  short"
+    assert ascii_("a – b…") == "a - b~"
+
+
 def test_the_answer_keeps_the_baseline_or_says_what_to_loosen() -> None:
     run, answers = made_up(FRAMES)
     del answers.evidence["q16"]
     failed = dataclasses.replace(run.variants[1], status="failed", reason="no")
     run = dataclasses.replace(run, variants=(run.variants[0], failed, *run.variants[2:]))
     default = dataclasses.replace(run, choose=None)
-    assert answered(default, answers).startswith("**Keep the baseline**, **baseline**: no other variant")
+    assert answered(default, answers).startswith("**Keep the baseline**: no other variant")
+    called = dataclasses.replace(run.variants[0], name="b5")
+    other = dataclasses.replace(default, variants=(called, *run.variants[1:]))
+    renamed = dataclasses.replace(answers, evidence={**answers.evidence, "b5": answers.evidence["baseline"]})
+    assert answered(other, renamed).startswith("**Keep the baseline**, **b5**: no other variant")
     impossible = dataclasses.replace(run, choose=Choose(auc_drop=0.5, size_mib=20.0))
     said = answered(impossible, answers)
     assert "None qualifies" in said
     assert "Nearest: **q16-p50**, with `size_mib` loosened from 20 to 26.71 MiB" in said
     told = summary(impossible, scores(impossible, judged(impossible, answers)))
-    assert told.splitlines()[-1] == "ship: none qualifies; q16-p50 needs size_mib 26.71 (asked: 20)"
+    assert told.splitlines()[-1] == "ship: none qualifies; q16-p50 needs size_mib 26.71 (limit: 20)"
 
 
 def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> None:
@@ -609,6 +792,11 @@ def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> 
         (within(Interval(0.84231, 0.84392), 2), "0.842–0.844"),
         (difference(Auc(-0.000012, Interval(-0.000014, -0.00001))), "−0.000012 (−0.000014 to −0.000010)"),
         (difference(Auc(0.0, Interval(0.0, 0.0))), "0.0000 (0.0000 to 0.0000)"),
+        (difference(Auc(-0.004, Interval(-0.0079, -0.00002))), "−0.00400 (−0.00790 to −0.00002)"),
+        (difference(Auc(-0.004, Interval(-0.0079, -1e-16))), "−0.0040 (−0.0079 to 0.0000)"),
+        (further(1), "about 1 further frame"),
+        (further(2862), "about 2,900 further frames"),
+        (further(23_456_789), "more than a million further frames"),
         (about(93), "93"),
         (about(3241), "3,300"),
         (table([("a", "left"), ("b", "right"), ("c", "left")], [["1", "–", "2"], ["3", "", "4"]]).count("|"), 12),

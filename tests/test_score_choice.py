@@ -21,6 +21,7 @@ from bench.records import (
     Interval,
     Judged,
     Measurement,
+    Ratio,
     Reliability,
     Run,
     Score,
@@ -261,9 +262,45 @@ def test_nothing_to_choose_from() -> None:
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     speeds = {variant.name: speed(variant) for variant in variants}
     baseline, q16 = judged(BASELINE, True), judged(Q16, False)
+    for low, is_chance in ((0.45, True), (0.5, True), (0.501, False)):
+        unsure = replace(baseline, auc=Auc(0.6, Interval(low, 0.7)))
+        assert (choose(run, {"baseline": unsure, "q16": q16}, speeds) is None) == is_chance, low
     assert choose(run, {"baseline": baseline}, speeds) is None
     assert choose(run, {"q16": q16}, speeds) is None
     assert choose(run, {"baseline": replace(baseline, auc=None), "q16": replace(q16, auc=None)}, speeds) is None
+
+
+def test_only_a_constraint_is_asked() -> None:
+    assert not chosen(FOUR, Choose()).asked
+    assert not chosen(FOUR, Choose(prefer="auc")).asked
+    for constraint in (Choose(auc_drop=0.0), Choose(size_mib=60.0), Choose(latency_ms=20.0)):
+        assert chosen(FOUR, constraint).asked
+
+
+@pytest.mark.parametrize(
+    ("ratio", "place", "best"),
+    [
+        (Ratio(0.993, 0.974, 1.008), ("onnxruntime", "cpu"), "q16"),
+        (Ratio(0.985, 0.974, 0.999), ("onnxruntime", "cpu"), "baseline"),
+        (Ratio(0.993, 0.974, 1.008), ("pytorch", "cpu"), "baseline"),
+        (None, ("onnxruntime", "cpu"), "baseline"),
+    ],
+    ids=["unclear", "slower", "in another runtime", "unknown"],
+)
+def test_latencies_that_may_be_the_same_leave_it_to_size(
+    ratio: Ratio | None, place: tuple[str, str], best: str
+) -> None:
+    """11.1 and 11.3 ms differ by more than the percent, but the rounds do not tell them apart."""
+    rows = (replace(BASELINE, latency_ms=11.1), replace(Q16, latency_ms=11.3))
+    variants = tuple(result(row) for row in rows)
+    speeds = {one.name: speed(one) for one in variants}
+    assert speeds["q16"].single
+    single = replace(speeds["q16"].single, runtime=place[0], device=place[1])
+    speeds["q16"] = replace(speeds["q16"], single=single, speedup=ratio)
+    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, choose=Choose(prefer="latency"))
+    found = choose(run, {row.name: judged(row, row is rows[0]) for row in rows}, speeds)
+    assert found
+    assert found.chosen == best
 
 
 coordinates = st.integers(0, 6).map(float)

@@ -64,6 +64,34 @@ def test_overlap_is_that_of_a_direct_loop_for_the_class_the_baseline_predicts() 
     assert result.both_right == 33
 
 
+def test_cells_that_are_equally_hot_share_the_last_places_alike() -> None:
+    """Six are the hottest tenth. Dead and saturated cells are as equal as can be, and have not moved."""
+    some = RIGHT > 0.5
+    dead, saturated = np.zeros((40, 64)), np.zeros((40, 64))
+    dead[some, :2], saturated[some, :30] = (5.0, 7.0), 9.0
+    dead[~some, :2], saturated[~some, :30] = (-5.0, -7.0), -9.0
+    for one in (dead, saturated):
+        maps = one.reshape(40, 8, 8)
+        result = drifted(maps, maps * 2)
+        assert result.overlap == pytest.approx(1)
+        assert not len(result.other_reason)
+    # One has two cells and four places among 62; the other six among 30.
+    expected = (2 * 6 / 30 + 28 * 4 / 62) / 6
+    assert drifted(dead.reshape(40, 8, 8), saturated.reshape(40, 8, 8)).overlap == pytest.approx(expected)
+
+
+def test_what_is_equally_hot_in_one_and_hottest_in_the_other_is_in_common() -> None:
+    """Turned maps of which half the cells are equal: nothing is right for another reason."""
+    first = np.zeros((40, 64))
+    first[:, :32] = np.where(LABELS == 1, 1.0, -1.0)[:, None]
+    second = np.where(LABELS == 1, 1.0, -1.0)[:, None] * (np.arange(64) == 31)
+    second[:, 32:] += np.where(LABELS == 1, 0.5, -0.5)[:, None] * np.linspace(0.1, 1, 32)
+    result = drifted(first.reshape(40, 8, 8), second.reshape(40, 8, 8))
+    assert result.rank_correlation < 0
+    assert result.overlap == pytest.approx((6 / 32) / 6)
+    assert not len(result.other_reason)
+
+
 def test_equal_maps_have_not_moved() -> None:
     result = drifted(maps(0), maps(0) * 3 + 1)
     assert result.rank_correlation == pytest.approx(1)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from bench.records import Labelled, Slice
-from bench.results.score.auc import difference, placements
+from bench.records import Auc, Interval, Judged, Labelled, Slice
+from bench.results.score.auc import clusters, difference, estimate, placements
 from bench.results.score.slices import judge, slicing
 
 COUNT = 1200
@@ -42,7 +43,8 @@ BASELINE, OWN = scores(1, 0.1), scores(2, 0.7)
 
 def judged(test: Labelled, own: NDArray[np.float64] = OWN, baseline: NDArray[np.float64] | None = BASELINE) -> Any:
     other = None if baseline is None else placements(test.labels, baseline)
-    return {(one.column, one.value): one for one in judge(slicing(test), placements(test.labels, own), other, None)}
+    found = judge(slicing(test), placements(test.labels, own), other, clusters(test.sources))
+    return {(one.column, one.value): one for one in found}
 
 
 def named(test: Labelled) -> list[tuple[str, str]]:
@@ -117,7 +119,7 @@ def test_a_variant_equal_to_the_baseline_differs_nowhere() -> None:
 def test_slices_keep_sources_together() -> None:
     """Frames that are copies of each other say no more than one of them."""
     sources = rows = np.random.default_rng(6).permutation(np.repeat(np.arange(COUNT), 4))
-    test = labelled(LABELS[rows], side=SIDES[rows])
+    test = labelled(LABELS[rows], [str(row) for row in rows], side=SIDES[rows])
     own, other = placements(LABELS[rows], OWN[rows]), placements(LABELS[rows], BASELINE[rows])
     alone = judged(labelled(side=SIDES))
     for one in judge(slicing(test), own, other, sources):
@@ -125,6 +127,100 @@ def test_slices_keep_sources_together() -> None:
         assert one.delta.clustered
         single = alone["side", one.value].delta.interval
         assert one.delta.interval.width == pytest.approx(single.width, rel=0.02)
+
+
+SITES = np.array([f"site {number}" for number in range(6)])[np.arange(COUNT) // 2 % 6]
+
+
+def test_a_slice_that_is_one_source_is_judged_frame_by_frame_whatever_its_column_is_called() -> None:
+    """How sources vary can't be told from one."""
+    by_source = judged(labelled(sources=list(SITES)))
+    by_person = judged(labelled(sources=list(SITES), person=SITES))
+    by_two = judged(labelled(sources=list(SITES), side=SITES == "site 0"))
+    assert set(by_source) == {("source", f"site {number}") for number in range(6)}
+    for (_, site), one in by_source.items():
+        _agrees(one, site == SITES)
+        assert replace(one, column="person") == by_person["person", site]
+    assert by_two["side", "True"].auc == by_source["source", "site 0"].auc
+    assert by_two["side", "False"].auc.by_source is not None
+
+
+def test_fakes_of_one_source_are_judged_against_real_frames_by_source() -> None:
+    """Every video of fakes is one manipulation's; the real frames are copies in threes."""
+    rows = np.concatenate([np.flatnonzero(LABELS == 1), np.repeat(np.flatnonzero(LABELS == 0)[:200], 3)])
+    real = LABELS[rows] == 0
+    sources = np.where(real, rows.astype(str), METHODS[rows])
+    test = labelled(LABELS[rows], list(sources), method=METHODS[rows])
+    found = judged(test, OWN[rows], BASELINE[rows])
+    assert len(found) == 3
+    for (_, method), one in found.items():
+        chosen = real | (METHODS[rows] == method)
+        labels, own, baseline = LABELS[rows][chosen], OWN[rows][chosen], BASELINE[rows][chosen]
+        units = np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels)))
+        assert one.auc == estimate(placements(labels, own), units)
+        assert one.delta == difference(placements(labels, own), placements(labels, baseline), units)[0]
+        assert 0 < one.auc.by_source.width < 0.5
+        assert one.auc.clustered
+
+
+@pytest.mark.parametrize(("fakes", "reals", "told"), [(4, 5, False), (5, 4, False), (5, 5, True), (1, 5, True)])
+def test_few_sources_of_a_class_have_no_auc(fakes: int, reals: int, told: bool) -> None:
+    place = np.arange(COUNT) // 2
+    some = place < 200
+    sources = [
+        f"{label} {(index % (fakes if label else reals))} {one}" if one else f"{index // 3}"
+        for label, index, one in zip(LABELS, place, some, strict=True)
+    ]
+    found = judged(labelled(sources=sources, group=np.where(some, "few", "many")))
+    few, many = found["group", "few"], found["group", "many"]
+    assert (few.auc is not None) is (few.delta is not None) is (few.p_holm is not None) is told
+    assert many.auc is not None
+    # Allowed for are the slices that are judged: both, or one.
+    assert (many.simultaneous.width > many.delta.interval.width) is told
+
+
+@pytest.mark.parametrize(("others", "told"), [(1, False), (4, False), (5, True)])
+@pytest.mark.parametrize("sliced", [1, 0])
+def test_few_sources_to_be_judged_against_are_too_few(sliced: int, others: int, told: bool) -> None:
+    kinds = np.array(["one", "two", "three"])[np.arange(COUNT) // 2 % 3]
+    group = np.where(sliced == LABELS, kinds, "rest")
+    sources = np.where(sliced == LABELS, kinds, [f"other {row // 2 % others}" for row in range(COUNT)])
+    found = judged(labelled(sources=list(sources), group=group))
+    assert {one.auc is not None for one in found.values() if one.value in kinds and one.column == "group"} == {told}
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        pytest.param([(-0.3, 0.1), (-0.1, -0.02), (-0.2, -0.01)], 1, id="of proven losses the one that ends lowest"),
+        pytest.param([(-0.3, 0.1), (-0.1, 0.0), (-0.2, 0.05)], 0, id="none is proven: the lowest estimate"),
+        pytest.param([None, (-0.1, 0.2)], 1, id="one has no AUC"),
+        pytest.param([None], None, id="none has an AUC"),
+    ],
+)
+def test_the_worst_slice_is_the_one_whose_loss_is_proven_best(
+    ends: list[tuple[float, float] | None], expected: int | None
+) -> None:
+    """Pairs of the estimate and the upper end of the simultaneous interval."""
+    slices = [
+        Slice("group", str(row), 50, 50, None, None)
+        if pair is None
+        else Slice(
+            "group",
+            str(row),
+            50,
+            50,
+            None,
+            None,
+            Auc(pair[0], Interval(2 * pair[0] - pair[1], pair[1])),
+            0.5,
+            Interval(2 * pair[0] - pair[1], pair[1]),
+        )
+        for row, pair in enumerate(ends)
+    ]
+    nothing: Any = None
+    worst = Judged(nothing, None, None, nothing, {}, slices=tuple(slices)).worst_slice
+    assert (worst and worst.value) == (None if expected is None else str(expected))
 
 
 @pytest.mark.parametrize(("fakes", "told"), [(9, False), (10, True)])

@@ -6,20 +6,27 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
 
 from bench.errors import UserError, listed
-from bench.experiment import ExperimentSettings
+from bench.experiment import Experiments, select
 from bench.files import write_text
 from bench.pipeline import render
+from bench.pipeline.measure import workshop
+from bench.pipeline.plan import Plan, prepare
 from bench.provenance import version
-from bench.records import OnEvent, Run, VariantResult, silent
+from bench.records import OnEvent, Run, VariantResult, Verdict, silent
 from bench.results import store
+from bench.results.settings import Above, Margin, Number, Share
+from bench.variants import build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +35,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 NAME = "accepted.json"
 _RENEW = "`bench accept` writes it anew"
+_BEGINS = re.compile(r'\{\s*"schema":\s*\d+,\s*"bench":')
+_FORBID: ConfigDict = {"extra": "forbid"}
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _NUMBERS = (
     "verdict", "auc", "auc_ci", "auc_delta", "size_mib", "parameters", "confusion", "speedup", "speedup_interval",
 )  # fmt: skip
@@ -41,28 +52,32 @@ class AcceptedVariant:
     people who read the file; only `size_mib` is compared.
     """
 
+    __pydantic_config__: ClassVar = _FORBID
+
     id: str
     steps: tuple[str, ...]
-    verdict: str | None
-    auc: float | None
-    auc_ci: tuple[float, float] | None
-    auc_delta: float | None
-    size_mib: float | None
-    parameters: int | None
-    confusion: dict[str, int | None]
-    speedup: float | None
-    speedup_interval: tuple[float, float] | None
+    verdict: Verdict | None
+    auc: Share | None
+    auc_ci: tuple[Share, Share] | None
+    auc_delta: Annotated[Number, Field(ge=-1, le=1)] | None
+    size_mib: Above | None
+    parameters: Count | None
+    confusion: dict[Literal["tp", "tn", "fp", "fn"], Count | None]
+    speedup: Above | None
+    speedup_interval: tuple[Above, Above] | None
     margins: str
-    digest: str
+    digest: Digest
 
 
 @dataclass(frozen=True)
 class AcceptedFrames:
     """The test frames: their number, and the digest of path, label, source and content of each."""
 
-    count: int
-    fake: int
-    real: int
+    __pydantic_config__: ClassVar = _FORBID
+
+    count: Count
+    fake: Count
+    real: Count
     digest: str
 
 
@@ -70,34 +85,50 @@ class AcceptedFrames:
 class Accepted:
     """The whole file. `weights` tells the detector's weights with their SHA-256."""
 
+    __pydantic_config__: ClassVar = _FORBID
+
     schema: int
     bench: str
     experiment: str
     accepted: str
-    frames: dict[str, AcceptedFrames]
+    frames: dict[Literal["test"], AcceptedFrames]
     weights: str
-    threshold: float
-    margin: float
+    threshold: Share
+    margin: Margin
     machine: str
     variants: dict[str, AcceptedVariant]
 
 
 def accept(
-    base: Path, name: str, settings: ExperimentSettings, to: Path, on_event: OnEvent = silent
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    to: Path,
+    device: str | None = None,
+    on_event: OnEvent = silent,
 ) -> tuple[Accepted, tuple[str, ...]]:
     """Write the stored scores of an experiment to `to`: what was written, and what was left out and why.
 
     The same scores leave the file as it is, with its date. Raises `UserError` where there are no results, where
-    they are not those of the experiment as it is set now, and where `to` holds something else.
+    they are not those of the weights, frames and steps as they are now, and where `to` holds something else.
     """
-    results = base / "results" / name
+    name, settings = select(experiments, name, path)
+    results = path.parent / "results" / name
     store.read_run(results)
+    # Nothing is built: whether each step and runtime could work here does not matter.
+    only = (settings.baseline,)
+    plan = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
     with store.locked(results, f"accepting {name}", on_event):
-        finished = render.report(base, name, settings, on_event=on_event)
-        _refuse_stale(finished.run, settings, results)
+        _refuse_stale(store.read_run(results), plan)
+        finished = render.report(path.parent, name, settings, on_event=on_event)
         fine = [variant for variant in finished.run.variants if variant.status == "ok"]
+        if not fine:
+            raise UserError(
+                f"{results}: every variant failed, so there is nothing to accept; {finished.report} says why"
+            )
         found = _accepted(finished.run, finished.told, {one.name: margins(results, finished.run, one) for one in fine})
-    there = _there(to, name)
+    there = _there(to, found)
     if there is None or _content(there) != _content(found):
         write_text(to, json.dumps(_plain(found), indent=1, ensure_ascii=False) + "\n")
     left_out = [f"{one.name}: failed ({one.reason})" for one in finished.run.variants if one.status != "ok"]
@@ -148,7 +179,7 @@ def unpacked(variant: AcceptedVariant, count: int) -> NDArray[np.float32]:
 
 
 def read(path: Path, name: str) -> Accepted:
-    """The file, whole and of this experiment; else `UserError`."""
+    """What the file holds, of this experiment and in range, but for the margins: see `match`. Else `UserError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -159,17 +190,42 @@ def read(path: Path, name: str) -> Accepted:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file of `bench accept`") from error
     try:
         found = _parsed(json.loads(text), path)
-        if found.experiment == name:
-            for variant, told in found.variants.items():
-                _checked(told, found.frames["test"].count, variant)
-    except (ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise UserError(f"{path}: damaged, or no file of `bench accept` ({_first_line(error)}); {_RENEW}") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
     if found.experiment != name:
         raise UserError(
             f"{path}: holds the experiment {found.experiment!r}, not {name!r}; name another file: "
             f"`bench accept {name} --to accepted-{name}.json` writes one of its own"
         )
     return found
+
+
+def match(kept: Accepted, count: int, digest: str, path: Path) -> None:
+    """Refuse scores of other test frames, then margins that are not whole, with `UserError`.
+
+    In this order: how much is unpacked is for the frames to say, not for the file.
+    """
+    before = kept.frames["test"]
+    if (before.count, before.digest) != (count, digest):
+        raise UserError(
+            f"{path}: was accepted on other test frames: {before.count:,} with digest {before.digest[:16]}, the "
+            f"experiment has {count:,} with digest {digest[:16]}; scores compare on the same frames only: "
+            "bring those back, or make a new reference with `bench accept`"
+        )
+    for name, variant in kept.variants.items():
+        try:
+            unpacked(variant, count)
+        except ValueError as error:
+            raise _damaged(path, ValueError(f"variant {name!r:.80}: {error}")) from error
+
+
+def weights_digest(weights: str) -> str:
+    """The SHA-256 in "best_model.tar (SHA-256 3f2a…)": a file that was moved holds the same weights."""
+    return weights.rpartition("(SHA-256 ")[2].rstrip(")")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: damaged, or no file of `bench accept` ({_first_line(error)}); {_RENEW}")
 
 
 def _parsed(told: Any, path: Path) -> Accepted:
@@ -183,21 +239,12 @@ def _parsed(told: Any, path: Path) -> Accepted:
             f"use the bench that wrote it ({told.get('bench')!r:.40}), or {_RENEW}"
         )
     found: Accepted = TypeAdapter(Accepted).validate_python(told)
-    if not found.variants:
-        raise ValueError("it holds no variant")
+    if not found.variants or not found.frames:
+        raise ValueError(f"it holds no {'frames' if found.variants else 'variant'}")
     return found
 
 
-def _checked(variant: AcceptedVariant, count: int, name: str) -> None:
-    try:
-        unpacked(variant, count)
-    except ValueError as error:
-        raise ValueError(f"variant {name!r:.80}: {error}") from error
-
-
 def _first_line(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"without {error}"
     problems = getattr(error, "errors", None)
     if problems:
         first = problems()[0]
@@ -205,40 +252,47 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _there(to: Path, name: str) -> Accepted | None:
+def _there(to: Path, found: Accepted) -> Accepted | None:
     """What lies where it is to be written: nothing, or a file of the same experiment, damaged or not."""
     if not to.exists():
         return None
+    frames = found.frames["test"]
     try:
-        return read(to, name)
+        there = read(to, found.experiment)
+        match(there, frames.count, frames.digest, to)
     except UserError as error:
         if "holds the experiment" in str(error) or not _is_accepted(to):
             raise
         return None
+    return there
 
 
 def _is_accepted(to: Path) -> bool:
-    """Whether a file that cannot be used may be written over: one of this kind, and no other file."""
+    """Whether a file that cannot be used may be written over: one of this kind, whole or cut off, and no other."""
     try:
-        told = json.loads(to.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return to.name.startswith("accepted")
-    return isinstance(told, dict) and {"schema", "experiment", "variants"} <= set(told)
+        text = to.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return not text or _BEGINS.match(text) is not None
+    return isinstance(told, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(told)
 
 
-def _refuse_stale(run: Run, settings: ExperimentSettings, results: Path) -> None:
-    """The name of a variant must stand for the same steps in the results as in the experiment file."""
-    stale = [
-        variant.name
-        for variant in run.variants
-        if variant.name not in settings.variants
-        or variant.steps != tuple(use.text for use in settings.variants[variant.name])
-    ]
-    if stale:
-        raise UserError(
-            f"{results}: holds other variants than the experiment file asks for ({listed(stale)}); "
-            "`bench run` brings them up to date"
-        )
+def _refuse_stale(run: Run, plan: Plan) -> None:
+    """Weights, test frames and how each variant is made must be the same in the results as they are now."""
+    shop = workshop(plan, silent)
+    ids = {name: build.ids(plan.source, chain, shop)[-1] for name, chain in plan.chains.items()}
+    other = [one.name for one in run.variants if one.status == "ok" and one.id != ids.get(one.name)]
+    stale = {
+        "other weights": weights_digest(run.provenance.get("weights", "")) != plan.source.digest,
+        "other test frames": run.frames["test"].digest != plan.frames["test"].digest,
+        f"other variants than the experiment asks for ({listed(other)})": bool(other),
+    }
+    if any(stale.values()):
+        told = ", ".join(what for what, is_so in stale.items() if is_so)
+        raise UserError(f"{plan.results}: was made of {told}; `bench run` brings them up to date")
 
 
 def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import yaml_file
-from bench.errors import UserError
+from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import accepted, run
 from bench.pipeline.accepted import Accepted
@@ -14,7 +14,7 @@ from bench.pipeline.plan import prepare
 from bench.pipeline.regression import compare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, judge_gates
+from bench.results.score.gates import EVERY, asked, judge_gates
 
 
 def check(
@@ -35,13 +35,13 @@ def check(
     name, settings = select(experiments, name, path)
     _refuse_without_gates(settings, path, name, reference)
     kept = accepted.read(reference, name) if reference else None
+    judged = {settings.baseline, *only} if only else {*settings.variants}
+    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.place(path, "experiments", name, "gates"))
     if reference and kept:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = plan.frames["test"]
-        _refuse_other_frames(kept, len(frames.frames), frames.digest, reference)
+        accepted.match(kept, len(frames.frames), frames.digest, reference)
     finished = run(experiments, path, name, only=only, device=device, on_event=on_event)
-    named = {*settings.variants, *finished.told["variants"]}
-    judged = {settings.baseline, *only} if only else named
     compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
     left = [variant for variant in settings.variants if variant not in judged]
     return finished, Checked(
@@ -50,7 +50,7 @@ def check(
         failed={
             one.name: one.reason or "no reason was recorded" for one in finished.run.variants if one.status != "ok"
         },
-        warnings=compared.warnings if compared else (),
+        warnings=(*finished.warnings, *(compared.warnings if compared else ())),
         remarks=(
             *(compared.remarks if compared else ()),
             *((f"Not judged, since --only leaves them out: {', '.join(left)}.",) if left else ()),
@@ -83,11 +83,13 @@ def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, r
         )
 
 
-def _refuse_other_frames(kept: Accepted, count: int, digest: str, reference: Path) -> None:
-    before = kept.frames["test"]
-    if (before.count, before.digest) != (count, digest):
+def _refuse_nothing_to_judge(
+    settings: ExperimentSettings, kept: Accepted | None, judged: Collection[str], place: str
+) -> None:
+    """A check that is green because nothing was asked guards nothing."""
+    compared = any(name in judged or name not in settings.variants for name in (kept.variants if kept else ()))
+    if not compared and not asked(judged, settings.baseline, settings.gates):
         raise UserError(
-            f"{reference}: was accepted on other test frames: {before.count:,} with digest {before.digest[:16]}, the "
-            f"experiment has {count:,} with digest {digest[:16]}; scores compare on the same frames only: "
-            "bring those back, or make a new reference with `bench accept`"
+            f"{place}: no gate holds for {listed(sorted(judged))} (the baseline is not compared with itself), so there "
+            f"is nothing to check; gates are set for {', '.join(settings.gates) or 'none'}: add one, or check others"
         )

@@ -109,17 +109,21 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     words = foreign.Words(LABEL_WORDS, SPLIT_WORDS)
     answers: dict[str, Answers] = {}
     told, problems = None, []
+    known: dict[str, object] = {}
     labels, columns = request.labels, request.columns
     total = len(variants) + bool(labels)
     if labels:
         try:
-            told = foreign.read(labels, columns, words, only_labels=True, further=True)
+            told = foreign.read(labels, columns, words, only_labels=True, further=None)
+            known.update(told.attributes)
         except UserError as error:
             problems.append(str(error))
     for done, (name, path) in enumerate(variants.items(), bool(labels)):
         on_event(Event("reading scores", done, total, "files"))
         try:
-            answers[name] = foreign.read(path, columns, words, further=done == bool(labels))
+            first = done == bool(labels)
+            answers[name] = foreign.read(path, columns, words, further=None if first else known)
+            known.update(answers[name].attributes)
         except UserError as error:
             problems.append(str(error))
     if problems:

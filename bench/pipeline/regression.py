@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.experiment import ExperimentSettings
-from bench.pipeline.accepted import Accepted, AcceptedVariant, margins, unpacked
+from bench.pipeline.accepted import Accepted, AcceptedVariant, margins, unpacked, weights_digest
 from bench.pipeline.render import Finished
 from bench.records import GateOutcome, VariantResult
+from bench.reports.text import counted, further
 from bench.results import store
 from bench.results.score.against import Change, against
 from bench.results.score.auc import clusters
@@ -17,6 +18,9 @@ from bench.results.score.gates import beyond, is_strict
 
 GROWTH = 0.01
 """The share by which a file may grow: the same steps leave other weights a little larger or smaller."""
+
+ROUNDING = 0.001
+"""So much AUC another processor or library may seem to gain with the same weights, by rounding otherwise."""
 
 AUC, SIZE = "auc_change", "size_change"
 
@@ -36,14 +40,15 @@ def compare(
     """Compare the variants of a finished run that are among `judged` with the accepted ones of the same test frames."""
     run = finished.run
     fine = {variant.name: variant for variant in run.variants if variant.status == "ok"}
-    test, _ = store.read_labelled(results, next(iter(fine)))
-    codes = clusters(test.sources)
-    same_weights = _digest(run.provenance.get("weights", "")) == _digest(kept.weights)
+    # Where none is fine, there is nothing that could be read, and nothing is compared.
+    test = store.read_labelled(results, next(iter(fine)))[0] if fine else None
+    codes = clusters(test.sources) if test else None
+    same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(kept.weights)
     outcomes, warnings = [], []
     for name, before in kept.variants.items():
         if name not in judged and name in settings.variants:
             continue
-        if name not in fine:
+        if test is None or name not in fine:
             outcomes.append(_gone(name, run.variants, kept, settings.margin))
             continue
         change = against(
@@ -55,13 +60,17 @@ def compare(
             settings.margin,
         )
         strict = is_strict(name, settings.gates)
-        remade = _other_steps(before, fine[name])
-        outcomes.append(_auc(name, change, remade, settings.margin, unexplained=same_weights or strict))
+        outcome = _auc(name, change, settings.margin, strict, same_weights)
+        outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, fine[name])))
         outcomes += _size(name, before, finished.told["variants"][name]["size_mib"])
-        if change and change.verdict == "improved":
+        if change and _is_unexplained(change, same_weights):
             warnings.append(_improved(name, change, same_weights))
     new = [name for name in fine if name in judged and name not in kept.variants]
-    return Compared(tuple(outcomes), tuple(warnings), _remarks(kept, new, same_weights))
+    return Compared(tuple(outcomes), tuple(warnings), (*_remarks(kept, new, same_weights), *_other(kept, settings)))
+
+
+def _is_unexplained(change: Change, same_weights: bool) -> bool:
+    return change.verdict == "improved" and (not same_weights or change.delta.interval.low > ROUNDING)
 
 
 def _gone(name: str, variants: tuple[VariantResult, ...], kept: Accepted, margin: float) -> GateOutcome:
@@ -71,16 +80,18 @@ def _gone(name: str, variants: tuple[VariantResult, ...], kept: Accepted, margin
     return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
 
 
-def _auc(name: str, change: Change | None, remade: str, margin: float, *, unexplained: bool) -> GateOutcome:
-    """Improvement falls where it is `unexplained`."""
+def _auc(name: str, change: Change | None, margin: float, strict: bool, same_weights: bool) -> GateOutcome:
+    """Falls where it is degraded or improved without a reason, and with `strict` by its estimate alone too."""
     if change is None:
         note = "there is no AUC on frames of one class"
         return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
     delta = change.delta
-    fell = change.verdict == "degraded" or (change.verdict == "improved" and unexplained)
+    unexplained = _is_unexplained(change, same_weights)
+    beyond_limit, _ = beyond(delta.value, None, -margin, at_least=True)
     _, proven = beyond(delta.value, delta.interval, -margin, at_least=True)
-    found = "improved, unexplained" if change.verdict == "improved" else f"{change.verdict}{_further(change)}"
-    note = f"{found}; {change.flips.worse:,} frames worse, {change.flips.better:,} better{remade}"
+    fell = change.verdict == "degraded" or (unexplained and (same_weights or strict)) or (beyond_limit and strict)
+    found = f"{change.verdict}, unexplained" if unexplained else f"{change.verdict}{_further(change)}"
+    note = f"{found}; {counted(change.flips.worse, 'frame')} worse, {change.flips.better:,} better"
     return GateOutcome(
         name, AUC, delta.value, delta.interval, -margin, delta.value + margin, fell, proven and not fell, note
     )
@@ -97,7 +108,7 @@ def _other_steps(before: AcceptedVariant, now: VariantResult) -> str:
 def _further(change: Change) -> str:
     if change.further_frames is None:
         return ""
-    return f": about {change.further_frames:,} further frames would settle it"
+    return f": {further(change.further_frames)} would settle it"
 
 
 def _size(name: str, before: AcceptedVariant, size_mib: float | None) -> list[GateOutcome]:
@@ -120,13 +131,19 @@ def _improved(name: str, change: Change, same_weights: bool) -> str:
 
 def _remarks(kept: Accepted, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
     weights = "the same weights" if same_weights else "other weights"
+    frames = counted(kept.frames["test"].count, "test frame")
     what = (
-        f"Compared on {kept.frames['test'].count:,} test frames with what was accepted on {kept.accepted} ({weights}): "
+        f"Compared on {frames} with what was accepted on {kept.accepted} ({weights}): "
         "auc_change is new minus accepted AUC, size_change the growth of the file."
     )
     return (what, *(f"{name} is new: `bench accept` takes it into the reference." for name in new))
 
 
-def _digest(weights: str) -> str:
-    """The SHA-256 in "best_model.tar (SHA-256 3f2a…)": a file that was moved holds the same weights."""
-    return weights.rpartition("(")[2]
+def _other(kept: Accepted, settings: ExperimentSettings) -> list[str]:
+    """What was set otherwise when the scores were accepted."""
+    pairs = {"margin": (kept.margin, settings.margin), "threshold": (kept.threshold, settings.threshold)}
+    return [
+        f"The {name} was {before:g} when the scores were accepted and is {now:g} now, which is what both are judged by."
+        for name, (before, now) in pairs.items()
+        if before != now
+    ]

@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.provenance import digest, version
-from bench.records import Event, Judgement, OnEvent, Run, silent
+from bench.records import Event, Judgement, Labelled, OnEvent, Run, silent
 from bench.results import predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
@@ -122,9 +122,20 @@ def bundle(base: Path, name: str) -> Path:
 def judge(run: Run, results: Path) -> Judgement:
     """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
+    if not answered:
+        return score.judge(run, _nothing(), None, {})
     test, validation = store.read_labelled(results, answered[0])
     evidence = {name: store.read_evidence(results / name, len(test.labels)) for name in answered}
     return score.judge(run, test, validation, evidence)
+
+
+def _nothing() -> Labelled:
+    """The frames of a run in which no variant answered."""
+    import numpy as np
+    import pandas as pd
+
+    none = pd.Series([], dtype="str")
+    return Labelled(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))
 
 
 def _read(path: Path) -> str | None:

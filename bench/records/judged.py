@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -40,11 +41,19 @@ class Evidence:
 
     `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
     class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
+    `margin` [n] is `logit_fake - logit_real` of the test frames, which ranks frames also where P(fake)
+    has come so near to 0 or 1 that it ties; None where only P(fake) is known.
     """
 
     test: NDArray[np.float64]
     validation: NDArray[np.float64] | None
     cam: NDArray[np.float32] | None
+    margin: NDArray[np.float64] | None = None
+
+    @property
+    def ranks(self) -> NDArray[np.float64]:
+        """What test frames are ranked by [n]."""
+        return self.test if self.margin is None else self.margin
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,15 @@ class Auc:
     """An area under the ROC curve, or the difference of two on the same frames.
 
     `by_frame` takes frames as independent (DeLong), `by_source` takes those of one source as one
-    cluster (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame.
+    cluster (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame;
+    `freedom` are the degrees of freedom of Student's t behind the interval to go by, infinite where it is not t.
     """
 
     value: float
     by_frame: Interval
     by_source: Interval | None = None
     standard_error: float | None = None
+    freedom: float = math.inf
 
     @property
     def clustered(self) -> bool:
@@ -159,15 +170,17 @@ class Shift:
     """Scores that moved together: what the fixed threshold loses and the variant's own brings back.
 
     All are balanced accuracies on the test frames: `gained` by going from the fixed threshold to the
-    variant's own, `left` what the baseline at its own has more than the variant at its own, with its interval.
-    `verdict` is "shifted, not lost" or "shifted, and some lost" where the gain is significant, else None.
+    variant's own, `left` what the baseline at its own has more than the variant at its own, with their
+    intervals, the wider of those by frame and by source. `verdict` is None unless the variant is below the
+    baseline at the fixed threshold and the gain is proven; then "shifted, not lost" where at least half
+    of that loss is proven to come back, "shifted, and some lost" where a loss that stays is proven, else "shifted".
     """
 
     gained: float
     gained_ci: Interval
     left: float
     left_ci: Interval
-    verdict: Literal["shifted, not lost", "shifted, and some lost"] | None
+    verdict: Literal["shifted, not lost", "shifted", "shifted, and some lost"] | None
 
 
 @dataclass(frozen=True)
@@ -192,7 +205,8 @@ class Drift:
 
     Measured on `count` frames, spread evenly over all: `rank_correlation` is the median of Spearman's
     coefficients, `rank_correlation_low` its 5th percentile; `overlap` the mean share of the hottest
-    tenth of the area that both have in common. `both_right` of these frames are right in both;
+    tenth of the area that both have in common, equally hot cells sharing the last places alike. `both_right`
+    of these frames are right in both;
     `other_reason` [m] are rows of those which are so for another reason, the most different first.
     """
 
@@ -210,7 +224,7 @@ class Slice:
 
     `against` names the class that the slice lacks, and of which all test frames were taken instead
     ("fake" or "real"); None where it has both. `auc` and `delta` (None for the baseline) are None
-    where there are too few frames. `p_holm` is corrected for the number of slices, and
+    where there are too few frames or sources. `p_holm` is corrected for the number of slices, and
     `simultaneous` is the interval of `delta` that holds for all slices of a variant at once.
     """
 
@@ -262,9 +276,15 @@ class Judged:
 
     @property
     def worst_slice(self) -> Slice | None:
-        """The slice that lost the most AUC."""
-        known = [one for one in self.slices if one.delta is not None]
-        return min(known, key=lambda one: one.delta.value if one.delta else 0.0, default=None)
+        """The slice whose loss of AUC is proven best: whose simultaneous interval ends lowest.
+
+        Where none is proven, that with the lowest estimate. The lowest estimate of all is often that of the
+        smallest slice, by chance.
+        """
+        ends = [(one.simultaneous.high, one) for one in self.slices if one.simultaneous is not None]
+        proven = [(high, one) for high, one in ends if high < 0]
+        found = proven or [(one.delta.value, one) for one in self.slices if one.delta is not None]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 @dataclass(frozen=True)

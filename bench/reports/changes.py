@@ -101,25 +101,32 @@ def _slice_cell(one: Slice | None, worst: Slice | None) -> str:
     if one is None or one.auc is None:
         return NONE
     if one.delta is None:
-        return area(one.auc)
+        return _stacked(area(one.auc))
     proven = one.p_holm is not None and one.p_holm < 0.05
     said = f"{difference(one.delta, 3)}{' ∗' if proven else ''}"
-    return f"**{said}**" if one is worst and one.delta.value < 0 else said
+    return _stacked(f"**{said}**" if one is worst and one.delta.value < 0 else said)
+
+
+def _stacked(value: str) -> str:
+    """The interval on a line of its own: one column a variant leaves little width."""
+    return value.replace(" (", "<br>(", 1)
 
 
 def worst(judgement: Judgement) -> list[str]:
-    """For each variant the slice that lost most, in a sentence."""
+    """For each variant the slice whose loss is proven best, or else has the lowest estimate, in a sentence."""
     found = []
     for name, one in judgement.variants.items():
         least = one.worst_slice
         if least is None or least.delta is None or least.delta.value >= 0:
             continue
-        at_once = f", {span(least.simultaneous, 4)} for all slices at once" if least.simultaneous else ""
+        at_once = f", {span(least.simultaneous)} for all slices at once" if least.simultaneous else ""
         place = f"{escape(least.column)} = {escape(least.value)}"
         frames = counted(least.fake + least.real, "frame")
-        found.append(
-            f"**{escape(name)}** loses most where {place} ({frames}): ΔAUC {difference(least.delta)}{at_once}."
-        )
+        proven = least.simultaneous is not None and least.simultaneous.high < 0
+        where = f"is proven to lose where {place} ({frames})"
+        if not proven:
+            where = f"has its lowest estimate where {place} ({frames}), not proven"
+        found.append(f"**{escape(name)}** {where}: ΔAUC {difference(least.delta)}{at_once}.")
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 from bench.errors import UserError
 from bench.files import write_text
 from bench.records import Checked, GateOutcome
-from bench.reports.text import NONE, escape, number, plain, signed, table
+from bench.reports.plain import ascii_, wrapped
+from bench.reports.text import NONE, enough, escape, number, plain, signed, table
 
-WIDTH = 80
 _COLUMNS = (21, 26, 8, 8, 10)
 _TITLES: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("variant", "left"),
@@ -27,28 +27,70 @@ _TITLES: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("outcome", "left"),
     ("note", "left"),
 )
-_ASCII = str.maketrans({"−": "-", "×": "x", "–": "-", "→": ">", "…": "~"})
 _NOT_XML = re.compile(r"[\ufffe\uffff]")
+_DIGITS = {"size_mib": 2, "latency_ratio": 2, "flips": 0, "size_change": 1}
+"""The least after the point; four for all others."""
 
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "size_mib": lambda value: number(value, 2),
-    "latency_ratio": lambda value: number(value, 2),
-    "flips": lambda value: number(value, 0),
-    "size_change": lambda value: f"{signed(100 * value, 1)} %",
-    "auc_change": lambda value: signed(value, 4),
-}
+_CHANGES = ("auc_change", "size_change")
+_JUNIT_BEGINS = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="bench check"'
+_SUMMARY_BEGINS = ("### ✅ bench check: ", "### ❌ bench check: ")
+_FOOTNOTE = (
+    "A gate falls where the whole interval lies beyond its limit (with `strict`, where the estimate does); "
+    "*not proven* means that the interval holds the limit: more frames would tell."
+)
+_FOOTNOTE_AGAINST = (
+    "`auc_change` falls where a loss is proven and its estimate is beyond the limit (with `strict`, where the estimate "
+    "alone is), and where the AUC improved without a reason: with the same weights, or with `strict`."
+)
+
+
+def refuse_unwritable(to_junit: Path, to_summary: Path) -> None:
+    """Raises `UserError` where `write` could not write, or would write over what it did not write itself."""
+    if to_junit.resolve() == to_summary.resolve():
+        raise UserError(
+            f"--junit and --summary: both are {to_junit}, and one would replace the other; expected two files"
+        )
+    for option, path, begins in (("--junit", to_junit, (_JUNIT_BEGINS,)), ("--summary", to_summary, _SUMMARY_BEGINS)):
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(
+                f"{option}: {path} cannot be written, since {above} is no folder that takes files; name another"
+            )
+        if path.exists() and not path.is_file():
+            raise UserError(f"{option}: {path} is a folder or a device; expected a file to write")
+        if path.exists() and not _is_own(path, begins):
+            raise UserError(
+                f"{option}: {path} was not written by `bench check`, and would be lost; name another file, or delete it"
+            )
+
+
+def _is_own(path: Path, begins: tuple[str, ...]) -> bool:
+    """Whether a file begins as those that are written here do; nothing is lost with an empty one."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            beginning = file.read(max(map(len, begins)))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name another file") from error
+    return not beginning or beginning.startswith(begins)
 
 
 def write(checked: Checked, to_junit: Path, to_summary: Path) -> None:
-    """Write both files whole or not at all; GitHub's page of the job, where there is one, gets the summary too."""
+    """Write each file whole or not at all."""
     write_text(to_junit, junit(checked))
     write_text(to_summary, markdown(checked))
-    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            with Path(page).open("a", encoding="utf-8") as file:
-                file.write(markdown(checked))
-        except OSError as error:
-            raise UserError(f"GITHUB_STEP_SUMMARY: {page} cannot be written to ({error.strerror})") from error
+
+
+def append_to_page(checked: Checked) -> str | None:
+    """Give GitHub's page of the job, where there is one, the summary too; what is told where that fails."""
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not page:
+        return None
+    try:
+        with Path(page).open("a", encoding="utf-8") as file:
+            file.write(markdown(checked))
+    except OSError as error:
+        return f"GITHUB_STEP_SUMMARY: {page} cannot be written to ({error.strerror})"
+    return None
 
 
 def headline(checked: Checked) -> str:
@@ -64,39 +106,38 @@ def headline(checked: Checked) -> str:
 
 def terminal(checked: Checked) -> str:
     """The gates variant by variant in plain ASCII, at most 80 columns. Without a final newline."""
-    lines = _wrapped((f"WARNING: {one}" for one in checked.warnings), "  ")
-    lines.append("  " + _line(("gate", "value (95 % interval)", "limit", "margin", "outcome")))
+    lines = wrapped(f"WARNING: {one}" for one in checked.warnings)
+    lines += _line(("gate", "value (95 % interval)", "limit", "margin", "outcome"))
     for name, outcomes in groupby(checked.outcomes, lambda one: one.variant):
-        lines.append(_ascii(name))
+        lines += wrapped([name])
         for one in outcomes:
-            lines.append("  " + _line((one.gate, _value(one), *_limit_and_room(one), outcome(one))))
-            lines += _wrapped([one.note], "      ", "    ") if one.note else []
-    lines += _wrapped((f"{name} failed: {reason}" for name, reason in checked.failed.items()), "  ")
-    lines += _wrapped((f"note: {one}" for one in checked.remarks), "  ")
+            lines += _line((one.gate, *_numbers(one), outcome(one)))
+            lines += wrapped([one.note], "      ", "    ") if one.note else []
+    lines += wrapped(f"{name} failed: {reason}" for name, reason in checked.failed.items())
+    lines += wrapped(f"note: {one}" for one in checked.remarks)
     return "\n".join([*lines, headline(checked)])
 
 
 def markdown(checked: Checked) -> str:
     """A summary for a pull request. With a final newline."""
     bad = checked.fell or checked.failed
-    parts = [f"### {'❌' if bad else '✅'} bench check: {escape(checked.experiment)}", f"**{headline(checked)}**"]
+    parts = [_SUMMARY_BEGINS[bool(bad)] + escape(checked.experiment)]
     parts += [f"> ⚠️ **{escape(one)}**" for one in checked.warnings]
+    parts.append(f"**{headline(checked)}**")
     parts += [f"- **{escape(name)}** failed: {escape(reason)}" for name, reason in checked.failed.items()]
     rows = [
-        (escape(one.variant), f"`{one.gate}`", _value(one), *_limit_and_room(one), _marked(one), escape(one.note))
+        (escape(one.variant), f"`{one.gate}`", *_numbers(one), _marked(one), escape(one.note))
         for one in sorted(checked.outcomes, key=lambda one: not one.fell)
     ]
     parts += [table(_TITLES, rows)] if rows else []
     parts += [escape(one) for one in checked.remarks]
-    parts.append(
-        "A gate falls where the whole interval lies beyond its limit (with `strict`, where the estimate does); "
-        "*not proven* means that the interval holds the limit: more frames would tell."
-    )
+    parts.append(_FOOTNOTE)
+    parts += [_FOOTNOTE_AGAINST] if any(one.gate in _CHANGES for one in checked.outcomes) else []
     return "\n\n".join(parts) + "\n"
 
 
 def junit(checked: Checked) -> str:
-    """JUnit XML: a test case for every gate, and one that is an error for every variant that failed."""
+    """JUnit XML: a test case for every gate, one that is an error for every variant that failed; warnings as output."""
     counts = {
         "tests": str(len(checked.outcomes) + len(checked.failed)),
         "failures": str(len(checked.fell)),
@@ -115,6 +156,8 @@ def junit(checked: Checked) -> str:
     for name, reason in checked.failed.items():
         case = _case(suite, checked.experiment, name, "status")
         ElementTree.SubElement(case, "error", {"message": _xml(reason), "type": "variant"}).text = _xml(reason)
+    if checked.warnings:
+        ElementTree.SubElement(suite, "system-out").text = _xml_lines(f"WARNING: {one}" for one in checked.warnings)
     ElementTree.indent(suites)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
@@ -125,9 +168,9 @@ def outcome(one: GateOutcome) -> str:
 
 def sentence(one: GateOutcome) -> str:
     """A gate in one line: "auc_drop 0.0321 [0.0123, 0.0519], limit 0.0100, FELL: …"."""
-    limit, room = _limit_and_room(one)
-    note = f" ({plain(one.note)})" if one.note else ""
-    return f"{one.gate} {_value(one)}, limit {limit}, margin {room}: {outcome(one)}{note}".translate(_ASCII)
+    value, limit, room = _numbers(one)
+    note = f" ({one.note})" if one.note else ""
+    return ascii_(f"{one.gate} {value}, limit {limit}, margin {room}: {outcome(one)}{note}")
 
 
 def _case(suite: ElementTree.Element, experiment: str, variant: str, name: str) -> ElementTree.Element:
@@ -139,42 +182,37 @@ def _xml(text: str) -> str:
     return _NOT_XML.sub("\ufffd", plain(text))
 
 
-def _value(one: GateOutcome) -> str:
+def _xml_lines(texts: Iterable[str]) -> str:
+    return "\n".join(_xml(text) for text in texts)
+
+
+def _numbers(one: GateOutcome) -> tuple[str, str, str]:
+    """Value with interval, limit as it was set, and margin; with digits enough to tell what differs apart."""
+    percent = one.gate == "size_change"
+    scale, unit = (100, " %") if percent else (1, "")
+    # As a person writes it: no more digits than it has, and no exponent.
+    limit = f"{Decimal(f'{scale * one.limit:.12g}'):{'+' if one.gate in _CHANGES else ''}f}{unit}".replace("-", "−")
     if one.value is None:
-        return NONE
-    written = _FORMATS.get(one.gate, _four)
-    if one.interval is None:
-        return written(one.value)
-    return f"{written(one.value)} [{written(one.interval.low)}, {written(one.interval.high)}]"
+        return NONE, limit, NONE
+    ends = (one.interval.low, one.interval.high) if one.interval else ()
+    digits = enough([scale * value for value in (one.value, *ends, one.limit)], _DIGITS.get(one.gate, 4))
 
+    def written(value: float) -> str:
+        return (signed if one.gate in _CHANGES else number)(scale * value, digits) + unit
 
-def _limit_and_room(one: GateOutcome) -> tuple[str, str]:
-    written = _FORMATS.get(one.gate, _four)
-    return written(one.limit), NONE if one.room is None else written(one.room)
-
-
-def _four(value: float) -> str:
-    return number(value, 4)
+    within = f" [{', '.join(map(written, ends))}]" if ends else ""
+    return written(one.value) + within, limit, NONE if one.room is None else written(one.room)
 
 
 def _marked(one: GateOutcome) -> str:
     return "❌ **fell**" if one.fell else "✅" if one.proven else "✅ *not proven*"
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    first, *numbers, last = (_ascii(cell) for cell in cells)
-    widths = _COLUMNS[1:-1]
-    middle = " ".join(cell.rjust(width) for cell, width in zip(numbers, widths, strict=True))
-    return f"{first.ljust(_COLUMNS[0])}{middle} {last}"
-
-
-def _ascii(text: str) -> str:
-    return plain(text).translate(_ASCII)
-
-
-def _wrapped(texts: Iterable[str], indent: str, first: str = "") -> list[str]:
-    return [
-        line
-        for text in texts
-        for line in textwrap.wrap(_ascii(text), WIDTH, initial_indent=first, subsequent_indent=indent)
-    ]
+def _line(cells: tuple[str, ...]) -> list[str]:
+    """In columns; one after the other where one is too wide for its column."""
+    first, *numbers, last = map(ascii_, cells)
+    columns = zip((first, *numbers), _COLUMNS[:-1], strict=True)
+    if any(len(cell) > width for cell, width in columns):
+        return wrapped([f"{first} {', '.join(numbers)} {last}"], "    ", "  ")
+    middle = " ".join(cell.rjust(width) for cell, width in zip(numbers, _COLUMNS[1:-1], strict=True))
+    return [f"  {first.ljust(_COLUMNS[0])}{middle} {last}"]

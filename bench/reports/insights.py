@@ -8,7 +8,7 @@ from typing import Any
 from bench.records import Judgement, Run
 from bench.reports.measured import DISTURBED, disturbances
 from bench.reports.tables import reduction
-from bench.reports.text import MIB, counted, difference, listed, number, plain, rough, times, within
+from bench.reports.text import MIB, baseline_called, counted, difference, listed, number, plain, rough, times, within
 
 KEPT = ("baseline", "stable", "improved")
 
@@ -41,7 +41,7 @@ def plain_warnings(run: Run, told: dict[str, Any]) -> list[str]:
 def _unfit_baseline(run: Run, told: dict[str, Any]) -> list[str]:
     baseline = told["variants"][run.variants[0].name]
     if baseline["status"] != "ok":
-        return [f"The baseline {listed([run.variants[0].name])} failed: nothing here can be compared with it."]
+        return [f"The {baseline_called(run.variants[0].name)} failed: nothing here can be compared with it."]
     auc, interval = baseline["auc"], baseline["auc_ci"]
     if auc is None or interval is None or interval[0] > 0.5:
         return []
@@ -103,7 +103,7 @@ def _smallest(run: Run, judgement: Judgement) -> list[str]:
 
 
 def _drops(judgement: Judgement) -> list[str]:
-    """Who has lost beyond doubt; whose interval overlaps with that of the first may have lost as much."""
+    """Who has lost AUC beyond doubt, the greatest loss first."""
     lost = {
         name: one.comparison.delta
         for name, one in judgement.variants.items()
@@ -141,18 +141,19 @@ def _fastest(run: Run, judgement: Judgement) -> list[str]:
 
 
 def _flipped(run: Run, judgement: Judgement) -> list[str]:
-    """Who answers otherwise than the baseline most often."""
-    found = {name: one.flips for name, one in judgement.variants.items() if one.flips}
+    """Who spoils most of the baseline's right answers."""
+    found = {name: one.flips.worse for name, one in judgement.variants.items() if one.flips}
     if not found:
         return []
-    name, most = max(found.items(), key=lambda pair: pair[1].worse)
-    if not most.worse:
+    most = max(found.values())
+    if not most:
         return [f"At {run.threshold:g}, no variant gets a frame wrong that the baseline gets right."]
-    share = number(100 * most.worse / len(judgement.test.labels), 1)
-    return [
-        f"At {run.threshold:g}, most of the baseline's right answers are lost by {listed([name])}: "
-        f"{counted(most.worse, 'frame')} ({share} %), and {most.better:,} wrong ones mended."
-    ]
+    names = [name for name, worse in found.items() if worse == most]
+    point = judgement.variants[run.variants[0].name].fixed
+    right = point.tp + point.tn
+    answers = f"{most:,} of the baseline's {counted(right, 'right answer')}{' each' if names[1:] else ''}"
+    share = number(100 * most / right, 1)
+    return [f"Most frames flipped to wrong at {run.threshold:g}: {listed(names)}, {answers} ({share} %)."]
 
 
 def _other_reason(judgement: Judgement) -> list[str]:

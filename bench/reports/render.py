@@ -89,7 +89,7 @@ def _markdown(run: Run, judgement: Judgement, told: dict[str, Any], **parts: Any
     text: str = environment.get_template("report.md.j2").render(
         run=run,
         test=run.frames["test"],
-        validated=judgement.validation is not None,
+        baseline_judged=run.variants[0].name in judgement.variants,
         judged=bool(judgement.variants),
         opening=_opening(run),
         warnings=[*warnings(run, told), *map(escape, run.warnings)],

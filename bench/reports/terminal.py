@@ -1,16 +1,14 @@
-"""The summary for the terminal: plain ASCII, at most 80 columns, from what scores.json holds."""
+"""The summary for the terminal, from what scores.json holds."""
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from bench.records import Ratio, Run
-from bench.reports.text import about, change, enough, plain, signed
+from bench.reports.plain import ascii_, wrapped
+from bench.reports.text import change, enough, further, signed
 
-WIDTH = 80
 NAME, RAN_AS = 14, 18
-_ASCII = str.maketrans({"−": "-", "×": "x", "–": "-", "→": ">", "…": "~"})
 
 
 def summary(run: Run, told: dict[str, Any]) -> str:
@@ -20,15 +18,16 @@ def summary(run: Run, told: dict[str, Any]) -> str:
     known = any(one["size_mib"] is not None or one["runtime"] is not None for one in variants.values())
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if known else []
     lines += [_row(name, found, baseline) for name, found in variants.items()] if known else []
-    for name, found in variants.items():
-        lines += _wrapped(f"{_ascii(name)}{_said(found, told)}") if _said(found, told) else []
+    said = {name: _said(found) for name, found in variants.items()}
     choice = told["choice"]
-    return "\n".join([*lines, *(_wrapped(_chosen(choice, told["baseline"])) if choice else [])])
+    texts = [f"{name}{found}" for name, found in said.items() if found]
+    texts += [_chosen(choice, told["baseline"])] if choice else []
+    return "\n".join([*lines, *wrapped(texts)])
 
 
-def _said(found: dict[str, Any], told: dict[str, Any]) -> str:
+def _said(found: dict[str, Any]) -> str:
     if found["status"] != "ok":
-        return f" failed: {_ascii(found['reason'] or 'no reason was recorded')}"
+        return f" failed: {found['reason'] or 'no reason was recorded'}"
     if found["verdict"] is None:
         return ""
     if found["verdict"] == "baseline":
@@ -36,11 +35,10 @@ def _said(found: dict[str, Any], told: dict[str, Any]) -> str:
         return f": AUC {found['auc']:.4f} (95 % {low:.4f} to {high:.4f})"
     low, high = found["auc_delta_ci"]
     digits = enough((low, found["auc_delta"], high), 4)
-    interval = f"{_signed(found['auc_delta'], digits)}, 95 % {_signed(low, digits)} to {_signed(high, digits)}"
+    interval = f"{signed(found['auc_delta'], digits)}, 95 % {signed(low, digits)} to {signed(high, digits)}"
     notes = ["small but real"] if found["small_but_real"] else []
     if found["further_frames"]:
-        more = found["further_frames"]
-        notes.append(f"about {about(more)} further {'frame' if more == 1 else 'frames'} would settle it")
+        notes.append(f"{further(found['further_frames'])} would settle it")
     shift = found["shift"]
     if shift and shift["verdict"]:
         own, fixed = found["thresholds"]["own"], found["thresholds"]["fixed"]
@@ -54,36 +52,30 @@ def _said(found: dict[str, Any], told: dict[str, Any]) -> str:
 def _chosen(choice: dict[str, Any], baseline: str) -> str:
     """Which one to ship, in one line."""
     if not (choice["asked"] or any(one["size_mib"] or one["latency_ms"] for one in choice["candidates"])):
-        able = [_ascii(one["name"]) for one in choice["candidates"] if one["qualifies"] and one["name"] != baseline]
-        return f"can ship: {', '.join(able) or f'none but the baseline, {_ascii(baseline)}'}"
+        able = [one["name"] for one in choice["candidates"] if one["qualifies"] and one["name"] != baseline]
+        return f"can ship: {', '.join(able) or f'none but the baseline, {baseline}'}"
     if choice["chosen"] is None:
-        nearest = [
-            f"{_ascii(one['variant'])} needs {one['constraint']} {one['needed']:g} (asked: {one['limit']:g})"
-            for one in choice["loosen"][:1]
+        first = choice["loosen"][0]["variant"] if choice["loosen"] else None
+        needs = [
+            f"{one['constraint']} {one['needed']:g} (limit: {one['limit']:g})"
+            for one in choice["loosen"]
+            if one["variant"] == first
         ]
-        return f"ship: none qualifies{'; ' if nearest else ''}{''.join(nearest)}"
-    second = f"; runner-up: {_ascii(choice['runner_up'])}" if choice["runner_up"] else ""
+        return f"ship: none qualifies{f'; {first} needs ' if needs else ''}{' and '.join(needs)}"
+    second = f"; runner-up: {choice['runner_up']}" if choice["runner_up"] else ""
     kept = " (keep the baseline)" if choice["chosen"] == baseline else ""
-    return f"ship: {_ascii(choice['chosen'])}{kept}{second}"
-
-
-def _wrapped(said: str) -> list[str]:
-    return textwrap.wrap(said, WIDTH, subsequent_indent="  ")
-
-
-def _ascii(text: str) -> str:
-    """What a terminal of any encoding shows; other characters as question marks."""
-    return plain(text).translate(_ASCII).encode("ascii", "replace").decode()
+    return f"ship: {choice['chosen']}{kept}{second}"
 
 
 def _line(name: str, cells: tuple[str, ...], last: str) -> str:
-    numbers = " ".join(cell.rjust(width) for cell, width in zip(cells, (6, 7, 6, 7, 7, 8), strict=True))
-    return f"{_cut(name, NAME).ljust(NAME)} {numbers} {_cut(last, RAN_AS)}".rstrip()
+    fitting = zip(cells, (6, 7, 6, 7, 7, 8), strict=True)
+    numbers = " ".join(ascii_(cell).replace(" %", "%").rjust(width) for cell, width in fitting)
+    return f"{_cut(ascii_(name), NAME).ljust(NAME)} {numbers} {_cut(last, RAN_AS)}".rstrip()
 
 
 def _row(name: str, found: dict[str, Any], baseline: dict[str, Any]) -> str:
     if found["status"] != "ok":
-        return _line(_ascii(name), ("-",) * 6, "failed")
+        return _line(name, ("-",) * 6, "failed")
     size, latency = found["size_mib"], found["latency_ms"]["p50"]
     first = found is baseline
     comparable = not first and size is not None and baseline["size_mib"] is not None
@@ -91,15 +83,11 @@ def _row(name: str, found: dict[str, Any], baseline: dict[str, Any]) -> str:
         "-" if size is None else f"{size:.2f}",
         change(size, baseline["size_mib"]) if comparable else "-",
         "-" if found["auc"] is None else f"{found['auc']:.4f}",
-        "-" if first or found["auc_delta"] is None else _signed(found["auc_delta"]),
+        "-" if first or found["auc_delta"] is None else signed(found["auc_delta"], 4),
         "-" if latency is None else f"{latency:.1f}",
         "-" if first or found["speedup"] is None else _times(Ratio(found["speedup"], *found["speedup_interval"])),
     )
-    return _line(_ascii(name), tuple(cell.replace(" %", "%").translate(_ASCII) for cell in cells), _ran(found))
-
-
-def _signed(value: float, digits: int = 4) -> str:
-    return signed(value, digits).translate(_ASCII)
+    return _line(name, cells, _ran(found))
 
 
 def _times(speedup: Ratio) -> str:

@@ -74,13 +74,15 @@ def times(ratio: Ratio | None) -> str:
     return f"{value} ({number(ratio.low, 2)}–{number(ratio.high, 2)})"
 
 
-def enough(values: Sequence[float], least: int, most: int = 7) -> int:
-    """So many digits, `least` or more, that values which differ look different."""
-    differing = len(set(values))
-    digits = least
-    while digits < most and len({round(value, digits) for value in values}) < differing:
-        digits += 1
-    return digits
+def enough(values: Sequence[float], least: int, most: int = 10) -> int:
+    """So many digits, `least` or more, that values which differ look different, and only zero looks like zero.
+
+    What `most` digits do not show is noise of the arithmetic.
+    """
+    shown = {round(value, most) for value in (*values, 0.0)}
+    return next(
+        (digits for digits in range(least, most) if len({round(value, digits) for value in shown}) == len(shown)), most
+    )
 
 
 def within(interval: Interval | None, least: int) -> str:
@@ -91,8 +93,9 @@ def within(interval: Interval | None, least: int) -> str:
     return f"{number(interval.low, digits)}–{number(interval.high, digits)}"
 
 
-def span(interval: Interval, digits: int) -> str:
+def span(interval: Interval, least: int = 4) -> str:
     """An interval of a difference: "−0.0004 to +0.0002"."""
+    digits = enough((interval.low, interval.high), least)
     return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
 
 
@@ -102,6 +105,11 @@ def difference(delta: Auc | None, least: int = 4) -> str:
         return NONE
     digits = enough((delta.interval.low, delta.value, delta.interval.high), least)
     return f"{signed(delta.value, digits)} ({span(delta.interval, digits)})"
+
+
+def moved(delta: float) -> str:
+    """A difference of AUC alone: "−0.0001"; only none at all is "0.0000"."""
+    return signed(delta, enough((delta,), 4))
 
 
 def chance(p: float | None) -> str:
@@ -115,6 +123,18 @@ def about(count: int) -> str:
     """An estimate of how many, rounded up to two digits: "3,300"."""
     unit = 10 ** max(len(str(count)) - 2, 0)
     return f"{-(-count // unit) * unit:,}"
+
+
+def further(frames: int) -> str:
+    """How many frames are still missing, roughly: "about 3,300 further frames"."""
+    if frames > 1_000_000:
+        return "more than a million further frames"
+    return f"about {about(frames)} further {'frame' if frames == 1 else 'frames'}"
+
+
+def baseline_called(name: str) -> str:
+    """The baseline **b5**; where "baseline" is its name, once is enough."""
+    return "baseline" if name == "baseline" else f"baseline {listed([name])}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from bench.records import Candidate, Choice, Judged, Judgement, Loosening, Requirement, Run, VariantResult
-from bench.reports.tables import area, verdict
-from bench.reports.text import NONE, about, chance, counted, difference, escape, listed, number, rough, signed, table
+from typing import Literal
+
+from bench.records import Candidate, Choice, Judged, Judgement, Labelled, Loosening, Requirement, Run, VariantResult
+from bench.reports.tables import area, reduction, verdict
+from bench.reports.text import (
+    MIB,
+    NONE,
+    baseline_called,
+    chance,
+    counted,
+    difference,
+    enough,
+    escape,
+    further,
+    listed,
+    moved,
+    number,
+    rough,
+    table,
+    times,
+)
 
 PREFERRED = {"size": "by size", "latency": "by latency", "auc": "by AUC"}
 UNITS = {"auc_drop": "", "size_mib": " MiB", "latency_ms": " ms"}
@@ -19,26 +37,46 @@ def answer(run: Run, judgement: Judgement) -> str:
     if choice is None:
         return f"**No variant can be recommended**: {_why_no_choice(run, judgement)}."
     if not _weighs(choice):
-        return " ".join([_able(run, choice), *_undecided(judgement, choice)])
+        return " ".join([_able(run, choice), *_undecided(run, judgement, choice)])
     if choice.chosen is None:
-        return " ".join([_loosened(choice), *_undecided(judgement, choice)])
+        return " ".join([_loosened(choice), *_undecided(run, judgement, choice)])
     chosen = next(one for one in choice.candidates if one.name == choice.chosen)
     qualified = [one.name for one in choice.candidates if one.qualifies]
     keeps = chosen.name == run.variants[0].name
-    said = [f"**Keep the baseline**, {listed([chosen.name])}" if keeps else f"**Ship {escape(chosen.name)}**"]
+    said = [_keep(chosen.name) if keeps else f"**Ship {escape(chosen.name)}**"]
     if keeps and len(qualified) == 1:
         said[0] += f": no other variant is proven to meet {_asked(choice)}."
     else:
         among = f"{len(qualified)} of {counted(len(choice.candidates), 'variant')} qualify, and it comes first"
         alone = f"the only one of {counted(len(choice.candidates), 'variant')} that qualifies"
         why = alone if len(qualified) == 1 else f"{among} {_preferred(choice)}"
-        said[0] += f"{_facts(judgement, chosen)}: {why}."
+        said[0] += f"{_facts(run, judgement, chosen)}: {why}."
     if not keeps:
-        said.append(f"{_asked(choice, first=True)}: {'; '.join(map(_room, chosen.requirements))}.")
+        said.append(f"{_met(run, choice, chosen)}.")
+    said += _at_the_fixed_threshold(judgement.variants[chosen.name])
     if choice.runner_up is not None:
         second = next(one for one in choice.candidates if one.name == choice.runner_up)
-        said.append(f"Runner-up: {listed([second.name])}{_facts(judgement, second)}.")
-    return " ".join([*said, *(_undecided(judgement, choice) if keeps else [])])
+        said.append(f"Runner-up: {listed([second.name])}{_facts(run, judgement, second)}.")
+    return " ".join([*said, *(_undecided(run, judgement, choice) if keeps else [])])
+
+
+def _at_the_fixed_threshold(judged: Judged) -> list[str]:
+    """What an AUC does not tell: the same ranking, and another share of right answers."""
+    if not _flipped(judged) or judged.flips is None:
+        return []
+    lost = counted(judged.flips.worse, "frame")
+    return [
+        f"**At {judged.fixed.threshold:g} it is wrong in {lost} that the baseline gets right** "
+        f"({judged.flips.better:,} the other way round): set its threshold anew first."
+    ]
+
+
+def _flipped(judged: Judged) -> bool:
+    return judged.flips is not None and judged.flips.worse > judged.flips.better and judged.flips.p < 0.05
+
+
+def _keep(name: str) -> str:
+    return "**Keep the baseline**" if name == "baseline" else f"**Keep the baseline**, {listed([name])}"
 
 
 def _weighs(choice: Choice) -> bool:
@@ -51,7 +89,7 @@ def _able(run: Run, choice: Choice) -> str:
     able = [one.name for one in choice.candidates if one.qualifies and one.name != run.variants[0].name]
     limit = f"{run.margin:g} AUC, the margin"
     if not able:
-        return f"**Keep the baseline**, {listed([run.variants[0].name])}: no other is proven to lose less than {limit}."
+        return f"{_keep(run.variants[0].name)}: no other is proven to lose less than {limit}."
     which = " Sizes and times are not known here, so which of them is worth it cannot be said." if able[1:] else ""
     each = "each is" if able[1:] else "it is"
     return f"{listed(able)} can be shipped: {each} proven to lose less than {limit}.{which}"
@@ -59,13 +97,30 @@ def _able(run: Run, choice: Choice) -> str:
 
 def _why_no_choice(run: Run, judgement: Judgement) -> str:
     baseline = judgement.variants.get(run.variants[0].name)
+    if not judgement.variants:
+        return "every variant failed"
     if baseline is None:
-        return f"the baseline {listed([run.variants[0].name])} failed, and nothing else can be compared with it"
-    if baseline.auc is None:
-        return "the test frames are all of one class, so that there is no AUC to judge by"
-    if baseline.auc.interval.low <= 0.5:
-        return "the baseline itself is not proven to be better than chance"
+        return f"the {baseline_called(run.variants[0].name)} failed, and nothing else can be compared with it"
+    if baseline.auc is not None and baseline.auc.interval.low <= 0.5:
+        alone = _from_one_source(judgement.test)
+        return alone or "the baseline itself is not proven to be better than chance"
     return "the baseline is the only variant that was judged"
+
+
+def _from_one_source(test: Labelled) -> str:
+    """Which class has frames of one source only, where sources lead; "" where none has."""
+    if not _share_sources(test):
+        return ""
+    classes = {"fakes": test.sources[test.labels == 1], "reals": test.sources[test.labels == 0]}
+    alone = [name for name, sources in classes.items() if sources.notna().all() and sources.nunique() == 1]
+    if not alone:
+        return ""
+    each = " each" if alone[1:] else ""
+    return f"all {' and all '.join(alone)} come from one source{each}, which says nothing of others"
+
+
+def _share_sources(test: Labelled) -> bool:
+    return bool(test.sources.dropna().duplicated().any())
 
 
 def _preferred(choice: Choice) -> str:
@@ -78,35 +133,46 @@ def _preferred(choice: Choice) -> str:
     return PREFERRED[preferred] if known[preferred] else f"{PREFERRED['auc']}, since its {preferred} is not known"
 
 
-def _asked(choice: Choice, first: bool = False) -> str:
+def _asked(choice: Choice) -> str:
     """What the chosen one had to meet."""
-    if choice.asked:
-        return "Asked for" if first else "what was asked"
-    limit = number(choice.constraints.auc_drop, 4).rstrip("0")
-    if first:
-        return "Nothing was asked for beyond the margin"
-    return f"an AUC drop of at most {limit}, the margin"
+    return "what was asked" if choice.asked else f"an AUC drop of at most {choice.constraints.auc_drop:g}, the margin"
+
+
+def _met(run: Run, choice: Choice, chosen: Candidate) -> str:
+    """Every constraint with the room that is left, the margin apart from what was asked for."""
+    by_margin = run.choose is None or run.choose.auc_drop is None
+    asked = [_room(one) for one in chosen.requirements if not (by_margin and one.constraint == "auc_drop")]
+    margin = [_room(one) for one in chosen.requirements if by_margin and one.constraint == "auc_drop"]
+    if not choice.asked:
+        return f"Nothing was asked for beyond the margin: {'; '.join(margin)}"
+    return f"Asked for: {'; '.join(asked)}" + (f". The margin: {'; '.join(margin)}" if margin else "")
 
 
 def _room(one: Requirement) -> str:
     """One constraint, and the margin on it."""
-    unit, digits = UNITS[one.constraint], DIGITS[one.constraint]
+    unit = UNITS[one.constraint]
     limit = f"{ASKED[one.constraint]} {one.limit:g}{unit}"
     if one.value is None:
         return f"{limit} (unknown: {escape(one.reason)})"
-    found = number(max(one.value, 0.0), digits) if one.constraint == "auc_drop" else number(one.value, digits)
+    value = max(one.value, 0.0) if one.constraint == "auc_drop" else one.value
+    room = abs(one.room or 0.0)
+    digits = enough((value, room), DIGITS[one.constraint])
     at_worst = "at worst " if one.constraint == "auc_drop" else ""
-    room = number(abs(one.room or 0.0), digits)
-    return f"{limit} ({at_worst}{found}{unit}, {room}{unit} {'to spare' if one.met else 'too much'})"
+    spare = f"{number(room, digits)}{unit} {'to spare' if one.met else 'too much'}"
+    return f"{limit} ({at_worst}{number(value, digits)}{unit}, {spare})"
 
 
-def _facts(judgement: Judgement, one: Candidate) -> str:
-    """Size, latency and AUC difference, as far as they are known."""
-    comparison = judgement.variants[one.name].comparison
-    found = [f"{number(one.size_mib, 2)} MiB"] if one.size_mib is not None else []
-    found += [f"{rough(one.latency_ms)} ms"] if one.latency_ms is not None else []
-    found += [f"ΔAUC {signed(comparison.delta.value, 4)}"] if comparison else []
-    return f" ({', '.join(found)})" if found else ""
+def _facts(run: Run, judgement: Judgement, one: Candidate) -> str:
+    """Size, speed and AUC difference, as far as they are known; the baseline's as they are, others' against it."""
+    comparison, found = judgement.variants[one.name].comparison, judgement.speeds[one.name]
+    if comparison is None:
+        known = [f"{number(one.size_mib, 2)} MiB"] if one.size_mib is not None else []
+        known += [f"{rough(one.latency_ms)} ms"] if one.latency_ms is not None else []
+        return f" ({', '.join(known)})" if known else ""
+    smaller = next((reduction(run, variant) for variant in run.variants if variant.name == one.name), None)
+    known = [f"{number(one.size_mib, 2)} MiB{f', {smaller}' if smaller else ''}"] if one.size_mib is not None else []
+    known += [f"speed {times(found.speedup)}"] if found.speedup else []
+    return f" ({'; '.join([*known, f'ΔAUC {moved(comparison.delta.value)}'])})"
 
 
 def _loosened(choice: Choice) -> str:
@@ -123,8 +189,11 @@ def _loosening(one: Loosening) -> str:
     return f"`{one.constraint}` loosened from {one.limit:g} to {number(one.needed, digits)}{unit}"
 
 
-def _undecided(judgement: Judgement, choice: Choice) -> list[str]:
+def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[str]:
     """Whom the frames cannot decide about, though nothing else is in the way."""
+    # Further frames are reckoned for the margin, and would not settle another limit.
+    if choice.constraints.auc_drop != run.margin:
+        return []
     said = []
     for one in choice.candidates:
         missed = [requirement for requirement in one.requirements if not requirement.met]
@@ -132,27 +201,30 @@ def _undecided(judgement: Judgement, choice: Choice) -> list[str]:
         if [requirement.constraint for requirement in missed] != ["auc_drop"] or comparison is None:
             continue
         if comparison.verdict == "inconclusive" and comparison.further_frames:
-            more = f"about {_further(comparison.further_frames)} would settle it"
+            more = f"{further(comparison.further_frames)} would settle it, if the difference stays what it is"
             said.append(f"These frames cannot decide about {listed([one.name])}: {more}.")
     return said
 
 
-def _further(frames: int) -> str:
-    return f"{about(frames)} further {'frame' if frames == 1 else 'frames'}"
-
-
 def overview(run: Run, judgement: Judgement) -> str:
-    """One row a variant: its verdict and what to know."""
-    rows = [_row(run, variant, judgement) for variant in run.variants]
-    titles = [("Model", "left"), ("Verdict", "left"), ("ΔAUC (95 %)", "right"), ("p (Holm)", "right")]
-    return table([*titles, ("What to know", "left")], rows)  # type: ignore[list-item]
+    """One row a variant: its verdict, what it brings, and what to know."""
+    titles: list[tuple[str, Literal["left", "right"]]] = [
+        ("Model", "left"),
+        ("Verdict", "left"),
+        ("ΔAUC (95 %)", "right"),
+        ("p (Holm)", "right"),
+        ("MiB", "right"),
+        ("Speed-up", "right"),
+        ("What to know", "left"),
+    ]
+    return table(titles, [_row(run, variant, judgement) for variant in run.variants])
 
 
 def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
     name = f"**{escape(variant.name)}**"
     if variant.status != "ok":
-        return [name, "failed", NONE, NONE, escape(variant.reason or "no reason was recorded")]
-    judged = judgement.variants[variant.name]
+        return [name, "failed", *[NONE] * 4, escape(variant.reason or "no reason was recorded")]
+    judged, found = judgement.variants[variant.name], judgement.speeds[variant.name]
     is_baseline = variant is run.variants[0]
     comparison = judged.comparison
     level = [f"AUC {area(judged.auc)}"] if is_baseline and judged.auc else []
@@ -161,6 +233,8 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         verdict(is_baseline, judged),
         difference(comparison.delta) if comparison else NONE,
         chance(comparison.p_holm) if comparison else NONE,
+        number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
+        NONE if is_baseline else times(found.speedup),
         "; ".join([*level, *_notes(run, judged, variant.name, judgement.choice)]) or NONE,
     ]
 
@@ -173,10 +247,28 @@ def _notes(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[s
         found.append("the loss is small but real")
     if comparison and comparison.verdict == "inconclusive":
         more = comparison.further_frames
-        found.append(f"about {_further(more)} would settle it" if more else "more such frames may not settle it")
-    if comparison and comparison.verdict == "degraded" and judged.flips:
+        settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
+        found.append(settled or "more such frames may not settle it")
+    if judged.flips and (_flipped(judged) or (comparison and comparison.verdict == "degraded" and judged.flips.worse)):
         found.append(f"wrong in {counted(judged.flips.worse, 'frame')} that the baseline gets right")
-    return [*found, *_shifted(judged), *_in_slices(run, judged), *_in_choice(name, choice)]
+    return [
+        *_unfit(judged),
+        *found,
+        *_shifted(judged),
+        *_in_slices(run, judged),
+        *_in_choice(run, judged, name, choice),
+    ]
+
+
+def _unfit(judged: Judged) -> list[str]:
+    """Answers that look like a mistake in how they were made."""
+    if judged.comparison is None or judged.auc is None:
+        return []
+    if judged.roc is not None and len(judged.roc[0]) == 2:
+        return ["**all its scores are equal**"]
+    if judged.auc.interval.high < 0.5:
+        return ["**ranks real above fake**: its scores may be those of *real*, or its classes swapped"]
+    return []
 
 
 def _shifted(judged: Judged) -> list[str]:
@@ -194,14 +286,17 @@ def _in_slices(run: Run, judged: Judged) -> list[str]:
         return []
     if worst.delta.value > min(overall, 0.0) - run.margin:
         return []
-    return [f"loses most where {escape(worst.column)} = {escape(worst.value)} (ΔAUC {signed(worst.delta.value, 4)})"]
+    return [f"is proven to lose where {escape(worst.column)} = {escape(worst.value)} (ΔAUC {moved(worst.delta.value)})"]
 
 
-def _in_choice(name: str, choice: Choice | None) -> list[str]:
+def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[str]:
     if choice is None or not _weighs(choice):
         return []
     if name == choice.chosen:
-        return ["**chosen**"]
+        proven = judged.comparison is None or judged.comparison.verdict in ("improved", "stable")
+        limit = f"{choice.constraints.auc_drop:g}" if choice.constraints.auc_drop is not None else ""
+        asked = f", as proven to lose less than the {limit} asked for, if not than the margin of {run.margin:g}"
+        return [f"**chosen**{'' if proven else asked}"]
     if name == choice.runner_up:
         return ["runner-up"]
     found = next((one for one in choice.candidates if one.name == name), None)
@@ -215,9 +310,10 @@ def _in_choice(name: str, choice: Choice | None) -> list[str]:
 
 
 def _missed(one: Requirement) -> str:
-    unit, digits = UNITS[one.constraint], DIGITS[one.constraint]
+    unit = UNITS[one.constraint]
     if one.value is None:
         return f"`{one.constraint}` unknown: {escape(one.reason)}"
+    digits = enough((one.value, one.limit), DIGITS[one.constraint])
     if one.constraint == "auc_drop":
         return f"may lose {number(one.value, digits)} AUC, {one.limit:g} allowed"
     return f"{number(one.value, digits)}{unit}, {one.limit:g}{unit} allowed"
@@ -233,8 +329,8 @@ def method(run: Run, judgement: Judgement) -> str:
     if by_source:
         whom = "" if len(by_source) == len(compared) else f" for {listed(by_source)}"
         leads = f"by source{whom} (Obuchowski), wider than that by frame (DeLong), since frames of a source are alike"
-    elif any(delta.by_source for delta in compared.values()):
-        leads = "by frame (DeLong), here wider than that by source (Obuchowski)"
+    elif _share_sources(judgement.test):
+        leads = "by frame (DeLong), here no narrower than that by source (Obuchowski)"
     else:
         leads = "by frame (DeLong): no two frames are known to share a source"
     test = run.frames["test"]
@@ -244,14 +340,35 @@ def method(run: Run, judgement: Judgement) -> str:
         f"with its 95 % interval and the margin of {margin}: **improved** where the interval lies above 0, **stable** "
         f"where it lies above −{margin}, **degraded** where it lies below 0 and ΔAUC below −{margin}, else "
         f"**inconclusive**. The interval is {leads}. p is two-sided and Holm-corrected over "
-        f"{counted(len(compared), 'comparison')}.{_few_sources(run, judgement) if by_source else ''}"
+        f"{counted(len(compared), 'comparison')}.{_few_sources(run, judgement) if by_source else ''} "
+        f"{_rare(judgement.test)}"
     )
+
+
+def _rare(test: Labelled) -> str:
+    """What these frames may not show: by the rule of three, what strikes fewer than 3 in N is missing from N by luck.
+
+    Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?", JAMA 249: 1743-1745.
+    """
+    count = _independent(test)
+    unit = "source" if _share_sources(test) else "frame"
+    if count <= 3:
+        return f"With {counted(count, unit)} of a class, any kind of loss can be absent from these frames."
+    share = number(300 / count, enough((300 / count,), 1))
+    rare = f"fewer than about 3 in {count:,} {unit}s of a class ({share} %)"
+    return f"Losses that strike {rare} can be absent from these frames."
+
+
+def _independent(test: Labelled) -> int:
+    """How many sources the class with fewer has; a frame of unknown source, as any that shares none, is one itself."""
+    by_class = (test.sources[test.labels == label] for label in (0, 1))
+    return min(int(sources.nunique() + sources.isna().sum()) for sources in by_class)
 
 
 def _few_sources(run: Run, judgement: Judgement) -> str:
     """Where simulation shows the interval by source to be too narrow (docs/verdicts.md, What they are worth)."""
     test, baseline = judgement.test, judgement.variants[run.variants[0].name]
-    sources = min(test.sources[test.labels == label].nunique() for label in (0, 1))
+    sources = _independent(test)
     if sources >= FEW_SOURCES or baseline.score.auc is None or baseline.score.auc < NEAR_PERFECT:
         return ""
     return (

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, nearest
 from bench.records import LABELLED_SPLITS, Evidence, Labelled, Split
 from bench.results.attributes import series
 from bench.results.foreign import Answers, Columns
+from bench.results.foreign_tables import EXAMPLES, examples
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-_EXAMPLES = 5
+_CLASSES = ("real", "fake")
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,26 @@ class Aligned:
 def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Columns) -> Aligned:
     """Put what all files say into the order of the first, test frames before validation frames.
 
-    `labels` is a file of labels alone, which may know further frames. Labels, sources and splits come from the
-    first file that tells them, `labels` before the others. All that is unlike is told in one `UserError`.
+    `labels` is a file of labels alone, which may know further frames. Each column comes from the first file that
+    has it, `labels` before the others. All that is unlike is told in one `UserError`.
     """
+    import numpy as np
+    import pyarrow as pa
+
     first = next(iter(answers.values()))
     everything = [*([labels] if labels else []), *answers.values()]
     _refuse_missing(everything, columns)
-    reference = replace(first, splits=_splits(first, everything))
-    rows = {id(one): _places(reference, one) for one in everything}
-    _together([_other_frames(reference, one, rows[id(one)], one is labels) for one in everything])
-    told = [(one, one.labels[rows[id(one)]]) for one in everything if one.labels is not None]
-    _together([_other_labels(reference, told[0], one) for one in told[1:]])
-    splits = _zeros(reference) if reference.splits is None else reference.splits
-    _together([_one_class(split, told[0][1][splits == place]) for place, split in enumerate(LABELLED_SPLITS)])
+    rows = {id(one): _places(first, one) for one in everything}
+    _together([_other_frames(first, one, rows[id(one)], one is labels) for one in everything])
+    known = _agreed(first, everything, rows)
+    splits = _codes(known.pop("split"), LABELLED_SPLITS) if "split" in known else np.zeros(len(first.frames), np.int8)
     order = splits.argsort(kind="stable")
-    in_order = {one: rows[one][order] for one in rows}
-    frames = _labelled(reference, everything, in_order, told[0][1][order], splits[order])
+    in_order = {name: column.take(pa.array(order)) for name, column in (known | {"frame": first.frames}).items()}
+    frames = _labelled(in_order, splits[order])
     return Aligned(
         frames,
         {split: _digest(some) for split, some in frames.items()},
-        {name: _evidence(one, in_order[id(one)], len(frames["test"].labels)) for name, one in answers.items()},
+        {name: _evidence(one, rows[id(one)][order], len(frames["test"].labels)) for name, one in answers.items()},
     )
 
 
@@ -68,63 +69,55 @@ def _refuse_missing(everything: Sequence[Answers], columns: Columns) -> None:
         known = any(getattr(one, f"{what}s") is not None for one in everything)
         if not known and (what == "label" or getattr(columns, what)):
             name = columns.name(what)
+            hint = "" if name in seen else nearest(name, seen)
             problems.append(
-                f"no {what}s: no file has a column {name!r} with something in it{nearest(name, seen)}; found: "
+                f"no {what}s: no file has a column {name!r} with something in it{hint}; found: "
                 f"{', '.join(seen)}. Name it with --{what}-column" + (", or give --labels FILE" * (what == "label"))
             )
     _together(problems)
 
 
-def _zeros(one: Answers) -> NDArray[np.int8]:
+def _places(first: Answers, other: Answers) -> NDArray[np.int64]:
+    """In which of the other's rows each of the first's frames stands [n], -1 where in none."""
     import numpy as np
-
-    return np.zeros(len(one.frames), np.int8)
-
-
-def _splits(first: Answers, everything: Sequence[Answers]) -> NDArray[np.int8] | None:
-    """The splits of the first file's frames, by whichever file tells them."""
-    if first.splits is not None:
-        return first.splits
-    teller = next((one for one in everything if one.splits is not None), None)
-    if teller is None or teller.splits is None:
-        return None
-    rows = _places(first, teller)
-    _together([_other_frames(first, teller, rows, True)])
-    return teller.splits[rows]
-
-
-def _places(reference: Answers, other: Answers) -> NDArray[np.int64]:
-    """In which of the other's rows each of the reference's frames stands [n], -1 where in none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    split = reference.splits is not None and other.splits is not None
-    wanted, known = (reference.keys, other.keys) if split else (reference.frames, other.frames)
-    for one in (reference, other):
-        if not split and one.splits is not None and len(pc.unique(one.frames)) < len(one.frames):
-            raise UserError(
-                f"{other.path}: has no column that says which frames are test and which validation, and {one.path} "
-                "has frames of the same name in both; add the column `split`"
-            )
+    if first.doubled or other.doubled:
+        for one, against in ((first, other), (other, first)):
+            if one.splits is None:
+                raise UserError(
+                    f"{one.path}: has no column that says which frames are test and which validation, and "
+                    f"{against.path} has frames of the same name in both; add the column `split`"
+                )
+    wanted, known = _names(first, other)
+    if wanted.equals(known):
+        return np.arange(len(wanted))
     found = pc.fill_null(pc.index_in(wanted, value_set=known), pa.scalar(-1, pa.int32()))
     places: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype("int64")
     return places
 
 
-def _other_frames(reference: Answers, other: Answers, rows: NDArray[np.int64], may_know_more: bool) -> str:
+def _names(first: Answers, other: Answers) -> tuple[Any, Any]:
+    """By what the frames of two files are told apart: with the split where names alone would not do."""
+    return (first.keys, other.keys) if first.doubled or other.doubled else (first.frames, other.frames)
+
+
+def _other_frames(first: Answers, other: Answers, rows: NDArray[np.int64], may_know_more: bool) -> str:
     """What to say where two files do not have the same frames; empty where they have."""
     import numpy as np
 
     used = np.zeros(len(other.frames), bool)
     used[rows[rows >= 0]] = True
-    lacking = reference.frames.filter(_mask(rows < 0))
-    more = other.frames.filter(_mask(~used)) if not may_know_more else other.frames.slice(0, 0)
+    wanted, known = _names(first, other)
+    lacking = wanted.filter(_mask(rows < 0))
+    more = known.filter(_mask(~used)) if not may_know_more else known.slice(0, 0)
     if not len(lacking) and not len(more):
         return ""
-    sides = ((len(lacking), reference, lacking), (len(more), other, more))
-    told = "; ".join(f"{count:,} only in {side.path} ({_examples(some)})" for count, side, some in sides if count)
-    alike = " (the names agree without their folders)" if not used.any() and _same_stems(reference, other) else ""
-    return f"{other.path}: other frames than in {reference.path}: {told}{alike}. Only the same frames can be compared"
+    sides = ((first, lacking), (other, more))
+    told = "; ".join(f"{len(some):,} only in {side.path} ({_examples(some)})" for side, some in sides if len(some))
+    alike = " (the names agree without their folders)" if not used.any() and _same_stems(first, other) else ""
+    return f"{other.path}: other frames than in {first.path}: {told}{alike}. Only the same frames can be compared"
 
 
 def _mask(rows: NDArray[np.bool_]) -> Any:
@@ -134,8 +127,7 @@ def _mask(rows: NDArray[np.bool_]) -> Any:
 
 
 def _examples(frames: Any) -> str:
-    more = f" … and {len(frames) - _EXAMPLES:,} more" if len(frames) > _EXAMPLES else ""
-    return ", ".join(map(repr, frames.slice(0, _EXAMPLES).to_pylist())) + more
+    return examples([repr(frame) for frame in frames.slice(0, EXAMPLES).to_pylist()], len(frames))
 
 
 def _same_stems(one: Answers, other: Answers) -> bool:
@@ -146,25 +138,75 @@ def _same_stems(one: Answers, other: Answers) -> bool:
     return bool(pc.all(pc.is_in(first, value_set=second)).as_py())
 
 
-def _other_labels(
-    reference: Answers, first: tuple[Answers, NDArray[np.int8]], other: tuple[Answers, NDArray[np.int8]]
-) -> str:
+def _agreed(first: Answers, everything: Sequence[Answers], rows: Mapping[int, NDArray[np.int64]]) -> dict[str, Any]:
+    """What is known of the first's frames: each column, as Arrow text, from the first file that has it.
+
+    `UserError` where a later file says something else of a frame.
+    """
+    import pyarrow as pa
+
+    known: dict[str, tuple[Answers, Any]] = {}
+    problems = []
+    for one in everything:
+        for name, column in _columns(one).items():
+            values = column.take(pa.array(rows[id(one)]))
+            teller, before = known.setdefault(name, (one, values))
+            if teller is not one:
+                problems.append(_otherwise(name, first.frames, (teller, before), (one, values)))
+    _together(problems)
+    return {name: values for name, (_, values) in known.items()}
+
+
+def _columns(one: Answers) -> dict[str, Any]:
+    """All that a file says of its frames but the scores, as Arrow text."""
+    told = {"label": _words(one.labels, _CLASSES), "split": _words(one.splits, LABELLED_SPLITS), "source": one.sources}
+    return {name: column for name, column in (told | dict(one.attributes)).items() if column is not None}
+
+
+def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    return None if codes is None else pa.array(words, pa.large_string()).take(pa.array(codes))
+
+
+def _codes(column: Any, words: Sequence[str]) -> NDArray[np.int8]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes: NDArray[np.int8] = pc.index_in(column, value_set=pa.array(words, column.type)).to_numpy().astype("int8")
+    return codes
+
+
+def _otherwise(name: str, frames: Any, before: tuple[Answers, Any], now: tuple[Answers, Any]) -> str:
+    """What to say where two files do not say the same of the frames; empty where they do."""
     import numpy as np
 
-    rows = np.flatnonzero(first[1] != other[1])
+    rows = np.flatnonzero(_unlike(before[1], now[1]))
     if not len(rows):
         return ""
-    word = ("real", "fake")
-    examples = [
-        f"{reference.frames[row].as_py()!r} is {word[other[1][row]]}, there {word[first[1][row]]}"
-        for row in rows[:_EXAMPLES].tolist()
-    ]
-    more = f" … and {len(rows) - _EXAMPLES:,} more" if len(rows) > _EXAMPLES else ""
-    swapped = " (all of them: is 1 real in one of the files?)" if len(rows) == len(first[1]) else ""
+    told = [f"{frames[row].as_py()!r} is {now[1][row]}, there {before[1][row]}" for row in rows[:EXAMPLES].tolist()]
+    advice = ""
+    if name not in {"label", "split", "source"}:
+        advice = ". Delete the column if it is of the variants and not of the frames"
+    elif name == "label" and len(rows) == len(frames):
+        advice = " (all of them: is 1 real in one of the files?)"
     return (
-        f"{other[0].path}: labels {len(rows):,} of {len(first[1]):,} frames otherwise than {first[0].path}: "
-        f"{', '.join(examples)}{more}{swapped}"
+        f"{now[0].path}: has another {name!r} for {len(rows):,} of {len(frames):,} frames than {before[0].path}: "
+        f"{examples(told, len(rows))}{advice}"
     )
+
+
+def _unlike(one: Any, other: Any) -> NDArray[np.bool_]:
+    """Where two columns of text say different things [n]; what one leaves out contradicts nothing."""
+    import pyarrow.compute as pc
+
+    unlike: NDArray[np.bool_] = pc.fill_null(pc.not_equal(one, other), False).to_numpy(zero_copy_only=False)
+    if not unlike.any():
+        return unlike
+    # 75 and 75.0 are one number.
+    first, second = series(one), series(other)
+    numbers = first.dtype == second.dtype == "float64"
+    return unlike & (first != second).to_numpy() if numbers else unlike
 
 
 def _one_class(split: Split, labels: NDArray[np.int8]) -> str:
@@ -177,42 +219,30 @@ def _one_class(split: Split, labels: NDArray[np.int8]) -> str:
     return f"{split}: no {missing[0]} frame among {len(labels):,}, so there is no AUC: {advice}"
 
 
-def _labelled(
-    reference: Answers,
-    everything: Sequence[Answers],
-    rows: Mapping[int, NDArray[np.int64]],
-    labels: NDArray[np.int8],
-    splits: NDArray[np.int8],
-) -> dict[Split, Labelled]:
-    """The frames of each split that has some; further columns are those of the first file that has any."""
+def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split, Labelled]:
+    """The frames of each split that has some, from Arrow columns in the order of the splits."""
     import numpy as np
     import pandas as pd
-    import pyarrow as pa
 
-    frames = _series(reference.frames.take(pa.array(rows[id(_first(everything, reference))])))
-    teller = next((one for one in everything if one.sources is not None), None)
-    sources = _series(teller.sources.take(pa.array(rows[id(teller)]))) if teller else pd.Series([None] * len(labels))
-    further = next((one for one in everything if one.attributes), None)
-    known = pd.DataFrame(index=range(len(labels)))
-    if further:
-        taken = pa.array(rows[id(further)])
-        known = pd.DataFrame({name: series(column.take(taken)) for name, column in further.attributes.items()})
-    found: dict[Split, Labelled] = {}
-    for place, split in enumerate(LABELLED_SPLITS):
-        of = slice(*np.searchsorted(splits, [place, place + 1]).tolist())
-        if of.stop > of.start:
-            found[split] = Labelled(
-                frames[of].reset_index(drop=True),
-                labels[of],
-                sources[of].reset_index(drop=True),
-                known[of].reset_index(drop=True),
-            )
-    return found
-
-
-def _first(everything: Sequence[Answers], reference: Answers) -> Answers:
-    """The file that `reference` was made of, by which its rows are known."""
-    return next(one for one in everything if one.frames is reference.frames)
+    frames, labels = _series(known["frame"]), _codes(known["label"], _CLASSES)
+    sources = _series(known["source"]) if "source" in known else pd.Series([None] * len(labels))
+    attributes = {name: series(column) for name, column in known.items() if name not in {"frame", "label", "source"}}
+    further = pd.DataFrame(attributes, index=range(len(labels)))
+    bounds = {
+        split: slice(*np.searchsorted(splits, [place, place + 1]).tolist())
+        for place, split in enumerate(LABELLED_SPLITS)
+    }
+    _together([_one_class(split, labels[of]) for split, of in bounds.items()])
+    return {
+        split: Labelled(
+            frames[of].reset_index(drop=True),
+            labels[of],
+            sources[of].reset_index(drop=True),
+            further[of].reset_index(drop=True),
+        )
+        for split, of in bounds.items()
+        if of.stop > of.start
+    }
 
 
 def _series(column: Any) -> pd.Series[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = "attributes.parquet"
 
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """007 is a name."""
 
 _Known: TypeAlias = tuple[tuple[str, str], ...]
@@ -94,7 +94,7 @@ def series(column: Any) -> pd.Series[Any]:
 
 
 def _is_number(text: str) -> bool:
-    return bool(_NUMBER.fullmatch(text)) and any(map(str.isdigit, text)) and math.isfinite(float(text))
+    return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -5,22 +5,25 @@ Columns stay in Arrow's memory: a million frames' names are a few dozen megabyte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest
 from bench.records import LABELLED_SPLITS, PREDICTED
 from bench.results import foreign_tables
-from bench.results.foreign_tables import Table
+from bench.results.foreign_tables import EXAMPLES, Table, examples
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_EXAMPLES = 5
 _KNOWN = ("frame", "score", "label", "source", "split")
+_TRUTHS: Mapping[str, int] = {"false": 0, "true": 1}
+_DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,30 @@ class Answers:
         """Text [n] that tells the frames apart, also those of one name in different splits."""
         return self.frames if self.splits is None else _keys(self.frames, self.splits)
 
+    @cached_property
+    def doubled(self) -> bool:
+        """Whether a frame of one split is called like one of the other."""
+        import pyarrow.compute as pc
 
-def read(path: Path, columns: Columns, words: Words, *, only_labels: bool = False, further: bool = False) -> Answers:
+        return self.splits is not None and pc.count_distinct(self.frames).as_py() < len(self.frames)
+
+
+def read(
+    path: Path,
+    columns: Columns,
+    words: Words,
+    *,
+    only_labels: bool = False,
+    further: Collection[str] | None = (),
+) -> Answers:
     """What the file says of its frames, all that is wrong with it in one `UserError`.
 
-    `only_labels` asks for no scores, and then the frames may be called `path`, as in manifests; with
-    `further`, every other column is an attribute.
+    `only_labels` asks for no scores, and then the frames may be called `path`, as in manifests. Columns called
+    like one of `further` are attributes; with None, every other column is.
     """
-    names = [columns.name(one) for one in _KNOWN] + ["path"] * only_labels
-    table = foreign_tables.read(path, value="label" if only_labels else "score", only=None if further else names)
+    names = [*(columns.name(one) for one in _KNOWN), *["path"] * only_labels, *(further or ())]
+    wanted = None if further is None else names
+    table = foreign_tables.read(path, value="label" if only_labels else "score", only=wanted)
     found = _placed(table, columns, only_labels)
     reader = _Reader(table, words)
     frames = reader.frames(found["frame"])
@@ -87,10 +105,10 @@ def read(path: Path, columns: Columns, words: Words, *, only_labels: bool = Fals
         columns=table.names,
         frames=frames,
         p_fake=None if only_labels else reader.scores(found["score"]),
-        labels=reader.coded("label", found["label"], words.labels, "real, 0, fake or 1"),
+        labels=reader.labels(found["label"]),
         splits=reader.coded("split", found["split"], _split_codes(words), "test or validation"),
         sources=reader.text(found["source"]),
-        attributes=_attributes(table, found) if further else {},
+        attributes=_attributes(table, found, columns, further),
     )
     reader.refuse_doubled(answers)
     reader.refuse()
@@ -112,7 +130,7 @@ def _placed(table: Table, columns: Columns, only_labels: bool) -> dict[str, str 
     needed = ("frame", "label") if only_labels else ("frame", "score")
     problems = [
         f"{table.path}: no column {columns.name(one)!r}{nearest(columns.name(one), table.names)}; "
-        f"found: {listed(table.names)}{_separator(table.names)}. Name the right one with --{one}-column"
+        f"found: {listed(table.names)}. Name the right one with --{one}-column"
         for one in needed
         if found[one] is None
     ]
@@ -123,20 +141,36 @@ def _placed(table: Table, columns: Columns, only_labels: bool) -> dict[str, str 
     return found
 
 
-def _separator(names: Sequence[str]) -> str:
-    return " (columns must be separated by commas)" if len(names) == 1 and any(s in names[0] for s in ";\t|") else ""
-
-
 def _doubled(names: Sequence[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
 
 
-def _attributes(table: Table, found: Mapping[str, str | None]) -> dict[str, Any]:
-    """Every column that is nothing else, has a name, and isn't what predictions are called."""
-    used = {*found.values(), "", *PREDICTED}
-    named = [name for name in table.names if name.strip().casefold() not in used and name not in used]
-    columns = {name.strip(): table.text(name) for name in named if not name.startswith("__index_level_")}
-    return {name: _without_blanks(column) for name, column in columns.items() if column is not None}
+def _attributes(
+    table: Table, found: Mapping[str, str | None], columns: Columns, further: Collection[str] | None
+) -> dict[str, Any]:
+    """The text of the further columns that were asked for, as far as they hold text or numbers."""
+    if further is None:
+        places: dict[str, str | None] = {name.strip(): name for name in _further(table, found, columns)}
+    else:
+        places = {name: table.find(name) for name in further}
+    text = {name: table.text(place) for name, place in places.items() if place and place not in found.values()}
+    return {name: _without_blanks(column) for name, column in text.items() if column is not None}
+
+
+def _further(table: Table, found: Mapping[str, str | None], columns: Columns) -> list[str]:
+    """Every column that is nothing else, has a name, and isn't what predictions are called; `UserError` if unclear."""
+    others = [name for name in table.names if name not in found.values() and name.strip()]
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for name in others:
+        key = name.strip().casefold()
+        if key in found and key != "score":
+            problems.append(f"the {key} is column {columns.name(key)!r}, but there is {name!r} too; rename it")
+        elif seen.setdefault(key, name) != name:
+            problems.append(f"the columns {seen[key]!r} and {name!r} are called alike; rename one")
+    if problems:
+        raise UserError("\n".join(f"{table.path}: {problem}" for problem in problems))
+    return [name for key, name in seen.items() if key not in PREDICTED and not name.startswith("__index_level_")]
 
 
 class _Reader:
@@ -153,8 +187,8 @@ class _Reader:
     def frames(self, name: str | None) -> Any:
         import pyarrow.compute as pc
 
-        frames = self._text(name)
-        self._report("no name of a frame", pc.fill_null(pc.equal(frames, ""), True))
+        frames = pc.fill_null(self._text(name), "")
+        self._report("no name of a frame", pc.equal(frames, ""))
         return frames
 
     def text(self, name: str | None) -> Any:
@@ -169,12 +203,21 @@ class _Reader:
 
         assert name is not None
         scores = self.table.numbers(name)
+        missing = np.isnan(scores)
         told = f"{name} is not a number" if self.table.kind != "json" else "not a number"
-        self._report(told, np.isnan(scores), name)
+        if any(map(_DECIMAL_COMMA.fullmatch, self.table.cells(name, np.flatnonzero(missing)[:EXAMPLES].tolist()))):
+            told += " (write decimal points, not commas)"
+        self._report(told, missing, name)
         outside = (scores < 0) | (scores > 1)
         if outside.any():
             self._report(f"{name} lies outside [0, 1]{_looks_like(scores)}", outside, name)
         return scores
+
+    def labels(self, name: str | None) -> NDArray[np.int8] | None:
+        """1 for fake and 0 for real; where a column holds nothing but true and false, it asks whether it is fake."""
+        if name is not None and self.table.is_boolean(name):
+            return self.coded("label", name, _TRUTHS, "true (fake) or false")
+        return self.coded("label", name, self.words.labels, "real, 0, fake or 1")
 
     def coded(self, what: str, name: str | None, words: Mapping[str, int], expected: str) -> NDArray[np.int8] | None:
         """The codes of the words in a column; None where it is not there or empty."""
@@ -186,9 +229,11 @@ class _Reader:
         # A column of numbers with gaps is written as decimal fractions by pandas.
         words = {**words, **{f"{word}.0": code for word, code in words.items() if word.isdigit()}}
         encoded = column.dictionary_encode()
-        codes = np.array([words.get(word.lower(), -1) for word in encoded.dictionary.to_pylist()] + [-1], np.int8)
+        known = [word.lower() for word in encoded.dictionary.to_pylist()]
+        codes = np.array([words.get(word, -1) for word in known] + [-1], np.int8)
         found: NDArray[np.int8] = codes[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
-        self._report(f"{what} is not {expected}", found < 0, name)
+        hint = "" if _TRUTHS.keys().isdisjoint({*known} - {*words}) else " (true and false could mean either)"
+        self._report(f"{what} is not {expected}{hint}", found < 0, name)
         return found
 
     def refuse_doubled(self, answers: Answers) -> None:
@@ -202,10 +247,10 @@ class _Reader:
         if not len(counts) or counts.max() == 1:
             return
         twice = np.flatnonzero(counts > 1)
-        rows = [np.flatnonzero(indices == code)[:2].tolist() for code in twice[:_EXAMPLES]]
+        rows = [np.flatnonzero(indices == code)[:2].tolist() for code in twice[:EXAMPLES]]
         places = self.table.places(sorted({row for pair in rows for row in pair}))
         told = [f"{answers.frames[one].as_py()!r} ({places[one]} and {places[other]})" for one, other in rows]
-        self.problems.append(f"{len(twice):,} frames stand there more than once: {_examples(told, len(twice))}")
+        self.problems.append(f"{len(twice):,} frames stand there more than once: {examples(told, len(twice))}")
 
     def _text(self, name: str | None) -> Any:
         assert name is not None
@@ -219,10 +264,10 @@ class _Reader:
 
         rows = np.flatnonzero(wrong)
         if len(rows):
-            first = rows[:_EXAMPLES].tolist()
+            first = rows[:EXAMPLES].tolist()
             places, cells = self.table.places(first), self.table.cells(name, first) if name else [""] * len(first)
             told = [f"{places[row]} {cell}".strip() for row, cell in zip(first, cells, strict=True)]
-            self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {_examples(told, len(rows))}")
+            self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {examples(told, len(rows))}")
 
 
 def _looks_like(scores: NDArray[np.float64]) -> str:
@@ -234,10 +279,6 @@ def _looks_like(scores: NDArray[np.float64]) -> str:
     if np.nanmax(scores) <= 100 and np.nanmean(scores) > 1:
         return " (these look like percentages: divide them by 100)"
     return " (expected probabilities of fake)"
-
-
-def _examples(told: Sequence[str], count: int) -> str:
-    return ", ".join(told) + (f" … and {count - len(told):,} more" if count > len(told) else "")
 
 
 def _without_blanks(column: Any) -> Any:

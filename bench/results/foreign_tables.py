@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KINDS = (".csv", ".parquet", ".json")
+
+EXAMPLES = 5
 
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 8 * 2**30
 
@@ -49,7 +52,17 @@ class Table:
         kind = column.type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return None
-        return column.cast(pa.large_string()).combine_chunks()
+        try:
+            text = column.cast(pa.large_string()).combine_chunks()
+            text.validate(full=True)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+        return text
+
+    def is_boolean(self, name: str) -> bool:
+        import pyarrow as pa
+
+        return bool(pa.types.is_boolean(self.arrow.column(name).type))
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """The column as float64 [rows], NaN where a cell is no number."""
@@ -92,10 +105,16 @@ def read(path: Path, *, value: str, only: Collection[str] | None = None) -> Tabl
         raise
     except Exception as error:  # damaged files make the readers fail in many ways
         told = " ".join((str(error) or type(error).__name__).split())[:300]
-        raise UserError(f"{path}: can't be read: {told}. Write it anew, as CSV, Parquet or a JSON map") from error
+        advice = "Write it anew, as CSV in UTF-8, Parquet or a JSON map"
+        raise UserError(f"{path}: can't be read: {told}. {advice}") from error
     if not arrow.num_rows:
         raise UserError(f"{path}: is empty; expected a row for every frame")
     return Table(path, kind, tuple(names), arrow)
+
+
+def examples(told: Sequence[str], count: int) -> str:
+    """The first `EXAMPLES` of `count` things, already in words, and how many more there are."""
+    return ", ".join(told) + (f" … and {count - len(told):,} more" if count > len(told) else "")
 
 
 def _wanted(names: Sequence[str], only: Collection[str] | None) -> list[str]:
@@ -122,32 +141,34 @@ def _csv(path: Path, only: Collection[str] | None) -> tuple[Sequence[str], Any]:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = next(csv.reader(file), [])
+    header = _header(path)
     _refuse_doubled(path, header)
     wanted = _wanted(header, only)
     if not wanted:
         return header, pa.table({"": pa.nulls(1)})
-    wrong: list[Any] = []
+    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted)
+    # No handler for misfits: Arrow's threads would call it, and may still want Python when Python ends.
+    parse = arrow_csv.ParseOptions(newlines_in_values=True)
+    try:
+        return header, arrow_csv.read_csv(path, parse_options=parse, convert_options=convert)
+    except pa.ArrowInvalid:
+        _refuse_misfits(path, len(header))
+        raise
 
-    def note(row: Any) -> str:
-        wrong.append(row)
-        return "skip"
 
-    found = arrow_csv.read_csv(
-        path,
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted
-        ),
-    )
-    if wrong:
-        lines = ", ".join(f"line {line}" for line in islice(_misfits(path, len(header)), 5))
+def _header(path: Path) -> list[str]:
+    """The cells of the first line that is not empty."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header: list[str] = next(filter(None, csv.reader(file)), [])
+    if not header:
+        raise UserError(f"{path}: is empty; expected a row for every frame")
+    sign = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
+    if sign:
         raise UserError(
-            f"{path}: {len(wrong):,} rows have other than {len(header)} cells, as the first line has: {lines} "
-            "(a cell with a comma in it belongs in double quotes)"
+            f"{path}: the first line has {sign!r} between its columns; expected commas. Write it anew with commas "
+            "between columns and points in numbers"
         )
-    return header, found
+    return header
 
 
 def _refuse_doubled(path: Path, names: Sequence[str]) -> None:
@@ -156,12 +177,18 @@ def _refuse_doubled(path: Path, names: Sequence[str]) -> None:
         raise UserError(f"{path}: two columns are called {twice[0]!r}; rename one")
 
 
-def _misfits(path: Path, cells: int) -> Iterable[int]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+def _refuse_misfits(path: Path, cells: int) -> None:
+    lines: list[int] = []
+    # A cell too large for this reader ends the search; then Arrow's own words will do.
+    with suppress(csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
-        for row in reader:
-            if row and len(row) != cells:
-                yield reader.line_num
+        lines += (reader.line_num for row in reader if row and len(row) != cells)
+    if lines:
+        told = examples([f"line {line}" for line in lines[:EXAMPLES]], len(lines))
+        raise UserError(
+            f"{path}: {len(lines):,} rows have other than {cells} cells, as the first line has: {told} "
+            "(a cell with a comma in it belongs in double quotes; numbers have a decimal point)"
+        )
 
 
 def _lines(path: Path, rows: Sequence[int]) -> dict[int, int]:
@@ -199,7 +226,8 @@ def _json(path: Path, value: str) -> tuple[Sequence[str], Any]:
         raise UserError(f'{path}: expected a map of frame to {value}, such as {{"a.png": 0.97}}')
     cells = [cell for _, cell in pairs]
     numeric = all(type(cell) in (int, float) for cell in cells)
-    values = pa.array(map(float, cells)) if numeric else pa.array(_plain(cell) for cell in cells)
+    truths = all(type(cell) is bool for cell in cells)
+    values = pa.array(map(float, cells)) if numeric else pa.array(cells if truths else map(_plain, cells))
     return ("frame", value), pa.table({"frame": pa.array((frame for frame, _ in pairs), pa.string()), value: values})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.records import Choose
 
@@ -16,7 +16,7 @@ def no_boolean(value: object) -> object:
     return value
 
 
-Number = Annotated[float, BeforeValidator(no_boolean)]
+Number = Annotated[float, BeforeValidator(no_boolean), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Above = Annotated[Number, Field(gt=0)]
 Margin = Annotated[Number, Field(ge=0, lt=1)]
@@ -81,6 +81,13 @@ class GateSettings(_Model):
     strict: bool = Field(
         default=False, strict=True, description="the estimate must meet the limit too, not its interval alone"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_given(cls, limit: object) -> object:
+        if limit is None:
+            raise ValueError("has no value, so it would guard nothing: give it one, or take the key out")
+        return limit
 
     @model_validator(mode="after")
     def _holds_something(self) -> GateSettings:

@@ -140,8 +140,10 @@ def read_labelled(results: Path, variant: str) -> tuple[Labelled, Labelled | Non
 
 def read_evidence(folder: Path, test: int) -> Evidence:
     """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read."""
-    p_fake = _table(folder, ["p_fake"])["p_fake"].to_numpy()
-    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, _cams(folder))
+    table = _table(folder, ["p_fake", "logit_real", "logit_fake"])
+    p_fake = table["p_fake"].to_numpy()
+    real, fake = (table[name].to_numpy()[:test].astype("float64") for name in ("logit_real", "logit_fake"))
+    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, _cams(folder), fake - real)
 
 
 def _cams(folder: Path) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Flips, Verdict
-from bench.results.score import auc, flips, verdict
+from bench.results.score import auc, flips, points, verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,19 +45,14 @@ def against(
     if len(np.unique(labels)) != 2:
         return None
     delta, p = auc.difference(auc.placements(labels, new), auc.placements(labels, accepted), clusters)
-    found = verdict.verdict(delta.value, delta.interval, margin)
-    unsettled = found == "inconclusive"
     return Change(
         delta=delta,
         p=p,
-        verdict=found,
-        further_frames=verdict.further_frames(delta.value, delta.interval, margin, len(labels)) if unsettled else None,
+        verdict=verdict.verdict(delta.value, delta.interval, margin),
+        further_frames=verdict.further_frames(delta.value, delta.interval, margin, len(labels), delta.freedom),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 
 
 def _p_fake(margins: NDArray[np.float32]) -> NDArray[np.float64]:
-    from scipy.special import expit
-
-    probabilities: NDArray[np.float64] = expit(margins.astype(np.float64))
-    return probabilities
+    return points.p_fake(np.zeros_like(margins), margins)

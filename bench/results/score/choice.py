@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from bench.records import Candidate, Choice, Choose, Judged, Loosening, Requirement, Run, Speed, VariantResult
+from bench.records import (
+    Candidate,
+    Choice,
+    Choose,
+    Judged,
+    Loosening,
+    Ratio,
+    Requirement,
+    Run,
+    Speed,
+    VariantResult,
+)
 from bench.results.score.speed import is_simulated
 
 Criterion: TypeAlias = Literal["size", "latency", "auc"]
@@ -20,12 +31,22 @@ ORDER: Mapping[Criterion, tuple[Criterion, ...]] = {
 """By what the best is picked, the next deciding where the one before calls variants equal."""
 
 EQUAL = 0.01
-"""Sizes and latencies that differ by no more than this share count as equal."""
+"""Sizes and latencies that differ by no more than this share count as equal; latencies also where their speed-ups
+against the baseline, in the same runtime on the same device, have intervals that overlap."""
 
 STEP = {"auc_drop": 1e-4, "size_mib": 0.01, "latency_ms": 0.01}
 """To what a loosened limit is rounded up."""
 
 Point: TypeAlias = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What the choice looks at, less is better. `speedup` is against the baseline in `place`: runtime and device."""
+
+    by: Mapping[Criterion, float | None]
+    place: tuple[str, str] | None
+    speedup: Ratio | None
 
 
 def choose(run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed]) -> Choice | None:
@@ -42,13 +63,14 @@ def choose(run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed]) 
     # Who asks for a small file does not ask for a bad detector.
     constraints = asked if asked.auc_drop is not None else replace(asked, auc_drop=run.margin)
     candidates = _candidates(run, judged, speeds, constraints)
-    standing = {one.name: _standing(one, judged[one.name]) for one in candidates}
+    first = run.variants[0].name
+    standing = {one.name: _standing(one, judged[one.name], speeds[one.name], one.name == first) for one in candidates}
     qualified = [one for one in candidates if one.qualifies]
     chosen = _best(qualified, standing, constraints.prefer)
     runner_up = _best([one for one in qualified if one.name != chosen], standing, constraints.prefer)
     return Choice(
         constraints=constraints,
-        asked=run.choose is not None,
+        asked=any(limit is not None for limit in (asked.auc_drop, asked.size_mib, asked.latency_ms)),
         candidates=candidates,
         chosen=chosen,
         runner_up=runner_up,
@@ -157,22 +179,25 @@ def _at_most(
     return Requirement(constraint, limit, value, value, limit - value, met=value <= limit)
 
 
-def _standing(candidate: Candidate, judged: Judged) -> dict[Criterion, float | None]:
-    """What the choice looks at, less is better. An AUC that may be the baseline's counts as the baseline's."""
+def _standing(candidate: Candidate, judged: Judged, speed: Speed, is_baseline: bool) -> _Standing:
+    """An AUC that may be the baseline's counts as the baseline's."""
+    ratio = Ratio(1.0, 1.0, 1.0) if is_baseline else speed.speedup
     drop = 0.0
     if judged.comparison is not None:
         delta = judged.comparison.delta
         drop = 0.0 if delta.interval.low <= 0 <= delta.interval.high else -delta.value
-    return {
-        "size": candidate.size_mib,
-        "latency": candidate.latency_ms,
-        "auc": None if candidate.auc is None else drop,
-    }
+    return _Standing(
+        by={
+            "size": candidate.size_mib,
+            "latency": candidate.latency_ms,
+            "auc": None if candidate.auc is None else drop,
+        },
+        place=(speed.single.runtime, speed.single.device) if speed.single else None,
+        speedup=ratio,
+    )
 
 
-def _best(
-    pool: Sequence[Candidate], standing: Mapping[str, Mapping[Criterion, float | None]], prefer: Criterion
-) -> str | None:
+def _best(pool: Sequence[Candidate], standing: Mapping[str, _Standing], prefer: Criterion) -> str | None:
     """The one to pick: each criterion keeps those that are as good as its best; among equals the earlier variant.
 
     What another of the pool beats is out from the start. Kept is what lies near the *best*, not near
@@ -180,12 +205,23 @@ def _best(
     """
     left = [one.name for one in pool if not any(beats(_point(other), _point(one)) for other in pool)]
     for criterion in ORDER[prefer]:
-        known = {name: value for name in left if (value := standing[name][criterion]) is not None}
+        known = {name: value for name in left if (value := standing[name].by[criterion]) is not None}
         if known:
-            least = min(known.values())
-            most = least if criterion == "auc" else least * (1 + EQUAL)
-            left = [name for name, value in known.items() if value <= most]
+            least = min(known, key=lambda name: known[name])
+            most = known[least] if criterion == "auc" else known[least] * (1 + EQUAL)
+            as_fast = criterion == "latency"
+            left = [
+                name
+                for name, value in known.items()
+                if value <= most or (as_fast and _may_be_as_fast(standing[name], standing[least]))
+            ]
     return left[0] if left else None
+
+
+def _may_be_as_fast(one: _Standing, other: _Standing) -> bool:
+    if one.place != other.place or one.speedup is None or other.speedup is None:
+        return False
+    return one.speedup.low <= other.speedup.high and other.speedup.low <= one.speedup.high
 
 
 def _loosenings(candidates: Iterable[Candidate]) -> tuple[Loosening, ...]:

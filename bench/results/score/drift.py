@@ -28,7 +28,8 @@ def drift(labels: NDArray[np.integer], baseline: Evidence, own: Evidence, thresh
     """The variant's maps against the baseline's on at most 20,000 test frames [n], spread evenly over all.
 
     Maps of unlike size are both brought onto the coarser grid first, each cell the mean of the area it covers.
-    The hottest tenth are the cells with the strongest support for the class that the baseline predicts.
+    The hottest tenth are the cells with the strongest support for the class that the baseline predicts;
+    cells that are equally hot, as dead ones are, share the last places of it alike.
     A frame counts as right for another reason where both are right, not one of these cells is common
     and the rank correlation is below 0.5. Frames with a map that is constant or not finite
     have no ranks and are left out. None where either has no maps, or no frame can be compared.
@@ -84,14 +85,14 @@ def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
 def _measure(
     baseline: NDArray[np.floating], own: NDArray[np.floating], called: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Spearman's coefficient and the share of common hottest cells of maps [r, cells]; NaN where undefined."""
+    """Spearman's coefficient and the share of the hottest cells in common of maps [r, cells]; NaN where undefined."""
     from scipy.stats import rankdata
 
     first, second = (_standardized(rankdata(maps, axis=1)) for maps in (baseline, own))
     correlation = np.einsum("rc,rc->r", first, second)
     correlation[~(np.isfinite(baseline) & np.isfinite(own)).all(axis=1)] = np.nan
     towards = np.where(called, 1, -1)[:, None]
-    common = (_hottest(baseline * towards) & _hottest(own * towards)).sum(axis=1)
+    common = np.minimum(_hottest(baseline * towards), _hottest(own * towards)).sum(axis=1, dtype=np.float64)
     return correlation, common / _hottest_cells(baseline.shape[1])
 
 
@@ -102,12 +103,14 @@ def _standardized(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(centred / np.where(length > 0, length, np.nan))
 
 
-def _hottest(support: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _hottest(support: NDArray[np.floating]) -> NDArray[np.float32]:
+    """How much each cell [r, cells] belongs to the hottest tenth: 1, 0, or the share that falls to each of equals."""
     chosen = _hottest_cells(support.shape[1])
-    cells = np.argpartition(-support, chosen - 1, axis=1)[:, :chosen]
-    hottest = np.zeros(support.shape, bool)
-    np.put_along_axis(hottest, cells, True, axis=1)
-    return hottest
+    least = np.partition(support, -chosen, axis=1)[:, -chosen, None]
+    above, equal = support > least, support == least
+    places = chosen - np.count_nonzero(above, axis=1, keepdims=True)
+    share = places / np.maximum(np.count_nonzero(equal, axis=1, keepdims=True), 1)
+    return np.asarray(above + equal * share.astype(np.float32))
 
 
 def _hottest_cells(cells: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,15 @@ _SLACK = 1e-9  # limits are decimals, which binary fractions miss by less than t
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a gate looks at; `interval` is None where the value is exact. Without a value the note says why."""
+    """What a gate looks at; `interval` is None where the value is exact. Without a value the note says why.
+
+    `part` is the part of it that goes furthest beyond any limit for certain, which a fall is then told of.
+    """
 
     value: float | None
     interval: Interval | None = None
     note: str = ""
+    part: Quantity | None = None
 
 
 def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
@@ -39,6 +43,11 @@ def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> t
         for name in names
         for gate, (limit, strict) in _limits(name, gates, name == told["baseline"]).items()
     )
+
+
+def asked(names: Iterable[str], baseline: str, gates: Mapping[str, GateSettings]) -> bool:
+    """Whether any gate would be judged of these variants."""
+    return any(_limits(name, gates, name == baseline) for name in names)
 
 
 def is_strict(name: str, gates: Mapping[str, GateSettings]) -> bool:
@@ -64,8 +73,14 @@ def _outcome(variant: str, gate: str, limit: float, strict: bool, found: Quantit
     if found.value is None:
         return GateOutcome(variant, gate, None, None, limit, None, fell=True, proven=False, note=found.note)
     fell, proven = beyond(found.value, found.interval, limit, at_least=gate in AT_LEAST, strict=strict)
+    if found.part and _falls(gate, found.part, limit):
+        return _outcome(variant, gate, limit, strict, found.part)
     room = found.value - limit if gate in AT_LEAST else limit - found.value
     return GateOutcome(variant, gate, found.value, found.interval, limit, room, fell, proven, found.note)
+
+
+def _falls(gate: str, found: Quantity, limit: float) -> bool:
+    return found.value is not None and beyond(found.value, found.interval, limit, at_least=gate in AT_LEAST)[0]
 
 
 def beyond(
@@ -136,19 +151,29 @@ def _flips(found: Mapping[str, Any]) -> Quantity:
 
 def _worst_slice_auc_drop(found: Mapping[str, Any]) -> Quantity:
     """The largest drop of all slices. Where all intervals hold at once, it lies between their largest ends."""
-    worst = found["worst_slice"]
-    if worst is None or worst["auc_delta"] is None:
-        return Quantity(None, note="the frames have no slices: add a column to their manifest, such as `method`")
-    slices = (worst, *found.get("slices", ()))
-    drops = [drop for one in slices if (drop := _mirrored(one.get("simultaneous")))]
-    interval = Interval(max(drop.low for drop in drops), max(drop.high for drop in drops)) if drops else None
-    return _noisy(-worst["auc_delta"], interval, f"{worst['column']} = {worst['value']}")
+    if found["auc_delta"] is None:
+        return _auc_drop(found)
+    if not found["slices"]:
+        return Quantity(None, note="no column divides the frames: add one to their manifest, such as `method`")
+    drops = [_slice_drop(one) for one in found["slices"] if one["auc_delta"] is not None]
+    if not drops:
+        return Quantity(None, note="every slice has too few frames or sources to be judged")
+    largest = max(drops, key=lambda drop: drop[0])
+    surest = max(drops, key=lambda drop: drop[1].low)
+    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
+    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
 
 
-def _noisy(value: float, interval: Interval | None, note: str = "") -> Quantity:
+def _slice_drop(one: Mapping[str, Any]) -> tuple[float, Interval, str]:
+    """The drop in a slice, its interval that holds for all slices at once, and which slice that is."""
+    low, high = one["simultaneous"]
+    return -one["auc_delta"], Interval(-high, -low), f"{one['column']} = {one['value']}"
+
+
+def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:
     without = "no interval could be had: judged by the estimate alone"
     # -0.0 is nobody's drop.
-    return Quantity(value or 0.0, interval, note if interval else "; ".join(filter(None, (note, without))))
+    return Quantity(value or 0.0, interval, note if interval else without, part)
 
 
 def _interval(ends: tuple[float, float] | None) -> Interval | None:

@@ -64,7 +64,7 @@ def mcnemar(worse: int, better: int) -> float:
     return min(1.0, 2 * float(betainc(more, fewer + 1, 0.5))) if more else 1.0
 
 
-def newcombe(auc: float, fake: int, real: int, quantile: float) -> Interval:
+def newcombe(auc: float, fake: float, real: float, quantile: float) -> Interval:
     """The interval of an area under the ROC curve by `fake` and `real` independent frames, from the area alone.
 
     Newcombe 2006, Statistics in Medicine 25: 559-573, method 5: all areas at which the found one lies
@@ -83,7 +83,7 @@ def newcombe(auc: float, fake: int, real: int, quantile: float) -> Interval:
 
 
 def mover(
-    aucs: tuple[float, float], units: tuple[int, int], correlation: float, quantile: float
+    aucs: tuple[float, float], units: tuple[float, float], correlation: float, quantile: float
 ) -> tuple[Interval, float]:
     """The interval of the first area minus the second, and its two-sided p, from Newcombe's interval of each.
 

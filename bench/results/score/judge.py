@@ -20,21 +20,21 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
     baseline = ordered.get(run.variants[0].name)
     clusters = auc.clusters(test.sources)
     both = len(np.unique(test.labels)) == 2
-    placed = {name: auc.placements(test.labels, one.test) for name, one in ordered.items()} if both else {}
+    placed = {name: auc.placements(test.labels, one.ranks) for name, one in ordered.items()} if both else {}
     comparisons = verdict.compare(placed, run.variants[0].name, clusters, run.margin)
     slicing = slices.slicing(test)
     judged: dict[str, Judged] = {}
     for name, own in ordered.items():
         other = baseline if own is not baseline else None
         at = thresholds.points(run.threshold, test, validation, own, baseline)
-        curve = points.roc(test.labels, own.test) if both else None
+        curve = points.roc(test.labels, own.ranks) if both else None
         judged[name] = Judged(
             score=points.score(test.labels, own.test, placed.get(name), curve),
             auc=auc.estimate(placed[name], clusters) if both else None,
             roc=points.thinned(*curve[:2]) if curve else None,
             reliability=calibration.reliability(test.labels, own.test),
             thresholds=at,
-            shift=thresholds.shift(test.labels, own, other, at, judged[run.variants[0].name].thresholds)
+            shift=thresholds.shift(test.labels, own, other, at, judged[run.variants[0].name].thresholds, clusters)
             if other
             else None,
             comparison=comparisons.get(name),

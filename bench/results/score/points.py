@@ -23,9 +23,8 @@ _CELLS = 1000
 def p_fake(logit_real: NDArray[np.floating], logit_fake: NDArray[np.floating]) -> NDArray[np.float64]:
     """`softmax([logit_real, logit_fake])[1]`, float64, same shape.
 
-    Every metric ranks by this number. In float64 it separates any two float32 logit margins up to
-    about ±23 (float32 saturates at 17, where confident frames would tie), so that ranking by it is
-    ranking by the margin `logit_fake - logit_real`.
+    In float64 it separates any two float32 logit margins up to about ±23 (float32 saturates at 17).
+    Frames are ranked by the margin `logit_fake - logit_real` itself wherever that is known.
     """
     margin = np.asarray(logit_fake, np.float64) - np.asarray(logit_real, np.float64)
     small = np.exp(-np.abs(margin))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.records import Labelled, Slice
+from bench.results.score import auc
 from bench.results.score.auc import Placements, difference, estimate, subset
 from bench.results.score.intervals import holm
 
@@ -28,12 +29,16 @@ LEAST_FRAMES_OF_A_SOURCE = 20
 LEAST_OF_A_CLASS = 10
 """With fewer frames of either class an interval says nothing."""
 
+LEAST_SOURCES = 5
+"""Nor with fewer sources of either class: at the level that many slices ask for, it is nearly all there is."""
+
 
 @dataclass(frozen=True)
 class Group:
     """The test frames `rows` [k] with a value of a column, `fake` and `real` of each class.
 
     `against` is the class that none of them has, all `others` test frames of which they are judged against.
+    `sources` says how many the fake and the real frames that it is judged on come from.
     """
 
     column: str
@@ -43,12 +48,20 @@ class Group:
     real: int
     against: Literal["fake", "real"] | None
     others: int
+    sources: tuple[int, int]
+
+    @property
+    def one_source(self) -> tuple[bool, bool]:
+        """Whether its own fake, and its own real frames, are of one source: how sources vary they can't tell."""
+        fake, real = self.sources
+        return self.against != "fake" and fake == 1, self.against != "real" and real == 1
 
     @property
     def enough(self) -> bool:
-        """Whether there are frames enough for an AUC."""
+        """Whether there are frames and sources enough for an AUC."""
         fewest = min(self.fake, self.real) if self.against is None else min(len(self.rows), self.others)
-        return fewest >= LEAST_OF_A_CLASS
+        known = (one or count >= LEAST_SOURCES for one, count in zip(self.one_source, self.sources, strict=True))
+        return fewest >= LEAST_OF_A_CLASS and all(known)
 
     def judged(self, is_fake: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The rows that it is judged on, in the order of the test frames, whose classes are `is_fake` [n]."""
@@ -57,6 +70,19 @@ class Group:
         chosen = is_fake == (self.against == "fake")
         chosen[self.rows] = True
         return np.flatnonzero(chosen)
+
+    def units(
+        self, rows: NDArray[np.int64], is_fake: NDArray[np.bool_], clusters: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Which of the frames `rows` [k] vary together: those of a source, but a class of one source frame by frame.
+
+        `rows` are those of `judged`, `is_fake` and `clusters` [n] of all test frames.
+        """
+        units = clusters[rows]
+        for alone, members in zip(self.one_source, (is_fake[rows], ~is_fake[rows]), strict=True):
+            if alone:
+                units[members] = int(clusters.max()) + 1 + np.flatnonzero(members)
+        return units
 
 
 @dataclass(frozen=True)
@@ -86,12 +112,14 @@ def slicing(test: Labelled) -> Slicing:
     groups: list[Group] = []
     left_out: list[str] = []
     divided: dict[str, NDArray[np.int64]] = {}
+    shared = auc.clusters(test.sources)
+    sources = np.arange(len(test.labels)) if shared is None else shared
     for name, column in columns.items():
         codes, values, reasons = _cut(name, column)
         left_out += reasons
         if not values:
             continue
-        found = list(_groups(name, codes, values, test.labels))
+        found = list(_groups(name, codes, values, test.labels, sources))
         division = pd.factorize(codes)[0]
         same = next((other for other, cut in divided.items() if np.array_equal(cut, division)), None)
         if same is not None:
@@ -109,8 +137,10 @@ def judge(
 ) -> tuple[Slice, ...]:
     """Every group's AUC, and its difference from that of `baseline` (None for the baseline itself).
 
-    `own`, `baseline` and `clusters` [n] are of all test frames. Groups with fewer than 10 frames of either
-    class have no AUC. p-values are Holm's over the groups, simultaneous intervals Bonferroni's.
+    `own`, `baseline` and `clusters` [n], of the sources that `slicing` saw, are of all test frames. Groups
+    with fewer than 10 frames of either class have no AUC, nor those with fewer than 5 sources, unless a class
+    is of one source: that is judged frame by frame. p-values are Holm's over the groups, simultaneous
+    intervals Bonferroni's.
     """
     slices = [_judged(group, own, baseline, clusters, slicing.level) for group in slicing.groups]
     corrected = iter(holm([p for _, p in slices if p is not None]))
@@ -125,8 +155,7 @@ def _judged(
     if not group.enough:
         return one, None
     rows = group.judged(own.is_fake)
-    # A slice by source is one source: what varies between sources can't be told from it.
-    cluster = None if clusters is None or group.column == "source" else clusters[rows]
+    cluster = None if clusters is None else group.units(rows, own.is_fake, clusters)
     mine = subset(own, rows)
     one = replace(one, auc=estimate(mine, cluster))
     if baseline is None:
@@ -184,17 +213,31 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _groups(name: str, codes: NDArray[np.int64], values: list[str], labels: NDArray[np.integer]) -> Iterator[Group]:
+def _groups(
+    name: str,
+    codes: NDArray[np.int64],
+    values: list[str],
+    labels: NDArray[np.integer],
+    sources: NDArray[np.int64],
+) -> Iterator[Group]:
     """One for each value, unless the frames that it would be judged on are all test frames."""
-    all_fake = int((labels == 1).sum())
+    is_fake = labels == 1
+    all_fake = int(is_fake.sum())
     all_real = len(labels) - all_fake
+    fakes_from, reals_from = _from(is_fake, sources)
     for code, value in enumerate(values):
         rows = np.flatnonzero(codes == code)
-        fake = int((labels[rows] == 1).sum())
+        fake = int(is_fake[rows].sum())
         real = len(rows) - fake
+        own = _from(is_fake[rows], sources[rows])
         if fake and real and len(rows) < len(labels):
-            yield Group(name, value, rows, fake, real, None, 0)
+            yield Group(name, value, rows, fake, real, None, 0, own)
         elif not real and fake < all_fake:
-            yield Group(name, value, rows, fake, real, "real", all_real)
+            yield Group(name, value, rows, fake, real, "real", all_real, (own[0], reals_from))
         elif not fake and real < all_real:
-            yield Group(name, value, rows, fake, real, "fake", all_fake)
+            yield Group(name, value, rows, fake, real, "fake", all_fake, (fakes_from, own[1]))
+
+
+def _from(is_fake: NDArray[np.bool_], sources: NDArray[np.int64]) -> tuple[int, int]:
+    """How many sources the fake and the real frames come from."""
+    return len(np.unique(sources[is_fake])), len(np.unique(sources[~is_fake]))

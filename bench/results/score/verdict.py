@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.records import Comparison, Interval, Verdict
 from bench.results.score.auc import Placements, difference
-from bench.results.score.intervals import holm
+from bench.results.score.intervals import holm, student_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +31,13 @@ def small_but_real(interval: Interval, margin: float) -> bool:
     return interval.low > -margin and interval.high < 0
 
 
-def further_frames(delta: float, interval: Interval, margin: float, count: int) -> int | None:
+def further_frames(
+    delta: float, interval: Interval, margin: float, count: int, freedom: float = math.inf
+) -> int | None:
     """How many more frames than `count` would settle an inconclusive verdict; None where it is settled, or none would.
 
-    If the difference stays what it is and the interval narrows with the square root of the number of frames.
+    If the difference stays what it is, and `interval` narrows with the square root of the number of
+    frames; with them grow the degrees of freedom, if it is Student's t.
     """
     if verdict(delta, interval, margin) != "inconclusive":
         return None
@@ -42,9 +45,18 @@ def further_frames(delta: float, interval: Interval, margin: float, count: int) 
         room, reach = -delta, interval.high - delta
     else:
         room, reach = delta + margin, delta - interval.low
-    if room <= 0 or reach <= 0 or interval.width >= 2:
+    # An interval that ends where differences do may reach any way beyond.
+    if room <= 0 or reach <= 0 or interval.low <= -1 or interval.high >= 1:
         return None
-    return max(math.floor(count * (reach / room) ** 2) + 1 - count, 1)
+    error = reach / student_quantile(0.95, freedom)
+    few, many = 1.0, (reach / room) ** 2 * 1.001
+    for _ in range(60):
+        middle = math.sqrt(few * many)
+        if student_quantile(0.95, freedom * middle) * error / math.sqrt(middle) < room:
+            many = middle
+        else:
+            few = middle
+    return max(math.ceil(count * many) - count, 1)
 
 
 def compare(
@@ -62,7 +74,7 @@ def compare(
             p_holm=p_holm,
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
-            further_frames=further_frames(delta.value, delta.interval, margin, len(placed[name].is_fake)),
+            further_frames=further_frames(delta.value, delta.interval, margin, len(placed[name].is_fake), delta.freedom),
         )
         for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
     }
