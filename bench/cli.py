@@ -95,7 +95,7 @@ def init(
     for path in write_workflow(folder) if github else write_starter(folder):
         typer.echo(f"wrote {path}")
     if github:
-        typer.echo("next: adapt the lines marked (1) to (4) in the workflow, then `bench run`, `bench accept`, commit")
+        typer.echo("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
     else:
         typer.echo("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
@@ -174,7 +174,12 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     from bench.pipeline.foreign import Request, score_files
     from bench.results.foreign import Columns
 
-    columns = Columns(frame_column, score_column, label_column, source_column, split_column)
+    named = {"frame": frame_column, "score": score_column, "label": label_column}
+    named |= {"source": source_column, "split": split_column}
+    for what, column in named.items():
+        if column is not None and not column.strip():
+            raise UserError(f"--{what}-column: is empty; expected the name of a column")
+    columns = Columns(**named)
     with Bars() as bars:
         finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
     _show(finished)

@@ -78,6 +78,8 @@ def _draw(frames: int) -> dict[str, pd.DataFrame]:
     labels = (places % 2).astype(np.int8)
     base = rng.normal(2.0 * labels - 1, 1)
     names = [f"{'fake' if place % 2 else 'real'}/{place // FILES}/{place % FILES}.jpg" for place in range(frames)]
+    cameras = np.array(["near", "far", "phone", "studio"])[rng.integers(0, 4, frames)]
+    qualities = rng.integers(50, 100, frames)
     found = {}
     for name, shift in zip(VARIANTS, SHIFTS, strict=True):
         margin = (base + shift * rng.normal(0, 1, frames)).astype(np.float32)
@@ -90,8 +92,8 @@ def _draw(frames: int) -> dict[str, pd.DataFrame]:
                 "p_fake": p_fake(-margin / 2, margin / 2),
                 "logit_real": -margin / 2,
                 "logit_fake": margin / 2,
-                "camera": np.array(["near", "far", "phone", "studio"])[rng.integers(0, 4, frames)],
-                "quality": rng.integers(50, 100, frames),
+                "camera": cameras,
+                "quality": qualities,
             }
         )
     return found

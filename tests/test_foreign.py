@@ -274,8 +274,6 @@ def test_other_labels_are_counted(tmp_path: Path) -> None:
         ("label", 1, "'v0/0000.png' is fake, there real"),
         ("split", "validation", "'v0/0000.png' is validation, there test"),
         ("source", "v9", "'v0/0000.png' is v9, there v0"),
-        ("method", "warp", "'v0/0000.png' is warp, there swap"),
-        ("quality", 99, "'v0/0000.png' is 99, there 75"),
     ],
 )
 @pytest.mark.parametrize("place", ["a later file", "the first, with --labels", "a later one, with --labels"])
@@ -293,7 +291,54 @@ def test_files_that_contradict_each_other_are_refused(
     told = refused(lambda: aligned(paths, None if place == "a later file" else same))
     assert told.startswith(f"{changed_file}: has another {column!r} for 1 of 200 frames than {same}: ")
     assert said in told
-    assert ("Delete the column" in told) == (column in {"method", "quality"})
+
+
+def test_a_column_in_which_files_differ_is_none_of_frames(tmp_path: Path) -> None:
+    """Such as the seconds that each variant took."""
+    paths = [
+        write(tmp_path / "a.csv", table(1).assign(seconds=1.5)),
+        write(tmp_path / "b.csv", table(2).assign(seconds=2)),
+    ]
+    found = aligned(paths)
+    assert list(found.frames["test"].attributes) == ["method", "quality"]
+    assert found.remarks == ("Not taken for properties of the frames, since files differ in them: 'seconds'.",)
+    assert aligned(paths[:1]).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"<!DOCTYPE html>", "web page"),
+        ("frame,p_fake\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_what_is_no_file_of_scores_is_called_what_it_is(start: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(start)
+    assert said in refused(lambda: aligned([path]))
+
+
+def test_what_float32_makes_of_a_softmax_is_no_mistake(tmp_path: Path) -> None:
+    rows = table(1).astype({"p_fake": float})
+    rows.loc[0, "p_fake"] = 1.0000001
+    found = aligned([write(tmp_path / "a.csv", rows)])
+    assert found.evidence["a"].test.max() == 1.0
+
+
+def test_an_interrupted_rendering_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import reports
+    from bench.pipeline.foreign import Request, score_files
+
+    paths = tuple(write(tmp_path / f"{name}.csv", table(seed)) for seed, name in enumerate("ab"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reports, "render", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        score_files(Request("mine", paths, Columns()))
+    assert list((tmp_path / "reports/mine").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert score_files(Request("mine", paths, Columns())).report.exists()
 
 
 def test_what_one_file_leaves_out_contradicts_nothing(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def expected_at_least(
     """Zou & Donner's interval of the second less the first, from Newcombe's of each and how alike they rank."""
     areas = [psi(labels, scores).mean() for scores in (second, first)]
     alike = np.mean([spearmanr(first[labels == one], second[labels == one]).statistic for one in (0, 1)])
-    (low, high), (other_low, other_high) = (score_interval(area, *units, quantile) for area in areas)
+    (low, high), (other_low, other_high) = (score_interval(area, units[0], units[1], quantile) for area in areas)
     alone = math.sqrt(1 - max(alike, 0))
     below = alone * math.hypot(areas[0] - low, other_high - areas[1])
     above = alone * math.hypot(high - areas[0], areas[1] - other_low)
@@ -178,7 +178,8 @@ def test_by_source_against_a_loop_over_sources(seed: int) -> None:
     auc, variance, _, freedom = obuchowski(tables[0], labels, sources)
     quantile = t.ppf(0.975, freedom)
     own = estimate(baseline, sources)
-    least = score_interval(auc, *worth(tables[:1], labels, sources), quantile)
+    fake, real = worth(tables[:1], labels, sources)
+    least = score_interval(auc, fake, real, quantile)
     assert ends(own, "source") == pytest.approx(wider(on_logit_scale(auc, variance, quantile), least), abs=1e-7)
     delta, variance, many, freedom = obuchowski(tables[1] - tables[0], labels, sources)
     found, p = difference(variant, baseline, sources)

@@ -28,7 +28,7 @@ from bench.records import (
     VariantResult,
 )
 from bench.results.score.choice import Criterion, beats, choose, front
-from bench.results.score.speed import speed
+from bench.results.score.speed import speeds
 from bench.results.score.verdict import verdict
 
 FLOAT = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
@@ -79,7 +79,7 @@ def chosen(rows: tuple[Row, ...], asked: Choose | None = None, margin: float = 0
     variants = tuple(result(row) for row in rows)
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, margin=margin, choose=asked)
     answers = {row.name: judged(row, row is rows[0]) for row in rows}
-    found = choose(run, answers, {variant.name: speed(variant) for variant in variants})
+    found = choose(run, answers, speeds(run))
     assert found
     return found
 
@@ -260,14 +260,14 @@ def test_what_is_said_to_be_needed_suffices(
 def test_nothing_to_choose_from() -> None:
     variants = (result(BASELINE), result(Q16))
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
-    speeds = {variant.name: speed(variant) for variant in variants}
+    timed = speeds(run)
     baseline, q16 = judged(BASELINE, True), judged(Q16, False)
     for low, is_chance in ((0.45, True), (0.5, True), (0.501, False)):
         unsure = replace(baseline, auc=Auc(0.6, Interval(low, 0.7)))
-        assert (choose(run, {"baseline": unsure, "q16": q16}, speeds) is None) == is_chance, low
-    assert choose(run, {"baseline": baseline}, speeds) is None
-    assert choose(run, {"q16": q16}, speeds) is None
-    assert choose(run, {"baseline": replace(baseline, auc=None), "q16": replace(q16, auc=None)}, speeds) is None
+        assert (choose(run, {"baseline": unsure, "q16": q16}, timed) is None) == is_chance, low
+    assert choose(run, {"baseline": baseline}, timed) is None
+    assert choose(run, {"q16": q16}, timed) is None
+    assert choose(run, {"baseline": replace(baseline, auc=None), "q16": replace(q16, auc=None)}, timed) is None
 
 
 def test_only_a_constraint_is_asked() -> None:
@@ -293,12 +293,12 @@ def test_latencies_that_may_be_the_same_leave_it_to_size(
     """11.1 and 11.3 ms differ by more than the percent, but the rounds do not tell them apart."""
     rows = (replace(BASELINE, latency_ms=11.1), replace(Q16, latency_ms=11.3))
     variants = tuple(result(row) for row in rows)
-    speeds = {one.name: speed(one) for one in variants}
-    assert speeds["q16"].single
-    single = replace(speeds["q16"].single, runtime=place[0], device=place[1])
-    speeds["q16"] = replace(speeds["q16"], single=single, speedup=ratio)
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, choose=Choose(prefer="latency"))
-    found = choose(run, {row.name: judged(row, row is rows[0]) for row in rows}, speeds)
+    timed = speeds(run)
+    assert timed["q16"].single
+    single = replace(timed["q16"].single, runtime=place[0], device=place[1])
+    timed["q16"] = replace(timed["q16"], single=single, speedup=ratio)
+    found = choose(run, {row.name: judged(row, row is rows[0]) for row in rows}, timed)
     assert found
     assert found.chosen == best
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.records import Executed, Measurement, Speed, VariantResult
+from bench.records import Conditions, Executed, Measurement, Run, Speed, VariantResult
 from bench.reports.text import times
-from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, taken, timing
+from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, speeds, taken, timing
 
 EXECUTED = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
 
@@ -119,3 +119,22 @@ def test_ratio_is_turned_around_where_the_two_are_exchanged() -> None:
         (there.value, there.low, there.high), rel=0.01
     )
     assert ratio(own, own).value == 1
+
+
+def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
+    """The machine was 2.5 times slower when q8 was timed, as the baseline beside it tells."""
+    quiet, busy = (Conditions(began, 1.0, 2, {}) for began in ("once", "later"))
+
+    def row(name: str, own_ms: float, reference_ms: float, conditions: Conditions) -> VariantResult:
+        own, reference = (measured([[ms, ms]] * 10) for ms in (own_ms, reference_ms))
+        executed = replace(EXECUTED, runtime=own.runtime)
+        return VariantResult(name, "", (), "ok", None, None, executed, (own,), (reference,), conditions)
+
+    variants = (row("baseline", 10, 10, quiet), row("q16", 11, 10, quiet), row("q8", 30, 25, busy))
+    found = speeds(Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}))
+    assert [found[one.name].latency_ms for one in variants] == pytest.approx([10, 11, 12])
+    assert found["q8"].single
+    assert found["q8"].single.p50_ms == 30
+    simulated = replace(variants[2], executed=replace(EXECUTED, stored="int8", int8="simulated"))
+    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
+    assert speeds(run)["q8"].latency_ms is None

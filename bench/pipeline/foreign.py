@@ -12,12 +12,23 @@ from pathlib import Path
 
 from bench import reports
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
-from bench.errors import UserError
+from bench.errors import UserError, listed
 from bench.experiment import checked_name
-from bench.files import sweep
+from bench.files import is_leftover, remove, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
 from bench.provenance import file_digest, version, versions
-from bench.records import Event, Labelled, OnEvent, Run, SplitSummary, VariantResult, silent
+from bench.records import (
+    LABELLED_SPLITS,
+    Event,
+    Judgement,
+    Labelled,
+    OnEvent,
+    Run,
+    Split,
+    SplitSummary,
+    VariantResult,
+    silent,
+)
 from bench.results import alignment, foreign, score, store
 from bench.results.foreign import Answers, Columns
 
@@ -55,10 +66,22 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     run = _run(request, variants, aligned)
     on_event(Event("scoring", 0, 1, "reports"))
     judgement = score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
-    sweep(request.folder, held=True)
-    reports.render(run, judgement, None, None, request.folder)
+    _render(run, judgement, request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
+
+
+def _render(run: Run, judgement: Judgement, folder: Path) -> None:
+    """Rendered aside, so that what is interrupted leaves the folder as it was; the file it is known by goes first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder, held=True)
+    own = folder / temporary_name()
+    try:
+        reports.render(run, judgement, None, None, own)
+        for path in sorted(own.iterdir(), key=lambda path: path.name != _SCORES):
+            path.replace(folder / path.name)
+    finally:
+        remove(own)
 
 
 def _checked(request: Request) -> dict[str, Path]:
@@ -93,7 +116,7 @@ def _refuse_to_overwrite(request: Request) -> None:
         raise UserError(f"{folder}: belongs to the experiment {request.name!r} of `bench run`; choose another --name")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the report's folder would be there; move it away")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(is_leftover(path) for path in folder.iterdir()):
         return
     try:
         told = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
@@ -154,7 +177,17 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Alig
             "libraries": ", ".join(f"{one} {found}" for one, found in versions(("numpy", "pyarrow", "scipy")).items()),
         },
         margin=request.margin,
+        warnings=(*aligned.remarks, *_shared_sources(aligned.frames)),
     )
+
+
+def _shared_sources(frames: Mapping[Split, Labelled]) -> tuple[str, ...]:
+    """Thresholds that are set on the sources that they are judged on look better than they are."""
+    if "validation" not in frames:
+        return ()
+    test, validation = (set(frames[split].sources.dropna()) for split in LABELLED_SPLITS)
+    shared = sorted(test & validation)
+    return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
 def _summary(frames: Labelled, digest: str) -> SplitSummary:

@@ -24,12 +24,16 @@ REPORT, MARK = "report.md", ".rendered"
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendered experiment: its run, its scores.json as read, its report; the run's log if any."""
+    """A rendered experiment: its run, its scores.json as read, its report; the run's log if any.
+
+    `remarks` tell in what the experiment file has gone on since the run.
+    """
 
     run: Run
     told: dict[str, Any]
     report: Path
     log: Path | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def ending(self) -> str:
@@ -41,7 +45,7 @@ class Finished:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
-        return (*reports.plain_warnings(self.run, self.told), *self.run.warnings)
+        return (*reports.plain_warnings(self.run, self.told), *self.remarks, *self.run.warnings)
 
 
 def report(
@@ -56,7 +60,7 @@ def report(
     store.write_run(results, run)
     mark = _mark(results)
     if not again and _read(folder / MARK) == mark and reports.is_whole(folder):
-        return Finished(run, reports.read_scores(folder), folder / REPORT)
+        return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
     for variant in run.variants:
         if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
             raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
@@ -80,7 +84,20 @@ def report(
     reports.render(run, judgement, pixels, results, folder)
     write_text(folder / MARK, mark)
     on_event(Event("rendering the report", 1, 1, "reports"))
-    return Finished(run, reports.read_scores(folder), folder / REPORT)
+    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
+
+
+def _other_steps(run: Run, settings: ExperimentSettings) -> tuple[str, ...]:
+    """What a reader who has changed the experiment file since would take for results of it."""
+    said = []
+    for variant in run.variants:
+        asked = tuple(use.text for use in settings.variants.get(variant.name, ()))
+        if variant.name in settings.variants and asked != variant.steps:
+            was, now = (", ".join(steps) or "no steps" for steps in (variant.steps, asked))
+            said.append(
+                f"{variant.name} was run as {was}, and the experiment file now says {now}: `bench run` makes it."
+            )
+    return tuple(said)
 
 
 def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:

@@ -403,7 +403,8 @@ class Speed:
     `reference` the baseline at batch 1, on the same device in the same runtime and session. `speedup`
     compares the two at batch 1, `gain` the throughput of each at its own best batch size; None where
     either was not measured, and for int8 that was simulated, or of which nobody can tell: its time may
-    not be that of int8.
+    not be that of int8. `latency_ms` is the median call of `single`, by which variants compare: where it was
+    taken in another session than the baseline's, as it would have been there.
     """
 
     single: Timing | None = None
@@ -411,6 +412,7 @@ class Speed:
     reference: Timing | None = None
     speedup: Ratio | None = None
     gain: Ratio | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ def _comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, flo
         return {}, ""
     here = (own.runtime, own.device)
     times = {
-        name: one.single.p50_ms
+        name: one.latency_ms
         for name, one in judgement.speeds.items()
-        if one.single and one.speedup is not None and (one.single.runtime, one.single.device) == here
+        if one.single and one.latency_ms and one.speedup is not None and (one.single.runtime, one.single.device) == here
     }
     return times, ", ".join(here)
 

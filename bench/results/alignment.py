@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLASSES = ("real", "fake")
+_OF_FRAMES = ("label", "split", "source")
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """The labelled frames by split, a digest of each split whatever the order of its rows, and what each file says."""
+    """The labelled frames by split, a digest of each split whatever the order of its rows, and what each file says.
+
+    `remarks` tell what was left out.
+    """
 
     frames: Mapping[Split, Labelled]
     digests: Mapping[Split, str]
     evidence: Mapping[str, Evidence]
+    remarks: tuple[str, ...] = ()
 
 
 def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Columns) -> Aligned:
@@ -44,7 +49,7 @@ def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Colum
     _refuse_missing(everything, columns)
     rows = {id(one): _places(first, one) for one in everything}
     _together([_other_frames(first, one, rows[id(one)], one is labels) for one in everything])
-    known = _agreed(first, everything, rows)
+    known, remarks = _agreed(first, everything, rows)
     splits = _codes(known.pop("split"), LABELLED_SPLITS) if "split" in known else np.zeros(len(first.frames), np.int8)
     order = splits.argsort(kind="stable")
     in_order = {name: column.take(pa.array(order)) for name, column in (known | {"frame": first.frames}).items()}
@@ -53,6 +58,7 @@ def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Colum
         frames,
         {split: _digest(some) for split, some in frames.items()},
         {name: _evidence(one, rows[id(one)][order], len(frames["test"].labels)) for name, one in answers.items()},
+        remarks,
     )
 
 
@@ -138,23 +144,31 @@ def _same_stems(one: Answers, other: Answers) -> bool:
     return bool(pc.all(pc.is_in(first, value_set=second)).as_py())
 
 
-def _agreed(first: Answers, everything: Sequence[Answers], rows: Mapping[int, NDArray[np.int64]]) -> dict[str, Any]:
+def _agreed(
+    first: Answers, everything: Sequence[Answers], rows: Mapping[int, NDArray[np.int64]]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What is known of the first's frames: each column, as Arrow text, from the first file that has it.
 
-    `UserError` where a later file says something else of a frame.
+    A later file that says otherwise is refused, by `UserError`; a further column in which files differ
+    is one of variants and not of frames, and left out with a remark.
     """
     import pyarrow as pa
 
     known: dict[str, tuple[Answers, Any]] = {}
-    problems = []
+    problems, differing = [], dict[str, None]()
     for one in everything:
         for name, column in _columns(one).items():
             values = column.take(pa.array(rows[id(one)]))
             teller, before = known.setdefault(name, (one, values))
-            if teller is not one:
-                problems.append(_otherwise(name, first.frames, (teller, before), (one, values)))
+            told = _otherwise(name, first.frames, (teller, before), (one, values)) if teller is not one else ""
+            if told and name not in _OF_FRAMES:
+                differing[name] = None
+            elif told:
+                problems.append(told)
     _together(problems)
-    return {name: values for name, (_, values) in known.items()}
+    listed = ", ".join(repr(name) for name in differing)
+    remark = f"Not taken for properties of the frames, since files differ in them: {listed}."
+    return {name: values for name, (_, values) in known.items() if name not in differing}, (remark,) * bool(differing)
 
 
 def _columns(one: Answers) -> dict[str, Any]:
@@ -186,9 +200,7 @@ def _otherwise(name: str, frames: Any, before: tuple[Answers, Any], now: tuple[A
         return ""
     told = [f"{frames[row].as_py()!r} is {now[1][row]}, there {before[1][row]}" for row in rows[:EXAMPLES].tolist()]
     advice = ""
-    if name not in {"label", "split", "source"}:
-        advice = ". Delete the column if it is of the variants and not of the frames"
-    elif name == "label" and len(rows) == len(frames):
+    if name == "label" and len(rows) == len(frames):
         advice = " (all of them: is 1 real in one of the files?)"
     return (
         f"{now[0].path}: has another {name!r} for {len(rows):,} of {len(frames):,} frames than {before[0].path}: "

@@ -208,6 +208,8 @@ class _Reader:
         if any(map(_DECIMAL_COMMA.fullmatch, self.table.cells(name, np.flatnonzero(missing)[:EXAMPLES].tolist()))):
             told += " (write decimal points, not commas)"
         self._report(told, missing, name)
+        # float32 rounds a softmax a little beyond 1.
+        scores = np.where(np.abs(scores - np.clip(scores, 0, 1)) <= _ROUNDING, np.clip(scores, 0, 1), scores)
         outside = (scores < 0) | (scores > 1)
         if outside.any():
             self._report(f"{name} lies outside [0, 1]{_looks_like(scores)}", outside, name)
@@ -268,6 +270,9 @@ class _Reader:
             places, cells = self.table.places(first), self.table.cells(name, first) if name else [""] * len(first)
             told = [f"{places[row]} {cell}".strip() for row, cell in zip(first, cells, strict=True)]
             self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {examples(told, len(rows))}")
+
+
+_ROUNDING = 1e-6
 
 
 def _looks_like(scores: NDArray[np.float64]) -> str:

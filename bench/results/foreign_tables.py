@@ -24,6 +24,15 @@ EXAMPLES = 5
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 8 * 2**30
 
 
+_NO_SCORES = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file: `git lfs pull` fetches that",
+    b"<!doctype": "is a web page, not a file of scores; download the file itself",
+    b"<html": "is a web page, not a file of scores; download the file itself",
+    b"\xff\xfe": "is text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is text in UTF-16; save it as UTF-8",
+}
+
+
 @dataclass(frozen=True)
 class Table:
     """A file, whatever its kind: the names of all its columns, and as a `pyarrow.Table` those that were asked for."""
@@ -125,7 +134,7 @@ def _wanted(names: Sequence[str], only: Collection[str] | None) -> list[str]:
 def _refuse_unreadable(path: Path) -> None:
     if not path.exists():
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file{nearest(path.name, beside)}")
+        raise UserError(f"{path}: no such file{nearest(path.name, [one for one in beside if one != path.name])}")
     if not path.is_file():
         raise UserError(f"{path}: is no file; expected one of scores, {', '.join(KINDS)}")
     if path.suffix.lower() not in KINDS:
@@ -135,6 +144,11 @@ def _refuse_unreadable(path: Path) -> None:
         raise UserError(f"{path}: is empty; expected a row for every frame")
     if size_bytes > _MOST_BYTES:
         raise UserError(f"{path}: {size_bytes:,} bytes, far too large for scores")
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    for beginning, told in _NO_SCORES.items():
+        if start.startswith(beginning):
+            raise UserError(f"{path}: {told}")
 
 
 def _csv(path: Path, only: Collection[str] | None) -> tuple[Sequence[str], Any]:

@@ -111,7 +111,7 @@ def _candidates(
             continue
         own = judged[variant.name]
         size_mib = variant.footprint.size_bytes / 2**20 if variant.footprint else None
-        latency_ms = _latency_ms(variant, speeds[variant.name])
+        latency_ms = speeds[variant.name].latency_ms
         met = (
             _auc_drop(own, variant is run.variants[0], constraints.auc_drop),
             _at_most("size_mib", size_mib, constraints.size_mib, "the size of its file is not known"),
@@ -140,11 +140,6 @@ def _point(one: Candidate) -> Point:
 
 def _less(auc: float | None) -> float | None:
     return None if auc is None else -auc
-
-
-def _latency_ms(variant: VariantResult, speed: Speed) -> float | None:
-    simulated = variant.executed is not None and is_simulated(variant.executed)
-    return speed.single.p50_ms if speed.single and not simulated else None
 
 
 def _why_untimed(variant: VariantResult) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.records import Evidence, Judged, Judgement, Labelled, Run, Timing
 from bench.results.score import ablation, auc, calibration, choice, drift, flips, points, slices, thresholds, verdict
-from bench.results.score.speed import speed, summaries
+from bench.results.score.speed import speeds, summaries
 
 
 def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mapping[str, Evidence]) -> Judgement:
@@ -44,14 +44,14 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
             if both
             else (),
         )
-    speeds = {variant.name: speed(variant) for variant in run.variants}
+    timed = speeds(run)
     return Judgement(
         test=test,
         validation=validation,
         evidence=ordered,
         variants=judged,
-        speeds=speeds,
-        choice=choice.choose(run, judged, speeds),
+        speeds=timed,
+        choice=choice.choose(run, judged, timed),
         effects=ablation.effects(run, placed, clusters),
         not_sliced=slicing.left_out,
         timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},

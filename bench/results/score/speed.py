@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Conditions, Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -65,6 +66,28 @@ def speed(variant: VariantResult) -> Speed:
     )
 
 
+def speeds(run: Run) -> dict[str, Speed]:
+    """That of every variant, with latencies that compare."""
+    found = {variant.name: speed(variant) for variant in run.variants}
+    first = run.variants[0]
+    baseline = found[first.name].single
+    return {
+        one.name: replace(found[one.name], latency_ms=_latency_ms(one, found[one.name], first, baseline))
+        for one in run.variants
+    }
+
+
+def _latency_ms(variant: VariantResult, own: Speed, first: VariantResult, baseline: Timing | None) -> float | None:
+    """The machine may have been slower in another session; by how much, the baseline tells, which was timed in both."""
+    if own.single is None or variant.executed is None or is_simulated(variant.executed):
+        return None
+    median = own.single.p50_ms
+    if variant.conditions == first.conditions or own.reference is None or baseline is None:
+        return median
+    same = (own.single.runtime, own.single.device) == (baseline.runtime, baseline.device)
+    return median * baseline.p50_ms / own.reference.p50_ms if same else median
+
+
 def taken(variant: VariantResult) -> list[Measurement]:
     """Its measurements in its own runtime and device, in the order in which they were taken.
 
@@ -90,20 +113,6 @@ def ratio(own: Measurement, reference: Measurement) -> Ratio:
     drawn = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
     low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))
     return Ratio(float(np.median(ratios)), float(low), float(high))
-
-
-def disturbances(run: Run) -> list[Conditions]:
-    """The sessions of timing that others' work may have disturbed."""
-    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
-
-
-def sessions(run: Run) -> list[Conditions]:
-    """The sessions that the run's times were taken in."""
-    found: list[Conditions] = []
-    for variant in run.variants:
-        if variant.status == "ok" and variant.conditions and variant.conditions not in found:
-            found.append(variant.conditions)
-    return found
 
 
 def _taken(measurements: Iterable[Measurement], executed: Executed) -> list[Measurement]:

@@ -74,7 +74,9 @@ def compare(
             p_holm=p_holm,
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
-            further_frames=further_frames(delta.value, delta.interval, margin, len(placed[name].is_fake), delta.freedom),
+            further_frames=further_frames(
+                delta.value, delta.interval, margin, len(placed[name].is_fake), delta.freedom
+            ),
         )
         for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
     }
