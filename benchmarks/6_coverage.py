@@ -17,7 +17,8 @@ import numpy as np
 from testbed import show
 
 from bench.records import Auc, Interval
-from bench.results.score.auc import difference, estimate, placements
+from bench.results.score.auc import difference, estimate
+from bench.results.score.placements import placements
 from bench.results.score.verdict import verdict
 
 if TYPE_CHECKING:

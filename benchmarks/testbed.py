@@ -27,7 +27,7 @@ from bench.pipeline.plan import Plan, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
 from bench.results import predict, store
-from bench.results.score import auc, points
+from bench.results.score import placements, points
 from bench.runtimes import Session
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
         table, _ = store.read_predictions(variant.folder)
         test = table[table["split"] == "test"]
         labels, p_fake = test["label"].to_numpy(), test["p_fake"].to_numpy()
-        placed, curve = auc.placements(labels, p_fake), points.roc(labels, p_fake)
+        placed, curve = placements.placements(labels, p_fake), points.roc(labels, p_fake)
         points.score(labels, p_fake, placed, curve)
         points.operating_point(labels, p_fake, plan.settings.threshold)
     return [variant.folder for variant in pending]

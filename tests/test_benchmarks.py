@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from itertools import pairwise
@@ -143,3 +144,15 @@ def test_intervals_cover_near_an_auc_of_1_too(capsys: pytest.CaptureFixture[str]
         assert numbers(row["AUC covered, %"])[0] >= 86
         assert numbers(row["ΔAUC covered, %"])[0] >= 88
         assert numbers(row['"stable" wrong, %'])[0] <= 8
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not tell how much memory a process took")
+def test_many_frames_are_scored_and_rendered(capsys: pytest.CaptureFixture[str]) -> None:
+    script("7_million").main(["--frames", "2000", "--cam", "3"])
+    rows = table(capsys.readouterr().out)
+    assert [row["command"] for row in rows] == [
+        "`bench score`, CSV", "`bench score`, Parquet", "`bench report`, maps and galleries",
+    ]  # fmt: skip
+    for row in rows:
+        assert 0 < numbers(row["s"])[0] < 60
+        assert 0.05 < numbers(row["peak, GiB"])[0] < 4

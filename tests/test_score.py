@@ -19,8 +19,8 @@ from sklearn import metrics
 
 from bench.records import OperatingPoint, Score
 from bench.results.score import points
-from bench.results.score.auc import placements
 from bench.results.score.intervals import holm, mcnemar, wilson
+from bench.results.score.placements import placements
 from bench.results.score.points import equal_error_rate, operating_point, p_fake, roc, thinned
 
 LABELS_AND_LEVELS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), min_size=2, max_size=60)

@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from bench.records import Conditions, Effect, Executed, Footprint, Measurement, Run, VariantResult
 from bench.results.score.ablation import effects
-from bench.results.score.auc import Placements, clusters, difference, placements
+from bench.results.score.auc import difference
+from bench.results.score.placements import Placements, clusters, placements
 from bench.results.score.speed import ratio
 
 SESSION = Conditions("2026-01-01T00:00:00+00:00", 9.0, 6, {"cpu": "some"})

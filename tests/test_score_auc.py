@@ -16,7 +16,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm, spearmanr, t
 
 from bench.records import Auc
-from bench.results.score.auc import FEW, clusters, difference, estimate, placements, subset
+from bench.results.score.auc import FEW, difference, estimate
+from bench.results.score.placements import clusters, placements, subset
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.int64]

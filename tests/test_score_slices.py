@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from bench.records import Auc, Interval, Judged, Labelled, Slice
-from bench.results.score.auc import clusters, difference, estimate, placements
+from bench.results.score.auc import difference, estimate
+from bench.results.score.placements import clusters, placements
 from bench.results.score.slices import judge, slicing
 
 COUNT = 1200

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.records import Interval
-from bench.results.score.auc import difference, placements
+from bench.results.score.auc import difference
 from bench.results.score.intervals import holm
+from bench.results.score.placements import placements
 from bench.results.score.verdict import compare, further_frames, small_but_real, verdict
 
 DOC = (Path(__file__).parent.parent / "docs" / "verdicts.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ from bench.records import GateOutcome, VariantResult
 from bench.reports.text import counted, further
 from bench.results import store
 from bench.results.score.against import Change, against
-from bench.results.score.auc import clusters
 from bench.results.score.gates import beyond, is_strict
+from bench.results.score.placements import clusters
 
 GROWTH = 0.01
 """The share by which a file may grow: the same steps leave other weights a little larger or smaller."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.results.score.auc import Placements
+    from bench.results.score.placements import Placements
 
 
 def effects(run: Run, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:

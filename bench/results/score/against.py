@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Flips, Verdict
-from bench.results.score import auc, flips, points, verdict
+from bench.results.score import auc, flips, placements, points, verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def against(
     """
     if len(np.unique(labels)) != 2:
         return None
-    delta, p = auc.difference(auc.placements(labels, new), auc.placements(labels, accepted), clusters)
+    delta, p = auc.difference(placements.placements(labels, new), placements.placements(labels, accepted), clusters)
     return Change(
         delta=delta,
         p=p,

@@ -11,32 +11,15 @@ import numpy as np
 
 from bench.records import Auc, Interval
 from bench.results.score.intervals import mover, newcombe, student_p, student_quantile
+from bench.results.score.placements import Placements
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
 
 ROUNDING = 1e-24
 FEW = 50
 """Where fewer frames or sources than this make a difference, its variance is not trusted alone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placements:
-    """Where every frame stands among those of the other class: the structural components of DeLong et al.
-
-    `fake` [m] is the share of real frames that score lower than each fake one, `real` [n] the share of
-    fake frames that score higher than each real one; ties count half. Both are in the order of the
-    frames, `is_fake` [m + n] tells whose they are. `ranks` [m + n] counts the distinct scores below
-    each frame's. The mean of either is `auc`, the chance that a fake outscores a real one.
-    """
-
-    fake: NDArray[np.float64]
-    real: NDArray[np.float64]
-    is_fake: NDArray[np.bool_]
-    ranks: NDArray[np.int64]
-    auc: float
 
 
 @dataclass(frozen=True)
@@ -53,46 +36,6 @@ class _Spread:
     real: float
     freedom: float
     taking_part: float
-
-
-def placements(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Placements:
-    """Placements of `scores` [n] by `labels` [n], 1 = fake, 0 = real; O(n log n).
-
-    ValueError where a class has no frame, or a score is NaN.
-    """
-    if np.isnan(scores).any():
-        raise ValueError("scores must be numbers, found NaN")
-    _, ranks = np.unique(scores, return_inverse=True)
-    return _count(np.asarray(labels) == 1, ranks.reshape(-1))
-
-
-def subset(placed: Placements, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Placements:
-    """`placements(labels[rows], scores[rows])` without sorting again; `rows` are indices or a mask [n]."""
-    return _count(placed.is_fake[rows], placed.ranks[rows])
-
-
-def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64]) -> Placements:
-    """Placements by counting the frames of each class at and below each rank."""
-    fakes, reals = ranks[is_fake], ranks[~is_fake]
-    for name, frames in (("fake", fakes), ("real", reals)):
-        if not len(frames):
-            raise ValueError(f"the area under the ROC curve needs frames of both classes, found no {name} one")
-    length = int(ranks.max()) + 1
-    at_fake, at_real = np.bincount(fakes, minlength=length), np.bincount(reals, minlength=length)
-    real_below = np.cumsum(at_real) - at_real / 2
-    fake_above = len(fakes) - np.cumsum(at_fake) + at_fake / 2
-    # Halves are exact in float64, so that the sum does not depend on the order of the frames.
-    auc = float((at_fake * real_below).sum()) / len(fakes) / len(reals)
-    return Placements(real_below[fakes] / len(reals), fake_above[reals] / len(fakes), is_fake, ranks, auc)
-
-
-def clusters(sources: pd.Series[str]) -> NDArray[np.int64] | None:
-    """A number for each source [n]; a frame whose source is missing is alone. None where no two share one."""
-    codes, known = sources.factorize()
-    alone = codes < 0
-    numbers = codes.astype(np.int64)
-    numbers[alone] = len(known) + np.arange(alone.sum())
-    return numbers if len(known) + alone.sum() < len(numbers) else None
 
 
 def estimate(own: Placements, clusters: NDArray[np.int64] | None) -> Auc:

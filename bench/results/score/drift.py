@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,14 @@ def _pairs(
     for start in range(0, len(rows), FRAMES_AT_ONCE):
         piece = rows[start : start + FRAMES_AT_ONCE]
         yield start, (_onto(baseline[piece], grid), _onto(own[piece], grid))
+        for maps in (baseline, own):
+            _forget(maps)
+
+
+def _forget(maps: NDArray[np.floating]) -> None:
+    """What was read of a mapped file, with all that the system read around it, would count as memory taken."""
+    if isinstance(maps.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        maps.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _onto(maps: NDArray[np.floating], grid: tuple[int, int]) -> NDArray[np.floating]:

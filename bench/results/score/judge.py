@@ -7,7 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.records import Evidence, Judged, Judgement, Labelled, Run, Timing
-from bench.results.score import ablation, auc, calibration, choice, drift, flips, points, slices, thresholds, verdict
+from bench.results.score import (
+    ablation,
+    auc,
+    calibration,
+    choice,
+    drift,
+    flips,
+    placements,
+    points,
+    slices,
+    thresholds,
+    verdict,
+)
 from bench.results.score.speed import speeds, summaries
 
 
@@ -18,9 +30,9 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
     """
     ordered = {variant.name: evidence[variant.name] for variant in run.variants if variant.status == "ok"}
     baseline = ordered.get(run.variants[0].name)
-    clusters = auc.clusters(test.sources)
+    clusters = placements.clusters(test.sources)
     both = len(np.unique(test.labels)) == 2
-    placed = {name: auc.placements(test.labels, one.ranks) for name, one in ordered.items()} if both else {}
+    placed = {name: placements.placements(test.labels, one.ranks) for name, one in ordered.items()} if both else {}
     comparisons = verdict.compare(placed, run.variants[0].name, clusters, run.margin)
     slicing = slices.slicing(test)
     judged: dict[str, Judged] = {}

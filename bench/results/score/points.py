@@ -13,7 +13,7 @@ from bench.results.score.intervals import wilson
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.results.score.auc import Placements
+    from bench.results.score.placements import Placements
 
     Curve: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.records import Labelled, Slice
-from bench.results.score import auc
-from bench.results.score.auc import Placements, difference, estimate, subset
+from bench.results.score import placements
+from bench.results.score.auc import difference, estimate
 from bench.results.score.intervals import holm
+from bench.results.score.placements import Placements, subset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +113,7 @@ def slicing(test: Labelled) -> Slicing:
     groups: list[Group] = []
     left_out: list[str] = []
     divided: dict[str, NDArray[np.int64]] = {}
-    shared = auc.clusters(test.sources)
+    shared = placements.clusters(test.sources)
     sources = np.arange(len(test.labels)) if shared is None else shared
     for name, column in columns.items():
         codes, values, reasons = _cut(name, column)

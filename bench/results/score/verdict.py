@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.records import Comparison, Interval, Verdict
-from bench.results.score.auc import Placements, difference
+from bench.results.score.auc import difference
 from bench.results.score.intervals import holm, student_quantile
+from bench.results.score.placements import Placements
 
 if TYPE_CHECKING:
     import numpy as np
