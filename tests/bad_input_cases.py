@@ -526,7 +526,7 @@ CASES: dict[str, list[Case]] = {
         Case("a limit that none can miss", "`fpr: 5` for 5 %", ("line 11", "less than or equal to 1"),
              gates("{all: {fpr: 5}}")),
         Case("half a frame", "`flips: 2.5`", ("line 11", "integer"), gates("{all: {flips: 2.5}}")),
-        Case("nothing but `strict`", "`all: {strict: true}`", ("no gate; gates are: auc, auc_drop",),
+        Case("nothing but `strict`", "`all: {strict: true}`", ("`strict` alone is no gate; gates are: auc, auc_drop",),
              gates("{all: {strict: true}}")),
         Case("a gate without a limit", "`gates: {all: {auc: }}`",
              ("line 11", "has no value, so it would guard nothing"), gates("{all: {auc: }}")),

@@ -326,6 +326,17 @@ def test_what_float32_makes_of_a_softmax_is_no_mistake(tmp_path: Path) -> None:
     assert found.evidence["a"].test.max() == 1.0
 
 
+def test_sources_that_validation_shares_with_test_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.pipeline.foreign import Request, score_files
+
+    monkeypatch.chdir(tmp_path)
+    shared = write(tmp_path / "a.csv", table())
+    apart = table().assign(source=lambda rows: rows["split"] + rows["source"])
+    told = score_files(Request("mine", (shared,), Columns())).warnings
+    assert "Test and validation share sources: v0, v1, v2, v3, v4 … and 3 more." in told
+    assert not score_files(Request("other", (write(tmp_path / "b.csv", apart),), Columns())).warnings
+
+
 def test_an_interrupted_rendering_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import reports
     from bench.pipeline.foreign import Request, score_files

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench.records import GateOutcome, Interval
-from bench.results.score.gates import asked, judge_gates
+from bench.results.score.gates import asked, is_strict, judge_gates
 from bench.results.settings import GateSettings
 
 
@@ -205,3 +205,8 @@ def test_an_equal_variant_passes_the_strictest_drop() -> None:
 def test_settings_that_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         GateSettings(**settings)
+
+
+def test_a_variant_may_be_let_off_the_strictness_of_all() -> None:
+    gates = {"all": GateSettings(auc=0.9, strict=True), "q8": GateSettings(strict=False)}
+    assert (is_strict("q16", gates), is_strict("q8", gates)) == (True, False)

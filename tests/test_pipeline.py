@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -120,6 +121,16 @@ def test_only_and_changed_threshold(finished: Path) -> None:
             str(overlay.relative_to(finished / "results/first/q8/result")).split("/heatmap/")[1].removesuffix(".jpg")
         )
         assert ("positives" in str(overlay)) == (said["p_fake"][frame] >= 0.9)
+
+
+def test_report_tells_of_steps_that_were_changed_since(finished: Path) -> None:
+    path = finished / "experiments.yaml"
+    path.write_text(re.sub(r"q8: .*", "q8: [cast: bf16]", path.read_text()))
+    code, output = bench("report")
+    assert code == 0
+    told = " ".join(output.split())
+    assert "q8 was run as quantize: int8, and the experiment file now says cast: bf16: `bench run` makes it." in told
+    assert "q16 was run" not in told
 
 
 def test_report_refuses_results_that_changed_since(finished: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.records import Interval
+from bench.records import Auc, Interval
 from bench.results.score.auc import difference
 from bench.results.score.intervals import holm
 from bench.results.score.placements import placements
@@ -61,7 +61,7 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
         shrunk = math.sqrt(count / (count + frames))
         return verdict(delta, Interval(delta - below * shrunk, delta + above * shrunk), margin)
 
-    more = further_frames(delta, interval, margin, count)
+    more = further_frames(Auc(delta, interval), margin, count)
     if after(0) != "inconclusive":
         assert more is None
     elif more is None:
@@ -78,12 +78,21 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
     [(-0.01, -0.03, 0.01, 0.01), (0.0, -0.02, 0.02, 0.0), (0.0, -1.0, 1.0, 0.01), (0.0, 0.0, 0.0, 0.01)],
 )
 def test_no_number_of_frames_settles_these(delta: float, low: float, high: float, margin: float) -> None:
-    assert further_frames(delta, Interval(low, high), margin, 100) is None
+    assert further_frames(Auc(delta, Interval(low, high)), margin, 100) is None
 
 
 def test_four_times_the_frames_halve_the_interval() -> None:
-    assert further_frames(0.0, Interval(-0.02, 0.02), 0.01, 100) == pytest.approx(300, abs=1)
-    assert further_frames(-0.05, Interval(-0.2, 0.1), 0.01, 100) == pytest.approx(800, abs=1)
+    assert further_frames(Auc(0.0, Interval(-0.02, 0.02)), 0.01, 100) == pytest.approx(300, abs=1)
+    assert further_frames(Auc(-0.05, Interval(-0.2, 0.1)), 0.01, 100) == pytest.approx(800, abs=1)
+
+
+def test_students_t_narrows_faster_and_one_frame_as_their_number() -> None:
+    wide = Interval(-0.1, 0.1)
+    assert further_frames(Auc(0.0, wide, freedom=2), 0.01, 100) == pytest.approx(0.25 * 9900, rel=0.2)
+    one_frame = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.004, 0.004))
+    assert further_frames(one_frame, 0.01, 100) == pytest.approx(100, abs=1)
+    both = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.016, 0.016))
+    assert further_frames(both, 0.01, 100) == pytest.approx(156, abs=1)
 
 
 # ------------------------------------------------------------------------------------ comparisons

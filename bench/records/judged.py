@@ -74,7 +74,8 @@ class Auc:
 
     `by_frame` takes frames as independent (DeLong), `by_source` takes those of one source as one
     cluster (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame;
-    `freedom` are the degrees of freedom of Student's t behind the interval to go by, infinite where it is not t.
+    `freedom` are the degrees of freedom of Student's t behind the interval to go by, infinite where it is not t;
+    `narrow` is that interval before it was widened to what one frame could make, None where it was not.
     """
 
     value: float
@@ -82,6 +83,7 @@ class Auc:
     by_source: Interval | None = None
     standard_error: float | None = None
     freedom: float = math.inf
+    narrow: Interval | None = None
 
     @property
     def clustered(self) -> bool:

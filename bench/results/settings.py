@@ -91,7 +91,7 @@ class GateSettings(_Model):
 
     @model_validator(mode="after")
     def _holds_something(self) -> GateSettings:
-        if not self.model_fields_set - {"strict"}:
+        if not self.model_fields_set:
             raise ValueError(f"no gate; gates are: {', '.join(self.limits_there_are())}")
         return self
 

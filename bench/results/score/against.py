@@ -49,7 +49,7 @@ def against(
         delta=delta,
         p=p,
         verdict=verdict.verdict(delta.value, delta.interval, margin),
-        further_frames=verdict.further_frames(delta.value, delta.interval, margin, len(labels), delta.freedom),
+        further_frames=verdict.further_frames(delta, margin, len(labels)),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 

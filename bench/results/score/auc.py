@@ -82,7 +82,7 @@ def difference(
     delta, error = variant.auc - baseline.auc, math.sqrt(by_frame.variance)
     found = Auc(delta, frames.interval, sources.interval if sources else None, error)
     leads = sources if sources and found.clustered else frames
-    return replace(found, freedom=leads.freedom), leads.p
+    return replace(found, freedom=leads.freedom, narrow=leads.narrow), leads.p
 
 
 def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Spread:
@@ -180,11 +180,12 @@ def _single(auc: float, spread: _Spread, level: float) -> Interval:
 
 @dataclass(frozen=True)
 class _Paired:
-    """An interval of a difference, its p, and the degrees of freedom if it is Student's, else infinity."""
+    """An interval of a difference, its p, and what `Auc` says of how it came about."""
 
     interval: Interval
     p: float
     freedom: float = math.inf
+    narrow: Interval | None = None
 
 
 def _paired(variant: Placements, baseline: Placements, spread: _Spread, level: float) -> _Paired:
@@ -201,7 +202,7 @@ def _resolved(found: _Paired, delta: float, frames: int) -> _Paired:
     low, high = found.interval.low, found.interval.high
     within = Interval(delta - 1 / frames if low <= 0 else low, delta + 1 / frames if high >= 0 else high)
     if within.low < low or within.high > high:
-        found, low, high = replace(found, freedom=math.inf), min(low, within.low), max(high, within.high)
+        found, low, high = replace(found, narrow=found.interval), min(low, within.low), max(high, within.high)
     return replace(found, interval=Interval(max(low, -1.0), min(high, 1.0)))
 
 

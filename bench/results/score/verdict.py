@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.records import Comparison, Interval, Verdict
+from bench.records import Auc, Comparison, Interval, Verdict
 from bench.results.score.auc import difference
 from bench.results.score.intervals import holm, student_quantile
 from bench.results.score.placements import Placements
@@ -32,32 +32,38 @@ def small_but_real(interval: Interval, margin: float) -> bool:
     return interval.low > -margin and interval.high < 0
 
 
-def further_frames(
-    delta: float, interval: Interval, margin: float, count: int, freedom: float = math.inf
-) -> int | None:
+def further_frames(delta: Auc, margin: float, count: int) -> int | None:
     """How many more frames than `count` would settle an inconclusive verdict; None where it is settled, or none would.
 
-    If the difference stays what it is, and `interval` narrows with the square root of the number of
-    frames; with them grow the degrees of freedom, if it is Student's t.
+    If the difference stays what it is, and its interval narrows with the square root of the number of
+    frames, with which the degrees of freedom of Student's t grow, while what one frame could make
+    shrinks as their number grows.
     """
-    if verdict(delta, interval, margin) != "inconclusive":
-        return None
-    if delta < -margin:
-        room, reach = -delta, interval.high - delta
-    else:
-        room, reach = delta + margin, delta - interval.low
+    value, whole, narrow = delta.value, delta.interval, delta.narrow or delta.interval
     # An interval that ends where differences do may reach any way beyond.
-    if room <= 0 or reach <= 0 or interval.low <= -1 or interval.high >= 1:
+    if verdict(value, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
         return None
+    if value < -margin:
+        room, reach, one_frame = -value, narrow.high - value, whole.high - value
+    else:
+        room, reach, one_frame = value + margin, value - narrow.low, value - whole.low
+    if room <= 0 or one_frame <= 0:
+        return None
+    times = max(_times_as_many(reach, room, delta.freedom), one_frame / room if one_frame > reach else 1.0)
+    return max(math.floor(count * times) + 1 - count, 1)
+
+
+def _times_as_many(reach: float, room: float, freedom: float) -> float:
+    """How many times as many frames let an interval that reaches so far reach no further than `room`."""
     error = reach / student_quantile(0.95, freedom)
-    few, many = 1.0, (reach / room) ** 2 * 1.001
+    few, many = 1.0, max((reach / room) ** 2, 1.0)
     for _ in range(60):
         middle = math.sqrt(few * many)
         if student_quantile(0.95, freedom * middle) * error / math.sqrt(middle) < room:
             many = middle
         else:
             few = middle
-    return max(math.ceil(count * many) - count, 1)
+    return many
 
 
 def compare(
@@ -75,9 +81,7 @@ def compare(
             p_holm=p_holm,
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
-            further_frames=further_frames(
-                delta.value, delta.interval, margin, len(placed[name].is_fake), delta.freedom
-            ),
+            further_frames=further_frames(delta, margin, len(placed[name].is_fake)),
         )
         for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
     }
