@@ -27,7 +27,6 @@ from bench.reports.text import (
 PREFERRED = {"size": "by size", "latency": "by latency", "auc": "by AUC"}
 UNITS = {"auc_drop": "", "size_mib": " MiB", "latency_ms": " ms"}
 DIGITS = {"auc_drop": 4, "size_mib": 2, "latency_ms": 2}
-FEW_SOURCES, NEAR_PERFECT = 100, 0.97
 ASKED = {"auc_drop": "an AUC drop of at most", "size_mib": "at most", "latency_ms": "at most"}
 
 
@@ -340,7 +339,7 @@ def method(run: Run, judgement: Judgement) -> str:
         f"with its 95 % interval and the margin of {margin}: **improved** where the interval lies above 0, **stable** "
         f"where it lies above −{margin}, **degraded** where it lies below 0 and ΔAUC below −{margin}, else "
         f"**inconclusive**. The interval is {leads}. p is two-sided and Holm-corrected over "
-        f"{counted(len(compared), 'comparison')}.{_few_sources(run, judgement) if by_source else ''} "
+        f"{counted(len(compared), 'comparison')}. "
         f"{_rare(judgement.test)}"
     )
 
@@ -363,15 +362,3 @@ def _independent(test: Labelled) -> int:
     """How many sources the class with fewer has; a frame of unknown source, as any that shares none, is one itself."""
     by_class = (test.sources[test.labels == label] for label in (0, 1))
     return min(int(sources.nunique() + sources.isna().sum()) for sources in by_class)
-
-
-def _few_sources(run: Run, judgement: Judgement) -> str:
-    """Where simulation shows the interval by source to be too narrow (docs/verdicts.md, What they are worth)."""
-    test, baseline = judgement.test, judgement.variants[run.variants[0].name]
-    sources = _independent(test)
-    if sources >= FEW_SOURCES or baseline.score.auc is None or baseline.score.auc < NEAR_PERFECT:
-        return ""
-    return (
-        f" **With {counted(sources, 'source')} of a class and an AUC this near to 1 that interval is too narrow**, "
-        "since the rare source on which a variant fails may not be among them: bring more before you rely on it."
-    )
