@@ -28,6 +28,7 @@ from testbed import (
 
 from bench import runtimes
 from bench.pipeline.plan import Plan
+from bench.records import Evidence
 from bench.results import store
 from bench.runtimes import Session
 
@@ -174,7 +175,8 @@ def _with_heatmaps(plan: Plan, session: Session) -> None:
     import cv2
 
     [folder] = evaluate(plan, {"baseline": session})
-    _, cams = store.read_predictions(folder)
+    cams = _answers(plan, folder).cam
+    assert cams is not None
     size = plan.spec.size
     for cam in cams:
         positive = np.maximum(cam, 0)
@@ -184,8 +186,12 @@ def _with_heatmaps(plan: Plan, session: Session) -> None:
 def _scores(plan: Plan, session: Session) -> NDArray[np.float64]:
     """P(fake) of every frame, in the order of the frame set, which is also that of timm's loader."""
     [folder] = evaluate(plan, {"baseline": session})
-    table, _ = store.read_predictions(folder)
-    return table["p_fake"].to_numpy(np.float64)
+    found = _answers(plan, folder)
+    return found.test if found.validation is None else np.concatenate([found.test, found.validation])
+
+
+def _answers(plan: Plan, folder: Path) -> Evidence:
+    return store.read_evidence(folder, len(plan.frames["test"].frames))
 
 
 if __name__ == "__main__":

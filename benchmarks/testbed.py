@@ -206,12 +206,11 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
-        table, _ = store.read_predictions(variant.folder)
-        test = table[table["split"] == "test"]
-        labels, p_fake = test["label"].to_numpy(), test["p_fake"].to_numpy()
-        placed, curve = placements.placements(labels, p_fake), points.roc(labels, p_fake)
-        points.score(labels, p_fake, placed, curve)
-        points.operating_point(labels, p_fake, plan.settings.threshold)
+        labels = store.read_labelled(folder, variant.name)[0].labels
+        found = store.read_evidence(variant.folder, len(labels))
+        placed, curve = placements.placements(labels, found.ranks), points.roc(labels, found.ranks)
+        points.score(labels, found.test, placed, curve)
+        points.operating_point(labels, found.test, plan.settings.threshold)
     return [variant.folder for variant in pending]
 
 

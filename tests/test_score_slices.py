@@ -13,14 +13,19 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from bench.records import Auc, Interval, Judged, Labelled, Slice
+from bench.results.score import slices
 from bench.results.score.auc import difference, estimate
 from bench.results.score.placements import clusters, placements
-from bench.results.score.slices import judge, slicing
+from bench.results.score.slices import Slicing, judge
 
 COUNT = 1200
 LABELS = np.tile(np.array([0, 1], np.int8), COUNT // 2)
 METHODS = np.where(LABELS == 1, np.array(["swap", "reenact", "blend"])[np.arange(COUNT) // 2 % 3], "original")
 SIDES = np.array(["left", "right", "front", "back"])[np.arange(COUNT) * 4 // COUNT]
+
+
+def slicing(test: Labelled) -> Slicing:
+    return slices.slicing(test, clusters(test.sources))
 
 
 def labelled(labels: NDArray[np.integer] = LABELS, sources: Sequence[str] | None = None, **attributes: Any) -> Labelled:

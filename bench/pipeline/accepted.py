@@ -44,6 +44,10 @@ _NUMBERS = (
 )  # fmt: skip
 
 
+class OtherExperimentError(UserError):
+    """The file is whole, and the reference of another experiment."""
+
+
 @dataclass(frozen=True)
 class AcceptedVariant:
     """A variant as it was accepted. `margins` are base64 of zlib of float32, little endian; `digest` their SHA-256.
@@ -193,7 +197,7 @@ def read(path: Path, name: str) -> Accepted:
     except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if found.experiment != name:
-        raise UserError(
+        raise OtherExperimentError(
             f"{path}: holds the experiment {found.experiment!r}, not {name!r}; name another file: "
             f"`bench accept {name} --to accepted-{name}.json` writes one of its own"
         )
@@ -260,8 +264,10 @@ def _there(to: Path, found: Accepted) -> Accepted | None:
     try:
         there = read(to, found.experiment)
         match(there, frames.count, frames.digest, to)
-    except UserError as error:
-        if "holds the experiment" in str(error) or not _is_accepted(to):
+    except OtherExperimentError:
+        raise
+    except UserError:
+        if not _is_accepted(to):
             raise
         return None
     return there

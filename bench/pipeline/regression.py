@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.experiment import ExperimentSettings
 from bench.pipeline.accepted import Accepted, AcceptedVariant, margins, unpacked, weights_digest
-from bench.pipeline.render import Finished
+from bench.pipeline.render import Finished, spelled
 from bench.records import GateOutcome, VariantResult
 from bench.reports.text import counted, further
 from bench.results import store
@@ -101,8 +101,7 @@ def _other_steps(before: AcceptedVariant, now: VariantResult) -> str:
     """A name may have come to stand for other steps; that is compared all the same, and said."""
     if before.steps == now.steps:
         return ""
-    was, is_now = (", ".join(steps) or "no steps" for steps in (before.steps, now.steps))
-    return f"; accepted as {was}, now {is_now}"
+    return f"; accepted as {spelled(before.steps)}, now {spelled(now.steps)}"
 
 
 def _further(change: Change) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,11 +94,15 @@ def _other_steps(run: Run, settings: ExperimentSettings) -> tuple[str, ...]:
     for variant in run.variants:
         asked = tuple(use.text for use in settings.variants.get(variant.name, ()))
         if variant.name in settings.variants and asked != variant.steps:
-            was, now = (", ".join(steps) or "no steps" for steps in (variant.steps, asked))
+            was, now = spelled(variant.steps), spelled(asked)
             said.append(
                 f"{variant.name} was run as {was}, and the experiment file now says {now}: `bench run` makes it."
             )
     return tuple(said)
+
+
+def spelled(steps: Sequence[str]) -> str:
+    return ", ".join(steps) or "no steps"
 
 
 def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:

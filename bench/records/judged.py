@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
 
+ShiftVerdict: TypeAlias = Literal["shifted, not lost", "shifted", "shifted, and some lost"]
+
 ThresholdKind: TypeAlias = Literal["fixed", "carried", "own"]
 THRESHOLD_KINDS: tuple[ThresholdKind, ...] = ("fixed", "carried", "own")
 
@@ -182,7 +184,7 @@ class Shift:
     gained_ci: Interval
     left: float
     left_ci: Interval
-    verdict: Literal["shifted, not lost", "shifted", "shifted, and some lost"] | None
+    verdict: ShiftVerdict | None
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,10 @@ class Slice:
     p_holm: float | None = None
     simultaneous: Interval | None = None
 
+    @property
+    def is_proven_loss(self) -> bool:
+        return self.simultaneous is not None and self.simultaneous.high < 0
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -283,8 +289,7 @@ class Judged:
         Where none is proven, that with the lowest estimate. The lowest estimate of all is often that of the
         smallest slice, by chance.
         """
-        ends = [(one.simultaneous.high, one) for one in self.slices if one.simultaneous is not None]
-        proven = [(high, one) for high, one in ends if high < 0]
+        proven = [(one.simultaneous.high, one) for one in self.slices if one.simultaneous and one.is_proven_loss]
         found = proven or [(one.delta.value, one) for one in self.slices if one.delta is not None]
         return min(found, key=lambda pair: pair[0])[1] if found else None
 

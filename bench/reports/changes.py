@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.records import Effect, Judgement, Run, Slice
 from bench.reports.tables import area
-from bench.reports.text import NONE, chance, change, counted, difference, escape, number, span, table, times
+from bench.reports.text import NONE, chance, change, columns, counted, difference, escape, number, span, table, times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def flips(judgement: Judgement) -> str:
             net = f"{counts[2]:+,}".replace("-", "−") if counts[2] else "0"
             rows.append([f"**{escape(name)}**", f"{counts[0]:,}", f"{counts[1]:,}", net, chance(one.flips.p)])
     titles = ("Right → wrong", "Wrong → right", "Net", "p (McNemar)")
-    return table([("Model", "left"), *((title, "right") for title in titles)], rows) if rows else ""
+    return table([("Model", "left"), *columns(titles)], rows) if rows else ""
 
 
 def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
@@ -35,7 +35,7 @@ def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
         if one.flips is None or baseline is None:
             continue
         rows = one.flips.rows
-        columns = {
+        told = {
             "frame": test.frames.iloc[rows].to_numpy(),
             "source": test.sources.iloc[rows].to_numpy(),
             "label": test.labels[rows],
@@ -44,7 +44,7 @@ def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
             "baseline_p_fake": baseline.test[rows],
             "variant_p_fake": judgement.evidence[name].test[rows],
         }
-        parts.append(pd.DataFrame(columns, index=range(len(rows))))
+        parts.append(pd.DataFrame(told, index=range(len(rows))))
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
@@ -59,15 +59,15 @@ def drift(judgement: Judgement) -> str:
             other = f"{len(found.other_reason):,} of {found.both_right:,}"
             rows.append([f"**{escape(name)}**", f"{found.count:,}", correlation, overlap, other])
     titles = ("Frames", "Rank correlation (5 % are below)", "Hottest tenth in common", "Right for another reason")
-    return table([("Model", "left"), *((title, "right") for title in titles)], rows) if rows else ""
+    return table([("Model", "left"), *columns(titles)], rows) if rows else ""
 
 
 def slices(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
     """Column and table for each column that was sliced: AUC of the baseline and ΔAUC of every other variant."""
     baseline = judgement.variants.get(run.variants[0].name)
     first = baseline or next(iter(judgement.variants.values()), None)
-    columns = list(dict.fromkeys(one.column for one in first.slices)) if first else []
-    return [(column, _slices_of(column, run, judgement)) for column in columns]
+    sliced = dict.fromkeys(one.column for one in first.slices) if first else ()
+    return [(column, _slices_of(column, run, judgement)) for column in sliced]
 
 
 def _slices_of(column: str, run: Run, judgement: Judgement) -> str:
@@ -86,8 +86,7 @@ def _slices_of(column: str, run: Run, judgement: Judgement) -> str:
         one = next(iter(by_name.values()))
         cells = [_slice_cell(by_name.get(name), judgement.variants[name].worst_slice) for name in names]
         rows.append([escape(value), _classes(one), *cells])
-    columns = [(escape(column), "left"), ("Fake, real", "right"), *((title, "right") for title in titles)]
-    return table(columns, rows)  # type: ignore[arg-type]
+    return table([(escape(column), "left"), *columns(("Fake, real", *titles))], rows)
 
 
 def _classes(one: Slice) -> str:
@@ -122,9 +121,8 @@ def worst(judgement: Judgement) -> list[str]:
         at_once = f", {span(least.simultaneous)} for all slices at once" if least.simultaneous else ""
         place = f"{escape(least.column)} = {escape(least.value)}"
         frames = counted(least.fake + least.real, "frame")
-        proven = least.simultaneous is not None and least.simultaneous.high < 0
         where = f"is proven to lose where {place} ({frames})"
-        if not proven:
+        if not least.is_proven_loss:
             where = f"has its lowest estimate where {place} ({frames}), not proven"
         found.append(f"**{escape(name)}** {where}: ΔAUC {difference(least.delta)}{at_once}.")
     return found
@@ -134,8 +132,7 @@ def ablation(judgement: Judgement) -> str:
     """What the steps between a variant and its nearest ancestor cost and gained; "" where there is none."""
     titles = ("ΔAUC (95 %)", "p", "Size", "Parameters", "MACs", "Speed-up")
     rows = [_effect_row(one) for one in judgement.effects]
-    head = (("Model", "left"), ("From", "left"), ("By", "left"))
-    return table([*head, *((title, "right") for title in titles)], rows) if rows else ""  # type: ignore[list-item]
+    return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else ""
 
 
 def _effect_row(one: Effect) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.records import Outcome, Run
 from bench.reports.gallery import Galleries, Pair, Shown, overlay_path
-from bench.reports.text import escape, link, shortened, table
+from bench.reports.text import Column, columns, escape, link, shortened, table
 
 TITLES: dict[Outcome, str] = {
     "true_positives": "Resolved fakes (true positives)",
@@ -27,8 +27,7 @@ def of_outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list
             cells = [_cell(name, one, results, report) for one in ranked.first[: run.gallery_top]]
             cells += ["N/A"] * (run.gallery_top - len(cells))
             rows.append([f"**{escape(name)}**", f"{ranked.count:,}", *cells])
-        ranks = ((f"Rank {rank}", "center") for rank in range(1, run.gallery_top + 1))
-        found.append((title, table([("Model", "left"), ("Frames", "right"), *ranks], rows)))  # type: ignore[list-item]
+        found.append((title, table(_columns(run.gallery_top), rows)))
     return found
 
 
@@ -49,8 +48,15 @@ def of_pairs(
             scores = f"`{pair.baseline.p_fake:.4f}` → `{pair.variant.p_fake:.4f}`"
             cells.append(f"{''.join(both)}<br>{scores}<br>{_change(pair)}<br>_{escape(shortened(pair.variant.frame))}_")
         rows.append([f"**{escape(name)}**", f"{counts[name]:,}", *cells, *["N/A"] * (most - len(cells))])
-    ranks = ((f"Rank {rank}", "center") for rank in range(1, most + 1))
-    return table([("Model", "left"), ("Frames", "right"), *ranks], rows)  # type: ignore[list-item]
+    return table(_columns(most), rows)
+
+
+def _columns(ranks: int) -> list[Column]:
+    return [
+        ("Model", "left"),
+        ("Frames", "right"),
+        *columns((f"Rank {rank}" for rank in range(1, ranks + 1)), "center"),
+    ]
 
 
 def _change(pair: Pair) -> str:

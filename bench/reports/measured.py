@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.records import Conditions, Judgement, Run, Timing, VariantResult
-from bench.reports.text import NONE, dtypes, escape, number, rough, table
+from bench.reports.text import NONE, columns, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
@@ -29,7 +29,7 @@ def execution(run: Run) -> str:
     if not any(variant.executed for variant in variants):
         return ""
     titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
-    return table([(title, "left") for title in titles], [_execution_row(variant) for variant in variants])
+    return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
 
 
 def _execution_row(variant: VariantResult) -> list[str]:
@@ -63,7 +63,7 @@ def timings(run: Run, judgement: Judgement) -> str:
     titles += ["p99 (ms)", "Device p50 (ms)", "Frames/s", "Peak RSS (MiB)"]
     titles += ["CUDA allocated (MiB)", "CUDA reserved (MiB)"]
     rows = [_timing_row(name, one) for name, one in taken]
-    return table([(title, "left" if title in titles[:3] else "right") for title in titles], rows)
+    return table([*columns(titles[:3], "left"), *columns(titles[3:])], rows)
 
 
 def _timing_row(name: str, one: Timing) -> list[str]:
@@ -95,7 +95,7 @@ def conditions(run: Run) -> str:
             facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
             cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
         rows.append(cells)
-    return table([(title, "left") for title in titles], rows) if rows else ""
+    return table(columns(titles, "left"), rows) if rows else ""
 
 
 def _from_to(clocks: tuple[float, float] | None) -> str:

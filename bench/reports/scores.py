@@ -137,7 +137,7 @@ def _comparison(found: Comparison | None) -> dict[str, Any]:
     }
 
 
-def _interval(found: Interval | None) -> list[float] | None:
+def _interval(found: Interval | Ratio | None) -> list[float] | None:
     return [found.low, found.high] if found else None
 
 
@@ -229,4 +229,4 @@ def _speed(found: Speed) -> dict[str, Any]:
 
 
 def _ratio(name: str, ratio: Ratio | None) -> dict[str, Any]:
-    return {name: ratio and ratio.value, f"{name}_interval": [ratio.low, ratio.high] if ratio else None}
+    return {name: ratio and ratio.value, f"{name}_interval": _interval(ratio)}

@@ -7,6 +7,7 @@ from bench.reports.text import (
     MIB,
     NONE,
     change,
+    columns,
     escape,
     number,
     ran_as,
@@ -103,7 +104,7 @@ def classification(judgement: Judgement) -> str:
     """The confusion at the fixed threshold, and what follows from it."""
     titles = ("TP", "TN", "FP", "FN", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.", "MCC")
     return table(
-        [("Model", "left"), *((title, "right") for title in titles)],
+        [("Model", "left"), *columns(titles)],
         [[f"**{escape(name)}**", *_classification_row(one.fixed)] for name, one in judgement.variants.items()],
     )
 
@@ -132,7 +133,7 @@ def ranking(judgement: Judgement) -> str:
         found = (score.average_precision, score.eer, score.tpr_at_fpr_1, score.tpr_at_fpr_5, score.brier)
         cells = [number(value, 3) for value in (*found, one.reliability.ece)]
         rows.append([f"**{escape(name)}**", number(score.auc, 4), *cells])
-    return table([("Model", "left"), *((title, "right") for title in titles)], rows)
+    return table([("Model", "left"), *columns(titles)], rows)
 
 
 def thresholds(judgement: Judgement) -> str:
@@ -147,8 +148,7 @@ def thresholds(judgement: Judgement) -> str:
         cells = [number(point.accuracy, 3) if point else NONE for point in at]
         cells += [number(point.balanced_accuracy, 3) if point else NONE for point in at]
         rows.append([f"**{escape(name)}**", *cells, _gap(fixed, own), _shifted(one)])
-    columns = [("Model", "left"), *((title, "right") for title in titles), ("", "left")]
-    return table(columns, rows)  # type: ignore[arg-type]
+    return table([("Model", "left"), *columns(titles), ("", "left")], rows)
 
 
 def at_thresholds(judgement: Judgement) -> str:
@@ -161,7 +161,7 @@ def at_thresholds(judgement: Judgement) -> str:
                 cells = [number(rate, 3) for rate in (point.threshold, *rates, point.balanced_accuracy)]
                 rows.append([f"**{escape(name)}**", kind, *cells])
     titles = ("At", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.")
-    return table([("Model", "left"), ("Threshold", "left"), *((title, "right") for title in titles)], rows)
+    return table([*columns(("Model", "Threshold"), "left"), *columns(titles)], rows)
 
 
 def _gap(fixed: OperatingPoint | None, own: OperatingPoint | None) -> str:

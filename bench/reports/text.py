@@ -6,12 +6,17 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 from bench.records import Auc, Executed, Interval, Ratio
 
 NONE = "–"
+
+Align: TypeAlias = Literal["left", "right", "center"]
+Column: TypeAlias = tuple[str, Align]
+"""A title and on which side its cells stand."""
+
 MIB = 2**20
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
@@ -162,7 +167,11 @@ def ran_as(executed: Executed | None) -> str:
     return f"{how}, {executed.runtime} {executed.device}"
 
 
-def table(columns: Sequence[tuple[str, Literal["left", "right", "center"]]], rows: Iterable[Sequence[str]]) -> str:
+def columns(titles: Iterable[str], align: Align = "right") -> list[Column]:
+    return [(title, align) for title in titles]
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; titles and cells are Markdown already. A column that holds nothing in any row is left out."""
     rules = {"left": ":---", "right": "---:", "center": ":---:"}
     body = list(rows)

@@ -281,7 +281,7 @@ def _shifted(judged: Judged) -> list[str]:
 def _in_slices(run: Run, judged: Judged) -> list[str]:
     """Only a loss that holds for all slices at once, and is by more than the margin worse than that over all frames."""
     worst, overall = judged.worst_slice, judged.comparison.delta.value if judged.comparison else 0.0
-    if worst is None or worst.delta is None or worst.simultaneous is None or worst.simultaneous.high >= 0:
+    if worst is None or worst.delta is None or not worst.is_proven_loss:
         return []
     if worst.delta.value > min(overall, 0.0) - run.margin:
         return []

@@ -117,11 +117,6 @@ def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: Run) -
         attributes.write(path, frames)
 
 
-def read_predictions(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The table of predictions and the CAMs [rows, h, w] in the same order, mapped rather than read."""
-    return _table(folder), _cams(folder)
-
-
 def read_labelled(results: Path, variant: str) -> tuple[Labelled, Labelled | None]:
     """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without."""
     table = _table(results / variant, ["frame", "split", "label", "source"])
@@ -156,7 +151,7 @@ def _cams(folder: Path) -> NDArray[np.float32]:
     return cams
 
 
-def _table(folder: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def _table(folder: Path, columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     try:
@@ -174,10 +169,8 @@ def _gone(folder: Path, error: Exception) -> UserError:
 def read_logits(folder: Path) -> NDArray[np.float32]:
     """The logits [rows, 2] of the predictions, in their order: test frames first."""
     import numpy as np
-    import pandas as pd
 
-    table = pd.read_parquet(folder / PREDICTIONS, columns=["logit_real", "logit_fake"])
-    return table.to_numpy(np.float32)
+    return _table(folder, ["logit_real", "logit_fake"]).to_numpy(np.float32)
 
 
 def _comparable(run: Run) -> Run:

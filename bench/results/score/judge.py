@@ -34,7 +34,7 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
     both = len(np.unique(test.labels)) == 2
     placed = {name: placements.placements(test.labels, one.ranks) for name, one in ordered.items()} if both else {}
     comparisons = verdict.compare(placed, run.variants[0].name, clusters, run.margin)
-    slicing = slices.slicing(test)
+    slicing = slices.slicing(test, clusters)
     judged: dict[str, Judged] = {}
     for name, own in ordered.items():
         other = baseline if own is not baseline else None

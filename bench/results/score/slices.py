@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.records import Labelled, Slice
-from bench.results.score import placements
 from bench.results.score.auc import difference, estimate
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
@@ -99,11 +98,12 @@ class Slicing:
         return 1 - 0.05 / max(1, sum(group.enough for group in self.groups))
 
 
-def slicing(test: Labelled) -> Slicing:
+def slicing(test: Labelled, clusters: NDArray[np.int64] | None) -> Slicing:
     """Groups of test frames by every further column, and by source where that is a group rather than a video.
 
     Text of 2 to 50 values is taken value by value, numbers of more than 12 by quartiles. Frames without
-    a value are in no group, and a group that would be judged on the whole test set is none.
+    a value are in no group, and a group that would be judged on the whole test set is none. `clusters` [n]
+    are those of the frames' sources.
     """
     import pandas as pd
 
@@ -113,8 +113,7 @@ def slicing(test: Labelled) -> Slicing:
     groups: list[Group] = []
     left_out: list[str] = []
     divided: dict[str, NDArray[np.int64]] = {}
-    shared = placements.clusters(test.sources)
-    sources = np.arange(len(test.labels)) if shared is None else shared
+    sources = np.arange(len(test.labels)) if clusters is None else clusters
     for name, column in columns.items():
         codes, values, reasons = _cut(name, column)
         left_out += reasons

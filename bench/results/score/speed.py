@@ -15,9 +15,6 @@ LEAST_SAMPLES_FOR_P99 = 662
 
 RESAMPLES = 10_000
 
-DISTURBED = 0.1
-"""A larger share of all cores than this, used by others, is worth a warning."""
-
 
 def timing(measurement: Measurement) -> Timing:
     """Percentiles of the raw samples; no p99 under 662 of them."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Evidence, Interval, Labelled, OperatingPoint, Shift, ThresholdKind
+from bench.records import Evidence, Interval, Labelled, OperatingPoint, Shift, ShiftVerdict, ThresholdKind
 from bench.results.score.intervals import normal_quantile, student_quantile
 from bench.results.score.points import operating_point
 
@@ -112,9 +112,7 @@ def shift(
     return Shift(gained, gained_ci, left, left_ci, _verdict(loss, gained_ci, left_ci))
 
 
-def _verdict(
-    loss: float, gained: Interval, left: Interval
-) -> Literal["shifted, not lost", "shifted", "shifted, and some lost"] | None:
+def _verdict(loss: float, gained: Interval, left: Interval) -> ShiftVerdict | None:
     """Of a variant that loses `loss` of the baseline's balanced accuracy at the fixed threshold.
 
     That nothing proves lost does not prove that nothing is: few frames prove nothing.
