@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes
+from bench.datasets.demo import photograph_pair
 from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
+from bench.files import write_atomically
 from bench.pipeline.measure import build_variants
 from bench.pipeline.plan import Plan, prepare
 from bench.provenance import machine, versions
@@ -135,6 +137,21 @@ def _write_frames(folder: Path, count: int, width: int, height: int, seed: int) 
         Image.fromarray(rolled).save(file, "JPEG", quality=90, comment=f"{seed} {index}".encode())
 
 
+def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`count` frames, uint8 RGB [n, 3, size, size], every second a fake, of as many portraits; and their labels.
+
+    They are drawn as the demo set is, from a seed of their own, and kept in `path`.
+    """
+    import numpy as np
+
+    if not path.exists():
+        pairs = (photograph_pair(np.random.default_rng([seed, index]), size) for index in range(count))
+        frames = np.stack([pair[index % 2].transpose(2, 0, 1) for index, pair in enumerate(pairs)])
+        write_atomically(path, lambda file: np.save(file, frames))
+    kept: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return kept, np.arange(count) % 2
+
+
 @cache
 def drawn(width: int, height: int) -> NDArray[np.uint8]:
     """Portraits and their fakes in turn, uint8 RGB [8, height, width, 3]; what is beside the portrait is its mirror."""
@@ -242,12 +259,18 @@ def ratios(above: Sequence[float], below: Sequence[float], digits: int = 2) -> s
     return spread([a / b for a, b in zip(above, below, strict=True)], digits)
 
 
-def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], notes: str) -> None:
+def show(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    notes: str,
+    libraries: Sequence[str] = LIBRARIES,
+) -> None:
     """Print one Markdown table, with what must be known of its numbers."""
     load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"## {title}\n")
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {'; '.join(f'{k}: {v}' for k, v in machine().items())}; {load}.")
-    print(f"{', '.join(f'{name} {found}' for name, found in versions(LIBRARIES).items())}.\n")
+    print(f"{', '.join(f'{name} {found}' for name, found in versions(libraries).items())}.\n")
     for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
     print(f"\n{notes}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,8 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from bench.detectors import lowering
 from bench.detectors.export import to_onnx
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
+from bench.variants.quantisation import choice, network, qdq, rounding, scales, sensitivity
+from bench.variants.quantisation.network import Convolution
+from bench.variants.quantisation.observe import Channels
+from bench.variants.quantisation.qdq import Layer
 from bench.variants.steps import Work, quantize
 from tests import b0, tiny
 
@@ -45,6 +52,11 @@ def quantised() -> onnx.ModelProto:
     return quantize.apply(b0.detector(), quantize.Settings(), work())
 
 
+def layers(graph: onnx.ModelProto) -> dict[str, tuple[int, int, float]]:
+    """By convolution: bits of weights and inputs, expected share of the margin's variance."""
+    return {name: tuple(told) for name, told in json.loads(b0.facts(graph)["layers"]).items()}
+
+
 def test_scores_stay_close_to_float() -> None:
     """On a shallow network: a deep one with random weights amplifies any rounding, trained ones do not."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
@@ -67,18 +79,86 @@ def test_any_batch_size_gives_the_same_scores(count: int) -> None:
     np.testing.assert_allclose(b0.run(quantised(), b0.frames(8)[:count])[0], together[:count], atol=1e-4)
 
 
-def test_every_convolution_of_the_network_and_nothing_else_is_int8() -> None:
+def test_every_convolution_of_the_network_but_the_most_sensitive_and_nothing_else_is_int8() -> None:
     graph = quantised().graph
     stored = {value.name: value for value in graph.initializer}
     producer = {output: node for node in graph.node for output in node.output}
+    told = layers(quantised())
+    kept = [name for name, (weight, _, _) in told.items() if weight == 32]
+    assert len(kept) < len(told) / 4
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm"):
             weight = producer.get(node.input[1])
-            assert (weight is not None) == node.name.startswith("backbone."), node.name
+            rounded = node.name.removeprefix("backbone.") in told.keys() - set(kept)
+            assert (weight is not None) == rounded, node.name
             if weight is not None:
                 assert stored[weight.input[0]].data_type == TensorProto.INT8
                 scales = numpy_helper.to_array(stored[weight.input[1]])
                 assert scales.shape == (stored[weight.input[0]].dims[0],)
+                assert len(weight.input) == 2, "symmetric weights need no zero points"
+
+
+def test_lowered_graph_computes_the_same(tmp_path: Path) -> None:
+    """But for values that lie on a border between two integers, which a differently ordered sum may push over."""
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    graph = quantize.apply(detector, quantize.Settings(), work())
+    expected, expected_cam = b0.run(graph, b0.frames(16, seed=7))
+    logits, cam = b0.run(lowering.lower(graph), b0.frames(16, seed=7))
+    assert np.abs(b0.margin(logits) - b0.margin(expected)).max() < 0.02 * b0.margin(expected).std()
+    assert np.corrcoef(cam.ravel(), expected_cam.ravel())[0, 1] > 0.999
+
+
+def test_lowered_graph_runs_on_integers() -> None:
+    kinds = Counter(node.op_type for node in lowering.lower(quantised()).graph.node)
+    rounded = sum(weight == 8 for weight, _, _ in layers(quantised()).values())
+    assert kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] == rounded
+    assert kinds["Sigmoid"] < kinds["QuickGelu"], "x * sigmoid(x) is one operator"
+    assert kinds["Transpose"] <= 2 * kinds["QLinearConv"] + 2 * kinds["Conv"]
+    for part in ("input", "output"):
+        assert list(getattr(lowering.lower(quantised()).graph, part)) == list(getattr(quantised().graph, part))
+
+
+@pytest.mark.parametrize(("weights", "share"), [("int8", 0.30), ("int4", 0.20)])
+def test_weights_alone(weights: str, share: float) -> None:
+    """Activations stay in float, and nothing but weights is rounded."""
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    graph = quantize.apply(detector, quantize.Settings.model_validate({"weights": weights}), work())
+    assert not [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+    assert b0.facts(graph)["stored"] == f"{weights} weights"
+    expected, _ = b0.run(to_onnx(detector), b0.frames(32, seed=7))
+    logits, _ = b0.run(graph, b0.frames(32, seed=7))
+    error = b0.margin(logits) - b0.margin(expected)
+    assert np.sqrt((error**2).mean()) < {"int8": 0.02, "int4": 0.3}[weights] * b0.margin(expected).std()
+    stored = sum(len(value.raw_data) for value in graph.graph.initializer if value.name.startswith("backbone."))
+    assert stored < share * sum(4 * weight.numel() for weight in detector.backbone.parameters())
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_compensated_rounding_loses_less_on_inputs_that_move_together(bits: Any) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(96, 2000)) * rng.uniform(0.1, 3, (96, 1))
+    inputs[1:] += 0.8 * inputs[:-1]
+    weight = rng.normal(size=(16, 96, 1, 1)).astype(np.float32)
+    covariance = (inputs @ inputs.T / inputs.shape[1]).astype(np.float32)
+
+    def error(rounded: rounding.Rounded) -> float:
+        return float(np.square((rounded.floats() - weight)[:, :, 0, 0] @ inputs).mean())
+
+    assert error(rounding.compensated(weight, covariance, bits)) < 0.7 * error(rounding.nearest(weight, bits))
+
+
+def test_harm_is_foretold() -> None:
+    """The first-order estimate against what rounding really does to the margin, convolution by convolution."""
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    graph = onnx.shape_inference.infer_shapes(to_onnx(detector))
+    found = network.convolutions(graph)
+    ways = {one.name: [Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8))] for one in found}
+    harm = sensitivity.sensitivities(detector, ways, network.biases(graph), CALIBRATION, work())
+    frames = b0.frames(CALIBRATION, seed=100)
+    expected = b0.margin(b0.run(graph, frames)[0])
+    for name, [layer] in ways.items():
+        moved = b0.margin(b0.run(qdq.quantised(graph, [layer]), frames)[0]) - expected
+        assert harm[name][0] == pytest.approx(float(np.square(moved).mean() / expected.var(ddof=1)), rel=0.5, abs=1e-7)
 
 
 def test_pool_and_cam_read_the_same_float_tensor() -> None:
@@ -94,7 +174,8 @@ def test_pool_and_cam_read_the_same_float_tensor() -> None:
 def test_same_interface_and_facts_as_the_float_file() -> None:
     for part in ("input", "output"):
         assert list(getattr(quantised().graph, part)) == list(getattr(b0.model().graph, part))
-    assert b0.facts(quantised()) == b0.facts(b0.model()) | {"stored": "int8"}
+    told = b0.facts(quantised())
+    assert told == b0.facts(b0.model()) | {"stored": "int8", "layers": told["layers"]}
     onnx.checker.check_model(quantised(), full_check=True)
 
 
@@ -110,19 +191,51 @@ def test_small_deterministic_and_silent(capfd: pytest.CaptureFixture[str], caplo
 
 def test_progress_ends_at_the_last_frame() -> None:
     quantised()
-    assert [event.done for event in EVENTS[:3]] == [8, 16, 24]
-    assert {event.total for event in EVENTS} == {CALIBRATION}
+    for note in ("calibrating", "sensitivity", "covariances"):
+        told = [event for event in EVENTS if event.note == note]
+        assert told, note
+        assert told[-1].done == told[-1].total == CALIBRATION
 
 
-def test_one_extreme_frame_does_not_coarsen_the_ranges() -> None:
-    tensors = ["a"]
-    ordinary = np.stack([np.full(64, -1.0), np.full(64, 2.0)])
-    ordinary[:, 5] = (-300.0, 500.0)
-    (low, high), *_ = quantize.extremes_to_ranges(tensors, ordinary).values()
-    assert low > -20
-    assert high < 30
+def test_one_extreme_frame_does_not_coarsen_the_range_of_a_tensor() -> None:
+    lowest, highest = np.full((64, 3), -1.0, np.float32), np.full((64, 3), 2.0, np.float32)
+    lowest[5], highest[5] = -300, 500
+    found = scales.for_tensor(Channels(1, lowest, highest, highest, highest), 0.97)
+    assert found.scale == pytest.approx(3 / 255)
+    assert found.zero_point == 85
 
 
-def test_settings_know_int8_only() -> None:
-    with pytest.raises(ValueError, match="int8"):
-        quantize.Settings.model_validate({"dtype": "int4"})
+def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
+    """What one layer's channel is multiplied with, the next layer's weights are divided by: the same network."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(8, 12, 1, 1)).astype(np.float32)
+    highest = rng.uniform(1, 4, (30, 12)).astype(np.float32)
+    uneven = np.exp2(rng.integers(-4, 5, 12)).astype(np.float32)
+    found = []
+    for factor in (np.ones(12, np.float32), uneven):
+        high = highest * factor
+        convolution = Convolution("one", "x", "y", weight / factor[:, None, None], 1, True, None)
+        channels = Channels(1, -0.3 * high, high, high, high)
+        activation, factors = scales.for_channels(convolution, channels, 1.0)
+        inputs = np.rint(high * factors) + activation.zero_point
+        assert inputs.min() >= 0
+        assert inputs.max() <= 255
+        found.append((inputs, rounding.nearest(convolution.by_input(1 / factors)).integers))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
+    harm = {"a": [0.5, 0.4], "b": [0.3, 0.2], "c": [1e-9, 1e-12], "d": [0.1, 0.1]}
+    weights = {"a": 50, "b": 5, "c": 40, "d": 5}
+    found = choice.choose(harm, weights, dict.fromkeys(harm, 1), choice.Budget(harm=0.05, weights=0.12, macs=1.0))
+    assert {name: one.way for name, one in found.items()} == {"a": 1, "b": None, "c": 0, "d": None}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"dtype": "int4"}, "int8"), ({"weights": "int2"}, "int4"), ({"dtype": "int8", "weights": "int8"}, "one of them")],
+)
+def test_settings_that_do_not_exist(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        quantize.Settings.model_validate(settings)

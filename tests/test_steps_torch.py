@@ -30,7 +30,7 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def work(folder: Path, teacher: Detector | None = None, count: int = 32, seed: int = 0) -> Work:
-    """A step's surroundings with `count` train frames, made from their names."""
+    """A step's surroundings with `count` train and calibration frames, made from their names."""
     names = tuple(Frame(str(i), Path(str(i)), None, None, "") for i in range(count))
     size = teacher.preprocessing.size if teacher else 32
     pictures = frames(count, size, seed=1).numpy()
@@ -40,7 +40,8 @@ def work(folder: Path, teacher: Detector | None = None, count: int = 32, seed: i
             yield pictures[[int(frame.path) for frame in wanted[start : start + batch_size]]]
 
     return Work(
-        title="work", spec=InputSpec(size), frames={"train": FrameSet("set", "train", names, "", "")}, read=read,
+        title="work", spec=InputSpec(size), read=read,
+        frames={split: FrameSet("set", split, names, "", "") for split in ("train", "calibration")},
         teacher=lambda: copy.deepcopy(teacher) if teacher else pytest.fail("no teacher wanted"),
         device="cpu", threads=1, seed=seed, scratch=folder, on_event=lambda event: None,
     )  # fmt: skip
@@ -127,22 +128,24 @@ def test_cast_refuses_what_would_become_infinite(parent: Detector, tmp_path: Pat
 @pytest.mark.parametrize("amount", [0.25, 0.5])
 def test_prune_leaves_what_was_asked_for(amount: float, parent: Detector, tmp_path: Path) -> None:
     before = artifact.footprint_of(parent)
-    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=amount), work(tmp_path))
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=amount), work(tmp_path, parent))
     left = [now / then for now, then in zip(artifact.footprint_of(built), before, strict=True)]
     assert max(left) <= 1 - amount
-    assert max(left) > 1 - amount - (0.02 if parent.architecture != "tiny" else 0.3)
+    assert max(left) > 1 - amount - (0.2 if parent.architecture != "tiny" else 0.3)
     assert built.head.out_features == 2
     assert torch.equal(built.head.bias, parent.head.bias)
 
 
 def test_prune_cuts_the_tensors_themselves(parent: Detector, tmp_path: Path) -> None:
-    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), work(tmp_path))
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), work(tmp_path, parent))
     stored = sum(tensor.numel() for tensor in built.state_dict().values())
     assert stored < 0.51 * sum(tensor.numel() for tensor in parent.state_dict().values())
-    for module in built.modules():
+    for name, module in built.named_modules():
         if isinstance(module, nn.Conv2d):
             assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
-            assert module.out_channels % 8 == 0 or module.out_channels < 8
+            was = parent.get_submodule(name)
+            assert isinstance(was, nn.Conv2d)
+            assert module.out_channels % 8 == 0 or module.out_channels == was.out_channels
 
 
 def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -
         parent.backbone[1].project[0].weight[:, ::4] = 0  # type: ignore[index]
         parent.backbone[1].gate.reduce.weight[:, ::4] = 0  # type: ignore[index]
         parent.backbone[1].gate.expand.weight[::4] = 0  # type: ignore[index]
-    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2), work(tmp_path))
+    built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2), work(tmp_path, parent))
     kept = built.backbone[1].project[0].weight  # type: ignore[index]
     assert kept.shape[1] < 64
     assert (kept.flatten(2).square().sum((0, 2)) > 0).sum() >= min(48, kept.shape[1])
@@ -163,7 +166,7 @@ def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -
 
 def test_prune_says_what_it_cannot_take(parent: Detector, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at most"):
-        prune.apply(parent, prune.Settings(amount=0.9999), work(tmp_path))
+        prune.apply(parent, prune.Settings(amount=0.9999), work(tmp_path, parent))
 
 
 # ---------------------------------------------------------------------------------------- recover
@@ -241,6 +244,8 @@ def test_recover_refuses_too_few_frames_and_wild_rates(tiny_family: Any, tmp_pat
         (cast, {}), (cast, {"dtype": "int8"}), (cast, {"dtype": "fp16", "extra": 1}),
         (prune, {}), (prune, {"amount": 0.0}), (prune, {"amount": 1.0}), (prune, {"amount": 124}),
         (prune, {"amount": True}), (prune, {"amount": "0.5"}), (prune, {"amount": 0.5, "ratio": 1}),
+        (prune, {"amount": 0.5, "frames": 4}), (prune, {"amount": 0.5, "repair": "no"}),
+        (prune, {"amount": 0.5, "structure": "unstructured", "repair": False}),
         (recover, {"steps": -1}), (recover, {"steps": 1.5}), (recover, {"steps": True}),
         (recover, {"batch_size": 1}), (recover, {"learning_rate": 0}), (recover, {"epochs": 3}),
     ],

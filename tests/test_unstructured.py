@@ -20,7 +20,8 @@ from bench import experiment, pipeline, runtimes
 from bench.detectors import artifact
 from bench.detectors.detector import Detector
 from bench.records import Built
-from bench.variants import build, sparsity, steps
+from bench.variants import build, semistructured, sparsity, steps
+from bench.variants.compensation import Inputs
 from bench.variants.steps import prune, recover
 from tests import tiny
 from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
@@ -134,7 +135,7 @@ def test_structured_pruning_is_the_default_and_keeps_its_ids() -> None:
     said = steps.parse({"prune": {"amount": 0.5, "structure": "structured"}})
     assert said.settings.model_dump(mode="json") == {"amount": 0.5}
     assert steps.parse(HALF).settings.model_dump(mode="json") == {"amount": 0.5, "structure": "unstructured"}
-    assert prune.VERSION == 2
+    assert prune.VERSION == 3
 
 
 def test_artifacts_of_earlier_versions_are_read(shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
@@ -177,3 +178,62 @@ def test_every_runtime_computes_with_the_zeros(parent: Detector, tmp_path: Path)
         expected = model(torch.from_numpy(frames))[0].numpy()
     built = Built("id", file, "torch", "fp32", file.stat().st_size, None, None, model.margin_bias, 0.0)
     np.testing.assert_allclose(runtimes.find("onnxruntime").load(built, "cpu", 1).predict(frames)[0], expected, 1e-4)
+
+
+# ------------------------------------------------------------------------------------- two of every four
+def test_two_of_four_neighbours_are_zero(parent: Detector, tmp_path: Path) -> None:
+    """In every convolution of one group, but for the few weights of those that would lose most."""
+    before = copy.deepcopy(parent).state_dict()
+    sparse = {f"{name}.weight" for name in semistructured.layers(parent)}
+    prune.apply(parent, prune.Settings.model_validate({"structure": "2of4"}), work(tmp_path, parent))
+    dense = total = 0
+    for name, weight in parent.state_dict().items():
+        assert weight.shape == before[name].shape
+        if name not in sparse:
+            assert torch.equal(weight, before[name]), name
+            continue
+        total += weight.numel()
+        if torch.equal(weight, before[name]):
+            dense += weight.numel()
+        else:
+            assert ((weight.movedim(1, -1).reshape(-1, 4) == 0).sum(1) == 2).all(), name
+    assert dense <= 0.05 * total
+
+
+def test_weights_that_stay_make_good_for_those_that_go() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(64, 24)) @ rng.normal(size=(24, 1000)) + 0.3 * rng.normal(size=(64, 1000))
+    weight = rng.normal(size=(16, 64, 1, 1)).astype(np.float32)
+    seen = Inputs(inputs.mean(1).astype(np.float32), np.cov(inputs, bias=True).astype(np.float32))
+    found, change = semistructured._sparse(weight, seen)
+    plain, _ = semistructured._sparse(weight, None)
+
+    def lost(changed: NDArray[np.float32]) -> float:
+        written = ((changed - weight)[:, :, 0, 0] @ inputs).var(1) / (weight[:, :, 0, 0] @ inputs).var(1)
+        return float(written.mean())
+
+    assert change == pytest.approx(lost(found), rel=1e-3)
+    assert lost(found) < 0.7 * lost(plain)
+    for pattern in (found, plain):
+        assert ((pattern.reshape(-1, 4) == 0).sum(1) == 2).all()
+
+
+def test_recover_keeps_the_pattern(parent: Detector, tmp_path: Path) -> None:
+    prune.apply(parent, prune.Settings.model_validate({"structure": "2of4"}), work(tmp_path, parent))
+    zero = weights(parent) == 0
+    surroundings = replace(work(tmp_path, parent), earlier=(steps.parse({"prune": {"structure": "2of4"}}),))
+    trained = recover.apply(parent, recover.Settings(steps=2, batch_size=4), surroundings)
+    assert (weights(trained)[zero] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"structure": "2of4", "amount": 0.7}, "takes half of the weights"),
+        ({"structure": "2of4", "repair": True}, "has no repair"),
+        ({"structure": "2:4"}, "2of4"),
+    ],
+)
+def test_settings_of_two_of_four(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        prune.Settings.model_validate(settings)

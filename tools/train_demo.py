@@ -1,6 +1,7 @@
 """Train the demo detector: an EfficientNet-B5 that tells drawn portraits from their self-blends.
 
-    python tools/train_demo.py --steps 4000 --out bench/detectors/demo.safetensors
+    python tools/train_demo.py --steps 3000 --out bench/detectors/demo.safetensors
+    python tools/train_demo.py --architecture efficientnet_b0 --seed 1 --steps 3000 --out other.safetensors
 
 From scratch, on portraits drawn afresh at every step from seeds that the demo set never uses. Each
 batch holds every portrait twice, as it was drawn and self-blended, so that only the blending can
@@ -30,7 +31,6 @@ from bench.detectors import efficientnet
 from bench.detectors.detector import Detector
 from bench.records import Preprocessing
 
-ARCHITECTURE = "efficientnet_b5"
 PREPROCESSING = Preprocessing(size=160, channels="bgr", wavelet="sym2")
 TRAIN_SEED, HELD_OUT_SEED = 71_000_000, 72_000_000  # the demo set draws from seeds below a million
 
@@ -38,13 +38,13 @@ TRAIN_SEED, HELD_OUT_SEED = 71_000_000, 72_000_000  # the demo set draws from se
 class Portraits(IterableDataset[tuple[Tensor, Tensor]]):
     """Batches of `pairs` portraits and their fakes, uint8 [2 * pairs, 3, H, W], from step `first` on."""
 
-    def __init__(self, pairs: int, first: int, steps: int) -> None:
-        self.pairs, self.first, self.steps = pairs, first, steps
+    def __init__(self, pairs: int, first: int, steps: int, seed: int) -> None:
+        self.pairs, self.first, self.steps, self.seed = pairs, first, steps, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = torch.tensor([0, 1] * self.pairs)
         for step in range(self.first, self.steps):
-            pairs = [_pair(TRAIN_SEED, step * self.pairs + i) for i in range(self.pairs)]
+            pairs = [_pair(TRAIN_SEED + self.seed, step * self.pairs + i) for i in range(self.pairs)]
             frames = np.stack([frame for pair in pairs for frame in pair])
             if step % 2:
                 frames = frames[:, :, ::-1]
@@ -78,17 +78,17 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 def save(detector: Detector, path: Path) -> None:
     """Write the weights as fp16 under efficientnet_pytorch's names."""
-    state = efficientnet.to_efficientnet_pytorch(detector.state_dict(), ARCHITECTURE)
+    state = efficientnet.to_efficientnet_pytorch(detector.state_dict(), detector.architecture)
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
     if not all(torch.isfinite(v).all() for v in half.values() if v.is_floating_point()):
         raise SystemExit("the weights do not fit into fp16: train with a smaller learning rate")
-    save_file(half, path, metadata={"architecture": ARCHITECTURE, "license": "Apache-2.0"})
+    save_file(half, path, metadata={"architecture": detector.architecture, "license": "Apache-2.0"})
 
 
-def train(steps: int, pairs: int, peak: float, out: Path, test_every: int) -> None:
-    torch.manual_seed(0)
+def train(architecture: str, seed: int, steps: int, pairs: int, peak: float, out: Path, test_every: int) -> None:
+    torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector = efficientnet.build(ARCHITECTURE, "static", PREPROCESSING)
+    detector = efficientnet.build(architecture, "static", PREPROCESSING)
     torch.nn.init.zeros_(detector.head.weight)  # timm's range for two classes starts at a loss of 2, not log 2
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -103,7 +103,7 @@ def train(steps: int, pairs: int, peak: float, out: Path, test_every: int) -> No
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["step"]
     test_frames, test_labels = held_out(600)
-    loader = DataLoader(Portraits(pairs, first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    loader = DataLoader(Portraits(pairs, first, steps, seed), batch_size=None, num_workers=1, prefetch_factor=4)
     began, losses = time.monotonic(), []
     for step, (frames, labels) in enumerate(loader, start=first):
         detector.train()
@@ -130,10 +130,12 @@ def train(steps: int, pairs: int, peak: float, out: Path, test_every: int) -> No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--architecture", default="efficientnet_b5")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the portraits")
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--pairs", type=int, default=8, help="portraits in a batch; each comes real and fake")
     parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--test-every", type=int, default=250)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    train(arguments.steps, arguments.pairs, arguments.peak, arguments.out, arguments.test_every)
+    train(**vars(arguments))

@@ -24,11 +24,11 @@ SIZE, SEED = 160, 1
 COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
     "test": (150, 90),
     "validation": (40, 40),
-    "calibration": (32, 32),
+    "calibration": (64, 64),
     "train": (320, 320),
 }
 CARD = "demo.json"
-_VERSION = 2  # raised whenever another set would be drawn
+_VERSION = 3  # raised whenever another set would be drawn
 _WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
 
 
@@ -96,7 +96,7 @@ def undrawn(name: str) -> dict[Split, FrameSet]:
 
 
 def draw(folder: Path, on_event: OnEvent = silent) -> None:
-    """Draw the demo set into `folder`, unless it is there: 1,024 frames of 160 px, each of its own portrait.
+    """Draw the demo set into `folder`, unless it is there: 1,088 frames of 160 px, each of its own portrait.
 
     Written to a temporary folder beside it and renamed, so that it is there whole or not at all,
     also when two processes draw at once. An older version is replaced; a folder that holds

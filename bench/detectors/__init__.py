@@ -31,7 +31,7 @@ LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
 
-_HELPERS = {"artifact", "checkpoint", "detector", "export", "preprocessing", "presets", "weights_file"}
+_HELPERS = {"artifact", "checkpoint", "detector", "export", "lowering", "preprocessing", "presets", "weights_file"}
 
 
 class Family(Protocol):

@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("timm", libraries.timm),
     ("onnxruntime", libraries.onnxruntime),
     ("providers", libraries.providers),
+    ("openvino", libraries.openvino),
     ("processor", machine.processor),
     ("gpu", machine.gpu),
     ("memory", machine.memory),

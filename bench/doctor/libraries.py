@@ -116,3 +116,18 @@ def _provider(name: str) -> Finding:
         return Finding("problem", what, trouble, mend)
     mend = "only `runtime: tensorrt` needs it: install NVIDIA's TensorRT libraries" if what == "Tensorrt" else ""
     return Finding("note" if mend else "ok", what, trouble, mend)
+
+
+def openvino(folder: Path) -> Sequence[Finding]:
+    """The optional runtime: nothing else needs it."""
+    if version("openvino") == "absent":
+        return [Finding("ok", "openvino", "not installed; only `runtime: openvino` needs it")]
+    mend = 'only `runtime: openvino` needs it: python -m pip install --force-reinstall "bench[openvino]"'
+    try:
+        said = ask("openvino")
+    except AnswerError as error:
+        return [Finding("note", "openvino", f"does not work: {error}", mend)]
+    told = f"{said['version']}, knows {', '.join(said['types'])} on this CPU"
+    if not said["right"]:
+        return [Finding("note", "openvino", f"{told}; computes wrongly", mend)]
+    return [Finding("ok", "openvino", told)]

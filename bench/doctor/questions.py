@@ -9,6 +9,8 @@ import json
 import sys
 from typing import Any
 
+_TYPES = ("FP32", "FP16", "BF16", "INT8")
+
 
 def torch() -> dict[str, Any]:
     """What PyTorch says of itself; a product is computed wherever it would compute."""
@@ -45,18 +47,41 @@ def onnxruntime() -> dict[str, Any]:
 def provider(name: str) -> dict[str, Any]:
     """Whether a session with one node really runs on a provider: what is available need not load."""
     import numpy as np
-    import onnx
     import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    if name != "CPUExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    session = onnxruntime.InferenceSession(_relu(), providers=[name])
+    found = session.run(None, {"x": np.array([-1, 0, 1, 2], np.float32)})[0]
+    return {"loads": name in session.get_providers(), "right": found.tolist() == [0, 0, 1, 2]}
+
+
+def openvino() -> dict[str, Any]:
+    """OpenVINO's version, and whether a network with one node runs; the types that this CPU is fast in."""
+    import numpy as np
+
+    from bench.runtimes.openvino import library
+
+    package = library()
+    core = package.Core()
+    found = core.compile_model(core.read_model(_relu()), "CPU")({"x": np.array([-1, 0, 1, 2], np.float32)})["y"]
+    return {
+        "version": package.__version__.partition("-")[0],
+        "types": [one for one in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if one in _TYPES],
+        "right": found.tolist() == [0, 0, 1, 2],
+    }
+
+
+def _relu() -> bytes:
+    """An ONNX network of one node, from x [4] to y [4]."""
+    import onnx
 
     values = [onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, [4]) for one in ("x", "y")]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "one", values[:1], values[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
-    onnxruntime.set_default_logger_severity(4)
-    if name != "CPUExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=[name])
-    found = session.run(None, {"x": np.array([-1, 0, 1, 2], np.float32)})[0]
-    return {"loads": name in session.get_providers(), "right": found.tolist() == [0, 0, 1, 2]}
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 # (15 to 33 ms in onnxruntime) and is told for 380 px, since it grows with the area. Half or twice that is possible.
 RATES_ORIGIN = "EfficientNet-B5 on 2 cores of an AMD EPYC, scaled by network, area and cores"
 RATES_SIZE, RATES_THREADS = 380, 2
-FRAME_SECONDS = {"onnxruntime": 0.1, "pytorch": 0.3}
+FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3}
 DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.014, 0.004, 0.01
 EXPORT_SECONDS, LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 7.0, 1.0, 5.0, 3.0
 
@@ -49,11 +49,10 @@ class Rate:
 STEPS = {
     "weights": Rate(3.0),
     "cast": Rate(1.0),
-    "prune": Rate(2.0),
-    "recover": Rate(
-        3.0, 0.26, lambda settings, counts: settings.steps * settings.batch_size + min(320, counts["train"])
-    ),
-    "quantize": Rate(9.0, 0.5, lambda settings, counts: min(settings.frames, counts["calibration"])),
+    "prune": Rate(30.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
+    # Where pruning did no harm, recover looks once at the frames that it holds out, and ends.
+    "recover": Rate(3.0, 0.3, lambda settings, counts: settings.steps * settings.batch_size),
+    "quantize": Rate(20.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
 }
 
 
@@ -154,7 +153,7 @@ def step(plan: Plan, use: Use | None, known: Known) -> Estimate:
     if recorded := known.built_s.get((plan.source.architecture, text)):
         return Estimate(min(recorded) * 0.7, max(recorded) * 1.5, frozenset({RECORDED}))
     rate, network = STEPS.get(name), _network(plan)
-    on_frames = use is not None and bool(use.step.FRAMES)
+    on_frames = use is not None and bool(use.frames)
     if rate is None or (on_frames and (network is None or plan.device != "cpu")):
         return unknown(f"{text} on {plan.device}")
     counts = {split: len(frames.frames) for split, frames in plan.frames.items()}
@@ -204,12 +203,12 @@ def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
     """What a step makes of a file of `stored` bytes, whose numbers take `in_fp32` bytes in fp32; both again.
 
     Artifacts are what is estimated. Not counted are the engines that TensorRT keeps beside them, and what
-    is gone when the work is done, such as recover's checkpoint, three times the network.
+    is gone when the work is done, such as recover's checkpoint, four times the network.
     """
     settings: Any = use.settings
     if use.name == "prune" and getattr(settings, "structure", "structured") == "structured":
         return stored * (1 - settings.amount), in_fp32 * (1 - settings.amount)
-    share = {"cast": 0.5, "quantize": 0.27}.get(use.name)
+    share = {"cast": 0.5, "quantize": 0.15 if getattr(settings, "weights", None) == "int4" else 0.27}.get(use.name)
     return (stored if share is None else in_fp32 * share), in_fp32
 
 

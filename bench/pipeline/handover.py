@@ -16,7 +16,8 @@ from bench.results import store
 from bench.templates import HERE
 from bench.variants import build
 
-_HANDED_OVER = ("model.safetensors", "model.onnx", "README.md", "predict.py")
+_LOWERED = "model.onnxruntime-cpu.onnx"
+_HANDED_OVER = ("model.safetensors", "model.onnx", _LOWERED, "README.md", "predict.py")
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
@@ -44,13 +45,21 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
     own = to / temporary_name()
     try:
         own.mkdir(parents=True)
-        model = Path(shutil.copy2(built.file, own / built.file.name))
-        whole = [model, *_explain(run, found, built, judged, own)]
+        models = [Path(shutil.copy2(file, own / name)) for name, file in _models(built).items()]
+        whole = [*models, *_explain(run, found, built, judged, own)]
         return [path.replace(to / path.name) for path in whole]
     except OSError as error:
         raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
     finally:
         sweep(to, held=True)
+
+
+def _models(built: Built) -> dict[str, Path]:
+    """The files that are handed over, by the name they get: the artifact, and what onnxruntime made of it on a CPU."""
+    from bench.runtimes.onnxruntime import lowered_file
+
+    found = {built.file.name: built.file}
+    return found | ({_LOWERED: lowered_file(built)} if built.stored == "int8" else {})
 
 
 def _is_free(to: Path) -> bool:
@@ -73,6 +82,7 @@ def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: P
         "run": run,
         "variant": found,
         "built": built,
+        "lowered": _LOWERED if built.stored == "int8" else None,
         "judged": judged,
         "verdict": judged.comparison.verdict if judged.comparison else "baseline",
         "spec": run.preprocessing.input_spec,

@@ -20,7 +20,7 @@ from bench.provenance import machine, version, versions
 from bench.records import Event, OnEvent
 
 KEPT = 20
-LIBRARIES = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy")
+LIBRARIES = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "openvino", "numpy")
 
 _NAME = re.compile(r"run-\d{8}T\d{6}Z-\d+\.log")
 _log = logging.getLogger("bench")

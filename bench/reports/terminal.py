@@ -98,7 +98,7 @@ def _ran(found: dict[str, Any]) -> str:
     """Runtime and arithmetic, in eighteen characters."""
     if found["runtime"] is None:
         return "-"
-    runtime = {"onnxruntime": "ort", "pytorch": "torch"}.get(found["runtime"], found["runtime"])
+    runtime = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch"}.get(found["runtime"], found["runtime"])
     how = f"int8 {found['int8']}" if found["int8"] else found["stored"]
     if not found["int8"] and found["stored"] != found["computed"]:
         how = f"{found['stored']}>{found['computed']}"

@@ -3,7 +3,8 @@
 A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "onnx"), and
 `load(built, device, threads)`, which gives a `Session`. `PACKAGE` is what it imports, `CUDA_FILES` are
 files of it that only builds for CUDA have, one for each system. Where it does not run on both, `DEVICES`
-says on which; where more can be missing, `trouble()` says what. Nothing heavy is imported at its top.
+says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
+`trouble()` says what. Nothing heavy is imported at its top.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def choose(requested: str, kind: str, device: Device) -> str:
 
     `auto` is pytorch on CUDA (what it cannot execute goes to onnxruntime) and onnxruntime on a
     CPU: a B5 was measured 2.9 times as fast there as in pytorch at batch 1, 1.1 to 1.6 times at larger batches.
+    OpenVINO was no faster in fp32, which the baseline is, and is never chosen: what an experiment measures
+    must not depend on which extras are installed. It is to be asked for, above all for bf16.
     """
     name = requested
     if requested == "auto":
@@ -91,9 +94,11 @@ def trouble(name: str, device: Device) -> str | None:
     runtime = find(name)
     spec = importlib.util.find_spec(runtime.PACKAGE)
     if spec is None or not spec.submodule_search_locations:
+        extra: str | None = getattr(runtime, "EXTRA", None)
+        mend = f'`python -m pip install "bench[{extra}]"`' if extra else "install bench again with pip"
         return (
             f"runtime {name!r} needs the package {runtime.PACKAGE}, which this Python does not have; "
-            "install bench again with pip, or choose another `runtime:`"
+            f"{mend}, or choose another `runtime:`"
         )
     if device not in devices(name):
         return f"runtime {name!r} runs on {' or '.join(devices(name))} only, not on {device}; choose another `runtime:`"
@@ -115,9 +120,9 @@ def trouble(name: str, device: Device) -> str | None:
     return own() if own else None
 
 
-def devices(name: str) -> tuple[str, ...]:
+def devices(name: str) -> tuple[Device, ...]:
     """Where a runtime can execute anything at all."""
-    found: tuple[str, ...] = getattr(find(name), "DEVICES", ("cpu", "cuda"))
+    found: tuple[Device, ...] = getattr(find(name), "DEVICES", ("cpu", "cuda"))
     return found
 
 

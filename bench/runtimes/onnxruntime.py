@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CPU or CUDA: ONNX artifacts as they are, safetensors artifacts exported once."""
+"""ONNX Runtime on a CPU or CUDA: safetensors artifacts exported once, int8 ones lowered for a CPU once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.detectors import EXPORT_VERSION
+from bench.detectors import EXPORT_VERSION, lowering
 from bench.errors import UserError
 from bench.files import sweep, write_atomically, write_text
 from bench.provenance import cpu_name, cuda_devices, digest, versions
@@ -102,10 +102,10 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     The exported graph is float32: onnxruntime has no half convolution on a CPU and would surround
     every one with casts (394 on a B5, three times the time).
     """
-    file = onnx_file(built)
+    file = lowered_file(built) if built.stored == "int8" and device == "cpu" else onnx_file(built)
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     integer, heavy = _operators(built, file, threads, providers) if built.stored == "int8" else (None, None)
-    session = open_session(file, threads, providers)
+    session = open_session(file, threads, providers, floats=built.stored.endswith(" weights"))
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
@@ -140,8 +140,27 @@ def onnx_file(built: Built) -> Path:
     return exported
 
 
-def open_session(file: Path, threads: int, providers: Sequence[Any], optimised: Path | None = None) -> Any:
-    """A session whose first provider really is the first of `providers`; `UserError` where that did not load."""
+def lowered_file(built: Built) -> Path:
+    """An int8 artifact's graph as onnxruntime executes it fastest on a CPU, made once and kept beside it."""
+    made_by = digest({"version": lowering.VERSION, "libraries": versions(("onnx",))})
+    lowered = built.file.with_name(f"{built.file.stem}.lowered-{made_by[:8]}.onnx")
+    if not lowered.exists():
+        import onnx
+
+        graph = lowering.lower(onnx.load(built.file)).SerializeToString(deterministic=True)
+        write_atomically(lowered, lambda target: target.write(graph))
+        sweep(lowered.parent)
+    return lowered
+
+
+def open_session(
+    file: Path, threads: int, providers: Sequence[Any], optimised: Path | None = None, *, floats: bool = False
+) -> Any:
+    """A session whose first provider really is the first of `providers`; `UserError` where that did not load.
+
+    `floats`: turn weights that are stored as integers into floats once, at loading. onnxruntime would do so
+    at every call, which took 2.6 times as long; where activations are integers too it must not, or all is float.
+    """
     import onnxruntime
 
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
@@ -152,6 +171,8 @@ def open_session(file: Path, threads: int, providers: Sequence[Any], optimised: 
     options.inter_op_num_threads = 1
     # Idle threads that spin take the cores from decoding, and from the other variants' sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if floats:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if optimised:
         options.optimized_model_filepath = str(optimised)
     available = onnxruntime.get_available_providers()
@@ -202,7 +223,8 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any])
 def _count(optimised: Path) -> tuple[int, int]:
     import onnx
 
-    types = [node.op_type for node in onnx.load(optimised).graph.node]
+    nodes = onnx.load(optimised).graph.node
+    types = [node.op_type for node in nodes if not lowering.is_mean(node)]
     integer = sum(kind in _INTEGER_OPERATORS for kind in types)
     return integer, integer + sum(kind in _FLOAT_OPERATORS for kind in types)
 

@@ -78,13 +78,18 @@ def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
                     "settings": use.settings.model_dump(mode="json"),
                     "version": use.step.VERSION,
                     "libraries": versions(use.step.LIBRARIES),
-                    "frames": {split: shop.frames[split].content for split in use.step.FRAMES},
-                    "decoded by": shop.decoder if use.step.FRAMES else None,
+                    "frames": {split: _seen(shop.frames[split], use) for split in use.frames},
+                    "decoded by": shop.decoder if use.frames else None,
                     "seed": shop.seed if use.step.SEEDED else None,
                 }
             )
         )
     return found
+
+
+def _seen(frames: FrameSet, use: Use) -> str:
+    """What of the frames an artifact depends on: their content, and for some steps whose they are."""
+    return frames.digest if getattr(use.step, "SEES_SOURCES", False) else frames.content
 
 
 def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Built:
@@ -181,6 +186,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
             "size_bytes": file.stat().st_size,
             "sha256": file_digest(file),
             **_description(model, file, shop.folder, lineage),
+            **_recorded(chain, scratch),
             "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
             "built": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
@@ -196,6 +202,16 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shop.on_event(Event(title, 1, 1, "step"))
+
+
+def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
+    """What the last step says of its own doings, where it says anything: under its name."""
+    import json
+
+    name = getattr(chain[-1].step, "RECORD", None) if chain else None
+    if name is None or not (scratch / name).exists():
+        return {}
+    return {chain[-1].name: json.loads((scratch / name).read_text(encoding="utf-8"))}
 
 
 def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Work:

@@ -9,6 +9,7 @@ A step is a module with
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
+- where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;
 - where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names.
 
@@ -113,6 +114,12 @@ class Use:
     def step(self) -> Step:
         return find(self.name)
 
+    @property
+    def frames(self) -> Mapping[Split, str]:
+        """The splits that the step reads under these settings, with what it does with them."""
+        chosen: Callable[[BaseModel], Mapping[Split, str]] | None = getattr(self.step, "frames", None)
+        return chosen(self.settings) if chosen else self.step.FRAMES
+
 
 def parse(entry: object) -> Use:
     """Read one entry of a chain: `recover`, `prune: 0.5` or `recover: {steps: 200}`."""
@@ -179,7 +186,7 @@ def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
     """Raise `UserError` where a chain cannot work: an order that does not fit, frames not there or too few."""
     check_order(chain)
     for use in chain:
-        for split, purpose in use.step.FRAMES.items():
+        for split, purpose in use.frames.items():
             if split not in frames:
                 raise UserError(
                     f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "

@@ -1,18 +1,16 @@
-"""int8 weights and activations: onnxruntime's static quantisation, calibrated on a few frames.
+"""Integers in the network's convolutions, where the calibration frames say that they do no harm.
 
-Only the network's convolutions run on integers. Preprocessing, global pooling, the head and the
-CAM stay in float, and pool and CAM read the same tensor, so that the margin equation holds exactly
-for the int8 model too.
+Preprocessing, global pooling, the head and the CAM stay in float, and pool and CAM read the same
+tensor, so that the margin equation holds exactly for the quantised model too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
@@ -23,29 +21,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.compensation import Inputs
+    from bench.variants.quantisation.choice import Choice
+    from bench.variants.quantisation.network import Convolution
+    from bench.variants.quantisation.observe import Channels
+    from bench.variants.quantisation.qdq import Layer
     from bench.variants.steps import Kind, Work
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
-FRAMES = {"calibration": "finds the ranges of the activations"}
-VERSION = 1
+FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
+VERSION = 2
 SEEDED = False
 LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "torch")
 MAIN = "dtype"
 
-LEAST_FRAMES = _BATCH_SIZE = 8
-# A range holds the extremes of all but the most extreme 3 % of the frames. One frame whose
-# activations are many times larger than everyone's would otherwise coarsen the steps for all.
-_FRAMES_WITHIN_RANGE = 0.97
+LEAST_FRAMES = 8
+_GRADIENT_FRAMES = 32
+# The share of frames whose extremes an activation's range holds. One frame whose activations are many times
+# larger than everyone's would coarsen the steps for all; so both are tried, for every convolution.
+_WITHIN = (0.97, 1.0)
 
 
 class Settings(BaseModel):
-    """`dtype`: int8 is what there is. `frames`: at most so many are read, evenly spread over the calibration set."""
+    """`dtype: int8` quantises weights and activations, `weights:` (int8 or int4) the weights alone.
+
+    `frames`: at most so many are read, evenly spread over the calibration set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Literal["int8"] = "int8"
+    dtype: Literal["int8"] | None = None
+    weights: Literal["int8", "int4"] | None = None
     frames: Annotated[int, Field(strict=True, ge=1)] = 128
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_both(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        if given.get("dtype") is not None and given.get("weights") is not None:
+            raise ValueError("`dtype` quantises weights and activations, `weights` the weights alone; give one of them")
+        return given if given.get("weights") is not None else {**given, "dtype": given.get("dtype") or "int8"}
+
+    @property
+    def stored(self) -> str:
+        return f"{self.weights} weights" if self.weights else str(self.dtype)
 
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
@@ -59,143 +80,131 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
-    """The detector as a quantised graph with the inputs, outputs and metadata of `to_onnx`, and `stored`.
+    """The detector as a quantised graph with the inputs, outputs and metadata of `to_onnx`, `stored` and `layers`.
 
-    Weights are int8, symmetric, with one scale per output channel; activations are uint8 with one
-    scale per tensor; biases int32.
+    Weights are symmetric integers, with one scale per output channel (and 64 inputs, where they have four
+    bits); activations are uint8 with one scale per tensor, multiplied by a factor per channel where that
+    pays. Convolutions that rounding would harm most stay in float.
     """
     import onnx
 
     from bench.detectors.export import to_onnx
+    from bench.variants.quantisation import network, observe, qdq
 
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
-    tensors = _quantised_tensors(graph)
-    ranges = _ranges(_observed(graph, tensors), tensors, settings.frames, work)
-    return _quantised(graph, ranges, settings)
-
-
-def _network_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "Conv" and node.name.startswith("backbone.")]
-
-
-def _quantised_tensors(model: onnx.ModelProto) -> list[str]:
-    """What the network's convolutions read and write, each tensor once."""
-    return list(dict.fromkeys(t for node in _network_convolutions(model) for t in (node.input[0], node.output[0])))
-
-
-def _observed(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
-    """The graph with the extremes of every tensor, per frame, as its outputs.
-
-    Reducing inside the graph keeps memory constant: no activation outlives its batch.
-    """
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    graph = observed.graph
-    del graph.output[:]
-    graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 3], dtype=np.int64), "axes"))
-    for tensor in tensors:
-        for reduce in ("ReduceMin", "ReduceMax"):
-            name = f"{tensor}/{reduce}"
-            graph.node.append(helper.make_node(reduce, [tensor, "axes"], [name], name=name, keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]))
-    return observed
-
-
-def _ranges(observed: onnx.ModelProto, tensors: list[str], frames: int, work: Work) -> dict[str, tuple[float, float]]:
-    """Run the calibration frames and read off what values every tensor takes."""
-    import numpy as np
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = work.threads
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    total, extremes = len(work.spread("calibration", frames)), []
-    for batch in work.batches("calibration", _BATCH_SIZE, frames):
-        extremes.append(np.stack(session.run(names, {"frames": batch})))
-        work.progress(sum(chunk.shape[1] for chunk in extremes), total, "frames", "calibrating")
-    return extremes_to_ranges(tensors, np.concatenate(extremes, axis=1))
-
-
-def extremes_to_ranges(tensors: list[str], extremes: NDArray[np.floating]) -> dict[str, tuple[float, float]]:
-    """Lowest and highest value to represent, per tensor.
-
-    `extremes` holds one column a frame, and for every tensor two rows: its minima, its maxima.
-    """
-    import numpy as np
-
-    lowest = np.quantile(extremes[0::2], 1 - _FRAMES_WITHIN_RANGE, axis=1)
-    highest = np.quantile(extremes[1::2], _FRAMES_WITHIN_RANGE, axis=1)
-    return {name: (float(low), float(high)) for name, low, high in zip(tensors, lowest, highest, strict=True)}
-
-
-def _quantised(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], settings: Settings) -> onnx.ModelProto:
-    import numpy as np
-    from onnxruntime.quantization import CalibrationMethod, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    facts = list(model.metadata_props)
-    data = {
-        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for name, (low, high) in ranges.items()
-    }
-    with _quiet():
-        # Unsigned activations with signed weights: int8 for both has no fast path on x86 (measured: 2x slower).
-        quantizer = QDQQuantizer(
-            model, per_channel=True, reduce_range=False,
-            weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8,
-            tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-            nodes_to_quantize=[node.name for node in _network_convolutions(model)],
-            nodes_to_exclude=[], op_types_to_quantize=["Conv"], extra_options={},
-        )  # fmt: skip
-        quantizer.quantize_model()
-        quantizer.model.topological_sort()
-    quantised: onnx.ModelProto = quantizer.model.model
-    _spare(quantised)
-    # The library leaves a mark of its own there.
-    del quantised.metadata_props[:]
-    quantised.metadata_props.extend(facts)
-    quantised.metadata_props.add(key="stored", value=settings.dtype)
+    found = network.convolutions(graph)
+    tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
+    channels = observe.observe(graph, list(tensors), settings.frames, work)
+    ways = {one.name: _ways(one, channels, settings) for one in found}
+    chosen = _chosen(model, ways, network.biases(graph), settings, work)
+    picked = [_layer(ways[name], one, settings) for name, one in chosen.items()]
+    layers = _compensated([layer for layer in picked if layer is not None], channels, model, settings, work)
+    quantised = qdq.quantised(graph, layers)
+    quantised.metadata_props.add(key="stored", value=settings.stored)
+    quantised.metadata_props.add(key="layers", value=_told(layers, chosen))
     return quantised
 
 
-def _spare(model: onnx.ModelProto) -> None:
-    """Let what computes in float read the float tensor where there is one, and drop what is only bulk."""
-    graph = model.graph
-    producer = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        if node.op_type in ("Add", "Mul", "ReduceMean"):
-            node.input[:] = [_float_twin(tensor, producer) for tensor in node.input]
-    graph.ClearField("value_info")
-    for part in (model.graph, *graph.node, *graph.initializer):
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
+def _rounded_outputs(convolution: Convolution, settings: Settings) -> list[str]:
+    """What integer kernels write as integers: 1x1 convolutions, being matrix products, can write floats."""
+    return [convolution.output] if settings.dtype and not convolution.pointwise else []
 
 
-def _float_twin(tensor: str, producer: dict[str, onnx.NodeProto]) -> str:
-    """What was quantised into `tensor`; convolutions are left alone, since theirs never exists in float."""
-    dequantize = producer.get(tensor)
-    if dequantize is None or dequantize.op_type != "DequantizeLinear":
-        return tensor
-    quantize = producer.get(dequantize.input[0])
-    if quantize is None or producer[quantize.input[0]].op_type == "Conv":
-        return tensor
-    return str(quantize.input[0])
+def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: Settings) -> list[Layer]:
+    """All ways to quantise a convolution; the even ones need no factors."""
+    from bench.variants.quantisation import rounding, scales
+    from bench.variants.quantisation.qdq import Layer
+
+    entering = channels[convolution.input]
+    if settings.weights:
+        bits: rounding.Bits = 4 if settings.weights == "int4" and convolution.groups == 1 else 8
+        factors = scales.for_weights(convolution, entering)
+        return [
+            Layer(convolution, rounding.nearest(convolution.weight, bits)),
+            Layer(convolution, rounding.nearest(convolution.by_input(1 / factors), bits), factors),
+        ]
+    found = []
+    for within in _WITHIN:
+        outputs = [scales.for_tensor(channels[name], within) for name in _rounded_outputs(convolution, settings)]
+        output = next(iter(outputs), None)
+        plain = scales.for_tensor(entering, within)
+        stretched, factors = scales.for_channels(convolution, entering, within)
+        found += [
+            Layer(convolution, rounding.nearest(convolution.weight), None, plain, output),
+            Layer(convolution, rounding.nearest(convolution.by_input(1 / factors)), factors, stretched, output),
+        ]
+    return found
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's advice from the terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
+def _chosen(
+    model: Detector, ways: Mapping[str, list[Layer]], biases: Mapping[str, NDArray[np.float32]], settings: Settings,
+    work: Work,
+) -> dict[str, Choice]:  # fmt: skip
+    from bench.detectors.artifact import positions_per_frame
+    from bench.variants.quantisation import choice, sensitivity
+
+    harm = sensitivity.sensitivities(model, ways, biases, min(_GRADIENT_FRAMES, settings.frames), work)
+    weights = {name: layers[0].convolution.weight.size for name, layers in ways.items()}
+    positions = positions_per_frame(model)
+    macs = {name: size * positions[name] for name, size in weights.items()}
+    return choice.choose({name: harm[name] for name in ways}, weights, macs, choice.BUDGETS[settings.stored])
+
+
+def _layer(ways: Sequence[Layer], one: Choice, settings: Settings) -> Layer | None:
+    """What was chosen; where four bits harm too much, it is eight."""
+    from bench.variants.quantisation import rounding
+    from bench.variants.quantisation.qdq import Layer
+
+    if one.way is not None:
+        return ways[one.way]
+    if settings.weights != "int4":
+        return None
+    return Layer(ways[0].convolution, rounding.nearest(ways[0].convolution.weight))
+
+
+def _compensated(
+    layers: Sequence[Layer], channels: Mapping[str, Channels], model: Detector, settings: Settings, work: Work
+) -> list[Layer]:
+    """The same layers, where weights of 1x1 convolutions are rounded so that they make good for each other, and biases
+    make good for what is still lost on average.
+    """
+    import threadpoolctl
+
+    from bench.variants import compensation
+
+    names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
+    seen = compensation.inputs(model, names, settings.frames, work)
+    # Thousands of small products: threads that wait for each other took a hundred seconds where one takes five.
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        return [
+            _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
+            for layer in layers
+        ]
+
+
+def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:
+    import dataclasses
+
+    import numpy as np
+
+    from bench.variants.quantisation import rounding
+
+    mean = entering.mean.mean(0, dtype=np.float64)
+    if seen is not None:
+        scale = np.ones(len(mean), np.float32) if layer.factors is None else layer.factors
+        scaled = seen.covariance * np.outer(scale, scale)
+        weight = rounding.compensated(layer.convolution.by_input(1 / scale), scaled, layer.weight.bits)
+        layer = dataclasses.replace(layer, weight=weight)
+    shift = -layer.convolution.answer(layer.change(), mean)
+    return dataclasses.replace(layer, shift=shift.astype(np.float32))
+
+
+def _told(layers: Sequence[Layer], chosen: Mapping[str, Choice]) -> str:
+    """By convolution: bits of weights and of inputs (32 is float), and its share of the margin's variance."""
+    by_name = {layer.convolution.name: layer for layer in layers}
+    told = {}
+    for name, one in chosen.items():
+        layer = by_name.get(name)
+        bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
+        told[name.removeprefix("backbone.")] = [*bits, float(f"{one.harm:.1e}")]
+    return json.dumps(told, separators=(",", ":"))

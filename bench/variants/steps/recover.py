@@ -1,8 +1,9 @@
-"""Bring a pruned detector back: batch-norm recalibration, then distillation from the unpruned one.
+"""Bring a pruned detector back by distillation from the unpruned one, on the frames of `train`.
 
-Both use the frames of `train` and no labels. Distillation asks for the teacher's margin and for its
-class-activation map, which says at every place of the frame what the margin says of the whole (so
-the heatmaps recover too, and a frame teaches more than one number).
+No labels are needed. A slice of the frames, apart by source, is held out to judge by: the weights that follow
+the teacher best there are what is kept, those at the start among them, so that training can't make worse what
+pruning left. Batch norms keep their statistics, which pruning's repair has left fitting; where there was none,
+they are measured again first.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
 from bench.files import sweep, write_atomically
+from bench.provenance import write_json
 from bench.records import Frame, FrameSet, Split
+from bench.variants import distillation
+from bench.variants.distillation import Lower, Precision, distillation_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +30,14 @@ if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.variants.steps import Work
 
+    State = dict[str, Tensor]
+
+__all__ = ["distillation_loss"]
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
-VERSION = 3
+SEES_SOURCES = True
+VERSION = 4
 SEEDED = True
 LIBRARIES: tuple[str, ...] = ("torch", "timm")
 MAIN = "steps"
@@ -37,19 +46,37 @@ AFTER = ("prune",)
 _RECALIBRATION_FRAMES = 320
 _WARM_UP = 0.1
 _REPORT_EVERY = 5
+_CHECKS = 10
+_PATIENCE = 3
+_DIVERGED = 10.0
+_FAR = 0.5
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
 """A run that is killed loses about so much training, and a step."""
+RECORD = "record.json"
+"""What became of the training, in the step's scratch folder: for `variant.json`."""
 
 
 class Settings(BaseModel):
-    """`steps` of `batch_size` frames; `learning_rate` is AdamW's highest, after a short warm-up."""
+    """At most `steps` of `batch_size` frames, with AdamW, a short warm-up and a cosine.
+
+    `learning_rate` is its highest for a network far from its teacher; one that is near takes smaller steps, as
+    the root of its error. `enough`: what follows the teacher so closely on held-out frames is not trained any
+    further; the squared errors of margin and CAM, each as a share of the teacher's variance, added up.
+    `minutes`: with it, no more steps than fit into that time of training, so that their number depends on the
+    machine. `precision`: `auto` is half the bits where the device is fast at it. `recalibrate`: measure batch
+    norms again before training; `auto` does so where pruning has not repaired the network.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Annotated[int, Field(strict=True, ge=0)] = 80
+    steps: Annotated[int, Field(strict=True, ge=0)] = 160
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 16
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
+    enough: Annotated[float, Field(ge=0)] = 1e-3
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    recalibrate: Literal["auto"] | Annotated[bool, Field(strict=True)] = "auto"
 
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
@@ -65,7 +92,7 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
 
-    Raises `UserError` where the loss is not finite.
+    Raises `UserError` where training diverges.
     """
     import torch
 
@@ -73,17 +100,25 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.
     model.float().to(work.device).to(memory_format=torch.channels_last)
     saved = _saved(work)
-    if saved is None:
+    if saved is None and (settings.recalibrate is True or (settings.recalibrate == "auto" and not _repaired(work))):
         recalibrate(model, work, settings.batch_size)
     if settings.steps:
-        _distil(model, settings, work, saved)
-    model.eval().cpu().to(memory_format=torch.contiguous_format)
+        # Equal inputs are to give equal weights on a GPU too, where the fastest algorithms add up in any order.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+            _distil(model, settings, work, saved)
+    model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
     model.backbone.to(dtype)
     model.head.to(dtype)
     return model
 
 
 # ------------------------------------------------------------------------------------ batch norm
+def _repaired(work: Work) -> bool:
+    """Whether pruning left weights that fit the batch norms as they are, and would not if these were measured again."""
+    pruned = [use.settings for use in work.earlier if getattr(use.settings, "structure", "structured") == "structured"]
+    return any(getattr(settings, "repair", False) for settings in pruned)
+
+
 def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
     """Measure every batch norm's mean and variance again, as the plain average over some train frames."""
     import torch
@@ -95,10 +130,11 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # torch's spelling of a cumulative average
         norm.train()
-    total = max(1, min(_RECALIBRATION_FRAMES, len(work.frames["train"].frames)) // batch_size)
+    frames = work.frames["train"].frames
+    total = max(1, min(_RECALIBRATION_FRAMES, len(frames)) // batch_size)
     with torch.no_grad():
-        for done, frames in enumerate(_shuffled(work, batch_size, total, work.seed), start=1):
-            model(frames)
+        for done, batch in enumerate(distillation.shuffled(work, frames, batch_size, total, work.seed), start=1):
+            model(batch)
             work.progress(done, total, "batches", "batch-norm recalibration")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -106,66 +142,220 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
 
 
 # ---------------------------------------------------------------------------------- distillation
+@dataclass
+class _Training:
+    """How far the training is. Errors and AUC are those of the exam."""
+
+    total: int
+    rate: float
+    step: int = 0
+    seconds: float = 0.0
+    smooth: float = 0.0
+    first_error: float = math.inf
+    best_error: float = math.inf
+    error: float = math.inf
+    best_step: int = 0
+    worse: int = 0
+    auc: float | None = None
+    ended: str = "all steps are done"
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What the training is done with. `kept` are weights that are held at zero where the mask is."""
+
+    model: Detector
+    teacher: Detector
+    optimizer: Any
+    scaler: Any
+    lower: Lower
+    kept: list[tuple[Tensor, Tensor]]
+    sizes: list[tuple[Tensor, Tensor]]
+    exam: distillation.Exam
+
+
 def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, Any] | None) -> None:
-    """Train, going on from `saved`. Batches and flips follow from the seed and the step alone."""
+    """Train, going on from `saved`. Batches and what is varied in them follow from the seed and the step alone."""
+    learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
+    precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
+    # Few frames are all learned from: to tell how far the network is from its teacher, they will do.
+    exam = ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
+    tools = _tools(model, exam, settings, precision, work)
+    training, best = _restored(saved, tools) if saved else _begun(settings, tools)
+    clock = time.monotonic() - training.seconds
+    saved_at = time.monotonic()
+    order = work.seed + 1, training.step
+    for batch in distillation.shuffled(work, learned, settings.batch_size, training.total, *order):
+        _step(training, settings, tools, distillation.varied(batch, work.seed, training.step))
+        training.seconds = time.monotonic() - clock
+        training.total = _affordable(training, settings)
+        if training.step == training.total or training.step % _interval(settings) == 0:
+            best = _examined(training, settings, tools, best)
+        if training.step % _REPORT_EVERY == 0 or training.step == training.total:
+            work.progress(training.step, training.total, "steps", _note(training, tools.exam))
+        if training.step == training.total:
+            break
+        if time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
+            _save(work, asdict(training), tools, best)
+            saved_at = time.monotonic()
+    if training.step == 0:
+        work.progress(1, 1, "looks", training.ended)
+    _refuse_divergence(training, settings)
+    model.load_state_dict(best)
+    write_json(work.scratch / RECORD, _record(training, settings, precision, tools.exam))
+
+
+def _tools(
+    model: Detector, exam: tuple[str, list[Frame]], settings: Settings, precision: Precision, work: Work
+) -> _Tools:
     import torch
 
     teacher = work.teacher().float().to(work.device).to(memory_format=torch.channels_last)
     teacher.eval().requires_grad_(False)
-    # Batch norms keep their measured statistics: those of sixteen frames are noise that the loss first pays for.
+    # Batch norms keep their statistics: those of sixteen frames are noise that the loss first pays for.
     model.requires_grad_(True).eval()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, settings.steps))
-    # Flips are drawn apart from the order of the frames, so that one can change without the other.
-    flips = torch.Generator().manual_seed(work.seed)
-    kept = _kept(model, work)
-    smooth, before = None, 0
-    if saved is not None:
-        smooth, before = _restore(saved, model, optimizer, schedule)
-        for _ in range(before):
-            torch.rand(settings.batch_size, generator=flips)
-    saved_at = time.monotonic()
-    batches = _shuffled(work, settings.batch_size, settings.steps, work.seed + 1, skip=before)
-    for step, batch in enumerate(batches, start=before + 1):
-        flipped = torch.rand(len(batch), generator=flips) < 0.5
-        frames = torch.where(flipped.to(batch.device).reshape(-1, 1, 1, 1), batch.flip(3), batch)
-        loss = distillation_loss(model, teacher, frames)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for weight, mask in kept:
-            if weight.grad is not None:
-                weight.grad.mul_(mask)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        now = _finite(float(loss.detach()), step, settings)
-        smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
-        if step % _REPORT_EVERY == 0 or step == settings.steps:
-            work.progress(step, settings.steps, "steps", f"loss {smooth:.3f}")
-        if time.monotonic() - saved_at >= CHECKPOINT_SECONDS and step < settings.steps:
-            _save(work, {"step": step, "smooth": smooth}, model, optimizer, schedule)
-            saved_at = time.monotonic()
-    model.requires_grad_(False)
+    scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
+    lower = distillation.lowered(work.device, precision)
+    kept, sizes = _kept(model, work), distillation.step_sizes(model)
+    asked = distillation.exam(teacher, *exam, work, settings.batch_size, lower)
+    return _Tools(model, teacher, optimizer, scaler, lower, kept, sizes, asked)
+
+
+def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
+    training = _Training(settings.steps, settings.learning_rate)
+    best = _examined(training, settings, tools, {})
+    training.first_error = training.best_error
+    # Errors are squares: half as far from the teacher takes steps half as long, or they undo what pruning repaired.
+    training.rate *= min(1.0, math.sqrt(training.first_error / _FAR))
+    return training, best
+
+
+def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> None:
+    import torch
+
+    for group in tools.optimizer.param_groups:
+        group["lr"] = training.rate * _share_of_rate(training.step, training.total)
+    loss = distillation_loss(tools.model, tools.teacher, frames, tools.lower)
+    tools.optimizer.zero_grad(set_to_none=True)
+    tools.scaler.scale(loss).backward()
+    tools.scaler.unscale_(tools.optimizer)
+    for weight, mask in tools.kept:
+        if weight.grad is not None:
+            weight.grad.mul_(mask)
+    torch.nn.utils.clip_grad_norm_(tools.model.parameters(), 1.0)
+    before = [weight.detach().clone() for weight, _ in tools.sizes]
+    tools.scaler.step(tools.optimizer)
+    tools.scaler.update()
+    with torch.no_grad():
+        for (weight, size), was in zip(tools.sizes, before, strict=True):
+            weight.copy_(torch.addcmul(was, weight - was, size))
+    training.step += 1
+    now = _finite(float(loss.detach()), training.step, settings)
+    training.smooth = now if training.step == 1 else 0.9 * training.smooth + 0.1 * now
+
+
+def _examined(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
+    """The best weights so far. Ends a training that is done or gets no better."""
+    training.error, training.auc = distillation.examine(tools.model, tools.exam, tools.lower)
+    if training.error < training.best_error:
+        training.best_error, training.best_step, training.worse = training.error, training.step, 0
+        if training.error < settings.enough:
+            training.total, training.ended = training.step, f"close enough to the teacher on {tools.exam.name} frames"
+        return _weights(tools.model)
+    # While the rate is high the weights jump about the place where they come to rest when it falls.
+    training.worse += training.step > training.total / 2
+    if training.worse == _PATIENCE:
+        training.total, training.ended = training.step, f"no better on {tools.exam.name} frames"
+    return best
+
+
+def _weights(model: Detector) -> State:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _interval(settings: Settings) -> int:
+    """Steps between two looks at the held-out frames."""
+    return max(_REPORT_EVERY, settings.steps // _CHECKS)
+
+
+def _affordable(training: _Training, settings: Settings) -> int:
+    """The steps that fit into the time at the pace so far; all of them where there is no limit."""
+    if settings.minutes is None:
+        return training.total
+    left = settings.minutes * 60 - training.seconds
+    # The first steps are slower than the rest, and tell no pace.
+    fits = left / training.seconds * training.step if training.step >= _REPORT_EVERY else training.total
+    affordable = min(training.total, training.step + max(0, int(fits if left > 0 else 0)))
+    if affordable < training.total:
+        training.ended = f"no more fitted into {settings.minutes:g} minutes"
+    return affordable
+
+
+def _note(training: _Training, exam: distillation.Exam) -> str:
+    judged = "" if training.auc is None else f", ROC AUC {training.auc:.3f} on {exam.name} frames"
+    return f"loss {training.smooth:.3f}{judged}"
+
+
+def _record(training: _Training, settings: Settings, precision: Precision, exam: distillation.Exam) -> dict[str, Any]:
+    """What happened, but for what differs from run to run."""
+    return {
+        "steps": training.step,
+        "steps_wanted": settings.steps,
+        "learning_rate": training.rate,
+        "ended": training.ended,
+        "precision": precision,
+        "judged_on": f"{len(exam.margins)} {exam.name} frames",
+        "best_step": training.best_step,
+        "error": {"before": training.first_error, "after": training.best_error},
+    }
+
+
+def _refuse_divergence(training: _Training, settings: Settings) -> None:
+    """Raise where the training ended far from where it began."""
+    if training.error > max(_DIVERGED * training.first_error, _FAR):
+        raise UserError(
+            f"recover: training diverged: the error grew from {training.first_error:.3g} to {training.error:.3g}; "
+            f"use a learning_rate below {settings.learning_rate:g}"
+        )
+
+
+def _finite(loss: float, step: int, settings: Settings) -> float:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"recover: the loss became {loss} at step {step} of {settings.steps}; "
+            f"use a learning_rate below {settings.learning_rate:g}"
+        )
+    return loss
 
 
 def _kept(model: Detector, work: Work) -> list[tuple[Tensor, Tensor]]:
-    """After unstructured pruning: weights among which some are exactly zero, with 1 where they are not.
+    """After pruning that leaves zeros: weights among which some are exactly zero, with 1 where they are not.
 
     Without it nothing is held: what is zero then, as a new head may be, is to be learned.
     """
-    if not any(getattr(use.settings, "structure", None) == "unstructured" for use in work.earlier):
+    if all(getattr(use.settings, "structure", "structured") == "structured" for use in work.earlier):
         return []
     found = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
     return [(weight, mask) for weight, mask in found if not mask.all()]
 
 
-def _save(work: Work, told: dict[str, Any], model: Detector, optimizer: Any, schedule: Any) -> None:
+def _share_of_rate(step: int, steps: int) -> float:
+    """Up in a straight line over the first tenth, then down along a cosine to almost nothing."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1)))
+
+
+# ------------------------------------------------------------------------------------ checkpoints
+def _save(work: Work, told: dict[str, Any], tools: _Tools, best: State) -> None:
     """Keep all that the next step depends on, so that a run that is killed goes on from here."""
     import torch
 
-    states = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
     memory = io.BytesIO()
-    torch.save(told | {name: part.state_dict() for name, part in states.items()}, memory)
+    torch.save(told | {"best": best} | {name: part.state_dict() for name, part in parts.items()}, memory)
     write_atomically(work.scratch / CHECKPOINT, lambda file: file.write(memory.getbuffer()))
 
 
@@ -178,63 +368,13 @@ def _saved(work: Work) -> dict[str, Any] | None:
         saved = torch.load(work.scratch / CHECKPOINT, map_location="cpu", weights_only=True)
     except Exception:  # damaged files fail in more ways than torch documents
         return None
-    whole = isinstance(saved, dict) and {"step", "smooth", "model", "optimizer", "schedule"} <= saved.keys()
-    return saved if whole else None
+    wanted = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
+    return saved if isinstance(saved, dict) and wanted <= saved.keys() else None
 
 
-def _restore(saved: dict[str, Any], model: Detector, optimizer: Any, schedule: Any) -> tuple[float | None, int]:
-    """Take up what was saved; returned are the smoothed loss and the steps that are done."""
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    schedule.load_state_dict(saved["schedule"])
-    return saved["smooth"], int(saved["step"])
-
-
-def _finite(loss: float, step: int, settings: Settings) -> float:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"recover: the loss became {loss} at step {step} of {settings.steps}; "
-            f"use a learning_rate below {settings.learning_rate:g}"
-        )
-    return loss
-
-
-def distillation_loss(model: Detector, teacher: Detector, frames: Tensor) -> Tensor:
-    """Squared error of margin and CAM [N, h, w], each as a share of the teacher's variance. Frames: uint8 RGB."""
-    import torch
-    import torch.nn.functional as F
-
-    with torch.no_grad():
-        wanted_logits, wanted_cam = teacher(frames)
-    logits, cam = model(frames)
-    margin, wanted = logits[:, 1] - logits[:, 0], wanted_logits[:, 1] - wanted_logits[:, 0]
-    # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
-    by_margin = F.mse_loss(margin, wanted) / wanted.var().clamp_min(0.1)
-    by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
-    loss: Tensor = by_margin + by_place
-    return loss
-
-
-def _share_of_rate(step: int, steps: int) -> float:
-    """Up in a straight line over the first tenth, then down along a cosine to almost nothing."""
-    warm = max(1, round(_WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1)))
-
-
-def _shuffled(work: Work, batch_size: int, batches: int, seed: int, skip: int = 0) -> Iterator[Tensor]:
-    """`batches` full batches on the device, going through the train frames in a new order each time around.
-
-    The first `skip` of them are left out, unread.
-    """
-    import numpy as np
-    import torch
-
-    frames = work.frames["train"].frames
-    rng = np.random.default_rng(seed)
-    order: list[Frame] = []
-    while len(order) < batches * batch_size:
-        order += [frames[index] for index in rng.permutation(len(frames))]
-    for batch in work.read(order[skip * batch_size : batches * batch_size], work.spec, batch_size):
-        yield torch.from_numpy(batch).to(work.device)
+def _restored(saved: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:
+    """Take up what was saved."""
+    tools.model.load_state_dict(saved["model"])
+    tools.optimizer.load_state_dict(saved["optimizer"])
+    tools.scaler.load_state_dict(saved["scaler"])
+    return _Training(**{field.name: saved[field.name] for field in fields(_Training)}), saved["best"]

@@ -1,0 +1,135 @@
+"""OpenVINO on a CPU, an optional extra: bf16 weights compute in bf16 where the CPU can, int8 on integers.
+
+ONNX artifacts run as they are, safetensors artifacts through the ONNX file that onnxruntime would run. Left to
+itself OpenVINO computes fp32 networks in bf16 wherever that is faster; here only what is stored in a half type
+computes in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.errors import UserError
+from bench.provenance import cpu_name
+from bench.records import Built, Executed
+from bench.runtimes import onnxruntime
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ACCEPTS = ("torch", "onnx")
+DEVICES = ("cpu",)
+LIBRARIES = (*onnxruntime.LIBRARIES, "openvino")
+PACKAGE = "openvino"
+EXTRA = "openvino"
+CUDA_FILES = ()
+
+# Stored type to OpenVINO's names of that capability of a CPU, and of the type to compute in.
+_HALVES = {"bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+_TOLD = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+# Operators that do the arithmetic of a network, as OpenVINO's CPU plugin names the nodes that it executes.
+_HEAVY = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution"}
+_INTEGERS = {"u8", "i8"}
+# How OpenVINO and oneDNN say that memory ran out; they have no exception of their own for that.
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "out_of_memory", "failed to allocate")
+
+
+class Session:
+    """A compiled network and what it told about itself."""
+
+    def __init__(self, compiled: Any, executed: Executed) -> None:
+        self.compiled = compiled
+        self.executed = executed
+
+    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
+        with _memory_told():
+            # On one thread OpenVINO swallows errors and answers with what its request held before: nothing, if it
+            # is new. Making one takes 0.1 ms.
+            found = self.compiled.create_infer_request().infer({"frames": frames})
+        logits, cam = found["logits"], found["cam"]
+        if len(logits) != len(frames):
+            raise RuntimeError(f"OpenVINO answered {len(logits)} of {len(frames)} frames and said no reason")
+        return logits, cam
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+        """The same; the device is the host, so it has no time of its own."""
+        return *self.predict(frames), None
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
+
+
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+    """Half-precision weights compute in their own type where the CPU has it, otherwise in float32.
+
+    Of an int8 artifact, what is not on integers computes in float32: its pool and head must agree with its CAM.
+    """
+    if device != "cpu":
+        raise UserError(
+            f"device: {device} was asked for, but runtime 'openvino' runs on CPU only, not on device: {device}; "
+            "choose another runtime, or set device: cpu"
+        )
+    core = library().Core()
+    compiled = core.compile_model(
+        core.read_model(onnxruntime.onnx_file(built)),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _wanted(built.stored, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Pinned threads of several sessions would all sit on the same cores.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+    integer, heavy = _operators(compiled) if built.stored == "int8" else (None, None)
+    native = integer is not None and heavy is not None and 2 * integer > heavy
+    executed = Executed(
+        runtime="openvino",
+        device="cpu",
+        device_name=cpu_name(),
+        providers=tuple(f"openvino.{name}" for name in compiled.get_property("EXECUTION_DEVICES")),
+        stored=built.stored,
+        computed="int8" if native else _TOLD[compiled.get_property("INFERENCE_PRECISION_HINT").to_string()],
+        int8=None if integer is None else ("native" if native else "simulated"),
+        int8_operators=integer,
+        heavy_operators=heavy,
+        threads=compiled.get_property("INFERENCE_NUM_THREADS"),
+    )
+    return Session(compiled, executed)
+
+
+def library() -> Any:
+    """The package, without its telemetry: importing it otherwise reports that over the network.
+
+    OpenVINO takes a stand-in that sends nothing where `openvino_telemetry` cannot be imported.
+    """
+    modules: Any = sys.modules
+    modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
+
+
+def _wanted(stored: str, capabilities: list[str]) -> str:
+    """The type to compute in, as OpenVINO spells it."""
+    capability, half = _HALVES.get(stored, ("", ""))
+    return half if capability in capabilities else "f32"
+
+
+def _operators(compiled: Any) -> tuple[int, int]:
+    """Heavy operators on integers, and all heavy operators, of the graph that is executed."""
+    told = [operator.rt_info for operator in compiled.get_runtime_model().get_ops()]
+    heavy = [one["runtimePrecision"].astype(str) for one in told if one["layerType"].astype(str) in _HEAVY]
+    return sum(precision in _INTEGERS for precision in heavy), len(heavy)

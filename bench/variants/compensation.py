@@ -1,0 +1,127 @@
+"""Changing a layer's weights input by input, so that the later ones make good for what is lost on those before.
+
+Optimal brain surgeon in the order of the inputs (GPTQ: Frantar et al., ICLR 2023; SparseGPT: Frantar & Alistarh,
+ICML 2023): the error of one input's weights is spread over the inputs that are still to come, as far as the
+calibration frames say that they move together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import Work
+
+# Of the second moments' mean diagonal; directions that no frame shows are left where they are.
+_DAMPING = 0.01
+_TINY = 1e-12
+# Columns whose corrections are applied to all later ones at once; a multiple of four.
+_AT_ONCE = 128
+# Positions of a frame that are looked at; neighbours say almost the same.
+_POSITIONS = 400
+# Pixels that pass through the network at once: more frames would take memory, not save time.
+_PIXELS = 8 * 160 * 160
+
+
+def batch_size(size: int) -> int:
+    """Frames of `size` x `size` pixels to run at once where every activation is looked at."""
+    return max(1, _PIXELS // (size * size))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What enters a layer: mean [in] and covariance [in, in]."""
+
+    mean: NDArray[np.float32]
+    covariance: NDArray[np.float32]
+
+
+def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> dict[str, Inputs]:
+    """Of every named 1x1 convolution, over at most `frames` calibration frames."""
+    import torch
+
+    sums: dict[str, Any] = {}
+    totals: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    seen: dict[str, int] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: object, entering: tuple[Any, ...]) -> None:
+            flat = entering[0].flatten(2)
+            every = -(-flat.shape[2] // _POSITIONS)
+            rows = flat[:, :, ::every].transpose(0, 1).flatten(1)
+            if name not in sums:
+                # About some mean from the first batch on, so that little is lost where the two are subtracted.
+                about[name] = rows.mean(1, keepdim=True)
+                sums[name], totals[name], seen[name] = rows.new_zeros(len(rows), len(rows)), 0, 0
+            rows = rows - about[name]
+            sums[name].addmm_(rows, rows.T)
+            totals[name] = totals[name] + rows.sum(1)
+            seen[name] += rows.shape[1]
+
+        return hook
+
+    hooks = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    device, total, done = next(model.parameters()).device, len(work.spread("calibration", frames)), 0
+    try:
+        with torch.no_grad():
+            for batch in work.batches("calibration", batch_size(work.spec.size), frames):
+                model(torch.from_numpy(batch).to(device))
+                done += len(batch)
+                work.progress(done, total, "frames", "covariances")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = {}
+    for name in list(sums):
+        off = totals[name] / seen[name]
+        covariance = sums.pop(name).div_(seen[name]).addr_(off, off, alpha=-1)
+        found[name] = Inputs((about[name][:, 0] + off).cpu().numpy(), covariance.cpu().numpy())
+    return found
+
+
+def one_by_one(
+    weight: NDArray[np.float64],
+    moments: NDArray[np.floating],
+    change: Callable[[int, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """`weight` [out, in] with every column changed, given its inputs' second moments [in, in].
+
+    `change(column, left, curvature)` answers with the column's new values; `left` [out, in] is what the columns
+    have become by then, `curvature` [in] how much a column's error costs, as a share of its square.
+    """
+    import numpy as np
+
+    factor = _factor(moments)
+    curvature = np.square(1 / np.diag(factor))
+    left, changed = weight.copy(), np.empty_like(weight)
+    for start in range(0, left.shape[1], _AT_ONCE):
+        stop = min(start + _AT_ONCE, left.shape[1])
+        errors = np.empty((len(left), stop - start))
+        for column in range(start, stop):
+            changed[:, column] = change(column, left, curvature)
+            error = (left[:, column] - changed[:, column]) / factor[column, column]
+            left[:, column:stop] -= error[:, None] * factor[column, column:stop]
+            errors[:, column - start] = error
+        left[:, stop:] -= errors @ factor[start:stop, stop:]
+    return changed
+
+
+def _factor(moments: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The upper Cholesky factor of the damped moments' inverse."""
+    import numpy as np
+    from scipy import linalg
+
+    damped = moments.astype(np.float64)
+    damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
+    # LAPACK's way from a factor to the inverse touches one triangle only, the one that is read next.
+    lower, _ = linalg.lapack.dpotrf(damped, lower=1, overwrite_a=1)
+    inverse, _ = linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
+    factor: NDArray[np.float64] = linalg.cholesky(inverse.T, lower=False, overwrite_a=True)
+    return factor

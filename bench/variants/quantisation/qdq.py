@@ -1,0 +1,162 @@
+"""The quantised graph: integers between QuantizeLinear and DequantizeLinear, in standard ONNX operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bench.variants.quantisation.network import Convolution
+from bench.variants.quantisation.rounding import BLOCK, Rounded
+from bench.variants.quantisation.scales import Activation
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+
+_OPSET_OF_FOUR_BITS = 21
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How one convolution is quantised. `input` and `output` None: that side stays in float.
+
+    `weight` are the convolution's, divided by the `factors` [in] that its input is multiplied with first. `shift`
+    [out] is added to its bias, for what rounding the weights takes away on average.
+    """
+
+    convolution: Convolution
+    weight: Rounded
+    factors: NDArray[np.float32] | None = None
+    input: Activation | None = None
+    output: Activation | None = None
+    shift: NDArray[np.float32] | None = None
+
+    def change(self) -> NDArray[np.float32]:
+        """What rounding adds to the convolution's weights, of the same shape."""
+        stored = self.weight.floats()
+        if self.factors is not None:
+            stored = replace(self.convolution, weight=stored).by_input(self.factors)
+        change: NDArray[np.float32] = stored - self.convolution.weight
+        return change
+
+
+def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+    """`model` with these convolutions' weights, inputs and, where asked, outputs in eight bits."""
+    import onnx
+
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    graph = found.graph
+    graph.ClearField("value_info")
+    by_name = {layer.convolution.name: layer for layer in layers}
+    writer = _Writer({constant.name: constant for constant in graph.initializer})
+    gated = {layer.convolution.input: layer for layer in layers if layer.convolution.gate and layer.factors is not None}
+    for node in list(graph.node):
+        layer = by_name.get(node.name)
+        if layer is not None:
+            writer.convolution(node, layer)
+            continue
+        if node.output[0] in gated:
+            writer.gate(node, gated[node.output[0]])
+        writer.nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(writer.nodes)
+    used = {name for node in graph.node for name in node.input}
+    kept = [constant for name, constant in writer.constants.items() if name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    if any(layer.weight.bits == 4 for layer in layers):
+        # Four bits, and scales for blocks of inputs, came with opset 21; nothing else in these graphs changed by then.
+        next(one for one in found.opset_import if not one.domain).version = _OPSET_OF_FOUR_BITS
+        found.ir_version = max(found.ir_version, 10)
+    return found
+
+
+class _Writer:
+    """The nodes and constants of the graph that is being written."""
+
+    def __init__(self, constants: Mapping[str, onnx.TensorProto]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants = dict(constants)
+
+    def constant(self, name: str, value: Any) -> str:
+        from onnx import numpy_helper
+
+        self.constants[name] = numpy_helper.from_array(value, name)
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, name: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name or output, **attributes))
+        return output
+
+    def scaled(self, tensor: str, factors: NDArray[np.float32], name: str) -> str:
+        stored = self.constant(f"{name}.factors", factors.reshape(1, -1, 1, 1))
+        return self.node("Mul", [tensor, stored], f"{name}.scaled")
+
+    def gate(self, product: onnx.NodeProto, layer: Layer) -> None:
+        """Scale what scales a convolution's input anyway: a vector in place of a map."""
+        assert layer.factors is not None
+        place = list(product.input).index(str(layer.convolution.gate))
+        product.input[place] = self.scaled(product.input[place], layer.factors, f"{layer.convolution.name}.gate")
+
+    def through_integers(self, tensor: str, activation: Activation, name: str, output: str) -> None:
+        import numpy as np
+
+        scale = self.constant(f"{name}.scale", np.float32(activation.scale))
+        zero_point = self.constant(f"{name}.zero_point", np.uint8(activation.zero_point))
+        self.node("QuantizeLinear", [tensor, scale, zero_point], f"{name}.quantised")
+        self.node("DequantizeLinear", [f"{name}.quantised", scale, zero_point], output, f"{name}.dequantised")
+
+    def bias(self, node: onnx.NodeProto, shift: NDArray[np.float32]) -> str:
+        from onnx import numpy_helper
+
+        own = numpy_helper.to_array(self.constants[node.input[2]]) if len(node.input) > 2 else 0
+        return self.constant(f"{node.name}.bias", own + shift)
+
+    def weight(self, name: str, rounded: Rounded) -> str:
+        """Symmetric integers need no zero point."""
+        result = f"{name}.weight.dequantised"
+        if rounded.bits == 8:
+            stored = self.constant(f"{name}.weight", rounded.integers)
+            steps = self.constant(f"{name}.weight.scale", rounded.steps)
+            return self.node("DequantizeLinear", [stored, steps], result, axis=0)
+        import numpy as np
+        from onnx import TensorProto
+
+        shape = rounded.integers.shape
+        rows = rounded.steps.max(1, keepdims=True)
+        stored = self.constant(f"{name}.weight", rounded.integers.reshape(len(rounded.integers), -1).astype(_int4()))
+        steps = self.constant(f"{name}.weight.scale", (rounded.steps / rows).astype(np.float16))
+        half = self.node("DequantizeLinear", [stored, steps], f"{result}.half", axis=1, block_size=BLOCK)
+        share = self.node("Cast", [half], f"{result}.share", to=TensorProto.FLOAT)
+        flat = self.node("Mul", [share, self.constant(f"{name}.weight.rows", rows)], f"{result}.flat")
+        return self.node("Reshape", [flat, self.constant(f"{name}.weight.shape", np.array(shape, np.int64))], result)
+
+    def convolution(self, node: onnx.NodeProto, layer: Layer) -> None:
+        name, source = node.name, node.input[0]
+        if layer.factors is not None and layer.convolution.gate is None:
+            source = self.scaled(source, layer.factors, f"{name}.input")
+        if layer.input is not None:
+            self.through_integers(source, layer.input, f"{name}.input", f"{name}.input.dequantised")
+            source = f"{name}.input.dequantised"
+        node.input[0] = source
+        node.input[1] = self.weight(name, layer.weight)
+        if layer.shift is not None:
+            node.input[2:] = [self.bias(node, layer.shift)]
+        self.nodes.append(node)
+        if layer.output is not None:
+            written = node.output[0]
+            node.output[0] = f"{written}.float"
+            self.through_integers(node.output[0], layer.output, f"{name}.output", written)
+
+
+def _int4() -> Any:
+    """NumPy's type for signed four-bit integers."""
+    import ml_dtypes
+
+    return ml_dtypes.int4

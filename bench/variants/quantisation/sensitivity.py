@@ -1,0 +1,172 @@
+"""How far each convolution's rounding alone would move the margin: one backward pass for all of them.
+
+To first order, a disturbance d of a tensor x moves a frame's margin by the sum of d * dm/dx. So the
+gradients of one pass over a few frames tell of every convolution, and of every way to quantise it, what
+it would cost, in shares of the margin's variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.variants.compensation import batch_size
+from bench.variants.quantisation.qdq import Layer
+from bench.variants.quantisation.scales import LEVELS, Activation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import Work
+
+
+def sensitivities(
+    model: Detector, ways: Mapping[str, Sequence[Layer]], biases: Mapping[str, NDArray[np.float32]], frames: int,
+    work: Work,
+) -> dict[str, list[float]]:  # fmt: skip
+    """For every convolution by name, and every way to quantise it: E[(change of margin)^2] / Var(margin).
+
+    `biases` are those of the exported graph, into which batch norms are folded. At most `frames`
+    calibration frames are read.
+    """
+    import torch
+
+    network = _Watched(model.float().eval(), ways, biases)
+    moved: dict[str, list[Tensor]] = {}
+    margins: list[Tensor] = []
+    try:
+        total, done = len(work.spread("calibration", frames)), 0
+        for batch in work.batches("calibration", batch_size(work.spec.size), frames):
+            found, margin = network.moved_by(torch.from_numpy(batch))
+            for name, one in found.items():
+                moved.setdefault(name, []).append(one)
+            margins.append(margin)
+            done += len(batch)
+            work.progress(done, total, "frames", "sensitivity")
+    finally:
+        network.release()
+    spread = float(torch.cat(margins).var()) + 1e-12
+    return {name: (torch.cat(parts, 1).square().mean(1) / spread).tolist() for name, parts in moved.items()}
+
+
+class _Watched:
+    """A detector whose convolutions tell, in a backward pass, what disturbing them would do."""
+
+    def __init__(
+        self, model: Detector, ways: Mapping[str, Sequence[Layer]], biases: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        self.model = model
+        self.moved: dict[str, Tensor] = {}
+        self.hooks: list[Any] = []
+        self.frozen = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        model.requires_grad_(False)
+        for name, layers in ways.items():
+            convolution: Any = model.get_submodule(name)
+            watch = _Convolution(convolution, layers, biases[name])
+            self.hooks += [
+                convolution.register_forward_pre_hook(partial(self._enters, name, watch)),
+                convolution.register_forward_hook(partial(self._leaves, name, watch)),
+            ]
+
+    def moved_by(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """By convolution: how far each way moves each frame's margin [ways, n]; and the margins [n]."""
+        import torch
+
+        self.moved = {}
+        with torch.no_grad():
+            inputs = self.model.preprocess(frames)
+        logits, _ = self.model.classify(self.model.backbone(inputs.requires_grad_(True)))
+        margin = logits[:, 1] - logits[:, 0]
+        margin.sum().backward()  # type: ignore[no-untyped-call]
+        return self.moved, margin.detach()
+
+    def release(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        for parameter, wanted in self.frozen:
+            parameter.requires_grad_(wanted)
+
+    def _add(self, name: str, moved: Tensor) -> None:
+        self.moved[name] = self.moved[name] + moved if name in self.moved else moved
+
+    def _enters(self, name: str, watch: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        # A tensor of its own, so that its gradient is what passes through this convolution alone.
+        own: Any = inputs[0].view_as(inputs[0])
+        watch.input = own.detach()
+        own.register_hook(lambda gradient: self._add(name, watch.by_input(gradient)))
+        return (own, *inputs[1:])
+
+    def _leaves(self, name: str, watch: _Convolution, module: nn.Module, inputs: object, output: Any) -> None:
+        written = output.detach()
+        output.register_hook(lambda gradient: self._add(name, watch.by_output(written, gradient)))
+
+
+@dataclass
+class _Convolution:
+    """A convolution with the ways to quantise it. `input` is what the last batch put in."""
+
+    module: Any
+    layers: Sequence[Layer]
+    bias: NDArray[np.float32]
+    input: Any = None
+
+    def by_input(self, gradient: Tensor) -> Tensor:
+        """How far rounding the inputs moves each margin: [ways, n]."""
+        import torch
+
+        return torch.stack([
+            _product(_rounding(self.input, layer.input, layer.factors), gradient)
+            if layer.input
+            else gradient.new_zeros(len(gradient))
+            for layer in self.layers
+        ])  # fmt: skip
+
+    def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
+        """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
+        import torch
+        import torch.nn.functional as F
+
+        ratio = self._unfolding()
+        moved = []
+        for layer in self.layers:
+            weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+            padded = F.pad(self.input, self.module.pad) if hasattr(self.module, "pad") else self.input
+            change = F.conv2d(
+                padded, weight, None, self.module.stride, self.module.padding, self.module.dilation, self.module.groups
+            )
+            if layer.output is not None:
+                own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
+                bias = torch.from_numpy(self.bias).to(written).reshape(-1, 1, 1)
+                scale = ratio.reshape(-1, 1, 1)
+                change = change + scale * _rounding((written - own) / scale + bias, layer.output)
+            moved.append(_product(change, gradient))
+        return torch.stack(moved)
+
+    def _unfolding(self) -> Tensor:
+        """By output channel, the network's weights over the graph's."""
+        import torch
+
+        own = self.module.weight.detach().flatten(1)
+        folded = torch.from_numpy(self.layers[0].convolution.weight).to(own).flatten(1)
+        energy = folded.square().sum(1)
+        return torch.where(energy > 0, (own * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
+
+
+def _product(change: Tensor, gradient: Tensor) -> Tensor:
+    return (change * gradient).flatten(1).sum(1)
+
+
+def _rounding(tensor: Tensor, activation: Activation, factors: NDArray[np.float32] | None = None) -> Tensor:
+    """What writing a tensor in eight bits adds to it."""
+    import torch
+
+    factor: Any = 1 / activation.scale
+    if factors is not None:
+        factor = torch.from_numpy(factors).to(tensor).reshape(1, -1, 1, 1) * factor
+    integers = torch.round(tensor * factor).add_(activation.zero_point).clamp_(0, LEVELS)
+    return integers.sub_(activation.zero_point).div_(factor).sub_(tensor)

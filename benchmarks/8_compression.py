@@ -1,0 +1,301 @@
+"""What compression costs: bench's own variants beside the usual tools and two naive methods, in one table.
+
+Detectors are the demo's, its hard twin (the same function with uneven channels, `twin.py`), and any others
+given by `--weights`. Every method gets the demo set's calibration and train frames; all are judged on the
+same frames, drawn afresh from a seed that nothing else uses. What is done is kept in `--folder`: a run
+that was stopped goes on, and a peer that is not installed is a row that says so until it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+from compression_table import Found, print_table, write
+from peers import (
+    Case,
+    Peer,
+    made,
+    nncf_openvino,
+    onnxruntime_static,
+    onnxruntime_static_u8s8,
+    per_tensor_weights,
+    torch_pruning_one_shot,
+    torch_pruning_recalibrated,
+)
+from scipy.special import expit
+from testbed import alternate, draw_test_frames
+from twin import twin
+
+from bench import datasets, detectors, runtimes
+from bench.datasets import FrameSetSettings, demo
+from bench.detectors import efficientnet
+from bench.detectors.presets import PRESETS
+from bench.errors import UserError
+from bench.provenance import cpu_cores, digest, file_digest, versions, write_json
+from bench.records import Auc, Built, silent
+from bench.results.score.auc import difference, estimate
+from bench.results.score.placements import Placements, placements
+from bench.variants import build, steps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.runtimes import Session
+
+OURS = {
+    "q16": "[cast: fp16]",
+    "q8": "[quantize: int8]",
+    "q8, weights only": "[quantize: {weights: int8}]",
+    "q4, weights only": "[quantize: {weights: int4}]",
+    "q32-p50, no training": "[prune: 0.5]",
+    "q32-p50": "[prune: 0.5, recover]",
+    "q16-p50": "[prune: 0.5, recover, cast: fp16]",
+    "q8-p50": "[prune: 0.5, recover, quantize: int8]",
+}
+NAIVE_CHAINS = {"50 % of all weights zero, global L1": "[prune: {amount: 0.5, structure: unstructured}]"}
+NAIVE = {"int8 weights and batch norms, per tensor": Peer(per_tensor_weights)}
+PEERS = {
+    "onnxruntime, static QDQ, defaults": Peer(onnxruntime_static),
+    "onnxruntime, static QDQ, per channel, U8S8": Peer(onnxruntime_static_u8s8),
+    "NNCF + OpenVINO, PTQ MIXED": Peer(nncf_openvino, "openvino", ("nncf",)),
+    "torch-pruning, defaults": Peer(torch_pruning_one_shot, libraries=("torch-pruning",)),
+    "torch-pruning, then batch-norm recalibration": Peer(torch_pruning_recalibrated, libraries=("torch-pruning",)),
+}
+BASELINE = "fp32"
+TEST_SEED = 74_000_000
+PREPROCESSING = replace(PRESETS["fsbi"], size=demo.SIZE)
+_VERSION = 1  # raised whenever the peers would make other artifacts, or rows would say something else
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to compress. Either a chain of steps, as in `experiments.yaml`, or a peer's."""
+
+    name: str
+    whose: str
+    runtime: str
+    chain: str = ""
+    peer: Peer | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The test frames, what the baseline says of them, and how rows are timed."""
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    margins: NDArray[np.float64]
+    placed: Placements
+    baseline: Built
+    rounds: int
+
+
+def rows(own_runtimes: Sequence[str]) -> list[Row]:
+    """All rows, the baseline first; chains once in each of the runtimes."""
+    chains = {"": {BASELINE: "[]"}, "bench": OURS, "naive": NAIVE_CHAINS}
+    named = [(whose, name, chain) for whose, group in chains.items() for name, chain in group.items()]
+    own = [Row(name, whose, runtime, chain=chain) for runtime in own_runtimes for whose, name, chain in named]
+    others = {"naive": NAIVE, "peer": PEERS}
+    return [
+        *own,
+        *(Row(name, who, peer.runtime, peer=peer) for who, group in others.items() for name, peer in group.items()),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = _given(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    chosen = [row for row in rows(given.runtimes) if not given.only or row.name in given.only or row.name == BASELINE]
+    path = given.folder / f"test-{TEST_SEED}-{given.test_frames}.npy"
+    frames, labels = draw_test_frames(path, TEST_SEED, given.test_frames, demo.SIZE)
+    found = []
+    for case in cases(given):
+        judge = _judge(case, frames, labels, given.rounds)
+        for place, row in enumerate(chosen, start=1):
+            print(f"{case.name}, {place} of {len(chosen)}: {row.name} ({row.runtime})", file=sys.stderr, flush=True)
+            found.append(_kept_or_found(row, case, judge, given.folder))
+    write(found, given.folder)
+    print_table(found, given.test_frames, given.rounds, given.threads)
+
+
+def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where frames, artifacts and results are kept")
+    parser.add_argument("--test-frames", type=int, default=4000, help="4000 without it; half of them are fakes")
+    parser.add_argument("--rounds", type=int, default=60, help="calls at batch 1 that are timed; 60 without it")
+    names = [row.name for row in rows(["onnxruntime"])]
+    said = "; ".join(names).replace("%", "%%")
+    parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME", help=f"of: {said}")
+    parser.add_argument("--weights", type=Path, action="append", default=[], help="a further detector; can be repeated")
+    parser.add_argument("--architecture", action="append", default=[], help="that of each --weights, in their order")
+    parser.add_argument(
+        "--detectors", nargs="+", default=[], help="demo, demo-twin, the stems of --weights, or these with -twin"
+    )
+    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime"], choices=runtimes.names())
+    parser.add_argument("--threads", type=int, default=cpu_cores())
+    given = parser.parse_args(arguments)
+    if len(given.weights) != len(given.architecture):
+        parser.error(f"{len(given.weights)} --weights and {len(given.architecture)} --architecture: give one for each")
+    known = ["demo", *(path.stem for path in given.weights)]
+    if unknown := [name for name in given.detectors if name.removesuffix("-twin") not in known]:
+        parser.error(f"--detectors {unknown[0]} is none of {', '.join(known)}, with or without -twin")
+    return given
+
+
+# -------------------------------------------------------------------------------------- the inputs
+def cases(given: argparse.Namespace) -> list[Case]:
+    """The detectors that were asked for, with the demo set's frames."""
+    weights = {"demo": ("efficientnet_b5", detectors.DEMO_WEIGHTS)}
+    weights |= {
+        path.stem: (architecture, path) for architecture, path in zip(given.architecture, given.weights, strict=True)
+    }
+    demo.draw(given.folder / "demo")
+    settings = FrameSetSettings(path="demo")
+    frames = datasets.load("demo", settings, given.folder, given.folder / "cache")
+    read = partial(datasets.read_batches, threads=given.threads)
+    found = []
+    for name in given.detectors or ["demo", "demo-twin", *list(weights)[1:]]:
+        architecture, file = weights[name.removesuffix("-twin")]
+        if name.endswith("-twin"):
+            file = _twin_file(architecture, file, given.folder / f"{name}.safetensors")
+        source = build.Source(architecture, file, file_digest(file), PREPROCESSING)
+        shop = build.Workshop(
+            given.folder / "variants", frames, read, versions(("opencv-python-headless", "numpy")), "cpu",
+            given.threads, 0, silent,
+        )  # fmt: skip
+        found.append(Case(name, source, shop))
+    return found
+
+
+def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
+    """The hard twin as a checkpoint, as `detectors.load` reads them."""
+    from safetensors.torch import save_file
+
+    detector = detectors.load(architecture, weights, PREPROCESSING)
+    state = twin(detector).state_dict()
+    if detector.flavour == "static":
+        state = efficientnet.to_efficientnet_pytorch(state, architecture)
+    elif architecture in efficientnet.ARCHITECTURES:
+        state = {name.removeprefix("backbone.").replace("head.", "classifier."): one for name, one in state.items()}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
+
+
+# ---------------------------------------------------------------------------------------- the work
+def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64], rounds: int) -> Judge:
+    baseline = build.build(BASELINE, case.source, [], case.shop)
+    margins = _margins(_loaded(baseline, "onnxruntime", case), frames)
+    return Judge(frames, labels, margins, placements(labels, margins), baseline, rounds)
+
+
+def _kept_or_found(row: Row, case: Case, judge: Judge, folder: Path) -> Found:
+    """A row of an earlier run where nothing that it hangs on has changed."""
+    told = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
+    frames = {split: one.content for split, one in case.shop.frames.items()}
+    used = (*runtimes.find(row.runtime).LIBRARIES, *(row.peer.libraries if row.peer else ()))
+    told |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
+    empty = Found(case.name, row.name, row.whose, row.runtime, digest(told), len(judge.labels))
+    try:
+        chain = [steps.parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
+        if chain:
+            empty = replace(empty, key=digest([told, build.ids(case.source, chain, case.shop)[-1]]))
+        kept = folder / "rows" / f"{case.name}-{empty.key}.json"
+        if kept.exists():
+            return Found(**json.loads(kept.read_text(encoding="utf-8")))
+        _refuse_missing(row)
+        steps.check(chain, case.shop.frames)
+        found = _measured(_built(row, chain, case, folder), row, case, judge, empty)
+    except Exception as error:  # whatever a peer fails of is what its row says
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        return replace(empty, reason=f"{type(error).__name__}: {error}".removeprefix("UserError: "))
+    kept.parent.mkdir(exist_ok=True)
+    write_json(kept, asdict(found))
+    return found
+
+
+def _refuse_missing(row: Row) -> None:
+    packages = (runtimes.find(row.runtime).PACKAGE, *(row.peer.libraries if row.peer else ()))
+    if missing := [name for name in packages if find_spec(name.replace("-", "_")) is None]:
+        raise UserError(f'{" and ".join(missing)} not installed: pip install -e ".[peers]"')
+
+
+def _built(row: Row, chain: Sequence[steps.Use], case: Case, folder: Path) -> Built:
+    """The artifact, its `seconds` those of the whole chain."""
+    if row.peer:
+        return made(row.peer, case, folder / "peers" / digest([case.source.digest, row.name]))
+    built = build.build(row.name, case.source, chain, case.shop)
+    links = build.ids(case.source, chain, case.shop)[1:]
+    return replace(built, seconds=sum(build.read(case.shop.folder, link).seconds for link in links))
+
+
+def _loaded(built: Built, runtime: str, case: Case) -> Session:
+    return runtimes.find(runtime).load(built, "cpu", case.shop.threads)
+
+
+def _margins(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """`logit_fake - logit_real` [n]."""
+    batches = (frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE))
+    logits = np.concatenate([session.predict(np.ascontiguousarray(batch))[0] for batch in batches]).astype(np.float64)
+    margins: NDArray[np.float64] = logits[:, 1] - logits[:, 0]
+    return margins
+
+
+def _measured(built: Built, row: Row, case: Case, judge: Judge, empty: Found) -> Found:
+    session = _loaded(built, row.runtime, case)
+    margins = _margins(session, judge.frames)
+    if bad := int((~np.isfinite(margins)).sum()):
+        found = replace(empty, reason=f"scores of {bad} of {len(margins)} frames are not finite numbers")
+    else:
+        placed = placements(judge.labels, margins)
+        auc, (delta, _) = estimate(placed, None), difference(placed, judge.placed, None)
+        dp = np.abs(expit(margins) - expit(judge.margins)).mean()
+        found = replace(
+            empty, auc=auc.value, auc_interval=_ends(auc), auc_delta=delta.value, auc_delta_interval=_ends(delta),
+            mean_dp=float(dp),
+        )  # fmt: skip
+    own_ms, baseline_ms = _timed(session, row, case, judge)
+    return replace(
+        found,
+        size_mib=built.size_bytes / 2**20,
+        parameters_share=_share(built.parameters, judge.baseline.parameters),
+        macs_share=_share(built.macs, judge.baseline.macs),
+        latency_ms=own_ms,
+        baseline_latency_ms=baseline_ms,
+        int8=session.executed.int8,
+        build_seconds=built.seconds,
+    )
+
+
+def _timed(session: Session, row: Row, case: Case, judge: Judge) -> tuple[list[float], list[float]]:
+    """Milliseconds of single calls with one frame, and of fp32 in the same runtime, in alternation."""
+    frame = np.ascontiguousarray(judge.frames[:1])
+    baseline = _loaded(judge.baseline, row.runtime, case)
+    seconds = alternate(
+        {"own": partial(session.predict, frame), BASELINE: partial(baseline.predict, frame)}, judge.rounds
+    )
+    return [1000 * one for one in seconds["own"]], [1000 * one for one in seconds[BASELINE]]
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _ends(auc: Auc) -> tuple[float, float]:
+    return auc.interval.low, auc.interval.high
+
+
+if __name__ == "__main__":
+    main()

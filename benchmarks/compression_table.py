@@ -1,0 +1,102 @@
+"""What the benchmark of compression found, row by row, and how it is shown."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from testbed import ratios, show, spread
+
+from bench.datasets import demo
+from bench.provenance import machine, versions, write_json
+
+LIBRARIES = ("bench", "nncf", "onnxruntime", "openvino", "timm", "torch", "torch-pruning")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a row says; None where it could not be had, with the reason.
+
+    Shares are of the baseline's. Latencies are those of single calls with one frame, in alternation with the
+    baseline in the same runtime.
+    """
+
+    detector: str
+    variant: str
+    whose: str
+    runtime: str
+    key: str
+    test_frames: int
+    reason: str = ""
+    size_mib: float | None = None
+    parameters_share: float | None = None
+    macs_share: float | None = None
+    auc: float | None = None
+    auc_interval: tuple[float, float] | None = None
+    auc_delta: float | None = None
+    auc_delta_interval: tuple[float, float] | None = None
+    mean_dp: float | None = None
+    latency_ms: Sequence[float] = ()
+    baseline_latency_ms: Sequence[float] = ()
+    int8: str | None = None
+    build_seconds: float | None = None
+
+
+def write(found: Sequence[Found], folder: Path) -> None:
+    """The same rows as `compression.json`, and as `compression.csv` with medians in the place of single calls."""
+    table = [asdict(one) for one in found]
+    told = {"machine": machine(), "libraries": versions(LIBRARIES), "rows": table}
+    write_json(folder / "compression.json", told)
+    medians = [row | {name: _median(row[name]) for name in ("latency_ms", "baseline_latency_ms")} for row in table]
+    pd.DataFrame(medians).to_csv(folder / "compression.csv", index=False)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def print_table(found: Sequence[Found], test_frames: int, rounds: int, threads: int) -> None:
+    """Markdown on standard output."""
+    calibration, train = (sum(demo.COUNTS[split]) for split in ("calibration", "train"))
+    show(
+        "8. Compression, side by side",
+        [
+            "detector", "variant", "whose", "runs in", "MiB", "parameters / MACs left, %", "AUC", "ΔAUC",
+            "P(fake) moves by", "ms a frame", "times faster than fp32", "built in, s",
+        ],
+        [_cells(one) for one in found],
+        f"{test_frames} test frames of {demo.SIZE} px, drawn from a seed of their own, half of them fakes; "
+        f"{calibration} calibration and {train} train frames are the demo set's. AUC and its difference from fp32 on "
+        "the same frames with 95 % intervals (DeLong); P(fake) moves by so much on average. MiB are those "
+        f"of the file that ships. Milliseconds at batch 1 on {threads} threads, median (quartiles) of "
+        f"{rounds} calls in alternation with fp32 in the same runtime, to which the ratio belongs.",
+        LIBRARIES,
+    )  # fmt: skip
+
+
+def _cells(one: Found) -> list[str]:
+    def number(value: float | None, digits: int, sign: str = "") -> str:
+        return "" if value is None or math.isnan(value) else f"{value:{sign}.{digits}f}"
+
+    def interval(value: float | None, ends: tuple[float, float] | None, sign: str = "") -> str:
+        if value is None or ends is None:
+            return ""
+        return f"{value:{sign}.4f} ({ends[0]:{sign}.4f} to {ends[1]:{sign}.4f})"
+
+    shares = [one.parameters_share, one.macs_share]
+    return [
+        one.detector, one.variant, one.whose, one.runtime + (f", int8 {one.int8}" if one.int8 else ""),
+        number(one.size_mib, 2), " / ".join(number(s and 100 * s, 0) for s in shares) if shares[0] else "",
+        _one_line(one.reason) or interval(one.auc, one.auc_interval),
+        interval(one.auc_delta, one.auc_delta_interval, "+"),
+        number(one.mean_dp, 4), spread(one.latency_ms, 1) if one.latency_ms else "",
+        ratios(one.baseline_latency_ms, one.latency_ms) if one.latency_ms else "", number(one.build_seconds, 0),
+    ]  # fmt: skip
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())[:200]

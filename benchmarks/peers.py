@@ -1,0 +1,201 @@
+"""How others compress: the usual tools as their documentation tells to call them, and two naive methods.
+
+Each function makes one artifact in `folder` and returns what `bench.runtimes` can load. They get the frames that
+`bench`'s own steps get: `calibration` for ranges, `train` for batch-norm statistics. No setting is tuned.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import detectors
+from bench.detectors import artifact
+from bench.detectors.export import to_onnx
+from bench.records import Built, Split
+from bench.runtimes.openvino import library
+from bench.variants.build import Source, Workshop
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.detectors.detector import Detector
+
+_BATCH_SIZE = 16
+_RECALIBRATION_FRAMES = 320
+_SEARCHES = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector that is to be compressed, and the frames and the machine for it."""
+
+    name: str
+    source: Source
+    shop: Workshop
+
+    def detector(self) -> Detector:
+        return detectors.load(self.source.architecture, self.source.weights, self.source.preprocessing)
+
+    def batches(self, split: Split, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """uint8 RGB [n, 3, size, size]; at most so many frames, evenly spread over the split."""
+        frames = self.shop.frames[split]
+        chosen = [frames.frames[place] for place in frames.spread(most)]
+        return self.shop.read(chosen, self.source.preprocessing.input_spec, _BATCH_SIZE)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way of others: what makes it, which runtime it is for, and the distributions that it needs besides."""
+
+    make: Callable[[Case, Path], Built]
+    runtime: str = "onnxruntime"
+    libraries: tuple[str, ...] = ()
+
+
+def made(peer: Peer, case: Case, folder: Path) -> Built:
+    """The artifact, with the seconds from the detector in memory to the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    built = peer.make(case, folder)
+    return replace(built, seconds=time.monotonic() - began)
+
+
+# ------------------------------------------------------------------------------------ quantisation
+def onnxruntime_static(case: Case, folder: Path, **further: Any) -> Built:
+    """`quant_pre_process`, then `quantize_static` with its defaults: QDQ, MinMax, per tensor, signed 8 bits."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches = case.batches("calibration")
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"frames": batch}
+
+    exported, prepared, quantised = _exported(case, folder), folder / "prepared.onnx", folder / "model.onnx"
+    quant_pre_process(str(exported), str(prepared))
+    quantize_static(str(prepared), str(quantised), Reader(), **further)
+    # Told to be plain "int8" it would be rewritten as bench's own graphs are before they run.
+    return _onnx(case, quantised, quantised.stat().st_size, "int8 QDQ")
+
+
+def onnxruntime_static_u8s8(case: Case, folder: Path) -> Built:
+    """The same with a scale for every output channel of the weights, and unsigned activations, for x86."""
+    from onnxruntime.quantization import QuantType
+
+    return onnxruntime_static(case, folder, per_channel=True, activation_type=QuantType.QUInt8)
+
+
+def nncf_openvino(case: Case, folder: Path) -> Built:
+    """NNCF's post-training quantisation of the OpenVINO model, preset MIXED, which it advises for Swish (SiLU)."""
+    openvino = library()
+    # Without this it would report its use over the network.
+    os.environ.setdefault("NNCF_CI", "1")
+    import nncf
+
+    model = openvino.Core().read_model(_exported(case, folder))
+    frames = nncf.Dataset([batch[i : i + 1] for batch in case.batches("calibration") for i in range(len(batch))])
+    quantised = nncf.quantize(
+        model, frames, preset=nncf.QuantizationPreset.MIXED, subset_size=len(case.shop.frames["calibration"].frames)
+    )
+    file = folder / "model.xml"
+    openvino.save_model(quantised, file)
+    return _onnx(case, file, file.stat().st_size + file.with_suffix(".bin").stat().st_size, "int8")
+
+
+def per_tensor_weights(case: Case, folder: Path) -> Built:
+    """Every tensor of the checkpoint, batch norms included, rounded to int8 with one scale; computed in float."""
+    from safetensors.torch import save_file
+
+    detector = case.detector()
+    shipped: dict[str, Tensor] = {}
+    for name, tensor in detector.state_dict().items():
+        if tensor.is_floating_point():
+            scale = (tensor.abs().max() / 127).clamp_min(torch.finfo(torch.float32).tiny)
+            whole = (tensor / scale).round()
+            shipped |= {name: whole.to(torch.int8), f"{name}.scale": scale}
+            tensor.copy_(whole * scale)
+    save_file(shipped, folder / "shipped.safetensors")
+    return replace(_torch(case, detector, folder), size_bytes=(folder / "shipped.safetensors").stat().st_size)
+
+
+# ----------------------------------------------------------------------------------------- pruning
+def torch_pruning_one_shot(case: Case, folder: Path) -> Built:
+    """`BasePruner` with group magnitudes and one ratio for all layers, the smallest that leaves half the parameters."""
+    return _torch(case, _pruned(case.detector()), folder)
+
+
+def torch_pruning_recalibrated(case: Case, folder: Path) -> Built:
+    """The same, with batch-norm statistics measured again (`torch.optim.swa_utils.update_bn`)."""
+    from torch.optim.swa_utils import update_bn
+
+    detector = _pruned(case.detector())
+    update_bn((torch.from_numpy(batch) for batch in case.batches("train", _RECALIBRATION_FRAMES)), detector)
+    return _torch(case, detector, folder)
+
+
+def _pruned(detector: Detector) -> Detector:
+    """The ratio is one of channels, so the half of the parameters is searched for by bisection."""
+    full, low, high = _parameters(detector), 0.0, 1.0
+    best = None
+    for _ in range(_SEARCHES):
+        ratio = (low + high) / 2
+        found = _at_ratio(detector, ratio)
+        if _parameters(found) <= full / 2:
+            best, high = found, ratio
+        else:
+            low = ratio
+    if best is None:
+        raise RuntimeError(f"torch-pruning leaves more than half of {detector.architecture} at any ratio")
+    return best
+
+
+def _at_ratio(detector: Detector, ratio: float) -> Detector:
+    import torch_pruning
+
+    found = copy.deepcopy(detector)
+    size = found.preprocessing.size
+    # The detector uses its head's weights directly, which the library would not follow.
+    network = nn.Sequential(found.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), found.head)
+    pruner = torch_pruning.pruner.BasePruner(
+        network, torch.zeros(1, 3, size, size), importance=torch_pruning.importance.GroupMagnitudeImportance(),
+        pruning_ratio=ratio, ignored_layers=[found.head],
+    )  # fmt: skip
+    pruner.step()
+    return found
+
+
+def _parameters(detector: Detector) -> int:
+    return sum(parameter.numel() for parameter in detector.parameters())
+
+
+# --------------------------------------------------------------------------------------- artifacts
+def _exported(case: Case, folder: Path) -> Path:
+    file = folder / "fp32.onnx"
+    file.write_bytes(to_onnx(case.detector()).SerializeToString(deterministic=True))
+    return file
+
+
+def _onnx(case: Case, file: Path, size_bytes: int, stored: str) -> Built:
+    detector = case.detector()
+    parameters, macs = artifact.footprint_of(detector)
+    return Built(file.parent.name, file, "onnx", stored, size_bytes, parameters, macs, detector.margin_bias, 0.0)
+
+
+def _torch(case: Case, detector: Detector, folder: Path) -> Built:
+    parameters, macs = artifact.footprint_of(detector)
+    file = artifact.save(detector, folder)
+    size = file.stat().st_size
+    return Built(folder.name, file, "torch", "fp32", size, parameters, macs, detector.margin_bias, 0.0)
