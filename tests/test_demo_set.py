@@ -37,8 +37,8 @@ def test_the_whole_set_has_the_counts_it_promises_and_each_portrait_once() -> No
         split: tuple(sum(p.split == split and p.fake is fake for p in portraits) for fake in (True, False))
         for split in demo.COUNTS
     }
-    assert counts == {"test": (150, 90), "validation": (40, 40), "calibration": (64, 64), "train": (320, 320)}
-    assert len({p.index for p in portraits}) == len({p.source for p in portraits}) == 1088
+    assert counts == {"test": (225, 135), "validation": (40, 40), "calibration": (64, 64), "train": (320, 320)}
+    assert len({p.index for p in portraits}) == len({p.source for p in portraits}) == 1208
     assert demo.SEED < 1_000_000
 
 

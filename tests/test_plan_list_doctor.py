@@ -129,7 +129,7 @@ def test_the_demo_is_planned_without_being_drawn(tmp_path: Path, monkeypatch: py
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "1,088 frames of the demo set" in done.stdout
+    assert "1,208 frames of the demo set" in done.stdout
     assert files(tmp_path) == before
 
 

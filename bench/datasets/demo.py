@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SIZE, SEED = 160, 1
 COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
-    "test": (150, 90),
+    "test": (225, 135),
     "validation": (40, 40),
     "calibration": (64, 64),
     "train": (320, 320),
@@ -96,7 +96,7 @@ def undrawn(name: str) -> dict[Split, FrameSet]:
 
 
 def draw(folder: Path, on_event: OnEvent = silent) -> None:
-    """Draw the demo set into `folder`, unless it is there: 1,088 frames of 160 px, each of its own portrait.
+    """Draw the demo set into `folder`, unless it is there: 1,208 frames of 160 px, each of its own portrait.
 
     Written to a temporary folder beside it and renamed, so that it is there whole or not at all,
     also when two processes draw at once. An older version is replaced; a folder that holds
