@@ -217,6 +217,9 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
 
     assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name))
     package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
+    if "cuda" not in runtimes.devices(name):
+        assert runtimes._cuda_wanted(package) is None
+        return
     import onnxruntime
     from onnxruntime.capi import build_and_package_info
 

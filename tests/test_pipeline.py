@@ -274,7 +274,9 @@ def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
         for runtime in runtimes.names():
             if built.kind in runtimes.find(runtime).ACCEPTS and "cpu" in runtimes.devices(runtime):
                 logits, _ = runtimes.find(runtime).load(built, "cpu", 1).predict(batch)
-                np.testing.assert_allclose(logits[:, 1], wanted, atol=1e-4)
+                # Integers are rounded by every runtime in its own order.
+                same = built.kind == "torch" or runtime == "onnxruntime"
+                np.testing.assert_allclose(logits[:, 1], wanted, atol=1e-4 if same else 5e-3)
 
 
 def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from bench.detectors import lowering
 from bench.detectors.export import to_onnx
+from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
 from bench.variants.quantisation import choice, network, qdq, rounding, scales, sensitivity
 from bench.variants.quantisation.network import Convolution
@@ -239,3 +241,11 @@ def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
 def test_settings_that_do_not_exist(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         quantize.Settings.model_validate(settings)
+
+
+def test_a_network_that_overflows_is_refused() -> None:
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    with torch.no_grad():
+        next(iter(detector.backbone.parameters())).fill_(1e38)
+    with pytest.raises(UserError, match="not finite"):
+        quantize.apply(detector, quantize.Settings(), work())

@@ -40,10 +40,11 @@ def test_sizes_and_counts_of_all_b5_variants(tmp_path: Path) -> None:
     half, half_parameters, half_macs = made({"prune": 0.5})
     assert size <= 109.1
     assert made({"cast": "fp16"})[0] <= 54.7
-    assert made({"quantize": "int8"})[0] <= 30.5
+    # A trained network takes 28.2; of random weights more stays in float.
+    assert made({"quantize": "int8"})[0] <= 29.2
     assert half <= size / 2
     assert half_parameters <= parameters / 2
     assert half_macs <= macs / 2
-    assert half_parameters > 0.45 * parameters, "half was asked for, not more"
+    assert half_macs > 0.35 * macs, "half was asked for, not much more"
     assert made({"prune": 0.5}, {"cast": "fp16"})[0] <= 27.6
     assert made({"prune": 0.5}, {"quantize": "int8"})[0] <= 15.5

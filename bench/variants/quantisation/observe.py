@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.errors import UserError
 from bench.variants.compensation import batch_size
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: W
         done += len(batch)
         work.progress(done, total, "frames", "calibrating")
     whole = {name: np.concatenate(parts) for name, parts in found.items()}
+    broken = next((name for name, values in whole.items() if not np.isfinite(values).all()), None)
+    if broken:
+        raise UserError(
+            f"quantize: on calibration frames the network computes values in {broken.rpartition('/')[0]} that are not "
+            "finite, so there is no range to find; check the weights, and the frames that the detector was made for"
+        )
     places = _places(model)
     return {
         tensor: Channels(places[tensor], *(whole[f"{tensor}/{reduce}"] for reduce in _REDUCE)) for tensor in tensors
