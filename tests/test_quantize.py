@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from bench.detectors import lowering
+from bench.detectors import efficientnet, lowering
 from bench.detectors.export import to_onnx
 from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
@@ -249,3 +249,38 @@ def test_a_network_that_overflows_is_refused() -> None:
         next(iter(detector.backbone.parameters())).fill_(1e38)
     with pytest.raises(UserError, match="not finite"):
         quantize.apply(detector, quantize.Settings(), work())
+
+
+def test_outputs_that_are_dead_or_nearly_keep_their_bias() -> None:
+    """Integer kernels add 32-bit biases in units of the steps: steps of tiny weights must not be tiny too."""
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    norm = detector.get_submodule("backbone.1.depthwise.1")
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    with torch.no_grad():
+        for channel, gamma in enumerate((0.0, 1e-10, 1e-8, 1e-6)):
+            norm.weight[channel] = gamma
+            norm.bias[channel] = 3.0
+    expected = b0.margin(b0.run(to_onnx(detector), b0.frames(16, seed=7))[0])
+    graph = quantize.apply(detector, quantize.Settings(), work())
+    found = b0.margin(b0.run(lowering.lower(graph), b0.frames(16, seed=7))[0])
+    assert np.sqrt(np.square(found - expected).mean()) < 0.1 * expected.std()
+
+
+def test_four_bits_survive_a_block_of_zeros() -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 192, 1, 1)).astype(np.float32)
+    weight[1, :64] = 0
+    found = rounding.compensated(weight, np.eye(192, dtype=np.float32), 4)
+    assert np.isfinite(found.floats()).all()
+    assert np.abs(found.floats() - weight).max() < 0.5
+
+
+def test_every_flavour_of_padding_is_quantised() -> None:
+    torch.manual_seed(0)
+    detector = efficientnet.build("tf_efficientnet_b0", "tf", Preprocessing(size=b0.SIZE))
+    graph = quantize.apply(detector, quantize.Settings(), work())
+    assert b0.facts(graph)["stored"] == "int8"
+
+
+def test_few_frames_are_refused() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 8"):
+        quantize.Settings.model_validate({"frames": 7})

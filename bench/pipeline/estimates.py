@@ -55,6 +55,9 @@ STEPS = {
     "quantize": Rate(20.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
 }
 
+# A step that these settings spare from looking at frames.
+_BLIND_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -157,6 +160,8 @@ def step(plan: Plan, use: Use | None, known: Known) -> Estimate:
     if rate is None or (on_frames and (network is None or plan.device != "cpu")):
         return unknown(f"{text} on {plan.device}")
     counts = {split: len(frames.frames) for split, frames in plan.frames.items()}
+    if use is not None and not on_frames and use.step.FRAMES:
+        return rough(_BLIND_SECONDS)
     frames = rate.frames(use.settings, counts) if use else 0
     return rough(rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0))
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -121,7 +123,12 @@ def _factor(moments: NDArray[np.floating]) -> NDArray[np.float64]:
     damped = moments.astype(np.float64)
     damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
     # LAPACK's way from a factor to the inverse touches one triangle only, the one that is read next.
-    lower, _ = linalg.lapack.dpotrf(damped, lower=1, overwrite_a=1)
+    lower, failed = linalg.lapack.dpotrf(damped, lower=1, overwrite_a=1)
+    if failed:
+        raise UserError(
+            "calibration frames give a layer inputs that are not finite, or too large to be told apart; check the "
+            "weights, and the frames that the detector was made for"
+        )
     inverse, _ = linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
     factor: NDArray[np.float64] = linalg.cholesky(inverse.T, lower=False, overwrite_a=True)
     return factor

@@ -116,18 +116,19 @@ def at(features: Tensor, places: Tensor) -> Tensor:
 def patches(conv: nn.Conv2d, features: Tensor, places: Tensor) -> Tensor:
     """What `conv` reads for its outputs at `places` [n, P]: [n * P, groups, inputs a group], in its weights' order."""
     (tall, wide), (down, right), (apart_y, apart_x) = conv.kernel_size, conv.stride, conv.dilation
-    padded = _padded(conv, features)
-    _, channels, _, width = padded.shape
+    framed = padded(conv, features)
+    _, channels, _, width = framed.shape
     columns = (width - apart_x * (wide - 1) - 1) // right + 1
     tap = torch.arange(tall * wide, device=features.device)
     offsets = (tap // wide) * apart_y * width + (tap % wide) * apart_x
     corners = (places // columns) * down * width + (places % columns) * right
-    read = at(padded, (corners[:, :, None] + offsets).flatten(1))
+    read = at(framed, (corners[:, :, None] + offsets).flatten(1))
     read = read.reshape(-1, len(tap), conv.groups, channels // conv.groups)
     return read.permute(0, 2, 3, 1).flatten(2)
 
 
-def _padded(conv: nn.Conv2d, features: Tensor) -> Tensor:
+def padded(conv: nn.Conv2d, features: Tensor) -> Tensor:
+    """What a convolution's kernel moves over: its input with its own padding around it."""
     if isinstance(conv, StaticPadConv2d):
         return F.pad(features, conv.pad)
     if type(conv).__name__ == "Conv2dSame":  # timm's convolution of TensorFlow's padding, worked out from its input

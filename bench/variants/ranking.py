@@ -80,7 +80,8 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
         reading = [name for name in group.inputs if name in unit_of]
         if len({unit_of[name] for name in convs}) == 1 and reading and set(group.inputs) <= set(unit_of):
             reader = max(reading, key=positions.__getitem__)
-            if positions[reader] > 1:
+            # What reads more than these channels, behind a concatenation, does not tell of them alone.
+            if positions[reader] > 1 and getattr(model.get_submodule(reader), "in_channels", 0) == group.width:
                 found[group.root] = reader
     return found
 

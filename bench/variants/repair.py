@@ -204,6 +204,9 @@ def _refit(
             f"prune: what {name} reads on the calibration frames is not finite; expected numbers that weights can be "
             "fitted to; look at these frames and at the detector's weights, or set `repair: false`"
         )
+    if conv.bias is None and not (isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None):
+        # Nothing here can take up a mean, and weights that were fitted around one would be worse than none.
+        return
     conv.weight.add_(change.reshape(conv.weight.shape))
     if conv.bias is not None:
         conv.bias.add_(intercept.flatten())

@@ -33,9 +33,15 @@ class Rounded:
         return floats
 
 
-def nearest(weight: NDArray[np.float32], bits: Bits = 8) -> Rounded:
-    """Every weight to the nearest integer."""
-    return compensated(weight, None, bits)
+def nearest(weight: NDArray[np.float32], bits: Bits = 8, least_steps: NDArray[np.floating] | None = None) -> Rounded:
+    """Every weight to the nearest integer. `least_steps` [out]: no output's step is smaller, for eight bits."""
+    import numpy as np
+
+    if least_steps is None:
+        return compensated(weight, None, bits)
+    steps = np.maximum(_steps(weight, bits), least_steps).astype(np.float32)
+    integers = np.rint(weight / _by_weight(steps, weight.shape)).astype(np.int8)
+    return Rounded(integers, steps, bits)
 
 
 def compensated(weight: NDArray[np.float32], covariance: NDArray[np.float32] | None, bits: Bits = 8) -> Rounded:
@@ -73,7 +79,7 @@ def _steps(weight: NDArray[np.float32], bits: Bits) -> NDArray[np.float32]:
     if bits == 4:
         # What is rounded must be rounded with what will be stored: halves, as shares of their row's largest.
         rows = steps.max(1, keepdims=True)
-        steps = (steps / rows).astype(np.float16) * rows
+        steps = np.maximum((steps / rows).astype(np.float16), np.finfo(np.float16).tiny) * rows
     return steps.astype(np.float32)
 
 

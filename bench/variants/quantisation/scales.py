@@ -54,10 +54,10 @@ def for_channels(convolution: Convolution, channels: Channels, within: float) ->
     highest = np.maximum(np.quantile(channels.highest, within, axis=0), 0.0)
     columns = convolution.columns().astype(np.float64)
     energy = np.square(columns).sum(1)
-    live = (highest - lowest > _TINY) & (energy > _TINY)
+    live = ((lowest < -_TINY) | (highest > _TINY)) & (energy > _TINY)
     if not live.any():
         return Activation(1.0, 0), np.ones(convolution.inputs, np.float32)
-    widest = np.where(live, np.abs(columns).max(1), 1.0)
+    widest = np.abs(columns).max(1)
     square = channels.mean_square
     zero_point, reach = _zero_point(lowest[live], highest[live], energy[live])
     found = []
@@ -66,6 +66,7 @@ def for_channels(convolution: Convolution, channels: Channels, within: float) ->
         factors[live] = reach**balance * widest[live] ** (1 - balance)
         # The largest product must still be within reach.
         scale = float((factors[live] / reach).max())
+        factors[~live] = _for_silent(widest, factors, live)[~live]
         found.append((_error(convolution, factors, scale, energy, square), factors / scale))
     best = min(found, key=lambda one: one[0])[1]
     # The scale is part of the factors.
@@ -86,7 +87,18 @@ def for_weights(convolution: Convolution, channels: Channels) -> NDArray[np.floa
     if live.any():
         factors[live] = np.sqrt(widest[live] / carried[live])
         factors[live] /= np.median(factors[live])
+        factors[~live] = _for_silent(widest, factors, live)[~live]
     return factors.astype(np.float32)
+
+
+def _for_silent(
+    widest: NDArray[np.float64], factors: NDArray[np.float64], live: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Factors for channels that no frame showed: their weights come to be as large as the others', and set no steps."""
+    import numpy as np
+
+    usual = float(np.median(widest[live] / factors[live]))
+    return np.where(widest > _TINY, widest / max(usual, _TINY), 1.0)
 
 
 def _zero_point(

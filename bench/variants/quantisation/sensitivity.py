@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.variants.compensation import batch_size
+from bench.variants.convolutions import padded
 from bench.variants.quantisation.qdq import Layer
 from bench.variants.quantisation.scales import LEVELS, Activation
 
@@ -50,6 +52,11 @@ def sensitivities(
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()
+    if not torch.cat(margins).isfinite().all():
+        raise UserError(
+            "quantize: the detector's margin is not finite on calibration frames; check the weights, and the frames "
+            "that it was made for"
+        )
     spread = float(torch.cat(margins).var()) + 1e-12
     return {name: (torch.cat(parts, 1).square().mean(1) / spread).tolist() for name, parts in moved.items()}
 
@@ -131,14 +138,11 @@ class _Convolution:
         import torch
         import torch.nn.functional as F
 
-        ratio = self._unfolding()
+        ratio, framed = self._unfolding(), padded(self.module, self.input)
         moved = []
         for layer in self.layers:
             weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
-            padded = F.pad(self.input, self.module.pad) if hasattr(self.module, "pad") else self.input
-            change = F.conv2d(
-                padded, weight, None, self.module.stride, self.module.padding, self.module.dilation, self.module.groups
-            )
+            change = F.conv2d(framed, weight, None, self.module.stride, 0, self.module.dilation, self.module.groups)
             if layer.output is not None:
                 own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
                 bias = torch.from_numpy(self.bias).to(written).reshape(-1, 1, 1)

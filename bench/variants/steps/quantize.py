@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 2
+VERSION = 3
 SEEDED = False
 LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "torch")
 MAIN = "dtype"
@@ -41,6 +41,7 @@ _GRADIENT_FRAMES = 32
 # The share of frames whose extremes an activation's range holds. One frame whose activations are many times
 # larger than everyone's would coarsen the steps for all; so both are tried, for every convolution.
 _WITHIN = (0.97, 1.0)
+_LARGEST_BIAS = 2.0**30
 
 
 class Settings(BaseModel):
@@ -53,7 +54,7 @@ class Settings(BaseModel):
 
     dtype: Literal["int8"] | None = None
     weights: Literal["int8", "int4"] | None = None
-    frames: Annotated[int, Field(strict=True, ge=1)] = 128
+    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = 128
 
     @model_validator(mode="before")
     @classmethod
@@ -95,8 +96,9 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
     channels = observe.observe(graph, list(tensors), settings.frames, work)
-    ways = {one.name: _ways(one, channels, settings) for one in found}
-    chosen = _chosen(model, ways, network.biases(graph), settings, work)
+    biases = network.biases(graph)
+    ways = {one.name: _ways(one, biases[one.name], channels, settings) for one in found}
+    chosen = _chosen(model, ways, biases, settings, work)
     picked = [_layer(ways[name], one, settings) for name, one in chosen.items()]
     layers = _compensated([layer for layer in picked if layer is not None], channels, model, settings, work)
     quantised = qdq.quantised(graph, layers)
@@ -110,8 +112,12 @@ def _rounded_outputs(convolution: Convolution, settings: Settings) -> list[str]:
     return [convolution.output] if settings.dtype and not convolution.pointwise else []
 
 
-def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: Settings) -> list[Layer]:
+def _ways(
+    convolution: Convolution, bias: NDArray[np.float32], channels: Mapping[str, Channels], settings: Settings
+) -> list[Layer]:
     """All ways to quantise a convolution; the even ones need no factors."""
+    import numpy as np
+
     from bench.variants.quantisation import rounding, scales
     from bench.variants.quantisation.qdq import Layer
 
@@ -125,14 +131,16 @@ def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: 
         ]
     found = []
     for within in _WITHIN:
+        # Kernels that write integers add their bias as a 32-bit one, in units of both steps: it has to fit.
+        reach = None if convolution.pointwise else np.abs(bias) / _LARGEST_BIAS
         outputs = [scales.for_tensor(channels[name], within) for name in _rounded_outputs(convolution, settings)]
         output = next(iter(outputs), None)
         plain = scales.for_tensor(entering, within)
         stretched, factors = scales.for_channels(convolution, entering, within)
-        found += [
-            Layer(convolution, rounding.nearest(convolution.weight), None, plain, output),
-            Layer(convolution, rounding.nearest(convolution.by_input(1 / factors)), factors, stretched, output),
-        ]
+        for factor, activation in ((None, plain), (factors, stretched)):
+            weight = convolution.weight if factor is None else convolution.by_input(1 / factor)
+            least = None if reach is None else reach / activation.scale
+            found.append(Layer(convolution, rounding.nearest(weight, 8, least), factor, activation, output))
     return found
 
 
@@ -207,4 +215,4 @@ def _told(layers: Sequence[Layer], chosen: Mapping[str, Choice]) -> str:
         layer = by_name.get(name)
         bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
         told[name.removeprefix("backbone.")] = [*bits, float(f"{one.harm:.1e}")]
-    return json.dumps(told, separators=(",", ":"))
+    return json.dumps(told, separators=(",", ":"), allow_nan=False)

@@ -226,6 +226,11 @@ def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
     training = _Training(settings.steps, settings.learning_rate)
     best = _examined(training, settings, tools, {})
     training.first_error = training.best_error
+    if not math.isfinite(training.first_error):
+        raise UserError(
+            "recover: the pruned network's answers are not finite on the frames that it is judged by, before any "
+            "training; check the weights and what was pruned, or set `precision: fp32`"
+        )
     # Errors are squares: half as far from the teacher takes steps half as long, or they undo what pruning repaired.
     training.rate *= min(1.0, math.sqrt(training.first_error / _FAR))
     return training, best
