@@ -212,6 +212,15 @@ def test_scales_of_channels_change_nothing(parent: Detector, tmp_path: Path) -> 
     )
     shapes: list[Mapping[str, Any]] = [{n: t.shape for n, t in m.state_dict().items()} for m in (half, of_twin)]
     assert shapes[0] == shapes[1]
+    assert (margins(half) - margins(of_twin)).std() < 0.3 * margins(parent).std()
+
+
+def test_what_the_head_lost_does_not_shift_the_margin(parent: Detector, tmp_path: Path) -> None:
+    """Ranks would not show it, probabilities would."""
+    pruned = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2), work(tmp_path, parent))
+    assert pruned.head.in_features < parent.head.in_features
+    shift = (margins(pruned) - margins(parent)).mean().abs()
+    assert shift < 0.1 * margins(parent).std()
 
 
 def test_pruned_and_repaired_follows_the_original(tmp_path: Path) -> None:

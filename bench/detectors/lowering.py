@@ -103,6 +103,8 @@ class _Lowering:
         return self.first[name]
 
     def channels_last(self, name: str) -> str:
+        if not name:
+            return name
         if name in self.constants:
             return self._constant_last(name)
         if name not in self.last:

@@ -207,7 +207,9 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any])
     They are counted once and kept beside the artifact: the graph is written out for it and read back,
     which takes time, and memory that a process whose peak is measured must not take.
     """
-    counted_for = {"libraries": versions(LIBRARIES), "providers": str(providers), "cpu": cpu_name()}
+    counted_for = {
+        "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": cpu_name(), "file": file.name,
+    }  # fmt: skip
     kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads(kept.read_text(encoding="utf-8"))

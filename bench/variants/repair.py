@@ -133,6 +133,17 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         for place in range(len(found)):
             wanted[place], found[place] = before(wanted[place]), after(found[place])
         work.progress(done, len(pairs), "layers", "repairing")
+    if pruned.head.in_features < original.head.in_features:
+        _make_up_in_head(pruned, original, wanted, found)
+
+
+def _make_up_in_head(pruned: Detector, original: Detector, wanted: Kept, found: Kept) -> None:
+    """What the channels that are gone said on average goes into the head's bias.
+
+    Its weights stay: a frame is one sample here, and there are more features than frames.
+    """
+    lacking = [original.classify(was)[0] - pruned.classify(now)[0] for was, now in zip(wanted, found, strict=True)]
+    pruned.head.bias.add_(torch.cat(lacking).mean(0))
 
 
 class _Stop(Exception):  # noqa: N818  (no error: the rest of a unit is not needed)

@@ -56,6 +56,6 @@ def _counts_onnx(model: Any) -> list[tuple[int, int]]:
     weights = [
         numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+        if tensor.data_type in (TensorProto.INT8, TensorProto.INT4) and len(tensor.dims) > 1
     ]
     return [(weight.size - int(np.count_nonzero(weight)), weight.size) for weight in weights]

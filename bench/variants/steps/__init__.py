@@ -10,6 +10,8 @@ A step is a module with
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
+- where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
+- where it has something to tell in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;
 - where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names.
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 3
+VERSION = 4
 SEEDED = False
-LIBRARIES: tuple[str, ...] = ("torch", "torch-pruning", "timm")
+LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
 
 LEAST_FRAMES = 8

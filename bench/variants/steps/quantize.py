@@ -33,7 +33,7 @@ PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 VERSION = 3
 SEEDED = False
-LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "torch")
+LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
 
 LEAST_FRAMES = 8

@@ -39,7 +39,7 @@ FRAMES: Mapping[Split, str] = {"train": "distillation"}
 SEES_SOURCES = True
 VERSION = 4
 SEEDED = True
-LIBRARIES: tuple[str, ...] = ("torch", "timm")
+LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
 MAIN = "steps"
 AFTER = ("prune",)
 
@@ -115,8 +115,8 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
 # ------------------------------------------------------------------------------------ batch norm
 def _repaired(work: Work) -> bool:
     """Whether pruning left weights that fit the batch norms as they are, and would not if these were measured again."""
-    pruned = [use.settings for use in work.earlier if getattr(use.settings, "structure", "structured") == "structured"]
-    return any(getattr(settings, "repair", False) for settings in pruned)
+    prunings: list[Any] = [use.settings for use in work.earlier if use.name == "prune"]
+    return bool(prunings) and prunings[-1].structure == "structured" and prunings[-1].repair
 
 
 def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
