@@ -19,8 +19,8 @@ from twin import twin
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame
-from bench.variants import distillation
-from bench.variants.steps import Use, Work, recover
+from bench.variants import distillation, steps
+from bench.variants.steps import Work, recover
 from tests import tiny
 from tests.test_steps_torch import frames, work
 
@@ -51,7 +51,7 @@ def pupil(teacher: Detector) -> Detector:
     return found
 
 
-REPAIRED = Use("prune", type("Settings", (), {"repair": True})(), "prune: 0.5")
+REPAIRED = steps.parse({"prune": 0.5})
 
 
 def labelled(folder: Path, teacher: Detector, count: int = 200, on_event: Any = lambda event: None) -> Work:
