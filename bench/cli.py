@@ -14,7 +14,7 @@ import typer
 
 from bench.errors import UserError
 from bench.files import advice
-from bench.progress import Bars, interrupt, interrupted
+from bench.progress import Bars, interrupt, interrupted, tell_unraisable
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -384,4 +384,5 @@ def main() -> None:
     """Run the command line. Whoever ends it with SIGTERM, as CI systems do, gets what Ctrl-C gets."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    sys.unraisablehook = tell_unraisable
     app()

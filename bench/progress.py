@@ -23,6 +23,12 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def tell_unraisable(found: Any) -> None:
+    """`sys.unraisablehook`: an interrupt that came within a callback is noted, and raised at the next event."""
+    if not issubclass(found.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(found)
+
+
 class Bars:
     """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still."""
 

@@ -234,7 +234,7 @@ def test_recover_refuses_too_few_frames_and_wild_rates(tiny_family: Any, tmp_pat
     broken = copy.deepcopy(parent)
     with torch.no_grad():
         broken.head.bias[0] = float("nan")
-    with pytest.raises(UserError, match="the loss became nan"):
+    with pytest.raises(UserError, match="not finite on the frames that it is judged by"):
         recover.apply(broken, recover.Settings(steps=2, batch_size=4), work(tmp_path, parent))
 
 
