@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from bench.detectors import efficientnet
 from bench.detectors.detector import Detector
 from bench.detectors.export import to_onnx
-from bench.records import Preprocessing
+from bench.records import Built, Preprocessing
 
 SIZE = 64
 
@@ -75,3 +76,13 @@ def facts(graph: onnx.ModelProto) -> dict[str, Any]:
 def margin(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     difference: NDArray[np.float32] = logits[:, 1] - logits[:, 0]
     return difference
+
+
+def built(file: Path, kind: Any, stored: str) -> Built:
+    return Built("id", file, kind, stored, file.stat().st_size, None, None, -0.7, 0.0)
+
+
+def written(folder: Path, graph: onnx.ModelProto, stored: str) -> Built:
+    file = folder / "model.onnx"
+    file.write_bytes(graph.SerializeToString())
+    return built(file, "onnx", stored)

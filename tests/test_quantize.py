@@ -155,7 +155,7 @@ def test_harm_is_foretold() -> None:
     graph = onnx.shape_inference.infer_shapes(to_onnx(detector))
     found = network.convolutions(graph)
     ways = {one.name: [Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8))] for one in found}
-    harm = sensitivity.sensitivities(detector, ways, network.biases(graph), CALIBRATION, work())
+    harm = sensitivity.sensitivities(detector, ways, CALIBRATION, work())
     frames = b0.frames(CALIBRATION, seed=100)
     expected = b0.margin(b0.run(graph, frames)[0])
     for name, [layer] in ways.items():
@@ -216,7 +216,8 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
     found = []
     for factor in (np.ones(12, np.float32), uneven):
         high = highest * factor
-        convolution = Convolution("one", "x", "y", weight / factor[:, None, None], 1, True, None)
+        bias = np.zeros(8, np.float32)
+        convolution = Convolution("one", "x", "y", weight / factor[:, None, None], bias, 1, True, None)
         channels = Channels(1, -0.3 * high, high, high, high)
         activation, factors = scales.for_channels(convolution, channels, 1.0)
         inputs = np.rint(high * factors) + activation.zero_point

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,22 +19,14 @@ from tests import b0
 from tests.test_quantize import quantised
 
 
-def built(file: Path, kind: Any, stored: str) -> Built:
-    return Built("id", file, kind, stored, file.stat().st_size, None, None, -0.7, 0.0)
-
-
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    file = tmp_path_factory.mktemp("int8") / "model.onnx"
-    file.write_bytes(quantised().SerializeToString())
-    return built(file, "onnx", "int8")
+    return b0.written(tmp_path_factory.mktemp("int8"), quantised(), "int8")
 
 
 @pytest.fixture(scope="module")
 def float32(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    file = tmp_path_factory.mktemp("float") / "model.onnx"
-    file.write_bytes(b0.model().SerializeToString())
-    return built(file, "onnx", "fp32")
+    return b0.written(tmp_path_factory.mktemp("float"), b0.model(), "fp32")
 
 
 def test_int8_is_native_on_a_cpu(int8: Built) -> None:
@@ -74,7 +65,7 @@ def test_integers_are_simulated_where_the_graph_runs_in_float(float32: Built) ->
 
 def test_torch_artifact_is_exported_once_and_kept_beside_it(tmp_path: Path) -> None:
     file = artifact.save(b0.detector(), tmp_path)
-    stored = built(file, "torch", "fp32")
+    stored = b0.built(file, "torch", "fp32")
     logits, cam = runtime.load(stored, "cpu", 2).predict(b0.frames(3))
     exported = next(tmp_path.glob("*.onnx"))
     written = exported.stat().st_mtime_ns

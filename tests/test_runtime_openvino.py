@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,22 +27,14 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-def built(file: Path, kind: Any, stored: str) -> Built:
-    return Built("id", file, kind, stored, file.stat().st_size, None, None, -0.7, 0.0)
-
-
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    file = tmp_path_factory.mktemp("int8") / "model.onnx"
-    file.write_bytes(quantised().SerializeToString())
-    return built(file, "onnx", "int8")
+    return b0.written(tmp_path_factory.mktemp("int8"), quantised(), "int8")
 
 
 @pytest.fixture(scope="module")
 def float32(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    file = tmp_path_factory.mktemp("float") / "model.onnx"
-    file.write_bytes(b0.model().SerializeToString())
-    return built(file, "onnx", "fp32")
+    return b0.written(tmp_path_factory.mktemp("float"), b0.model(), "fp32")
 
 
 def retold(one: Built, stored: str) -> Built:
@@ -130,9 +121,9 @@ def test_batch_sizes_may_change_from_call_to_call(float32: Built) -> None:
 @needs_openvino
 def test_torch_artifact_is_exported_once_for_both_runtimes(tmp_path: Path) -> None:
     file = artifact.save(b0.detector(), tmp_path)
-    logits, cam = runtime.load(built(file, "torch", "fp32"), "cpu", 2).predict(b0.frames(3))
+    logits, cam = runtime.load(b0.built(file, "torch", "fp32"), "cpu", 2).predict(b0.frames(3))
     exported = next(tmp_path.glob("*.onnx"))
-    onnxruntime.load(built(file, "torch", "fp32"), "cpu", 2)
+    onnxruntime.load(b0.built(file, "torch", "fp32"), "cpu", 2)
     assert sorted(tmp_path.iterdir()) == sorted([file, exported])
     with torch.inference_mode():
         expected, expected_cam = b0.detector()(torch.from_numpy(b0.frames(3)))
@@ -144,7 +135,7 @@ def test_cuda_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.touch()
     with pytest.raises(UserError, match=r"device: cuda was asked for.*on CPU only.*device: cpu"):
-        runtime.load(built(file, "onnx", "fp32"), "cuda", 1)
+        runtime.load(b0.built(file, "onnx", "fp32"), "cuda", 1)
 
 
 @needs_openvino

@@ -18,6 +18,7 @@ from bench.detectors import artifact, efficientnet
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
+from bench.variants.distillation import distillation_loss
 from bench.variants.steps import Work, cast, find, prune, recover
 from tests import tiny
 
@@ -180,7 +181,7 @@ def test_recover_lowers_the_distillation_loss(tiny_family: Any, tmp_path: Path) 
         settings = recover.Settings(steps=steps, batch_size=8, learning_rate=3e-4)
         recovered = recover.apply(copy.deepcopy(pruned), settings, work(tmp_path, parent))
         with torch.no_grad():
-            losses.append(float(recover.distillation_loss(recovered, parent, frames(32, 32, seed=1))))
+            losses.append(float(distillation_loss(recovered, parent, frames(32, 32, seed=1))))
     assert losses[1] < 0.8 * losses[0]
 
 

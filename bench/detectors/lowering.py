@@ -32,6 +32,13 @@ def is_mean(node: onnx.NodeProto) -> bool:
     return bool(node.input) and node.input[0].startswith(_MEAN)
 
 
+def is_pointwise(node: onnx.NodeProto, shape: Sequence[int]) -> bool:
+    """Whether a convolution, with a weight of this shape, is a matrix product at every place: 1x1 and plain."""
+    told = {attribute.name: attribute for attribute in node.attribute}
+    plain = all(set(told[name].ints) <= {usual} for name, usual in (("strides", 1), ("pads", 0)) if name in told)
+    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in told or told["group"].i == 1)
+
+
 def lower(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` with the same inputs, outputs and metadata; onnxruntime alone reads it."""
     import onnx
@@ -218,12 +225,7 @@ class _Lowering:
         return self._pointwise(node) or self._quantised_after(node) is not None
 
     def _pointwise(self, node: onnx.NodeProto) -> bool:
-        told = {attribute.name: attribute for attribute in node.attribute}
-        weight = self.constants[self.producer[node.input[1]].input[0]]
-        plain = all(
-            set(told[name].ints) <= {usual} for name, usual in (("strides", 1), ("pads", 0)) if name in told
-        )  # fmt: skip
-        return plain and weight.shape[2:] == (1, 1) and ("group" not in told or told["group"].i == 1)
+        return is_pointwise(node, self.constants[self.producer[node.input[1]].input[0]].shape)
 
     def _quantised_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         readers = self.reading.get(node.output[0], [])

@@ -33,6 +33,11 @@ class Built:
     zstd_bytes: int | None = None
     digest: str = ""
 
+    @property
+    def weights_only(self) -> bool:
+        """Whether weights are stored as integers, and nothing computes with those."""
+        return self.stored.endswith(" weights")
+
 
 @dataclass(frozen=True)
 class Executed:

@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from bench.records import Built, Executed
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
 ACCEPTS = ("torch", "onnx")
@@ -55,7 +56,7 @@ class Session:
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
-        with _memory_told():
+        with memory_told(_OUT_OF_MEMORY):
             logits, cam = self.session.run(list(OUTPUTS), {"frames": frames})
         return logits, cam
 
@@ -63,7 +64,7 @@ class Session:
         """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
         if self.executed.device == "cpu":
             return *self.predict(frames), None
-        with _memory_told():
+        with memory_told(_OUT_OF_MEMORY):
             return predict_bound(self.session, frames, self.executed.device)
 
 
@@ -87,11 +88,12 @@ def predict_bound(
 
 
 @contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
+def memory_told(signs: Sequence[str]) -> Iterator[None]:
+    """Raise `MemoryError` where an error's text, in small letters, holds one of a library's signs of it."""
     try:
         yield
     except Exception as error:
-        if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+        if any(sign in str(error).lower() for sign in signs):
             raise MemoryError(str(error)) from error
         raise
 
@@ -105,7 +107,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     file = lowered_file(built) if built.stored == "int8" and device == "cpu" else onnx_file(built)
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     integer, heavy = _operators(built, file, threads, providers) if built.stored == "int8" else (None, None)
-    session = open_session(file, threads, providers, floats=built.stored.endswith(" weights"))
+    session = open_session(file, threads, providers, floats=built.weights_only)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
@@ -125,32 +127,37 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
 
 def onnx_file(built: Built) -> Path:
     """The artifact's ONNX file; that of a safetensors artifact is exported once and kept beside it."""
-    if built.kind == "onnx":
-        return built.file
-    file = built.file
-    made_by = digest({"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)})
-    exported = file.with_name(f"{file.stem}.exported-{made_by[:8]}.onnx")
-    if not exported.exists():
+
+    def exported() -> onnx.ModelProto:
         from bench.detectors import artifact
         from bench.detectors.export import to_onnx
 
-        graph = to_onnx(artifact.load_torch(file)).SerializeToString(deterministic=True)
-        write_atomically(exported, lambda target: target.write(graph))
-        sweep(exported.parent)
-    return exported
+        return to_onnx(artifact.load_torch(built.file))
+
+    if built.kind == "onnx":
+        return built.file
+    return _beside(built.file, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
 
 
 def lowered_file(built: Built) -> Path:
     """An int8 artifact's graph as onnxruntime executes it fastest on a CPU, made once and kept beside it."""
-    made_by = digest({"version": lowering.VERSION, "libraries": versions(("onnx",))})
-    lowered = built.file.with_name(f"{built.file.stem}.lowered-{made_by[:8]}.onnx")
-    if not lowered.exists():
+
+    def lowered() -> onnx.ModelProto:
         import onnx
 
-        graph = lowering.lower(onnx.load(built.file)).SerializeToString(deterministic=True)
-        write_atomically(lowered, lambda target: target.write(graph))
-        sweep(lowered.parent)
-    return lowered
+        return lowering.lower(onnx.load(built.file))
+
+    return _beside(built.file, "lowered", {"version": lowering.VERSION, "libraries": versions(("onnx",))}, lowered)
+
+
+def _beside(file: Path, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
+    """A graph that is made from an artifact once by these versions, and kept beside it."""
+    kept = file.with_name(f"{file.stem}.{what}-{digest(made_by)[:8]}.onnx")
+    if not kept.exists():
+        graph = make().SerializeToString(deterministic=True)
+        write_atomically(kept, lambda target: target.write(graph))
+        sweep(kept.parent)
+    return kept
 
 
 def open_session(

@@ -7,9 +7,7 @@ computes in it.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
@@ -47,7 +45,7 @@ class Session:
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
-        with _memory_told():
+        with onnxruntime.memory_told(_OUT_OF_MEMORY):
             # On one thread OpenVINO swallows errors and answers with what its request held before: nothing, if it
             # is new. Making one takes 0.1 ms.
             found = self.compiled.create_infer_request().infer({"frames": frames})
@@ -59,16 +57,6 @@ class Session:
     def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
         """The same; the device is the host, so it has no time of its own."""
         return *self.predict(frames), None
-
-
-@contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-            raise MemoryError(str(error)) from error
-        raise
 
 
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
+from bench.variants.compensation import batch_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
 
-# What a batch of frames takes in memory grows with their pixels; this many at a time are a few hundred MiB.
-_PIXELS = 8 * 160 * 160
 _MOST_SAMPLES, _LEAST_SAMPLES, _SAMPLES_AN_INPUT = 16384, 2048, 64
 
 
 def units(module: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
     """The parts of a network that pass one tensor on to the next, in order: what nested sequences hold."""
-    if not isinstance(module, nn.Sequential):
+    if type(module) is not nn.Sequential:
         return [(name, module)]
     inner = module.named_children()
     return [unit for child, part in inner for unit in units(part, f"{name}.{child}" if name else child)]
@@ -74,9 +73,7 @@ def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
 
 def inputs_of(model: Detector, work: Work, most: int) -> Iterator[Tensor]:
     """Calibration frames as the backbone gets them, float32 [n, 3, H, W], at most `most` of them."""
-    size = model.preprocessing.size
-    batch_size = max(1, _PIXELS // (size * size))
-    for batch in work.batches("calibration", batch_size, most):
+    for batch in work.batches("calibration", batch_size(model.preprocessing.size), most):
         yield prepared(model, batch)
 
 

@@ -64,13 +64,15 @@ def distillation_loss(
     """Errors of margin, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
     import torch
 
+    from bench.variants.convolutions import units
+
     lower = lower or lowered(str(frames.device), "fp32")
     with torch.no_grad():
         wanted = found = teacher.preprocess(frames)
     # Both go through the frames side by side, so that no feature is kept for longer than it is compared.
     errors: list[Tensor] = []
     with lower():
-        for theirs, own in zip(units(teacher.backbone), units(pupil.backbone), strict=True):
+        for (_, theirs), (_, own) in zip(units(teacher.backbone), units(pupil.backbone), strict=True):
             before = found, wanted
             with torch.no_grad():
                 wanted = theirs(wanted)
@@ -83,15 +85,6 @@ def distillation_loss(
     logits, cam = pupil.classify(found)
     loss = answer_error(_margin(logits), cam, _margin(wanted_logits), wanted_cam)
     return loss + FEATURES * torch.stack(errors).mean() if errors else loss
-
-
-def units(backbone: nn.Module) -> list[nn.Module]:
-    """The modules that a backbone calls one after the other: nested `nn.Sequential`s taken apart."""
-    from torch import nn
-
-    if type(backbone) is not nn.Sequential:
-        return [backbone]
-    return [unit for child in backbone.children() for unit in units(child)]
 
 
 def answer_error(margin: Tensor, cam: Tensor, wanted_margin: Tensor, wanted_cam: Tensor) -> Tensor:

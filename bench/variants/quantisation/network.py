@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bench.detectors.lowering import is_pointwise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,16 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of the backbone: its `name` is its module's, `weight` is float [out, in / groups, k, k].
+    """A convolution of the backbone. `name` is its module's, `weight` float [out, in / groups, k, k], `bias` [out].
 
-    `gate` is the name of the tensor [n, in, 1, 1] that scales its input channel by channel, where the
-    product of the two is made for this convolution alone.
+    The batch norm is folded into both. `gate` is the name of the tensor [n, in, 1, 1] that scales its input
+    channel by channel, where the product of the two is made for this convolution alone.
     """
 
     name: str
     input: str
     output: str
     weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
     groups: int
     pointwise: bool
     gate: str | None
@@ -33,7 +37,6 @@ class Convolution:
 
     def columns(self) -> NDArray[np.float32]:
         """The weights by input channel: [in, weights that read it]."""
-
         out, per_group, *_ = self.weight.shape
         grouped = self.weight.reshape(self.groups, out // self.groups, per_group, -1)
         columns: NDArray[np.float32] = grouped.transpose(0, 2, 1, 3).reshape(self.inputs, -1)
@@ -64,49 +67,31 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
     from onnx import numpy_helper
 
     stored = {constant.name: constant for constant in model.graph.initializer}
+    gates = _gates(model)
+
+    def floats(name: str) -> NDArray[np.float32]:
+        return np.array(numpy_helper.to_array(stored[name]))
+
     found = []
     for node in model.graph.node:
-        if node.op_type != "Conv" or not node.name.startswith("backbone."):
-            continue
-        weight = np.array(numpy_helper.to_array(stored[node.input[1]]))
-        told = {attribute.name: attribute for attribute in node.attribute}
-        groups = told["group"].i if "group" in told else 1
-        plain = all(
-            set(told[name].ints) <= {usual} for name, usual in (("strides", 1), ("pads", 0)) if name in told
-        ) and set(weight.shape[2:]) == {1}
-        found.append(
-            Convolution(
-                node.name, node.input[0], node.output[0], weight, groups, plain and groups == 1,
-                _gate(model, node.input[0]),
-            )
-        )  # fmt: skip
+        if node.op_type == "Conv" and node.name.startswith("backbone."):
+            weight = floats(node.input[1])
+            bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
+            groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+            pointwise, gate = is_pointwise(node, weight.shape), gates.get(node.input[0])
+            found.append(Convolution(node.name, node.input[0], node.output[0], weight, bias, groups, pointwise, gate))
     return found
 
 
-def _gate(model: onnx.ModelProto, tensor: str) -> str | None:
-    """What scales `tensor` channel by channel, where `tensor` is read once."""
-    shapes = {
-        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in model.graph.value_info
-    }
-    readers = sum(tensor in node.input for node in model.graph.node)
-    product = next((node for node in model.graph.node if tensor in node.output), None)
-    if readers != 1 or product is None or product.op_type != "Mul":
-        return None
-    flat = [name for name in product.input if shapes.get(name, [])[2:] == [1, 1]]
-    wide = [name for name in product.input if name not in flat]
-    return flat[0] if len(flat) == 1 and len(wide) == 1 else None
-
-
-def biases(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
-    """By convolution of the backbone, its bias [out], with the batch norm folded in."""
-    import numpy as np
-    from onnx import numpy_helper
-
-    stored = {constant.name: constant for constant in model.graph.initializer}
-    return {
-        node.name: np.array(numpy_helper.to_array(stored[node.input[2]]))
-        if len(node.input) > 2
-        else np.zeros(stored[node.input[1]].dims[0], np.float32)
-        for node in model.graph.node
-        if node.op_type == "Conv" and node.name.startswith("backbone.")
-    }
+def _gates(model: onnx.ModelProto) -> dict[str, str]:
+    """By product that is read once, its factor [n, channels, 1, 1], where the other one is a map."""
+    graph = model.graph
+    readers = Counter(name for node in graph.node for name in node.input)
+    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Mul" and readers[node.output[0]] == 1:
+            flat = [name for name in node.input if shapes.get(name, [])[2:] == [1, 1]]
+            if len(flat) == 1:
+                found[node.output[0]] = flat[0]
+    return found

@@ -112,12 +112,6 @@ class _Writer:
         self.node("QuantizeLinear", [tensor, scale, zero_point], f"{name}.quantised")
         self.node("DequantizeLinear", [f"{name}.quantised", scale, zero_point], output, f"{name}.dequantised")
 
-    def bias(self, node: onnx.NodeProto, shift: NDArray[np.float32]) -> str:
-        from onnx import numpy_helper
-
-        own = numpy_helper.to_array(self.constants[node.input[2]]) if len(node.input) > 2 else 0
-        return self.constant(f"{node.name}.bias", own + shift)
-
     def weight(self, name: str, rounded: Rounded) -> str:
         """Symmetric integers need no zero point."""
         result = f"{name}.weight.dequantised"
@@ -147,7 +141,7 @@ class _Writer:
         node.input[0] = source
         node.input[1] = self.weight(name, layer.weight)
         if layer.shift is not None:
-            node.input[2:] = [self.bias(node, layer.shift)]
+            node.input[2:] = [self.constant(f"{name}.bias", layer.convolution.bias + layer.shift)]
         self.nodes.append(node)
         if layer.output is not None:
             written = node.output[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
@@ -28,17 +28,15 @@ if TYPE_CHECKING:
 
 
 def sensitivities(
-    model: Detector, ways: Mapping[str, Sequence[Layer]], biases: Mapping[str, NDArray[np.float32]], frames: int,
-    work: Work,
-) -> dict[str, list[float]]:  # fmt: skip
+    model: Detector, ways: Mapping[str, Sequence[Layer]], frames: int, work: Work
+) -> dict[str, list[float]]:
     """For every convolution by name, and every way to quantise it: E[(change of margin)^2] / Var(margin).
 
-    `biases` are those of the exported graph, into which batch norms are folded. At most `frames`
-    calibration frames are read.
+    At most `frames` calibration frames are read.
     """
     import torch
 
-    network = _Watched(model.float().eval(), ways, biases)
+    network = _Watched(model.float().eval(), ways)
     moved: dict[str, list[Tensor]] = {}
     margins: list[Tensor] = []
     try:
@@ -64,9 +62,7 @@ def sensitivities(
 class _Watched:
     """A detector whose convolutions tell, in a backward pass, what disturbing them would do."""
 
-    def __init__(
-        self, model: Detector, ways: Mapping[str, Sequence[Layer]], biases: Mapping[str, NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, model: Detector, ways: Mapping[str, Sequence[Layer]]) -> None:
         self.model = model
         self.moved: dict[str, Tensor] = {}
         self.hooks: list[Any] = []
@@ -74,7 +70,7 @@ class _Watched:
         model.requires_grad_(False)
         for name, layers in ways.items():
             convolution: Any = model.get_submodule(name)
-            watch = _Convolution(convolution, layers, biases[name])
+            watch = _Convolution(convolution, layers)
             self.hooks += [
                 convolution.register_forward_pre_hook(partial(self._enters, name, watch)),
                 convolution.register_forward_hook(partial(self._leaves, name, watch)),
@@ -119,7 +115,6 @@ class _Convolution:
 
     module: Any
     layers: Sequence[Layer]
-    bias: NDArray[np.float32]
     input: Any = None
 
     def by_input(self, gradient: Tensor) -> Tensor:
@@ -138,20 +133,21 @@ class _Convolution:
         import torch
         import torch.nn.functional as F
 
-        ratio, framed = self._unfolding(), padded(self.module, self.input)
+        ratio, framed = self.unfolding, padded(self.module, self.input)
         moved = []
         for layer in self.layers:
             weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
             change = F.conv2d(framed, weight, None, self.module.stride, 0, self.module.dilation, self.module.groups)
             if layer.output is not None:
                 own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
-                bias = torch.from_numpy(self.bias).to(written).reshape(-1, 1, 1)
+                bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
                 scale = ratio.reshape(-1, 1, 1)
                 change = change + scale * _rounding((written - own) / scale + bias, layer.output)
             moved.append(_product(change, gradient))
         return torch.stack(moved)
 
-    def _unfolding(self) -> Tensor:
+    @cached_property
+    def unfolding(self) -> Tensor:
         """By output channel, the network's weights over the graph's."""
         import torch
 

@@ -16,9 +16,7 @@ from bench.errors import UserError
 from bench.records import FrameSet, Split
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
-    from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
     from bench.variants.compensation import Inputs
@@ -96,9 +94,8 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
     channels = observe.observe(graph, list(tensors), settings.frames, work)
-    biases = network.biases(graph)
-    ways = {one.name: _ways(one, biases[one.name], channels, settings) for one in found}
-    chosen = _chosen(model, ways, biases, settings, work)
+    ways = {one.name: _ways(one, channels, settings) for one in found}
+    chosen = _chosen(model, ways, settings, work)
     picked = [_layer(ways[name], one, settings) for name, one in chosen.items()]
     layers = _compensated([layer for layer in picked if layer is not None], channels, model, settings, work)
     quantised = qdq.quantised(graph, layers)
@@ -112,9 +109,7 @@ def _rounded_outputs(convolution: Convolution, settings: Settings) -> list[str]:
     return [convolution.output] if settings.dtype and not convolution.pointwise else []
 
 
-def _ways(
-    convolution: Convolution, bias: NDArray[np.float32], channels: Mapping[str, Channels], settings: Settings
-) -> list[Layer]:
+def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: Settings) -> list[Layer]:
     """All ways to quantise a convolution; the even ones need no factors."""
     import numpy as np
 
@@ -130,9 +125,9 @@ def _ways(
             Layer(convolution, rounding.nearest(convolution.by_input(1 / factors), bits), factors),
         ]
     found = []
+    # Kernels that write integers add their bias as a 32-bit one, in units of both steps: it has to fit.
+    reach = None if convolution.pointwise else np.abs(convolution.bias) / _LARGEST_BIAS
     for within in _WITHIN:
-        # Kernels that write integers add their bias as a 32-bit one, in units of both steps: it has to fit.
-        reach = None if convolution.pointwise else np.abs(bias) / _LARGEST_BIAS
         outputs = [scales.for_tensor(channels[name], within) for name in _rounded_outputs(convolution, settings)]
         output = next(iter(outputs), None)
         plain = scales.for_tensor(entering, within)
@@ -144,14 +139,11 @@ def _ways(
     return found
 
 
-def _chosen(
-    model: Detector, ways: Mapping[str, list[Layer]], biases: Mapping[str, NDArray[np.float32]], settings: Settings,
-    work: Work,
-) -> dict[str, Choice]:  # fmt: skip
+def _chosen(model: Detector, ways: Mapping[str, list[Layer]], settings: Settings, work: Work) -> dict[str, Choice]:
     from bench.detectors.artifact import positions_per_frame
     from bench.variants.quantisation import choice, sensitivity
 
-    harm = sensitivity.sensitivities(model, ways, biases, min(_GRADIENT_FRAMES, settings.frames), work)
+    harm = sensitivity.sensitivities(model, ways, min(_GRADIENT_FRAMES, settings.frames), work)
     weights = {name: layers[0].convolution.weight.size for name, layers in ways.items()}
     positions = positions_per_frame(model)
     macs = {name: size * positions[name] for name, size in weights.items()}

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-__all__ = ["distillation_loss"]
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
