@@ -21,7 +21,8 @@ from bench.records import Preprocessing
 from bench.variants import convolutions, ranking, steps
 from bench.variants.budget import Budget
 from bench.variants.channels import Channels, Group
-from bench.variants.repair import Kept, Moments, repair
+from bench.variants.regression import Moments
+from bench.variants.repair import Kept, repair
 from bench.variants.steps import prune
 from tests import b0, tiny
 from tests.test_steps_torch import frames, work
@@ -117,21 +118,42 @@ def test_places_differ_between_frames_and_are_the_same_again() -> None:
 
 
 # ----------------------------------------------------------------------------------------- repair
+def added(read: Any, wanted: Any, frames: int) -> Moments:
+    """One row a frame, in four batches."""
+    moments = Moments()
+    for some in np.array_split(np.arange(frames), 4):
+        moments.add(torch.tensor(read[some, None]).float(), torch.tensor(wanted[some, None]).float(), len(some))
+    return moments
+
+
 def test_moments_solve_a_regression_as_numpy_does() -> None:
     rng = np.random.default_rng(0)
     read = rng.normal(50, 1, (500, 5)) * [1, 1e-3, 1e3, 1, 1]
     weights = rng.normal(size=(3, 5)) / [1, 1e-3, 1e3, 1, 1]
     wanted = read @ weights.T + [1, 2, 3]
-    moments = Moments()
-    for some in np.array_split(np.arange(500), 4):
-        moments.add(torch.tensor(read[some, None]).float(), torch.tensor(wanted[some, None]).float())
-    change, intercept = (part[0].numpy() for part in moments.solve())
+    change, intercept = (part[0].numpy() for part in added(read, wanted, 500).solve())
     standard = (read - read.mean(0)) / read.std(0)
+    least = 1e-3  # nothing but the inputs says what is wanted, so the weakest ridge does best
     expected = np.linalg.solve(
-        standard.T @ standard / 500 + 0.01 * np.eye(5), standard.T @ (wanted - wanted.mean(0)) / 500
+        standard.T @ standard / 500 + least * np.eye(5), standard.T @ (wanted - wanted.mean(0)) / 500
     )
     np.testing.assert_allclose(change * read.std(0), expected.T, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(read.mean(0) @ change.T + intercept, wanted.mean(0), rtol=1e-4)
+
+
+def test_the_ridge_grows_where_frames_are_few() -> None:
+    """Forty inputs, of which each says a little, and much noise: a fit to 48 rows does worse than none."""
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=40)
+    errors = {}
+    for rows in (48, 4800):
+        read, noise = rng.normal(size=(rows, 40)), rng.normal(size=rows) * 20
+        change, _ = added(read, (read @ weights + noise)[:, None], rows).solve()
+        errors[rows] = float(((change[0, 0].numpy() - weights) ** 2).sum() / (weights**2).sum())
+        unheld = np.linalg.lstsq(read, read @ weights + noise)[0]
+        assert rows == 4800 or ((unheld - weights) ** 2).sum() > 3 * (weights**2).sum()
+    assert errors[48] < 1.1
+    assert errors[4800] < 0.2
 
 
 @pytest.mark.parametrize("largest", [1e-6, 1.0, 1e9])

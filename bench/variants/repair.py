@@ -21,15 +21,12 @@ from torch import Tensor, nn
 from bench.errors import UserError
 from bench.variants import convolutions
 from bench.variants.convolutions import Places, at, patches
+from bench.variants.regression import Moments
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.variants.steps import Work
 
-# Share of an input's variance that is added to it: how strongly weights hold to their present values.
-_RIDGE = 1e-2
-# Below this share of its mean square, an input's variance is rounding.
-_CONSTANT = 1e-9
 # Two networks' activations are kept between units: in half the bits, scaled into what those can hold.
 _LARGEST = 2.0**14
 
@@ -60,45 +57,6 @@ class Kept:
 def _halved(batch: Tensor) -> tuple[Tensor, float]:
     scale = 2.0 ** float((batch.abs().max().clamp_min(1e-30) / _LARGEST).log2().ceil())
     return (batch / scale).half(), scale
-
-
-class Moments:
-    """Second moments of what convolutions read, with what their outputs lack; one set a convolution group."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, read: Tensor, lacking: Tensor) -> None:
-        """`read` [S, groups, d], `lacking` [S, groups, outputs a group]."""
-        if not self.count:
-            (_, groups, inputs), outputs, device = read.shape, lacking.shape[2], read.device
-            self._shift = read.mean(0), lacking.mean(0)
-            self._squares = torch.zeros(groups, inputs, inputs, dtype=torch.float64, device=device)
-            self._products = torch.zeros(groups, inputs, outputs, dtype=torch.float64, device=device)
-            self._read = torch.zeros(groups, inputs, dtype=torch.float64, device=device)
-            self._lacking = torch.zeros(groups, outputs, dtype=torch.float64, device=device)
-        # Around the first batch's means, float32 products lose nothing that is needed.
-        read, lacking = (read - self._shift[0]).transpose(0, 1), (lacking - self._shift[1]).transpose(0, 1)
-        self.count += read.shape[1]
-        self._squares += read.transpose(1, 2) @ read
-        self._products += read.transpose(1, 2) @ lacking
-        self._read += read.sum(1)
-        self._lacking += lacking.sum(1)
-
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """By how much weights [groups, outputs, d] and intercepts [groups, outputs] have to change."""
-        mean, wanted = self._read / self.count, self._lacking / self.count
-        squares = self._squares / self.count - mean[:, :, None] * mean[:, None]
-        products = self._products / self.count - mean[:, :, None] * wanted[:, None]
-        variance = squares.diagonal(dim1=1, dim2=2)
-        # Infinitely far away: inputs that are constant over the frames, whose variance is rounding, get no weight.
-        constant = variance <= _CONSTANT * (variance + (mean + self._shift[0]).square())
-        scale = torch.where(constant, torch.inf, variance.clamp_min(0).sqrt())
-        correlation = squares / (scale[:, :, None] * scale[:, None])
-        correlation.diagonal(dim1=1, dim2=2).add_(_RIDGE)
-        change = (torch.linalg.solve(correlation, products / scale[:, :, None]) / scale[:, :, None]).transpose(1, 2)
-        before = (mean + self._shift[0])[:, None]
-        return change, wanted + self._shift[1] - (change * before).sum(2)
 
 
 @torch.no_grad()
@@ -208,7 +166,7 @@ def _refit(
         written = torch.einsum("sgd,god->sgo", read, weight)
         if conv.bias is not None:
             written = written + conv.bias.reshape(conv.groups, -1)
-        moments.add(read, wanted.reshape(written.shape) - written)
+        moments.add(read, wanted.reshape(written.shape) - written, len(places))
     change, intercept = moments.solve()
     if not (change.isfinite().all() and intercept.isfinite().all()):
         raise UserError(
