@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -69,9 +68,3 @@ def trained(architecture: str) -> Detector:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return detector.eval()
-
-
-def save_weights(path: Path, architecture: str) -> Path:
-    """A checkpoint of a trained detector."""
-    torch.save({"model": trained(architecture).state_dict()}, path)
-    return path

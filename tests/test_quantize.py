@@ -229,10 +229,14 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
 
 
 def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
-    harm = {"a": [0.5, 0.4], "b": [0.3, 0.2], "c": [1e-9, 1e-12], "d": [0.1, 0.1]}
-    weights = {"a": 50, "b": 5, "c": 40, "d": 5}
-    found = choice.choose(harm, weights, dict.fromkeys(harm, 1), choice.Budget(harm=0.05, weights=0.12, macs=1.0))
-    assert {name: one.way for name, one in found.items()} == {"a": 1, "b": None, "c": 0, "d": None}
+    harm = {
+        "a": [0.5, 0.4, 0.45], "b": [0.3, 0.2, 0.2], "c": [1e-9, 1e-12, 1e-13], "d": [0.1, 0.1, 0.1],
+        "e": [0.1, 0.009, 0.002],
+    }  # fmt: skip
+    weights = {"a": 50, "b": 5, "c": 35, "d": 5, "e": 5}
+    ways = {name: [choice.Way(one, extras) for extras, one in enumerate(known)] for name, known in harm.items()}
+    found = choice.choose(ways, weights, dict.fromkeys(harm, 1), choice.Budget(harm=0.05, weights=0.12, macs=1.0))
+    assert {name: one.way for name, one in found.items()} == {"a": 1, "b": None, "c": 0, "d": None, "e": 1}
 
 
 @pytest.mark.parametrize(

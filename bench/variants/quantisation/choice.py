@@ -34,19 +34,27 @@ class Choice:
     harm: float
 
 
-def choose(
-    harm: Mapping[str, Sequence[float]], weights: Mapping[str, int], macs: Mapping[str, int], budget: Budget
-) -> dict[str, Choice]:
-    """By convolution. `harm` holds the expected harm of each way, the even ones being those that need no factors.
+@dataclass(frozen=True)
+class Way:
+    """`harm`: the expected share of the margin's variance. `extras`: products that it needs besides."""
 
-    A way without factors is taken where its harm is within the convolution's fair share, else the least harmful.
+    harm: float
+    extras: int
+
+
+def choose(
+    ways: Mapping[str, Sequence[Way]], weights: Mapping[str, int], macs: Mapping[str, int], budget: Budget
+) -> dict[str, Choice]:
+    """By convolution.
+
+    The simplest way is taken whose harm is within the convolution's fair share; where none is, the least harmful.
     Where the sum is still above the budget, the most harmful convolutions stay as they are, as far as it goes.
     """
-    fair = budget.harm / max(len(harm), 1)
+    fair = budget.harm / max(len(ways), 1)
     found = {}
-    for name, ways in harm.items():
-        way = _best(ways, fair)
-        found[name] = Choice(way, ways[way])
+    for name, known in ways.items():
+        way = _best(known, fair)
+        found[name] = Choice(way, known[way].harm)
     left_weights, left_macs = budget.weights * sum(weights.values()), budget.macs * sum(macs.values())
     for name in sorted(found, key=lambda name: -found[name].harm):
         if sum(choice.harm for choice in found.values()) <= budget.harm:
@@ -57,6 +65,8 @@ def choose(
     return found
 
 
-def _best(ways: Sequence[float], fair: float) -> int:
-    fitting = [way for way in range(0, len(ways), 2) if ways[way] <= fair]
-    return min(fitting or range(len(ways)), key=lambda way: ways[way])
+def _best(ways: Sequence[Way], fair: float) -> int:
+    fitting = [place for place, way in enumerate(ways) if way.harm <= fair]
+    if fitting:
+        return min(fitting, key=lambda place: (ways[place].extras, ways[place].harm))
+    return min(range(len(ways)), key=lambda place: ways[place].harm)

@@ -23,8 +23,9 @@ _OPSET_OF_FOUR_BITS = 21
 class Layer:
     """How one convolution is quantised. `input` and `output` None: that side stays in float.
 
-    `weight` are the convolution's, divided by the `factors` [in] that its input is multiplied with first. `shift`
-    [out] is added to its bias, for what rounding the weights takes away on average.
+    `weight` are the convolution's, divided by the `factors` [in] that its input is multiplied with first; its
+    output is multiplied with `output_factors` [out] while it is in eight bits. `shift` [out] is added to its bias,
+    for what rounding the weights takes away on average.
     """
 
     convolution: Convolution
@@ -32,7 +33,13 @@ class Layer:
     factors: NDArray[np.float32] | None = None
     input: Activation | None = None
     output: Activation | None = None
+    output_factors: NDArray[np.float32] | None = None
     shift: NDArray[np.float32] | None = None
+
+    @property
+    def extras(self) -> int:
+        """How many products the factors may cost."""
+        return (self.factors is not None) + (self.output_factors is not None)
 
     def change(self) -> NDArray[np.float32]:
         """What rounding adds to the convolution's weights, of the same shape."""
@@ -112,12 +119,12 @@ class _Writer:
         self.node("QuantizeLinear", [tensor, scale, zero_point], f"{name}.quantised")
         self.node("DequantizeLinear", [f"{name}.quantised", scale, zero_point], output, f"{name}.dequantised")
 
-    def weight(self, name: str, rounded: Rounded) -> str:
-        """Symmetric integers need no zero point."""
+    def weight(self, name: str, rounded: Rounded, factors: NDArray[np.float32] | None = None) -> str:
+        """Symmetric integers need no zero point. Factors [out] of eight-bit weights go into their steps."""
         result = f"{name}.weight.dequantised"
         if rounded.bits == 8:
             stored = self.constant(f"{name}.weight", rounded.integers)
-            steps = self.constant(f"{name}.weight.scale", rounded.steps)
+            steps = self.constant(f"{name}.weight.scale", rounded.steps if factors is None else rounded.steps * factors)
             return self.node("DequantizeLinear", [stored, steps], result, axis=0)
         import numpy as np
         from onnx import TensorProto
@@ -139,14 +146,20 @@ class _Writer:
             self.through_integers(source, layer.input, f"{name}.input", f"{name}.input.dequantised")
             source = f"{name}.input.dequantised"
         node.input[0] = source
-        node.input[1] = self.weight(name, layer.weight)
-        if layer.shift is not None:
-            node.input[2:] = [self.constant(f"{name}.bias", layer.convolution.bias + layer.shift)]
+        node.input[1] = self.weight(name, layer.weight, layer.output_factors)
+        if layer.shift is not None or layer.output_factors is not None:
+            bias = layer.convolution.bias + (0 if layer.shift is None else layer.shift)
+            factors = 1 if layer.output_factors is None else layer.output_factors
+            node.input[2:] = [self.constant(f"{name}.bias", bias * factors)]
         self.nodes.append(node)
         if layer.output is not None:
             written = node.output[0]
             node.output[0] = f"{written}.float"
-            self.through_integers(node.output[0], layer.output, f"{name}.output", written)
+            even = written if layer.output_factors is None else f"{name}.output.dequantised"
+            self.through_integers(node.output[0], layer.output, f"{name}.output", even)
+            if layer.output_factors is not None:
+                back = self.constant(f"{name}.output.factors", 1 / layer.output_factors.reshape(1, -1, 1, 1))
+                self.node("Mul", [even, back], written, f"{name}.output.evened")
 
 
 def _int4() -> Any:

@@ -43,6 +43,22 @@ def for_tensor(channels: Channels, within: float) -> Activation:
     return Activation(float(np.float32(scale)), round(-lowest / scale))
 
 
+def for_outputs(channels: Channels, within: float) -> tuple[Activation, NDArray[np.float32]]:
+    """One scale, and a factor for every channel that is written [out]: each then fills the levels as far as it can."""
+    import numpy as np
+
+    lowest, highest = _extremes(channels, within)
+    live = (lowest < -_TINY) | (highest > _TINY)
+    factors = np.ones(len(live))
+    if not live.any():
+        return Activation(1.0, 0), factors.astype(np.float32)
+    # Whatever its scale, a channel may lose the same share.
+    square = np.maximum(channels.mean_square[live], _TINY**2)
+    zero_point, factors[live] = _zero_point(lowest[live], highest[live], 1 / square)
+    factors[~live] = np.median(factors[live])
+    return Activation(1.0, zero_point), factors.astype(np.float32)
+
+
 def for_channels(convolution: Convolution, channels: Channels, within: float) -> tuple[Activation, NDArray[np.float32]]:
     """One scale, and a factor for every input channel [in]: those by which the outputs' expected error is least.
 
@@ -50,8 +66,7 @@ def for_channels(convolution: Convolution, channels: Channels, within: float) ->
     """
     import numpy as np
 
-    lowest = np.minimum(np.quantile(channels.lowest, 1 - within, axis=0), 0.0)
-    highest = np.maximum(np.quantile(channels.highest, within, axis=0), 0.0)
+    lowest, highest = _extremes(channels, within)
     columns = convolution.columns().astype(np.float64)
     energy = np.square(columns).sum(1)
     live = ((lowest < -_TINY) | (highest > _TINY)) & (energy > _TINY)
@@ -89,6 +104,15 @@ def for_weights(convolution: Convolution, channels: Channels) -> NDArray[np.floa
         factors[live] /= np.median(factors[live])
         factors[~live] = _for_silent(widest, factors, live)[~live]
     return factors.astype(np.float32)
+
+
+def _extremes(channels: Channels, within: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """By channel, from where to where the values of all but the most extreme frames reach; 0 is among them."""
+    import numpy as np
+
+    lowest = np.minimum(np.quantile(channels.lowest, 1 - within, axis=0), 0.0)
+    highest = np.maximum(np.quantile(channels.highest, within, axis=0), 0.0)
+    return lowest, highest
 
 
 def _for_silent(

@@ -142,7 +142,7 @@ class _Convolution:
                 own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
                 bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
                 scale = ratio.reshape(-1, 1, 1)
-                change = change + scale * _rounding((written - own) / scale + bias, layer.output)
+                change = change + scale * _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
             moved.append(_product(change, gradient))
         return torch.stack(moved)
 

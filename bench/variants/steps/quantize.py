@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 3
+VERSION = 4
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -83,7 +83,8 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
 
     Weights are symmetric integers, with one scale per output channel (and 64 inputs, where they have four
     bits); activations are uint8 with one scale per tensor, multiplied by a factor per channel where that
-    pays. Convolutions that rounding would harm most stay in float.
+    pays, and so are the outputs of convolutions other than 1x1. Convolutions that rounding would harm
+    most stay in float.
     """
     import onnx
 
@@ -110,7 +111,7 @@ def _rounded_outputs(convolution: Convolution, settings: Settings) -> list[str]:
 
 
 def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: Settings) -> list[Layer]:
-    """All ways to quantise a convolution; the even ones need no factors."""
+    """All ways to quantise a convolution."""
     import numpy as np
 
     from bench.variants.quantisation import rounding, scales
@@ -128,14 +129,16 @@ def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: 
     # Kernels that write integers add their bias as a 32-bit one, in units of both steps: it has to fit.
     reach = None if convolution.pointwise else np.abs(convolution.bias) / _LARGEST_BIAS
     for within in _WITHIN:
-        outputs = [scales.for_tensor(channels[name], within) for name in _rounded_outputs(convolution, settings)]
-        output = next(iter(outputs), None)
+        outputs: list[Any] = [(None, None)]
+        for name in _rounded_outputs(convolution, settings):
+            outputs = [(scales.for_tensor(channels[name], within), None), scales.for_outputs(channels[name], within)]
         plain = scales.for_tensor(entering, within)
         stretched, factors = scales.for_channels(convolution, entering, within)
         for factor, activation in ((None, plain), (factors, stretched)):
             weight = convolution.weight if factor is None else convolution.by_input(1 / factor)
             least = None if reach is None else reach / activation.scale
-            found.append(Layer(convolution, rounding.nearest(weight, 8, least), factor, activation, output))
+            rounded = rounding.nearest(weight, 8, least)
+            found += [Layer(convolution, rounded, factor, activation, *output) for output in outputs]
     return found
 
 
@@ -147,7 +150,11 @@ def _chosen(model: Detector, ways: Mapping[str, list[Layer]], settings: Settings
     weights = {name: layers[0].convolution.weight.size for name, layers in ways.items()}
     positions = positions_per_frame(model)
     macs = {name: size * positions[name] for name, size in weights.items()}
-    return choice.choose({name: harm[name] for name in ways}, weights, macs, choice.BUDGETS[settings.stored])
+    known = {
+        name: [choice.Way(one, layer.extras) for one, layer in zip(harm[name], layers, strict=True)]
+        for name, layers in ways.items()
+    }
+    return choice.choose(known, weights, macs, choice.BUDGETS[settings.stored])
 
 
 def _layer(ways: Sequence[Layer], one: Choice, settings: Settings) -> Layer | None:
