@@ -18,7 +18,7 @@ from bench.detectors import artifact, efficientnet
 from bench.detectors.detector import Detector, StaticPadConv2d
 from bench.errors import UserError
 from bench.records import Preprocessing
-from bench.variants import convolutions, ranking, steps
+from bench.variants import convolutions, ranking, steps, taylor
 from bench.variants.budget import Budget
 from bench.variants.channels import Channels, Group
 from bench.variants.regression import Moments
@@ -197,6 +197,31 @@ def test_ranking_leaves_one_of_each_pair(doubled: Detector, tmp_path: Path) -> N
     assert found.losses[INNER // 2] < 0.05 * found.losses[-1]
 
 
+def streams(model: Detector) -> list[Group]:
+    groups = Channels(model).groups
+    known = ranking.readers(model, groups)
+    return [group for group in groups if group.root not in known]
+
+
+def test_worth_of_what_many_read_hangs_on_no_scale(parent: Detector, tmp_path: Path) -> None:
+    found = [
+        taylor.importances(model, streams(model.requires_grad_(True)), work(tmp_path, model), 32)
+        for model in (parent, twin(parent))
+    ]
+    assert len(found[0]) == len(found[1]) >= 1
+    for own, of_twin in zip(found[0].values(), found[1].values(), strict=True):
+        torch.testing.assert_close(own, of_twin, rtol=1e-3, atol=1e-6 * float(own.max()))
+        assert own.max() > 10 * own.min()
+
+
+def test_channels_that_the_head_does_not_read_are_worth_least(parent: Detector, tmp_path: Path) -> None:
+    with torch.no_grad():
+        parent.head.weight[:, [1, 5]] = 0
+    last = next(one for one in streams(parent.requires_grad_(True)) if "head" in one.inputs)
+    found = taylor.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
+    assert set(found.argsort()[:2].tolist()) == {1, 5}
+
+
 def test_only_what_lost_inputs_is_refitted(parent: Detector, tmp_path: Path) -> None:
     pruned = cut_in_half(parent, tmp_path, True)
     bare = cut_in_half(parent, tmp_path, False)
@@ -271,6 +296,14 @@ def test_the_budget_is_what_is_then_counted(flavour: str) -> None:
     np.testing.assert_allclose(budget.shares(widths)[:2], left, rtol=1e-9)
     assert 0.4 < max(left) <= 0.5
     assert budget.fits(widths)
+
+
+def test_the_most_that_can_go_is_told_so_that_it_can(parent: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0\.99 of tiny cannot be taken away; expected at most 0\.\d+") as told:
+        prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.99), work(tmp_path, parent))
+    most = float(str(told.value).split("at most ")[1].split(",")[0])
+    pruned = prune.apply(copy.deepcopy(parent), prune.Settings(amount=most), work(tmp_path, parent))
+    assert artifact.footprint_of(pruned)[0] <= (1 - most) * artifact.footprint_of(parent)[0]
 
 
 def test_streams_stay_whole_and_the_dear_layer_is_spared(parent: Detector) -> None:

@@ -7,6 +7,7 @@ convolutions write, on whose reading and writing an EfficientNet spends much of 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import UserError
-from bench.variants.channels import LANES, Group
+from bench.variants.channels import Group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,10 +75,10 @@ class Budget:
         narrow, wide = 0.0, 1.0
         best = {group.root: group.rounded(0.0) for group in self._groups}
         if not self.fits(best):
-            gone = 1 - self.shares(best)
+            most = math.floor(1000 * (1 - self.shares(best)).min()) / 1000  # rounded up it would be refused again
             raise UserError(
                 f"prune: {1 - self._kept:.3g} of {self._architecture} cannot be taken away; "
-                f"expected at most {gone.min():.3g}, where every layer is down to {LANES} channels"
+                f"expected at most {most:g}, where every layer is as narrow as it can be"
             )
         for _ in range(_HALVINGS):
             share = (narrow + wide) / 2
@@ -165,7 +166,7 @@ class _Choice:
 def _choice(group: Group, ranked: Ranked, budget: Budget, start: Mapping[str, int]) -> _Choice:
     widths = [width for width in group.widths() if width >= group.rounded(_FLOOR)]
     # Costs are straight lines in the width of one group.
-    whole, least = budget.shares(start), budget.shares({**start, group.root: widths[0]})
+    whole, least = (budget.shares({**start, group.root: width}) for width in (group.width, widths[0]))
     each = (whole - least) / max(1, group.width - widths[0])
     return _Choice(group.root, widths, ranked.losses[[group.width - width for width in widths]], np.outer(widths, each))
 

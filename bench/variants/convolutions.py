@@ -77,6 +77,17 @@ def inputs_of(model: Detector, work: Work, most: int) -> Iterator[Tensor]:
         yield prepared(model, batch)
 
 
+def backward(model: Detector, work: Work, frames: int) -> None:
+    """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames."""
+    done, total = 0, len(work.spread("calibration", frames))
+    model.requires_grad_(False)
+    for inputs in inputs_of(model, work, frames):
+        logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
+        (logits[:, 1] - logits[:, 0]).sum().backward()  # type: ignore[no-untyped-call]
+        done += len(inputs)
+        work.progress(done, total, "frames", "ranking")
+
+
 def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:
     """uint8 RGB [n, 3, H, W] on the model's device, preprocessed."""
     device = model.head.weight.device

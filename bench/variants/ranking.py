@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from bench.variants.channels import Group
     from bench.variants.steps import Work
 
-# A gradient wants three times the work of a forward pass, and four times these frames rank no better.
-_FRAMES = 64
+# At most: a gradient wants three times the work of a forward pass, and four times these frames rank no better.
+FRAMES = 64
 # Share of a channel's variance that is added to it, so that few frames do not make it look redundant.
 _RIDGE = 1e-2
 # Share of the gradient's second moments that may be left out of account.
@@ -90,7 +90,7 @@ def rank(model: Detector, groups: list[Group], work: Work, frames: int) -> dict[
     """The groups that have one reader, by root. Raises `UserError` where gradients are not finite."""
     by_root = readers(model, groups)
     convs = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
-    seen = _observed(model, convs, work, min(frames, _FRAMES))
+    seen = _observed(model, convs, work, min(frames, FRAMES))
     found = {}
     for done, group in enumerate((one for one in groups if one.root in by_root), start=1):
         name = by_root[group.root]
@@ -102,8 +102,7 @@ def rank(model: Detector, groups: list[Group], work: Work, frames: int) -> dict[
 def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frames: int) -> dict[str, _Seen]:
     """One forward and one backward pass of the margin over the frames."""
     seen = {name: _Seen() for name in convs}
-    done, total = 0, len(work.spread("calibration", frames))
-    places = Places(total, seed=1)
+    places = Places(len(work.spread("calibration", frames)), seed=1)
 
     def note(name: str, conv: nn.Module, read: Tensor, written: Tensor) -> None:
         assert isinstance(conv, nn.Conv2d)
@@ -122,13 +121,8 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
 
         written.register_hook(note_gradient)  # type: ignore[no-untyped-call]
 
-    model.requires_grad_(False)
     with convolutions.watched(convs, note):
-        for inputs in convolutions.inputs_of(model, work, frames):
-            logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
-            (logits[:, 1] - logits[:, 0]).sum().backward()  # type: ignore[no-untyped-call]
-            done += len(inputs)
-            work.progress(done, total, "frames", "ranking")
+        convolutions.backward(model, work, frames)
     return seen
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 4
+VERSION = 5
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
@@ -151,9 +151,10 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
     """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
     import torch
 
+    from bench.variants import taylor
     from bench.variants.budget import Budget
     from bench.variants.channels import Channels
-    from bench.variants.ranking import rank
+    from bench.variants.ranking import FRAMES, rank
     from bench.variants.repair import repair
 
     channels = Channels(model)
@@ -161,14 +162,18 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
     budget = Budget(model, channels.groups, 1 - settings.amount)
     for network in (model, original):
         network.to(work.device).to(memory_format=torch.channels_last)
-    ranked = rank(original, channels.groups, work, settings.frames) if settings.ranking == "loss" else {}
-    widths = budget.cheapest(ranked) if ranked else budget.uniform()
+    by_loss = settings.ranking == "loss"
+    ranked = rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    widths = budget.cheapest(ranked) if by_loss else budget.uniform()
+    narrowed = [group for group in channels.groups if widths[group.root] < group.width]
+    importance = {root: found.importance for root, found in ranked.items()}
+    if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
+        importance |= taylor.importances(original, unranked, work, min(settings.frames, FRAMES))
     left: dict[str, Tensor] = {}
-    for done, group in enumerate(channels.groups, start=1):
-        if widths[group.root] < group.width:
-            known = ranked.get(group.root)
-            left |= channels.cut(group, known.importance if known else channels.magnitudes(group), widths[group.root])
-        work.progress(done, len(channels.groups), "layers", "cutting")
+    for done, group in enumerate(narrowed, start=1):
+        known = importance.get(group.root, channels.magnitudes(group))
+        left |= channels.cut(group, known, widths[group.root])
+        work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
         inside = {name.removeprefix("backbone."): stayed for name, stayed in left.items()}
         repair(model, original, inside, work, settings.frames)
