@@ -202,7 +202,7 @@ def test_progress_ends_at_the_last_frame() -> None:
 def test_one_extreme_frame_does_not_coarsen_the_range_of_a_tensor() -> None:
     lowest, highest = np.full((64, 3), -1.0, np.float32), np.full((64, 3), 2.0, np.float32)
     lowest[5], highest[5] = -300, 500
-    found = scales.for_tensor(Channels(1, lowest, highest, highest, highest), 0.97)
+    found = scales.for_tensor(Channels(lowest, highest, highest[0], highest[0]), 0.97)
     assert found.scale == pytest.approx(3 / 255)
     assert found.zero_point == 85
 
@@ -218,7 +218,7 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
         high = highest * factor
         bias = np.zeros(8, np.float32)
         convolution = Convolution("one", "x", "y", weight / factor[:, None, None], bias, 1, True, None)
-        channels = Channels(1, -0.3 * high, high, high, high)
+        channels = Channels(-0.3 * high, high, high[0], high[0] ** 2)
         activation, factors = scales.for_channels(convolution, channels, 1.0)
         inputs = np.rint(high * factors) + activation.zero_point
         assert inputs.min() >= 0

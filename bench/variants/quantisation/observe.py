@@ -1,4 +1,4 @@
-"""What the calibration frames put into every convolution: statistics by channel, streamed in constant memory."""
+"""What the calibration frames put into every convolution: statistics by channel, streamed batch by batch."""
 
 from __future__ import annotations
 
@@ -19,21 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Channels:
-    """A tensor's statistics over the calibration frames: each [frames, channels]. `norm` is that of `places` values."""
+    """A tensor's values over the calibration frames: extremes [frames, channels], mean and mean square [channels]."""
 
-    places: int
     lowest: NDArray[np.float32]
     highest: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    norm: NDArray[np.float32]
-
-    @property
-    def mean_square(self) -> NDArray[np.float64]:
-        """By channel, over all frames and places: [channels]."""
-        import numpy as np
-
-        squares: NDArray[np.float64] = np.square(self.norm, dtype=np.float64).mean(0) / self.places
-        return squares
+    mean: NDArray[np.float64]
+    mean_square: NDArray[np.float64]
 
 
 def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: Work) -> dict[str, Channels]:
@@ -41,7 +32,6 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: W
 
     The extremes are taken inside the graph, so that no activation outlives its batch.
     """
-    import numpy as np
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -50,28 +40,57 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: W
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     told = _telling(model, tensors).SerializeToString()
     session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
     total, done = len(work.spread("calibration", frames)), 0
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    seen = {tensor: _Seen(total) for tensor in tensors}
     for batch in work.batches("calibration", batch_size(work.spec.size), frames):
-        for name, value in zip(names, session.run(names, {"frames": batch}), strict=True):
-            found[name].append(value)
+        values = session.run(names, {"frames": batch})
+        for place, tensor in enumerate(tensors):
+            seen[tensor].add(done, values[place :: len(tensors)])
         done += len(batch)
         work.progress(done, total, "frames", "calibrating")
-    whole = {name: np.concatenate(parts) for name, parts in found.items()}
-    broken = next((name for name, values in whole.items() if not np.isfinite(values).all()), None)
+    places = _places(model)
+    found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}
+    broken = next((tensor for tensor, one in found.items() if not _is_finite(one)), None)
     if broken:
         raise UserError(
-            f"quantize: on calibration frames the network computes values in {broken.rpartition('/')[0]} that are not "
-            "finite, so there is no range to find; check the weights, and the frames that the detector was made for"
+            f"quantize: on calibration frames the network computes values in {broken} that are not finite, so there "
+            "is no range to find; check the weights, and the frames that the detector was made for"
         )
-    places = _places(model)
-    return {
-        tensor: Channels(places[tensor], *(whole[f"{tensor}/{reduce}"] for reduce in _REDUCE)) for tensor in tensors
-    }
+    return found
 
 
-# In the order of the fields of `Channels`, after the first.
+class _Seen:
+    """What one tensor held so far. Made once for all frames: many small arrays would tear the memory to pieces."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.extremes: NDArray[np.float32] | None = None
+
+    def add(self, first: int, values: Sequence[NDArray[np.float32]]) -> None:
+        """The reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCE`."""
+        import numpy as np
+
+        lowest, highest, mean, norm = values
+        if self.extremes is None:
+            self.extremes = np.empty((2, self.frames, lowest.shape[1]), np.float32)
+            self.mean, self.square = np.zeros(lowest.shape[1]), np.zeros(lowest.shape[1])
+        self.extremes[:, first : first + len(lowest)] = lowest, highest
+        self.mean += mean.sum(0, dtype=np.float64) / self.frames
+        self.square += np.square(norm, dtype=np.float64).sum(0) / self.frames
+
+    def channels(self, places: int) -> Channels:
+        assert self.extremes is not None
+        return Channels(self.extremes[0], self.extremes[1], self.mean, self.square / places)
+
+
+def _is_finite(channels: Channels) -> bool:
+    import numpy as np
+
+    kept = (channels.lowest, channels.highest, channels.mean, channels.mean_square)
+    return all(np.isfinite(values).all() for values in kept)
+
+
 _REDUCE = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
 
 

@@ -196,13 +196,12 @@ def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:
 
     from bench.variants.quantisation import rounding
 
-    mean = entering.mean.mean(0, dtype=np.float64)
     if seen is not None:
-        scale = np.ones(len(mean), np.float32) if layer.factors is None else layer.factors
+        scale = np.ones(layer.convolution.inputs, np.float32) if layer.factors is None else layer.factors
         scaled = seen.covariance * np.outer(scale, scale)
         weight = rounding.compensated(layer.convolution.by_input(1 / scale), scaled, layer.weight.bits)
         layer = dataclasses.replace(layer, weight=weight)
-    shift = -layer.convolution.answer(layer.change(), mean)
+    shift = -layer.convolution.answer(layer.change(), entering.mean)
     return dataclasses.replace(layer, shift=shift.astype(np.float32))
 
 
