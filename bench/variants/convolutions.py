@@ -55,14 +55,14 @@ def watched(modules: Mapping[str, nn.Module], hook: Hook) -> Iterator[None]:
 
 def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
     """Per convolution that a batch norm reads at once, the name of that batch norm."""
-    written: dict[int, tuple[str, Tensor]] = {}
+    written: dict[int, tuple[str, Tensor, int]] = {}
     found: dict[str, str] = {}
 
     def note(name: str, module: nn.Module, before: Tensor, after: Tensor) -> None:
         # Outputs are kept, so that no other tensor gets their identity; a norm's hook runs after its input was made.
         if isinstance(module, nn.Conv2d):
-            written[id(after)] = (name, after)
-        elif id(before) in written:
+            written[id(after)] = (name, after, after._version)
+        elif id(before) in written and before._version == written[id(before)][2]:  # nothing in place between
             found[written[id(before)][0]] = name
 
     parts = {n: m for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}

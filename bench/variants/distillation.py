@@ -119,7 +119,8 @@ def step_sizes(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     AdamW moves all numbers equally far, which is nothing to a channel that is written in large numbers
     and ruin to one in small ones. Here a weight moves in proportion to the size of its row times that of its
     column, those of a batch norm in proportion to the larger of scale and shift, so that a network and
-    the same one with rescaled channels learn alike. The typical number of a tensor moves as it would have.
+    the same one with rescaled channels learn alike; biases of convolutions, and the inputs of grouped ones that
+    are not depthwise, do not take part. The typical number of a tensor moves as it would have.
     """
     import torch
 
