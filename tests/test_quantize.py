@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def work() -> Work:
     held = b0.frames(CALIBRATION, seed=100)
 
     def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        yield from (held[start : start + batch_size] for start in range(0, len(frames), batch_size))
+        wanted = held[[int(frame.path.removesuffix(".png")) for frame in frames]]
+        yield from (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
 
     def teacher() -> Any:
         raise AssertionError("quantize has no use for a teacher")
@@ -269,6 +271,44 @@ def test_outputs_that_are_dead_or_nearly_keep_their_bias() -> None:
     graph = quantize.apply(detector, quantize.Settings(), work())
     found = b0.margin(b0.run(lowering.lower(graph), b0.frames(16, seed=7))[0])
     assert np.sqrt(np.square(found - expected).mean()) < 0.1 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "block"), [(64, 64), (192, 64), (144, 48), (27, 27), (240, 60), (304, 76), (536, 67), (8, 8), (521, 521)]
+)
+def test_blocks_of_four_bits_are_never_cut_off(inputs: int, block: int) -> None:
+    assert rounding.block_size(inputs) == block
+    weight = np.random.default_rng(0).normal(size=(4, inputs, 1, 1)).astype(np.float32)
+    found = rounding.nearest(weight, 4)
+    assert (found.steps.shape, found.block) == ((4, inputs // block), block)
+    assert np.abs(found.floats() - weight).max() <= 0.51 * found.steps.max()
+
+
+def test_blocks_of_the_file_divide_its_weights() -> None:
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    graph = quantize.apply(detector, quantize.Settings(weights="int4"), work()).graph
+    stored = {value.name: value for value in graph.initializer}
+    blocks = 0
+    for node in graph.node:
+        told = {attribute.name: attribute.i for attribute in node.attribute}
+        if "block_size" in told:
+            blocks += 1
+            assert stored[node.input[0]].dims[1] == told["block_size"] * stored[node.input[1]].dims[1]
+    assert blocks
+
+
+@pytest.mark.parametrize("frames", [8, 24])
+def test_as_many_frames_are_read_as_were_asked_for(frames: int) -> None:
+    seen: list[str] = []
+    surroundings = work()
+
+    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        seen.extend(frame.path for frame in wanted)
+        return surroundings.read(wanted, spec, batch_size)
+
+    detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    quantize.apply(detector, quantize.Settings(frames=frames), replace(surroundings, read=read))
+    assert len(set(seen)) == frames
 
 
 def test_four_bits_survive_a_block_of_zeros() -> None:

@@ -204,8 +204,31 @@ def test_training_lowers_the_error_on_frames_it_never_saw(teacher: Detector, pup
 
 
 def test_divergence_ends_with_a_reason(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"recover: .*(diverged|became).*learning_rate below 0\.9"):
-        recovered(pupil, labelled(tmp_path, teacher), learning_rate=0.9)
+    with pytest.raises(UserError, match=r"recover: .*(diverged|became).*learning_rate below 0\.9$"):
+        recovered(pupil, labelled(tmp_path, teacher), learning_rate=0.9, precision="fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_where_fewer_bits_may_be_the_reason_more_of_them_are_advised(
+    precision: Any, teacher: Detector, pupil: Detector, tmp_path: Path
+) -> None:
+    said = rf"learning_rate below 0\.9, or set `precision: fp32` \(it was {precision}\)"
+    with pytest.raises(UserError, match=rf"recover: .*(diverged|became).*{said}"):
+        recovered(pupil, labelled(tmp_path, teacher), learning_rate=0.9, precision=precision)
+
+
+def test_activations_beyond_fp16_are_told_before_any_training(
+    teacher: Detector, pupil: Detector, tmp_path: Path
+) -> None:
+    """What fp32 computes without trouble may have no number in fp16."""
+    with torch.no_grad():
+        for detector in (teacher, pupil):
+            detector.backbone[0][1].weight.mul_(1e6)  # type: ignore[index,operator,union-attr]
+            detector.backbone[1].project[1].weight.mul_(1e6)  # type: ignore[index,operator,union-attr]
+    surroundings = labelled(tmp_path, teacher)
+    with pytest.raises(UserError, match=r"before any training; .* or set `precision: fp32` \(it was fp16\)"):
+        recovered(pupil, surroundings, steps=1, precision="fp16")
+    recovered(pupil, surroundings, steps=1, precision="fp32")
 
 
 def test_what_is_close_enough_is_left_alone(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
@@ -250,6 +273,20 @@ def test_a_limit_in_minutes_ends_the_training_and_is_told(
     _, record = recovered(pupil, surroundings, steps=100, minutes=3)
     assert 10 <= record["steps"] < 30
     assert record["ended"] == "no more fitted into 3 minutes"
+    assert record["cut_short"]
+    assert not roomy_record["cut_short"]
+
+
+def test_a_cap_that_bit_is_told_even_where_the_training_ended_before_it(
+    teacher: Detector, pupil: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate falls faster from then on: the weights are others than without a cap."""
+    told_errors(monkeypatch, iter([5.0, 4.0, *[6.0] * 98]))
+    clock = itertools.count(step=6.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    _, record = recovered(pupil, labelled(tmp_path, teacher), steps=100, minutes=3)
+    assert record["ended"] == "no better on held-out frames"
+    assert record["cut_short"]
 
 
 def test_no_time_at_all_is_one_step(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:

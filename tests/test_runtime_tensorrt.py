@@ -28,6 +28,8 @@ def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Bu
         ([{"cast": "fp16"}], "fp16", "trt_fp16_enable", "fp32 (TF32 and fp16 allowed)"),
         ([{"cast": "bf16"}], "bf16", "trt_bf16_enable", "fp32 (TF32 and bf16 allowed)"),
         ([{"quantize": "int8"}], "int8", "trt_int8_enable", "chosen by TensorRT"),
+        ([{"quantize": {"weights": "int8"}}], "int8 weights", None, "fp32 (TF32 allowed)"),
+        ([{"quantize": {"weights": "int4"}}], "int4 weights", None, "fp32 (TF32 allowed)"),
     ],
 )
 def test_provider_is_asked_for_what_the_artifact_stores(
@@ -41,15 +43,16 @@ def test_provider_is_asked_for_what_the_artifact_stores(
 ) -> None:
     asked: list[Any] = []
 
-    def open_session(file: Path, threads: int, providers: list[Any]) -> Any:
-        asked.extend([file, *providers])
+    def open_session(file: Path, threads: int, providers: list[Any], *, floats: bool) -> Any:
+        asked.extend([floats, file, *providers])
         names = [one if isinstance(one, str) else one[0] for one in providers]
         return SimpleNamespace(get_providers=lambda: [*names, "CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "open_session", open_session)
     artifact = built(chain, shop, source)
     executed = tensorrt.load(artifact, "cuda", 1).executed
-    file, (name, options), (second, _) = asked
+    floats, file, (name, options), (second, _) = asked
+    assert floats == stored.endswith(" weights"), "TensorRT is to see floats where nothing computes with integers"
     assert (name, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert file.suffix == ".onnx"
     assert Path(options["trt_engine_cache_path"]).parent == artifact.file.parent

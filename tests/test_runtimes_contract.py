@@ -23,6 +23,8 @@ CHAINS: dict[str, list[object]] = {
     "bf16": [{"cast": "bf16"}],
     "pruned": [{"prune": 0.5}],
     "int8": [{"quantize": "int8"}],
+    "int8 weights": [{"quantize": {"weights": "int8"}}],
+    "int4 weights": [{"quantize": {"weights": "int4"}}],
 }
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
@@ -73,6 +75,10 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
         types = {"fp32", built.stored} if name == "openvino" else {"fp32"}
         assert executed.computed in types
         assert executed.int8 is None
+    if built.weights_only:
+        assert built.stored == executed.stored
+        assert executed.int8 is None, "nothing computes with them"
+        assert device != "cpu" or executed.computed == "fp32"
     if built.stored == "int8" and name != "tensorrt":
         assert executed.int8 == ("native" if device == "cpu" else "simulated")
         assert executed.int8_operators is not None
@@ -80,9 +86,13 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
         assert executed.int8_operators <= executed.heavy_operators
 
 
-@pytest.mark.parametrize("built", ["fp32", "fp16", "pruned"], indirect=True)
+@pytest.mark.parametrize("built", ["fp32", "fp16", "pruned", "int8 weights", "int4 weights"], indirect=True)
 def test_runtimes_agree(built: Built) -> None:
-    on_cpu = [name for name in runtimes.names() if runtimes.trouble(name, "cpu") is None]
+    on_cpu = [
+        name
+        for name in runtimes.names()
+        if runtimes.trouble(name, "cpu") is None and built.kind in runtimes.find(name).ACCEPTS
+    ]
     logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
     for other in logits[1:]:
         np.testing.assert_allclose(other, logits[0], atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from bench.detectors import artifact, efficientnet
@@ -164,6 +165,47 @@ def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -
     kept = built.backbone[1].project[0].weight  # type: ignore[index]
     assert kept.shape[1] < 64
     assert (kept.flatten(2).square().sum((0, 2)) > 0).sum() >= min(48, kept.shape[1])
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_half_a_network_answers_as_the_whole_one_once_it_is_repaired(
+    repair: bool, tiny_family: Any, tmp_path: Path
+) -> None:
+    """On frames that calibration never saw. A repair that is broken answers as one that was left out."""
+    torch.manual_seed(0)
+    parent = _spread(efficientnet.build("efficientnet_b0", "static", Preprocessing(size=64)))
+    settings = prune.Settings(amount=0.5, ranking="magnitude", repair=repair)
+    built = prune.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, count=128))
+    margins = []
+    with torch.inference_mode():
+        for network in (parent, built):
+            logits, _ = network(frames(64, 64, seed=5))
+            margins.append((logits[:, 1] - logits[:, 0]).numpy())
+    print(repair, spearmanr(*margins).statistic)
+
+
+def test_prune_is_repeatable_on_cuda_and_leaves_no_settings_behind(
+    tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    flags = torch.backends.cudnn
+
+    def told() -> tuple[Any, ...]:
+        return flags.deterministic, flags.benchmark, flags.allow_tf32, torch.get_float32_matmul_precision()
+
+    def fail(*_: Any) -> None:
+        assert told() == (True, False, False, "highest")
+        raise RuntimeError("broke in the middle")
+
+    monkeypatch.setattr(prune, "_narrow", fail)
+    torch.set_float32_matmul_precision("high")
+    with flags.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        before = told()
+        with pytest.raises(RuntimeError, match="middle"):
+            prune.apply(parent, prune.Settings(amount=0.5), work(tmp_path, parent))
+        after = told()
+    torch.set_float32_matmul_precision("highest")
+    assert after == before == (False, True, True, "high")
 
 
 def test_prune_says_what_it_cannot_take(parent: Detector, tmp_path: Path) -> None:

@@ -126,12 +126,14 @@ def _job(plan: Plan, name: str, built: Built) -> Job:
 def keys(plan: Plan, variant: str, kind: str) -> tuple[str, str, str]:
     """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times."""
     runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
+    by = runtimes.find(runtime)
     executed = {
         "variant": variant,
         "spec": asdict(plan.spec),
         "runtime": runtime,
         "device": plan.device,
-        "libraries": versions(runtimes.find(runtime).LIBRARIES),
+        "libraries": versions(by.LIBRARIES),
+        "versions": dict(by.VERSIONS),
         "decoded by": _decoder(),
     }
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}

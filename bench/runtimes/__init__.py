@@ -2,7 +2,8 @@
 
 A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "onnx"), and
 `load(built, device, threads)`, which gives a `Session`. `PACKAGE` is what it imports, `CUDA_FILES` are
-files of it that only builds for CUDA have, one for each system. Where it does not run on both, `DEVICES`
+files of it that only builds for CUDA have, one for each system. `LIBRARIES` are the distributions, and `VERSIONS`
+bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
 says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
 `trouble()` says what. Nothing heavy is imported at its top.
 """
@@ -13,7 +14,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -48,6 +49,7 @@ class Runtime(Protocol):
 
     ACCEPTS: tuple[str, ...]
     LIBRARIES: tuple[str, ...]
+    VERSIONS: Mapping[str, int]
     PACKAGE: str
     CUDA_FILES: tuple[str, ...]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
 from bench.provenance import cpu_name
 from bench.records import Built, Executed
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ACCEPTS = ("torch", "onnx")
 DEVICES = ("cpu",)
 LIBRARIES = (*onnxruntime.LIBRARIES, "openvino")
+# The first is raised whenever the same graph would be executed otherwise.
+VERSIONS = {"openvino": 1, "export": EXPORT_VERSION}
 PACKAGE = "openvino"
 EXTRA = "openvino"
 CUDA_FILES = ()

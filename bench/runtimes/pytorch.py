@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ACCEPTS = ("torch",)
 LIBRARIES = ("torch", "timm")
+# Raised whenever the same artifact would be executed otherwise.
+VERSIONS = {"pytorch": 1}
 PACKAGE = "torch"
 CUDA_FILES = ("lib/libtorch_cuda.so", "lib/torch_cuda.dll")
 

@@ -4,7 +4,8 @@ Not yet run on hardware. Engines are built on the first call for the batch sizes
 the artifact. Half precision is allowed where weights are stored in it; which layers compute in it is
 TensorRT's choice, and so is which nodes it leaves to CUDA. What TensorRT makes of a graph is
 one opaque node, in which integer operators cannot be counted: int8 artifacts run, but whether their
-arithmetic was int8 is not told, and no speed-up is printed for them.
+arithmetic was int8 is not told, and no speed-up is printed for them. Weights that alone are integers have become
+floats before TensorRT sees them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
 from bench.provenance import digest, versions
 from bench.records import Built, Executed
@@ -25,6 +27,8 @@ from bench.runtimes.onnxruntime import Session
 ACCEPTS = ("torch", "onnx")
 DEVICES = ("cuda",)
 LIBRARIES = (*onnxruntime.LIBRARIES, "tensorrt-cu12", "tensorrt-cu13")
+# The first is raised whenever the same graph would be executed otherwise.
+VERSIONS = {"tensorrt": 1, "export": EXPORT_VERSION}
 PACKAGE = "onnxruntime"
 CUDA_FILES = ("capi/libonnxruntime_providers_tensorrt.so", "capi/onnxruntime_providers_tensorrt.dll")
 
@@ -54,7 +58,8 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
         raise UserError("runtime 'tensorrt' runs on CUDA only, not on device: cpu; choose another runtime")
     file = onnxruntime.onnx_file(built)
     _load_libraries()
-    session = onnxruntime.open_session(file, threads, [_provider(built, file), onnxruntime.CUDA_PROVIDER])
+    providers = [_provider(built, file), onnxruntime.CUDA_PROVIDER]
+    session = onnxruntime.open_session(file, threads, providers, floats=built.weights_only)
     return Session(
         session,
         Executed(
@@ -72,7 +77,7 @@ def _computed(stored: str) -> str:
     """What the arithmetic may be in: TensorRT picks the fastest kernel of what is allowed, layer by layer."""
     if stored == "int8":
         return "chosen by TensorRT"
-    return "fp32 (TF32 allowed)" if stored == "fp32" else f"fp32 (TF32 and {stored} allowed)"
+    return f"fp32 (TF32 and {stored} allowed)" if stored in ("fp16", "bf16") else "fp32 (TF32 allowed)"
 
 
 def _provider(built: Built, file: Path) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from bench.variants import sparsity
 from bench.variants.steps import Use, Work
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from bench.detectors.detector import Detector
 
 SCHEMA = 1
@@ -67,24 +69,55 @@ def weights_id(source: Source) -> str:
 
 
 def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
-    """The ids along a chain: of the detector itself, then after each step."""
+    """The ids along a chain: of the detector itself, then after each step.
+
+    What follows on a step that may be cut short has the ids that belong to what was built of that; for as long as
+    there is nothing, those of an uncut one.
+    """
     found = [weights_id(source)]
     for use in chain:
-        found.append(
-            digest(
-                {
-                    "parent": found[-1],
-                    "step": use.name,
-                    "settings": use.settings.model_dump(mode="json"),
-                    "version": use.step.VERSION,
-                    "libraries": versions(use.step.LIBRARIES),
-                    "frames": {split: _seen(shop.frames[split], use) for split in use.frames},
-                    "decoded by": shop.decoder if use.frames else None,
-                    "seed": shop.seed if use.step.SEEDED else None,
-                }
-            )
-        )
+        asked = _asked(found[-1], use, shop)
+        found.append((_cut_short(shop.folder, asked) or asked) if _may_be_cut(use) else asked)
     return found
+
+
+def _asked(parent: str, use: Use, shop: Workshop) -> str:
+    """The id of what a step makes of its parent, where nothing cuts it short."""
+    told = {
+        "parent": parent,
+        "step": use.name,
+        "settings": use.settings.model_dump(mode="json"),
+        "version": use.step.VERSION,
+        "libraries": versions(use.step.LIBRARIES),
+        "frames": {split: _seen(shop.frames[split], use) for split in use.frames},
+        "decoded by": shop.decoder if use.frames else None,
+        "seed": shop.seed if use.step.SEEDED else None,
+    }
+    # What is quantised is the exported graph.
+    return digest(told | ({"export": detectors.EXPORT_VERSION} if use.step.PRODUCES == "onnx" else {}))
+
+
+def _may_be_cut(use: Use) -> bool:
+    asked: Callable[[BaseModel], bool] | None = getattr(use.step, "may_be_cut", None)
+    return asked is not None and asked(use.settings)
+
+
+def _cut_short(folder: Path, asked: str) -> str | None:
+    """The id of what was built for this one and cut short; None where nothing was.
+
+    How far such a step comes hangs on the machine and the moment: its id is that of its content, so that nothing
+    that was made of another one is taken for what belongs to this one.
+    """
+    import json
+
+    for file in sorted(folder.glob(f"*/{DESCRIPTION}")):
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+            if told.get("asked_for") == asked and is_built(folder, told["id"]):
+                return str(told["id"])
+        except (OSError, ValueError, KeyError, AttributeError):
+            continue
+    return None
 
 
 def _seen(frames: FrameSet, use: Use) -> str:
@@ -97,14 +130,17 @@ def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Bu
 
     Raises what the failing step raises; links before it stay.
     """
-    lineage = ids(source, chain, shop)
-    for position, variant in enumerate(lineage):
+    for length in range(len(chain) + 1):
+        # Links before may have got another id in being built.
+        part = chain[:length]
+        variant = ids(source, part, shop)[-1]
         if not is_built(shop.folder, variant):
             # Another run may be building the same link: wait for it, then find it done.
             with locks.held(lock_file(shop.folder, variant), f"building {variant} ({name})", shop.on_event):
-                if not is_built(shop.folder, variant):
-                    _build_link(name, source, chain[:position], lineage[: position + 1], shop)
-    return read(shop.folder, lineage[-1])
+                lineage = ids(source, part, shop)
+                if not is_built(shop.folder, lineage[-1]):
+                    _build_link(name, source, part, lineage, shop)
+    return read(shop.folder, ids(source, chain, shop)[-1])
 
 
 def lock_file(folder: Path, variant: str) -> Path:
@@ -174,25 +210,14 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
             model = detectors.load(source.architecture, source.weights, source.preprocessing)
         file = artifact.save(model, temporary)
         told = {
-            "schema": SCHEMA,
-            "id": lineage[-1],
-            "name": name,
-            "lineage": [
-                {"id": i, "step": s} for i, s in zip(lineage, ["weights", *(u.text for u in chain)], strict=True)
-            ],
-            "architecture": source.architecture,
-            "weights": source.digest,
-            "file": file.name,
-            "size_bytes": file.stat().st_size,
-            "sha256": file_digest(file),
+            **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
             **_description(model, file, shop.folder, lineage),
-            **_recorded(chain, scratch),
-            "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
-            "built": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
         }
         write_json(temporary / DESCRIPTION, told)
-        temporary.replace(shop.folder / lineage[-1])
+        place = shop.folder / told["id"]
+        shutil.rmtree(place, ignore_errors=True)
+        temporary.replace(place)
         shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
         # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
@@ -204,14 +229,39 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     shop.on_event(Event(title, 1, 1, "step"))
 
 
+def _told(
+    name: str, source: Source, chain: Sequence[Use], lineage: list[str], file: Path, recorded: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `variant.json` says of where an artifact comes from."""
+    content, asked = file_digest(file), lineage[-1]
+    own = digest({"asked for": asked, "content": content}) if recorded.get("cut_short") else asked
+    steps = ["weights", *(use.text for use in chain)]
+    return {
+        "schema": SCHEMA,
+        "id": own,
+        **({"asked_for": asked} if own != asked else {}),
+        "name": name,
+        "lineage": [{"id": i, "step": step} for i, step in zip([*lineage[:-1], own], steps, strict=True)],
+        "architecture": source.architecture,
+        "weights": source.digest,
+        "file": file.name,
+        "size_bytes": file.stat().st_size,
+        "sha256": content,
+        **({chain[-1].name: recorded} if recorded else {}),
+        "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
-    """What the last step says of its own doings, where it says anything: under its name."""
+    """What the last step says of its own doings, where it says anything."""
     import json
 
     name = getattr(chain[-1].step, "RECORD", None) if chain else None
     if name is None or not (scratch / name).exists():
         return {}
-    return {chain[-1].name: json.loads((scratch / name).read_text(encoding="utf-8"))}
+    found: dict[str, Any] = json.loads((scratch / name).read_text(encoding="utf-8"))
+    return found
 
 
 def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Work:

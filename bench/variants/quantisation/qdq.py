@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.variants.quantisation.network import Convolution
-from bench.variants.quantisation.rounding import BLOCK, Rounded
+from bench.variants.quantisation.rounding import Rounded
 from bench.variants.quantisation.scales import Activation
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Writer:
         rows = rounded.steps.max(1, keepdims=True)
         stored = self.constant(f"{name}.weight", rounded.integers.reshape(len(rounded.integers), -1).astype(_int4()))
         steps = self.constant(f"{name}.weight.scale", (rounded.steps / rows).astype(np.float16))
-        half = self.node("DequantizeLinear", [stored, steps], f"{result}.half", axis=1, block_size=BLOCK)
+        half = self.node("DequantizeLinear", [stored, steps], f"{result}.half", axis=1, block_size=rounded.block)
         share = self.node("Cast", [half], f"{result}.share", to=TensorProto.FLOAT)
         flat = self.node("Mul", [share, self.constant(f"{name}.weight.rows", rows)], f"{result}.flat")
         return self.node("Reshape", [flat, self.constant(f"{name}.weight.shape", np.array(shape, np.int64))], result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 Bits = Literal[4, 8]
 BLOCK = 64
-"""So many neighbouring weights of an output share a scale where they have four bits."""
+"""About so many neighbouring weights of an output share a scale where they have four bits."""
 
 _LARGEST = {8: 127, 4: 7}
 _TINY = 1e-12
@@ -21,16 +22,27 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Rounded:
-    """`integers` [out, in / groups, k, k], symmetric, times `steps` [out], or [out, blocks] of `BLOCK` weights each."""
+    """`integers` [out, in / groups, k, k], symmetric, times `steps` [out], or [out, blocks], all of one size."""
 
     integers: NDArray[np.int8]
     steps: NDArray[np.float32]
     bits: Bits
 
+    @property
+    def block(self) -> int:
+        """How many neighbouring weights of an output share a scale."""
+        return math.prod(self.integers.shape[1:]) // math.prod(self.steps.shape[1:])
+
     def floats(self) -> NDArray[np.float32]:
         """What the integers stand for."""
         floats: NDArray[np.float32] = self.integers * _by_weight(self.steps, self.integers.shape)
         return floats
+
+
+def block_size(inputs: int) -> int:
+    """The divisor of `inputs` that is nearest to `BLOCK`, as a ratio: OpenVINO reads no block that is cut off."""
+    divisors = (size for size in range(1, inputs + 1) if inputs % size == 0)
+    return min(divisors, key=lambda size: abs(math.log(size / BLOCK)))
 
 
 def nearest(weight: NDArray[np.float32], bits: Bits = 8, least_steps: NDArray[np.floating] | None = None) -> Rounded:
@@ -73,8 +85,7 @@ def _steps(weight: NDArray[np.float32], bits: Bits) -> NDArray[np.float32]:
     import numpy as np
 
     flat = np.abs(weight.reshape(len(weight), -1))
-    starts = np.arange(0, flat.shape[1], BLOCK)
-    widest = flat.max(1) if bits == 8 else np.maximum.reduceat(flat, starts, axis=1)
+    widest = flat.max(1) if bits == 8 else flat.reshape(len(flat), -1, block_size(flat.shape[1])).max(2)
     steps: NDArray[np.floating] = np.maximum(widest / _LARGEST[bits], _TINY)
     if bits == 4:
         # What is rounded must be rounded with what will be stored: halves, as shares of their row's largest.
@@ -84,11 +95,9 @@ def _steps(weight: NDArray[np.float32], bits: Bits) -> NDArray[np.float32]:
 
 
 def _by_weight(steps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    import math
-
     import numpy as np
 
     if steps.ndim == 1:
         return steps.reshape(-1, 1, 1, 1)
-    repeated: NDArray[np.float32] = np.repeat(steps, BLOCK, axis=1)[:, : math.prod(shape[1:])].reshape(shape)
+    repeated: NDArray[np.float32] = np.repeat(steps, math.prod(shape[1:]) // steps.shape[1], axis=1).reshape(shape)
     return repeated

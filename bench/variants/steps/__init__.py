@@ -12,6 +12,8 @@ A step is a module with
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
 - where it has something to tell in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder;
+- where the clock may end its work early: `may_be_cut(settings)`; its record then says `cut_short`, and such an
+  artifact's id is made of its content;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;
 - where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names.
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
+from bench.variants.repeatable import repeatable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -119,7 +120,9 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     elif settings.structure == "2of4":
         semistructured.sparsify(model, settings.frames, work)
     else:
-        _narrow(model, settings, work)
+        # Ranking and repair tell apart what TF32 would round away.
+        with repeatable(tf32=False):
+            _narrow(model, settings, work)
     model.backbone.to(dtype)
     model.head.to(dtype)
     return model

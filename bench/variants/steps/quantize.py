@@ -81,8 +81,8 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     """The detector as a quantised graph with the inputs, outputs and metadata of `to_onnx`, `stored` and `layers`.
 
-    Weights are symmetric integers, with one scale per output channel (and 64 inputs, where they have four
-    bits); activations are uint8 with one scale per tensor, multiplied by a factor per channel where that
+    Weights are symmetric integers, with one scale per output channel (and about 64 inputs, where they have
+    four bits); activations are uint8 with one scale per tensor, multiplied by a factor per channel where that
     pays, and so are the outputs of convolutions other than 1x1. Convolutions that rounding would harm
     most stay in float.
     """

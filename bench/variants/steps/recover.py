@@ -23,6 +23,7 @@ from bench.provenance import write_json
 from bench.records import Frame, FrameSet, Split
 from bench.variants import distillation
 from bench.variants.distillation import Lower, Precision, distillation_loss
+from bench.variants.repeatable import repeatable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
 SEES_SOURCES = True
-VERSION = 4
+VERSION = 5
 SEEDED = True
 LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
 MAIN = "steps"
@@ -63,8 +64,9 @@ class Settings(BaseModel):
     the root of its error. `enough`: what follows the teacher so closely on held-out frames is not trained any
     further; the squared errors of margin and CAM, each as a share of the teacher's variance, added up.
     `minutes`: with it, no more steps than fit into that time of training, so that their number depends on the
-    machine. `precision`: `auto` is half the bits where the device is fast at it. `recalibrate`: measure batch
-    norms again before training; `auto` does so where pruning has not repaired the network.
+    machine; where it bites, the artifact gets an id of its own. `precision`: `auto` is half the bits where the
+    device is fast at it. `recalibrate`: measure batch norms again before training; `auto` does so where pruning has
+    not repaired the network.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +90,11 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
         )
 
 
+def may_be_cut(settings: Settings) -> bool:
+    """Whether the clock may end the training, so that equal settings need not give equal weights."""
+    return settings.minutes is not None
+
+
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
 
@@ -102,8 +109,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     if saved is None and (settings.recalibrate is True or (settings.recalibrate == "auto" and not _repaired(work))):
         recalibrate(model, work, settings.batch_size)
     if settings.steps:
-        # Equal inputs are to give equal weights on a GPU too, where the fastest algorithms add up in any order.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        with repeatable(tf32=True):
             _distil(model, settings, work, saved)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
     model.backbone.to(dtype)
@@ -156,6 +162,7 @@ class _Training:
     best_step: int = 0
     worse: int = 0
     auc: float | None = None
+    cut_short: bool = False
     ended: str = "all steps are done"
 
 
@@ -171,6 +178,7 @@ class _Tools:
     kept: list[tuple[Tensor, Tensor]]
     sizes: list[tuple[Tensor, Tensor]]
     exam: distillation.Exam
+    precision: Precision
 
 
 def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, Any] | None) -> None:
@@ -199,7 +207,7 @@ def _distil(model: Detector, settings: Settings, work: Work, saved: dict[str, An
             saved_at = time.monotonic()
     if training.step == 0:
         work.progress(1, 1, "looks", training.ended)
-    _refuse_divergence(training, settings)
+    _refuse_divergence(training, settings, precision)
     model.load_state_dict(best)
     write_json(work.scratch / RECORD, _record(training, settings, precision, tools.exam))
 
@@ -218,7 +226,7 @@ def _tools(
     lower = distillation.lowered(work.device, precision)
     kept, sizes = _kept(model, work), distillation.step_sizes(model)
     asked = distillation.exam(teacher, *exam, work, settings.batch_size, lower)
-    return _Tools(model, teacher, optimizer, scaler, lower, kept, sizes, asked)
+    return _Tools(model, teacher, optimizer, scaler, lower, kept, sizes, asked, precision)
 
 
 def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
@@ -228,7 +236,7 @@ def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
     if not math.isfinite(training.first_error):
         raise UserError(
             "recover: the pruned network's answers are not finite on the frames that it is judged by, before any "
-            "training; check the weights and what was pruned, or set `precision: fp32`"
+            f"training; check the weights and what was pruned{_or_more_bits(tools.precision)}"
         )
     # Errors are squares: half as far from the teacher takes steps half as long, or they undo what pruning repaired.
     training.rate *= min(1.0, math.sqrt(training.first_error / _FAR))
@@ -255,7 +263,7 @@ def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor
         for (weight, size), was in zip(tools.sizes, before, strict=True):
             weight.copy_(torch.addcmul(was, weight - was, size))
     training.step += 1
-    now = _finite(float(loss.detach()), training.step, settings)
+    now = _finite(float(loss.detach()), training.step, settings, tools.precision)
     training.smooth = now if training.step == 1 else 0.9 * training.smooth + 0.1 * now
 
 
@@ -292,6 +300,7 @@ def _affordable(training: _Training, settings: Settings) -> int:
     fits = left / training.seconds * training.step if training.step >= _REPORT_EVERY else training.total
     affordable = min(training.total, training.step + max(0, int(fits if left > 0 else 0)))
     if affordable < training.total:
+        training.cut_short = True
         training.ended = f"no more fitted into {settings.minutes:g} minutes"
     return affordable
 
@@ -308,6 +317,7 @@ def _record(training: _Training, settings: Settings, precision: Precision, exam:
         "steps_wanted": settings.steps,
         "learning_rate": training.rate,
         "ended": training.ended,
+        "cut_short": training.cut_short,
         "precision": precision,
         "judged_on": f"{len(exam.margins)} {exam.name} frames",
         "best_step": training.best_step,
@@ -315,22 +325,27 @@ def _record(training: _Training, settings: Settings, precision: Precision, exam:
     }
 
 
-def _refuse_divergence(training: _Training, settings: Settings) -> None:
+def _refuse_divergence(training: _Training, settings: Settings, precision: Precision) -> None:
     """Raise where the training ended far from where it began."""
     if training.error > max(_DIVERGED * training.first_error, _FAR):
         raise UserError(
             f"recover: training diverged: the error grew from {training.first_error:.3g} to {training.error:.3g}; "
-            f"use a learning_rate below {settings.learning_rate:g}"
+            f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
         )
 
 
-def _finite(loss: float, step: int, settings: Settings) -> float:
+def _finite(loss: float, step: int, settings: Settings, precision: Precision) -> float:
     if not math.isfinite(loss):
         raise UserError(
             f"recover: the loss became {loss} at step {step} of {settings.steps}; "
-            f"use a learning_rate below {settings.learning_rate:g}"
+            f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
         )
     return loss
+
+
+def _or_more_bits(precision: Precision) -> str:
+    """Numbers in fp16 end at 65504, whatever the learning rate."""
+    return "" if precision == "fp32" else f", or set `precision: fp32` (it was {precision})"
 
 
 def _kept(model: Detector, work: Work) -> list[tuple[Tensor, Tensor]]:
