@@ -42,7 +42,7 @@ from bench.datasets import FrameSetSettings, demo
 from bench.detectors import efficientnet
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
-from bench.provenance import cpu_cores, digest, file_digest, versions, write_json
+from bench.provenance import cpu_cores, cpu_name, digest, file_digest, versions, write_json
 from bench.records import Auc, Built, silent
 from bench.results.score.auc import difference, estimate
 from bench.results.score.placements import Placements, placements
@@ -75,7 +75,7 @@ PEERS = {
 BASELINE = "fp32"
 TEST_SEED = 74_000_000
 PREPROCESSING = replace(PRESETS["fsbi"], size=demo.SIZE)
-_VERSION = 1  # raised whenever the peers would make other artifacts, or rows would say something else
+_VERSION = 2  # raised whenever the peers would make other artifacts, or rows would say something else
 _BATCH_SIZE = 32
 
 
@@ -204,8 +204,10 @@ def _kept_or_found(row: Row, case: Case, judge: Judge, folder: Path) -> Found:
     """A row of an earlier run where nothing that it hangs on has changed."""
     told = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
     frames = {split: one.content for split, one in case.shop.frames.items()}
+    told |= {"rounds": judge.rounds, "threads": case.shop.threads, "cpu": [cpu_name(), cpu_cores()]}
     used = (*runtimes.find(row.runtime).LIBRARIES, *(row.peer.libraries if row.peer else ()))
     told |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
+    told |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
     empty = Found(case.name, row.name, row.whose, row.runtime, digest(told), len(judge.labels))
     try:
         chain = [steps.parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []

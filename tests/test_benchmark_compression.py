@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from peers import Case, Peer, made
 
+from bench import detectors
 from bench.datasets import demo
+from bench.records import Built
+from bench.variants.build import Source
 from tests import tiny
 from tests.test_benchmarks import numbers, script, table
 
@@ -23,12 +28,14 @@ def weights(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -
     return tiny.save_weights(tmp_path / "small.pth")
 
 
-def rows(benchmark: Any, weights: Path, detector: str, *only: str) -> dict[str, dict[str, Any]]:
+def rows(
+    benchmark: Any, weights: Path, detector: str, *only: str, rounds: int = 2, threads: int = 2
+) -> dict[str, dict[str, Any]]:
     """The JSON rows of a run, by variant."""
     folder = weights.parent / "kept"
     benchmark.main([
         "--folder", str(folder), "--weights", str(weights), "--architecture", "tiny", "--detectors", detector,
-        "--test-frames", "12", "--rounds", "2", "--threads", "2", "--only", *only,
+        "--test-frames", "12", "--rounds", str(rounds), "--threads", str(threads), "--only", *only,
     ])  # fmt: skip
     told = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
     return {row["variant"]: row for row in told["rows"]}
@@ -64,6 +71,46 @@ def test_rows_are_judged_kept_and_told_of(
     assert len(before) == 3, "a row that could not be made is tried again"
     assert rows(benchmark, weights, "small", "q16", PRUNED, NNCF) == found
     assert kept(weights) == before
+
+
+def test_rows_hang_on_how_and_on_what_they_were_timed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = script("8_compression")
+
+    def new(**further: int) -> int:
+        before = set(kept(weights)) if (weights.parent / "kept" / "rows").exists() else set()
+        rows(benchmark, weights, "small", "q16", **further)
+        return len(set(kept(weights)) - before)
+
+    assert new() == 2
+    assert new() == 0
+    assert new(rounds=3) == 2
+    assert new(threads=1) == 2
+    monkeypatch.setattr(benchmark, "cpu_name", lambda: "another CPU")
+    assert new() == 2
+
+
+def test_reading_the_detector_is_not_what_a_peer_is_timed_for(
+    tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = detectors.load
+    changed: list[float] = []
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.3)
+        return load(*arguments)
+
+    def make(case: Case, folder: Path) -> Built:
+        detector = case.detector()
+        changed.append(float(detector.head.bias.detach().sum()))
+        detector.head.bias.data.add_(1)
+        return Built("x", folder, "torch", "fp32", 0, None, None, 0.0, 0.0)
+
+    monkeypatch.setattr(detectors, "load", slow)
+    source = Source("tiny", tiny.save_weights(tmp_path / "small.pth"), "", tiny.PREPROCESSING)
+    case = Case("small", source, cast(Any, None))
+    assert made(Peer(make), case, tmp_path / "one").seconds < 0.2
+    made(Peer(make), case, tmp_path / "two")
+    assert changed[0] == changed[1], "what one peer did to it another does not see"
 
 
 def test_twin_is_the_same_function_until_it_is_rounded(weights: Path) -> None:

@@ -45,7 +45,7 @@ def test_results_hang_on_the_versions_that_a_runtime_executes_with(
     assert versions
     for part in versions:
         before = keys(asked, "a variant", "torch")
-        monkeypatch.setitem(versions, part, 99)  # type: ignore[arg-type]
+        monkeypatch.setitem(versions, part, 99)
         after = keys(asked, "a variant", "torch")
         assert before[0] == after[0] == name
         assert not set(before[1:]) & set(after[1:]), f"predictions and times hang on {part}"

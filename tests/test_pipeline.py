@@ -328,6 +328,8 @@ def test_export_hands_over_what_runs(
         assert code == 0, output
         wanted = predictions(finished, name)["p_fake"]["fake/003.png"]
         assert f"{scores[name]['auc']:.4f}" in (tmp_path / "out" / name / "README.md").read_text()
+        exact = "session.x64quantprecision" in (tmp_path / "out" / name / "predict.py").read_text()
+        assert exact == (name == "q8"), "sums of bytes are to be exact on any CPU"
         # In this process, where the tiny family is known; the ONNX snippet needs nothing of bench.
         monkeypatch.setattr(sys, "argv", ["predict.py", str(frame)])
         runpy.run_path(str(tmp_path / "out" / name / "predict.py"))

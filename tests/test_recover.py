@@ -223,8 +223,8 @@ def test_activations_beyond_fp16_are_told_before_any_training(
     """What fp32 computes without trouble may have no number in fp16."""
     with torch.no_grad():
         for detector in (teacher, pupil):
-            detector.backbone[0][1].weight.mul_(1e6)  # type: ignore[index,operator,union-attr]
-            detector.backbone[1].project[1].weight.mul_(1e6)  # type: ignore[index,operator,union-attr]
+            detector.backbone[0][1].weight.mul_(1e6)  # type: ignore[index]
+            detector.backbone[1].project[1].weight.mul_(1e6)  # type: ignore[index]
     surroundings = labelled(tmp_path, teacher)
     with pytest.raises(UserError, match=r"before any training; .* or set `precision: fp32` \(it was fp16\)"):
         recovered(pupil, surroundings, steps=1, precision="fp16")

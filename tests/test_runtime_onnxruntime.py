@@ -77,9 +77,9 @@ def test_weights_alone_become_floats_at_loading_and_not_at_every_call(
     assert any(node.op_type == "DequantizeLinear" for node in graph.graph.node)
     open_session, asked = runtime.open_session, []
 
-    def listening(*arguments: Any, **further: Any) -> Any:
+    def listening(file: Path, threads: int, providers: list[str], **further: bool) -> Any:
         asked.append(further)
-        return open_session(*arguments, tmp_path / "optimised.onnx", **further)
+        return open_session(file, threads, providers, tmp_path / "optimised.onnx", **further)
 
     monkeypatch.setattr(runtime, "open_session", listening)
     executed = runtime.load(built, "cpu", 1).executed
@@ -114,7 +114,12 @@ def test_exact_sums_are_asked_for_where_the_cpu_lacks_vnni(
     asked: list[bool] = []
     provided = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(runtime, "_operators", lambda *_: (1, 1))
-    monkeypatch.setattr(runtime, "open_session", lambda *_, exact, **__: asked.append(exact) or provided)
+
+    def open_session(*_: object, exact: bool, **__: object) -> Any:
+        asked.append(exact)
+        return provided
+
+    monkeypatch.setattr(runtime, "open_session", open_session)
     monkeypatch.setattr(runtime, "saturates", lambda: said)
     runtime.load(int8, "cpu", 1)
     runtime.load(float32, "cpu", 1)

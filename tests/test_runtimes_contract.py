@@ -95,7 +95,8 @@ def test_runtimes_agree(built: Built) -> None:
     ]
     logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
     for other in logits[1:]:
-        np.testing.assert_allclose(other, logits[0], atol=1e-4)
+        # Scales in half precision are multiplied in that by some, and as floats by others.
+        np.testing.assert_allclose(other, logits[0], atol=1e-3 if built.stored == "int4 weights" else 1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
