@@ -32,6 +32,12 @@ CALIBRATION = 24
 EVENTS: list[Event] = []
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Networks are drawn at random: the same ones whichever tests run before."""
+    torch.manual_seed(0)
+
+
 def work() -> Work:
     """Calibration on frames that no test scores."""
     held = b0.frames(CALIBRATION, seed=100)
