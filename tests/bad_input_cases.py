@@ -164,9 +164,12 @@ def manifest(*rows: str, header: str = "path,label,split") -> Change:
     return both(
         yaml("faces: {path: faces}", "faces: {path: faces/test/set.csv}"),
         yaml("q8: [quantize: int8]", "q8: [cast: bf16]"),
-        yaml("q32-p50: [prune: 0.5, recover: {steps: 2}]", "q32-p50: [prune: 0.5]"),
-        yaml("q16-p50: [prune: 0.5, recover: {steps: 2}, cast: fp16]", "q16-p50: [prune: 0.5, cast: fp16]"),
-        yaml("      q8-p50: [prune: 0.5, recover: {steps: 2}, quantize: int8]\n", ""),
+        yaml("q32-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}]", "q32-p50: [prune: 0.5]"),
+        yaml(
+            "q16-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, cast: fp16]",
+            "q16-p50: [prune: 0.5, cast: fp16]",
+        ),
+        yaml("      q8-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, quantize: int8]\n", ""),
         written("faces/test/set.csv", "\n".join(lines) + "\n"),
     )
 
@@ -361,7 +364,7 @@ CASES: dict[str, list[Case]] = {
         Case("an unknown step", "`csat: fp16`", ("line 15", "variant 'q16'", "did you mean 'cast'"),
              yaml("[cast: fp16]", "[csat: fp16]")),
         Case("an unknown setting of a step", "`recover: {step: 2}`", ("no setting 'step'", "did you mean 'steps'"),
-             yaml("{steps: 2}", "{step: 2}")),
+             yaml("{steps: 2,", "{step: 2,")),
         Case("what YAML makes of 2:4", "`prune: 2:4`", ("variant 'q16'", "prune", "less than 1", "124"),
              yaml("[cast: fp16]", "[prune: 2:4]")),
         Case("what YAML makes of no", "`cast: no`", ("cast", "'fp16' or 'bf16'", "False"),

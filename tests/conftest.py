@@ -92,9 +92,9 @@ experiments:
       baseline: []
       q16: [cast: fp16]
       q8: [quantize: int8]
-      q32-p50: [prune: 0.5, recover: {steps: 2}]
-      q16-p50: [prune: 0.5, recover: {steps: 2}, cast: fp16]
-      q8-p50: [prune: 0.5, recover: {steps: 2}, quantize: int8]
+      q32-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}]
+      q16-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, cast: fp16]
+      q8-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, quantize: int8]
 """,
         encoding="utf-8",
     )

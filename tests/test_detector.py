@@ -91,7 +91,7 @@ CHAINS: dict[str, list[object]] = {
     "fp16": [{"cast": "fp16"}],
     "bf16": [{"cast": "bf16"}],
     "pruned": [{"prune": 0.5}],
-    "recovered": [{"prune": 0.5}, {"recover": {"steps": 2, "batch_size": 8}}],
+    "recovered": [{"prune": 0.5}, {"recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5}}],
 }
 
 

@@ -25,7 +25,7 @@ CHAINS: dict[str, list[Any]] = {
     "cast fp16": [{"cast": "fp16"}],
     "prune": [{"prune": 0.5}],
     "prune, not repaired": [{"prune": {"amount": 0.5, "repair": False}}],
-    "prune, recover": [{"prune": 0.5}, {"recover": {"steps": 3, "batch_size": 8}}],
+    "prune, recover": [{"prune": 0.5}, {"recover": {"steps": 3, "batch_size": 8, "learning_rate": 1e-5}}],
     "quantize": [{"quantize": "int8"}],
 }
 

@@ -54,7 +54,7 @@ experiments:
     variants:
       baseline: []
       q8: [quantize: int8]
-      p50: [prune: 0.5, recover: {steps: 24, batch_size: 8}]
+      p50: [prune: 0.5, recover: {steps: 24, batch_size: 8, learning_rate: 0.00001}]
 """
 
 

@@ -23,7 +23,12 @@ from tests import tiny
 from tests.conftest import write_frames
 
 # The smallest settings under which a step does something; one that needs none is not listed.
-SETTINGS: dict[str, Any] = {"cast": "fp16", "prune": 0.5, "recover": {"steps": 2, "batch_size": 8}, "quantize": "int8"}
+SETTINGS: dict[str, Any] = {
+    "cast": "fp16",
+    "prune": 0.5,
+    "recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5},
+    "quantize": "int8",
+}
 
 
 def entry(name: str) -> object:
@@ -121,7 +126,7 @@ def test_ids_cover_settings_frames_seed_and_order(shop: build.Workshop, source: 
 
 
 def test_common_prefixes_are_built_once(shop: build.Workshop, source: build.Source) -> None:
-    prefix = [{"prune": 0.5}, {"recover": {"steps": 1, "batch_size": 8}}]
+    prefix = [{"prune": 0.5}, {"recover": {"steps": 1, "batch_size": 8, "learning_rate": 1e-5}}]
     titles: list[str] = []
 
     def listen(event: Event) -> None:

@@ -75,7 +75,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
     "cast-fp16": (cast, cast.Settings(dtype="fp16")),
     "cast-bf16": (cast, cast.Settings(dtype="bf16")),
     "prune": (prune, prune.Settings(amount=0.5)),
-    "recover": (recover, recover.Settings(steps=2, batch_size=4)),
+    "recover": (recover, recover.Settings(steps=2, batch_size=4, learning_rate=1e-5)),
 }
 
 
@@ -244,7 +244,7 @@ def test_recalibration_measures_the_statistics(parent: Detector, tmp_path: Path)
 
 def test_recover_depends_on_the_seed_and_keeps_the_dtype(parent: Detector, tmp_path: Path) -> None:
     parent = cast.apply(parent, cast.Settings(dtype="fp16"), work(tmp_path))
-    settings = recover.Settings(steps=2, batch_size=4)
+    settings = recover.Settings(steps=2, batch_size=4, learning_rate=1e-5)
     one, other = (recover.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, seed=s)) for s in (0, 1))
     assert artifact.stored_dtype(one) == "fp16"
     assert not torch.equal(one.head.weight, other.head.weight)
@@ -280,7 +280,7 @@ def test_recover_refuses_too_few_frames_and_wild_rates(tiny_family: Any, tmp_pat
     with torch.no_grad():
         broken.head.bias[0] = float("nan")
     with pytest.raises(UserError, match="not finite on the frames that it is judged by"):
-        recover.apply(broken, recover.Settings(steps=2, batch_size=4), work(tmp_path, parent))
+        recover.apply(broken, recover.Settings(steps=2, batch_size=4, learning_rate=1e-5), work(tmp_path, parent))
 
 
 # --------------------------------------------------------------------------------------- settings
