@@ -76,7 +76,7 @@ def report(
     def pixels(frame: str) -> NDArray[np.uint8]:
         nonlocal drawn
         drawn += 1
-        if run.gallery_heatmaps == "all":
+        if run.gallery_heatmaps == "all" and drawn <= wanted:
             on_event(Event("drawing heatmaps", drawn, wanted))
         return datasets.decode(base / run.frames["test"].root / frame, spec)
 

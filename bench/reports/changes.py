@@ -1,4 +1,4 @@
-"""What changed against the baseline: flips, heatmaps, slices, steps; as Markdown, and the ledger of flips."""
+"""What changed against the baseline: flips, heatmaps, slices, steps; as tables, and the ledger of flips."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from bench.records import Effect, Judgement, Run, Slice
 from bench.reports.tables import area
-from bench.reports.text import NONE, chance, change, columns, counted, difference, escape, number, span, table, times
+from bench.reports.text import NONE, Table, chance, change, columns, counted, difference, escape, number, span, table, times
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def flips(judgement: Judgement) -> str:
-    """How many outcomes changed at the fixed threshold; "" where nothing can be compared."""
+def flips(judgement: Judgement) -> Table | None:
+    """How many outcomes changed at the fixed threshold; None where nothing can be compared."""
     rows = []
     for name, one in judgement.variants.items():
         if one.flips is not None:
@@ -21,7 +21,7 @@ def flips(judgement: Judgement) -> str:
             net = f"{counts[2]:+,}".replace("-", "−") if counts[2] else "0"
             rows.append([f"**{escape(name)}**", f"{counts[0]:,}", f"{counts[1]:,}", net, chance(one.flips.p)])
     titles = ("Right → wrong", "Wrong → right", "Net", "p (McNemar)")
-    return table([("Model", "left"), *columns(titles)], rows) if rows else ""
+    return table([("Model", "left"), *columns(titles)], rows) if rows else None
 
 
 def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
@@ -48,8 +48,8 @@ def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def drift(judgement: Judgement) -> str:
-    """How far the heatmaps moved; "" where there are none to compare."""
+def drift(judgement: Judgement) -> Table | None:
+    """How far the heatmaps moved; None where there are none to compare."""
     rows = []
     for name, one in judgement.variants.items():
         if one.drift is not None:
@@ -59,10 +59,10 @@ def drift(judgement: Judgement) -> str:
             other = f"{len(found.other_reason):,} of {found.both_right:,}"
             rows.append([f"**{escape(name)}**", f"{found.count:,}", correlation, overlap, other])
     titles = ("Frames", "Rank correlation (5 % are below)", "Hottest tenth in common", "Right for another reason")
-    return table([("Model", "left"), *columns(titles)], rows) if rows else ""
+    return table([("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def slices(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
+def slices(run: Run, judgement: Judgement) -> list[tuple[str, Table]]:
     """Column and table for each column that was sliced: AUC of the baseline and ΔAUC of every other variant."""
     baseline = judgement.variants.get(run.variants[0].name)
     first = baseline or next(iter(judgement.variants.values()), None)
@@ -70,7 +70,7 @@ def slices(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
     return [(column, _slices_of(column, run, judgement)) for column in sliced]
 
 
-def _slices_of(column: str, run: Run, judgement: Judgement) -> str:
+def _slices_of(column: str, run: Run, judgement: Judgement) -> Table:
     found: dict[str, dict[str, Slice]] = {}
     for name, judged in judgement.variants.items():
         for one in judged.slices:
@@ -128,11 +128,11 @@ def worst(judgement: Judgement) -> list[str]:
     return found
 
 
-def ablation(judgement: Judgement) -> str:
-    """What the steps between a variant and its nearest ancestor cost and gained; "" where there is none."""
+def ablation(judgement: Judgement) -> Table | None:
+    """What the steps between a variant and its nearest ancestor cost and gained; None where there is none."""
     titles = ("ΔAUC (95 %)", "p", "Size", "Parameters", "MACs", "Speed-up")
     rows = [_effect_row(one) for one in judgement.effects]
-    return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else ""
+    return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else None
 
 
 def _effect_row(one: Effect) -> list[str]:

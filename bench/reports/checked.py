@@ -129,7 +129,7 @@ def markdown(checked: Checked) -> str:
         (escape(one.variant), f"`{one.gate}`", *_numbers(one), _marked(one), escape(one.note))
         for one in sorted(checked.outcomes, key=lambda one: not one.fell)
     ]
-    parts += [table(_TITLES, rows)] if rows else []
+    parts += [str(table(_TITLES, rows))] if rows else []
     parts += [escape(one) for one in checked.remarks]
     parts.append(_FOOTNOTE)
     parts += [_FOOTNOTE_AGAINST] if any(one.gate in _CHANGES for one in checked.outcomes) else []

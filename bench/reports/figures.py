@@ -35,7 +35,7 @@ def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
     }:
         _save(scatter(sizes, scored, "size of the shipped file (MiB)", by_size), report / "size_auc.png")
         drawn.append(("File size against AUC", "size_auc.png"))
-    times, where = _comparable_latencies(run, judgement)
+    times, where = comparable_latencies(run, judgement)
     if len(times.keys() & scored.keys()) > 1:
         _save(
             scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency), report / "latency_auc.png"
@@ -48,7 +48,7 @@ def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
     return drawn
 
 
-def _comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, float], str]:
+def comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, float], str]:
     """Those of the variants whose speed may be compared with the baseline's own, and where that was."""
     own = judgement.speeds[run.variants[0].name].single
     if own is None:

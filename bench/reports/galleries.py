@@ -27,7 +27,7 @@ def of_outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list
             cells = [_cell(name, one, results, report) for one in ranked.first[: run.gallery_top]]
             cells += ["N/A"] * (run.gallery_top - len(cells))
             rows.append([f"**{escape(name)}**", f"{ranked.count:,}", *cells])
-        found.append((title, table(_columns(run.gallery_top), rows)))
+        found.append((title, str(table(_columns(run.gallery_top), rows))))
     return found
 
 
@@ -48,7 +48,7 @@ def of_pairs(
             scores = f"`{pair.baseline.p_fake:.4f}` → `{pair.variant.p_fake:.4f}`"
             cells.append(f"{''.join(both)}<br>{scores}<br>{_change(pair)}<br>_{escape(shortened(pair.variant.frame))}_")
         rows.append([f"**{escape(name)}**", f"{counts[name]:,}", *cells, *["N/A"] * (most - len(cells))])
-    return table(_columns(most), rows)
+    return str(table(_columns(most), rows))
 
 
 def _columns(ranks: int) -> list[Column]:

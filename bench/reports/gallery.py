@@ -126,10 +126,10 @@ def draw_overlays(
     keep: set[Path] = set()
     drawn = 0
     for row, wanted in _by_row(shown).items():
-        scale = _scale(run, judgement, row)
+        scale = scale_of(run, judgement, row)
         due = []
         for name, one in wanted.items():
-            path, cam = overlay_path(results, name, one), _map(judgement, name, row)
+            path, cam = overlay_path(results, name, one), map_of(judgement, name, row)
             key = _key(run, one, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
@@ -163,12 +163,12 @@ def _ranked(run: Run, judgement: Judgement, name: str) -> dict[Outcome, Ranked]:
         rows = np.flatnonzero((called_fake == fake) & (is_fake == (fake == right)))
         wanted = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
         keys = -p_fake[rows] if fake else p_fake[rows]
-        first = (_shown(run, judgement, name, row) for row in _first(rows, keys, wanted, judgement))
-        found[outcome] = Ranked(len(rows), tuple(first))
+        top = (_shown(run, judgement, name, row) for row in first(rows, keys, wanted, judgement))
+        found[outcome] = Ranked(len(rows), tuple(top))
     return found
 
 
-def _first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, judgement: Judgement) -> list[int]:
+def first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, judgement: Judgement) -> list[int]:
     """The `wanted` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
     if wanted == 0:
         return []
@@ -191,14 +191,14 @@ def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
     return "false_negatives" if is_fake else "true_negatives"
 
 
-def _map(judgement: Judgement, name: str, row: int) -> NDArray[np.float32] | None:
+def map_of(judgement: Judgement, name: str, row: int) -> NDArray[np.float32] | None:
     cam = judgement.evidence[name].cam
     return None if cam is None else np.asarray(cam[row], np.float32)
 
 
-def _scale(run: Run, judgement: Judgement, row: int) -> float:
+def scale_of(run: Run, judgement: Judgement, row: int) -> float:
     """The strongest support that any variant finds in this frame for its own verdict, in logits."""
-    maps = ((_map(judgement, name, row), one.test[row] >= run.threshold) for name, one in judgement.evidence.items())
+    maps = ((map_of(judgement, name, row), one.test[row] >= run.threshold) for name, one in judgement.evidence.items())
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 
 

@@ -1,9 +1,9 @@
-"""How it was measured, as Markdown tables: what executed where, times, the machine meanwhile, where all came from."""
+"""How it was measured, in tables: what executed where, times, the machine meanwhile, where all came from."""
 
 from __future__ import annotations
 
 from bench.records import Conditions, Judgement, Run, Timing, VariantResult
-from bench.reports.text import NONE, columns, dtypes, escape, number, rough, table
+from bench.reports.text import NONE, Table, columns, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
@@ -23,11 +23,11 @@ def disturbances(run: Run) -> list[Conditions]:
     return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
 
 
-def execution(run: Run) -> str:
-    """What really executed where; "" where nothing did."""
+def execution(run: Run) -> Table | None:
+    """What really executed where; None where nothing did."""
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
-        return ""
+        return None
     titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
     return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
 
@@ -53,12 +53,12 @@ def _execution_row(variant: VariantResult) -> list[str]:
     ]
 
 
-def timings(run: Run, judgement: Judgement) -> str:
-    """Every measurement, the baseline's in other runtimes included; "" where nothing was timed."""
+def timings(run: Run, judgement: Judgement) -> Table | None:
+    """Every measurement, the baseline's in other runtimes included; None where nothing was timed."""
     taken = [(name, one) for name, found in judgement.timings.items() for one in found]
     taken += [(run.variants[0].name, one) for one in judgement.elsewhere]
     if not taken:
-        return ""
+        return None
     titles = ["Model", "Runtime", "Device", "Batch", "Calls", "p25 (ms)", "p50 (ms)", "p75 (ms)", "p90 (ms)"]
     titles += ["p99 (ms)", "Device p50 (ms)", "Frames/s", "Peak RSS (MiB)"]
     titles += ["CUDA allocated (MiB)", "CUDA reserved (MiB)"]
@@ -81,8 +81,8 @@ def _timing_row(name: str, one: Timing) -> list[str]:
     ]
 
 
-def conditions(run: Run) -> str:
-    """What the machine did while the times were taken, one row a session."""
+def conditions(run: Run) -> Table | None:
+    """What the machine did while the times were taken, one row a session; None where none were taken."""
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
@@ -95,14 +95,14 @@ def conditions(run: Run) -> str:
             facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
             cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
         rows.append(cells)
-    return table(columns(titles, "left"), rows) if rows else ""
+    return table(columns(titles, "left"), rows) if rows else None
 
 
 def _from_to(clocks: tuple[float, float] | None) -> str:
     return NONE if clocks is None else f"{number(clocks[0], 0)} → {number(clocks[1], 0)}"
 
 
-def provenance(run: Run) -> str:
+def provenance(run: Run) -> Table:
     """Where everything came from, key by key."""
     rows = [[escape(key), escape(value) or NONE] for key, value in run.provenance.items()]
     for split, frames in run.frames.items():

@@ -35,12 +35,20 @@ def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool
     if not supporting(cam, fake).max(initial=0) > 0:
         return _captioned(Image.fromarray(pixels), f"nothing speaks for {side}")
     height, width = pixels.shape[:2]
-    smooth = Image.fromarray(np.asarray(cam, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    heat = np.minimum(supporting(np.asarray(smooth), fake) / scale, 1)
-    weak, strong = (np.array(colour) for colour in COLOURS[side])
-    colour = weak + (strong - weak) * heat[..., None]
-    alpha = STRONGEST_ALPHA * heat[..., None] ** 1.5
+    colour, alpha = shades(cam, fake, scale, (width, height))
     return Image.fromarray((pixels * (1 - alpha) + colour * alpha).round().astype(np.uint8))
+
+
+def shades(
+    cam: NDArray[np.floating], fake: bool, scale: float, size: tuple[int, int]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Colour [h, w, 3], 0 to 255, and opacity [h, w, 1], 0 to 1, of a map drawn at `size`, (w, h)."""
+    from PIL import Image
+
+    smooth = Image.fromarray(np.asarray(cam, np.float32)).resize(size, Image.Resampling.BICUBIC)
+    heat = np.minimum(supporting(np.asarray(smooth), fake) / scale, 1)[..., None]
+    weak, strong = (np.array(colour) for colour in COLOURS["fake" if fake else "real"])
+    return weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**1.5
 
 
 def _captioned(image: Image, caption: str) -> Image:

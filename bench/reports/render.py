@@ -1,4 +1,4 @@
-"""One report: overlays, figures, the ledger of flips, report.md, and scores.json last."""
+"""One report: overlays, figures, the ledger of flips, report.md, report.html, and scores.json last."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.files import write_atomically
+from bench.files import write_atomically, write_text
 from bench.records import Judgement, Preprocessing, Run
-from bench.reports import changes, figures, galleries, measured, tables, verdict
+from bench.reports import changes, figures, galleries, html, measured, tables, verdict
 from bench.reports.gallery import Galleries, draw_overlays
 from bench.reports.gallery import galleries as choose
+from bench.reports.html.pictures import pictured
 from bench.reports.insights import insights, warnings
+from bench.reports.markdown import environment as markdown_environment
+from bench.reports.markdown import notes
 from bench.reports.scores import scores
 from bench.reports.text import counted, escape
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEDGER = "flips.csv"
+THUMBNAILS = ".thumbnails"
 
 
 def render(
@@ -30,10 +34,10 @@ def render(
     results: Path | None,
     report: Path,
 ) -> None:
-    """Write report.md, its figures, flips.csv and scores.json into `report`, and overlays below `results`.
+    """Write report.md, its figures, report.html, flips.csv and scores.json into `report`, and overlays below `results`.
 
     `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
-    where an overlay is missing or out of date. `results` is the experiment's folder. Both are None
+    where an overlay or a thumbnail is missing or out of date. `results` is the experiment's folder. Both are None
     where there are only scores, and no galleries then. Every file is written atomically, scores.json last.
     """
     shown = None
@@ -44,10 +48,14 @@ def render(
     ledger = _write_ledger(run, judgement, report)
     told = scores(run, judgement)
     pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
-    markdown = _markdown(run, judgement, told, figures=drawn, ledger=ledger, galleries=pictures)
+    parts = gathered(run, judgement, told, ledger=ledger)
+    markdown = _markdown(parts, figures=drawn, galleries=pictures)
+    stored = pictured(run, judgement, pixels, report / THUMBNAILS)
+    page = html.page(run, judgement, told, parts, stored)
     numbers = json.dumps(told, indent=1, allow_nan=False)
-    write_atomically(report / "report.md", lambda file: file.write(markdown.encode()))
-    write_atomically(report / "scores.json", lambda file: file.write(numbers.encode() + b"\n"))
+    write_text(report / "report.md", markdown)
+    write_text(report / "report.html", page)
+    write_text(report / "scores.json", f"{numbers}\n")
 
 
 def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
@@ -75,46 +83,42 @@ def _galleries(
     }
 
 
-def _markdown(run: Run, judgement: Judgement, told: dict[str, Any], **parts: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def gathered(run: Run, judgement: Judgement, told: dict[str, Any], *, ledger: bool) -> dict[str, Any]:
+    """What every form of the report says, pictures aside: sentences and tables, all in Markdown."""
+    return {
+        "run": run,
+        "test": run.frames["test"],
+        "baseline_judged": run.variants[0].name in judgement.variants,
+        "judged": bool(judgement.variants),
+        "opening": _opening(run),
+        "warnings": [*warnings(run, told), *map(escape, run.warnings)],
+        "answer": verdict.answer_sentences(run, judgement),
+        "verdicts": verdict.overview(run, judgement),
+        "method": verdict.method(run, judgement),
+        "noted": [variant for variant in run.variants if variant.notes],
+        "insights": insights(run, judgement),
+        "performance": tables.performance(run, judgement),
+        "classification": tables.classification(judgement),
+        "thresholds": tables.thresholds(judgement),
+        "at_thresholds": tables.at_thresholds(judgement),
+        "ranking": tables.ranking(judgement),
+        "flips": changes.flips(judgement),
+        "drift": changes.drift(judgement),
+        "slices": changes.slices(run, judgement),
+        "worst": changes.worst(judgement),
+        "not_sliced": judgement.not_sliced,
+        "ablation": changes.ablation(judgement),
+        "execution": measured.execution(run),
+        "timings": measured.timings(run, judgement),
+        "conditions": measured.conditions(run),
+        "provenance": measured.provenance(run),
+        "ledger": ledger,
+    }
 
-    environment: Any = Environment(
-        loader=PackageLoader("bench.reports", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["text"] = escape
-    text: str = environment.get_template("report.md.j2").render(
-        run=run,
-        test=run.frames["test"],
-        baseline_judged=run.variants[0].name in judgement.variants,
-        judged=bool(judgement.variants),
-        opening=_opening(run),
-        warnings=[*warnings(run, told), *map(escape, run.warnings)],
-        answer=verdict.answer(run, judgement),
-        verdicts=verdict.overview(run, judgement),
-        method=verdict.method(run, judgement),
-        noted=[variant for variant in run.variants if variant.notes],
-        insights=insights(run, judgement),
-        performance=tables.performance(run, judgement),
-        classification=tables.classification(judgement),
-        thresholds=tables.thresholds(judgement),
-        at_thresholds=tables.at_thresholds(judgement),
-        ranking=tables.ranking(judgement),
-        flips=changes.flips(judgement),
-        drift=changes.drift(judgement),
-        slices=changes.slices(run, judgement),
-        worst=changes.worst(judgement),
-        not_sliced=judgement.not_sliced,
-        ablation=changes.ablation(judgement),
-        execution=measured.execution(run),
-        timings=measured.timings(run, judgement),
-        conditions=measured.conditions(run),
-        provenance=measured.provenance(run),
-        **parts,
-    )
+
+def _markdown(parts: dict[str, Any], **pictures: Any) -> str:
+    environment = markdown_environment()
+    text: str = environment.get_template("report.md.j2").render(**parts, **pictures, notes=notes(parts))
     return text
 
 

@@ -1,4 +1,4 @@
-"""The report's tables of size, quality and speed, as Markdown."""
+"""The report's tables of size, quality and speed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bench.records import THRESHOLD_KINDS, Auc, Interval, Judged, Judgement, Ope
 from bench.reports.text import (
     MIB,
     NONE,
+    Table,
     change,
     columns,
     escape,
@@ -19,7 +20,7 @@ from bench.reports.text import (
 )
 
 
-def performance(run: Run, judgement: Judgement) -> str:
+def performance(run: Run, judgement: Judgement) -> Table:
     """One row a variant, failed ones included."""
     return table(
         [
@@ -100,7 +101,7 @@ def _throughput(best: Timing | None) -> str:
     return f"{number(best.frames_per_second, 1)} (batch {best.batch_size})"
 
 
-def classification(judgement: Judgement) -> str:
+def classification(judgement: Judgement) -> Table:
     """The confusion at the fixed threshold, and what follows from it."""
     titles = ("TP", "TN", "FP", "FN", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.", "MCC")
     return table(
@@ -124,7 +125,7 @@ def _share(value: float | None, interval: Interval | None) -> str:
     return NONE if value is None else f"{number(value, 3)} ({within(interval, 2)})"
 
 
-def ranking(judgement: Judgement) -> str:
+def ranking(judgement: Judgement) -> Table:
     """Quality at no particular threshold."""
     titles = ("AUC", "AP", "EER", "TPR at FPR 1 %", "TPR at FPR 5 %", "Brier", "ECE")
     rows = []
@@ -136,10 +137,10 @@ def ranking(judgement: Judgement) -> str:
     return table([("Model", "left"), *columns(titles)], rows)
 
 
-def thresholds(judgement: Judgement) -> str:
-    """Every variant at the fixed threshold, the baseline's carried over, and its own; "" where there is but one."""
+def thresholds(judgement: Judgement) -> Table | None:
+    """Every variant at the fixed threshold, the baseline's carried over, and its own; None where there is but one."""
     if not any(one.thresholds.get("own") or one.thresholds.get("carried") for one in judgement.variants.values()):
-        return ""
+        return None
     titles = ("Accuracy: fixed", "carried", "own", "Bal. acc.: fixed", "carried", "own", "own − fixed")
     rows = []
     for name, one in judgement.variants.items():
@@ -151,7 +152,7 @@ def thresholds(judgement: Judgement) -> str:
     return table([("Model", "left"), *columns(titles), ("", "left")], rows)
 
 
-def at_thresholds(judgement: Judgement) -> str:
+def at_thresholds(judgement: Judgement) -> Table:
     """The rates of every variant at each of its thresholds."""
     rows = []
     for name, one in judgement.variants.items():

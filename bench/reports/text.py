@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import quote
@@ -20,7 +21,8 @@ Column: TypeAlias = tuple[str, Align]
 MIB = 2**20
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Surrogates are no characters; marks of direction would turn round what is said after them.
+_UNSHOWN = re.compile(r"[\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SUFFIXES = re.compile(r"(?:\.[A-Za-z][A-Za-z0-9]{1,4})+$")
 _BACKSLASHED = re.compile(r"([\\`*_\[\]#!])")
 # Entities, because tables, autolinks and mathematics are recognised before backslashes are.
@@ -28,8 +30,8 @@ _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"
 
 
 def plain(value: object) -> str:
-    """On one line, without control characters; what is no character of UTF-8 shows as one that says so."""
-    return _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", str(value))).strip()
+    """On one line, without control characters; what cannot be shown, or hides, shows as U+FFFD that says so."""
+    return _UNSHOWN.sub("\ufffd", _CONTROL.sub(" ", str(value))).strip()
 
 
 def escape(value: object) -> str:
@@ -171,13 +173,26 @@ def columns(titles: Iterable[str], align: Align = "right") -> list[Column]:
     return [(title, align) for title in titles]
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; titles and cells are Markdown already. A column that holds nothing in any row is left out."""
-    rules = {"left": ":---", "right": "---:", "center": ":---:"}
+@dataclass(frozen=True)
+class Table:
+    """A table whose titles and cells are Markdown already; as text it is a Markdown table."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __str__(self) -> str:
+        rules = {"left": ":---", "right": "---:", "center": ":---:"}
+        titles, aligned = [title for title, _ in self.columns], [rules[align] for _, align in self.columns]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, aligned, *self.rows))
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
+    """Titles and cells are Markdown already. A column that holds nothing in any row is left out."""
     body = list(rows)
     kept = [place for place in range(len(columns)) if any(row[place] not in ("", NONE) for row in body)]
-    lines = [[title for title, _ in columns], [rules[align] for _, align in columns], *body]
-    return "\n".join(f"| {' | '.join(cells[place] for place in kept)} |" for cells in lines)
+    return Table(
+        tuple(columns[place] for place in kept), tuple(tuple(cells[place] for place in kept) for cells in body)
+    )
 
 
 def _unsigned_zero(formatted: str) -> str:

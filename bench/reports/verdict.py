@@ -1,4 +1,4 @@
-"""The report's first section: which variant to ship, and what is known of each, in Markdown."""
+"""The report's first section: which variant to ship, and what is known of each; sentences in Markdown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench.reports.tables import area, reduction, verdict
 from bench.reports.text import (
     MIB,
     NONE,
+    Table,
     baseline_called,
     chance,
     counted,
@@ -32,13 +33,18 @@ ASKED = {"auc_drop": "an AUC drop of at most", "size_mib": "at most", "latency_m
 
 def answer(run: Run, judgement: Judgement) -> str:
     """Which one to ship, and why."""
+    return " ".join(answer_sentences(run, judgement))
+
+
+def answer_sentences(run: Run, judgement: Judgement) -> list[str]:
+    """Which one to ship and why, first in one sentence; then what else speaks for it or against it."""
     choice = judgement.choice
     if choice is None:
-        return f"**No variant can be recommended**: {_why_no_choice(run, judgement)}."
+        return [f"**No variant can be recommended**: {_why_no_choice(run, judgement)}."]
     if not _weighs(choice):
-        return " ".join([_able(run, choice), *_undecided(run, judgement, choice)])
+        return [_able(run, choice), *_undecided(run, judgement, choice)]
     if choice.chosen is None:
-        return " ".join([_loosened(choice), *_undecided(run, judgement, choice)])
+        return [*_loosened(choice), *_undecided(run, judgement, choice)]
     chosen = next(one for one in choice.candidates if one.name == choice.chosen)
     qualified = [one.name for one in choice.candidates if one.qualifies]
     keeps = chosen.name == run.variants[0].name
@@ -56,7 +62,7 @@ def answer(run: Run, judgement: Judgement) -> str:
     if choice.runner_up is not None:
         second = next(one for one in choice.candidates if one.name == choice.runner_up)
         said.append(f"Runner-up: {listed([second.name])}{_facts(run, judgement, second)}.")
-    return " ".join([*said, *(_undecided(run, judgement, choice) if keeps else [])])
+    return [*said, *(_undecided(run, judgement, choice) if keeps else [])]
 
 
 def _at_the_fixed_threshold(judged: Judged) -> list[str]:
@@ -174,13 +180,13 @@ def _facts(run: Run, judgement: Judgement, one: Candidate) -> str:
     return f" ({'; '.join([*known, f'ΔAUC {moved(comparison.delta.value)}'])})"
 
 
-def _loosened(choice: Choice) -> str:
+def _loosened(choice: Choice) -> list[str]:
     needs: dict[str, list[str]] = {}
     for one in choice.loosen:
         needs.setdefault(one.variant, []).append(_loosening(one))
     said = [f"{listed([name])}, with {' and '.join(found)}" for name, found in needs.items()]
-    nearest = f" Nearest: {'; '.join(said)}." if said else ""
-    return f"**None qualifies**: no variant meets {_asked(choice)}.{nearest}"
+    nearest = [f"Nearest: {'; '.join(said)}."] if said else []
+    return [f"**None qualifies**: no variant meets {_asked(choice)}.", *nearest]
 
 
 def _loosening(one: Loosening) -> str:
@@ -205,7 +211,7 @@ def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[str]:
     return said
 
 
-def overview(run: Run, judgement: Judgement) -> str:
+def overview(run: Run, judgement: Judgement) -> Table:
     """One row a variant: its verdict, what it brings, and what to know."""
     titles: list[tuple[str, Literal["left", "right"]]] = [
         ("Model", "left"),

@@ -1,0 +1,125 @@
+"""report.html: one file that needs no network and no server, from what report.md says and the same records."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.records import Judgement, Run
+from bench.reports.figures import comparable_latencies
+from bench.reports.html import chart, curves, galleries, trade
+from bench.reports.html.comparison import comparison
+from bench.reports.html.counts import counts, marks
+from bench.reports.html.inline import inline, text_of
+from bench.reports.html.pictures import Pictures
+from bench.reports.markdown import notes
+from bench.reports.text import MIB, NONE, escape, number, plain
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+HERE = Path(__file__).parent
+
+
+def page(
+    run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any], pictures: Pictures | None
+) -> str:
+    """The whole page. `told` is what scores.json holds, `parts` what report.md says, in Markdown."""
+    from markupsafe import Markup
+
+    style, script = (_without_end(HERE / name) for name in ("report.css", "report.js"))
+    environment = _environment(run)
+    text: str = environment.get_template("page.html.j2").render(
+        **parts,
+        notes=notes(parts),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        choice=judgement.choice,
+        compared=comparison(run, judgement, told, parts),
+        points=[(name, one.fixed) for name, one in judgement.variants.items()],
+        marks=marks(run, judgement),
+        flip_counts={name: one.flips for name, one in judgement.variants.items() if one.flips},
+        counts={**counts(run, judgement), "cut": {"left": curves.CUT[0], "width": curves.CUT[2]}},
+        pictures=pictures,
+        galleries=galleries.galleries(run, judgement, pictures),
+        flipped=galleries.flipped_rows(run, judgement),
+        **_plots(run, judgement),
+    )
+    return text
+
+
+def _environment(run: Run) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment: Any = Environment(
+        loader=PackageLoader("bench.reports", "html"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    places = {variant.name: place for place, variant in enumerate(run.variants)}
+    by_cell = {f"**{escape(name)}**": place for name, place in places.items()}
+    environment.filters |= {"inline": inline, "text_of": text_of, "plain": plain, "rate": _rate}
+    environment.globals |= {"places": places, "swatch": chart.swatch, "NONE": NONE, "swatch_of": _swatches(by_cell)}
+    return environment
+
+
+def _swatches(by_cell: dict[str, int]) -> Any:
+    def swatch_of(cell: str) -> Markup | str:
+        """How the variant that a cell names is drawn; nothing before other cells."""
+        return chart.swatch(by_cell[cell]) if cell in by_cell else ""
+
+    return swatch_of
+
+
+def _rate(value: float | None) -> str:
+    return number(value, 3)
+
+
+def _without_end(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    assert "</" not in text, f"{path.name} would end its own element"
+    return text
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is loaded but pictures that are in the page, nothing executed but what has these digests."""
+
+    def digest(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest(style)}'; "
+        f"script-src 'sha256-{digest(script)}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
+    """The plots that the judgement allows."""
+    scored = [
+        (place, one.name, judgement.variants[one.name])
+        for place, one in enumerate(run.variants)
+        if one.name in judgement.variants and judgement.variants[one.name].auc is not None
+    ]
+    names = {name for _, name, _ in scored}
+    choice, trades = judgement.choice, []
+    sizes = {one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in names}
+    if sizes:
+        front = choice.front_by_size if choice else ()
+        trades.append(trade.trade("File size against AUC", sizes, scored, "size of the shipped file (MiB)", front))
+    latencies, where = comparable_latencies(run, judgement)
+    if len(latencies.keys() & names) > 1:
+        below = f"median latency at batch 1 (ms, {where})"
+        front = choice.front_by_latency if choice else ()
+        trades.append(trade.trade("Latency against AUC", latencies, scored, below, front))
+    return {
+        "trades": trades,
+        "rocs": [curves.roc(scored, zoomed=zoomed) for zoomed in (False, True)] if scored else [],
+        "reliability": curves.reliability(scored) if scored else None,
+        "spreads": curves.spreads(judgement, run.threshold),
+    }

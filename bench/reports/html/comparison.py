@@ -1,0 +1,93 @@
+"""One table of all variants, to be sorted by every column: the report's overview and its performance table in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.records import Judgement, Run
+from bench.reports.html.inline import inline, text_of
+from bench.reports.text import NONE, Table
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SortKey = Callable[[dict[str, Any]], float | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`value` is what the cell sorts by; None comes last."""
+
+    shown: Markup
+    value: float | str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """`front` names the measures in which no other variant is better in AUC too."""
+
+    name: str
+    chosen: bool
+    runner_up: bool
+    front: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`titles` with whether the column is of numbers; the variants' names stand before."""
+
+    titles: tuple[tuple[str, bool], ...]
+    rows: tuple[Row, ...]
+
+    def facts(self, name: str) -> dict[str, Markup]:
+        """What is known of a variant, by title; what is not is left out."""
+        row = next(one for one in self.rows if one.name == name)
+        told = {title: cell.shown for (title, _), cell in zip(self.titles, row.cells, strict=True)}
+        return {title: shown for title, shown in told.items() if shown != NONE}
+
+
+# Title in the report's tables, which table, and what scores.json holds of it.
+_COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
+    ("Verdict", "verdicts", None),
+    ("AUC", "performance", lambda told: told["auc"]),
+    ("ΔAUC (95 %)", "verdicts", lambda told: told["auc_delta"]),
+    ("p (Holm)", "verdicts", lambda told: told["auc_delta_p_holm"]),
+    ("Size (MiB)", "performance", lambda told: told["size_mib"]),
+    ("Reduction", "performance", lambda told: told["size_mib"] and -told["size_mib"]),
+    ("Latency (ms)", "performance", lambda told: told["latency_ms"]["p50"]),
+    ("Speed-up", "performance", lambda told: told["speedup"]),
+    ("Frames/s", "performance", lambda told: told["throughput_fps"]),
+    ("Gain", "performance", lambda told: told["throughput_gain"]),
+    ("Params (M)", "performance", lambda told: told["parameters"]),
+    ("MACs (G)", "performance", lambda told: told["macs"]),
+    ("Ran as", "performance", None),
+    ("What to know", "verdicts", None),
+)
+
+
+def comparison(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
+    """`told` is what scores.json holds, `parts` the tables of report.md."""
+    columns = [(title, found, key) for title, table, key in _COLUMNS if (found := _column(parts[table], title))]
+    choice = judgement.choice
+    rows = []
+    for place, variant in enumerate(run.variants):
+        cells = [
+            Cell(inline(texts[place]), key(told["variants"][variant.name]) if key else text_of(texts[place]))
+            for _, (_, texts), key in columns
+        ]
+        fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency} if choice else {}
+        front = tuple(measure for measure, names in fronts.items() if variant.name in names)
+        chosen, second = (choice.chosen, choice.runner_up) if choice else (None, None)
+        rows.append(Row(variant.name, variant.name == chosen, variant.name == second, front, tuple(cells)))
+    return Comparison(tuple((shown, key is not None) for _, (shown, _), key in columns), tuple(rows))
+
+
+def _column(table: Table, title: str) -> tuple[str, list[str]] | None:
+    """Full title and cells of the column whose title begins so, row by row; None where it holds nothing."""
+    for place, (full, _) in enumerate(table.columns):
+        if full == title or full.startswith(f"{title} (n"):
+            return text_of(full), [row[place] for row in table.rows]
+    return None

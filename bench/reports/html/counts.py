@@ -1,0 +1,80 @@
+"""What every threshold makes of the scores, counted here so that the page's slider is exact for any number of frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.records import Judgement, Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STEPS = 1000
+"""The slider's positions are k / STEPS, as a decimal number of three digits is read."""
+
+
+def counts(run: Run, judgement: Judgement) -> dict[str, Any]:
+    """By variant how many fakes and reals have `p_fake >= threshold`, and how many frames flip, at each threshold.
+
+    The thresholds are 0 to 1 in steps of .001, then `extra`: those of the report that lie between. `worse` are
+    frames that the baseline has right there and the variant wrong, `better` the other way round; empty without one.
+    """
+    thresholds, extra = _thresholds(run, judgement)
+    fake = judgement.test.labels == 1
+    first = judgement.evidence.get(run.variants[0].name)
+    found = []
+    for name, one in judgement.evidence.items():
+        counted = {"name": name, "fake": at_or_above(one.test[fake], thresholds)}
+        counted["real"] = at_or_above(one.test[~fake], thresholds)
+        if first is not None and one is not first:
+            counted["worse"] = _crossed(one.test, first.test, fake, thresholds)
+            counted["better"] = _crossed(first.test, one.test, fake, thresholds)
+        found.append(counted)
+    return {
+        "steps": STEPS,
+        "extra": extra,
+        "fixed": run.threshold,
+        "fakes": int(np.count_nonzero(fake)),
+        "reals": int(np.count_nonzero(~fake)),
+        "variants": found,
+    }
+
+
+def _thresholds(run: Run, judgement: Judgement) -> tuple[NDArray[np.float64], list[float]]:
+    steps = np.arange(STEPS + 1) / STEPS
+    points = (point for one in judgement.variants.values() for point in one.thresholds.values() if point)
+    wanted = {run.threshold, *(float(point.threshold) for point in points)}
+    extra = sorted(wanted - set(steps.tolist()))
+    return np.concatenate([steps, extra]), extra
+
+
+def at_or_above(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> list[int]:
+    """How many of `scores` [n] are at least each of `thresholds` [k]."""
+    below = np.searchsorted(np.sort(scores), thresholds, side="left")
+    counted: list[int] = (len(scores) - below).tolist()
+    return counted
+
+
+def _crossed(
+    wrong: NDArray[np.float64], right: NDArray[np.float64], fake: NDArray[np.bool_], thresholds: NDArray[np.float64]
+) -> list[int]:
+    """How many frames scores `right` [n] decide rightly and `wrong` [n] wrongly, at each of `thresholds` [k]."""
+    low, high = np.where(fake, wrong, right), np.where(fake, right, wrong)
+    crossed = low < high
+    above = np.array(at_or_above(high[crossed], thresholds)) - np.array(at_or_above(low[crossed], thresholds))
+    counted: list[int] = above.tolist()
+    return counted
+
+
+def marks(run: Run, judgement: Judgement) -> list[dict[str, Any]]:
+    """The thresholds that the report speaks of: the fixed one, then each variant's carried and own."""
+    found: list[dict[str, Any]] = [{"kind": "fixed", "variant": None, "index": None, "threshold": run.threshold}]
+    places = {variant.name: place for place, variant in enumerate(run.variants)}
+    for name, one in judgement.variants.items():
+        for kind, point in one.thresholds.items():
+            if point is not None and kind != "fixed":
+                mark = {"kind": kind, "variant": name, "index": places[name], "threshold": float(point.threshold)}
+                found.append(mark)
+    return found

@@ -1,0 +1,102 @@
+"""What the page's galleries and its ledger show, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.records import Judgement, Outcome, Run
+from bench.reports.galleries import TITLES
+from bench.reports.html.pictures import Pictures, ends, flipped, ranks
+from bench.reports.text import plain, shortened
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One frame in one variant's gallery. `baseline` is the baseline's P(fake), None where there is none beside it."""
+
+    row: int
+    frame: str
+    short: str
+    p_fake: float
+    baseline: float | None
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The frames of one outcome, those that the fixed threshold hides included; `count` is how many it has there."""
+
+    outcome: Outcome
+    title: str
+    called: str
+    count: int
+    frames: tuple[Seen, ...]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One frame that a variant decides otherwise than the baseline at the fixed threshold."""
+
+    variant: str
+    row: int
+    frame: str
+    source: str
+    label: str
+    worse: bool
+    baseline: float
+    p_fake: float
+    called: tuple[str, str]
+
+
+def galleries(run: Run, judgement: Judgement, pictures: Pictures | None) -> dict[str, list[Gallery]]:
+    """By variant, in the order of the report's outcomes."""
+    most = ranks(run, pictures is not None)
+    return {name: _of_variant(run, judgement, name, most) for name in judgement.variants}
+
+
+def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Gallery]:
+    scores, point = judgement.evidence[name].test, judgement.variants[name].fixed
+    first = judgement.evidence.get(run.variants[0].name)
+    beside = None if first is None or name == run.variants[0].name else first.test
+    counts = dict(zip(TITLES, (point.tp, point.fn, point.fp, point.tn), strict=True))
+    found = []
+    for outcome, rows in ends(judgement, name, most).items():
+        fake = outcome.endswith("positives")
+        frames = tuple(
+            Seen(
+                row,
+                frame := plain(judgement.test.frames.iloc[row]),
+                shortened(frame),
+                float(scores[row]),
+                None if beside is None else float(beside[row]),
+                bool((scores[row] >= run.threshold) == fake),
+            )
+            for row in rows
+        )
+        found.append(Gallery(outcome, TITLES[outcome], "fake" if fake else "real", counts[outcome], frames))
+    return found
+
+
+def flipped_rows(run: Run, judgement: Judgement) -> list[Flip]:
+    """The ledger's largest flips, variant by variant."""
+    first = judgement.evidence.get(run.variants[0].name)
+    if first is None:
+        return []
+    found = []
+    for name, row, worse in flipped(judgement):
+        both = (float(first.test[row]), float(judgement.evidence[name].test[row]))
+        source = judgement.test.sources.iloc[row]
+        found.append(
+            Flip(
+                variant=name,
+                row=row,
+                frame=plain(judgement.test.frames.iloc[row]),
+                source=plain(source) if isinstance(source, str) else "",
+                label="fake" if judgement.test.labels[row] == 1 else "real",
+                worse=worse,
+                baseline=both[0],
+                p_fake=both[1],
+                called=tuple("fake" if one >= run.threshold else "real" for one in both),
+            )
+        )
+    return found

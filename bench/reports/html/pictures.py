@@ -1,0 +1,155 @@
+"""Which frames the page shows, and their pictures: each frame and each heatmap once, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.files import write_atomically
+from bench.records import OUTCOMES, Judgement, Outcome, Run
+from bench.reports.gallery import first, map_of, scale_of
+from bench.reports.overlay import shades, supporting
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+VERSION = 1
+"""Raised whenever a thumbnail of the same frame would look different."""
+
+FRAME_SIDE, HEAT_SIDE = 160, 64
+"""Pixels. Maps are of few cells and drawn smoothly, so that half the size shows all of them."""
+
+MOST_RANKS, MOST_FLIPS = 10, 300
+"""Frames in a gallery of one outcome, and rows of the ledger: more would make the page slow to open."""
+
+WITHOUT_PICTURES = 5
+"""Ranks where there is only a name to show."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Data URIs: of frames by row, of heatmaps by (variant, row, whether for fake); none where nothing speaks."""
+
+    frames: Mapping[int, str]
+    heatmaps: Mapping[tuple[str, int, bool], str]
+    has_map: frozenset[str]
+
+
+def ranks(run: Run, pictures: bool) -> int:
+    return min(run.gallery_top, MOST_RANKS) if pictures else WITHOUT_PICTURES
+
+
+def ends(judgement: Judgement, name: str, most: int) -> dict[Outcome, list[int]]:
+    """The rows that a gallery of each outcome can show, first to last, whatever the threshold.
+
+    Frames called fake are shown from the highest P(fake) down, those called real from the lowest up: so the first of
+    any threshold are those of the whole class that lie on its side.
+    """
+    p_fake, labels = judgement.evidence[name].test, judgement.test.labels
+    found = {}
+    for outcome in OUTCOMES:
+        called_fake = outcome.endswith("positives")
+        rows = np.flatnonzero((labels == 1) == (called_fake == outcome.startswith("true")))
+        keys = -p_fake[rows] if called_fake else p_fake[rows]
+        found[outcome] = first(rows, keys, min(most, len(rows)), judgement)
+    return found
+
+
+def flipped(judgement: Judgement) -> list[tuple[str, int, bool]]:
+    """Variant, row and whether it is worse, of the largest flips at the fixed threshold: each variant has its share."""
+    by_name = {name: one.flips for name, one in judgement.variants.items() if one.flips and len(one.flips.rows)}
+    share = MOST_FLIPS // max(len(by_name), 1)
+    return [
+        (name, int(row), bool(worse))
+        for name, one in by_name.items()
+        for row, worse in zip(one.rows[:share], one.is_worse[:share], strict=True)
+    ]
+
+
+def pictured(
+    run: Run, judgement: Judgement, pixels: Callable[[str], NDArray[np.uint8]] | None, cache: Path
+) -> Pictures | None:
+    """All pictures of the page; None where frames are not at hand. Thumbnails are kept in the folder `cache`."""
+    if pixels is None or not judgement.variants:
+        return None
+    wanted = list(dict.fromkeys(_wanted(run, judgement)))
+    rows = dict.fromkeys(row for _, row, _ in wanted)
+    frames = {row: _uri(_thumbnail(run, judgement, row, pixels, cache), "jpeg") for row in rows}
+    kept = {_file(run, judgement, row, cache) for row in rows}
+    for path in cache.iterdir() if cache.is_dir() else ():
+        if path not in kept:
+            path.unlink()
+    heatmaps = {}
+    for name, row, fake in wanted:
+        if (drawn := _heatmap(run, judgement, name, row, fake)) is not None:
+            heatmaps[name, row, fake] = _uri(drawn, "webp")
+    return Pictures(frames, heatmaps, frozenset(name for name, one in judgement.evidence.items() if one.cam is not None))
+
+
+def _wanted(run: Run, judgement: Judgement) -> Iterator[tuple[str, int, bool]]:
+    """Every heatmap that the page can show: variant, row, whether for fake. The baseline stands beside each."""
+    baseline = run.variants[0].name
+    beside = [baseline] if baseline in judgement.variants else []
+    for name in judgement.variants:
+        for outcome, rows in ends(judgement, name, ranks(run, True)).items():
+            for row in rows:
+                yield name, row, outcome.endswith("positives")
+                yield from ((other, row, fake) for other in beside for fake in (True, False))
+    for name, row, _ in flipped(judgement):
+        for one in (baseline, name):
+            yield one, row, bool(judgement.evidence[one].test[row] >= run.threshold)
+
+
+def _file(run: Run, judgement: Judgement, row: int, cache: Path) -> Path:
+    spec = run.preprocessing.input_spec if run.preprocessing else None
+    drawn_from = (VERSION, run.frames["test"].digest, spec, str(judgement.test.frames.iloc[row]))
+    name = hashlib.blake2b(repr(drawn_from).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return cache / f"{name}.jpg"
+
+
+def _thumbnail(
+    run: Run, judgement: Judgement, row: int, pixels: Callable[[str], NDArray[np.uint8]], cache: Path
+) -> bytes:
+    from PIL import Image
+
+    path = _file(run, judgement, row, cache)
+    if path.exists():
+        return path.read_bytes()
+    image = Image.fromarray(pixels(str(judgement.test.frames.iloc[row])))
+    image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
+    encoded = _encoded(image, "JPEG", 82)
+    write_atomically(path, lambda file: file.write(encoded))
+    return encoded
+
+
+def _heatmap(run: Run, judgement: Judgement, name: str, row: int, fake: bool) -> bytes | None:
+    """What speaks for a class, with an opacity of its own; None where nothing does."""
+    from PIL import Image
+
+    cam = map_of(judgement, name, row)
+    if cam is None or not supporting(cam, fake).max(initial=0) > 0:
+        return None
+    # Where a threshold turns a verdict round, what speaks for it may be stronger than what set the frame's scale.
+    maps = (map_of(judgement, other, row) for other in judgement.evidence)
+    scale = max(scale_of(run, judgement, row), *(float(supporting(one, fake).max()) for one in maps if one is not None))
+    colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
+    layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
+    return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", 75)
+
+
+def _encoded(image: Image, kind: str, quality: int) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, quality=quality)
+    return buffer.getvalue()
+
+
+def _uri(encoded: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
