@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING
 
 from bench.records import Effect, Judgement, Run, Slice
 from bench.reports.tables import area
-from bench.reports.text import NONE, Table, chance, change, columns, counted, difference, escape, number, span, table, times
+from bench.reports.text import (
+    NONE,
+    Table,
+    chance,
+    change,
+    columns,
+    counted,
+    difference,
+    escape,
+    number,
+    span,
+    table,
+    times,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def page(
-    run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any], pictures: Pictures | None
-) -> str:
+def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any], pictures: Pictures | None) -> str:
     """The whole page. `told` is what scores.json holds, `parts` what report.md says, in Markdown."""
     from markupsafe import Markup
 
@@ -42,13 +40,22 @@ def page(
         points=[(name, one.fixed) for name, one in judgement.variants.items()],
         marks=marks(run, judgement),
         flip_counts={name: one.flips for name, one in judgement.variants.items() if one.flips},
-        counts={**counts(run, judgement), "cut": {"left": curves.CUT[0], "width": curves.CUT[2]}},
+        counts=_data(run, judgement),
         pictures=pictures,
         galleries=galleries.galleries(run, judgement, pictures),
         flipped=galleries.flipped_rows(run, judgement),
+        other_reasons=galleries.other_reasons(run, judgement) if pictures else {},
         **_plots(run, judgement),
     )
     return text
+
+
+def _data(run: Run, judgement: Judgement) -> dict[str, Any]:
+    """What the script reads: counts, where plots draw the threshold, and of whom it tells at each: `told`, by place."""
+    names = list(judgement.variants)
+    wanted = (judgement.choice.chosen if judgement.choice else None, run.variants[0].name, *names[:1])
+    told = list(dict.fromkeys(names.index(name) for name in wanted if name in names))[:2]
+    return {**counts(run, judgement), "cut": {"left": curves.CUT[0], "width": curves.CUT[2]}, "told": told}
 
 
 def _environment(run: Run) -> Any:

@@ -52,13 +52,13 @@ class Comparison:
 # Title in the report's tables, which table, and what scores.json holds of it.
 _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
     ("Verdict", "verdicts", None),
-    ("AUC", "performance", lambda told: told["auc"]),
     ("ΔAUC (95 %)", "verdicts", lambda told: told["auc_delta"]),
-    ("p (Holm)", "verdicts", lambda told: told["auc_delta_p_holm"]),
     ("Size (MiB)", "performance", lambda told: told["size_mib"]),
-    ("Reduction", "performance", lambda told: told["size_mib"] and -told["size_mib"]),
-    ("Latency (ms)", "performance", lambda told: told["latency_ms"]["p50"]),
     ("Speed-up", "performance", lambda told: told["speedup"]),
+    ("AUC", "performance", lambda told: told["auc"]),
+    ("Latency (ms)", "performance", lambda told: told["latency_ms"]["p50"]),
+    ("Reduction", "performance", lambda told: told["size_mib"] and -told["size_mib"]),
+    ("p (Holm)", "verdicts", lambda told: told["auc_delta_p_holm"]),
     ("Frames/s", "performance", lambda told: told["throughput_fps"]),
     ("Gain", "performance", lambda told: told["throughput_gain"]),
     ("Params (M)", "performance", lambda told: told["parameters"]),

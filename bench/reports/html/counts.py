@@ -1,4 +1,4 @@
-"""What every threshold makes of the scores, counted here so that the page's slider is exact for any number of frames."""
+"""What every threshold makes of the scores, counted here so that its slider is exact for any number of frames."""
 
 from __future__ import annotations
 

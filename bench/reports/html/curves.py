@@ -47,8 +47,8 @@ def roc(scored: Scored, *, zoomed: bool) -> Markup:
         parts.append(key(names, 225, 362))
     where = f"up to {ZOOM:g}" if zoomed else "from 0 to 1"
     said = f"True-positive rate over false-positive rate {where}. AUC: " + "; ".join(name for _, name in names)
-    clip = element("clipPath", element("rect", x=60, y=11, width=400, height=362), id=f"roc-{low:g}")
-    inside = element("g", *parts[1:], clip_path=f"url(#roc-{low:g})")
+    clip = element("clipPath", element("rect", x=60, y=11, width=400, height=362), id=f"roc-{'zoomed' if zoomed else 'whole'}")
+    inside = element("g", *parts[1:], clip_path=f"url(#roc-{'zoomed' if zoomed else 'whole'})")
     return plot(f"ROC curves, false-positive rate {where}", said, clip, parts[0], inside, size=(475, 420))
 
 
@@ -95,9 +95,7 @@ def _binned(one: Evidence, fake: NDArray[np.bool_]) -> tuple[NDArray[np.float64]
     return fakes / max(fakes.sum(), 1), reals / max(reals.sum(), 1)
 
 
-def _spread(
-    name: str, both: tuple[NDArray[np.float64], NDArray[np.float64]], most: float, threshold: float
-) -> Markup:
+def _spread(name: str, both: tuple[NDArray[np.float64], NDArray[np.float64]], most: float, threshold: float) -> Markup:
     axes = Axes(*CUT, (0.0, 1.0), (-most, most))
     parts = []
     for shares, sign, side in zip(both, (1, -1), ("fake", "real"), strict=True):

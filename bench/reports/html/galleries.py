@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.records import Judgement, Outcome, Run
 from bench.reports.galleries import TITLES
-from bench.reports.html.pictures import Pictures, ends, flipped, ranks
+from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
 from bench.reports.text import plain, shortened
 
 
@@ -35,7 +35,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Flip:
-    """One frame that a variant decides otherwise than the baseline at the fixed threshold."""
+    """A frame as the baseline and a variant decide it at the fixed threshold; `worse`: only the former is right."""
 
     variant: str
     row: int
@@ -79,24 +79,26 @@ def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Ga
 
 def flipped_rows(run: Run, judgement: Judgement) -> list[Flip]:
     """The ledger's largest flips, variant by variant."""
-    first = judgement.evidence.get(run.variants[0].name)
-    if first is None:
-        return []
-    found = []
-    for name, row, worse in flipped(judgement):
-        both = (float(first.test[row]), float(judgement.evidence[name].test[row]))
-        source = judgement.test.sources.iloc[row]
-        found.append(
-            Flip(
-                variant=name,
-                row=row,
-                frame=plain(judgement.test.frames.iloc[row]),
-                source=plain(source) if isinstance(source, str) else "",
-                label="fake" if judgement.test.labels[row] == 1 else "real",
-                worse=worse,
-                baseline=both[0],
-                p_fake=both[1],
-                called=tuple("fake" if one >= run.threshold else "real" for one in both),
-            )
-        )
-    return found
+    return [_flip(run, judgement, name, row, worse) for name, row, worse in flipped(judgement)]
+
+
+def other_reasons(run: Run, judgement: Judgement) -> dict[str, list[Flip]]:
+    """By variant what it has right as the baseline does, but for another reason, the most different first."""
+    rows = {name: other_reason(run, judgement, name) for name in judgement.variants}
+    return {name: [_flip(run, judgement, name, row, False) for row in found] for name, found in rows.items() if found}
+
+
+def _flip(run: Run, judgement: Judgement, name: str, row: int, worse: bool) -> Flip:
+    baseline, variant = (float(judgement.evidence[one].test[row]) for one in (run.variants[0].name, name))
+    source = judgement.test.sources.iloc[row]
+    return Flip(
+        variant=name,
+        row=row,
+        frame=plain(judgement.test.frames.iloc[row]),
+        source=plain(source) if isinstance(source, str) else "",
+        label="fake" if judgement.test.labels[row] == 1 else "real",
+        worse=worse,
+        baseline=baseline,
+        p_fake=variant,
+        called=("fake" if baseline >= run.threshold else "real", "fake" if variant >= run.threshold else "real"),
+    )

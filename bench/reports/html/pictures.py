@@ -74,6 +74,13 @@ def flipped(judgement: Judgement) -> list[tuple[str, int, bool]]:
     ]
 
 
+def other_reason(run: Run, judgement: Judgement, name: str) -> list[int]:
+    """Rows that a variant and the baseline have right for different reasons, as many as the report shows."""
+    drift = judgement.variants[name].drift
+    rows: list[int] = [] if drift is None else drift.other_reason[: ranks(run, True)].tolist()
+    return rows
+
+
 def pictured(
     run: Run, judgement: Judgement, pixels: Callable[[str], NDArray[np.uint8]] | None, cache: Path
 ) -> Pictures | None:
@@ -91,7 +98,8 @@ def pictured(
     for name, row, fake in wanted:
         if (drawn := _heatmap(run, judgement, name, row, fake)) is not None:
             heatmaps[name, row, fake] = _uri(drawn, "webp")
-    return Pictures(frames, heatmaps, frozenset(name for name, one in judgement.evidence.items() if one.cam is not None))
+    with_maps = frozenset(name for name, one in judgement.evidence.items() if one.cam is not None)
+    return Pictures(frames, heatmaps, with_maps)
 
 
 def _wanted(run: Run, judgement: Judgement) -> Iterator[tuple[str, int, bool]]:
@@ -103,7 +111,8 @@ def _wanted(run: Run, judgement: Judgement) -> Iterator[tuple[str, int, bool]]:
             for row in rows:
                 yield name, row, outcome.endswith("positives")
                 yield from ((other, row, fake) for other in beside for fake in (True, False))
-    for name, row, _ in flipped(judgement):
+    others = [(name, row) for name in judgement.variants for row in other_reason(run, judgement, name)]
+    for name, row in [*((name, row) for name, row, _ in flipped(judgement)), *others]:
         for one in (baseline, name):
             yield one, row, bool(judgement.evidence[one].test[row] >= run.threshold)
 

@@ -6,7 +6,7 @@
 /** @typedef {{name: string, fake: number[], real: number[], worse?: number[], better?: number[]}} Counted */
 /**
  * @typedef {{steps: number, extra: number[], fixed: number, fakes: number, reals: number,
- *   cut: {left: number, width: number}, variants: Counted[]}} Data
+ *   cut: {left: number, width: number}, told: number[], variants: Counted[]}} Data
  */
 /** @typedef {{tp: number, fn: number, fp: number, tn: number}} Confusion */
 
@@ -267,11 +267,15 @@ function showDecisions(data, place) {
  * @returns {string} for those who cannot see the numbers move
  */
 function sentence(data, place) {
-  const said = data.variants.map((one, variant) => {
+  const said = data.told.map((variant) => {
     const { tp, fp } = decisions(data, variant, place);
-    return `${one.name} finds ${counted(tp)} of ${counted(data.fakes)} fakes and calls ${counted(fp)} of ${counted(data.reals)} reals fake`;
+    return [data.variants[variant].name, counted(tp), counted(fp)];
   });
-  return `At ${shownThreshold(thresholdAt(data, place))}: ${said.slice(0, 3).join("; ")}${said.length > 3 ? "; and so on below" : ""}.`;
+  const [name, found, called] = said[0];
+  const beside = said.slice(1).map((one) => `; ${one[0]}: ${one[1]} and ${one[2]}`);
+  const fakes = `${found} of ${counted(data.fakes)} fakes`;
+  const reals = `${called} of ${counted(data.reals)} reals`;
+  return `At ${shownThreshold(thresholdAt(data, place))}: ${name} finds ${fakes} and calls ${reals} fake${beside.join("")}.`;
 }
 
 /**

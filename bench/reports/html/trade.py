@@ -1,9 +1,10 @@
-"""What a smaller file or a faster call costs in AUC: one named point a variant, with its interval, and the Pareto front."""
+"""What a smaller file or a faster call costs in AUC: a named point for each variant, intervals, the Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.reports.html.chart import LETTER, Axes, Scored, colour, digits, element, marker, plot
@@ -28,14 +29,10 @@ class _Box:
         return not (beside or self.bottom <= other.top or other.bottom <= self.top)
 
 
-def trade(
-    title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str]
-) -> Markup:
+def trade(title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str]) -> Markup:
     """`across` is size or latency by variant; `front` are those that none beats in both, the least first."""
     points = [
-        (index, name, across[name], one.auc)
-        for index, name, one in scored
-        if name in across and one.auc is not None
+        (index, name, across[name], one.auc) for index, name, one in scored if name in across and one.auc is not None
     ]
     lows, highs = [auc.interval.low for *_, auc in points], [auc.interval.high for *_, auc in points]
     spread = max(max(highs) - min(lows), 1e-4)
@@ -44,7 +41,7 @@ def trade(
     count = scored[0][2].score.count
     parts = [axes.frame(below, f"AUC (n = {count:,} frames)", (digits(*axes.across), digits(*up)))]
     along = sorted((x, auc.value) for _, name, x, auc in points if name in front)
-    stepped = [point for pair in zip(along, along[1:], strict=False) for point in (pair[0], (pair[1][0], pair[0][1]))]
+    stepped = [point for pair in pairwise(along) for point in (pair[0], (pair[1][0], pair[0][1]))]
     parts.append(element("polyline", points=axes.path([*stepped, *along[-1:]]), class_="front"))
     for index, _, x, auc in points:
         place, low, high = axes.x(x), axes.y(auc.interval.low), axes.y(auc.interval.high)

@@ -1,0 +1,452 @@
+"""report.html without a browser: what it holds, that data stay text, that its counts are exact."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from sklearn.metrics import confusion_matrix
+
+from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
+from bench.reports import html, render
+from bench.reports.html import chart
+from bench.reports.html.counts import counts
+from bench.reports.html.inline import inline, text_of
+from bench.reports.html.pictures import ends
+from bench.reports.text import escape, plain
+from tests.test_reports import FRAMES, NASTY, TEST, Answers, judged, labelled, made_up, pixels
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+HOSTILE = [
+    "<script>alert(1)</script>", "](javascript:alert(1))", "\"quoted\" 'twice'", "`back` ``ticks``", "pi|pe",
+    "new\nline", "\u202egnp.exe", "</script><img src=x onerror=alert(1)>", "{{ 7 * 7 }}", "&amp;<b>", "\u2028\u2029",
+    NASTY,
+]  # fmt: skip
+
+
+@dataclasses.dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str]
+    inside: list[Element | str]
+
+    def all(self) -> list[Element]:
+        return [self, *(deep for one in self.inside if isinstance(one, Element) for deep in one.all())]
+
+    @property
+    def text(self) -> str:
+        if self.tag == "br":
+            return " "
+        return "".join(one if isinstance(one, str) else one.text for one in self.inside)
+
+
+class Reader(HTMLParser):
+    """A tree of what a page holds; what is not closed in order fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Element("", {}, [])
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = Element(tag, {name: value or "" for name, value in attrs}, [])
+        self.open[-1].inside.append(found)
+        if tag not in VOID:
+            self.open.append(found)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].inside.append(Element(tag, {name: value or "" for name, value in attrs}, []))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].inside.append(data)
+
+
+def read(report: Path) -> Element:
+    reader = Reader()
+    reader.feed((report / "report.html").read_text(encoding="utf-8"))
+    assert reader.open == [reader.root]
+    return reader.root
+
+
+def rendered(folder: Path, run: Run, judgement: Judgement, *, pictures: bool = True) -> Element:
+    render(run, judgement, pixels if pictures else None, folder / "results" if pictures else None, folder / "report")
+    return read(folder / "report")
+
+
+def cells(root: Element) -> set[str]:
+    return {" ".join(one.text.split()) for one in root.all() if one.tag in ("td", "th")}
+
+
+def one_class(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    return run, judged(run, answers.labelled(np.ones(TEST, np.int8)))
+
+
+def no_baseline(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    failed = dataclasses.replace(run.variants[0], status="failed", reason="no", executed=None)
+    run = dataclasses.replace(run, variants=(failed, *run.variants[1:]))
+    return run, judged(run, answers)
+
+
+def from_elsewhere(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    bare = tuple(VariantResult(one.name, one.id, (), "ok", None) for one in run.variants[:4])
+    run = dataclasses.replace(run, detector="", architecture="", preprocessing=None, variants=bare, choose=None)
+    evidence = {name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
+    return run, judged(run, dataclasses.replace(answers, evidence=evidence))
+
+
+def no_heatmaps(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    evidence = {name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
+    return run, judged(run, dataclasses.replace(answers, evidence=evidence))
+
+
+def nothing(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    failed = tuple(dataclasses.replace(one, status="failed", reason="no", executed=None) for one in run.variants)
+    whole = judged(run, answers)
+    none = labelled([], np.empty(0, np.int8))
+    run = dataclasses.replace(run, variants=failed)
+    return run, Judgement(none, None, {}, {}, whole.speeds, None)
+
+
+def as_it_is(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+    return run, judged(run, answers)
+
+
+CASES = [as_it_is, one_class, no_baseline, from_elsewhere, no_heatmaps, nothing]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_structure(case: Any, tmp_path: Path) -> None:
+    run, judgement = case(*made_up(FRAMES))
+    root = rendered(tmp_path, run, judgement, pictures=case is not from_elsewhere)
+    found = root.all()
+    tags = [one.tag for one in found]
+    assert (tags.count("h1"), tags.count("main"), tags.count("nav")) == (1, 1, 1)
+    assert {"header", "footer"} <= set(tags)
+    assert next(one for one in found if one.tag == "html").attributes["lang"] == "en"
+    head = next(one for one in found if one.tag == "head")
+    assert [one.text for one in head.all() if one.tag == "title"] == ["Compression report: demo"]
+    levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    ids = [one.attributes["id"] for one in found if "id" in one.attributes]
+    assert len(ids) == len(set(ids))
+    for one in found:
+        for name in ("href", "aria-labelledby", "aria-describedby", "for"):
+            value = one.attributes.get(name, "")
+            if name != "href" or value.startswith("#"):
+                assert not value or value.removeprefix("#") in ids, value
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tables_and_controls_are_told_to_a_screen_reader(case: Any, tmp_path: Path) -> None:
+    run, judgement = case(*made_up(FRAMES))
+    found = rendered(tmp_path, run, judgement, pictures=case is not from_elsewhere).all()
+    labelled_by = {one.attributes.get("for") for one in found if one.tag == "label"}
+    inside_labels = {id(deep) for one in found if one.tag == "label" for deep in one.all()}
+    for one in found:
+        if one.tag == "table":
+            assert any(inner.tag == "caption" and inner.text.strip() for inner in one.all())
+            assert all("scope" in inner.attributes for inner in one.all() if inner.tag == "th")
+        if one.tag in ("input", "select"):
+            named = "aria-label" in one.attributes or one.attributes.get("id") in labelled_by
+            assert named or id(one) in inside_labels, one.attributes
+        if one.tag == "button":
+            assert one.text.strip()
+        if one.tag == "svg" and "aria-hidden" not in one.attributes:
+            named = bool(one.attributes.get("aria-label")) or any(inner.tag == "title" for inner in one.all())
+            assert one.attributes["role"] == "img"
+            assert named
+
+
+def test_nothing_is_loaded_and_nothing_else_executed(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    found = rendered(tmp_path, run, judged(run, answers)).all()
+    policy = next(one.attributes["content"] for one in found if "http-equiv" in one.attributes)
+    for tag, key in (("style", "style-src"), ("script", "script-src")):
+        inline_ = [one for one in found if one.tag == tag and one.attributes.get("type") != "application/json"]
+        digest = base64.b64encode(hashlib.sha256(inline_[0].text.encode()).digest()).decode()
+        assert len(inline_) == 1
+        assert f"{key} 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    for one in found:
+        assert "style" not in one.attributes
+        assert not any(name.startswith("on") for name in one.attributes)
+        target = one.attributes.get("href", one.attributes.get("src", "#"))
+        assert target.startswith(("#", "data:image/", "data:,")) or target in ("report.md", "scores.json", "flips.csv")
+    told = next(one.text for one in found if one.attributes.get("id") == "data")
+    assert not set("<>&\u2028\u2029") & set(told)
+
+
+def hostile(run: Run, answers: Answers, names: list[str]) -> tuple[Run, Judgement]:
+    """Those names wherever data come from: frames, sources, columns, slices, notes, reasons, warnings, provenance."""
+    frames, sources = (one.astype(object) for one in (answers.test.frames, answers.test.sources))
+    for place, name in enumerate(names):
+        frames.iloc[place] = f"{name}/{place}.png"
+        sources.iloc[[2 * place, 2 * place + 1]] = name
+    quality = answers.test.attributes["quality"].astype(object).replace({"low": names[0], "high": names[-1]})
+    attributes = pd.DataFrame({names[1]: quality.astype(object)})
+    test = dataclasses.replace(answers.test, frames=frames, sources=sources, attributes=attributes)
+    variants = tuple(
+        dataclasses.replace(one, notes=tuple(names), reason="; ".join(names) if one.status == "failed" else None)
+        for one in run.variants
+    )
+    run = dataclasses.replace(
+        run,
+        variants=variants,
+        warnings=tuple(names),
+        provenance={**run.provenance, **dict.fromkeys(names, "".join(names))},
+        detector="".join(names),
+    )
+    return run, judge_without_validation(run, dataclasses.replace(answers, test=test, validation=None))
+
+
+def judge_without_validation(run: Run, answers: Answers) -> Judgement:
+    evidence = {name: dataclasses.replace(one, validation=None) for name, one in answers.evidence.items()}
+    return judged(run, dataclasses.replace(answers, evidence=evidence))
+
+
+def test_names_reasons_and_notes_are_text(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    shape = []
+    harmless = [f"name-{place}" for place in range(len(HOSTILE))]
+    for place, names in enumerate((harmless, HOSTILE)):
+        root = rendered(tmp_path / str(place), *hostile(run, answers, names))
+        shape.append([(one.tag, sorted(one.attributes)) for one in root.all()])
+        shown = " ".join(root.text.split())
+        for name in names:
+            assert " ".join(plain(name).split()) in shown
+    assert shape[0] == shape[1]
+    assert "\u202e" not in (tmp_path / "1/report/report.html").read_text(encoding="utf-8")
+    assert "\u202e" not in (tmp_path / "1/report/report.md").read_text(encoding="utf-8")
+
+
+def test_hostile_names_are_text_in_markdown_too(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    kinds = []
+    harmless = [f"name-{place}" for place in range(len(HOSTILE))]
+    for place, names in enumerate((harmless, HOSTILE)):
+        rendered(tmp_path / str(place), *hostile(run, answers, names))
+        text = (tmp_path / str(place) / "report/report.md").read_text(encoding="utf-8")
+        found = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+        deep = [inner for one in found for inner in (one.children or [one])]
+        kinds.append([one.type for one in deep if not one.type.startswith(("text", "softbreak"))])
+        links = [str(one.attrGet("href")) for one in deep if one.type == "link_open"]
+        assert set(links) <= {"report.html", "flips.csv", "scores.json"}
+        html_ = [one.content for one in deep if one.type.startswith("html")]
+        assert set(html_) <= {"<br>"}
+    assert kinds[0] == kinds[1]
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_data_in_a_sentence_stay_text(data: str) -> None:
+    said = inline(f"**{escape(data)}** is _{escape(data)}_")
+    expected = plain(data)
+    reader = Reader()
+    reader.feed(said)
+    assert [one.tag for one in reader.root.all()][1:] == ["strong", "em"]
+    assert reader.root.text == f"{expected} is {expected}"
+
+
+def test_sentences_look_as_a_markdown_reader_would_show_them(tmp_path: Path) -> None:
+    run, answers = made_up([NASTY, *FRAMES[1:]])
+    rendered(tmp_path, run, judged(run, answers))
+    compared = 0
+    for line in (tmp_path / "report/report.md").read_text(encoding="utf-8").splitlines():
+        if line and not re.match(r"[#>|!-]|\S+\]\(", line) and "](" not in line:
+            reader = Reader()
+            reader.feed(MarkdownIt("commonmark", {"html": True}).renderInline(line))
+            assert text_of(line) == " ".join(reader.root.text.split())
+            compared += 1
+    assert compared > 8
+
+
+def test_the_page_says_what_the_text_says(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    run = dataclasses.replace(run, warnings=("look here",))
+    root = rendered(tmp_path, run, judged(run, answers))
+    shown, inside = " ".join(root.text.split()), cells(root)
+    text = (tmp_path / "report/report.md").read_text(encoding="utf-8")
+    before, after = text.split("## 6. Visual analysis")[0], text.split("## 7. ")[1]
+    rows = [line for line in (before + after).splitlines() if line.startswith("| ") and "---" not in line]
+    assert len(rows) > 50
+    for row in rows:
+        for cell in row.strip("| ").split(" | "):
+            assert " ".join(text_of(cell).split()) in inside | {"MiB", "Diff", "Frames/s"} or cell in shown, cell
+    for sentence in (line for line in before.splitlines() if line.startswith("- ")):
+        assert " ".join(text_of(sentence[2:]).split()) in shown
+
+
+SCORES = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.1 + 0.2, 0.35, 0.5, 0.5004, 0.516, np.float32(0.7).item(), 0.999, 1.0])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SCORES, SCORES, st.booleans()), min_size=1, max_size=30), st.sampled_from([0.5, 0.3, 1 / 3]))
+def test_counts_are_scikit_learns_at_every_threshold(told: list[tuple[float, float, bool]], fixed: float) -> None:
+    first, other = (np.array([one[place] for one in told]) for place in (0, 1))
+    labels = np.array([one[2] for one in told], np.int8)
+    evidence = {"baseline": Evidence(first, None, None), "q16": Evidence(other, None, None)}
+    run = dataclasses.replace(made_up(FRAMES)[0], threshold=fixed)
+    judgement = Judgement(labelled([str(row) for row in range(len(told))], labels), None, evidence, {}, {}, None)
+    found = counts(run, judgement)
+    thresholds = [*(place / 1000 for place in range(1001)), *found["extra"]]
+    assert fixed in thresholds
+    for place in (*range(0, 1001, 100), 35, 299, 301, 350, 351, 501, 516, 517, 700, 999, *range(1001, len(thresholds))):
+        threshold = thresholds[place]
+        for variant, scores in zip(found["variants"], (first, other), strict=True):
+            tn, fp, fn, tp = confusion_matrix(labels, scores >= threshold, labels=[0, 1]).ravel()
+            assert (variant["fake"][place], variant["real"][place]) == (tp, fp)
+            assert (found["fakes"], found["reals"]) == (tp + fn, tn + fp)
+        right, is_right = ((scores >= threshold) == (labels == 1) for scores in (first, other))
+        assert found["variants"][1]["worse"][place] == (right & ~is_right).sum()
+        assert found["variants"][1]["better"][place] == (~right & is_right).sum()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=30), st.floats(0, 1), st.integers(0, 6))
+def test_galleries_are_right_at_any_threshold(told: list[tuple[float, bool]], threshold: float, most: int) -> None:
+    scores, labels = np.array([one[0] for one in told]), np.array([one[1] for one in told], np.int8)
+    names = [f"{(7 * place) % 31:02}" for place in range(len(told))]
+    judgement = Judgement(labelled(names, labels), None, {"baseline": Evidence(scores, None, None)}, {}, {}, None)
+    found = ends(judgement, "baseline", most)
+    for outcome in OUTCOMES:
+        called_fake = outcome.endswith("positives")
+        wanted_label = called_fake == outcome.startswith("true")
+        sign = -1 if called_fake else 1
+        everything = sorted(
+            (sign * score, name)
+            for score, label, name in zip(scores, labels, names, strict=True)
+            if (score >= threshold) == called_fake and (label == 1) == wanted_label
+        )
+        shown = [names[row] for row in found[outcome] if (scores[row] >= threshold) == called_fake]
+        assert shown == [name for _, name in everything][: len(shown)]
+        assert len(shown) == min(len(everything), most)
+
+
+def test_a_hundred_thousand_frames_are_a_small_page(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    rng, count = np.random.default_rng(0), 100_000
+    labels = (np.arange(count) % 2).astype(np.int8)
+    test = labelled([f"{place}.png" for place in range(count)], labels)
+    evidence = {
+        name: Evidence(1 / (1 + np.exp(-rng.normal(2.0 * labels - 1, 1))), None, None) for name in answers.evidence
+    }
+    test = dataclasses.replace(test, attributes=pd.DataFrame(index=test.frames.index))
+    judgement = judged(run, Answers(test, None, evidence))
+    render(run, judgement, None, None, tmp_path)
+    page = tmp_path / "report.html"
+    assert page.stat().st_size < 1.5e6
+    root = read(tmp_path)
+    ledger = next(one for one in root.all() if one.attributes.get("id") == "ledger")
+    assert sum(one.tag == "tr" for one in ledger.all()) == 1 + 300
+    assert "all of them are in flips.csv" in " ".join(root.text.split())
+
+
+def test_thumbnails_that_are_not_shown_any_more_go(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    rendered(tmp_path, run, judged(run, answers))
+    kept = set((tmp_path / "report/.thumbnails").iterdir())
+    other = dataclasses.replace(run, frames={**run.frames, "test": dataclasses.replace(run.frames["test"], digest="9")})
+    rendered(tmp_path, other, judged(other, answers))
+    now = set((tmp_path / "report/.thumbnails").iterdir())
+    assert len(now) == len(kept)
+    assert not now & kept
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours, after WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_texts_stand_out_in_both_themes(theme: int) -> None:
+    css = (html.HERE / "report.css").read_text(encoding="utf-8")
+    colours = {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)}
+    on_page = ["text", "quiet", "link", "worse", "better", "fake", "real"]
+    on_page += [f"c{place}" for place in range(chart.COLOURS)]
+    pairs = [*((name, "page") for name in on_page), *(("text", on) for on in ("panel", "ship", "warn"))]
+    for text, behind in [*pairs, ("quiet", "panel"), ("page", "ship-line")]:
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+
+
+def test_variants_differ_in_grey_too() -> None:
+    looks = {(chart.dashes(place), str(chart.marker(place, 0, 0)).split(" class")[0]) for place in range(6)}
+    assert len(looks) == 6
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert chart.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert chart.ticks(0, 108.9) == [0, 20, 40, 60, 80, 100]
+    for low, high in ((0.948, 0.981), (0.0, 0.1), (3e-7, 4e-7)):
+        found = chart.ticks(low, high)
+        assert 3 <= len(found) <= 7
+        assert all(low - 1e-9 <= one <= high + 1e-9 for one in found)
+
+
+SCRIPT = html.HERE / "report.js"
+
+
+def test_the_script_writes_text_alone() -> None:
+    text = SCRIPT.read_text(encoding="utf-8")
+    code = re.sub(r"/\*\*.*?\*/", "", re.sub(r"(?m)^\s*//.*$", "", text), flags=re.DOTALL)
+    assert code.lstrip().startswith('"use strict"')
+    markup = r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function"
+    outside = r"fetch|XMLHttp|WebSocket|\bimport\b|localStorage|cookie"
+    assert not re.findall(rf"{markup}|{outside}|\bvar\b|[^=!]==[^=]", code)
+    assert text.startswith("// @ts-check")
+    assert not re.findall(r"(?m)(?<!\*/\n)^function (\w+)\([^)]", text), "parameters without types"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+def test_the_script_parses() -> None:
+    subprocess.run(["node", "--check", str(SCRIPT)], check=True, timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("tsc") is None, reason="no TypeScript compiler on this machine")
+def test_the_scripts_types_are_sound() -> None:
+    options = [
+        "--checkJs",
+        "--allowJs",
+        "--strict",
+        "--noEmit",
+        "--target",
+        "es2022",
+        "--lib",
+        "es2022,dom,dom.iterable",
+    ]
+    told = subprocess.run(["tsc", *options, str(SCRIPT)], capture_output=True, text=True, timeout=120, check=False)
+    assert told.returncode == 0, told.stdout
+
+
+def test_data_of_the_script_is_json(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    root = rendered(tmp_path, run, judged(run, answers))
+    told = json.loads(next(one.text for one in root.all() if one.attributes.get("id") == "data"))
+    assert [one["name"] for one in told["variants"]] == list(answers.evidence)
+    assert all(len(one["fake"]) == 1001 + len(told["extra"]) for one in told["variants"])
