@@ -11,7 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (
@@ -29,23 +33,14 @@ def chromium() -> str | None:
 class Page:
     """One tab. `requests` are all addresses that it asked for, `errors` what its console complained of."""
 
-    def __init__(self, port: int) -> None:
-        from urllib.request import urlopen
-
-        from websockets.sync.client import connect
-
-        with urlopen(f"http://127.0.0.1:{port}/json") as told:
-            tab = next(one for one in json.load(told) if one["type"] == "page")
-        self._socket = connect(tab["webSocketDebuggerUrl"], max_size=None, proxy=None)
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
         self._count = 0
         self._loaded = False
         self.requests: list[str] = []
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
-
-    def close(self) -> None:
-        self._socket.close()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The answer to a command; what happens meanwhile is noted."""
@@ -153,24 +148,28 @@ class Page:
 @contextmanager
 def opened() -> Iterator[Page]:
     """A tab of a browser with an empty profile, closed in the end."""
+    from websockets.sync.client import connect
+
     program = chromium()
     assert program is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         arguments = [program, *QUIET, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
         running = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            page = Page(_port(Path(profile, "DevToolsActivePort"), running))
-            yield page
-            page.close()
+            with connect(_address(Path(profile, "DevToolsActivePort"), running), max_size=None, proxy=None) as socket:
+                yield Page(socket)
         finally:
             running.terminate()
             running.wait(timeout=20)
 
 
-def _port(file: Path, running: subprocess.Popen[bytes]) -> int:
+def _address(file: Path, running: subprocess.Popen[bytes]) -> str:
+    """Where the first tab is driven from."""
     for _ in range(300):
         if file.exists() and (lines := file.read_text().splitlines()):
-            return int(lines[0])
+            with urlopen(f"http://127.0.0.1:{int(lines[0])}/json") as told:
+                tabs = json.load(told)
+            return str(next(one["webSocketDebuggerUrl"] for one in tabs if one["type"] == "page"))
         assert running.poll() is None, "the browser ended before it was asked anything"
         time.sleep(0.1)
     raise TimeoutError("the browser did not say where to ask it")
