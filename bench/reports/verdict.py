@@ -41,7 +41,7 @@ def answer_sentences(run: Run, judgement: Judgement) -> list[str]:
     choice = judgement.choice
     if choice is None:
         return [f"**No variant can be recommended**: {_why_no_choice(run, judgement)}."]
-    if not _weighs(choice):
+    if not weighs(choice):
         return [_able(run, choice), *_undecided(run, judgement, choice)]
     if choice.chosen is None:
         return [*_loosened(choice), *_undecided(run, judgement, choice)]
@@ -84,7 +84,7 @@ def _keep(name: str) -> str:
     return "**Keep the baseline**" if name == "baseline" else f"**Keep the baseline**, {listed([name])}"
 
 
-def _weighs(choice: Choice) -> bool:
+def weighs(choice: Choice) -> bool:
     """Whether anything is known that a smaller AUC could be worth."""
     return choice.asked or any(one.size_mib is not None or one.latency_ms is not None for one in choice.candidates)
 
@@ -295,7 +295,7 @@ def _in_slices(run: Run, judged: Judged) -> list[str]:
 
 
 def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[str]:
-    if choice is None or not _weighs(choice):
+    if choice is None or not weighs(choice):
         return []
     if name == choice.chosen:
         proven = judged.comparison is None or judged.comparison.verdict in ("improved", "stable")

@@ -16,6 +16,7 @@ from bench.reports.html.inline import inline, text_of
 from bench.reports.html.pictures import Pictures
 from bench.reports.markdown import notes
 from bench.reports.text import MIB, NONE, escape, number, plain
+from bench.reports.verdict import weighs
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -27,6 +28,8 @@ def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, 
     """The whole page. `told` is what scores.json holds, `parts` what report.md says, in Markdown."""
     from markupsafe import Markup
 
+    # Where nothing speaks for a smaller AUC, what comes first is no recommendation, and report.md makes none.
+    choice = judgement.choice if judgement.choice and weighs(judgement.choice) else None
     style, script = (_without_end(HERE / name) for name in ("report.css", "report.js"))
     environment = _environment(run)
     text: str = environment.get_template("page.html.j2").render(
@@ -35,8 +38,8 @@ def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, 
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
-        choice=judgement.choice,
-        compared=comparison(run, judgement, told, parts),
+        choice=choice,
+        compared=comparison(run, choice, told, parts),
         points=[(name, one.fixed) for name, one in judgement.variants.items()],
         marks=marks(run, judgement),
         flip_counts={name: one.flips for name, one in judgement.variants.items() if one.flips},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Judgement, Run
+from bench.records import Choice, Run
 from bench.reports.html.inline import inline, text_of
 from bench.reports.text import NONE, Table
 
@@ -68,10 +68,9 @@ _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
 )
 
 
-def comparison(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
+def comparison(run: Run, choice: Choice | None, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
     """`told` is what scores.json holds, `parts` the tables of report.md."""
     columns = [(title, found, key) for title, table, key in _COLUMNS if (found := _column(parts[table], title))]
-    choice = judgement.choice
     rows = []
     for place, variant in enumerate(run.variants):
         cells = [

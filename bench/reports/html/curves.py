@@ -47,8 +47,9 @@ def roc(scored: Scored, *, zoomed: bool) -> Markup:
         parts.append(key(names, 225, 362))
     where = f"up to {ZOOM:g}" if zoomed else "from 0 to 1"
     said = f"True-positive rate over false-positive rate {where}. AUC: " + "; ".join(name for _, name in names)
-    clip = element("clipPath", element("rect", x=60, y=11, width=400, height=362), id=f"roc-{'zoomed' if zoomed else 'whole'}")
-    inside = element("g", *parts[1:], clip_path=f"url(#roc-{'zoomed' if zoomed else 'whole'})")
+    clipped = f"roc-{'zoomed' if zoomed else 'whole'}"
+    clip = element("clipPath", element("rect", x=60, y=11, width=400, height=362), id=clipped)
+    inside = element("g", *parts[1:], clip_path=f"url(#{clipped})")
     return plot(f"ROC curves, false-positive rate {where}", said, clip, parts[0], inside, size=(475, 420))
 
 

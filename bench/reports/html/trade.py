@@ -37,7 +37,7 @@ def trade(title: str, across: Mapping[str, float], scored: Scored, below: str, f
     lows, highs = [auc.interval.low for *_, auc in points], [auc.interval.high for *_, auc in points]
     spread = max(max(highs) - min(lows), 1e-4)
     up = (max(min(lows) - 0.08 * spread, 0.0), min(max(highs) + 0.08 * spread, 1.0))
-    axes = Axes(72, 12, 560, 300, (0.0, 1.15 * max(x for _, _, x, _ in points)), up)
+    axes = Axes(66, 12, 440, 290, (0.0, 1.22 * max(x for _, _, x, _ in points)), up)
     count = scored[0][2].score.count
     parts = [axes.frame(below, f"AUC (n = {count:,} frames)", (digits(*axes.across), digits(*up)))]
     along = sorted((x, auc.value) for _, name, x, auc in points if name in front)
@@ -51,7 +51,7 @@ def trade(title: str, across: Mapping[str, float], scored: Scored, below: str, f
         parts.append(marker(index, place, axes.y(auc.value), 5.0))
     parts += _names(axes, [(index, plain(name), axes.x(x), axes.y(auc.value)) for index, name, x, auc in points])
     said = "; ".join(f"{plain(name)}: {number(x, 2)}, AUC {number(auc.value, 4)}" for _, name, x, auc in points)
-    return plot(title, f"AUC over {below}, with 95 % intervals. {said}", *parts, size=(650, 362))
+    return plot(title, f"AUC over {below}, with 95 % intervals. {said}", *parts, size=(520, 352))
 
 
 def _names(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> list[Markup]:
