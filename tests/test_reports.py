@@ -510,6 +510,8 @@ def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
     assert "None, since no variant was evaluated." in text
     assert well_formed(text)
     assert is_whole(report)
+    (report / "report.html").unlink()
+    assert not is_whole(report)
     row = json.loads((report / "scores.json").read_text())["variants"]["baseline"]
     assert (row["status"], row["size_mib"], row["confusion"]["tp"], row["measurements"]) == ("failed", None, None, [])
     assert "failed: no" in summary(run, read_scores(report))
@@ -572,6 +574,7 @@ def test_bundle_is_whole_wherever_it_is_unpacked(tmp_path: Path) -> None:
         assert Image.open(unpacked / unquote(target)).size[0] >= SIZE
         assert not target.startswith("..")
     assert (unpacked / "scores.json").is_file()
+    assert (unpacked / "report.html").read_bytes() == (report / "report.html").read_bytes()
     next(results.rglob("*.jpg")).unlink()
     with pytest.raises(UserError, match="bench report demo"):
         bundle(report, results, tmp_path / "demo.zip")

@@ -17,9 +17,9 @@ _LINK = re.compile(r"(\[(?:\\.|[^\]\\\n])*\]\()([^()\s]+)(\))")
 
 
 def is_whole(report: Path) -> bool:
-    """Whether a rendered report is there with its numbers and every file that it links."""
+    """Whether a rendered report is there with its page, its numbers and every file that it links."""
     source = report / "report.md"
-    if not (source.is_file() and (report / "scores.json").is_file()):
+    if not all((report / name).is_file() for name in ("report.md", "report.html", "scores.json")):
         return False
     return all(_target(report, match[2]).is_file() for match in _LINK.finditer(source.read_text(encoding="utf-8")))
 
