@@ -89,7 +89,7 @@ class Page:
         """The text of every element that is to be seen."""
         found: list[str] = self.evaluate(
             f"[...document.querySelectorAll({json.dumps(selector)})]"
-            ".filter(one => one.checkVisibility()).map(one => one.innerText.trim())"
+            ".filter(one => one.checkVisibility()).map(one => one.textContent.replace(/\\s+/g, ' ').trim())"
         )
         return found
 

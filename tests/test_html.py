@@ -296,6 +296,23 @@ def test_the_page_says_what_the_text_says(tmp_path: Path) -> None:
         assert " ".join(text_of(sentence[2:]).split()) in shown
 
 
+def test_every_picture_of_the_text_is_on_the_page(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    found = rendered(tmp_path, run, judged(run, answers)).all()
+    told = {one.attributes.get("aria-label") for one in found if one.attributes.get("class") == "picture"}
+    text = (tmp_path / "report/report.md").read_text(encoding="utf-8").split("## 6.")[1].split("## 7.")[0]
+    pictures = re.findall(r"!\[([^\]]+)\]\(../results/([^/]+)/", text)
+    assert {variant for _, variant in pictures} == set(answers.evidence)
+    assert "Right for another reason" in text
+    assert {f"{frame}, {variant}" for frame, variant in pictures} <= told
+
+
+def test_no_variant_is_marked_where_none_is_recommended(tmp_path: Path) -> None:
+    root = rendered(tmp_path, *from_elsewhere(*made_up(FRAMES)), pictures=False)
+    classes = {name for one in root.all() for name in one.attributes.get("class", "").split()}
+    assert not {"chosen", "badge", "facts"} & classes
+
+
 SCORES = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.1 + 0.2, 0.35, 0.5, 0.5004, 0.516, np.float32(0.7).item(), 0.999, 1.0])
 
 

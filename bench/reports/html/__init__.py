@@ -13,7 +13,7 @@ from bench.reports.html import chart, curves, galleries, trade
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.inline import inline, text_of
-from bench.reports.html.pictures import Pictures
+from bench.reports.html.pictures import Pictures, ranks
 from bench.reports.markdown import notes
 from bench.reports.text import MIB, NONE, escape, number, plain
 from bench.reports.verdict import weighs
@@ -46,6 +46,7 @@ def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, 
         counts=_data(run, judgement),
         pictures=pictures,
         galleries=galleries.galleries(run, judgement, pictures),
+        most=ranks(run, pictures is not None),
         flipped=galleries.flipped_rows(run, judgement),
         other_reasons=galleries.other_reasons(run, judgement) if pictures else {},
         **_plots(run, judgement),
