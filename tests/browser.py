@@ -30,6 +30,10 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+class NotStartedError(RuntimeError):
+    """There is a browser, but it does not run here."""
+
+
 class Page:
     """One tab. `requests` are all addresses that it asked for, `errors` what its console complained of."""
 
@@ -170,6 +174,7 @@ def _address(file: Path, running: subprocess.Popen[bytes]) -> str:
             with urlopen(f"http://127.0.0.1:{int(lines[0])}/json") as told:
                 tabs = json.load(told)
             return str(next(one["webSocketDebuggerUrl"] for one in tabs if one["type"] == "page"))
-        assert running.poll() is None, "the browser ended before it was asked anything"
+        if running.poll() is not None:
+            raise NotStartedError(f"the browser ended with {running.returncode} before it was asked anything")
         time.sleep(0.1)
-    raise TimeoutError("the browser did not say where to ask it")
+    raise NotStartedError("the browser did not say in 30 seconds where to ask it")

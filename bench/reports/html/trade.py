@@ -63,7 +63,7 @@ def _names(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> list[
         width = LETTER * len(name)
         for dx, dy in PLACES:
             left = x + dx if dx > 0 else x + dx - width
-            box = _Box(left, y + dy - 10, left + width, y + dy + 4)
+            box = _Box(left - 3, y + dy - 10, left + width + 3, y + dy + 4)
             inside = axes.left <= box.left and box.right <= axes.left + axes.width and box.top >= axes.top
             if inside and box.bottom <= axes.top + axes.height and not any(box.overlaps(other) for other in taken):
                 break
