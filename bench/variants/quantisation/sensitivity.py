@@ -37,26 +37,28 @@ def sensitivities(
     import torch
 
     network = _Watched(model.float().eval(), ways)
-    moved: dict[str, list[Tensor]] = {}
-    margins: list[Tensor] = []
+    total, done = len(work.spread("calibration", frames)), 0
+    # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
+    margins = torch.zeros(total)
+    moved = {name: torch.zeros(len(layers), total) for name, layers in ways.items()}
     try:
-        total, done = len(work.spread("calibration", frames)), 0
         for batch in work.batches("calibration", batch_size(work.spec.size), frames):
             found, margin = network.moved_by(torch.from_numpy(batch))
+            now = slice(done, done + len(batch))
             for name, one in found.items():
-                moved.setdefault(name, []).append(one)
-            margins.append(margin)
+                moved[name][:, now] = one
+            margins[now] = margin
             done += len(batch)
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()
-    if not torch.cat(margins).isfinite().all():
+    if not margins.isfinite().all():
         raise UserError(
             "quantize: the detector's margin is not finite on calibration frames; check the weights, and the frames "
             "that it was made for"
         )
-    spread = float(torch.cat(margins).var()) + 1e-12
-    return {name: (torch.cat(parts, 1).square().mean(1) / spread).tolist() for name, parts in moved.items()}
+    spread = float(margins.var()) + 1e-12
+    return {name: (one.square().mean(1) / spread).tolist() for name, one in moved.items()}
 
 
 class _Watched:
