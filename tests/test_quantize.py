@@ -335,3 +335,16 @@ def test_every_flavour_of_padding_is_quantised() -> None:
 def test_few_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 8"):
         quantize.Settings.model_validate({"frames": 7})
+
+
+def test_frames_that_look_all_the_same_are_refused() -> None:
+    one = replace(work(), read=lambda frames, spec, size: iter([np.repeat(b0.frames(1), len(frames), 0)]))
+    with pytest.raises(UserError, match="says the same of all"):
+        quantize.apply(b0.detector(), quantize.Settings(), one)
+
+
+def test_a_network_that_rounding_would_destroy_is_refused() -> None:
+    ways = {"a": [choice.Way(3.0, 0)], "b": [choice.Way(0.1, 0)]}
+    even = dict.fromkeys(ways, 1)
+    with pytest.raises(UserError, match=r"change the margin by 3\.1 times.*weights: int8"):
+        choice.choose(ways, even, even, choice.Budget(harm=0.05, weights=0.12, macs=1.0))
