@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 STRONGEST_ALPHA = 0.75
+# Under 1, so that a variant that finds a fifth of what another finds in the same frame is still seen to find it.
+_FADING = 0.7
 # From weak to strong, RGB: red to yellow, blue to cyan. Lightness rises along both, and the two
 # stay apart with every common colour vision.
 COLOURS = {"fake": ((200, 30, 30), (255, 217, 59)), "real": ((31, 79, 216), (56, 232, 255))}
@@ -25,7 +27,8 @@ def supporting(cam: NDArray[np.floating], fake: bool) -> NDArray[np.floating]:
 def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool, scale: float) -> Image:
     """`pixels` [h, w, 3] under its map; `scale` is the strength that gets the strongest colour.
 
-    The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is.
+    The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is. A line in
+    the strong colour goes around what is at least half as strong as the map's own strongest place.
     """
     from PIL import Image
 
@@ -36,11 +39,23 @@ def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool
         return _captioned(Image.fromarray(pixels), f"nothing speaks for {side}")
     height, width = pixels.shape[:2]
     smooth = Image.fromarray(np.asarray(cam, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    heat = np.minimum(supporting(np.asarray(smooth), fake) / scale, 1)
+    support = supporting(np.asarray(smooth), fake)
+    heat = np.minimum(support / scale, 1)
     weak, strong = (np.array(colour) for colour in COLOURS[side])
     colour = weak + (strong - weak) * heat[..., None]
-    alpha = STRONGEST_ALPHA * heat[..., None] ** 1.5
-    return Image.fromarray((pixels * (1 - alpha) + colour * alpha).round().astype(np.uint8))
+    alpha = STRONGEST_ALPHA * heat[..., None] ** _FADING
+    drawn = (pixels * (1 - alpha) + colour * alpha).round().astype(np.uint8)
+    drawn[_outline(support >= support.max() / 2)] = strong
+    return Image.fromarray(drawn)
+
+
+def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The rim of what is inside, as wide as a line is well seen; along the picture's edge there is none."""
+    from scipy.ndimage import binary_erosion
+
+    width = max(1, round(min(inside.shape) / 120))
+    rim: NDArray[np.bool_] = inside & ~binary_erosion(inside, iterations=width, border_value=1)
+    return rim
 
 
 def _captioned(image: Image, caption: str) -> Image:
