@@ -14,6 +14,7 @@ import typer
 
 from bench.errors import UserError
 from bench.files import advice
+from bench.ink import painted
 from bench.progress import Bars, interrupt, interrupted, tell_unraisable
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
@@ -46,17 +47,22 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def _told(error: BaseException, file: Path) -> int:
     """Say what ended the command; the exit code."""
     if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
-        typer.echo("interrupted; what is finished is kept, the same command goes on from there", err=True)
+        _say("interrupted; what is finished is kept, the same command goes on from there", err=True)
         return EXIT_INTERRUPTED
     if isinstance(error, UserError):
-        typer.echo(f"error: {error}", err=True)
+        _say(f"error: {error}", err=True)
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and (told := advice(error) or _vanished(file)):
-        typer.echo(f"error: {told}", err=True)
+        _say(f"error: {told}", err=True)
         return EXIT_BAD_INPUT
     traceback.print_exception(error)
     typer.echo("this is a bug in bench: please report it with the lines above", err=True)
     return EXIT_BUG
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """To standard output or error, in colour where that is a terminal."""
+    typer.echo(painted(text, sys.stderr if err else sys.stdout), err=err)
 
 
 def _vanished(file: Path) -> str | None:
@@ -78,6 +84,7 @@ ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake
 LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
 SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
 SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 DEFAULT_FILE = Path("experiments.yaml")
 
 
@@ -110,6 +117,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, as `bench plan` does.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
     from bench import pipeline
@@ -120,7 +128,7 @@ def run(
     wanted = _names(only, device)
     with Bars() as bars:
         finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, on_event=bars)
-    _show(finished)
+    _show(finished, json)
 
 
 @app.command()
@@ -138,6 +146,7 @@ def report(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     bundle: Annotated[bool, typer.Option("--bundle", help="Also put report and pictures into one zip file.")] = False,
+    json: Json = False,
 ) -> None:
     """Render the report again from stored results."""
     from bench import pipeline
@@ -146,9 +155,10 @@ def report(
     name, settings = select(read(file), experiment, file)
     with Bars() as bars:
         finished = pipeline.report(file.parent, name, settings, again=True, on_event=bars)
-    _show(finished)
-    if bundle:
-        typer.echo(f"bundle: {pipeline.bundle(file.parent, name)}")
+    bundled = pipeline.bundle(file.parent, name) if bundle else None
+    _show(finished, json)
+    if bundled:
+        typer.echo(f"bundle: {bundled}", err=json)
 
 
 @app.command()
@@ -169,6 +179,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
+    json: Json = False,
 ) -> None:
     """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
     from bench.pipeline.foreign import Request, score_files
@@ -182,7 +193,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     columns = Columns(**named)
     with Bars() as bars:
         finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
-    _show(finished)
+    _show(finished, json)
 
 
 @app.command()
@@ -228,10 +239,10 @@ def check(
     with Bars() as bars:
         finished, found = judge(experiments, file, name, only=wanted, device=device, reference=against, on_event=bars)
     # Before anything is written: a disk that is full does not swallow the verdict.
-    typer.echo(checked.terminal(found))
+    _say(checked.terminal(found))
     checked.write(found, junit, summary)
     if trouble := checked.append_to_page(found):
-        typer.echo(f"warning: {trouble}", err=True)
+        _say(f"warning: {trouble}", err=True)
     typer.echo(f"\nreport: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
     if found.failed:
         _name_log(finished)
@@ -357,27 +368,33 @@ def _options(
     """Options of the program itself."""
 
 
-def _show(finished: Any) -> None:
+def _show(finished: Any, as_json: bool) -> None:
+    """The summary; for programs the numbers alone on standard output, and the rest on standard error."""
     from bench.reports import summary
 
-    typer.echo(summary(finished.run, finished.told))
-    _note(finished.warnings)
-    typer.echo(f"\nreport: {finished.report}")
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False))
+    else:
+        _say(summary(finished.run, finished.told))
+    _note(finished.warnings, err=as_json)
+    typer.echo(f"\nreport: {finished.report}", err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):
-        _name_log(finished)
+        _name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
 
 
-def _note(texts: Iterable[str]) -> None:
+def _note(texts: Iterable[str], *, err: bool = False) -> None:
     from bench.reports.plain import wrapped
 
     for line in wrapped(f"note: {text}" for text in texts):
-        typer.echo(line)
+        _say(line, err=err)
 
 
-def _name_log(finished: Any) -> None:
+def _name_log(finished: Any, *, err: bool = False) -> None:
     if finished.log:
-        typer.echo(f"log, with what failed: {finished.log}")
+        typer.echo(f"log, with what failed: {finished.log}", err=err)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def prepare() -> None:
     from bench import cli, detectors
     from bench.detectors import efficientnet
     from bench.results import predict, timing
-    from bench.variants.steps import recover
+    from bench.variants import training
     from tests import tiny
     from tests.conftest import start_in_a_thread
 
@@ -35,7 +35,7 @@ def prepare() -> None:
     _start = timing.start
     timing.start = start_in_a_thread
     predict.SHARD_FRAMES = 8
-    recover.CHECKPOINT_SECONDS = 0.0
+    training.CHECKPOINT_SECONDS = 0.0
     assert cli
 
 

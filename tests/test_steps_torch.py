@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,18 @@ def test_half_a_network_answers_as_the_whole_one_does(ranking: Any, tiny_family:
     assert errors[True] < 0.6 * errors[False]
 
 
-def test_prune_is_repeatable_on_cuda_and_leaves_no_settings_behind(
+@pytest.mark.cuda
+def test_prune_is_repeatable_on_cuda(tiny_family: Any, tmp_path: Path) -> None:
+    parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    one, other = (
+        prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), replace(work(tmp_path, parent), device="cuda"))
+        for _ in range(2)
+    )
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
+
+
+def test_prune_sets_flags_of_cuda_and_leaves_none_behind(
     tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
@@ -200,13 +212,14 @@ def test_prune_is_repeatable_on_cuda_and_leaves_no_settings_behind(
         raise RuntimeError("broke in the middle")
 
     monkeypatch.setattr(prune, "_narrow", fail)
+    precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     with flags.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
         before = told()
         with pytest.raises(RuntimeError, match="middle"):
             prune.apply(parent, prune.Settings(amount=0.5), work(tmp_path, parent))
         after = told()
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision(precision)
     assert after == before == (False, True, True, "high")
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 STRONGEST_ALPHA = 0.75
+# Under 1, so that a variant that finds a fifth of what another finds in the same frame is still seen to find it.
+_FADING = 0.7
 # From weak to strong, RGB: red to yellow, blue to cyan. Lightness rises along both, and the two
 # stay apart with every common colour vision.
 COLOURS = {"fake": ((200, 30, 30), (255, 217, 59)), "real": ((31, 79, 216), (56, 232, 255))}
@@ -25,7 +27,8 @@ def supporting(cam: NDArray[np.floating], fake: bool) -> NDArray[np.floating]:
 def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool, scale: float) -> Image:
     """`pixels` [h, w, 3] under its map; `scale` is the strength that gets the strongest colour.
 
-    The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is.
+    The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is. A line in
+    the strong colour goes around what is at least half as strong as the map's own strongest place.
     """
     from PIL import Image
 
@@ -42,13 +45,29 @@ def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool
 def shades(
     cam: NDArray[np.floating], fake: bool, scale: float, size: tuple[int, int]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Colour [h, w, 3], 0 to 255, and opacity [h, w, 1], 0 to 1, of a map drawn at `size`, (w, h)."""
+    """Colour [h, w, 3], 0 to 255, and opacity [h, w, 1], 0 to 1, of a map drawn at `size`, (w, h).
+
+    A line in the strong colour goes around what is at least half as strong as the map's own strongest place.
+    """
     from PIL import Image
 
     smooth = Image.fromarray(np.asarray(cam, np.float32)).resize(size, Image.Resampling.BICUBIC)
-    heat = np.minimum(supporting(np.asarray(smooth), fake) / scale, 1)[..., None]
+    support = supporting(np.asarray(smooth), fake)
+    heat = np.minimum(support / scale, 1)[..., None]
     weak, strong = (np.array(colour) for colour in COLOURS["fake" if fake else "real"])
-    return weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**1.5
+    colour, alpha = weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**_FADING
+    line = _outline(support >= support.max() / 2)
+    colour[line], alpha[line] = strong, 1
+    return colour, alpha
+
+
+def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The rim of what is inside, as wide as a line is well seen; along the picture's edge there is none."""
+    from scipy.ndimage import binary_erosion
+
+    width = max(1, round(min(inside.shape) / 120))
+    rim: NDArray[np.bool_] = inside & ~binary_erosion(inside, iterations=width, border_value=1)
+    return rim
 
 
 def _captioned(image: Image, caption: str) -> Image:

@@ -110,8 +110,8 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     """
     file = lowered_file(built) if built.stored == "int8" and device == "cpu" else onnx_file(built)
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    integer, heavy = _operators(built, file, threads, providers) if built.stored == "int8" else (None, None)
     exact = built.stored == "int8" and saturates()
+    integer, heavy = _operators(built, file, threads, providers, exact) if built.stored == "int8" else (None, None)
     session = open_session(file, threads, providers, floats=built.weights_only, exact=exact)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
@@ -237,7 +237,7 @@ def cuda_name() -> str:
     return next(iter(cuda_devices()), "CUDA device 0")
 
 
-def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any]) -> tuple[int, int]:
+def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], exact: bool) -> tuple[int, int]:
     """Heavy operators on integers, and all heavy operators, of the graph that a session runs.
 
     They are counted once and kept beside the artifact: the graph is written out for it and read back,
@@ -245,6 +245,7 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any])
     """
     counted_for = {
         "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": cpu_name(), "file": file.name,
+        "exact": exact,
     }  # fmt: skip
     kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -252,7 +253,7 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any])
         return int(told["integer"]), int(told["heavy"])
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
-        open_session(file, threads, providers, optimised)
+        open_session(file, threads, providers, optimised, exact=exact)
         integer, heavy = _count(optimised)
     write_text(kept, json.dumps({"integer": integer, "heavy": heavy}))
     return integer, heavy

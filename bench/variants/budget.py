@@ -75,7 +75,8 @@ class Budget:
         narrow, wide = 0.0, 1.0
         best = {group.root: group.rounded(0.0) for group in self._groups}
         if not self.fits(best):
-            most = math.floor(1000 * (1 - self.shares(best)).min()) / 1000  # rounded up it would be refused again
+            least = (self.shares(best) / (1, 1, 1, _TIME)).max()
+            most = math.floor(1000 * (1 - least)) / 1000  # rounded up it would be refused again
             raise UserError(
                 f"prune: {1 - self._kept:.3g} of {self._architecture} cannot be taken away; "
                 f"expected at most {most:g}, where every layer is as narrow as it can be"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -215,9 +216,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
             "seconds": round(time.monotonic() - began, 1),
         }
         write_json(temporary / DESCRIPTION, told)
-        place = shop.folder / told["id"]
-        shutil.rmtree(place, ignore_errors=True)
-        temporary.replace(place)
+        _put(temporary, told["id"], lineage[-1], shop)
         shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
         # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
@@ -227,6 +226,15 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shop.on_event(Event(title, 1, 1, "step"))
+
+
+def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
+    """Move an artifact to its place; what lies there under an id of its own, another run may be looking at."""
+    with contextlib.ExitStack() as stack:
+        if own != asked:
+            stack.enter_context(locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event))
+        shutil.rmtree(shop.folder / own, ignore_errors=True)
+        temporary.replace(shop.folder / own)
 
 
 def _told(

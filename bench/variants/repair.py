@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.errors import UserError
 from bench.variants import convolutions
 from bench.variants.convolutions import Places, at, patches
-from bench.variants.regression import Moments
+from bench.variants.ridge import Moments, judging_frames
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
@@ -71,7 +71,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         wanted.append(batch)
         found.append(batch)
     norms = convolutions.norms_after(pruned.backbone, found[0][:1])
-    count = len(work.spread("calibration", frames))
+    judge = judging_frames([frame.source for frame in work.spread("calibration", frames)])
     pairs = list(zip(convolutions.units(original.backbone), convolutions.units(pruned.backbone), strict=True))
     for done, ((name, before), (_, after)) in enumerate(pairs, start=1):
         now = convolutions.convolutions(name, after)
@@ -80,14 +80,14 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
             for conv, module in convolutions.convolutions(name, before).items()
             if module.weight.shape[1] != now[conv].weight.shape[1]
         }
-        targets = _targets(before, cut, left, wanted, Places(count)) if cut else {}
+        targets = _targets(before, cut, left, wanted, Places(len(judge))) if cut else {}
         for conv, wished in targets.items():
             norm = pruned.backbone.get_submodule(norms[conv]) if conv in norms else None
             if isinstance(norm, nn.BatchNorm2d) and _adds_input(
                 before, original.backbone.get_submodule(norms[conv]), wanted[0]
             ):
                 _make_up(wished, norm, left.get(conv), wanted, found)
-            _refit(now[conv], norm, after, found, wished, conv)
+            _refit(now[conv], norm, after, found, wished, judge, conv)
         for place in range(len(found)):
             wanted[place], found[place] = before(wanted[place]), after(found[place])
         work.progress(done, len(pairs), "layers", "repairing")
@@ -156,31 +156,34 @@ def _make_up(
 
 def _refit(
     conv: nn.Conv2d, norm: nn.Module | None, unit: nn.Module, inputs: Kept,
-    targets: list[tuple[Tensor, Tensor]], name: str,
+    targets: list[tuple[Tensor, Tensor]], judge: Tensor, name: str,
 ) -> None:  # fmt: skip
     """Ridge regression of the targets on what `conv` reads, towards its weights. The intercept goes where one is."""
+    mean = norm.running_mean if isinstance(norm, nn.BatchNorm2d) else None
+    if conv.bias is None and mean is None:
+        # Nothing here can take up a mean, and weights that were fitted around one would be worse than none.
+        return
     moments = Moments()
+    judging = torch.split(judge.to(conv.weight.device), [len(places) for places, _ in targets])
     weight = conv.weight.reshape(conv.groups, conv.out_channels // conv.groups, -1)
-    for batch, (places, wanted) in zip(inputs, targets, strict=True):
+    for batch, (places, target), judges in zip(inputs, targets, judging, strict=True):
         read = patches(conv, _input_of(conv, unit, batch), places)
         written = torch.einsum("sgd,god->sgo", read, weight)
         if conv.bias is not None:
             written = written + conv.bias.reshape(conv.groups, -1)
-        moments.add(read, wanted.reshape(written.shape) - written, len(places))
+        wanted = target.reshape(written.shape)
+        moments.add(read, wanted - written, wanted, judges.repeat_interleave(places.shape[1]))
     change, intercept = moments.solve()
     if not (change.isfinite().all() and intercept.isfinite().all()):
         raise UserError(
             f"prune: what {name} reads on the calibration frames is not finite; expected numbers that weights can be "
             "fitted to; look at these frames and at the detector's weights, or set `repair: false`"
         )
-    if conv.bias is None and not (isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None):
-        # Nothing here can take up a mean, and weights that were fitted around one would be worse than none.
-        return
     conv.weight.add_(change.reshape(conv.weight.shape))
     if conv.bias is not None:
         conv.bias.add_(intercept.flatten())
-    elif isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
-        norm.running_mean.sub_(intercept.flatten())
+    elif mean is not None:
+        mean.sub_(intercept.flatten())
 
 
 def _input_of(conv: nn.Conv2d, unit: nn.Module, inputs: Tensor) -> Tensor:

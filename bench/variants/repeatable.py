@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeatable(*, tf32: bool) -> Iterator[None]:
-    """Convolutions and matrix products on CUDA give the same every time; what was set before is set again after.
+    """Convolutions on CUDA give the same every time; what was set before is set again after.
+
+    Other operations may still add up in any order there, such as the backward pass of max pooling.
 
     `tf32`: whether convolutions may round float32 to ten bits of mantissa, which is faster.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import UserError
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -18,6 +20,8 @@ class Budget:
     macs: float
 
 
+# What is expected to move the margin by as much as it varies is no detector any more.
+_MOST = 1.0
 # A harm of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
     "int8": Budget(5e-4, 0.01, 0.15),
@@ -36,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Way:
-    """`harm`: the expected share of the margin's variance. `extras`: products that it needs besides."""
+    """`harm`: the expected share of the margin's variance. `extras`: sets of factors that it needs."""
 
     harm: float
     extras: int
@@ -49,6 +53,7 @@ def choose(
 
     The simplest way is taken whose harm is within the convolution's fair share; where none is, the least harmful.
     Where the sum is still above the budget, the most harmful convolutions stay as they are, as far as it goes.
+    Raises `UserError` where nothing would be left of the margin.
     """
     fair = budget.harm / max(len(ways), 1)
     found = {}
@@ -62,6 +67,13 @@ def choose(
         if weights[name] <= left_weights and macs[name] <= left_macs:
             left_weights, left_macs = left_weights - weights[name], left_macs - macs[name]
             found[name] = Choice(None, 0.0)
+    expected = sum(choice.harm for choice in found.values())
+    if expected > _MOST:
+        raise UserError(
+            f"quantize: rounding would change the margin by {expected:.2g} times what it varies by on calibration "
+            f"frames (at most {_MOST:g} is allowed, {budget.harm:g} usual), so nothing would be left of it; check that "
+            "the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
+        )
     return found
 
 

@@ -38,7 +38,7 @@ class Layer:
 
     @property
     def extras(self) -> int:
-        """How many products the factors may cost."""
+        """How many sets of factors it takes: a product each, or, where a gate takes them in, at least their bytes."""
         return (self.factors is not None) + (self.output_factors is not None)
 
     def change(self) -> NDArray[np.float32]:

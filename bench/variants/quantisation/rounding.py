@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Bits = Literal[4, 8]
 BLOCK = 64
 """About so many neighbouring weights of an output share a scale where they have four bits."""
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 8, 256
 
 _LARGEST = {8: 127, 4: 7}
 _TINY = 1e-12
@@ -43,6 +44,11 @@ def block_size(inputs: int) -> int:
     """The divisor of `inputs` that is nearest to `BLOCK`, as a ratio: OpenVINO reads no block that is cut off."""
     divisors = (size for size in range(1, inputs + 1) if inputs % size == 0)
     return min(divisors, key=lambda size: abs(math.log(size / BLOCK)))
+
+
+def four_bits_pay(inputs: int) -> bool:
+    """Whether so many weights of an output fall into blocks that are neither too dear in scales nor too coarse."""
+    return _SMALLEST_BLOCK <= block_size(inputs) <= _LARGEST_BLOCK
 
 
 def nearest(weight: NDArray[np.float32], bits: Bits = 8, least_steps: NDArray[np.floating] | None = None) -> Rounded:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from bench.variants.steps import Work
 
 
+# Margins whose variance is a smaller share of their mean square differ by rounding alone.
+_SAME = 1e-10
+
+
 def sensitivities(
     model: Detector, ways: Mapping[str, Sequence[Layer]], frames: int, work: Work
 ) -> dict[str, list[float]]:
@@ -37,26 +41,33 @@ def sensitivities(
     import torch
 
     network = _Watched(model.float().eval(), ways)
-    moved: dict[str, list[Tensor]] = {}
-    margins: list[Tensor] = []
+    total, done = len(work.spread("calibration", frames)), 0
+    # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
+    margins = torch.zeros(total)
+    moved = {name: torch.zeros(len(layers), total) for name, layers in ways.items()}
     try:
-        total, done = len(work.spread("calibration", frames)), 0
         for batch in work.batches("calibration", batch_size(work.spec.size), frames):
             found, margin = network.moved_by(torch.from_numpy(batch))
+            now = slice(done, done + len(batch))
             for name, one in found.items():
-                moved.setdefault(name, []).append(one)
-            margins.append(margin)
+                moved[name][:, now] = one
+            margins[now] = margin
             done += len(batch)
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()
-    if not torch.cat(margins).isfinite().all():
+    if not margins.isfinite().all():
         raise UserError(
             "quantize: the detector's margin is not finite on calibration frames; check the weights, and the frames "
             "that it was made for"
         )
-    spread = float(torch.cat(margins).var()) + 1e-12
-    return {name: (torch.cat(parts, 1).square().mean(1) / spread).tolist() for name, parts in moved.items()}
+    spread = float(margins.var())
+    if spread <= _SAME * float(margins.square().mean()):
+        raise UserError(
+            f"quantize: the detector says the same of all {total} calibration frames (margin {float(margins[0]):.4g}), "
+            "so what rounding changes cannot be told; give frames as different as those that it will meet"
+        )
+    return {name: (one.square().mean(1) / spread).tolist() for name, one in moved.items()}
 
 
 class _Watched:
@@ -121,12 +132,18 @@ class _Convolution:
         """How far rounding the inputs moves each margin: [ways, n]."""
         import torch
 
-        return torch.stack([
-            _product(_rounding(self.input, layer.input, layer.factors), gradient)
-            if layer.input
-            else gradient.new_zeros(len(gradient))
-            for layer in self.layers
-        ])  # fmt: skip
+        found: dict[tuple[int, int], Tensor] = {}  # ways that differ in their outputs read the same
+        moved = []
+        for layer in self.layers:
+            way = id(layer.input), id(layer.factors)
+            if way not in found:
+                found[way] = (
+                    _product(_rounding(self.input, layer.input, layer.factors), gradient)
+                    if layer.input
+                    else gradient.new_zeros(len(gradient))
+                )
+            moved.append(found[way])
+        return torch.stack(moved)
 
     def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
         """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
@@ -134,16 +151,20 @@ class _Convolution:
         import torch.nn.functional as F
 
         ratio, framed = self.unfolding, padded(self.module, self.input)
+        by_weight: dict[int, Tensor] = {}  # ways that differ in their outputs have the same
         moved = []
         for layer in self.layers:
-            weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
-            change = F.conv2d(framed, weight, None, self.module.stride, 0, self.module.dilation, self.module.groups)
+            if id(layer.weight) not in by_weight:
+                weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+                change = F.conv2d(framed, weight, None, self.module.stride, 0, self.module.dilation, self.module.groups)
+                by_weight[id(layer.weight)] = _product(change, gradient)
+            moved.append(by_weight[id(layer.weight)])
             if layer.output is not None:
                 own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
                 bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
                 scale = ratio.reshape(-1, 1, 1)
-                change = change + scale * _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
-            moved.append(_product(change, gradient))
+                change = scale * _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
+                moved[-1] = moved[-1] + _product(change, gradient)
         return torch.stack(moved)
 
     @cached_property

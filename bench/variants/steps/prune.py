@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 5
+VERSION = 6
 SEEDED = False
+SEES_SOURCES = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
 
@@ -174,8 +175,8 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
         importance |= taylor.importances(original, unranked, work, min(settings.frames, FRAMES))
     left: dict[str, Tensor] = {}
     for done, group in enumerate(narrowed, start=1):
-        known = importance.get(group.root, channels.magnitudes(group))
-        left |= channels.cut(group, known, widths[group.root])
+        known = importance.get(group.root)
+        left |= channels.cut(group, channels.magnitudes(group) if known is None else known, widths[group.root])
         work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
         inside = {name.removeprefix("backbone."): stayed for name, stayed in left.items()}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 4
+VERSION = 5
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -119,7 +119,8 @@ def _ways(convolution: Convolution, channels: Mapping[str, Channels], settings: 
 
     entering = channels[convolution.input]
     if settings.weights:
-        bits: rounding.Bits = 4 if settings.weights == "int4" and convolution.groups == 1 else 8
+        four = settings.weights == "int4" and convolution.groups == 1
+        bits: rounding.Bits = 4 if four and rounding.four_bits_pay(convolution.weight[0].size) else 8
         factors = scales.for_weights(convolution, entering)
         return [
             Layer(convolution, rounding.nearest(convolution.weight, bits)),
