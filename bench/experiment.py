@@ -53,7 +53,7 @@ Name = Annotated[str, BeforeValidator(checked_name)]
 
 
 class DetectorSettings(_Model):
-    """One entry under `detectors:`."""
+    """What is compressed."""
 
     architecture: str = Field(description="the network, such as efficientnet_b5")
     weights: str = Field(description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights")
@@ -114,9 +114,9 @@ class DetectorSettings(_Model):
 
 
 class TimingSettings(_Model):
-    """How long to time."""
+    """How long variants are timed."""
 
-    seconds: Number = Field(default=3.0, gt=0, le=600, description="per variant and batch size")
+    seconds: Number = Field(default=3.0, gt=0, le=600, description="seconds of calls per variant and batch size")
 
 
 class GallerySettings(_Model):
@@ -129,25 +129,31 @@ class GallerySettings(_Model):
 
 
 class ExperimentSettings(_Model):
-    """One entry under `experiments:`."""
+    """What is compressed into what, on which frames, and how it is judged."""
 
     detector: str = Field(description="a name under `detectors:`")
     frames: str = Field(description="a name under `datasets:`")
     variants: dict[Name, tuple[Any, ...]] = Field(
         description="name: list of steps; the one without steps is the baseline"
     )
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    runtime: str = "auto"
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
+    )
+    runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
-    timing: TimingSettings = TimingSettings()
-    gallery: GallerySettings = GallerySettings()
+    timing: TimingSettings = Field(default=TimingSettings(), description="how long variants are timed")
+    gallery: GallerySettings = Field(default=GallerySettings(), description="what the report's galleries show")
     on_bad_frame: Literal["error", "skip"] = Field(
         default="error", description="files that can't be decoded: refuse the frame set, or leave them out and say so"
     )
-    seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1)
-    threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of the model; auto takes all cores")
+    seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1, description="of the steps that draw random numbers")
+    threads: int | Literal["auto"] = Field(
+        default="auto", description="CPU threads of the model, from 1 to the cores there are; auto takes all"
+    )
     margin: Margin = Field(default=0.01, description="non-inferiority margin on AUC: a smaller loss does not matter")
-    choose: ChooseSettings | None = Field(default=None, description="what the variant to ship must meet")
+    choose: ChooseSettings | None = Field(
+        default=None, description="what the variant to ship must meet; nothing but `margin` otherwise"
+    )
     gates: dict[str, GateSettings] = Field(
         default={}, description="variant, or `all`: limits for `bench check`; its own come before those of all"
     )
@@ -192,9 +198,11 @@ class ExperimentSettings(_Model):
 class Experiments(_Model):
     """The whole file."""
 
-    detectors: dict[Name, DetectorSettings] = Field(min_length=1)
-    datasets: dict[Name, FrameSetSettings] = Field(min_length=1)
-    experiments: dict[Name, ExperimentSettings] = Field(min_length=1)
+    detectors: dict[Name, DetectorSettings] = Field(min_length=1, description="what is compressed, by name")
+    datasets: dict[Name, FrameSetSettings] = Field(min_length=1, description="labelled frames, by name")
+    experiments: dict[Name, ExperimentSettings] = Field(
+        min_length=1, description="what to compress into what and how to judge it, by name"
+    )
 
     @field_validator("experiments")
     @classmethod

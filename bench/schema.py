@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import detectors
+from bench import detectors, runtimes
 from bench.detectors.presets import PRESETS
 from bench.experiment import Experiments
 from bench.variants import steps
 
 _CLOSED = {"additionalProperties": False}
+_PREPROCESSING = {
+    "size": {"description": "side of the square input, in pixels", "minimum": 32, "maximum": 2048},
+    "fit": {
+        "description": "stretch both sides to `size`; crop: resize the short side and cut the centre; pad: resize the "
+        "long side and fill bottom and right with black"
+    },
+    "interpolation": {"description": "OpenCV's filter: INTER_LINEAR, INTER_CUBIC or INTER_AREA"},
+    "channels": {"description": "the order in which the network was trained to see them"},
+    "mean": {"description": "taken from each RGB channel, scaled to [0, 1]; finite"},
+    "std": {"description": "what each RGB channel is then divided by; above 0 and finite"},
+    "wavelet": {"description": "sym2: blend with the approximation band of that wavelet, as FSBI does"},
+}
+"""What is said in `experiments.yaml` of the fields of `Preprocessing`, which knows nothing of schemas."""
+
+_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -21,19 +36,37 @@ def json_schema() -> dict[str, Any]:
         settings = step.Settings.model_json_schema()
         main = [settings["properties"][step.MAIN]] if step.MAIN else []
         value = {"anyOf": [*main, {**settings, "title": f"settings of {name}"}]}
-        if not settings.get("required"):
+        if not any(field.is_required() for field in step.Settings.model_fields.values()):
             entries.append({"const": name})
         entries.append(
             {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}
         )
     chains = found["$defs"]["ExperimentSettings"]["properties"]["variants"]
     chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
-    presets = {"enum": list(PRESETS)}
-    overrides = {
-        "type": "object",
-        "properties": {"preset": presets, **found["$defs"]["Preprocessing"]["properties"]},
-        **_CLOSED,
-    }
-    found["$defs"]["DetectorSettings"]["properties"]["preprocessing"] = {"anyOf": [presets, overrides]}
-    found["$defs"]["DetectorSettings"]["properties"]["architecture"]["enum"] = list(detectors.architectures())
+    found["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
+    detector = found["$defs"]["DetectorSettings"]["properties"]
+    detector["preprocessing"] |= {"anyOf": _preprocessing(found["$defs"].pop("Preprocessing"))}
+    del detector["preprocessing"]["$ref"]
+    detector["architecture"]["enum"] = list(detectors.architectures())
+    _name_limits(found)
     return found
+
+
+def _preprocessing(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """A preset by name, or fields that override one's."""
+    presets = {"enum": list(PRESETS), "description": "where the fields below start from; without it, `size` is needed"}
+    fields = {name: field | _PREPROCESSING[name] for name, field in whole["properties"].items()}
+    return [{"enum": list(PRESETS)}, {"type": "object", "properties": {"preset": presets, **fields}, **_CLOSED}]
+
+
+def _name_limits(found: Any) -> None:
+    """pydantic leaves limits that follow a validator of its own under its names, which no editor reads."""
+    if isinstance(found, list):
+        for one in found:
+            _name_limits(one)
+    elif isinstance(found, dict):
+        if found.get("type") in ("number", "integer"):
+            for short in _LIMITS.keys() & found.keys():
+                found[_LIMITS[short]] = found.pop(short)
+        for one in found.values():
+            _name_limits(one)

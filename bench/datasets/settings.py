@@ -9,6 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from bench.records import SPLITS, Split
 
+_SOURCE_PATTERN = (
+    "a regular expression, searched in each frame's path below its split's folder; its first group names the frame's "
+    "source, its video or person"
+)
+
 
 def _checked_pattern(pattern: str | None) -> str | None:
     if pattern is None:
@@ -23,16 +28,12 @@ def _checked_pattern(pattern: str | None) -> str | None:
 
 
 class Place(BaseModel):
-    """Where the frames of one split lie: a folder, or a CSV or Parquet manifest.
-
-    `source_pattern` is searched in the path of each frame (relative to the split's folder); its
-    first group names the frame's source, its video or person.
-    """
+    """Where the frames of one split lie; `validation: folder` is short for `validation: {path: folder}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(min_length=1)
-    source_pattern: str | None = None
+    path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
+    source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
 
     _pattern = field_validator("source_pattern")(_checked_pattern)
 
@@ -49,13 +50,26 @@ class FrameSetSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str | None = Field(None, min_length=1)
-    split: Literal["auto"] | None = None
-    source_pattern: str | None = None
-    test: PlaceOrPath | None = None
-    validation: PlaceOrPath | None = None
-    calibration: PlaceOrPath | None = None
-    train: PlaceOrPath | None = None
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a folder, split into test/, validation/, calibration/ and train/ or not at all, or a manifest, "
+        "relative to this file; instead of one place per split",
+    )
+    split: Literal["auto"] | None = Field(
+        default=None,
+        description="splits `path` by source, reproducibly: test 70 %, validation 10 %, train 20 %, at most 128 frames "
+        "of which are calibration too",
+    )
+    source_pattern: str | None = Field(default=None, description=f"with `path`: {_SOURCE_PATTERN}")
+    test: PlaceOrPath | None = Field(default=None, description="labelled frames: those that are reported")
+    validation: PlaceOrPath | None = Field(
+        default=None, description="labelled frames, which set thresholds and nothing else"
+    )
+    calibration: PlaceOrPath | None = Field(
+        default=None, description="frames that `prune` and `quantize` look at; labels not needed"
+    )
+    train: PlaceOrPath | None = Field(default=None, description="frames that `recover` learns from; labels not needed")
 
     _pattern = field_validator("source_pattern")(_checked_pattern)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
 from bench.records import Split
@@ -29,11 +29,11 @@ ONCE = True
 
 
 class Settings(BaseModel):
-    """`dtype`: what every stored number becomes."""
+    """How weights are stored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dtype: Literal["fp16", "bf16"]
+    dtype: Literal["fp16", "bf16"] = Field(description="what every stored number becomes")
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:

@@ -46,26 +46,39 @@ _OF_STRUCTURE = {
     "unstructured": {"ranking", "repair", "frames"},
     "2of4": {"ranking", "repair"},
 }
+# What the validator `_half_by_definition` gives by itself, an editor need not ask for.
+_AMOUNT_UNLESS_2OF4: dict[str, Any] = {
+    "required": [],
+    "if": {"properties": {"structure": {"const": "2of4"}}, "required": ["structure"]},
+    "else": {"required": ["amount"]},
+}
 
 
 class Settings(BaseModel):
-    """`amount`: the share that must go; .5 leaves at most half.
+    """What is taken away, and by what it is chosen."""
 
-    `structure`: `structured` takes whole channels, so that parameters, MACs and file shrink by
-    `amount`; `unstructured` makes that share of the weights zero, and nothing shrinks; `2of4` makes two of every
-    four neighbouring weights zero, which needs no amount, and which NVIDIA's sparse tensor cores can skip.
-    `ranking`: `loss` takes the channels that the margin misses least, as many from each layer as it can spare;
-    `magnitude` takes those with the smallest weights, the same share from every layer. `repair`: whether the
-    weights that stay take over what went. `frames`: at most so many calibration frames are read for both.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_AMOUNT_UNLESS_2OF4)
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    amount: Annotated[float, Field(strict=True, gt=0, lt=1)]
-    structure: Literal["structured", "unstructured", "2of4"] = "structured"
-    ranking: Literal["loss", "magnitude"] = "loss"
-    repair: Annotated[bool, Field(strict=True)] = True
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = 128
+    amount: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        description="the share that must go: 0.5 leaves at most half; `structure: 2of4` takes half and needs no amount"
+    )
+    structure: Literal["structured", "unstructured", "2of4"] = Field(
+        default="structured",
+        description="`structured` takes whole channels, so that parameters, MACs and file shrink by `amount`; "
+        "`unstructured` makes that share of the weights zero, and nothing shrinks; `2of4` makes two of every four "
+        "neighbouring weights zero, which NVIDIA's sparse tensor cores can skip",
+    )
+    ranking: Literal["loss", "magnitude"] = Field(
+        default="loss",
+        description="`loss` takes the channels that the margin misses least, as many from each layer as it can spare; "
+        "`magnitude` those with the smallest weights, the same share from every layer; with `structured` only",
+    )
+    repair: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="whether the weights that stay take over what went; with `structured` only"
+    )
+    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = Field(
+        default=128, description="at most so many calibration frames are read; not with `unstructured`"
+    )
 
     @model_validator(mode="before")
     @classmethod

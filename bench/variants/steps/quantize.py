@@ -43,16 +43,19 @@ _LARGEST_BIAS = 2.0**30
 
 
 class Settings(BaseModel):
-    """`dtype: int8` quantises weights and activations, `weights:` (int8 or int4) the weights alone.
-
-    `frames`: at most so many are read, evenly spread over the calibration set.
-    """
+    """What becomes integers: weights and activations, or the weights alone; one of the two."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Literal["int8"] | None = None
-    weights: Literal["int8", "int4"] | None = None
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = 128
+    dtype: Literal["int8"] | None = Field(
+        default=None, description="quantises weights and activations; int8 where `weights` is not given"
+    )
+    weights: Literal["int8", "int4"] | None = Field(
+        default=None, description="quantises the weights alone, and computes in float"
+    )
+    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = Field(
+        default=128, description="at most so many are read, evenly spread over the calibration frames"
+    )
 
     @model_validator(mode="before")
     @classmethod

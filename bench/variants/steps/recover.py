@@ -37,26 +37,37 @@ RECORD = training.RECORD
 
 
 class Settings(BaseModel):
-    """At most `steps` of `batch_size` frames, with AdamW, a short warm-up and a cosine.
-
-    `learning_rate` is its highest for a network far from its teacher; one that is near takes smaller steps, as
-    the root of its error. `enough`: what follows the teacher so closely on held-out frames is not trained any
-    further; the squared errors of margin and CAM, each as a share of the teacher's variance, added up.
-    `minutes`: with it, no more steps than fit into that time of training, so that their number depends on the
-    machine; where it bites, the artifact gets an id of its own. `precision`: `auto` is half the bits where the
-    device is fast at it. `recalibrate`: measure batch norms again before training; `auto` does so where pruning has
-    not repaired the network.
-    """
+    """How long and how it is trained: AdamW, with a short warm-up and a cosine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Annotated[int, Field(strict=True, ge=0)] = 160
-    batch_size: Annotated[int, Field(strict=True, ge=2)] = 16
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
-    enough: Annotated[float, Field(ge=0)] = 1e-3
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    recalibrate: Literal["auto"] | Annotated[bool, Field(strict=True)] = "auto"
+    steps: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=160, description="at most so many steps of training; 0 trains nothing"
+    )
+    batch_size: Annotated[int, Field(strict=True, ge=2)] = Field(default=16, description="train frames in a step")
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=2e-4,
+        description="its highest, for a network far from its teacher; one that is near takes smaller steps, as the "
+        "root of its error",
+    )
+    enough: Annotated[float, Field(ge=0)] = Field(
+        default=1e-3,
+        description="what follows the teacher so closely on held-out frames is not trained any further: the squared "
+        "errors of margin and CAM, each as a share of the teacher's variance, added up",
+    )
+    minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="no more steps than fit into that time of training, so that their number depends on the machine; "
+        "where it bites, the artifact gets an id of its own",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="what training computes in; `auto` is half the bits where the device is fast at it"
+    )
+    recalibrate: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
+        default="auto",
+        description="measure batch norms again before training; `auto` does so where pruning has not repaired the "
+        "network",
+    )
 
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:

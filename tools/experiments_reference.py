@@ -1,0 +1,131 @@
+"""Writes the example and the tables of docs/experiments.md anew; with `--check` it only compares.
+
+    python tools/experiments_reference.py [--check]
+
+What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of frame sets,
+gates and steps): editors show it from the JSON Schema, people read it on this page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import templates
+from bench.detectors.presets import PRESETS
+from bench.schema import json_schema
+from bench.variants import steps
+
+PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
+
+_LIMITS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+_TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
+
+Node = Mapping[str, Any]
+
+
+def renewed(page: str) -> str:
+    """The page with all that is generated made anew; the text around it stays."""
+    example = (templates.HERE / "experiments.yaml").read_text(encoding="utf-8")
+    for mark, made in (("example", f"```yaml\n{example}```"), ("keys", "\n\n".join(_sections()))):
+        before, _, rest = page.partition(f"<!-- {mark} -->\n")
+        _, end, after = rest.partition(f"<!-- /{mark} -->\n")
+        if not end:
+            raise SystemExit(f"{PAGE}: the marks <!-- {mark} --> and <!-- /{mark} --> are missing")
+        page = f"{before}<!-- {mark} -->\n{made}\n{end}{after}"
+    return page
+
+
+def _sections() -> Iterator[str]:
+    models = json_schema()["$defs"]
+    detector = models["DetectorSettings"]
+    yield _section("detectors: {name: …}", detector)
+    yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
+    yield _presets()
+    yield _section("datasets: {name: …}", models["FrameSetSettings"])
+    yield _section("datasets: {name: {test: …}}", models["Place"])
+    yield _section("experiments: {name: …}", models["ExperimentSettings"])
+    for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
+        yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
+    yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])
+    for name in steps.names():
+        yield _step(name, steps.find(name))
+
+
+def _section(spelled: str, model: Node) -> str:
+    said = " ".join(model.get("description", "").split())
+    return "\n".join([f"### `{spelled}`", *([said, ""] if said else []), *_table(model)])
+
+
+def _step(name: str, step: Any) -> str:
+    """What the step does, what it reads, and its settings."""
+    told = " ".join((step.__doc__ or "").split("\n\n")[0].split())
+    frames = "; ".join(f"`{split}` frames ({purpose})" for split, purpose in step.FRAMES.items())
+    short = f"`{name}: …` alone sets `{step.MAIN}`." if step.MAIN else ""
+    after = f"After {' or '.join(f'`{one}`' for one in step.AFTER)} only." if getattr(step, "AFTER", ()) else ""
+    once = "Once in a chain." if getattr(step, "ONCE", False) else ""
+    reads = f"Reads {frames or 'no frames'}."
+    said = " ".join(part for part in (told, reads, short, after, once) if part)
+    needed = [key for key, field in step.Settings.model_fields.items() if field.is_required()]
+    return "\n".join([f"### `{name}`", said, "", *_table({**step.Settings.model_json_schema(), "required": needed})])
+
+
+def _table(model: Node) -> Iterator[str]:
+    yield "| key | value | if not given | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for key, field in model["properties"].items():
+        default = "**needed**" if key in model.get("required", ()) else _default(field)
+        cells = (f"`{key}`", _value(field), default, field["description"])
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _presets() -> str:
+    names = [field.name for field in fields(PRESETS["fsbi"])]
+    rows = [(f"`{name}`", *(_spelled(value) for value in vars(preset).values())) for name, preset in PRESETS.items()]
+    table = [("preset", *names), ("---",) * (len(names) + 1), *rows]
+    return "\n".join(["The presets:", "", *(f"| {' | '.join(row)} |" for row in table)])
+
+
+def _value(field: Node) -> str:
+    """What a key may hold, in words."""
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_value(one) for one in field["anyOf"] if one.get("type") != "null"))
+    if "const" in field or "enum" in field:
+        return ", ".join(f"`{one}`" for one in field.get("enum", [field.get("const")]))
+    if "$ref" in field or field["type"] == "object":
+        return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
+    if field["type"] == "array":
+        return f"{field['minItems']} numbers"
+    limits = [said.format(_spelled(field[key])) for key, said in _LIMITS.items() if key in field]
+    return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
+
+
+def _default(field: Node) -> str:
+    default = "as below" if "$ref" in field else field.get("default")
+    return "–" if default in (None, {}) else _spelled(default)
+
+
+def _spelled(value: object) -> str:
+    """As it would stand in the file, on one line."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_spelled, value))}]"
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip().strip("'")
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(renewed(page), encoding="utf-8")
+    elif renewed(page) != page:
+        raise SystemExit(f"{PAGE}: is out of date; run python tools/experiments_reference.py")
+
+
+if __name__ == "__main__":
+    main()
