@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -12,12 +13,23 @@ from types import ModuleType
 from typing import Any
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
 
+from bench import detectors
+from bench.detectors import artifact
 from bench.detectors.presets import PRESETS
+from bench.errors import UserError
 from bench.experiment import read
+from bench.records import Preprocessing
+from bench.results.score import placements
 from bench.schema import json_schema
+from bench.variants import build, steps
+from tests import test_steps_contract as contract
+from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -147,3 +159,102 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = page.parent / name if name else page
         assert file.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{page.name}: {target}"
+
+
+# ------------------------------------------------------------------------------------ extending.md
+EXTENDING = (DOCS / "extending.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def shorten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The page's step, in the folder of steps as far as Python can tell."""
+    yield from planted(steps, "shorten", block(EXTENDING, "python", "<!-- step: shorten -->"), tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def resnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The page's family, in the folder of detectors as far as Python can tell."""
+    yield from planted(
+        detectors, "resnet", block(EXTENDING, "python", "<!-- family: resnet -->"), tmp_path, monkeypatch
+    )
+
+
+def planted(package: Any, name: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (folder / "new").mkdir()
+    (folder / "new" / f"{name}.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder / "new")])
+    yield name
+    sys.modules.pop(f"{package.__name__}.{name}", None)
+    vars(package).pop(name, None)
+
+
+def test_step_of_the_page_keeps_the_contract(shorten: str, shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+    contract.test_every_step(shorten, shop, source)
+    contract.test_every_step_is_deterministic(shorten, shop, source)
+    contract.test_every_step_keeps_its_parent(shorten, shop, source)
+    contract.test_every_step_closes_its_settings(shorten)
+
+
+def test_step_of_the_page_does_what_it_says(shorten: str, shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+    few, many = (build.build("x", source, [steps.parse({shorten: bits})], shop) for bits in (4, 23))
+    baseline = build.build("baseline", source, [], shop)
+    assert few.zstd_bytes is not None
+    assert baseline.zstd_bytes is not None
+    assert few.zstd_bytes < 0.5 * baseline.zstd_bytes
+    one, other = (artifact.load_torch(built.file).state_dict() for built in (baseline, many))
+    weights = one["head.weight"], other["head.weight"]
+    torch.testing.assert_close(*weights, rtol=2**-23, atol=0)
+    rounded = artifact.load_torch(few.file).state_dict()["head.weight"]
+    torch.testing.assert_close(weights[0], rounded, rtol=2**-4, atol=0)
+    with pytest.raises(UserError, match="less than or equal to 23"):
+        steps.parse({shorten: 24})
+
+
+def test_family_of_the_page_computes_what_timm_does(resnet: str, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=2).eval()
+    torch.nn.init.normal_(network.get_parameter("fc.weight"), std=0.5)
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "best.pth")
+    loaded = detectors.load("resnet18", tmp_path / "best.pth", Preprocessing(size=64))
+    frames = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits, cam = artifact.load_torch(artifact.save(loaded, tmp_path))(frames)
+        torch.testing.assert_close(logits, network(frames.float() / 255), atol=1e-4, rtol=1e-4)
+    margin = logits[:, 1] - logits[:, 0]
+    assert float(margin.std()) > 1e-3, "a constant network proves nothing"
+    torch.testing.assert_close(cam.mean((1, 2)) + loaded.margin_bias, margin, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError, match="they look like resnet18"):
+        detectors.load("resnet50", tmp_path / "best.pth", Preprocessing(size=64))
+
+
+def test_numbers_are_checked_by_hand_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    logits = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    folder = tmp_path / "results/demo/q8"
+    folder.mkdir(parents=True)
+    told = pd.DataFrame({"split": ["test"] * 30 + ["validation"] * 10, "label": [0, 1] * 20})
+    told["logit_real"], told["logit_fake"] = logits.T
+    told.to_parquet(folder / "predictions.parquet")
+    monkeypatch.chdir(tmp_path)
+    exec(block(NUMBERS, "python"), {})
+    margin = (logits[:, 1] - logits[:, 0])[:30]
+    found = placements.placements(told["label"].to_numpy()[:30], margin)
+    assert float(capsys.readouterr().out) == pytest.approx(found.auc)
+
+
+def test_names_of_the_page_are_there() -> None:
+    """What is said of files and of the contract's names holds."""
+    for file in re.findall(r"`((?:bench|tests|tools)/[\w/]+\.py)`", EXTENDING):
+        if file not in ("bench/variants/steps/shorten.py", "bench/detectors/resnet.py"):
+            assert (ROOT / file).exists(), file
+    told = set(re.findall(r"`([A-Z_]{4,})`", EXTENDING))
+    code = "".join((ROOT / "bench" / f"{room}/__init__.py").read_text(encoding="utf-8")
+                   for room in ("variants/steps", "runtimes", "detectors", "datasets/layouts"))  # fmt: skip
+    for name in ("ACCEPTS", "PRODUCES", "FRAMES", "VERSION", "SEEDED", "LIBRARIES", "MAIN", "ONCE", "AFTER", "RECORD",
+                 "SEES_SOURCES", "VERSIONS", "PACKAGE", "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES", "RANK",
+                 "SHAPE"):  # fmt: skip
+        assert name in told, name
+        assert name in code, name
