@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import numpy as np
@@ -24,7 +24,7 @@ from bench.detectors import artifact
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.experiment import read
-from bench.records import Preprocessing
+from bench.records import Preprocessing, ShiftVerdict, Verdict
 from bench.results.score import placements
 from bench.schema import json_schema
 from bench.variants import build, steps
@@ -258,3 +258,28 @@ def test_names_of_the_page_are_there() -> None:
                  "SHAPE"):  # fmt: skip
         assert name in told, name
         assert name in code, name
+
+
+# --------------------------------------------------------------------------- reading-the-report.md
+READING = (DOCS / "reading-the-report.md").read_text(encoding="utf-8")
+GOLDEN = (ROOT / "tests/golden/report.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_quoted_lines_stand_in_the_golden_report() -> None:
+    quoted = [line.removeprefix("> ") for line in READING.splitlines() if line.startswith("> ")]
+    assert len(quoted) >= 5
+    for line in quoted:
+        assert line in GOLDEN or f"> {line}" in GOLDEN, line
+
+
+def test_page_follows_the_report() -> None:
+    there = [line.removeprefix("## ") for line in GOLDEN if line.startswith("## ")]
+    part = READING.split("## In the order of the report\n")[1].split("\n## ")[0]
+    told = re.findall(r"^### (.*)$", part, flags=re.MULTILINE)
+    assert told[1:] == there
+
+
+def test_words_of_verdicts_and_shifts_are_explained() -> None:
+    words = READING.split("## What words mean\n")[1].split("\n## ")[0]
+    for word in (*get_args(Verdict), *get_args(ShiftVerdict), "native", "simulated", "≈ 1"):
+        assert f"**{word}**" in words, word
