@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
 import yaml
 
-from bench import detectors
+from bench import cli, detectors
 from bench.detectors import artifact
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
@@ -159,6 +160,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = page.parent / name if name else page
         assert file.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_are_there(page: Path) -> None:
+    commands: Any = typer.main.get_command(cli.app)
+    for command, rest in re.findall(
+        r"(?:`|^|&& )bench ([a-z]+)\b([^`\n]*)", page.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        assert command in commands.commands, f"{page.name}: bench {command}"
+        known = {option for one in commands.commands[command].params for option in one.opts} | {"--help"}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"{page.name}: bench {command}{rest}"
 
 
 # ------------------------------------------------------------------------------------ extending.md
