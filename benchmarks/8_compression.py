@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
-from compression_table import Found, print_table, write
+from compression_table import Found, print_short, print_table, write
 from peers import (
     Case,
     Peer,
@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(_kept_or_found(row, case, judge, given.folder))
     write(found, given.folder)
     print_table(found, given.test_frames, given.rounds, given.threads)
+    print_short(found)
 
 
 def _given(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -78,6 +78,28 @@ def print_table(found: Sequence[Found], test_frames: int, rounds: int, threads: 
     )  # fmt: skip
 
 
+def print_short(found: Sequence[Found]) -> None:
+    """The same for who has a minute: a row a variant, a column a detector, with differences from fp32 alone."""
+    detectors = list(dict.fromkeys(one.detector for one in found))
+    print(f"\n| | {' | '.join(detectors)} | MiB | times faster |\n|{' --- |' * (len(detectors) + 3)}")
+    for variant, runtime in dict.fromkeys((one.variant, one.runtime) for one in found if one.whose):
+        rows = {one.detector: one for one in found if (one.variant, one.runtime) == (variant, runtime)}
+        first = next(iter(rows.values()))
+        name = f"**{variant}**" if first.whose == "bench" else variant
+        cells = [_difference(rows[detector]) if detector in rows else "" for detector in detectors]
+        size = "" if first.size_mib is None else f"{first.size_mib:.1f}"
+        faster = ratios(first.baseline_latency_ms, first.latency_ms) if first.latency_ms else ""
+        print(f"| {name}, {runtime} | {' | '.join(cells)} | {size} | {faster} |")
+    print(f"\nΔAUC with its 95 % interval, and by how much P(fake) moves; MiB and speed are those on {detectors[0]}.")
+
+
+def _difference(one: Found) -> str:
+    if one.auc_delta is None or one.auc_delta_interval is None or one.mean_dp is None:
+        return "failed" if one.reason else ""
+    low, high = one.auc_delta_interval
+    return f"{one.auc_delta:+.4f} ({low:+.4f} to {high:+.4f}), {one.mean_dp:.3f}".replace("-", "−")
+
+
 def _cells(one: Found) -> list[str]:
     def number(value: float | None, digits: int, sign: str = "") -> str:
         return "" if value is None or math.isnan(value) else f"{value:{sign}.{digits}f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import detectors
+from bench import datasets, detectors
+from bench.datasets import FrameSetSettings
 from bench.detectors import efficientnet
+from bench.records import BatchReader
 from bench.results import timing
 from bench.results.timed_process import serve
+from bench.variants import build
 from tests import tiny
 
 
@@ -46,6 +50,21 @@ def write_frames(folder: Path, real: int, fake: int, seed: int, size: int = 40) 
             picture = rng.integers(0, 200, (size, size, 3), dtype=np.uint8)
             picture[..., 0] += 40 * (label == "fake")
             Image.fromarray(picture).save(folder / label / f"{index:03d}.png")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
+    """For what is built of the tiny family: a few frames in three splits."""
+    for seed, split in enumerate(("test", "calibration", "train")):
+        write_frames(tmp_path / "faces" / split, 8, 8, seed)
+    frames = datasets.load("faces", FrameSetSettings(path="faces"), tmp_path, tmp_path / "cache")
+    read: BatchReader = partial(datasets.read_batches, threads=1)
+    return build.Workshop(tmp_path / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> build.Source:
+    return build.Source("tiny", tiny.save_weights(tmp_path / "weights.tar"), "0" * 64, tiny.PREPROCESSING)
 
 
 class _Thread(threading.Thread):

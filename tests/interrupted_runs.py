@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,9 +42,13 @@ def prepare() -> None:
 
 def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
     """`bench run` in the folder; does not return."""
+    from tqdm import tqdm
+
     from bench import cli
     from bench.results import timing
 
+    # Forked processes share tqdm's own lock: one that is killed while it holds it would stop all later ones.
+    tqdm.set_lock(threading.RLock())
     code = 70
     try:
         os.chdir(folder)

@@ -63,7 +63,10 @@ def test_rows_are_judged_kept_and_told_of(
         assert row["auc_interval"][0] <= row["auc"] <= row["auc_interval"][1]
         assert all(value > 0 for value in (*row["latency_ms"], *row["baseline_latency_ms"], row["size_mib"]))
 
-    printed = {row["variant"]: row for row in table(capsys.readouterr().out)}
+    whole, short = capsys.readouterr().out.split("\n| | small |")
+    assert "| **q16**, onnxruntime | +0.0000" in short.replace("−", "+")
+    assert f"| {PRUNED}, onnxruntime |" in short
+    printed = {row["variant"]: row for row in table(whole)}
     assert numbers(printed["q16"]["AUC"])[0] == pytest.approx(found["q16"]["auc"], abs=1e-4)
     assert "nncf not installed" in printed[NNCF]["AUC"]
 

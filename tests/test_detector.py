@@ -19,7 +19,6 @@ from bench.detectors.presets import PRESETS
 from bench.records import Preprocessing
 from bench.variants import build, steps
 from tests import tiny
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 
 def portrait(size: int) -> NDArray[np.uint8]:
@@ -98,8 +97,8 @@ CHAINS: dict[str, list[object]] = {
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
 def test_relu_of_the_cam_is_grad_cam_of_the_margin(
     chain: list[object],
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
 ) -> None:
     built = build.build("x", source, [steps.parse(one) for one in chain], shop)
     detector = artifact.load_torch(built.file).float()

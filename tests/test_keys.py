@@ -18,7 +18,6 @@ from bench.runtimes import onnxruntime
 from bench.variants import build, steps, training
 from tests import b0
 from tests.test_quantize import quantised
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 CAPPED: list[object] = [
     {"prune": {"amount": 0.5, "ranking": "magnitude", "repair": False}},
@@ -58,8 +57,8 @@ def test_runtimes_tell_the_versions_of_what_they_make_of_an_artifact() -> None:
 
 
 def test_what_is_quantised_is_the_export(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chains = [[steps.parse({name: value})] for name, value in (("quantize", "int8"), ("cast", "fp16"))]
@@ -98,8 +97,8 @@ def told(folder: Path, variant: str) -> dict[str, Any]:
 
 
 def test_a_training_that_was_cut_short_has_an_id_of_its_own(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chain = [steps.parse(entry) for entry in CAPPED]
@@ -123,8 +122,8 @@ def test_a_training_that_was_cut_short_has_an_id_of_its_own(
 
 
 def test_what_was_damaged_is_made_again_without_what_hung_on_it(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chain = [steps.parse(entry) for entry in CAPPED[:2]]
@@ -140,8 +139,8 @@ def test_what_was_damaged_is_made_again_without_what_hung_on_it(
 
 
 def test_a_cap_that_does_not_bite_changes_nothing(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
 ) -> None:
     chain = [steps.parse(entry) for entry in CAPPED]
     asked = build.ids(source, chain, shop)
@@ -151,8 +150,8 @@ def test_a_cap_that_does_not_bite_changes_nothing(
 
 
 def test_only_a_cap_makes_ids_hang_on_what_lies_there(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(build, "_cut_short", lambda *_: pytest.fail("nothing to look for"))

@@ -14,10 +14,9 @@ from bench.records import Built
 from bench.results.timed_process import LARGEST_BATCH
 from bench.runtimes import onnxruntime, tensorrt
 from bench.variants import build, steps
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 
-def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Built:  # noqa: F811
+def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Built:
     return build.build("x", source, [steps.parse(one) for one in chain], shop)
 
 
@@ -37,8 +36,8 @@ def test_provider_is_asked_for_what_the_artifact_stores(
     stored: str,
     flag: str | None,
     computed: str,
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Any] = []
@@ -99,8 +98,8 @@ def test_only_the_wheel_of_tensorrt_10_will_do(
 
 
 def test_a_provider_that_did_not_load_is_an_error(
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """onnxruntime lists TensorRT as available and falls back in silence where its libraries are missing."""

@@ -15,7 +15,6 @@ from bench.errors import UserError
 from bench.records import Built
 from bench.runtimes import onnxruntime
 from bench.variants import build, steps
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 CHAINS: dict[str, list[object]] = {
     "fp32": [],
@@ -30,7 +29,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 @pytest.fixture
-def built(request: pytest.FixtureRequest, shop: build.Workshop, source: build.Source) -> Built:  # noqa: F811
+def built(request: pytest.FixtureRequest, shop: build.Workshop, source: build.Source) -> Built:
     chain = [steps.parse(one) for one in CHAINS[request.param]]
     return build.build(request.param, source, chain, shop)
 

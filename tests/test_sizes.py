@@ -41,7 +41,7 @@ def test_sizes_and_counts_of_all_b5_variants(tmp_path: Path) -> None:
     assert size <= 109.1
     assert made({"cast": "fp16"})[0] <= 54.7
     # A trained network takes 28.2; of random weights more stays in float.
-    assert made({"quantize": "int8"})[0] <= 29.2
+    assert made({"quantize": "int8"})[0] <= 29.4
     assert half <= size / 2
     assert half_parameters <= parameters / 2
     assert half_macs <= macs / 2

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench import datasets, runtimes
-from bench.datasets import FrameSetSettings
+from bench import runtimes
 from bench.detectors import artifact
 from bench.errors import UserError
-from bench.records import BatchReader, Built, Event, Split
+from bench.records import Built, Event, Split
 from bench.variants import build, steps
-from tests import tiny
-from tests.conftest import write_frames
 
 # The smallest settings under which a step does something; one that needs none is not listed.
 SETTINGS: dict[str, Any] = {
@@ -33,20 +28,6 @@ SETTINGS: dict[str, Any] = {
 
 def entry(name: str) -> object:
     return {name: SETTINGS[name]} if name in SETTINGS else name
-
-
-@pytest.fixture
-def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
-    for seed, split in enumerate(("test", "calibration", "train")):
-        write_frames(tmp_path / "faces" / split, 8, 8, seed)
-    frames = datasets.load("faces", FrameSetSettings(path="faces"), tmp_path, tmp_path / "cache")
-    read: BatchReader = partial(datasets.read_batches, threads=1)
-    return build.Workshop(tmp_path / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> build.Source:
-    return build.Source("tiny", tiny.save_weights(tmp_path / "weights.tar"), "0" * 64, tiny.PREPROCESSING)
 
 
 def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

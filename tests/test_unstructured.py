@@ -24,7 +24,6 @@ from bench.variants import build, semistructured, sparsity, steps
 from bench.variants.compensation import Inputs
 from bench.variants.steps import prune, recover
 from tests import tiny
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 from tests.test_steps_torch import work
 
 HALF = {"prune": {"amount": 0.5, "structure": "unstructured"}}
@@ -95,7 +94,7 @@ def test_recover_after_structured_pruning_trains_what_happens_to_be_zero(parent:
     assert recover.apply(student, settings, surroundings).head.weight.all()
 
 
-def test_a_chain_tells_recover_what_came_before(shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+def test_a_chain_tells_recover_what_came_before(shop: build.Workshop, source: build.Source) -> None:
     chain = [steps.parse(one) for one in (HALF, {"recover": {"steps": 2, "batch_size": 2}})]
     assert build.build("x", source, chain, shop).zeros == pytest.approx(0.5, abs=1e-4)
 
@@ -106,8 +105,8 @@ def test_a_chain_tells_recover_what_came_before(shop: build.Workshop, source: bu
 def test_steps_after_it_keep_the_zeros(
     last: dict[str, Any],
     stored: str,
-    shop: build.Workshop,  # noqa: F811
-    source: build.Source,  # noqa: F811
+    shop: build.Workshop,
+    source: build.Source,
 ) -> None:
     chain = [steps.parse(one) for one in (HALF, last)]
     steps.check(chain, shop.frames)
@@ -137,7 +136,7 @@ def test_structured_pruning_is_the_default_and_keeps_its_ids() -> None:
     assert steps.parse(HALF).settings.model_dump(mode="json") == {"amount": 0.5, "structure": "unstructured"}
 
 
-def test_artifacts_of_earlier_versions_are_read(shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+def test_artifacts_of_earlier_versions_are_read(shop: build.Workshop, source: build.Source) -> None:
     built = build.build("baseline", source, [], shop)
     described = built.file.with_name("variant.json")
     told = json.loads(described.read_text(encoding="utf-8"))

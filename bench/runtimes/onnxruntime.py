@@ -108,10 +108,11 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     The exported graph is float32: onnxruntime has no half convolution on a CPU and would surround
     every one with casts (394 on a B5, three times the time).
     """
-    file = lowered_file(built) if built.stored == "int8" and device == "cpu" else onnx_file(built)
+    int8 = built.stored == "int8"
+    file = lowered_file(built) if int8 and device == "cpu" else onnx_file(built)
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    exact = built.stored == "int8" and saturates()
-    integer, heavy = _operators(built, file, threads, providers, exact) if built.stored == "int8" else (None, None)
+    exact = int8 and saturates()
+    integer, heavy = _operators(built, file, threads, providers, exact) if int8 else (None, None)
     session = open_session(file, threads, providers, floats=built.weights_only, exact=exact)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -75,11 +76,18 @@ def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
     What follows on a step that may be cut short has the ids that belong to what was built of that; for as long as
     there is nothing, those of an uncut one.
     """
-    found = [weights_id(source)]
-    for use in chain:
-        asked = _asked(found[-1], use, shop)
-        found.append((_cut_short(shop.folder, asked) or asked) if _may_be_cut(use) else asked)
+    found: list[str] = []
+    for length in range(len(chain) + 1):
+        found.append(_id(found, source, chain[:length], shop))
     return found
+
+
+def _id(before: Sequence[str], source: Source, chain: Sequence[Use], shop: Workshop) -> str:
+    """The id at the end of a chain, `before` those on the way there."""
+    if not chain:
+        return weights_id(source)
+    asked = _asked(before[-1], chain[-1], shop)
+    return (_cut_short(shop.folder, asked) or asked) if _may_be_cut(chain[-1]) else asked
 
 
 def _asked(parent: str, use: Use, shop: Workshop) -> str:
@@ -109,8 +117,6 @@ def _cut_short(folder: Path, asked: str) -> str | None:
     How far such a step comes hangs on the machine and the moment: its id is that of its content, so that nothing
     that was made of another one is taken for what belongs to this one.
     """
-    import json
-
     for file in sorted(folder.glob(f"*/{DESCRIPTION}")):
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
@@ -131,17 +137,18 @@ def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Bu
 
     Raises what the failing step raises; links before it stay.
     """
+    lineage: list[str] = []
     for length in range(len(chain) + 1):
-        # Links before may have got another id in being built.
         part = chain[:length]
-        variant = ids(source, part, shop)[-1]
+        variant = _id(lineage, source, part, shop)
         if not is_built(shop.folder, variant):
-            # Another run may be building the same link: wait for it, then find it done.
+            # Another run may be building the same link: wait for it, then find it done, perhaps under an id of its own.
             with locks.held(lock_file(shop.folder, variant), f"building {variant} ({name})", shop.on_event):
-                lineage = ids(source, part, shop)
-                if not is_built(shop.folder, lineage[-1]):
-                    _build_link(name, source, part, lineage, shop)
-    return read(shop.folder, ids(source, chain, shop)[-1])
+                variant = _id(lineage, source, part, shop)
+                if not is_built(shop.folder, variant):
+                    variant = _build_link(name, source, part, [*lineage, variant], shop)
+        lineage.append(variant)
+    return read(shop.folder, lineage[-1])
 
 
 def lock_file(folder: Path, variant: str) -> Path:
@@ -167,8 +174,6 @@ def check(built: Built) -> None:
 
 def read(folder: Path, variant: str) -> Built:
     """What `variant.json` says of a built artifact."""
-    import json
-
     told = json.loads((folder / variant / DESCRIPTION).read_text(encoding="utf-8"))
     return Built(
         id=variant,
@@ -187,7 +192,8 @@ def read(folder: Path, variant: str) -> Built:
     )
 
 
-def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop) -> None:
+def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop) -> str:
+    """Build the last of a lineage from the one before; the id that it got."""
     import time
 
     from bench.detectors import artifact
@@ -226,6 +232,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shop.on_event(Event(title, 1, 1, "step"))
+    return str(told["id"])
 
 
 def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
@@ -263,8 +270,6 @@ def _told(
 
 def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
     """What the last step says of its own doings, where it says anything."""
-    import json
-
     name = getattr(chain[-1].step, "RECORD", None) if chain else None
     if name is None or not (scratch / name).exists():
         return {}

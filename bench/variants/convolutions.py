@@ -77,13 +77,25 @@ def inputs_of(model: Detector, work: Work, most: int) -> Iterator[Tensor]:
         yield prepared(model, batch)
 
 
+def backward_from_margin(model: Detector, inputs: Tensor) -> Tensor:
+    """The margins [n] of preprocessed frames, after a backward pass of their sum."""
+    logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
+    margin: Tensor = logits[:, 1] - logits[:, 0]
+    torch.autograd.backward(margin.sum())
+    return margin.detach()
+
+
+def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
+    """Call `hook(gradient)` in the backward pass."""
+    tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
+
+
 def backward(model: Detector, work: Work, frames: int) -> None:
     """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames."""
     done, total = 0, len(work.spread("calibration", frames))
     model.requires_grad_(False)
     for inputs in inputs_of(model, work, frames):
-        logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
-        (logits[:, 1] - logits[:, 0]).sum().backward()  # type: ignore[no-untyped-call]
+        backward_from_margin(model, inputs)
         done += len(inputs)
         work.progress(done, total, "frames", "ranking")
 

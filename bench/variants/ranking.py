@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bench.errors import UserError
 from bench.variants import convolutions
 from bench.variants.convolutions import Places, at
+from bench.variants.ridge import is_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +35,6 @@ FRAMES = 64
 _RIDGE = 1e-2
 # Share of the gradient's second moments that may be left out of account.
 _UNFELT = 1e-4
-# Below this share of its mean square, a channel's variance is rounding.
-_CONSTANT = 1e-9
 # Removals that are applied to the inverse at once.
 _LAZY = 64
 
@@ -119,7 +118,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
             one.gradients = one.gradients + rows.T @ rows
             one.frames += len(gradient)
 
-        written.register_hook(note_gradient)  # type: ignore[no-untyped-call]
+        convolutions.on_gradient(written, note_gradient)
 
     with convolutions.watched(convs, note):
         convolutions.backward(model, work, frames)
@@ -135,11 +134,16 @@ def _moments(name: str, seen: _Seen) -> tuple[Tensor, Tensor, Tensor]:
     covariance = seen.squares / seen.samples - mean[:, None] * mean
     gradients = seen.gradients.double() / seen.frames
     if not (covariance.isfinite().all() and gradients.isfinite().all()):
-        raise UserError(
-            f"prune: activations or gradients at {name} are not finite on the calibration frames; expected finite "
-            "numbers; look at these frames and at the detector's weights, or set `ranking: magnitude`"
-        )
+        raise not_finite(name)
     return mean, covariance, gradients
+
+
+def not_finite(name: str) -> UserError:
+    """What to say where there is no telling channels apart."""
+    return UserError(
+        f"prune: activations or gradients at {name} are not finite on the calibration frames; expected finite "
+        "numbers; look at these frames and at the detector's weights, or set `ranking: magnitude`"
+    )
 
 
 def _eliminated(conv: nn.Module, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:
@@ -148,7 +152,7 @@ def _eliminated(conv: nn.Module, mean: Tensor, covariance: Tensor, gradients: Te
     inputs = conv.in_channels
     variance = covariance.diagonal()
     # What is constant over the frames tells nothing, and rounding must not be blown up into something.
-    alive = variance > _CONSTANT * (variance + mean.square())
+    alive = ~is_constant(variance, mean)
     scale = torch.where(alive, variance.clamp_min(0).sqrt(), 0.0)
     correlation = covariance / torch.where(alive, scale, torch.inf) / torch.where(alive, scale, torch.inf)[:, None]
     correlation.diagonal().add_(_RIDGE)

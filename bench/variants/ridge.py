@@ -17,8 +17,12 @@ from torch import Tensor
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, math.inf)
 # One in so many sources, or frames, judges.
 _JUDGING = 4
-# Below this share of its mean square, an input's variance is rounding.
 _CONSTANT = 1e-9
+
+
+def is_constant(variance: Tensor, mean: Tensor) -> Tensor:
+    """Where what varies over the frames is rounding: below a certain share of the mean square."""
+    return variance <= _CONSTANT * (variance + mean.square())
 
 
 def judging_frames(sources: Sequence[str | None]) -> Tensor:
@@ -110,7 +114,7 @@ class Moments:
         products = self._products[parts].sum(0) / count - mean[:, :, None] * lacking[:, None]
         variance = squares.diagonal(dim1=1, dim2=2)
         # Infinitely far away: inputs that are constant over the frames, whose variance is rounding, get no weight.
-        constant = variance <= _CONSTANT * (variance + (mean + self._shift[0]).square())
+        constant = is_constant(variance, mean + self._shift[0])
         scale = torch.where(constant, torch.inf, variance.clamp_min(0).sqrt())
         return _Problem(mean, scale, squares / (scale[:, :, None] * scale[:, None]), lacking, products)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
 from bench.variants import convolutions
+from bench.variants.ranking import not_finite
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
@@ -49,10 +49,7 @@ def importances(model: Detector, groups: Sequence[Group], work: Work, frames: in
         if names:
             found[root] = torch.stack([written[name].changes() for name in names]).sum(0).square().mean(0).cpu()
             if not found[root].isfinite().all():
-                raise UserError(
-                    f"prune: activations or gradients at {names[0]} are not finite on the calibration frames; expected "
-                    "finite numbers; look at these frames and at the detector's weights, or set `ranking: magnitude`"
-                )
+                raise not_finite(names[0])
     return found
 
 
@@ -78,7 +75,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
             one.gradients.append(gradient.double().sum((2, 3)))
             one.products.append((gradient * outputs).sum((2, 3)))
 
-        written.register_hook(note_gradient)  # type: ignore[no-untyped-call]
+        convolutions.on_gradient(written, note_gradient)
 
     with convolutions.watched(convs, note):
         convolutions.backward(model, work, frames)

@@ -277,16 +277,16 @@ def saved(work: Work) -> dict[str, Any] | None:
 
     sweep(work.scratch, held=True)
     try:
-        saved = torch.load(work.scratch / CHECKPOINT, map_location="cpu", weights_only=True)
+        found = torch.load(work.scratch / CHECKPOINT, map_location="cpu", weights_only=True)
     except Exception:  # damaged files fail in more ways than torch documents
         return None
     wanted = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
-    return saved if isinstance(saved, dict) and wanted <= saved.keys() else None
+    return found if isinstance(found, dict) and wanted <= found.keys() else None
 
 
-def _restored(saved: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:
+def _restored(going_on: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:
     """Take up what was saved."""
-    tools.model.load_state_dict(saved["model"])
-    tools.optimizer.load_state_dict(saved["optimizer"])
-    tools.scaler.load_state_dict(saved["scaler"])
-    return _Training(**{field.name: saved[field.name] for field in fields(_Training)}), saved["best"]
+    tools.model.load_state_dict(going_on["model"])
+    tools.optimizer.load_state_dict(going_on["optimizer"])
+    tools.scaler.load_state_dict(going_on["scaler"])
+    return _Training(**{field.name: going_on[field.name] for field in fields(_Training)}), going_on["best"]

@@ -7,14 +7,14 @@ it would cost, in shares of the margin's variance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.variants.compensation import batch_size
-from bench.variants.convolutions import padded
+from bench.variants.convolutions import backward_from_margin, on_gradient, padded
 from bench.variants.quantisation.qdq import Layer
 from bench.variants.quantisation.scales import LEVELS, Activation
 
@@ -94,10 +94,8 @@ class _Watched:
         self.moved = {}
         with torch.no_grad():
             inputs = self.model.preprocess(frames)
-        logits, _ = self.model.classify(self.model.backbone(inputs.requires_grad_(True)))
-        margin = logits[:, 1] - logits[:, 0]
-        margin.sum().backward()  # type: ignore[no-untyped-call]
-        return self.moved, margin.detach()
+        margin = backward_from_margin(self.model, inputs)
+        return self.moved, margin
 
     def release(self) -> None:
         for hook in self.hooks:
@@ -112,12 +110,12 @@ class _Watched:
         # A tensor of its own, so that its gradient is what passes through this convolution alone.
         own: Any = inputs[0].view_as(inputs[0])
         watch.input = own.detach()
-        own.register_hook(lambda gradient: self._add(name, watch.by_input(gradient)))
+        on_gradient(own, lambda gradient: self._add(name, watch.by_input(gradient)))
         return (own, *inputs[1:])
 
     def _leaves(self, name: str, watch: _Convolution, module: nn.Module, inputs: object, output: Any) -> None:
         written = output.detach()
-        output.register_hook(lambda gradient: self._add(name, watch.by_output(written, gradient)))
+        on_gradient(output, lambda gradient: self._add(name, watch.by_output(written, gradient)))
 
 
 @dataclass
@@ -130,42 +128,48 @@ class _Convolution:
 
     def by_input(self, gradient: Tensor) -> Tensor:
         """How far rounding the inputs moves each margin: [ways, n]."""
-        import torch
 
-        found: dict[tuple[int, int], Tensor] = {}  # ways that differ in their outputs read the same
-        moved = []
-        for layer in self.layers:
-            way = id(layer.input), id(layer.factors)
-            if way not in found:
-                found[way] = (
-                    _product(_rounding(self.input, layer.input, layer.factors), gradient)
-                    if layer.input
-                    else gradient.new_zeros(len(gradient))
-                )
-            moved.append(found[way])
-        return torch.stack(moved)
+        def moved(layer: Layer) -> Tensor:
+            if layer.input is None:
+                return gradient.new_zeros(len(gradient))
+            return _product(_rounding(self.input, layer.input, layer.factors), gradient)
+
+        return self._once_each(lambda layer: (id(layer.input), id(layer.factors)), moved)
 
     def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
         """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
         import torch
         import torch.nn.functional as F
 
-        ratio, framed = self.unfolding, padded(self.module, self.input)
-        by_weight: dict[int, Tensor] = {}  # ways that differ in their outputs have the same
-        moved = []
+        module, ratio, framed = self.module, self.unfolding, padded(self.module, self.input)
+        own = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
+        scale = ratio.reshape(-1, 1, 1)
+
+        def by_weight(layer: Layer) -> Tensor:
+            weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+            change = F.conv2d(framed, weight, None, module.stride, 0, module.dilation, module.groups)
+            return _product(change, gradient)
+
+        def by_rounding(layer: Layer) -> Tensor:
+            if layer.output is None:
+                return gradient.new_zeros(len(gradient))
+            bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
+            rounded = _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
+            return _product(scale * rounded, gradient)
+
+        return self._once_each(lambda layer: id(layer.weight), by_weight) + self._once_each(
+            lambda layer: (id(layer.output), id(layer.output_factors)), by_rounding
+        )
+
+    def _once_each(self, part: Callable[[Layer], Hashable], moved: Callable[[Layer], Tensor]) -> Tensor:
+        """[ways, n], computed once for all layers that have the same part."""
+        import torch
+
+        found: dict[Hashable, Tensor] = {}
         for layer in self.layers:
-            if id(layer.weight) not in by_weight:
-                weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
-                change = F.conv2d(framed, weight, None, self.module.stride, 0, self.module.dilation, self.module.groups)
-                by_weight[id(layer.weight)] = _product(change, gradient)
-            moved.append(by_weight[id(layer.weight)])
-            if layer.output is not None:
-                own = 0 if self.module.bias is None else self.module.bias.detach().reshape(-1, 1, 1)
-                bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
-                scale = ratio.reshape(-1, 1, 1)
-                change = scale * _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
-                moved[-1] = moved[-1] + _product(change, gradient)
-        return torch.stack(moved)
+            if part(layer) not in found:
+                found[part(layer)] = moved(layer)
+        return torch.stack([found[part(layer)] for layer in self.layers])
 
     @cached_property
     def unfolding(self) -> Tensor:
