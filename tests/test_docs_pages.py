@@ -30,7 +30,6 @@ from bench.results.score import placements
 from bench.schema import json_schema
 from bench.variants import build, steps
 from tests import test_steps_contract as contract
-from tests.test_steps_contract import shop, source  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -200,14 +199,14 @@ def planted(package: Any, name: str, code: str, folder: Path, monkeypatch: pytes
     vars(package).pop(name, None)
 
 
-def test_step_of_the_page_keeps_the_contract(shorten: str, shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+def test_step_of_the_page_keeps_the_contract(shorten: str, shop: build.Workshop, source: build.Source) -> None:
     contract.test_every_step(shorten, shop, source)
     contract.test_every_step_is_deterministic(shorten, shop, source)
     contract.test_every_step_keeps_its_parent(shorten, shop, source)
     contract.test_every_step_closes_its_settings(shorten)
 
 
-def test_step_of_the_page_does_what_it_says(shorten: str, shop: build.Workshop, source: build.Source) -> None:  # noqa: F811
+def test_step_of_the_page_does_what_it_says(shorten: str, shop: build.Workshop, source: build.Source) -> None:
     few, many = (build.build("x", source, [steps.parse({shorten: bits})], shop) for bits in (4, 23))
     baseline = build.build("baseline", source, [], shop)
     assert few.zstd_bytes is not None
