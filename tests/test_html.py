@@ -24,10 +24,13 @@ from sklearn.metrics import confusion_matrix
 
 from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
 from bench.reports import html, render
+from bench.reports.figures import height
 from bench.reports.html import chart
 from bench.reports.html.counts import counts
 from bench.reports.html.inline import inline, text_of
 from bench.reports.html.pictures import ends
+from bench.reports.html.trade import trade
+from bench.reports.overlay import colour_bar, draw
 from bench.reports.text import escape, plain
 from tests.test_reports import FRAMES, NASTY, TEST, Answers, judged, labelled, made_up, pixels
 
@@ -427,6 +430,58 @@ def test_ticks_are_round_and_inside() -> None:
         found = chart.ticks(low, high)
         assert 3 <= len(found) <= 7
         assert all(low - 1e-9 <= one <= high + 1e-9 for one in found)
+
+
+def test_factor_ticks_are_round_and_inside() -> None:
+    assert chart.factor_ticks(3.8, 174) == [5, 10, 20, 50, 100]
+    assert chart.factor_ticks(0.02, 0.3) == [0.02, 0.05, 0.1, 0.2]
+    axes = chart.Axes(0, 0, 300, 1, (1, 1000), (0, 1), by_factors=True)
+    assert [round(axes.x(value)) for value in (1, 10, 100, 1000)] == [0, 100, 200, 300]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_trades_show_what_is_told_of_a_variant(paired: bool) -> None:
+    """Heights against the axis' own numbers, read back from the drawing."""
+    run, answers = made_up(FRAMES)
+    judgement = judged(run, answers) if paired else no_baseline(run, answers)[1]
+    scored = [(place, name, one) for place, (name, one) in enumerate(judgement.variants.items()) if one.auc]
+    sizes = {name: 10.0 * (place + 1) for place, name, _ in scored}
+    reader = Reader()
+    reader.feed(trade("Sizes", sizes, scored, "MiB", (), run.margin))
+    texts = [one for one in reader.root.all() if one.tag == "text" and one.attributes.get("text-anchor") == "end"]
+    ticks = [one for one in texts if re.fullmatch(r"[−+]?[0-9.]+", one.text)]
+    (first, last) = (
+        (float(one.text.replace("−", "-")), float(one.attributes["y"]) - 4) for one in (ticks[0], ticks[-1])
+    )
+    slope = (last[0] - first[0]) / (last[1] - first[1])
+    bars = [one.attributes for one in reader.root.all() if one.attributes.get("class", "").startswith("bar ")]
+    upright = [(float(one["y1"]), float(one["y2"])) for one in bars if one["x1"] == one["x2"]]
+    told = [height(one, paired) for *_, one in scored]
+    wanted = [(low, high) for _, low, high in told if high > low]
+    assert len(wanted) >= 2
+    found = [(first[0] + slope * (low - first[1]), first[0] + slope * (high - first[1])) for low, high in upright]
+    np.testing.assert_allclose(found, wanted, atol=2 * abs(slope) * 0.1)
+    assert ("margin" in reader.root.text) == paired
+
+
+def test_colour_bar_shows_what_heatmaps_are_drawn_with() -> None:
+    """Over mid-grey frames whose map is everywhere as strong as the scale, or nothing."""
+    bar, grey = colour_bar(9, 2), np.full((40, 40, 3), 128, np.uint8)
+    assert bar.shape == (2, 9, 3)
+    for column, value, fake in ((0, -1.0, False), (2, -0.5, False), (6, 0.5, True), (8, 1.0, True)):
+        cam = np.full((5, 5), value, np.float32)
+        inside = np.asarray(draw(grey, cam, fake, 1.0))[10:30, 10:30]
+        assert (np.abs(inside.astype(int) - bar[0, column]) <= 1).all()
+    assert (bar[:, 4] == 128).all()
+
+
+def test_colours_are_explained_where_there_are_heatmaps(tmp_path: Path) -> None:
+    for case, name in ((as_it_is, "maps"), (no_heatmaps, "none")):
+        root = rendered(tmp_path / name, *case(*made_up(FRAMES)))
+        classes = {one.attributes.get("class") for one in root.all()}
+        text = (tmp_path / name / "report/report.md").read_text(encoding="utf-8")
+        assert ("colours" in classes) == ("(heatmap_colours.png)" in text) == (name == "maps")
+        assert (tmp_path / name / "report/heatmap_colours.png").exists() == (name == "maps")
 
 
 SCRIPT = html.HERE / "report.js"

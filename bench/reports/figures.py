@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
 from bench.records import Judged, Judgement, Run
-from bench.reports import panels
+from bench.reports import overlay, panels
 from bench.reports.panels import COLOURS, MARKERS, dark
 from bench.reports.text import MIB, plain
 
@@ -22,7 +22,7 @@ DPI = 120
 # Where a name may lie, in points from its point, the best first.
 PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 # Further apart than by this factor, the largest would press all others to one side.
-_LOGARITHMIC = 5
+LOGARITHMIC = 5
 
 
 def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
@@ -53,6 +53,26 @@ def _drawn(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]
         _save(panels.reliability(scored), report / "reliability.png")
         drawn += [("ROC curves", "roc.png"), ("Reliability", "reliability.png")]
     return drawn
+
+
+def colour_bar(path: Path) -> None:
+    """Write what the colours of heatmaps mean."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(fname=STYLE):
+        figure = Figure(figsize=(4.6, 0.62), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(overlay.colour_bar(640, 24), extent=(-1, 1, 0, 1), aspect="auto")
+        axes.set(yticks=(), xticks=(-1, 0, 1))
+        left, _, right = axes.set_xticklabels(
+            ["the frame's strongest for real", "nothing", "the frame's strongest for fake"]
+        )
+        left.set_horizontalalignment("left")
+        right.set_horizontalalignment("right")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        _save(figure, path)
 
 
 def comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, float], str]:
@@ -91,7 +111,7 @@ def scatter(
     for index, (name, judged) in enumerate(scored.items()):
         if name not in across:
             continue
-        value, low, high = _height(judged, paired)
+        value, low, high = height(judged, paired)
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         bars.append((across[name], low, high))
         both = [[max(value - low, 0)], [max(high - value, 0)]]
@@ -112,7 +132,7 @@ def scatter(
     return figure
 
 
-def _height(judged: Judged, paired: bool) -> tuple[float, float, float]:
+def height(judged: Judged, paired: bool) -> tuple[float, float, float]:
     """What a variant's point and bar say: value, low, high."""
     if not paired:
         assert judged.auc is not None
@@ -128,7 +148,7 @@ def _scale(axes: Axes, found: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = min(found), max(found)
-    if high <= _LOGARITHMIC * low:
+    if high <= LOGARITHMIC * low:
         axes.set_xlim(0, 1.15 * high)
         return
     axes.set_xscale("log")

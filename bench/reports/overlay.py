@@ -53,12 +53,25 @@ def shades(
 
     smooth = Image.fromarray(np.asarray(cam, np.float32)).resize(size, Image.Resampling.BICUBIC)
     support = supporting(np.asarray(smooth), fake)
-    heat = np.minimum(support / scale, 1)[..., None]
-    weak, strong = (np.array(colour) for colour in COLOURS["fake" if fake else "real"])
-    colour, alpha = weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**_FADING
+    colour, alpha = _shaded(np.minimum(support / scale, 1)[..., None], fake)
     line = _outline(support >= support.max() / 2)
-    colour[line], alpha[line] = strong, 1
+    colour[line], alpha[line] = COLOURS["fake" if fake else "real"][1], 1
     return colour, alpha
+
+
+def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
+    """RGB [height, width, 3]: what maps look like over mid-grey, from the strongest for real to that for fake."""
+    ramp = np.linspace(-1, 1, width)[None, :, None]
+    halves = [_shaded(supporting(ramp, fake), fake) for fake in (False, True)]
+    colour, alpha = (np.where(ramp > 0, fake, real) for real, fake in zip(*halves, strict=True))
+    row = (128 * (1 - alpha) + colour * alpha).round().astype(np.uint8)
+    return np.repeat(row, height, axis=0)
+
+
+def _shaded(heat: NDArray[np.floating], fake: bool) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Colour and opacity of strengths from 0 to 1, [h, w, 1]."""
+    weak, strong = (np.array(colour) for colour in COLOURS["fake" if fake else "real"])
+    return weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**_FADING
 
 
 def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEDGER = "flips.csv"
+COLOUR_BAR = "heatmap_colours.png"
 THUMBNAILS = ".thumbnails"
 
 
@@ -67,17 +68,19 @@ def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
     return True
 
 
-def _galleries(
-    run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path
-) -> dict[str, list[tuple[str, str]]]:
-    """By kind, titles and tables: frames of each outcome, and pairs."""
+def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> dict[str, Any]:
+    """The colours' key, and by kind, titles and tables: frames of each outcome, and pairs."""
     flipped = {name: len(one.flips.rows) for name, one in judgement.variants.items() if one.flips}
     other = {name: len(one.drift.other_reason) for name, one in judgement.variants.items() if one.drift}
     pairs = [
         ("Largest flips", galleries.of_pairs(run, shown.flips, flipped, results, report)),
         ("Right for another reason", galleries.of_pairs(run, shown.other_reason, other, results, report)),
     ]
+    has_maps = any(one.cam is not None for one in judgement.evidence.values())
+    if has_maps:
+        figures.colour_bar(report / COLOUR_BAR)
     return {
+        "colour_bar": COLOUR_BAR if has_maps else None,
         "outcomes": galleries.of_outcomes(run, shown, results, report),
         "pairs": [(title, found) for title, found in pairs if found],
     }

@@ -122,12 +122,14 @@ def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
     sizes = {one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in names}
     if sizes:
         front = choice.front_by_size if choice else ()
-        trades.append(trade.trade("File size against AUC", sizes, scored, "size of the shipped file (MiB)", front))
+        trades.append(
+            trade.trade("File size against AUC", sizes, scored, "size of the shipped file (MiB)", front, run.margin)
+        )
     latencies, where = comparable_latencies(run, judgement)
     if len(latencies.keys() & names) > 1:
         below = f"median latency at batch 1 (ms, {where})"
         front = choice.front_by_latency if choice else ()
-        trades.append(trade.trade("Latency against AUC", latencies, scored, below, front))
+        trades.append(trade.trade("Latency against AUC", latencies, scored, below, front, run.margin))
     return {
         "trades": trades,
         "rocs": [curves.roc(scored, zoomed=zoomed) for zoomed in (False, True)] if scored else [],

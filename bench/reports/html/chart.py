@@ -78,10 +78,13 @@ class Axes:
     height: float
     across: tuple[float, float]
     up: tuple[float, float]
+    by_factors: bool = False
+    """Whether equal distances across are equal factors."""
 
     def x(self, value: float) -> float:
-        low, high = self.across
-        return self.left + self.width * (value - low) / (high - low)
+        along = math.log if self.by_factors else float
+        low, high = map(along, self.across)
+        return self.left + self.width * (along(value) - low) / (high - low)
 
     def y(self, value: float) -> float:
         low, high = self.up
@@ -94,16 +97,16 @@ class Axes:
         """Grid, numbers and what they are; `digits` after the point, across and up."""
         bottom = self.top + self.height
         parts = []
-        for value in ticks(*self.across):
-            x = self.x(value)
+        for value in factor_ticks(*self.across) if self.by_factors else ticks(*self.across):
+            x, told = self.x(value), f"{value:g}" if self.by_factors else number(value, digits[0])
             parts.append(element("line", x1=x, y1=self.top, x2=x, y2=bottom, class_="grid"))
-            parts.append(element("text", number(value, digits[0]), x=x, y=bottom + 16, text_anchor="middle"))
+            parts.append(element("text", told, x=x, y=bottom + 16, text_anchor="middle"))
         for value in ticks(*self.up):
             y = self.y(value)
             parts.append(element("line", x1=self.left, y1=y, x2=self.left + self.width, y2=y, class_="grid"))
             parts.append(element("text", number(value, digits[1]), x=self.left - 6, y=y + 4, text_anchor="end"))
         parts.append(element("text", below, x=self.left + self.width / 2, y=bottom + 34, text_anchor="middle"))
-        place = f"translate({self.left - 44:.0f} {self.top + self.height / 2:.0f}) rotate(-90)"
+        place = f"translate({self.left - 54:.0f} {self.top + self.height / 2:.0f}) rotate(-90)"
         parts.append(element("text", beside, transform=place, text_anchor="middle"))
         return element("g", *parts, class_="axes")
 
@@ -114,6 +117,12 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (unit * factor) <= about + 0.5)
     first = math.ceil(low / step - 1e-9)
     return [round(step * place, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def factor_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten from `low` to `high`."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [value for power in powers for factor in (1, 2, 5) if low <= (value := factor * 10.0**power) <= high]
 
 
 def digits(low: float, high: float) -> int:

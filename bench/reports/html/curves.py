@@ -32,7 +32,7 @@ def roc(scored: Scored, *, zoomed: bool) -> Markup:
     curves = [(index, one.roc) for index, _, one in scored if one.roc is not None]
     at_zero = min((float(tpr[np.searchsorted(fpr, 0.0, side="right") - 1]) for _, (fpr, tpr) in curves), default=0.0)
     low = min(math.floor(10 * at_zero) / 10, 0.9) if zoomed else 0.0
-    axes = Axes(60, 12, 400, 360, (0.0, ZOOM if zoomed else 1.0), (low, 1.0))
+    axes = Axes(64, 12, 396, 360, (0.0, ZOOM if zoomed else 1.0), (low, 1.0))
     digits = (2, 2) if zoomed else (1, 1)
     parts = [axes.frame("false-positive rate", "true-positive rate", digits)]
     if not zoomed:
@@ -63,7 +63,7 @@ def _thinned(axes: Axes, fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> 
 
 def reliability(scored: Scored) -> Markup:
     """The share of fakes against the mean P(fake), bin by bin."""
-    axes = Axes(60, 12, 400, 360, (0.0, 1.0), (0.0, 1.0))
+    axes = Axes(64, 12, 396, 360, (0.0, 1.0), (0.0, 1.0))
     parts = [axes.frame("P(fake), mean of a bin", "share of fakes", (1, 1))]
     parts.append(element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance"))
     for index, _, one in scored:

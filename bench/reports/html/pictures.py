@@ -15,7 +15,7 @@ import numpy as np
 from bench.files import write_atomically
 from bench.records import OUTCOMES, Judgement, Outcome, Run
 from bench.reports.gallery import first, map_of, scale_of
-from bench.reports.overlay import shades, supporting
+from bench.reports.overlay import colour_bar, shades, supporting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Pictures:
     frames: Mapping[int, str]
     heatmaps: Mapping[tuple[str, int, bool], str]
     has_map: frozenset[str]
+    colour_bar: str
 
 
 def ranks(run: Run, pictures: bool) -> int:
@@ -85,6 +86,8 @@ def pictured(
     run: Run, judgement: Judgement, pixels: Callable[[str], NDArray[np.uint8]] | None, cache: Path
 ) -> Pictures | None:
     """All pictures of the page; None where frames are not at hand. Thumbnails are kept in the folder `cache`."""
+    from PIL import Image
+
     if pixels is None or not judgement.variants:
         return None
     wanted = list(dict.fromkeys(_wanted(run, judgement)))
@@ -99,7 +102,7 @@ def pictured(
         if (drawn := _heatmap(run, judgement, name, row, fake)) is not None:
             heatmaps[name, row, fake] = _uri(drawn, "webp")
     with_maps = frozenset(name for name, one in judgement.evidence.items() if one.cam is not None)
-    return Pictures(frames, heatmaps, with_maps)
+    return Pictures(frames, heatmaps, with_maps, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png"))
 
 
 def _wanted(run: Run, judgement: Judgement) -> Iterator[tuple[str, int, bool]]:
@@ -134,7 +137,7 @@ def _thumbnail(
         return path.read_bytes()
     image = Image.fromarray(pixels(str(judgement.test.frames.iloc[row])))
     image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
-    encoded = _encoded(image, "JPEG", 82)
+    encoded = _encoded(image, "JPEG", quality=82)
     write_atomically(path, lambda file: file.write(encoded))
     return encoded
 
@@ -151,12 +154,12 @@ def _heatmap(run: Run, judgement: Judgement, name: str, row: int, fake: bool) ->
     scale = max(scale_of(run, judgement, row), *(float(supporting(one, fake).max()) for one in maps if one is not None))
     colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
     layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
-    return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", 75)
+    return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", quality=75)
 
 
-def _encoded(image: Image, kind: str, quality: int) -> bytes:
+def _encoded(image: Image, kind: str, **options: int) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, kind, quality=quality)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

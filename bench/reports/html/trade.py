@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import hypot
 from typing import TYPE_CHECKING
 
+from bench.reports.figures import LOGARITHMIC, height
 from bench.reports.html.chart import LETTER, Axes, Scored, colour, digits, element, marker, plot
-from bench.reports.text import number, plain
+from bench.reports.text import number, plain, signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 # Where a name may lie beside its point, the best first.
-PLACES = [(across, up) for up in (-8, 16, -24, 32, -40, 48, -56, 64, -72, 80) for across in (9, -9, 26, -26)]
+PLACES = [(across, up) for up in (-8, 16, -24, 32, -40, 48, -56, 64, -72, 80) for across in (11, -11, 26, -26)]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A variant: its place in the experiment, size or latency, and its height with a 95 % interval."""
+
+    index: int
+    name: str
+    x: float
+    value: float
+    low: float
+    high: float
+    on_front: bool
 
 
 @dataclass(frozen=True)
@@ -29,38 +44,75 @@ class _Box:
         return not (beside or self.bottom <= other.top or other.bottom <= self.top)
 
 
-def trade(title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str]) -> Markup:
-    """`across` is size or latency by variant; `front` are those that none beats in both, the least first."""
+def trade(
+    title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str], margin: float
+) -> Markup:
+    """`across` is size or latency by variant; `front` are those that none beats in both, the least first.
+
+    Up goes the AUC minus the baseline's on the same frames; where there is no baseline, the AUC itself.
+    """
+    paired = any(one.comparison for _, _, one in scored)
     points = [
-        (index, name, across[name], one.auc) for index, name, one in scored if name in across and one.auc is not None
+        _Point(index, plain(name), across[name], *height(one, paired), name in front)
+        for index, name, one in scored
+        if name in across
     ]
-    lows, highs = [auc.interval.low for *_, auc in points], [auc.interval.high for *_, auc in points]
-    spread = max(max(highs) - min(lows), 1e-4)
-    up = (max(min(lows) - 0.08 * spread, 0.0), min(max(highs) + 0.08 * spread, 1.0))
-    axes = Axes(66, 12, 440, 290, (0.0, 1.22 * max(x for _, _, x, _ in points)), up)
-    count = scored[0][2].score.count
-    parts = [axes.frame(below, f"AUC (n = {count:,} frames)", (digits(*axes.across), digits(*up)))]
-    along = sorted((x, auc.value) for _, name, x, auc in points if name in front)
+    low, high = min(one.low for one in points), max(one.high for one in points)
+    if paired:
+        low, high = min(low, -1.25 * margin), max(high, 0.5 * margin)
+    room = 0.08 * max(high - low, 1e-4)
+    least, most = min(one.x for one in points), max(one.x for one in points)
+    by_factors = most > LOGARITHMIC * least
+    reach = (least / 1.4, 1.6 * most) if by_factors else (0.0, 1.22 * most)
+    axes = Axes(76, 12, 430, 290, reach, (low - room, high + room), by_factors)
+    count = f"n = {scored[0][2].score.count:,} frames"
+    beside = f"AUC minus the baseline's ({count})" if paired else f"AUC ({count})"
+    parts = [axes.frame(below, beside, (digits(*axes.across), digits(*axes.up)))]
+    if paired:
+        parts += _limits(axes, margin)
+    along = sorted((one.x, one.value) for one in points if one.on_front)
     stepped = [point for pair in pairwise(along) for point in (pair[0], (pair[1][0], pair[0][1]))]
     parts.append(element("polyline", points=axes.path([*stepped, *along[-1:]]), class_="front"))
-    for index, _, x, auc in points:
-        place, low, high = axes.x(x), axes.y(auc.interval.low), axes.y(auc.interval.high)
-        for y1, y2, half in ((low, high, 0), (low, low, 5), (high, high, 5)):
-            bar = {"x1": place - half, "x2": place + half, "y1": y1, "y2": y2}
-            parts.append(element("line", **bar, class_=f"bar {colour(index)}"))
-        parts.append(marker(index, place, axes.y(auc.value), 5.0))
-    parts += _names(axes, [(index, plain(name), axes.x(x), axes.y(auc.value)) for index, name, x, auc in points])
-    said = "; ".join(f"{plain(name)}: {number(x, 2)}, AUC {number(auc.value, 4)}" for _, name, x, auc in points)
-    return plot(title, f"AUC over {below}, with 95 % intervals. {said}", *parts, size=(520, 352))
+    for one in points:
+        parts += _bar(axes, one)
+    parts += _names(axes, points)
+    said = "; ".join(
+        f"{one.name}: {number(one.x, 2)}, {(signed if paired else number)(one.value, 4)}" for one in points
+    )
+    return plot(title, f"{beside} over {below}, with 95 % intervals. {said}", *parts, size=(520, 352))
 
 
-def _names(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> list[Markup]:
-    """Each beside its point in its colour, where neither another name nor a point is in the way."""
-    taken = [_Box(x - 7, y - 7, x + 7, y + 7) for *_, x, y in points]
+def _limits(axes: Axes, margin: float) -> list[Markup]:
+    """The baseline's own height, and how far below it is still allowed."""
+    right, zero, lowest = axes.left + axes.width, axes.y(0), axes.y(-margin)
+    found = [element("line", x1=axes.left, x2=right, y1=zero, y2=zero, class_="zero")]
+    if margin:
+        band = {"x": axes.left, "y": zero, "width": axes.width, "height": lowest - zero}
+        found.append(element("rect", **band, class_="allowed"))
+        found.append(element("text", f"margin \u2212{margin:g}", x=right - 4, y=lowest - 4, text_anchor="end"))
+    return found
+
+
+def _bar(axes: Axes, one: _Point) -> list[Markup]:
+    place, low, high = axes.x(one.x), axes.y(one.low), axes.y(one.high)
+    lines = [(low, high, 0), (low, low, 5), (high, high, 5)] if one.high > one.low else []
+    drawn = [
+        element("line", x1=place - half, x2=place + half, y1=y1, y2=y2, class_=f"bar {colour(one.index)}")
+        for y1, y2, half in lines
+    ]
+    return [*drawn, marker(one.index, place, axes.y(one.value), 5.0)]
+
+
+def _names(axes: Axes, points: Sequence[_Point]) -> list[Markup]:
+    """Each beside its point in its colour, where neither another name nor a point nor a bar is in the way."""
+    taken = []
+    for one in points:
+        x, y = axes.x(one.x), axes.y(one.value)
+        taken += [_Box(x - 7, y - 7, x + 7, y + 7), _Box(x - 2, axes.y(one.high), x + 2, axes.y(one.low))]
     found = []
     # From the right, so that of two neighbours the right one is named on its right.
-    for index, name, x, y in sorted(points, key=lambda point: point[2:], reverse=True):
-        width = LETTER * len(name)
+    for one in sorted(points, key=lambda point: (point.x, -point.value), reverse=True):
+        x, y, width = axes.x(one.x), axes.y(one.value), LETTER * len(one.name)
         for dx, dy in PLACES:
             left = x + dx if dx > 0 else x + dx - width
             box = _Box(left - 3, y + dy - 10, left + width + 3, y + dy + 4)
@@ -68,8 +120,9 @@ def _names(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> list[
             if inside and box.bottom <= axes.top + axes.height and not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
-        if abs(dy) > 16:
+        if hypot(dx, dy) > 24:
             found.append(element("line", x1=x, y1=y, x2=x + dx, y2=y + dy - 4, class_="leader"))
         anchor = "start" if dx > 0 else "end"
-        found.append(element("text", name, x=x + dx, y=y + dy, text_anchor=anchor, class_=f"name {colour(index)}"))
+        name = {"x": x + dx, "y": y + dy, "text_anchor": anchor, "class_": f"name {colour(one.index)}"}
+        found.append(element("text", one.name, **name))
     return found
