@@ -243,7 +243,7 @@ def check(
     checked.write(found, junit, summary)
     if trouble := checked.append_to_page(found):
         _say(f"warning: {trouble}", err=True)
-    typer.echo(f"\nreport: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
+    typer.echo(f"\nreport: {finished.page}\ntext: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
     if found.failed:
         _name_log(finished)
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -379,7 +379,7 @@ def _show(finished: Any, as_json: bool) -> None:
     else:
         _say(summary(finished.run, finished.told))
     _note(finished.warnings, err=as_json)
-    typer.echo(f"\nreport: {finished.report}", err=as_json)
+    typer.echo(f"\nreport: {finished.page}\ntext: {finished.report}", err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):
         _name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)

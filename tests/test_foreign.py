@@ -411,7 +411,7 @@ def test_the_report_says_what_scikit_learn_says(tmp_path: Path, monkeypatch: pyt
     write(tmp_path / "q8.json", shuffled(table(3), 2))
     code, output = bench("score", "--name", "celeb", "base.csv", "q16.parquet", "q8.json", "--threshold", "0.4")
     assert code == 0, output
-    assert "report: reports/celeb/report.md" in output
+    assert "report: reports/celeb/report.html\ntext: reports/celeb/report.md" in output
     told = json.loads((tmp_path / "reports/celeb/scores.json").read_text())
     assert list(told["variants"]) == ["base", "q16", "q8"]
     for name, seed in (("base", 1), ("q16", 2), ("q8", 3)):

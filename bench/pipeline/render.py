@@ -37,6 +37,11 @@ class Finished:
     remarks: tuple[str, ...] = ()
 
     @property
+    def page(self) -> Path:
+        """The same report to look at."""
+        return self.report.with_suffix(".html")
+
+    @property
     def ending(self) -> str:
         """How the run went, in one line."""
         fallen = [variant.name for variant in self.run.variants if variant.status == "failed"]
