@@ -250,6 +250,26 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
     np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
+def test_uneven_channels_lose_no_more_where_four_bits_become_eight() -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=(24, 64, 1, 1)).astype(np.float32)
+    uneven = np.exp2(rng.uniform(-4, 4, 64)).astype(np.float32)
+    errors, factors = [], []
+    for scale in (np.ones(64, np.float32), uneven):
+        bias = np.zeros(24, np.float32)
+        convolution = Convolution("one", "in", "out", weight / scale[:, None, None], bias, 1, True, None)
+        wide = np.tile(3 * scale, (8, 1))
+        entering = Channels(-wide, wide, np.zeros(64), np.square(scale, dtype=np.float64))
+        ways = quantize._ways(convolution, {"in": entering}, quantize.Settings(weights="int4"))
+        layer = quantize._in_eight_bits(ways, entering)
+        assert layer.weight.bits == 8
+        errors.append(layer.error(entering.mean_square))
+        factors.append(layer.factors)
+    assert factors[0] is None, "even channels need no product more"
+    assert factors[1] is not None
+    assert errors[1] < 1.2 * errors[0]
+
+
 def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
     harm = {
         "a": [0.5, 0.4, 0.45], "b": [0.3, 0.2, 0.2], "c": [1e-9, 1e-12, 1e-13], "d": [0.1, 0.1, 0.1],

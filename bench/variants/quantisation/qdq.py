@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _OPSET_OF_FOUR_BITS = 21
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class Layer:
             stored = replace(self.convolution, weight=stored).by_input(self.factors)
         change: NDArray[np.float32] = stored - self.convolution.weight
         return change
+
+    def error(self, mean_square: NDArray[np.float64]) -> float:
+        """What rounding the weights adds to outputs, as a share of their power, for independent inputs [in]."""
+        import numpy as np
+
+        powers = [
+            self.convolution.answer(np.square(weight.astype(np.float64)), mean_square)
+            for weight in (self.change(), self.convolution.weight)
+        ]
+        return float((powers[0] / np.maximum(powers[1], _TINY)).mean())
 
 
 def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 5
+VERSION = 6
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -100,7 +100,8 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     channels = observe.observe(graph, list(tensors), settings.frames, work)
     ways = {one.name: _ways(one, channels, settings) for one in found}
     chosen = _chosen(model, ways, settings, work)
-    picked = [_layer(ways[name], one, settings) for name, one in chosen.items()]
+    inputs = {one.name: channels[one.input] for one in found}
+    picked = [_layer(ways[name], one, inputs[name], settings) for name, one in chosen.items()]
     layers = _compensated([layer for layer in picked if layer is not None], channels, model, settings, work)
     quantised = qdq.quantised(graph, layers)
     quantised.metadata_props.add(key="stored", value=settings.stored)
@@ -161,16 +162,26 @@ def _chosen(model: Detector, ways: Mapping[str, list[Layer]], settings: Settings
     return choice.choose(known, weights, macs, choice.BUDGETS[settings.stored])
 
 
-def _layer(ways: Sequence[Layer], one: Choice, settings: Settings) -> Layer | None:
+def _layer(ways: Sequence[Layer], one: Choice, entering: Channels, settings: Settings) -> Layer | None:
     """What was chosen; where four bits harm too much, it is eight."""
+    if one.way is not None:
+        return ways[one.way]
+    return _in_eight_bits(ways, entering) if settings.weights == "int4" else None
+
+
+def _in_eight_bits(ways: Sequence[Layer], entering: Channels) -> Layer:
+    """The first of these ways, in eight bits, or a later one where that at least halves the outputs' error."""
     from bench.variants.quantisation import rounding
     from bench.variants.quantisation.qdq import Layer
 
-    if one.way is not None:
-        return ways[one.way]
-    if settings.weights != "int4":
-        return None
-    return Layer(ways[0].convolution, rounding.nearest(ways[0].convolution.weight))
+    found: list[tuple[float, Layer]] = []
+    for way in ways:
+        convolution, factors = way.convolution, way.factors
+        weight = convolution.weight if factors is None else convolution.by_input(1 / factors)
+        layer = Layer(convolution, rounding.nearest(weight), factors)
+        found.append((layer.error(entering.mean_square), layer))
+    exact = [layer for error, layer in found if 2 * error < found[0][0]]
+    return exact[0] if exact else found[0][1]
 
 
 def _compensated(
