@@ -22,7 +22,7 @@ ZSTD_LEVEL = 3
 def zeros(model: Detector | onnx.ModelProto) -> float | None:
     """The share of exactly-zero weights, in [0, 1], or None where there are no weights to count.
 
-    Counted are the convolutions and linear layers of backbone and head; of an ONNX model the
+    Counted are the convolutions and linear layers of the backbone; of an ONNX model the
     weights that are stored as integers, among which are those that rounding made zero.
     """
     from bench.detectors import artifact
@@ -44,7 +44,7 @@ def zstd_bytes(file: Path) -> int:
 def _counts_torch(model: Any) -> list[tuple[int, int]]:
     from bench.variants.steps.prune import weighted_layers
 
-    weights = [layer.weight.detach() for layer in weighted_layers(model)]
+    weights = [layer.weight.detach() for layer in weighted_layers(model).values()]
     return [(weight.numel() - int(weight.count_nonzero()), weight.numel()) for weight in weights]
 
 

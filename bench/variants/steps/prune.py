@@ -7,7 +7,7 @@ that stay take over what went, in closed form (`bench.variants.repair`). Both lo
 need no labels and no training.
 
 With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
-et al., NeurIPS 2015) over the convolutions and linear layers of backbone and head. With `structure: 2of4`,
+et al., NeurIPS 2015) over the convolutions and linear layers of the backbone. With `structure: 2of4`,
 two of every four neighbouring weights do (`bench.variants.semistructured`). Such zeros are stored and
 multiplied like any other number: parameters, MACs, file size and speed stay as they were.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 6
+VERSION = 7
 SEEDED = False
 SEES_SOURCES = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
@@ -143,25 +143,34 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
 
 
 def _zero(model: Detector, amount: float) -> None:
-    """Make the share `amount` of all weights zero, the smallest first, whichever layer they are in."""
+    """Make the share `amount` of the backbone's weights zero, the smallest first, whichever layer they are in.
+
+    The head stays: its weights are few, and small beside those of convolutions, so that all would go.
+    """
     import torch
     from torch.nn.utils import prune
 
     layers = weighted_layers(model)
-    prune.global_unstructured([(layer, "weight") for layer in layers], prune.L1Unstructured, amount=amount)
-    for layer in layers:
+    pairs = [(layer, "weight") for layer in layers.values()]
+    prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
+    for name, layer in layers.items():
         prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+        if not layer.weight.count_nonzero():
+            raise UserError(
+                f"prune: {amount:g} of all weights, the smallest first, are all of those of {name}, and nothing would "
+                "pass it any more; take less away, or whole channels with `structure: structured`"
+            )
         with torch.no_grad():
             # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
             layer.weight.add_(0.0)
 
 
-def weighted_layers(model: Detector) -> list[nn.Conv2d | nn.Linear]:
-    """The convolutions and linear layers of backbone and head, whose weights can be pruned."""
+def weighted_layers(model: Detector) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers of the backbone by name, whose weights can be zero."""
     from torch import nn
 
-    inside = [*model.backbone.modules(), model.head]
-    return [module for module in inside if isinstance(module, (nn.Conv2d, nn.Linear))]
+    inside = model.backbone.named_modules(prefix="backbone")
+    return {name: module for name, module in inside if isinstance(module, (nn.Conv2d, nn.Linear))}
 
 
 def _narrow(model: Detector, settings: Settings, work: Work) -> None:
