@@ -6,19 +6,21 @@ import copy
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from twin import twin
 
 from bench.detectors.detector import Detector
 from bench.errors import UserError
-from bench.records import Event, Frame
+from bench.records import Event, Frame, InputSpec
 from bench.variants import distillation, steps, training
 from bench.variants.steps import Work, recover
 from tests import tiny
@@ -336,3 +338,26 @@ def test_on_cuda(precision: str, teacher: Detector, pupil: Detector, tmp_path: P
     surroundings = replace(labelled(tmp_path, teacher), device="cuda")
     _, record = recovered(pupil, surroundings, steps=40, learning_rate=1e-3, precision=precision)
     assert record["error"]["after"] < 0.5 * record["error"]["before"]
+
+
+def test_frames_are_drawn_in_new_orders_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches are asked for, only those are drawn that are read, and those left out are the first."""
+    monkeypatch.setattr(distillation, "_DRAWN_AT_ONCE", 3)
+    seen: list[int] = []
+
+    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(wanted), batch_size):
+            places = [int(frame.path) for frame in wanted[start : start + batch_size]]
+            seen.extend(places)
+            yield np.zeros((len(places), 3, 1, 1), np.uint8)
+
+    surroundings = replace(work(tmp_path, count=10), read=read)
+    some = surroundings.frames["train"].frames
+    rng = np.random.default_rng(7)
+    wanted = np.concatenate([rng.permutation(10) for _ in range(4)]).tolist()
+    endless = distillation.shuffled(surroundings, some, 4, 10**12, seed=7)
+    assert [len(batch) for batch in itertools.islice(endless, 8)] == [4] * 8
+    assert seen == wanted[:32]
+    seen.clear()
+    assert len(list(distillation.shuffled(surroundings, some, 4, 8, seed=7, skip=3))) == 5
+    assert seen == wanted[12:32]

@@ -9,6 +9,7 @@ that none weighs more for being written in larger numbers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,8 @@ Lower: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 128, 16
 _BALANCING = 8
+# Batches whose frames are chosen before the first of them is read.
+_DRAWN_AT_ONCE = 256
 FEATURES = 2.0
 """How much the features weigh against margin and CAM."""
 
@@ -251,8 +254,9 @@ def shuffled(
     import torch
 
     rng = np.random.default_rng(seed)
-    order: list[Frame] = []
-    while len(order) < batches * batch_size:
-        order += [frames[index] for index in rng.permutation(len(frames))]
-    for batch in work.read(order[skip * batch_size : batches * batch_size], work.spec, batch_size):
-        yield torch.from_numpy(batch).to(work.device)
+    endless = itertools.chain.from_iterable(rng.permutation(len(frames)) for _ in itertools.count())
+    order = itertools.islice(endless, skip * batch_size, batches * batch_size)
+    # Drawn piece by piece: a limit of time may end this long before all that was asked for.
+    while part := [frames[place] for place in itertools.islice(order, _DRAWN_AT_ONCE * batch_size)]:
+        for batch in work.read(part, work.spec, batch_size):
+            yield torch.from_numpy(batch).to(work.device)
