@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -382,3 +384,19 @@ def test_a_network_that_rounding_would_destroy_is_refused() -> None:
     even = dict.fromkeys(ways, 1)
     with pytest.raises(UserError, match=r"change the margin by 3\.1 times.*weights: int8"):
         choice.choose(ways, even, even, choice.Budget(harm=0.05, weights=0.12, macs=1.0))
+
+
+def test_every_library_of_linear_algebra_is_kept_to_one_thread() -> None:
+    """SciPy's is another than NumPy's, and a fresh process has not loaded it yet."""
+    program = """if True:
+        import threadpoolctl
+        from bench.variants.compensation import one_thread
+        with one_thread():
+            from scipy import linalg
+            found = [one for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+        print(len(found), {one["num_threads"] for one in found})
+    """
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    count, threads = told.split(maxsplit=1)
+    assert int(count) > 0
+    assert threads.strip() == "{1}"

@@ -7,7 +7,8 @@ calibration frames say that they move together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,21 @@ def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> di
         covariance = sums.pop(name).div_(seen[name]).addr_(off, off, alpha=-1)
         found[name] = Inputs((about[name][:, 0] + off).cpu().numpy(), covariance.cpu().numpy())
     return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Without threads of NumPy's and SciPy's linear algebra.
+
+    Thousands of small products: threads that wait for each other took a hundred seconds where one takes five.
+    """
+    import threadpoolctl
+    from scipy import linalg
+
+    # SciPy brings a library of its own, which can only be told once it is loaded.
+    assert linalg
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def one_by_one(

@@ -36,7 +36,6 @@ def layers(model: Detector) -> dict[str, Any]:
 
 def sparsify(model: Detector, frames: int, work: Work) -> None:
     """Make the zeros, in place, but for the few layers that would lose most. Shapes stay as they are."""
-    import threadpoolctl
     import torch
 
     from bench.variants import compensation
@@ -45,8 +44,7 @@ def sparsify(model: Detector, frames: int, work: Work) -> None:
     pointwise = [name for name, layer in found.items() if tuple(layer.kernel_size) == (1, 1)]
     seen = compensation.inputs(model, pointwise, frames, work)
     sparse: dict[str, tuple[NDArray[np.float32], float]] = {}
-    # Thousands of small products: threads that wait for each other take longer than one.
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    with compensation.one_thread():
         for done, (name, layer) in enumerate(found.items(), start=1):
             sparse[name] = _sparse(layer.weight.detach().numpy(), seen.pop(name, None))
             work.progress(done, len(found), "layers", "2 of 4")

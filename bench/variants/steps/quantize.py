@@ -190,14 +190,11 @@ def _compensated(
     """The same layers, where weights of 1x1 convolutions are rounded so that they make good for each other, and biases
     make good for what is still lost on average.
     """
-    import threadpoolctl
-
     from bench.variants import compensation
 
     names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
     seen = compensation.inputs(model, names, settings.frames, work)
-    # Thousands of small products: threads that wait for each other took a hundred seconds where one takes five.
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    with compensation.one_thread():
         return [
             _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
             for layer in layers
