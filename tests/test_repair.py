@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,12 @@ def test_settings_that_differ_are_other_artifacts() -> None:
     assert said[2:] == [
         {"amount": 0.5, **more} for more in ({"ranking": "magnitude"}, {"repair": False}, {"frames": 64})
     ]
+
+
+def test_frames_that_look_all_the_same_are_refused(parent: Detector, tmp_path: Path) -> None:
+    surroundings = work(tmp_path, parent)
+    black = replace(
+        surroundings, read=lambda frames, spec, size: iter([np.zeros((len(frames), 3, spec.size, spec.size), np.uint8)])
+    )
+    with pytest.raises(UserError, match="prune: the detector says the same of all 32 calibration frames"):
+        prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), black)

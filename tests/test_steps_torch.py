@@ -119,6 +119,23 @@ def test_cast_rounds_every_number_once(dtype: Any, bits: int, parent: Detector, 
             assert torch.allclose(before, after.float(), rtol=2.0**-bits, atol=1e-7), name
 
 
+def test_cast_makes_variances_smaller_that_fp16_cannot_hold(parent: Detector, tmp_path: Path) -> None:
+    """A convolution that writes 400 times as much, and a batch norm that knows it: the same function, or nearly."""
+    inside = list(parent.backbone.modules())
+    conv = next(module for module in inside if isinstance(module, nn.Conv2d))
+    norm: Any = next(module for module in inside if isinstance(module, nn.BatchNorm2d))
+    with torch.no_grad():
+        norm.running_var.clamp_min_(1.0)
+        expected, _ = run(parent)
+        conv.weight[1::2] *= 400
+        norm.running_mean[1::2] *= 400
+        norm.running_var[1::2] *= 400**2
+    assert norm.running_var.max() > torch.finfo(torch.float16).max
+    built = cast.apply(copy.deepcopy(parent), cast.Settings(dtype="fp16"), work(tmp_path))
+    assert all(tensor.isfinite().all() for tensor in built.state_dict().values())
+    assert torch.allclose(run(built)[0], expected, atol=0.05 * float(expected.std()))
+
+
 def test_cast_refuses_what_would_become_infinite(parent: Detector, tmp_path: Path) -> None:
     with torch.no_grad():
         parent.head.weight[1, 3] = 1e5

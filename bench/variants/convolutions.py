@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
+from bench.errors import UserError
 from bench.variants.compensation import batch_size
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
 
+# Margins whose variance is a smaller share of their mean square differ by rounding alone.
+_SAME = 1e-10
 _MOST_SAMPLES, _LEAST_SAMPLES, _SAMPLES_AN_INPUT = 16384, 2048, 64
 
 
@@ -91,13 +94,35 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
 
 
 def backward(model: Detector, work: Work, frames: int) -> None:
-    """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames."""
+    """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames.
+
+    Raises `UserError` where the margin tells nothing.
+    """
     done, total = 0, len(work.spread("calibration", frames))
     model.requires_grad_(False)
+    margins = []
     for inputs in inputs_of(model, work, frames):
-        backward_from_margin(model, inputs)
+        margins.append(backward_from_margin(model, inputs))
         done += len(inputs)
         work.progress(done, total, "frames", "ranking")
+    spread_of(torch.cat(margins), "prune")
+
+
+def spread_of(margins: Tensor, step: str) -> float:
+    """The variance of the calibration frames' margins; `UserError` where it tells nothing of the detector."""
+    if not margins.isfinite().all():
+        raise UserError(
+            f"{step}: the detector's margin is not finite on calibration frames; check the weights, and the frames "
+            "that it was made for"
+        )
+    spread = float(margins.var())
+    if spread <= _SAME * float(margins.square().mean()):
+        raise UserError(
+            f"{step}: the detector says the same of all {len(margins)} calibration frames (margin "
+            f"{float(margins[0]):.4g}), so what it would lose cannot be told; give frames as different as those that "
+            "it will meet"
+        )
+    return spread
 
 
 def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
 from bench.variants.compensation import batch_size
-from bench.variants.convolutions import backward_from_margin, on_gradient, padded
+from bench.variants.convolutions import backward_from_margin, on_gradient, padded, spread_of
 from bench.variants.quantisation.qdq import Layer
 from bench.variants.quantisation.scales import LEVELS, Activation
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.variants.steps import Work
-
-
-# Margins whose variance is a smaller share of their mean square differ by rounding alone.
-_SAME = 1e-10
 
 
 def sensitivities(
@@ -56,17 +51,7 @@ def sensitivities(
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()
-    if not margins.isfinite().all():
-        raise UserError(
-            "quantize: the detector's margin is not finite on calibration frames; check the weights, and the frames "
-            "that it was made for"
-        )
-    spread = float(margins.var())
-    if spread <= _SAME * float(margins.square().mean()):
-        raise UserError(
-            f"quantize: the detector says the same of all {total} calibration frames (margin {float(margins[0]):.4g}), "
-            "so what rounding changes cannot be told; give frames as different as those that it will meet"
-        )
+    spread = spread_of(margins, "quantize")
     return {name: (one.square().mean(1) / spread).tolist() for name, one in moved.items()}
 
 

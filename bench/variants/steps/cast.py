@@ -7,7 +7,7 @@ pooling and the head's arithmetic stay in float32; what the rest is computed in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ from bench.errors import UserError
 from bench.records import Split
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.detectors.detector import Detector
     from bench.variants.steps import Work
 
@@ -39,11 +41,13 @@ class Settings(BaseModel):
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     """`model` itself, its backbone and head in `settings.dtype`.
 
+    A batch norm's variance that is too large for it is made smaller first, together with what it is the variance of.
     Raises `UserError` naming a tensor whose values are finite now and would become infinite.
     """
     import torch
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[settings.dtype]
+    _shrink_variances(model, torch.finfo(dtype).max)
     for name, tensor in model.state_dict().items():
         if not tensor.is_floating_point():
             continue
@@ -57,3 +61,32 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
     model.backbone.to(dtype)
     model.head.to(dtype)
     return model
+
+
+def _shrink_variances(model: Detector, limit: float) -> None:
+    """Divide channels by powers of two whose variances are beyond `limit`: the batch norm takes them back."""
+    import torch
+    from torch import nn
+
+    from bench.variants.convolutions import norms_after
+
+    def factors(norm: nn.Module) -> Tensor | None:
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or not norm.running_var.max() > limit:
+            return None
+        return torch.exp2((norm.running_var / limit).log2().div(2).ceil().clamp_min(0))
+
+    parts: dict[str, Any] = dict(model.backbone.named_modules())
+    large = {name: found for name, part in parts.items() if (found := factors(part)) is not None}
+    if not large:
+        return
+    size = model.preprocessing.size
+    with torch.no_grad():
+        for name, after in norms_after(model.backbone.eval(), torch.zeros(1, 3, size, size)).items():
+            if after not in large:
+                continue
+            convolution, norm, by = parts[name], parts[after], large[after]
+            for tensor in (convolution.bias, norm.running_mean):
+                if tensor is not None:
+                    tensor.div_(by)
+            convolution.weight.div_(by.reshape(-1, 1, 1, 1))
+            norm.running_var.div_(by.square())
