@@ -719,6 +719,9 @@ CASES: dict[str, list[Case]] = {
              score_files("", "thesis/notes.txt"), (*scored(), "--to", "thesis"), "score"),
     ],
     "The machine": [
+        Case("no OpenVINO", "`runtime: openvino`, not installed",
+             ("line 11: experiments.first.runtime: runtime 'openvino' needs the package openvino", "bench[openvino]"),
+             yaml("device: cpu", "device: cpu\n    runtime: openvino"), patch=without("openvino")),
         Case("no onnxruntime", "not installed", ("first.runtime: runtime 'onnxruntime' needs the package onnxruntime",),
              patch=without("onnxruntime")),
         Case("no CUDA", "`--device cuda` on a laptop", ("no CUDA device", "there is no NVIDIA driver"),
