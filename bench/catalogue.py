@@ -10,10 +10,13 @@ from typing import Any
 from bench import detectors, runtimes
 from bench.datasets.layouts import layouts
 from bench.detectors.presets import PRESETS
-from bench.errors import UserError, nearest
+from bench.errors import UserError, in_yaml, nearest
 from bench.variants import steps
 
 WIDTH = 100
+
+_TYPES = {"string": "text", "integer": "whole number"}
+_LIMITS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 
 Rows = list[tuple[str, str]]
 """Names as `experiments.yaml` spells them, each with one line."""
@@ -59,13 +62,29 @@ def _steps() -> Rows:
 
 
 def _step(name: str, step: steps.Step) -> tuple[str, str]:
-    """The step with its main setting, and all settings with what they are unless set."""
-    settings = [
-        field if info.is_required() else f"{field}: {info.default}"
-        for field, info in step.Settings.model_fields.items()
-    ]
-    told = f"; settings: {{{', '.join(settings)}}}" if settings else ""
+    """The step with its main setting, and all settings with what they may be."""
+    fields = step.Settings.model_json_schema().get("properties", {})
+    settings = "; ".join(_setting(field, info) for field, info in fields.items())
+    told = f". Settings, first what holds unless given: {settings}" if settings else ""
     return (f"{name}: {step.MAIN}" if step.MAIN else name), _said(step) + told
+
+
+def _setting(name: str, field: Mapping[str, Any]) -> str:
+    """As "structure: structured | unstructured | 2of4"."""
+    allowed = [value for one in field.get("anyOf", [field]) for value in _allowed(one)]
+    if "default" not in field:
+        return f"{name} (needed): {' | '.join(allowed)}"
+    return f"{name}: {' | '.join(dict.fromkeys([_spelled(field['default']), *allowed]))}"
+
+
+def _allowed(field: Mapping[str, Any]) -> list[str]:
+    kind = field.get("type", "keys")
+    if "const" in field or "enum" in field:
+        return [_spelled(value) for value in field.get("enum", [field.get("const")])]
+    if kind in ("boolean", "null"):
+        return {"boolean": ["true", "false"], "null": ["null"]}[kind]
+    limits = [said.format(_spelled(field[key])) for key, said in _LIMITS.items() if key in field]
+    return [" ".join([_TYPES.get(kind, kind), *limits])]
 
 
 def _runtimes() -> Rows:
@@ -82,7 +101,7 @@ def _name(module: Any) -> str:
 
 
 def _spelled(value: object) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+    return value if isinstance(value, str) else in_yaml(value)
 
 
 def _said(module: Any) -> str:

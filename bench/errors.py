@@ -3,29 +3,80 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Keys: TypeAlias = tuple[str | int, ...]
+"""Where something stands in a file: names, and places in lists."""
+
+_EXPECTED = {
+    "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
+    "model_type": "expected keys with values, such as {key: value}",
+    "dict_type": "expected keys with values, such as {key: value}",
+}
 
 
 class UserError(Exception):
     """Bad input. The message names file, line or key, what was found, what was expected, what to do."""
 
 
-def refuse_together(where: Callable[..., str], checks: Iterable[tuple[tuple[str, ...], Callable[[], object]]]) -> None:
-    """Make all checks, and raise what they refuse in one `UserError`.
+def refuse_together(where: Callable[..., str], problems: Iterable[tuple[Keys, str]]) -> None:
+    """Raise all problems in one `UserError`, a line each. Each has its keys, whose place `where` tells."""
+    lines = [f"{where(*keys)}: {message}" for keys, message in problems]
+    if lines:
+        raise UserError("\n".join(lines))
 
-    Each stands with the keys that it looks at, for which `where` tells the place. A message that
-    several places share is said once, for the first of them.
-    """
-    problems: dict[str, tuple[str, ...]] = {}
-    for keys, check in checks:
-        try:
-            check()
-        except UserError as error:
-            problems.setdefault(str(error), keys)
-    if problems:
-        raise UserError("\n".join(f"{where(*keys)}: {message}" for message, keys in problems.items()))
+
+def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys, str]]:
+    """What a check refuses, if it does, with the keys that it looks at."""
+    try:
+        check()
+    except UserError as error:
+        yield keys, str(error)
+
+
+def said(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's problems as a person wants it: what was expected, what was found, a hint."""
+    kind, message = problem["type"], problem["msg"]
+    if kind == "missing":
+        return "is missing"
+    if kind in ("value_error", "said"):
+        return str(message).removeprefix("Value error, ")
+    return f"{_EXPECTED.get(kind, message)}, found {in_yaml(problem['input'])}"[:400] + _hint(problem)
+
+
+def _hint(problem: Mapping[str, Any]) -> str:
+    found, message = problem["input"], problem["msg"]
+    if problem["type"] == "literal_error":
+        return nearest(str(found), re.findall(r"'([^']+)'", message))
+    if not isinstance(found, str) or not re.search("valid (number|integer)", message):
+        return ""
+    if re.fullmatch(r"[+-]?\d+,\d+", found):
+        return " (decimals take a point, not a comma)"
+    power = re.fullmatch(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", found, re.IGNORECASE)
+    if power is None:
+        return ""
+    if "integer" in message:
+        return " (YAML reads that as text: write all digits)"
+    whole, part, sign, exponent = power.groups()
+    return f" (YAML reads that as text: write {whole}{part or '.0'}e{sign or '+'}{exponent})"
+
+
+def in_yaml(value: object) -> str:
+    """A value on one line as YAML spells it; text in quotes."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {in_yaml(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    return repr(value) if isinstance(value, (str, bytes)) else str(value)
 
 
 def at_home(base: Path, path: str) -> Path:
@@ -40,8 +91,9 @@ def is_unicode(text: str) -> bool:
 
 def nearest(found: str, choices: Iterable[str]) -> str:
     """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
-    close = difflib.get_close_matches(found, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    spelled = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(found.casefold(), list(spelled), n=1, cutoff=0.5)
+    return f" (did you mean {spelled[close[0]]!r}?)" if close else ""
 
 
 def listed(items: Iterable[object], most: int = 10) -> str:

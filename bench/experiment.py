@@ -12,16 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
-from bench.errors import UserError, at_home, nearest
+from bench.errors import Keys, UserError, at_home, in_yaml, nearest, refuse_together
 from bench.records import Preprocessing
 from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
-from bench.variants.steps import Use, parse
+from bench.variants.steps import EntryError, Use, order_problems, parse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -38,7 +48,7 @@ def checked_name(name: object) -> str:
     """A name that can be that of a folder on every system; otherwise `ValueError`."""
     # Names become folder names, on every system.
     if not isinstance(name, str):
-        raise ValueError(f"YAML reads {name!r} as {type(name).__name__}, not as a name: put it in quotes")
+        raise ValueError(f"YAML reads this name as {in_yaml(name)}, not as text: put it in quotes")
     if name.casefold().partition(".")[0] in _RESERVED or name.casefold().endswith((".", ".log")):
         raise ValueError(f"{name!r} cannot be a name: it means something else to a file system; use another")
     if not _NAME.fullmatch(name):
@@ -50,6 +60,37 @@ def checked_name(name: object) -> str:
 
 
 Name = Annotated[str, BeforeValidator(checked_name)]
+
+_WITH_ORDER = "with order"
+
+
+def _step(entry: object) -> Use:
+    try:
+        return parse(entry)
+    except EntryError as error:
+        raise _told(error.problems) from error
+
+
+def _in_order(chain: tuple[Use, ...], info: ValidationInfo) -> tuple[Use, ...]:
+    problems = list(order_problems(chain)) if info.context == _WITH_ORDER else []
+    if problems:
+        raise _told([((place,), problem) for place, problem in problems])
+    return chain
+
+
+def _told(problems: Iterable[tuple[Keys, str]]) -> ValidationError:
+    """What pydantic adds to the other problems of the file, each at its own keys."""
+    return ValidationError.from_exception_data(
+        "chain",
+        [
+            {"type": PydanticCustomError("said", "{said}", {"said": problem}), "loc": keys, "input": None}
+            for keys, problem in problems
+        ],
+    )
+
+
+Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValidator(_in_order)]
+"""The steps of a variant. Its order is looked at where the context is `_WITH_ORDER`."""
 
 
 class DetectorSettings(_Model):
@@ -104,9 +145,9 @@ class DetectorSettings(_Model):
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
         if not all(0 < channel < math.inf for channel in value.std):
-            raise ValueError(f"every std must be above 0 and finite, found {list(value.std)}")
+            raise ValueError(f"every std must be above 0 and finite, found {in_yaml(value.std)}")
         if not all(map(math.isfinite, value.mean)):
-            raise ValueError(f"every mean must be finite, found {list(value.mean)}")
+            raise ValueError(f"every mean must be finite, found {in_yaml(value.mean)}")
         return value
 
     def weights_file(self, base: Path) -> Path:
@@ -133,9 +174,7 @@ class ExperimentSettings(_Model):
 
     detector: str = Field(description="a name under `detectors:`")
     frames: str = Field(description="a name under `datasets:`")
-    variants: dict[Name, tuple[Any, ...]] = Field(
-        description="name: list of steps; the one without steps is the baseline"
-    )
+    variants: dict[Name, Chain] = Field(description="name: list of steps; the one without steps is the baseline")
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
     )
@@ -163,7 +202,7 @@ class ExperimentSettings(_Model):
     def _known_cores(cls, threads: object) -> object:
         cores = os.cpu_count() or 1
         if threads != "auto" and (type(threads) is not int or not 1 <= threads <= cores):
-            raise ValueError(f"threads must be auto or a number from 1 to {cores}, found {threads!r}")
+            raise ValueError(f"threads must be auto or a number from 1 to {cores}, found {in_yaml(threads)}")
         return threads
 
     @field_validator("runtime")
@@ -175,12 +214,7 @@ class ExperimentSettings(_Model):
 
     @field_validator("variants")
     @classmethod
-    def _parsed(cls, variants: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Use, ...]]:
-        chains: dict[str, tuple[Use, ...]] = {}
-        for name, chain in variants.items():
-            chains[name] = tuple(
-                _as_value_error(lambda entry=entry: parse(entry), f"variant {name!r}: ") for entry in chain
-            )
+    def _one_baseline_first(cls, chains: dict[str, tuple[Use, ...]]) -> dict[str, tuple[Use, ...]]:
         _refuse_equal_folders(chains, "variant")
         baselines = [name for name, chain in chains.items() if not chain]
         if len(baselines) != 1:
@@ -216,25 +250,31 @@ def read(path: Path) -> Experiments:
     found, tree = yaml_file.read(path)
     try:
         experiments = Experiments.model_validate(found)
+    except ValidationError:
+        raise UserError("\n".join(f"{path}{problem}" for problem in _problems(found, tree))) from None
+    refuse_together(partial(yaml_file.place, path, "experiments"), _dangling(experiments))
+    return experiments
+
+
+def _problems(found: dict[str, Any], tree: Any) -> Iterator[str]:
+    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.plan`."""
+    try:
+        Experiments.model_validate(found, context=_WITH_ORDER)
     except ValidationError as error:
-        problems = (yaml_file.explain(problem, tree, Experiments) for problem in error.errors())
-        raise UserError("\n".join(f"{path}{problem}" for problem in problems)) from error
-    dangling = [
-        f"{yaml_file.place(path, 'experiments', name, key)}: there is no {wanted!r} under `{there}:`"
-        f"{nearest(wanted, known)}"
-        for name, experiment in experiments.experiments.items()
+        yield from (yaml_file.explain(problem, tree, Experiments) for problem in error.errors())
+
+
+def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
+    """Names that stand for nothing, with their keys below `experiments:`."""
+    for name, experiment in experiments.experiments.items():
         for key, wanted, there, known in (
             ("detector", experiment.detector, "detectors", tuple(experiments.detectors)),
             ("frames", experiment.frames, "datasets", tuple(experiments.datasets)),
-        )
-        if wanted not in known
-    ]
+        ):
+            if wanted not in known:
+                yield (name, key), f"there is no {wanted!r} under `{there}:`{nearest(wanted, known)}"
     for name, experiment in experiments.experiments.items():
-        for key, wrong in _wrong_gates(experiment):
-            dangling.append(f"{yaml_file.place(path, 'experiments', name, 'gates', *key)}: {wrong}")
-    if dangling:
-        raise UserError("\n".join(dangling))
-    return experiments
+        yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
 
 
 def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -280,15 +320,17 @@ def _refuse_equal_folders(names: Iterable[str], kind: str) -> None:
             raise ValueError(f"{kind}s {other!r} and {name!r} differ in case only, which not every file system tells")
 
 
-def _as_value_error(call: Any, prefix: str = "") -> Any:
+def _as_value_error(call: Any) -> Any:
     """pydantic collects `ValueError`s and adds where they arose."""
     try:
         return call()
     except UserError as error:
-        raise ValueError(f"{prefix}{error}") from error
+        raise ValueError(str(error)) from error
 
 
 def _preset(name: object) -> Preprocessing:
     if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}")
+        raise ValueError(
+            f"unknown preset {in_yaml(name)}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}"
+        )
     return replace(PRESETS[name])

@@ -35,8 +35,10 @@ def json_schema() -> dict[str, Any]:
         step = steps.find(name)
         settings = step.Settings.model_json_schema()
         main = [settings["properties"][step.MAIN]] if step.MAIN else []
-        value = {"anyOf": [*main, {**settings, "title": f"settings of {name}"}]}
-        if not any(field.is_required() for field in step.Settings.model_fields.values()):
+        alone = not any(field.is_required() for field in step.Settings.model_fields.values())
+        nothing = [{"type": "null"}] if alone else []
+        value = {"anyOf": [*main, *nothing, {**settings, "title": f"settings of {name}"}]}
+        if alone:
             entries.append({"const": name})
         entries.append(
             {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -10,16 +9,10 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from bench.errors import UserError, is_unicode, nearest
+from bench.errors import UserError, in_yaml, is_unicode, nearest, said
 
 # A file that one person wrote is a hundredth of this.
 _MOST_BYTES, _MOST_NODES, _MOST_CHARACTERS = 2**20, 20_000, 3_000
-
-_EXPECTED = {
-    "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
-    "model_type": "expected keys with values, such as {key: value}",
-    "dict_type": "expected keys with values, such as {key: value}",
-}
 
 
 def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -48,13 +41,16 @@ def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     return found, tree
 
 
-def place(path: Path, *keys: str) -> str:
-    """Where in the file the key stands, "experiments.yaml, line 7: datasets.faces", for messages."""
+def place(path: Path, *keys: str | int) -> str:
+    """Where in the file the key stands, "experiments.yaml, line 7: datasets.faces", for messages.
+
+    A number is a place in a list: the line is that of the entry, and what is said ends at the list's key.
+    """
     try:
         line = _line(yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader), list(keys))
     except (OSError, ValueError, yaml.YAMLError):
         line = None
-    return f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
+    return f"{path}{f', line {line}' if line else ''}: {_spelled(keys)}"
 
 
 def _text(path: Path) -> str:
@@ -78,18 +74,18 @@ def _text(path: Path) -> str:
 def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str:
     """One of pydantic's problems with a file of `model`, as a person wants it: line, key, what is wrong."""
     location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
-    key = ".".join(part if len(part) <= 80 else f"{part[:80]}…" for part in map(str, location))
-    message = problem["msg"].removeprefix("Value error, ")
+    key, message = _spelled(location), said(problem)
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(problem["loc"], model)
         message = f"unknown key{nearest(str(location[-1]), known)}; keys here are: {', '.join(known)}"
-    elif problem["type"] == "missing":
-        message = "is missing"
-    elif problem["type"] != "value_error":
-        message = f"{_EXPECTED.get(problem['type'], message)}, found {problem['input']!r}"[:400]
-    named = re.match(r"variant '([^']+)'", message)
-    line = _line(tree, [*location, named[1]] if named else location)
+    line = _line(tree, location)
     return f"{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
+
+
+def _spelled(location: Sequence[Any]) -> str:
+    """Keys with points between them; which entry of a list it is, the line tells."""
+    parts = [part if isinstance(part, str) else in_yaml(part) for part in location if type(part) is not int]
+    return ".".join(part if len(part) <= 80 else f"{part[:80]}…" for part in parts)
 
 
 def _keys_beside(location: Sequence[Any], model: type[BaseModel]) -> list[str]:

@@ -15,8 +15,10 @@ import yaml
 from typer.testing import CliRunner
 
 from bench import cli
+from bench.errors import UserError
 from bench.experiment import read
 from bench.schema import json_schema
+from bench.variants import steps
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +76,32 @@ def test_starter_is_valid_and_is_the_repositorys_own(tmp_path: Path) -> None:
     assert written.read_text(encoding="utf-8") == (ROOT / "experiments.yaml").read_text(encoding="utf-8")
     for folder in (tmp_path / "new", ROOT):
         assert json.loads((folder / "experiments.schema.json").read_text(encoding="utf-8")) == json_schema()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "recover: null", "recover: {steps: 0, recalibrate: true}", "recover: {steps: 0}", "quantize: null",
+        "quantize: {dtype: null, weights: int8}", "quantize: {dtype: int8, weights: int8}", "quantize: {weights: int4}",
+        "prune: {structure: 2of4}", "prune: {structure: 2of4, amount: 0.5}", "prune: {structure: 2of4, amount: 0.3}",
+        "prune: {structure: 2of4, frames: 16}", "prune: {structure: 2of4, ranking: magnitude}",
+        "prune: {structure: unstructured, amount: 0.5}", "prune: {structure: unstructured, amount: 0.5, repair: true}",
+        "prune: {structure: unstructured}", "prune: {amount: 0.5, ranking: magnitude, repair: false}",
+        "prune: {amount: 0.5, ranking: magnitude, repair: false, frames: 16}", "prune: {frames: 16}", "prune: null",
+        "prune: {amount: 0.5, ranking: magnitude, frames: 16}", "prune: 0.9999", "recover: {minutes: .inf}",
+    ],
+)  # fmt: skip
+def test_schema_and_program_agree_on_steps(entry: str) -> None:
+    found = yaml.safe_load((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
+    step = yaml.safe_load(entry)
+    next(iter(found["experiments"].values()))["variants"] = {"baseline": [], "other": [step]}
+    try:
+        steps.parse(step)
+    except UserError:
+        fine = False
+    else:
+        fine = True
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(found) == fine
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,11 @@ def warm(pattern: Path) -> Iterator[list[Warm]]:
             # A process that has once gone backward through a network cannot be forked.
             yaml = folder / "experiments.yaml"
             plain = "prune: {amount: 0.5, ranking: magnitude, repair: false}"
-            for backward, other in ("steps: 24", "steps: 0"), ("quantize: int8", "cast: fp16"), ("prune: 0.5", plain):
+            for backward, other in (
+                ("steps: 24", "steps: 0, recalibrate: true"),
+                ("quantize: int8", "cast: fp16"),
+                ("prune: 0.5", plain),
+            ):
                 yaml.write_text(yaml.read_text().replace(backward, other))
         codes = list(pool.map(lambda one: one[0].run_here(one[1]), zip(processes, folders, strict=True)))
     assert codes == [0] * WORKERS, (pattern / "warm-0.out").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -219,7 +220,16 @@ def test_list_tells_all_there_is() -> None:
     assert output.split("\n\n")[0].startswith("detectors\n")
     for name in [*PRESETS, *steps.names(), "efficientnet_b5", "onnxruntime", "manifest", "learning_rate: 0.0002"]:
         assert name in output
-    assert bench("list", "steps")[1].strip() in output
+    listed = bench("list", "steps")[1]
+    assert listed.strip() in output
+    told = " ".join(listed.split())
+    for setting in (
+        "amount (needed): number above 0 to 0.999;", "structure: structured | unstructured | 2of4;",
+        "repair: true | false;", "weights: null | int8 | int4;", "minutes: null | number above 0 to 10080;",
+        "recalibrate: auto | true | false",
+    ):  # fmt: skip
+        assert setting in told
+    assert not re.search(r"\b(None|True|False)\b", output)
     code, output = bench("list", "stpes")
     assert code == 2
     assert "did you mean 'steps'" in output
@@ -239,7 +249,8 @@ def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
     )
     monkeypatch.setattr(steps, "__path__", [*steps.__path__, str(tmp_path)])
     told = " ".join(catalogue.describe("steps").split())
-    assert "shuffle: times Shuffle everything, twice. And more of it; settings: {times, gently: True}" in told
+    settings = "Settings, first what holds unless given: times (needed): whole number; gently: true | false"
+    assert f"shuffle: times Shuffle everything, twice. And more of it. {settings}" in told
 
 
 # -------------------------------------------------------------------------------------------------- doctor

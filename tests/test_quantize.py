@@ -285,7 +285,12 @@ def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"dtype": "int4"}, "int8"), ({"weights": "int2"}, "int4"), ({"dtype": "int8", "weights": "int8"}, "one of them")],
+    [
+        ({"dtype": "int4"}, "weights: int4"),
+        ({"dtype": "int2"}, "int8"),
+        ({"weights": "int2"}, "int4"),
+        ({"dtype": "int8", "weights": "int8"}, "one of them"),
+    ],
 )
 def test_settings_that_do_not_exist(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):

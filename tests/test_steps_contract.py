@@ -142,6 +142,9 @@ def test_failing_step_leaves_nothing_half_made(
         (["recover"], None, "nothing to do where no prune came before"),
         ([{"quantize": "int8"}], "calibration", "needs calibration frames"),
         ([{"prune": 0.5}, "recover"], "train", "needs train frames"),
+        ([{"quantize": {"weights": "int4"}}], "calibration", "the rounding of weights may cost"),
+        ([{"prune": {"structure": "2of4"}}], "calibration", "which weights can go"),
+        ([{"prune": {"amount": 0.5, "ranking": "magnitude"}}], "calibration", "repairs what stays"),
         ([{"prune": 0.5}, {"recover": {"batch_size": 99}}], None, "16 train frames are less than one batch of 99"),
     ],
 )
@@ -153,18 +156,40 @@ def test_chains_that_cannot_work_are_refused(
         steps.check(parsed, {split: frames for split, frames in shop.frames.items() if split != lacking})
 
 
+def test_all_that_a_chain_lacks_is_said_at_once(shop: build.Workshop) -> None:
+    chain = [steps.parse(one) for one in ({"prune": 0.5}, {"recover": {"batch_size": 99}}, {"quantize": "int8"})]
+    problems = steps.frame_problems(chain, {"train": shop.frames["train"]})
+    assert [(place, said.partition(" ")[0]) for place, said in problems] == [
+        (0, "prune:"),
+        (1, "recover:"),
+        (2, "quantize:"),
+    ]
+
+
+def test_pruning_in_rounds_is_allowed() -> None:
+    steps.check_order([steps.parse(one) for one in ({"prune": 0.3}, "recover", {"prune": 0.3}, "recover")])
+    steps.check_order([steps.parse(one) for one in ({"prune": 0.5}, {"prune": {"structure": "2of4"}})])
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
         ("prnue", "did you mean 'prune'"),
-        ({"prune": 1.5}, "less than 1"),
+        ({"prune": 1.5}, "less than or equal to 0.999"),
         ({"prune": "half"}, "valid number"),
         ({"prune": True}, "valid number"),
         ({"cast": "fp8"}, "fp16"),
         ({"prune": 0.5, "recover": None}, "a step is a name or one"),
         (3, "a step is a name or one"),
         ("prune", "amount"),
-        ({"recover": "1e2"}, "valid integer"),
+        ({"recover": "1e2"}, "write all digits"),
+        ({"recover": {"minutes": "2E4"}}, r"write 2\.0e\+4"),
+        (
+            {"prune": {"amout": 0.5}},
+            r"^prune\.amout: step 'prune' has no setting 'amout' \(did you mean 'amount'\?\); .*$",
+        ),
+        ({"cast": None}, "needs a value, as in `cast: …`"),
+        ({"prune": {"amount": None}}, "found null"),
     ],
 )
 def test_bad_entries_are_refused(found: object, said: str) -> None:

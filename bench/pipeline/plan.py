@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
 from bench.detectors import weights_file
-from bench.errors import UserError, nearest, refuse_together
+from bench.errors import Keys, UserError, nearest, problems_of, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
@@ -74,21 +74,21 @@ def prepare(
     weights = detector.weights_file(base)
     where = partial(yaml_file.place, path)
     wanted = _wanted(settings, only)
-    weights_key, variants_key = ("detectors", settings.detector, "weights"), ("experiments", name, "variants")
-    chains = [(v, chain) for v, chain in settings.variants.items() if v in wanted]
-    chosen, remarks = _device(device or settings.device, settings.runtime, [_kind(chain) for _, chain in chains])
-    checks = [((*variants_key, v), partial(_check_chain, chain, settings, chosen)) for v, chain in chains]
-    refuse_together(where, [(weights_key, partial(weights_file.check, weights)), *checks])
+    weights_key, here = ("detectors", settings.detector, "weights"), partial(where, "experiments", name)
+    chains = {v: chain for v, chain in settings.variants.items() if v in wanted}
+    chosen, remarks = _device(device or settings.device, settings.runtime, list(map(_kind, chains.values())))
+    problems = [(("experiments", name, *keys), said) for keys, said in _problems(chains, settings.runtime, chosen)]
+    refuse_together(where, [*problems_of(weights_key, partial(weights_file.check, weights)), *problems])
     source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
     if for_run and not build.is_built(base / "variants", build.weights_id(source)):
-        refuse_together(where, [(weights_key, partial(_read_weights, source))])
+        refuse_together(where, problems_of(weights_key, partial(_read_weights, source)))
     frames = _frames(experiments, settings, base, where, for_run, on_event)
     return Plan(
         name=name,
         base=base,
         settings=settings,
         detector=detector,
-        chains=_possible(settings, wanted, frames, partial(where, *variants_key)),
+        chains=_possible(settings, wanted, frames, here),
         wanted=wanted,
         source=source,
         frames=frames,
@@ -98,12 +98,20 @@ def prepare(
     )
 
 
-def _check_chain(chain: Sequence[steps.Use], settings: ExperimentSettings, device: Device) -> None:
-    """All that can be said against a chain without its frames."""
-    steps.check_order(chain)
-    runtime = runtimes.choose(settings.runtime, _kind(chain), device)
-    if trouble := runtimes.trouble(runtime, device):
-        raise UserError(trouble)
+def _problems(chains: Mapping[str, Sequence[steps.Use]], runtime: str, device: Device) -> Iterator[tuple[Keys, str]]:
+    """All that can be said against chains without their frames, with keys below the experiment's."""
+    needed = []
+    for variant, chain in chains.items():
+        wrong = list(steps.order_problems(chain))
+        yield from ((("variants", variant, place), problem) for place, problem in wrong)
+        if not wrong:
+            try:
+                needed.append(runtimes.choose(runtime, _kind(chain), device))
+            except UserError as error:
+                yield ("variants", variant), str(error)
+    for name in dict.fromkeys(needed):
+        if trouble := runtimes.trouble(name, device):
+            yield ("runtime",), trouble
 
 
 def _kind(chain: Sequence[steps.Use]) -> str:
@@ -116,19 +124,18 @@ def _read_weights(source: build.Source) -> None:
 
 
 def _possible(
-    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: Callable[[str], str]
+    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: Callable[..., str]
 ) -> dict[str, tuple[steps.Use, ...]]:
     """The chains that can work; wanted ones that cannot are an error."""
-    chains, problems = {}, []
+    chains: dict[str, tuple[steps.Use, ...]] = {}
+    problems: list[tuple[Keys, str]] = []
     for variant, chain in settings.variants.items():
-        try:
-            steps.check(chain, frames)
+        wrong = [*steps.order_problems(chain), *steps.frame_problems(chain, frames)]
+        if not wrong:
             chains[variant] = chain
-        except UserError as error:
-            if variant in wanted:
-                problems.append(f"{where(variant)}: {error}")
-    if problems:
-        raise UserError("\n".join(problems))
+        elif variant in wanted:
+            problems += [(("variants", variant, place), problem) for place, problem in wrong]
+    refuse_together(where, problems)
     return chains
 
 

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench.errors import in_yaml
 from bench.records import Choose
 
 
 def no_boolean(value: object) -> object:
     """YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0."""
     if isinstance(value, bool):
-        raise ValueError(f"must be a number, found {value}")
+        raise ValueError(f"must be a number, found {in_yaml(value)}")
     return value
 
 

@@ -15,10 +15,19 @@ multiplied like any other number: parameters, MACs, file size and speed stay as 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
@@ -28,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
-    from bench.variants.steps import Work
+    from bench.variants.steps import Use, Work
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
@@ -39,27 +48,41 @@ SEES_SOURCES = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
 
-LEAST_FRAMES = 8
+LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 # Settings that mean nothing for a structure.
 _OF_STRUCTURE = {
     "structured": set[str](),
     "unstructured": {"ranking", "repair", "frames"},
     "2of4": {"ranking", "repair"},
 }
-# What the validator `_half_by_definition` gives by itself, an editor need not ask for.
-_AMOUNT_UNLESS_2OF4: dict[str, Any] = {
+_IS = {name: {"properties": {"structure": {"const": name}}, "required": ["structure"]} for name in _OF_STRUCTURE}
+# What the validators say, for editors; what they add by themselves, nobody need write.
+_SCHEMA: dict[str, Any] = {
     "required": [],
-    "if": {"properties": {"structure": {"const": "2of4"}}, "required": ["structure"]},
-    "else": {"required": ["amount"]},
+    "allOf": [
+        {"if": _IS["2of4"], "then": {"properties": {"amount": {"const": 0.5}}}, "else": {"required": ["amount"]}},
+        *(
+            {"if": _IS[name], "then": {"properties": dict.fromkeys(sorted(useless), False)}}
+            for name, useless in _OF_STRUCTURE.items()
+            if useless
+        ),
+        {
+            "if": {
+                "properties": {"ranking": {"const": "magnitude"}, "repair": {"const": False}},
+                "required": ["ranking", "repair"],
+            },
+            "then": {"properties": {"frames": False}},
+        },
+    ],
 }
 
 
 class Settings(BaseModel):
     """What is taken away, and by what it is chosen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_AMOUNT_UNLESS_2OF4)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
 
-    amount: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+    amount: Annotated[float, Field(strict=True, gt=0, le=0.999)] = Field(
         description="the share that must go: 0.5 leaves at most half; `structure: 2of4` takes half and needs no amount"
     )
     structure: Literal["structured", "unstructured", "2of4"] = Field(
@@ -76,25 +99,37 @@ class Settings(BaseModel):
     repair: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="whether the weights that stay take over what went; with `structured` only"
     )
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = Field(
-        default=128, description="at most so many calibration frames are read; not with `unstructured`"
+    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
+        default=128, description="at most so many calibration frames are read, where any are"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _half_by_definition(cls, given: object) -> object:
-        if not isinstance(given, dict) or given.get("structure") != "2of4":
+        """Where the structure is a mistake, that is what is told, not an amount that it might not need."""
+        if not isinstance(given, dict) or given.get("structure", "structured") in ("structured", "unstructured"):
             return given
-        if given.get("amount", 0.5) != 0.5:
-            raise ValueError("`structure: 2of4` takes half of the weights, no other amount; leave `amount` out")
-        return {**given, "amount": 0.5}
+        return {"amount": 0.5, **given}
 
-    @model_validator(mode="after")
-    def _only_of_channels(self) -> Settings:
-        useless = sorted(self.model_fields_set & _OF_STRUCTURE[self.structure])
-        if useless:
-            raise ValueError(f"`structure: {self.structure}` takes single weights and has no {useless[0]}")
-        return self
+    @field_validator("structure")
+    @classmethod
+    def _of_half(cls, structure: str, info: ValidationInfo) -> str:
+        if structure == "2of4" and info.data.get("amount", 0.5) != 0.5:
+            raise ValueError("`structure: 2of4` takes half of the weights, no other amount; leave `amount` out")
+        return structure
+
+    @field_validator("ranking", "repair", "frames")
+    @classmethod
+    def _of_use(cls, value: object, info: ValidationInfo) -> object:
+        structure = info.data.get("structure", "structured")
+        if info.field_name in _OF_STRUCTURE[structure]:
+            raise ValueError(
+                f"`structure: {structure}` takes single weights and has no {info.field_name}; leave it out"
+            )
+        blind = (info.data.get("ranking"), info.data.get("repair")) == ("magnitude", False)
+        if info.field_name == "frames" and blind:
+            raise ValueError("`ranking: magnitude, repair: false` reads no frames; leave it out")
+        return value
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -106,8 +141,27 @@ class Settings(BaseModel):
 
 def frames(settings: Settings) -> Mapping[Split, str]:
     """Zeros and magnitudes are found without looking at frames."""
-    blind = settings.structure == "structured" and not settings.repair and settings.ranking == "magnitude"
-    return {} if blind or settings.structure == "unstructured" else FRAMES
+    if settings.structure == "2of4":
+        return {"calibration": "tells which weights can go, and lets those that stay make up for them"}
+    if settings.structure == "unstructured":
+        return {}
+    if settings.ranking == "loss":
+        return FRAMES if settings.repair else {"calibration": "tells which channels can go"}
+    return {"calibration": "repairs what stays"} if settings.repair else {}
+
+
+def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
+    """What would be undone, and what is one `prune` written as two."""
+    if any(use.name == "cast" for use in earlier):
+        return "what `cast` has rounded would be changed and rounded again; put `cast` after it"
+    prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
+    if any(one.structure == "2of4" for one in prunings):
+        return "`structure: 2of4` has to be the last prune: after another, zeros are not two of every four"
+    if prunings and earlier[-1].name == "prune" and prunings[-1].structure == settings.structure:
+        both = 1 - (1 - prunings[-1].amount) * (1 - settings.amount)
+        amount = both if settings.structure == "structured" else max(prunings[-1].amount, settings.amount)
+        return f"a second prune right behind the first; write one, with `amount: {amount:.3g}`"
+    return None
 
 
 def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
@@ -116,10 +170,12 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
         return
     found = len(frame_sets["calibration"].frames)
     if found < LEAST_FRAMES:
+        for_what, other = "rank and repair channels", "ranking: magnitude, repair: false"
+        if settings.structure == "2of4":
+            for_what, other = "choose weights", "structure: unstructured"
         raise UserError(
-            f"prune: {found} calibration frames are too few to rank and repair channels; give at least "
-            f"{LEAST_FRAMES}, better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, "
-            "ranking: magnitude, repair: false}`"
+            f"prune: {found} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
+            f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
         )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
-FRAMES = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
+FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 VERSION = 6
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
 
-LEAST_FRAMES = 8
+LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 _GRADIENT_FRAMES = 32
 # The share of frames whose extremes an activation's range holds. One frame whose activations are many times
 # larger than everyone's would coarsen the steps for all; so both are tried, for every convolution.
@@ -42,10 +42,17 @@ _WITHIN = (0.97, 1.0)
 _LARGEST_BIAS = 2.0**30
 
 
+# What `_one_of_both` says, for editors.
+_BOTH: dict[str, Any] = {
+    "properties": {key: {"type": "string"} for key in ("dtype", "weights")},
+    "required": ["dtype", "weights"],
+}
+
+
 class Settings(BaseModel):
     """What becomes integers: weights and activations, or the weights alone; one of the two."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"not": _BOTH})
 
     dtype: Literal["int8"] | None = Field(
         default=None, description="quantises weights and activations; int8 where `weights` is not given"
@@ -53,31 +60,51 @@ class Settings(BaseModel):
     weights: Literal["int8", "int4"] | None = Field(
         default=None, description="quantises the weights alone, and computes in float"
     )
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES)] = Field(
+    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
         default=128, description="at most so many are read, evenly spread over the calibration frames"
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _one_of_both(cls, given: object) -> object:
-        if not isinstance(given, dict):
+    def _int8_unless_weights(cls, given: object) -> object:
+        if not isinstance(given, dict) or given.get("weights") is not None:
             return given
-        if given.get("dtype") is not None and given.get("weights") is not None:
+        return {**given, "dtype": "int8" if given.get("dtype") is None else given["dtype"]}
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _of_activations_too(cls, dtype: object) -> object:
+        if dtype == "int4":
+            raise ValueError("four bits are for weights alone: write `quantize: {weights: int4}`")
+        return dtype
+
+    @field_validator("weights")
+    @classmethod
+    def _one_of_both(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        if weights is not None and info.data.get("dtype") is not None:
             raise ValueError("`dtype` quantises weights and activations, `weights` the weights alone; give one of them")
-        return given if given.get("weights") is not None else {**given, "dtype": given.get("dtype") or "int8"}
+        return weights
 
     @property
     def stored(self) -> str:
         return f"{self.weights} weights" if self.weights else str(self.dtype)
 
 
-def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
+def frames(settings: Settings) -> Mapping[Split, str]:
+    """Weights are all there; what their rounding does is to be seen on frames."""
+    of_weights: Mapping[Split, str] = {
+        "calibration": "tells what the rounding of weights may cost, and makes up for it"
+    }
+    return of_weights if settings.weights else FRAMES
+
+
+def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
     """Refuse a set too small to tell a range from an accident."""
-    found = len(frames["calibration"].frames)
+    found = len(frame_sets["calibration"].frames)
     if found < LEAST_FRAMES:
         raise UserError(
-            f"quantize: {found} calibration frames are too few to find ranges; give at least {LEAST_FRAMES}, "
-            f"better {settings.frames}"
+            f"quantize: {found} calibration frames are too few to find {'errors' if settings.weights else 'ranges'}; "
+            f"give at least {LEAST_FRAMES}, better {settings.frames}"
         )
 
 

@@ -8,19 +8,19 @@ they are measured again first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.errors import UserError
+from bench.errors import UserError, in_yaml
 from bench.records import FrameSet, Split
 from bench.variants import distillation, training
 from bench.variants.repeatable import repeatable
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
-    from bench.variants.steps import Work
+    from bench.variants.steps import Use, Work
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
@@ -36,26 +36,36 @@ _RECALIBRATION_FRAMES = 320
 RECORD = training.RECORD
 
 
+_WEEK_MINUTES = 7 * 24 * 60
+# What the validator `_does_something` says, for editors.
+_SCHEMA: dict[str, Any] = {
+    "if": {"properties": {"steps": {"const": 0}}, "required": ["steps"]},
+    "then": {"properties": {"recalibrate": {"const": True}}, "required": ["recalibrate"]},
+}
+
+
 class Settings(BaseModel):
     """How long and how it is trained: AdamW, with a short warm-up and a cosine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
 
-    steps: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=160, description="at most so many steps of training; 0 trains nothing"
+    steps: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
+        default=160, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
     )
-    batch_size: Annotated[int, Field(strict=True, ge=2)] = Field(default=16, description="train frames in a step")
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+    batch_size: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(
+        default=16, description="train frames in a step"
+    )
+    learning_rate: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
         default=2e-4,
         description="its highest, for a network far from its teacher; one that is near takes smaller steps, as the "
         "root of its error",
     )
-    enough: Annotated[float, Field(ge=0)] = Field(
+    enough: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = Field(
         default=1e-3,
         description="what follows the teacher so closely on held-out frames is not trained any further: the squared "
         "errors of margin and CAM, each as a share of the teacher's variance, added up",
     )
-    minutes: Annotated[float, Field(gt=0)] | None = Field(
+    minutes: Annotated[float, Field(strict=True, gt=0, le=_WEEK_MINUTES)] | None = Field(
         default=None,
         description="no more steps than fit into that time of training, so that their number depends on the machine; "
         "where it bites, the artifact gets an id of its own",
@@ -68,6 +78,28 @@ class Settings(BaseModel):
         description="measure batch norms again before training; `auto` does so where pruning has not repaired the "
         "network",
     )
+
+    @field_validator("recalibrate", mode="before")
+    @classmethod
+    def _one_of_three(cls, recalibrate: object) -> object:
+        if recalibrate != "auto" and not isinstance(recalibrate, bool):
+            raise ValueError(f"should be auto, true or false, found {in_yaml(recalibrate)}")
+        return recalibrate
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Settings:
+        if not self.steps and self.recalibrate is not True:
+            raise ValueError("`steps: 0` trains nothing; leave recover out, or add `recalibrate: true`")
+        return self
+
+
+def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
+    """What would be undone, and what is one `recover` written as two."""
+    if any(use.name == "cast" for use in earlier):
+        return "what `cast` has rounded would be trained further and rounded again; put `cast` after it"
+    if earlier and earlier[-1].name == "recover":
+        return "a second recover right behind the first; write one, with more `steps`"
+    return None
 
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
