@@ -68,7 +68,7 @@ def _name_limits(found: Any) -> None:
             _name_limits(one)
     elif isinstance(found, dict):
         if found.get("type") in ("number", "integer"):
-            for short in _LIMITS.keys() & found.keys():
+            for short in [name for name in _LIMITS if name in found]:
                 found[_LIMITS[short]] = found.pop(short)
         for one in found.values():
             _name_limits(one)
