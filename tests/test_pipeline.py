@@ -79,6 +79,11 @@ def test_run_makes_all_variants_and_the_report(finished: Path) -> None:
     assert scores["frames"]["test"] | {"digest": ""} == {"count": 32, "fake": 18, "real": 14, "digest": ""}
     report = (finished / "reports/first/report.md").read_text()
     assert "stored fp16, computed fp32" in report
+    for name in ("q32-p50", "q16-p50", "q8-p50"):
+        (recovered,) = variants[name]["recovered"]
+        assert (recovered["steps"], recovered["steps_wanted"], recovered["cut_short"]) == (2, 2, False)
+        assert f"- **{name}**: recover took 2 of 2 steps" in report
+    assert variants["q16"]["recovered"] == []
     for name in NAMES:
         folder = finished / "results/first" / name
         table = pd.read_parquet(folder / "predictions.parquet")

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -46,6 +46,7 @@ from bench.records import (
     Measurement,
     PeakMemory,
     Preprocessing,
+    Recovery,
     Run,
     Shift,
     Slice,
@@ -595,6 +596,37 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
     assert "loss is NaN" in told
     assert "stable (0.0000, 95 % 0.0000 to 0.0000)" in told.replace("\n ", "")
     assert lines[-1].startswith("ship: a-very-long-variant-n?me")
+
+
+@pytest.mark.parametrize(
+    ("changed", "short", "error"),
+    [
+        ({}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes)", "0.05 before, 0.047 after"),
+        ({"steps": 160, "best_step": 160, "cut_short": False}, "recover took 160 of 160 steps", "before"),
+        ({"best_step": 0}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes; none brought it", "before"),
+        ({"best_step": 8}, "minutes; kept are the weights after step 8)", "before"),
+        ({"ended": "no better"}, "steps (no better; the limit of time had cut it short)", "before"),
+        (
+            {"steps": 0, "best_step": 0, "ended": "close enough to the teacher", "cut_short": False},
+            "recover trained nothing (0 of 160 steps: close enough to the teacher)",
+            "on 80 train frames: 0.05\n",
+        ),
+    ],
+)
+def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
+    changed: dict[str, Any], short: str, error: str, tmp_path: Path
+) -> None:
+    done = Recovery(14, 160, "no more fitted into 0.2 minutes", True, 14, "80 train frames", 0.05, 0.047)
+    run, answers = made_up(FRAMES)
+    trained = dataclasses.replace(run.variants[3], recovered=(dataclasses.replace(done, **changed),))
+    run = dataclasses.replace(run, variants=(*run.variants[:3], trained))
+    assert short in row_of("q16-p50", run, answers)
+    _, report = rendered(tmp_path, run, answers)
+    notes = [line for line in (report / "report.md").read_text().splitlines() if line.startswith("- **q16-p50**: re")]
+    assert short in notes[0]
+    assert error in f"{notes[0]}\n"
+    assert short in (report / "report.html").read_text(encoding="utf-8")
+    assert short in " ".join(summary(run, read_scores(report)).split())
 
 
 def answered(run: Run, answers: Answers) -> str:

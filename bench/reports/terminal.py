@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Ratio, Run
+from bench.records import Ratio, Recovery, Run
+from bench.reports.measured import recovery
 from bench.reports.plain import ascii_, wrapped
 from bench.reports.text import change, enough, further, signed
 
@@ -46,6 +47,7 @@ def _said(found: dict[str, Any]) -> str:
             f"{shift['verdict']}: accuracy {fixed['accuracy']:.3f} at {fixed['threshold']:g}, "
             f"{own['accuracy']:.3f} at its own {own['threshold']:.3f}"
         )
+    notes += [recovery(Recovery(**one)) for one in found["recovered"]]
     return "; ".join([f": {found['verdict']} ({interval})", *notes])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.records import Candidate, Choice, Judged, Judgement, Labelled, Loosening, Requirement, Run, VariantResult
+from bench.reports.measured import recovery
 from bench.reports.tables import area, reduction, verdict
 from bench.reports.text import (
     MIB,
@@ -240,11 +241,11 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         chance(comparison.p_holm) if comparison else NONE,
         number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
         NONE if is_baseline else times(found.speedup),
-        "; ".join([*level, *_notes(run, judged, variant.name, judgement.choice)]) or NONE,
+        "; ".join([*level, *_notes(run, judged, variant, judgement.choice)]) or NONE,
     ]
 
 
-def _notes(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[str]:
+def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | None) -> list[str]:
     """What the verdict alone does not say."""
     found = []
     comparison = judged.comparison
@@ -261,7 +262,8 @@ def _notes(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[s
         *found,
         *_shifted(judged),
         *_in_slices(run, judged),
-        *_in_choice(run, judged, name, choice),
+        *(escape(recovery(done)) for done in variant.recovered),
+        *_in_choice(run, judged, variant.name, choice),
     ]
 
 
