@@ -332,6 +332,15 @@ def test_killed_evaluation_goes_on_from_its_shards(workplace: Path, monkeypatch:
     assert calls == [0, 16, 32, 32]
 
 
+def test_export_says_where_all_scores_are_equal(finished: Path) -> None:
+    path = finished / "results/first/q16/predictions.parquet"
+    table = pd.read_parquet(path)
+    table.assign(logit_real=np.float32(0), logit_fake=np.float32(0), p_fake=0.5).to_parquet(path)
+    for name, said in (("q16", True), ("q8", False)):
+        assert bench("export", name, "--to", str(finished / "out" / name))[0] == 0
+        assert ("**All its scores are equal**" in (finished / "out" / name / "README.md").read_text()) == said
+
+
 def test_export_hands_over_what_runs(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ from bench.results.score import judge, p_fake
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = 32
 CPU = Executed("onnxruntime", "cpu", "Xeon", ("CPUExecutionProvider",), "fp32", "fp32", threads=2)
+CUT_SHORT = Recovery(14, 160, "no more fitted into 0.2 minutes", True, 14, "80 train frames", 0.05, 0.047)
 NASTY = "a | b/`c` [d](e) #1?<i>_%41*\n(2).png"
 
 
@@ -174,13 +175,14 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
         VariantResult(
             "q16-p50",
             "f" * 64,
-            ("prune: 0.5", "cast: fp16"),
+            ("prune: 0.5", "recover: {minutes: 0.2}", "cast: fp16"),
             "ok",
             None,
             Footprint(28_000_000, 14_000_000, 4_800_000_000),
             CPU,
             timed("onnxruntime", 8.0),
             timed("onnxruntime", 10.0),
+            recovered=(CUT_SHORT,),
         ),
         VariantResult(
             "q32-p50", "e" * 64, ("prune: 0.5", "recover"), "failed", "recover: loss is NaN\nat step 12 | lower `rate`"
@@ -616,9 +618,8 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
 def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
     changed: dict[str, Any], short: str, error: str, tmp_path: Path
 ) -> None:
-    done = Recovery(14, 160, "no more fitted into 0.2 minutes", True, 14, "80 train frames", 0.05, 0.047)
     run, answers = made_up(FRAMES)
-    trained = dataclasses.replace(run.variants[3], recovered=(dataclasses.replace(done, **changed),))
+    trained = dataclasses.replace(run.variants[3], recovered=(dataclasses.replace(CUT_SHORT, **changed),))
     run = dataclasses.replace(run, variants=(*run.variants[:3], trained))
     assert short in row_of("q16-p50", run, answers)
     _, report = rendered(tmp_path, run, answers)
@@ -754,6 +755,22 @@ def test_answers_that_look_like_a_mistake_are_told_as_such(
     row = row_of("q16", run, answers.answering("q16", dict(enumerate(wrong))))
     assert told in row
     assert told not in row_of("q16", run, answers)
+
+
+def test_no_further_frames_are_asked_for_where_all_scores_are_equal() -> None:
+    run, answers = made_up(FRAMES)
+    run = dataclasses.replace(run, choose=None, margin=0.489)
+    same = answers.answering("q16", dict.fromkeys(range(TEST), 0.3))
+    found = judged(run, same)
+    comparison = found.variants["q16"].comparison
+    assert comparison is not None
+    assert comparison.verdict == "inconclusive"
+    told = "it tells no frame from another, however many there are"
+    row, lines = row_of("q16", run, same), " ".join(summary(run, scores(run, found)).split())
+    assert f"**all its scores are equal**: {told}" in row
+    assert f"; all its scores are equal: {told}" in lines
+    for said in (row, lines.split("q16: ")[1].split("q8: ")[0], answered(run, same)):
+        assert "settle" not in said
 
 
 def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it_loses() -> None:

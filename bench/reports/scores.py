@@ -135,6 +135,7 @@ def _comparison(found: Comparison | None) -> dict[str, Any]:
         "verdict": found and found.verdict,
         "small_but_real": found and found.small_but_real,
         "further_frames": found and found.further_frames,
+        "all_equal": found and found.all_equal,
     }
 
 

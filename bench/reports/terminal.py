@@ -7,7 +7,7 @@ from typing import Any
 from bench.records import Ratio, Recovery, Run
 from bench.reports.measured import recovery
 from bench.reports.plain import ascii_, wrapped
-from bench.reports.text import change, enough, further, signed
+from bench.reports.text import ALL_EQUAL, change, enough, further, signed
 
 NAME, RAN_AS = 14, 18
 
@@ -38,6 +38,8 @@ def _said(found: dict[str, Any]) -> str:
     digits = enough((low, found["auc_delta"], high), 4)
     interval = f"{signed(found['auc_delta'], digits)}, 95 % {signed(low, digits)} to {signed(high, digits)}"
     notes = ["small but real"] if found["small_but_real"] else []
+    if found["all_equal"]:
+        notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
     if found["further_frames"]:
         notes.append(f"{further(found['further_frames'])} would settle it")
     shift = found["shift"]

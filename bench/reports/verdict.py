@@ -8,6 +8,7 @@ from bench.records import Candidate, Choice, Judged, Judgement, Labelled, Loosen
 from bench.reports.measured import recovery
 from bench.reports.tables import area, reduction, verdict
 from bench.reports.text import (
+    ALL_EQUAL,
     MIB,
     NONE,
     Table,
@@ -251,7 +252,7 @@ def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | No
     comparison = judged.comparison
     if comparison and comparison.small_but_real:
         found.append("the loss is small but real")
-    if comparison and comparison.verdict == "inconclusive":
+    if comparison and comparison.verdict == "inconclusive" and not comparison.all_equal:
         more = comparison.further_frames
         settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
         found.append(settled or "more such frames may not settle it")
@@ -271,8 +272,8 @@ def _unfit(judged: Judged) -> list[str]:
     """Answers that look like a mistake in how they were made."""
     if judged.comparison is None or judged.auc is None:
         return []
-    if judged.roc is not None and len(judged.roc[0]) == 2:
-        return ["**all its scores are equal**"]
+    if judged.comparison.all_equal:
+        return [f"**{ALL_EQUAL}**: it tells no frame from another, however many there are"]
     if judged.auc.interval.high < 0.5:
         return ["**ranks real above fake**: its scores may be those of *real*, or its classes swapped"]
     return []
