@@ -35,6 +35,7 @@ from bench.files import write_atomically
 from bench.records import (
     OUTCOMES,
     Auc,
+    Candidate,
     Choose,
     Conditions,
     Evidence,
@@ -47,6 +48,7 @@ from bench.records import (
     PeakMemory,
     Preprocessing,
     Recovery,
+    Requirement,
     Run,
     Shift,
     Slice,
@@ -64,6 +66,7 @@ from bench.reports import (
     read_scores,
     render,
     summary,
+    tables,
     verdict,
 )
 from bench.reports.gallery import Shown, galleries, overlay_path
@@ -628,6 +631,57 @@ def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
     assert error in f"{notes[0]}\n"
     assert short in (report / "report.html").read_text(encoding="utf-8")
     assert short in " ".join(summary(run, read_scores(report)).split())
+
+
+def compared_as(run: Run, answers: Answers, name: str, low: float, high: float, p_holm: float) -> Judgement:
+    """As judged, but for one variant's difference."""
+    found = judged(run, answers)
+    one = found.variants[name]
+    assert one.comparison is not None
+    delta = Auc((low + high) / 2, Interval(low, high))
+    comparison = dataclasses.replace(one.comparison, delta=delta, p_holm=p_holm)
+    changed = dataclasses.replace(one, comparison=comparison)
+    return dataclasses.replace(found, variants={**found.variants, name: changed})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "alone"),
+    [(-0.2, -0.01, 0.152, True), (-0.2, -0.01, 0.049, False), (-0.2, 0.01, 0.152, False), (0.01, 0.2, 0.05, True)],
+)
+def test_a_loss_that_is_one_of_several_is_told_with_its_corrected_p(
+    low: float, high: float, p_holm: float, alone: bool
+) -> None:
+    run, answers = made_up(FRAMES)
+    found = compared_as(run, answers, "q16-p50", low, high, p_holm)
+    row = next(line for line in str(verdict.overview(run, found)).splitlines() if "**q16-p50**" in line)
+    assert (f"not as one of several: p (Holm) is {p_holm:.3f}" in row) == alone
+    lost = next(said for said in insights.insights(run, found) if said.startswith("Proven to have lost AUC"))
+    told = "Corrected for 3 comparisons, p (Holm) is 0.152 for **q16-p50**: one of so many may look so by chance."
+    assert lost.endswith(told) == (alone and high < 0)
+
+
+@pytest.mark.parametrize("qualifies", [True, False])
+def test_only_who_qualifies_is_called_at_least_as_good(qualifies: bool) -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    assert found.choice is not None
+    met = Requirement("auc_drop", 0.02, 0.0, 0.0, 0.02, met=True)
+    good = Candidate("baseline", (met,), 50.0, 9.0, 0.99, beaten_by="q16-p50")
+    better = dataclasses.replace(good, name="q16-p50", beaten_by=None)
+    better = better if qualifies else dataclasses.replace(better, requirements=(dataclasses.replace(met, met=False),))
+    choice = dataclasses.replace(found.choice, candidates=(good, better), chosen="q16", runner_up=None)
+    table = str(verdict.overview(run, dataclasses.replace(found, choice=choice)))
+    assert ("**q16-p50** is at least as good in everything" in table) == qualifies
+
+
+@pytest.mark.parametrize(
+    ("macs", "shown"), [(68_412_345, "0.0684"), (9_860_000_000, "9.86"), (123_456_000_000, "123.46"), (0, "0.00")]
+)
+def test_macs_of_small_networks_keep_three_digits(macs: int, shown: str) -> None:
+    run, answers = made_up(FRAMES)
+    small = dataclasses.replace(run.variants[0], footprint=Footprint(1_000_000, 1_000_000, macs))
+    run = dataclasses.replace(run, variants=(small, *run.variants[1:]))
+    assert f"| 1.00 | {shown} |" in str(tables.performance(run, judged(run, answers)))
 
 
 def answered(run: Run, answers: Answers) -> str:

@@ -170,6 +170,11 @@ class Comparison:
     further_frames: int | None = None
     all_equal: bool = False
 
+    @property
+    def only_alone(self) -> bool:
+        """Whether a difference is proven by its own interval, but not after the correction for all variants."""
+        return self.p_holm >= 0.05 and not self.delta.interval.low <= 0 <= self.delta.interval.high
+
 
 @dataclass(frozen=True)
 class Shift:

@@ -252,6 +252,10 @@ def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | No
     comparison = judged.comparison
     if comparison and comparison.small_but_real:
         found.append("the loss is small but real")
+    if comparison and comparison.only_alone:
+        found.append(
+            f"a difference by its own interval, not as one of several: p (Holm) is {chance(comparison.p_holm)}"
+        )
     if comparison and comparison.verdict == "inconclusive" and not comparison.all_equal:
         more = comparison.further_frames
         settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
@@ -312,8 +316,8 @@ def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> li
         return []
     # Without constraints the drop of AUC is what the verdict has said.
     missed = [_missed(one) for one in found.requirements if not one.met and choice.asked]
-    if found.qualifies and found.beaten_by is not None:
-        return [f"{listed([found.beaten_by])} is at least as good in everything"]
+    if found.qualifies and any(one.name == found.beaten_by and one.qualifies for one in choice.candidates):
+        return [f"{listed([str(found.beaten_by)])} is at least as good in everything"]
     return missed
 
 
@@ -347,8 +351,8 @@ def method(run: Run, judgement: Judgement) -> str:
         f"Verdicts come from ΔAUC, the AUC minus the baseline's on the same {counted(test.count, 'frame')}{sources}, "
         f"with its 95 % interval and the margin of {margin}: **improved** where the interval lies above 0, **stable** "
         f"where it lies above −{margin}, **degraded** where it lies below 0 and ΔAUC below −{margin}, else "
-        f"**inconclusive**. The interval is {leads}. p is two-sided and Holm-corrected over "
-        f"{counted(len(compared), 'comparison')}. "
+        f"**inconclusive**. The interval is {leads}. It is each variant's own; p is two-sided and Holm-corrected over "
+        f"{counted(len(compared), 'comparison')}, and may be 0.05 or more where an interval excludes 0. "
         f"{_rare(judgement.test)}"
     )
 
