@@ -62,6 +62,7 @@ from bench.reports import (
     figures,
     insights,
     is_whole,
+    panels,
     plain_warnings,
     read_scores,
     render,
@@ -485,6 +486,19 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
+def test_points_in_a_figure_differ_where_colours_begin_anew() -> None:
+    run, answers = made_up(FRAMES)
+    one = judged(run, answers).variants["baseline"]
+    crowd = {f"variant-{index}": one for index in range(11)}
+    for front in ((), ("variant-0", "variant-1")):
+        figure = figures.scatter({name: 50 + index for index, name in enumerate(crowd)}, crowd, "size (MiB)", front)
+        drawn = [line for line in figure.axes[0].lines if str(line.get_marker()) in panels.MARKERS]
+        looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in drawn}
+        assert len(looks) == len(drawn) == 11
+        assert [line.get_markerfacecolor() == "white" for line in drawn] == [False] * 7 + [True] * 4
+        assert ("Pareto" in figure.axes[0].get_title()) == bool(front)
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     file.write_text("old")
@@ -631,6 +645,29 @@ def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
     assert error in f"{notes[0]}\n"
     assert short in (report / "report.html").read_text(encoding="utf-8")
     assert short in " ".join(summary(run, read_scores(report)).split())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "stored", "computed", "said"),
+    [
+        ("pytorch", "fp16", "fp32", "torch fp16 as fp32"),
+        ("pytorch", "int4 weights", "fp32", "torch int4 weights"),
+        ("onnxruntime", "int8 weights", "fp32", "ort int8 weights"),
+        ("openvino", "bf16", "bf16", "ov bf16"),
+        ("tensorrt", "fp32", "fp32 (TF32 allowed)", "trt fp32"),
+        ("tensorrt", "fp16", "fp32 (TF32 and fp16 allowed)", "trt fp16 allowed"),
+        ("tensorrt", "int8", "chosen by TensorRT", "trt int8 allowed"),
+    ],
+)
+def test_how_a_variant_ran_is_whole_words_on_the_terminal(runtime: str, stored: str, computed: str, said: str) -> None:
+    run, answers = made_up(FRAMES)
+    executed = dataclasses.replace(CPU, runtime=runtime, stored=stored, computed=computed)
+    run = dataclasses.replace(
+        run, variants=(run.variants[0], dataclasses.replace(run.variants[1], executed=executed), *run.variants[2:])
+    )
+    line = summary(run, scores(run, judged(run, answers))).splitlines()[2]
+    assert line.endswith(f" {said}")
+    assert len(line) <= WIDTH
 
 
 def compared_as(run: Run, answers: Answers, name: str, low: float, high: float, p_holm: float) -> Judgement:

@@ -102,11 +102,16 @@ def _ran(found: dict[str, Any]) -> str:
     """Runtime and arithmetic, in eighteen characters."""
     if found["runtime"] is None:
         return "-"
-    runtime = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch"}.get(found["runtime"], found["runtime"])
-    how = f"int8 {found['int8']}" if found["int8"] else found["stored"]
-    if not found["int8"] and found["stored"] != found["computed"]:
-        how = f"{found['stored']}>{found['computed']}"
-    return f"{runtime} {how}"
+    short = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch", "tensorrt": "trt"}
+    runtime, stored, computed = short.get(found["runtime"], found["runtime"]), found["stored"], found["computed"]
+    if found["int8"]:
+        return f"{runtime} int8 {found['int8']}"
+    # Weights that alone are integers compute in float everywhere; TensorRT tells only what it is allowed.
+    if stored == computed or stored.endswith(" weights"):
+        return f"{runtime} {stored}"
+    if found["runtime"] == "tensorrt":
+        return f"{runtime} {stored}{'' if stored == 'fp32' else ' allowed'}"
+    return f"{runtime} {stored} as {computed}"
 
 
 def _cut(text: str, most: int) -> str:
