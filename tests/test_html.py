@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sklearn.metrics import confusion_matrix
+from statsmodels.stats.proportion import proportion_confint
 
 from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
 from bench.reports import html, render
 from bench.reports.figures import height
-from bench.reports.html import chart
+from bench.reports.html import chart, curves
 from bench.reports.html.counts import counts
 from bench.reports.html.inline import inline, text_of
 from bench.reports.html.pictures import ends
@@ -34,6 +35,7 @@ from bench.reports.overlay import colour_bar, draw
 from bench.reports.text import escape, plain
 from tests.test_reports import FRAMES, NASTY, TEST, Answers, judged, labelled, made_up, pixels
 
+LOOKS = ("faint", "many")
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 HOSTILE = [
     "<script>alert(1)</script>", "](javascript:alert(1))", "\"quoted\" 'twice'", "`back` ``ticks``", "pi|pe",
@@ -423,6 +425,47 @@ def test_variants_differ_in_grey_too() -> None:
     assert len(looks) == 6
 
 
+def test_points_differ_where_colours_begin_anew() -> None:
+    marks = [str(chart.marker(place, 0, 0)) for place in range(98)]
+    assert len(set(marks)) == 98
+    assert [("hollow" in mark) for mark in marks[6:15]] == [False, *[True] * 7, False]
+
+
+def test_reliability_is_a_plot_a_variant_with_intervals_and_counts() -> None:
+    """Heights against the axis' own numbers, read back from the drawing."""
+    run, answers = made_up(FRAMES)
+    scored = [(place, name, one) for place, (name, one) in enumerate(judged(run, answers).variants.items())]
+    drawn = curves.reliability(scored)
+    assert [(place, name) for place, name, *_ in drawn] == [(place, name) for place, name, _ in scored]
+    for (_, _, ece, picture), (_, _, one) in zip(drawn, scored, strict=True):
+        reader = Reader()
+        reader.feed(picture)
+        found = one.reliability
+        assert ece == f"{found.ece:.3f}"
+        numbers = {told.text: told.attributes for told in reader.root.all() if told.tag == "text"}
+        top, bottom = (float(numbers[share]["y"]) - 4 for share in ("1", "0.5"))
+        bars = [told for told in reader.root.all() if told.attributes.get("class", "").startswith("bar ")]
+        ends = [[1 - (float(bar.attributes[y]) - top) / (bottom - top) / 2 for y in ("y1", "y2")] for bar in bars]
+        seen = found.counts > 0
+        fakes = np.rint(found.observed[seen] * found.counts[seen])
+        wanted = np.transpose(proportion_confint(fakes, found.counts[seen], method="wilson"))
+        np.testing.assert_allclose(ends, wanted, atol=2e-3)
+        groups = [told.attributes["class"] for told in reader.root.all() if told.attributes.get("class") in LOOKS]
+        assert groups == [LOOKS[bool(count >= 10)] for count in found.counts[seen]]
+        counted = [told.text for told in reader.root.all() if told.tag == "rect"]
+        assert [int(text.split()[0]) for text in counted] == found.counts.tolist()
+
+
+@pytest.mark.parametrize(("front", "drawn"), [(("baseline", "q16"), True), (("q16",), False), ((), False)])
+def test_a_front_is_told_of_where_one_is_drawn(front: tuple[str, ...], drawn: bool) -> None:
+    run, answers = made_up(FRAMES)
+    scored = [(place, name, one) for place, (name, one) in enumerate(judged(run, answers).variants.items())]
+    sizes = {name: 10.0 * (place + 1) for place, name, _ in scored}
+    picture, caption = trade("Sizes", sizes, scored, "MiB", front, run.margin)
+    assert ('class="front"' in picture) == drawn
+    assert ("dashed: the Pareto front" in caption) == drawn
+
+
 def test_ticks_are_round_and_inside() -> None:
     assert chart.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
     assert chart.ticks(0, 108.9) == [0, 20, 40, 60, 80, 100]
@@ -447,7 +490,7 @@ def test_trades_show_what_is_told_of_a_variant(paired: bool) -> None:
     scored = [(place, name, one) for place, (name, one) in enumerate(judgement.variants.items()) if one.auc]
     sizes = {name: 10.0 * (place + 1) for place, name, _ in scored}
     reader = Reader()
-    reader.feed(trade("Sizes", sizes, scored, "MiB", (), run.margin))
+    reader.feed(trade("Sizes", sizes, scored, "MiB", (), run.margin)[0])
     texts = [one for one in reader.root.all() if one.tag == "text" and one.attributes.get("text-anchor") == "end"]
     ticks = [one for one in texts if re.fullmatch(r"[−+]?[0-9.]+", one.text)]
     (first, last) = (

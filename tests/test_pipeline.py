@@ -79,6 +79,11 @@ def test_run_makes_all_variants_and_the_report(finished: Path) -> None:
     assert scores["frames"]["test"] | {"digest": ""} == {"count": 32, "fake": 18, "real": 14, "digest": ""}
     report = (finished / "reports/first/report.md").read_text()
     assert "stored fp16, computed fp32" in report
+    for name in ("q32-p50", "q16-p50", "q8-p50"):
+        (recovered,) = variants[name]["recovered"]
+        assert (recovered["steps"], recovered["steps_wanted"], recovered["cut_short"]) == (2, 2, False)
+        assert f"- **{name}**: recover took 2 of 2 steps" in report
+    assert variants["q16"]["recovered"] == []
     for name in NAMES:
         folder = finished / "results/first" / name
         table = pd.read_parquet(folder / "predictions.parquet")
@@ -325,6 +330,15 @@ def test_killed_evaluation_goes_on_from_its_shards(workplace: Path, monkeypatch:
     assert bench("run", "--only", "q16")[0] == 130
     assert bench("run", "--only", "q16")[0] == 0
     assert calls == [0, 16, 32, 32]
+
+
+def test_export_says_where_all_scores_are_equal(finished: Path) -> None:
+    path = finished / "results/first/q16/predictions.parquet"
+    table = pd.read_parquet(path)
+    table.assign(logit_real=np.float32(0), logit_fake=np.float32(0), p_fake=0.5).to_parquet(path)
+    for name, said in (("q16", True), ("q8", False)):
+        assert bench("export", name, "--to", str(finished / "out" / name))[0] == 0
+        assert ("**All its scores are equal**" in (finished / "out" / name / "README.md").read_text()) == said
 
 
 def test_export_hands_over_what_runs(

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -35,6 +35,7 @@ from bench.files import write_atomically
 from bench.records import (
     OUTCOMES,
     Auc,
+    Candidate,
     Choose,
     Conditions,
     Evidence,
@@ -46,6 +47,8 @@ from bench.records import (
     Measurement,
     PeakMemory,
     Preprocessing,
+    Recovery,
+    Requirement,
     Run,
     Shift,
     Slice,
@@ -59,10 +62,12 @@ from bench.reports import (
     figures,
     insights,
     is_whole,
+    panels,
     plain_warnings,
     read_scores,
     render,
     summary,
+    tables,
     verdict,
 )
 from bench.reports.gallery import Shown, galleries, overlay_path
@@ -75,6 +80,7 @@ from bench.results.score import judge, p_fake
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = 32
 CPU = Executed("onnxruntime", "cpu", "Xeon", ("CPUExecutionProvider",), "fp32", "fp32", threads=2)
+CUT_SHORT = Recovery(14, 160, "no more fitted into 0.2 minutes", True, 14, "80 train frames", 0.05, 0.047)
 NASTY = "a | b/`c` [d](e) #1?<i>_%41*\n(2).png"
 
 
@@ -173,13 +179,14 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
         VariantResult(
             "q16-p50",
             "f" * 64,
-            ("prune: 0.5", "cast: fp16"),
+            ("prune: 0.5", "recover: {minutes: 0.2}", "cast: fp16"),
             "ok",
             None,
             Footprint(28_000_000, 14_000_000, 4_800_000_000),
             CPU,
             timed("onnxruntime", 8.0),
             timed("onnxruntime", 10.0),
+            recovered=(CUT_SHORT,),
         ),
         VariantResult(
             "q32-p50", "e" * 64, ("prune: 0.5", "recover"), "failed", "recover: loss is NaN\nat step 12 | lower `rate`"
@@ -479,6 +486,19 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
+def test_points_in_a_figure_differ_where_colours_begin_anew() -> None:
+    run, answers = made_up(FRAMES)
+    one = judged(run, answers).variants["baseline"]
+    crowd = {f"variant-{index}": one for index in range(11)}
+    for front in ((), ("variant-0", "variant-1")):
+        figure = figures.scatter({name: 50 + index for index, name in enumerate(crowd)}, crowd, "size (MiB)", front)
+        drawn = [line for line in figure.axes[0].lines if str(line.get_marker()) in panels.MARKERS]
+        looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in drawn}
+        assert len(looks) == len(drawn) == 11
+        assert [line.get_markerfacecolor() == "white" for line in drawn] == [False] * 7 + [True] * 4
+        assert ("Pareto" in figure.axes[0].get_title()) == bool(front)
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     file.write_text("old")
@@ -595,6 +615,110 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
     assert "loss is NaN" in told
     assert "stable (0.0000, 95 % 0.0000 to 0.0000)" in told.replace("\n ", "")
     assert lines[-1].startswith("ship: a-very-long-variant-n?me")
+
+
+@pytest.mark.parametrize(
+    ("changed", "short", "error"),
+    [
+        ({}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes)", "0.05 before, 0.047 after"),
+        ({"steps": 160, "best_step": 160, "cut_short": False}, "recover took 160 of 160 steps", "before"),
+        ({"best_step": 0}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes; none brought it", "before"),
+        ({"best_step": 8}, "minutes; kept are the weights after step 8)", "before"),
+        ({"ended": "no better"}, "steps (no better; the limit of time had cut it short)", "before"),
+        (
+            {"steps": 0, "best_step": 0, "ended": "close enough to the teacher", "cut_short": False},
+            "recover trained nothing (0 of 160 steps: close enough to the teacher)",
+            "on 80 train frames: 0.05\n",
+        ),
+    ],
+)
+def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
+    changed: dict[str, Any], short: str, error: str, tmp_path: Path
+) -> None:
+    run, answers = made_up(FRAMES)
+    trained = dataclasses.replace(run.variants[3], recovered=(dataclasses.replace(CUT_SHORT, **changed),))
+    run = dataclasses.replace(run, variants=(*run.variants[:3], trained))
+    assert short in row_of("q16-p50", run, answers)
+    _, report = rendered(tmp_path, run, answers)
+    notes = [line for line in (report / "report.md").read_text().splitlines() if line.startswith("- **q16-p50**: re")]
+    assert short in notes[0]
+    assert error in f"{notes[0]}\n"
+    assert short in (report / "report.html").read_text(encoding="utf-8")
+    assert short in " ".join(summary(run, read_scores(report)).split())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "stored", "computed", "said"),
+    [
+        ("pytorch", "fp16", "fp32", "torch fp16 as fp32"),
+        ("pytorch", "int4 weights", "fp32", "torch int4 weights"),
+        ("onnxruntime", "int8 weights", "fp32", "ort int8 weights"),
+        ("openvino", "bf16", "bf16", "ov bf16"),
+        ("tensorrt", "fp32", "fp32 (TF32 allowed)", "trt fp32"),
+        ("tensorrt", "fp16", "fp32 (TF32 and fp16 allowed)", "trt fp16 allowed"),
+        ("tensorrt", "int8", "chosen by TensorRT", "trt int8 allowed"),
+    ],
+)
+def test_how_a_variant_ran_is_whole_words_on_the_terminal(runtime: str, stored: str, computed: str, said: str) -> None:
+    run, answers = made_up(FRAMES)
+    executed = dataclasses.replace(CPU, runtime=runtime, stored=stored, computed=computed)
+    run = dataclasses.replace(
+        run, variants=(run.variants[0], dataclasses.replace(run.variants[1], executed=executed), *run.variants[2:])
+    )
+    line = summary(run, scores(run, judged(run, answers))).splitlines()[2]
+    assert line.endswith(f" {said}")
+    assert len(line) <= WIDTH
+
+
+def compared_as(run: Run, answers: Answers, name: str, low: float, high: float, p_holm: float) -> Judgement:
+    """As judged, but for one variant's difference."""
+    found = judged(run, answers)
+    one = found.variants[name]
+    assert one.comparison is not None
+    delta = Auc((low + high) / 2, Interval(low, high))
+    comparison = dataclasses.replace(one.comparison, delta=delta, p_holm=p_holm)
+    changed = dataclasses.replace(one, comparison=comparison)
+    return dataclasses.replace(found, variants={**found.variants, name: changed})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "alone"),
+    [(-0.2, -0.01, 0.152, True), (-0.2, -0.01, 0.049, False), (-0.2, 0.01, 0.152, False), (0.01, 0.2, 0.05, True)],
+)
+def test_a_loss_that_is_one_of_several_is_told_with_its_corrected_p(
+    low: float, high: float, p_holm: float, alone: bool
+) -> None:
+    run, answers = made_up(FRAMES)
+    found = compared_as(run, answers, "q16-p50", low, high, p_holm)
+    row = next(line for line in str(verdict.overview(run, found)).splitlines() if "**q16-p50**" in line)
+    assert (f"not as one of several: p (Holm) is {p_holm:.3f}" in row) == alone
+    lost = next(said for said in insights.insights(run, found) if said.startswith("Proven to have lost AUC"))
+    told = "Corrected for 3 comparisons, p (Holm) is 0.152 for **q16-p50**: one of so many may look so by chance."
+    assert lost.endswith(told) == (alone and high < 0)
+
+
+@pytest.mark.parametrize("qualifies", [True, False])
+def test_only_who_qualifies_is_called_at_least_as_good(qualifies: bool) -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    assert found.choice is not None
+    met = Requirement("auc_drop", 0.02, 0.0, 0.0, 0.02, met=True)
+    good = Candidate("baseline", (met,), 50.0, 9.0, 0.99, beaten_by="q16-p50")
+    better = dataclasses.replace(good, name="q16-p50", beaten_by=None)
+    better = better if qualifies else dataclasses.replace(better, requirements=(dataclasses.replace(met, met=False),))
+    choice = dataclasses.replace(found.choice, candidates=(good, better), chosen="q16", runner_up=None)
+    table = str(verdict.overview(run, dataclasses.replace(found, choice=choice)))
+    assert ("**q16-p50** is at least as good in everything" in table) == qualifies
+
+
+@pytest.mark.parametrize(
+    ("macs", "shown"), [(68_412_345, "0.0684"), (9_860_000_000, "9.86"), (123_456_000_000, "123.46"), (0, "0.00")]
+)
+def test_macs_of_small_networks_keep_three_digits(macs: int, shown: str) -> None:
+    run, answers = made_up(FRAMES)
+    small = dataclasses.replace(run.variants[0], footprint=Footprint(1_000_000, 1_000_000, macs))
+    run = dataclasses.replace(run, variants=(small, *run.variants[1:]))
+    assert f"| 1.00 | {shown} |" in str(tables.performance(run, judged(run, answers)))
 
 
 def answered(run: Run, answers: Answers) -> str:
@@ -722,6 +846,22 @@ def test_answers_that_look_like_a_mistake_are_told_as_such(
     row = row_of("q16", run, answers.answering("q16", dict(enumerate(wrong))))
     assert told in row
     assert told not in row_of("q16", run, answers)
+
+
+def test_no_further_frames_are_asked_for_where_all_scores_are_equal() -> None:
+    run, answers = made_up(FRAMES)
+    run = dataclasses.replace(run, choose=None, margin=0.489)
+    same = answers.answering("q16", dict.fromkeys(range(TEST), 0.3))
+    found = judged(run, same)
+    comparison = found.variants["q16"].comparison
+    assert comparison is not None
+    assert comparison.verdict == "inconclusive"
+    told = "it tells no frame from another, however many there are"
+    row, lines = row_of("q16", run, same), " ".join(summary(run, scores(run, found)).split())
+    assert f"**all its scores are equal**: {told}" in row
+    assert f"; all its scores are equal: {told}" in lines
+    for said in (row, lines.split("q16: ")[1].split("q8: ")[0], answered(run, same)):
+        assert "settle" not in said
 
 
 def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it_loses() -> None:

@@ -132,6 +132,19 @@ def test_a_twin_is_stable_only_if_the_margin_allows_it() -> None:
     assert compare(placed, "baseline", None, 1e-6)["twin"].verdict == "stable"
 
 
+def test_no_number_of_frames_settles_what_tells_none_apart() -> None:
+    labels, scores = drawn()
+    few = np.arange(0, 400, 16).repeat(2) + np.tile((0, 1), 25)
+    placed = {name: placements(labels[few], own[few]) for name, own in scores.items()}
+    placed["same"] = placements(labels[few], np.full(50, 0.3))
+    margin = 0.001 - difference(placed["same"], placed["baseline"], None)[0].value
+    found = compare(placed, "baseline", None, margin)
+    assert (found["same"].verdict, found["same"].further_frames) == ("inconclusive", None)
+    assert found["same"].all_equal
+    assert not found["broken"].all_equal
+    assert further_frames(found["same"].delta, margin, 50), "which one that told some apart would be told"
+
+
 def test_the_interval_that_leads_makes_the_verdict() -> None:
     rng = np.random.default_rng(0)
     sources = np.arange(4000) // 200

@@ -10,14 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import listed
+from bench.pipeline import notes
 from bench.pipeline.measure import Job
 from bench.pipeline.plan import Plan
 from bench.provenance import machine, version, versions
 from bench.records import Built, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
-
-_MIB = 2**20
 
 
 def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
@@ -82,33 +81,8 @@ def _row(name: str, chain: Sequence[Use], job: Job | None, reason: str | None, b
         baseline=timed.baseline,
         conditions=timed.conditions,
         predictions_key=job.predictions_key,
-        notes=_notes(chain, job.built, baseline),
-    )
-
-
-def _notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
-    """Sentences for people, without their full stop."""
-    if not chain:
-        return ()
-    took = f"its last step took {built.seconds:.0f} s"
-    structures = {getattr(use.settings, "structure", "structured") for use in chain}
-    return (took, *_of_zeros(built, baseline, structures)) if structures != {"structured"} else (took,)
-
-
-def _of_zeros(built: Built, baseline: Built, structures: set[str]) -> tuple[str, ...]:
-    """What zeros that are scattered over the weights are worth: nothing but a smaller archive."""
-    if built.zeros is None or built.zstd_bytes is None:
-        return ()
-    beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
-    elsewhere = (
-        "; in half precision, TensorRT can skip two of every four on NVIDIA GPUs from Ampere on"
-        if "2of4" in structures
-        else ""
-    )
-    return (
-        f"{100 * built.zeros:.1f} % of the weights are zero; they are stored like any others, so the file is no "
-        f"smaller for them ({built.size_bytes / _MIB:.1f} MiB); zstd would make it {built.zstd_bytes / _MIB:.1f} MiB"
-        f"{beside}; nothing here computes faster for zeros{elsewhere}",
+        notes=notes.notes(chain, job.built, baseline),
+        recovered=notes.recovered(job.built),
     )
 
 

@@ -158,7 +158,8 @@ class Comparison:
     `p` is two-sided and belongs to the interval to go by, `p_holm` is corrected for the number of
     variants. `further_frames` is how many more test frames would settle an inconclusive verdict if
     the difference stays what it is; None where it is settled, or no number would. `small_but_real`
-    is a loss that is proven and proven to lie within the margin.
+    is a loss that is proven and proven to lie within the margin. `all_equal` is whether the variant gave
+    every frame the same score, and so tells none from another, however many there are.
     """
 
     delta: Auc
@@ -167,6 +168,12 @@ class Comparison:
     verdict: Verdict
     small_but_real: bool = False
     further_frames: int | None = None
+    all_equal: bool = False
+
+    @property
+    def only_alone(self) -> bool:
+        """Whether a difference is proven by its own interval, but not after the correction for all variants."""
+        return self.p_holm >= 0.05 and not self.delta.interval.low <= 0 <= self.delta.interval.high
 
 
 @dataclass(frozen=True)

@@ -125,12 +125,31 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """What one `recover` on the way to an artifact did.
+
+    `ended` says why after so many `steps` of `steps_wanted`; `cut_short` whether a limit of time took some away.
+    Kept are the weights after `best_step`, 0 for those it began with. `error_before` and `error_after` are against
+    the unpruned detector, on what `judged_on` names: squared errors of margin and CAM as shares of its variance.
+    """
+
+    steps: int
+    steps_wanted: int
+    ended: str
+    cut_short: bool
+    best_step: int
+    judged_on: str
+    error_before: float
+    error_after: float
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """All that a run found out about a variant, predictions and CAMs aside.
 
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
     device and session, `conditions` those of that session. `predictions_key` is that of the
-    predictions that belong to this run.
+    predictions that belong to this run. `recovered` has every `recover` of its chain that kept a record.
     """
 
     name: str
@@ -145,6 +164,7 @@ class VariantResult:
     conditions: Conditions | None = None
     notes: tuple[str, ...] = ()
     predictions_key: str = ""
+    recovered: tuple[Recovery, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -112,12 +112,16 @@ def scatter(
         if name not in across:
             continue
         value, low, high = height(judged, paired)
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        # Where colours begin anew, marks are hollow, and then have another shape.
+        again, colour = index // len(COLOURS), COLOURS[index % len(COLOURS)]
+        marker = MARKERS[(index + again // 2) % len(MARKERS)]
         bars.append((across[name], low, high))
         both = [[max(value - low, 0)], [max(high - value, 0)]]
-        axes.errorbar([across[name]], [value], both, color=colour, marker=marker, ms=8, mec="white", mew=0.8)
+        hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
+        look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
+        axes.errorbar([across[name]], [value], both, color=colour, marker=marker, ms=8, **look)
         points[name] = across[name], value, plain(name), colour
-    along = sorted((x, y) for name, (x, y, *_) in points.items() if name in front)
+    along = sorted({(x, y) for name, (x, y, *_) in points.items() if name in front})
     if len(along) > 1:
         axes.step(*zip(*along, strict=True), where="post", color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)
     _scale(axes, [x for x, *_ in points.values()])

@@ -8,7 +8,19 @@ from typing import Any
 from bench.records import Judgement, Run
 from bench.reports.measured import DISTURBED, disturbances
 from bench.reports.tables import reduction
-from bench.reports.text import MIB, baseline_called, counted, difference, listed, number, plain, rough, times, within
+from bench.reports.text import (
+    MIB,
+    baseline_called,
+    chance,
+    counted,
+    difference,
+    listed,
+    number,
+    plain,
+    rough,
+    times,
+    within,
+)
 
 KEPT = ("baseline", "stable", "improved")
 
@@ -114,7 +126,18 @@ def _drops(judgement: Judgement) -> list[str]:
         return ["No variant is proven to have lost AUC."] if compared else []
     ordered = sorted(lost, key=lambda name: lost[name].value)
     said = "; ".join(f"{listed([name])} {difference(lost[name])}" for name in ordered)
-    return [f"Proven to have lost AUC: {said}."]
+    return [f"Proven to have lost AUC, each by its own interval: {said}.{_only_alone(judgement, ordered)}"]
+
+
+def _only_alone(judgement: Judgement, names: list[str]) -> str:
+    """Of whom p, corrected for all comparisons, says less than the interval."""
+    compared = {name: one.comparison for name, one in judgement.variants.items() if one.comparison}
+    alone = [name for name in names if compared[name].only_alone]
+    if not alone:
+        return ""
+    said = ", ".join(f"{chance(compared[name].p_holm)} for {listed([name])}" for name in alone)
+    corrected = f"Corrected for {counted(len(compared), 'comparison')}, p (Holm) is {said}"
+    return f" {corrected}: one of so many may look so by chance."
 
 
 def _fastest(run: Run, judgement: Judgement) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Judgement, Run, Timing, VariantResult
-from bench.reports.text import NONE, Table, columns, dtypes, escape, number, rough, table
+from bench.records import Conditions, Judgement, Recovery, Run, Timing, VariantResult
+from bench.reports.text import NONE, Table, columns, counted, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
@@ -51,6 +51,32 @@ def _execution_row(variant: VariantResult) -> list[str]:
         NONE if executed.threads is None else str(executed.threads),
         *tail,
     ]
+
+
+def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:
+    """By variant what there is to say of it: what its training did, and the run's own notes."""
+    return [
+        (one.name, (*(f"{recovery(done)}; {_error(done)}" for done in one.recovered), *one.notes))
+        for one in run.variants
+        if one.recovered or one.notes
+    ]
+
+
+def recovery(one: Recovery) -> str:
+    """What a `recover` did, in a few words: "recover took 14 of 160 steps (no more fitted into 0.2 minutes)"."""
+    if not one.steps:
+        return f"recover trained nothing (0 of {counted(one.steps_wanted, 'step')}: {one.ended})"
+    said = [one.ended] if one.steps < one.steps_wanted else []
+    said += ["the limit of time had cut it short"] if one.cut_short and "fitted" not in one.ended else []
+    if one.best_step < one.steps:
+        said.append(f"kept are the weights after step {one.best_step:,}" if one.best_step else "none brought it closer")
+    why = f" ({'; '.join(said)})" if said else ""
+    return f"recover took {one.steps:,} of {counted(one.steps_wanted, 'step')}{why}"
+
+
+def _error(one: Recovery) -> str:
+    came = "" if not one.steps else f" before, {one.error_after:.3g} after"
+    return f"error against the unpruned detector on {one.judged_on}: {one.error_before:.3g}{came}"
 
 
 def timings(run: Run, judgement: Judgement) -> Table | None:

@@ -6,9 +6,10 @@ The baseline is grey in every panel, so that each variant is seen against it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from bench.records import Judged
+from bench.records import Judged, Reliability
 from bench.reports.text import plain, signed
 
 if TYPE_CHECKING:
@@ -17,12 +18,23 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008), told apart with every common colour vision; yellow is left out: it vanishes on white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = "osD^vP*X"
+MARKERS = "osD^vph"
 ENOUGH = 10
 """Fewer frames in a bin tell little of the share of fakes among them."""
 _COLUMNS = 3
 _PANEL = 2.75
 """Inches a panel is wide."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Frames of about the same P(fake): its mean, the share of fakes with its 95 % interval (Wilson)."""
+
+    predicted: float
+    share: float
+    low: float
+    high: float
+    few: bool
 
 
 def dark(colour: str) -> list[float]:
@@ -62,7 +74,6 @@ def roc(scored: Mapping[str, Judged]) -> Figure:
 def reliability(scored: Mapping[str, Judged]) -> Figure:
     """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
     import numpy as np
-    from scipy.stats import binomtest
 
     count = next(iter(scored.values())).score.count
     title = f"On the line, P(fake) is the share of fakes; bars: 95 % intervals; below: frames ({count:,} in all)"
@@ -71,19 +82,10 @@ def reliability(scored: Mapping[str, Judged]) -> Figure:
     for axes, _, judged, colour in panels:
         found = judged.reliability
         axes.plot([0, 1], [0, 1], color="0.65", lw=1)
-        shown = found.counts > 0
-        fakes = np.rint(found.observed[shown] * found.counts[shown]).astype(int)
-        ends = np.array([
-            binomtest(int(k), int(n)).proportion_ci(method="wilson")
-            for k, n in zip(fakes, found.counts[shown], strict=True)
-        ]).reshape(-1, 2)  # fmt: skip
-        observed, predicted = found.observed[shown], found.predicted[shown]
-        bars = np.abs(ends.T - observed)
-        many = found.counts[shown] >= ENOUGH
-        for some, alpha in ((many, 1.0), (~many, 0.3)):
-            axes.errorbar(
-                predicted[some], observed[some], bars[:, some], fmt="o", ms=4.5, lw=1.2, color=colour, alpha=alpha
-            )
+        for one in bins(found):
+            bars = [[abs(one.low - one.share)], [abs(one.high - one.share)]]
+            look: dict[str, Any] = {"color": colour, "alpha": 0.3 if one.few else 1.0}
+            axes.errorbar([one.predicted], [one.share], bars, fmt="o", ms=4.5, lw=1.2, **look)
         edges = np.linspace(0, 1, len(found.counts) + 1)
         axes.stairs(-0.06 - 0.24 * found.counts / most, edges, baseline=-0.06, fill=True, color="0.8")
         axes.axhline(-0.06, color="0.6", lw=0.8)
@@ -94,6 +96,18 @@ def reliability(scored: Mapping[str, Judged]) -> Figure:
     figure.supxlabel(f"P(fake), mean of a bin (faint: under {ENOUGH} frames)", fontsize=9, color="#333333")
     figure.supylabel("share of fakes", fontsize=9, color="#333333")
     return figure
+
+
+def bins(found: Reliability) -> list[Bin]:
+    """Those that hold any frame."""
+    from scipy.stats import binomtest
+
+    told = []
+    for count, predicted, share in zip(found.counts, found.predicted, found.observed, strict=True):
+        if count:
+            ends = binomtest(round(share * count), int(count)).proportion_ci(method="wilson")
+            told.append(Bin(float(predicted), float(share), float(ends.low), float(ends.high), count < ENOUGH))
+    return told
 
 
 def _panels(

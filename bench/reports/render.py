@@ -98,7 +98,7 @@ def gathered(run: Run, judgement: Judgement, told: dict[str, Any], *, ledger: bo
         "answer": verdict.answer_sentences(run, judgement),
         "verdicts": verdict.overview(run, judgement),
         "method": verdict.method(run, judgement),
-        "noted": [variant for variant in run.variants if variant.notes],
+        "noted": measured.noted(run),
         "insights": insights(run, judgement),
         "performance": tables.performance(run, judgement),
         "classification": tables.classification(judgement),

@@ -83,6 +83,7 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "macs": footprint and footprint.macs,
         "zeros": footprint and footprint.zeros,
         "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
+        "recovered": [dataclasses.asdict(one) for one in variant.recovered],
         **_quality(judgement.variants.get(variant.name)),
         **_compared(variant is run.variants[0], judgement.variants.get(variant.name)),
         **_speed(judgement.speeds[variant.name]),
@@ -134,6 +135,7 @@ def _comparison(found: Comparison | None) -> dict[str, Any]:
         "verdict": found and found.verdict,
         "small_but_real": found and found.small_but_real,
         "further_frames": found and found.further_frames,
+        "all_equal": found and found.all_equal,
     }
 
 

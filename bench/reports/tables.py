@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bench.records import THRESHOLD_KINDS, Auc, Interval, Judged, Judgement, OperatingPoint, Run, Timing, VariantResult
 from bench.reports.text import (
     MIB,
@@ -86,7 +88,10 @@ def area(auc: Auc | None) -> str:
 
 
 def _in(unit: float, count: int | None) -> str:
-    return number(None if count is None else count / unit, 2)
+    """Three significant digits or more: what pruning leaves of a small network must not round to nothing."""
+    value = count / unit if count else 0.0
+    digits = max(2, 2 - math.floor(math.log10(value))) if value else 2
+    return NONE if count is None else number(value, digits)
 
 
 def _latency(single: Timing | None) -> str:

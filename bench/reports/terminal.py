@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Ratio, Run
+from bench.records import Ratio, Recovery, Run
+from bench.reports.measured import recovery
 from bench.reports.plain import ascii_, wrapped
-from bench.reports.text import change, enough, further, signed
+from bench.reports.text import ALL_EQUAL, change, enough, further, signed
 
 NAME, RAN_AS = 14, 18
 
@@ -37,6 +38,8 @@ def _said(found: dict[str, Any]) -> str:
     digits = enough((low, found["auc_delta"], high), 4)
     interval = f"{signed(found['auc_delta'], digits)}, 95 % {signed(low, digits)} to {signed(high, digits)}"
     notes = ["small but real"] if found["small_but_real"] else []
+    if found["all_equal"]:
+        notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
     if found["further_frames"]:
         notes.append(f"{further(found['further_frames'])} would settle it")
     shift = found["shift"]
@@ -46,6 +49,7 @@ def _said(found: dict[str, Any]) -> str:
             f"{shift['verdict']}: accuracy {fixed['accuracy']:.3f} at {fixed['threshold']:g}, "
             f"{own['accuracy']:.3f} at its own {own['threshold']:.3f}"
         )
+    notes += [recovery(Recovery(**one)) for one in found["recovered"]]
     return "; ".join([f": {found['verdict']} ({interval})", *notes])
 
 
@@ -98,11 +102,16 @@ def _ran(found: dict[str, Any]) -> str:
     """Runtime and arithmetic, in eighteen characters."""
     if found["runtime"] is None:
         return "-"
-    runtime = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch"}.get(found["runtime"], found["runtime"])
-    how = f"int8 {found['int8']}" if found["int8"] else found["stored"]
-    if not found["int8"] and found["stored"] != found["computed"]:
-        how = f"{found['stored']}>{found['computed']}"
-    return f"{runtime} {how}"
+    short = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch", "tensorrt": "trt"}
+    runtime, stored, computed = short.get(found["runtime"], found["runtime"]), found["stored"], found["computed"]
+    if found["int8"]:
+        return f"{runtime} int8 {found['int8']}"
+    # Weights that alone are integers compute in float everywhere; TensorRT tells only what it is allowed.
+    if stored == computed or stored.endswith(" weights"):
+        return f"{runtime} {stored}"
+    if found["runtime"] == "tensorrt":
+        return f"{runtime} {stored}{'' if stored == 'fp32' else ' allowed'}"
+    return f"{runtime} {stored} as {computed}"
 
 
 def _cut(text: str, most: int) -> str:

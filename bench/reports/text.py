@@ -139,6 +139,10 @@ def further(frames: int) -> str:
     return f"about {about(frames)} further {'frame' if frames == 1 else 'frames'}"
 
 
+ALL_EQUAL = "all its scores are equal"
+"""What is told of a variant that gives every frame the same score."""
+
+
 def baseline_called(name: str) -> str:
     """The baseline **b5**; where "baseline" is its name, once is enough."""
     return "baseline" if name == "baseline" else f"baseline {listed([name])}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.records import Candidate, Choice, Judged, Judgement, Labelled, Loosening, Requirement, Run, VariantResult
+from bench.reports.measured import recovery
 from bench.reports.tables import area, reduction, verdict
 from bench.reports.text import (
+    ALL_EQUAL,
     MIB,
     NONE,
     Table,
@@ -240,17 +242,21 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         chance(comparison.p_holm) if comparison else NONE,
         number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
         NONE if is_baseline else times(found.speedup),
-        "; ".join([*level, *_notes(run, judged, variant.name, judgement.choice)]) or NONE,
+        "; ".join([*level, *_notes(run, judged, variant, judgement.choice)]) or NONE,
     ]
 
 
-def _notes(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[str]:
+def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | None) -> list[str]:
     """What the verdict alone does not say."""
     found = []
     comparison = judged.comparison
     if comparison and comparison.small_but_real:
         found.append("the loss is small but real")
-    if comparison and comparison.verdict == "inconclusive":
+    if comparison and comparison.only_alone:
+        found.append(
+            f"a difference by its own interval, not as one of several: p (Holm) is {chance(comparison.p_holm)}"
+        )
+    if comparison and comparison.verdict == "inconclusive" and not comparison.all_equal:
         more = comparison.further_frames
         settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
         found.append(settled or "more such frames may not settle it")
@@ -261,7 +267,8 @@ def _notes(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[s
         *found,
         *_shifted(judged),
         *_in_slices(run, judged),
-        *_in_choice(run, judged, name, choice),
+        *(escape(recovery(done)) for done in variant.recovered),
+        *_in_choice(run, judged, variant.name, choice),
     ]
 
 
@@ -269,8 +276,8 @@ def _unfit(judged: Judged) -> list[str]:
     """Answers that look like a mistake in how they were made."""
     if judged.comparison is None or judged.auc is None:
         return []
-    if judged.roc is not None and len(judged.roc[0]) == 2:
-        return ["**all its scores are equal**"]
+    if judged.comparison.all_equal:
+        return [f"**{ALL_EQUAL}**: it tells no frame from another, however many there are"]
     if judged.auc.interval.high < 0.5:
         return ["**ranks real above fake**: its scores may be those of *real*, or its classes swapped"]
     return []
@@ -309,8 +316,8 @@ def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> li
         return []
     # Without constraints the drop of AUC is what the verdict has said.
     missed = [_missed(one) for one in found.requirements if not one.met and choice.asked]
-    if found.qualifies and found.beaten_by is not None:
-        return [f"{listed([found.beaten_by])} is at least as good in everything"]
+    if found.qualifies and any(one.name == found.beaten_by and one.qualifies for one in choice.candidates):
+        return [f"{listed([str(found.beaten_by)])} is at least as good in everything"]
     return missed
 
 
@@ -344,8 +351,8 @@ def method(run: Run, judgement: Judgement) -> str:
         f"Verdicts come from ΔAUC, the AUC minus the baseline's on the same {counted(test.count, 'frame')}{sources}, "
         f"with its 95 % interval and the margin of {margin}: **improved** where the interval lies above 0, **stable** "
         f"where it lies above −{margin}, **degraded** where it lies below 0 and ΔAUC below −{margin}, else "
-        f"**inconclusive**. The interval is {leads}. p is two-sided and Holm-corrected over "
-        f"{counted(len(compared), 'comparison')}. "
+        f"**inconclusive**. The interval is {leads}. It is each variant's own; p is two-sided and Holm-corrected over "
+        f"{counted(len(compared), 'comparison')}, and may be 0.05 or more where an interval excludes 0. "
         f"{_rare(judgement.test)}"
     )
 

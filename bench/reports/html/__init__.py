@@ -133,6 +133,6 @@ def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
     return {
         "trades": trades,
         "rocs": [curves.roc(scored, zoomed=zoomed) for zoomed in (False, True)] if scored else [],
-        "reliability": curves.reliability(scored) if scored else None,
+        "reliability": curves.reliability(scored),
         "spreads": curves.spreads(judgement, run.threshold),
     }

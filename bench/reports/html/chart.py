@@ -49,10 +49,12 @@ def colour(index: int) -> str:
 
 
 def marker(index: int, x: float, y: float, radius: float = 4.0, **attributes: object) -> Markup:
-    """One of seven shapes around a point, so that variants are told apart in grey too."""
+    """One of seven shapes around a point, so that variants are told apart in grey too; looks repeat after 98."""
     corners = {1: (4, 45), 2: (4, 0), 3: (3, -90), 4: (3, 90), 5: (5, -90), 6: (6, 0)}
-    shape = index % COLOURS
-    said = {"class_": f"mark {colour(index)}", **attributes}
+    again = index // COLOURS
+    # Where colours begin anew, marks are hollow, and then have another shape.
+    shape, look = (index + again // 2) % COLOURS, "mark hollow" if again % 2 else "mark"
+    said = {"class_": f"{look} {colour(index)}", **attributes}
     if shape == 0:
         return element("circle", cx=x, cy=y, r=radius, **said)
     count, turn = corners[shape]

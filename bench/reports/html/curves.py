@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Evidence, Judgement
+from bench.records import Evidence, Judgement, Reliability
 from bench.reports.html.chart import Axes, Scored, colour, dashes, element, key, marker, plot
-from bench.reports.text import number, plain
+from bench.reports.panels import bins
+from bench.reports.text import counted, number, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 ZOOM = 0.1
 """The largest false-positive rate of the enlarged part: most uses cannot afford more."""
-
-ENOUGH = 10
-"""Fewer frames in a bin tell little of the share of fakes among them."""
 
 BINS = 50
 
@@ -61,25 +59,42 @@ def _thinned(axes: Axes, fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> 
     return list(zip(fpr[:last][kept].tolist(), tpr[:last][kept].tolist(), strict=True))
 
 
-def reliability(scored: Scored) -> Markup:
-    """The share of fakes against the mean P(fake), bin by bin."""
-    axes = Axes(64, 12, 396, 360, (0.0, 1.0), (0.0, 1.0))
-    parts = [axes.frame("P(fake), mean of a bin", "share of fakes", (1, 1))]
-    parts.append(element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance"))
-    for index, _, one in scored:
-        found = one.reliability
-        many = found.counts >= ENOUGH
-        points = list(zip(found.predicted[many].tolist(), found.observed[many].tolist(), strict=True))
-        look = {"class_": f"curve {colour(index)}", "stroke_dasharray": dashes(index), "stroke_width": 1.6}
-        parts.append(element("polyline", points=axes.path(points), **look))
-        parts += [marker(index, axes.x(x), axes.y(y), 3.5) for x, y in points]
-        few = (found.counts > 0) & ~many
-        for x, y in zip(found.predicted[few].tolist(), found.observed[few].tolist(), strict=True):
-            parts.append(marker(index, axes.x(x), axes.y(y), 2.5, opacity="0.45"))
-    names = [(index, f"{plain(name)}  {number(one.reliability.ece, 3)}") for index, name, one in scored]
-    parts.append(key(names, 72, 12 + 17 * len(names)))
-    said = "The share of fakes over P(fake). Expected calibration error: " + "; ".join(name for _, name in names)
-    return plot("Reliability", said, *parts, size=(475, 420))
+def reliability(scored: Scored) -> list[tuple[int, str, str, Markup]]:
+    """A small plot a variant, since points of many would hide each other: its place, name, ECE and picture."""
+    most = max((int(one.reliability.counts.max(initial=0)) for *_, one in scored), default=0) or 1
+    return [
+        (index, name, number(one.reliability.ece, 3), _reliability(index, plain(name), one.reliability, most))
+        for index, name, one in scored
+    ]
+
+
+def _reliability(index: int, name: str, found: Reliability, most: int) -> Markup:
+    """The share of fakes against the mean P(fake), bin by bin, over how many frames are in each bin."""
+    axes = Axes(40, 8, 212, 196, (0.0, 1.0), (0.0, 1.0))
+    parts = [_grid(axes), element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance")]
+    for one in bins(found):
+        x, y = axes.x(one.predicted), axes.y(one.share)
+        bar = element("line", x1=x, x2=x, y1=axes.y(one.low), y2=axes.y(one.high), class_=f"bar {colour(index)}")
+        parts.append(element("g", bar, marker(index, x, y, 3.5), class_="faint" if one.few else "many"))
+    wide, top = axes.width / len(found.counts), axes.top + axes.height + 8
+    for place, count in enumerate(found.counts.tolist()):
+        box = {"x": axes.left + place * wide + 0.5, "y": top, "width": wide - 1, "height": 34 * count / most}
+        parts.append(element("rect", element("title", counted(count, "frame")), **box, class_="count"))
+    parts.append(element("line", x1=axes.left, x2=axes.left + axes.width, y1=top, y2=top, class_="zero"))
+    said = "The share of fakes over P(fake), with 95 % intervals; below, how many frames have which P(fake)."
+    return plot(f"Reliability of {name}", said, *parts, size=(262, 268))
+
+
+def _grid(axes: Axes) -> Markup:
+    """Lines and numbers at the ends and the middle."""
+    right, bottom, parts = axes.left + axes.width, axes.top + axes.height, []
+    for value in (0.0, 0.5, 1.0):
+        x, y = axes.x(value), axes.y(value)
+        parts.append(element("line", x1=x, x2=x, y1=axes.top, y2=bottom, class_="grid"))
+        parts.append(element("line", x1=axes.left, x2=right, y1=y, y2=y, class_="grid"))
+        parts.append(element("text", f"{value:g}", x=x, y=264, text_anchor="middle"))
+        parts.append(element("text", f"{value:g}", x=axes.left - 6, y=y + 4, text_anchor="end"))
+    return element("g", *parts, class_="axes")
 
 
 def spreads(judgement: Judgement, threshold: float) -> list[tuple[str, Markup]]:

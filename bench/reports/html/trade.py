@@ -46,10 +46,11 @@ class _Box:
 
 def trade(
     title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str], margin: float
-) -> Markup:
+) -> tuple[Markup, str]:
     """`across` is size or latency by variant; `front` are those that none beats in both, the least first.
 
     Up goes the AUC minus the baseline's on the same frames; where there is no baseline, the AUC itself.
+    Returns the picture and what to say below it.
     """
     paired = any(one.comparison for _, _, one in scored)
     points = [
@@ -70,26 +71,30 @@ def trade(
     parts = [axes.frame(below, beside, (digits(*axes.across), digits(*axes.up)))]
     if paired:
         parts += _limits(axes, margin)
-    along = sorted((one.x, one.value) for one in points if one.on_front)
+    along = sorted({(one.x, one.value) for one in points if one.on_front})
     stepped = [point for pair in pairwise(along) for point in (pair[0], (pair[1][0], pair[0][1]))]
-    parts.append(element("polyline", points=axes.path([*stepped, *along[-1:]]), class_="front"))
+    caption = "Left is better, up is better; bars are 95 % intervals"
+    if stepped:
+        parts.append(element("polyline", points=axes.path([*stepped, *along[-1:]]), class_="front"))
+        caption += "; dashed: the Pareto front"
     for one in points:
         parts += _bar(axes, one)
     parts += _names(axes, points)
     said = "; ".join(
         f"{one.name}: {number(one.x, 2)}, {(signed if paired else number)(one.value, 4)}" for one in points
     )
-    return plot(title, f"{beside} over {below}, with 95 % intervals. {said}", *parts, size=(520, 352))
+    return plot(title, f"{beside} over {below}, with 95 % intervals. {said}", *parts, size=(520, 352)), f"{caption}."
 
 
 def _limits(axes: Axes, margin: float) -> list[Markup]:
     """The baseline's own height, and how far below it is still allowed."""
-    right, zero, lowest = axes.left + axes.width, axes.y(0), axes.y(-margin)
-    found = [element("line", x1=axes.left, x2=right, y1=zero, y2=zero, class_="zero")]
+    zero, lowest = axes.y(0), axes.y(-margin)
+    found = [element("line", x1=axes.left, x2=axes.left + axes.width, y1=zero, y2=zero, class_="zero")]
     if margin:
         band = {"x": axes.left, "y": zero, "width": axes.width, "height": lowest - zero}
         found.append(element("rect", **band, class_="allowed"))
-        found.append(element("text", f"margin \u2212{margin:g}", x=right - 4, y=lowest - 4, text_anchor="end"))
+        # On the left, where no variant is: the baseline, and with it its name, is mostly far on the right.
+        found.append(element("text", f"margin \u2212{margin:g}", x=axes.left + 4, y=lowest - 4))
     return found
 
 

@@ -44,12 +44,13 @@ def against(
     """
     if len(np.unique(labels)) != 2:
         return None
-    delta, p = auc.difference(placements.placements(labels, new), placements.placements(labels, accepted), clusters)
+    placed = placements.placements(labels, new)
+    delta, p = auc.difference(placed, placements.placements(labels, accepted), clusters)
     return Change(
         delta=delta,
         p=p,
         verdict=verdict.verdict(delta.value, delta.interval, margin),
-        further_frames=verdict.further_frames(delta, margin, len(labels)),
+        further_frames=None if placed.all_equal else verdict.further_frames(delta, margin, len(labels)),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 

@@ -28,6 +28,11 @@ class Placements:
     ranks: NDArray[np.int64]
     auc: float
 
+    @property
+    def all_equal(self) -> bool:
+        """Whether every frame has the same score."""
+        return not self.ranks.any()
+
 
 def placements(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Placements:
     """Placements of `scores` [n] by `labels` [n], 1 = fake, 0 = real; O(n log n).

@@ -81,7 +81,9 @@ def compare(
             p_holm=p_holm,
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
-            further_frames=further_frames(delta, margin, len(placed[name].is_fake)),
+            # What tells no frame from another settles nothing with more of them.
+            further_frames=None if placed[name].all_equal else further_frames(delta, margin, len(placed[name].is_fake)),
+            all_equal=placed[name].all_equal,
         )
         for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
     }

@@ -1,0 +1,78 @@
+"""What is noted of an artifact: what its training did, and what its zeros are worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from bench.pipeline import notes
+from bench.records import Built
+from bench.variants import build, steps
+
+RECORD = {
+    "steps": 14,
+    "steps_wanted": 160,
+    "learning_rate": 1e-4,
+    "ended": "no more fitted into 0.2 minutes",
+    "cut_short": True,
+    "precision": "fp32",
+    "judged_on": "80 train frames",
+    "best_step": 14,
+    "error": {"before": 0.05, "after": 0.047},
+}
+
+
+def artifact(folder: Path, weight: np.ndarray[tuple[int, ...], np.dtype[np.generic]], stored: str) -> Built:
+    folder.mkdir(exist_ok=True)
+    file = folder / "model.safetensors"
+    save_file({"backbone.0.weight": weight, "backbone.1.weight": np.tile(OPEN, (8, 1, 1, 1)).astype("f4")}, file)
+    return Built("id", file, "torch", stored, 100, 1, 1, 0.0, 1.0, zeros=0.5, zstd_bytes=50)
+
+
+OPEN = np.array([1.0, -0.0, 0.0, 2.0]).reshape(1, 4, 1, 1)
+DENSE = np.array([1.0, 0.0, 3.0, 2.0]).reshape(1, 4, 1, 1)
+CHAIN = [steps.parse({"prune": {"structure": "2of4"}})]
+
+
+@pytest.mark.parametrize(
+    ("weight", "stored", "said"),
+    [
+        (OPEN.astype("f2"), "fp16", "; in half precision, TensorRT can skip two of every four on NVIDIA"),
+        (OPEN.astype("f4"), "fp32", "; cast to half precision, TensorRT can skip two of every four on NVIDIA"),
+        (DENSE.astype("f4"), "fp32", "can skip two of every four in 1 of 2 convolutions on NVIDIA"),
+    ],
+)
+def test_what_tensorrt_can_skip_is_counted_in_the_file(
+    weight: np.ndarray[tuple[int, ...], np.dtype[np.generic]], stored: str, said: str, tmp_path: Path
+) -> None:
+    built = artifact(tmp_path, weight, stored)
+    assert said in notes.notes(CHAIN, built, built)[1]
+
+
+def test_nothing_is_skipped_without_the_pattern_or_in_an_int8_file(tmp_path: Path) -> None:
+    built = artifact(tmp_path, OPEN.astype("f2"), "fp16")
+    save_file({"backbone.0.weight": DENSE.astype("f2"), "head.weight": OPEN.astype("f2")}, built.file)
+    quantised = dataclasses.replace(built, kind="onnx", stored="int8", file=tmp_path / "not read")
+    for one in (built, quantised):
+        told = notes.notes(CHAIN, one, one)[1]
+        assert "TensorRT" not in told
+        assert told.endswith("nothing here computes faster for zeros")
+
+
+def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path) -> None:
+    lineage = [{"id": name, "step": name} for name in ("weights", "pruned", "recovered", "quantised")]
+    for name, told in {"recovered": {"recover": RECORD}, "quantised": {}, "weights": {}}.items():
+        (tmp_path / name).mkdir()
+        described = {"lineage": lineage, **told}
+        (tmp_path / name / build.DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
+    built = Built("quantised", tmp_path / "quantised" / "model.onnx", "onnx", "int8", 100, 1, 1, 0.0, 1.0)
+    (found,) = notes.recovered(built)
+    assert (found.steps, found.steps_wanted, found.cut_short) == (14, 160, True)
+    assert (found.error_before, found.error_after) == (0.05, 0.047)
+    (tmp_path / "recovered" / build.DESCRIPTION).write_text("{}", encoding="utf-8")
+    assert notes.recovered(built) == ()
