@@ -53,12 +53,12 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
     [
         pytest.param([0.1, 0.2, 0.6, 0.9], [0.1, 0.2, 0.4, 0.8], 0.3, id="half way between the second and the third"),
         pytest.param([0.1, 0.2, 0.5, 0.9], [0.1, 0.2, 0.4, 0.8], 0.3, id="at the threshold counts as fake"),
-        pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.4, 0.4, 0.4], 0.7, id="three are equal, one is allowed"),
+        pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.5, 0.5, 0.5], 0.75, id="three are equal, one is allowed"),
         pytest.param([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.4, 0.6], 0.8, id="none: half way to 1"),
         pytest.param([0.6, 0.7, 0.8, 0.9], [0.2, 0.3, 0.4, 0.6], 0.1, id="all: half way to 0"),
         pytest.param([0.6, 0.7, 0.8, 0.9], [0.0, 0.3, 0.4, 0.6], 0.15, id="no threshold reaches 0"),
         pytest.param([0.1, 0.2, 0.3, 0.4], [0.0] * 4, 0.5, id="nothing but 0"),
-        pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.4, 1.0], 0.7, id="as many at 1 as are allowed"),
+        pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.6, 1.0], 0.8, id="as many at 1 as are allowed"),
         pytest.param([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.4, 1.0], None, id="one at 1, none is allowed"),
         pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 1.0, 1.0], None, id="two at 1, one is allowed"),
     ],
@@ -70,13 +70,21 @@ def test_carried_by_example(baseline: list[float], own: list[float], expected: f
 
 def test_carried_with_no_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
-    assert carried(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.5) == 0.45
+    assert carried(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.3) == 0.45
 
 
 def test_carried_with_every_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
     threshold = carried(labels, np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.4, 0.6, 0.2, 0.1]), 0.5)
     assert threshold == pytest.approx(0.3)
+
+
+@given(FRAMES, st.floats(0.01, 1))
+def test_the_fixed_threshold_is_carried_where_it_does(frames: list[tuple[int, float, float]], fixed: float) -> None:
+    labels, baseline, own = columns(frames)
+    assert carried(labels, baseline, baseline, fixed) == fixed
+    if (own[labels == 0] >= fixed).sum() == (baseline[labels == 0] >= fixed).sum():
+        assert carried(labels, baseline, own, fixed) == fixed
 
 
 @pytest.mark.parametrize(("fixed", "expected"), [(0.3, 0.2), (0.6, 0.7)])

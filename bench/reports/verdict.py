@@ -345,6 +345,12 @@ def method(run: Run, judgement: Judgement) -> str:
         leads = "by frame (DeLong), here no narrower than that by source (Obuchowski)"
     else:
         leads = "by frame (DeLong): no two frames are known to share a source"
+    if any(delta.narrow for delta in compared.values()):
+        fewest = min((judgement.test.labels == one).sum() for one in (0, 1))
+        leads += (
+            f". Where it holds 0, it is widened to at least 1/{fewest} on either side, which one frame of the smaller "
+            "class could make; p is that of the interval before"
+        )
     test = run.frames["test"]
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
     return (

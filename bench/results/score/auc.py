@@ -64,8 +64,8 @@ def difference(
     many as frames or sources really take part in the difference, less one (Satterthwaite 1946, Biometrics
     Bulletin 2: 110-114): with many it is the normal distribution. Where few take part, the variance
     may miss what is rare, and the interval is at least that of Zou & Donner 2008, Statistics in Medicine
-    27: 1693-1702, from the intervals of the two and how alike they rank. A loss is never excluded that
-    one frame of the smaller class could make alone. `p` belongs to `Auc.interval`.
+    27: 1693-1702, from the intervals of the two and how alike they rank. Where it holds 0, it reaches
+    at least as far as one frame of the smaller class could move it; `p` belongs to the interval before that.
     Exactly 0 with p = 1 where both rank the frames alike. ValueError where the frames of the two
     differ in their labels.
     """
@@ -198,7 +198,7 @@ def _paired(variant: Placements, baseline: Placements, spread: _Spread, level: f
 
 
 def _resolved(found: _Paired, delta: float, frames: int) -> _Paired:
-    """No difference is excluded that one of so many frames of the smaller class could make alone."""
+    """Where the interval holds 0, no difference is excluded that one of so many frames could make alone."""
     low, high = found.interval.low, found.interval.high
     within = Interval(delta - 1 / frames if low <= 0 else low, delta + 1 / frames if high >= 0 else high)
     if within.low < low or within.high > high:

@@ -48,7 +48,8 @@ def carried(
     """The threshold in (0, 1] at which `own` calls as many real frames fake as `baseline` does at `fixed`.
 
     All are [k], of the same frames, with both classes. Of equal scores that would exceed that number
-    none is called fake. It lies half way between two neighbouring real scores; above the highest of them
+    none is called fake. Where `fixed` is such a threshold, it is that; else it lies half way between two neighbouring
+    real scores; above the highest of them
     half way to the next score of any class, or to 1, and below the lowest likewise, or to 0. None where more
     real frames than that have P(fake) = 1, so that even a threshold of 1 calls too many fake.
     """
@@ -60,6 +61,9 @@ def carried(
         cut = 1
     if cut == len(scores) and scores[-1] == 1:
         return None
+    lowest, highest = (scores[cut - 1] if cut else 0.0), (scores[cut] if cut < len(scores) else 1.0)
+    if lowest < fixed <= highest:
+        return fixed
     if cut == len(scores):
         return _between(float(scores[-1]), float(own[own > scores[-1]].min(initial=1.0)))
     if cut == 0:
