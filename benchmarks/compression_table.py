@@ -96,18 +96,25 @@ def print_short(found: Sequence[Found]) -> None:
 def _difference(one: Found) -> str:
     if one.auc_delta is None or one.auc_delta_interval is None or one.mean_dp is None:
         return "failed" if one.reason else ""
-    low, high = one.auc_delta_interval
-    return f"{one.auc_delta:+.4f} ({low:+.4f} to {high:+.4f}), {one.mean_dp:.3f}".replace("-", "−")
+    delta, low, high = map(_signed, (one.auc_delta, *one.auc_delta_interval))
+    return f"{delta} ({low} to {high}), {one.mean_dp:.3f}"
+
+
+def _signed(value: float) -> str:
+    """Four digits after the point, or as many as it takes to tell a number from 0."""
+    digits = next((count for count in range(4, 8) if float(f"{value:.{count}f}")), 4)
+    return f"{value:+.{digits}f}".replace("-", "−") if value else "0"
 
 
 def _cells(one: Found) -> list[str]:
-    def number(value: float | None, digits: int, sign: str = "") -> str:
-        return "" if value is None or math.isnan(value) else f"{value:{sign}.{digits}f}"
+    def number(value: float | None, digits: int) -> str:
+        return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
     def interval(value: float | None, ends: tuple[float, float] | None, sign: str = "") -> str:
         if value is None or ends is None:
             return ""
-        return f"{value:{sign}.4f} ({ends[0]:{sign}.4f} to {ends[1]:{sign}.4f})"
+        shown = [_signed(one) if sign else f"{one:.4f}" for one in (value, *ends)]
+        return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
     shares = [one.parameters_share, one.macs_share]
     return [

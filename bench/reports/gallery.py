@@ -21,7 +21,7 @@ from bench.reports.overlay import draw, supporting
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DRAWING_VERSION = 2
+DRAWING_VERSION = 3
 """Raised whenever the same map would be drawn differently: stored overlays are then redrawn."""
 
 LONGEST_NAME_BYTES = 255

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-STRONGEST_ALPHA = 0.75
+STRONGEST_ALPHA = 0.6
 # Under 1, so that a variant that finds a fifth of what another finds in the same frame is still seen to find it.
 _FADING = 0.7
 # From weak to strong, RGB: red to yellow, blue to cyan. Lightness rises along both, and the two
@@ -28,7 +28,7 @@ def draw(pixels: NDArray[np.uint8], cam: NDArray[np.floating] | None, fake: bool
     """`pixels` [h, w, 3] under its map; `scale` is the strength that gets the strongest colour.
 
     The signed map is up-sampled before it is cut at zero, so that its zero line stays where it is. A line in
-    the strong colour goes around what is at least half as strong as the map's own strongest place.
+    the strong colour, dashed for real, goes around what is at least half as strong as the map's own strongest place.
     """
     from PIL import Image
 
@@ -47,14 +47,15 @@ def shades(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Colour [h, w, 3], 0 to 255, and opacity [h, w, 1], 0 to 1, of a map drawn at `size`, (w, h).
 
-    A line in the strong colour goes around what is at least half as strong as the map's own strongest place.
+    A line in the strong colour, dashed for real, goes around what is at least half as strong as the map's own
+    strongest place.
     """
     from PIL import Image
 
     smooth = Image.fromarray(np.asarray(cam, np.float32)).resize(size, Image.Resampling.BICUBIC)
     support = supporting(np.asarray(smooth), fake)
     colour, alpha = _shaded(np.minimum(support / scale, 1)[..., None], fake)
-    line = _outline(support >= support.max() / 2)
+    line = _outline(support >= support.max() / 2, dashed=not fake)
     colour[line], alpha[line] = COLOURS["fake" if fake else "real"][1], 1
     return colour, alpha
 
@@ -74,12 +75,15 @@ def _shaded(heat: NDArray[np.floating], fake: bool) -> tuple[NDArray[np.floating
     return weak + (strong - weak) * heat, STRONGEST_ALPHA * heat**_FADING
 
 
-def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _outline(inside: NDArray[np.bool_], *, dashed: bool) -> NDArray[np.bool_]:
     """The rim of what is inside, as wide as a line is well seen; along the picture's edge there is none."""
     from scipy.ndimage import binary_erosion
 
     width = max(1, round(min(inside.shape) / 120))
     rim: NDArray[np.bool_] = inside & ~binary_erosion(inside, iterations=width, border_value=1)
+    if dashed:
+        rows, columns = np.indices(inside.shape)
+        rim &= (rows + columns) // (5 * width) % 2 == 0
     return rim
 
 
