@@ -301,6 +301,14 @@ def test_the_page_says_what_the_text_says(tmp_path: Path) -> None:
         assert " ".join(text_of(sentence[2:]).split()) in shown
 
 
+def test_decisions_stand_in_one_order_everywhere(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    root = rendered(tmp_path, run, judged(run, answers))
+    heads = [[cell.text for cell in one.all() if cell.tag == "th"] for one in root.all() if one.tag == "thead"]
+    found = [[title for title in titles if title in ("TP", "TN", "FP", "FN")] for titles in heads if "TP" in titles]
+    assert found == [["TP", "TN", "FP", "FN"]] * 2
+
+
 def test_every_picture_of_the_text_is_on_the_page(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     found = rendered(tmp_path, run, judged(run, answers)).all()

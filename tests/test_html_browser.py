@@ -102,14 +102,15 @@ def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
     right, base = called == (labels == 1), (shown.scores("baseline") >= threshold) == (labels == 1)
     flips: list[float | None] = [int((base & ~right).sum()), int((~base & right).sum())]
     shares = [None if one is None else float(f"{one:.3f}") for one in rates]
-    return [tp, fn, fp, tn, *shares, *(flips if name != "baseline" else [None, None])]
+    return [tp, tn, fp, fn, *shares, *(flips if name != "baseline" else [None, None])]
 
 
 def check(shown: Shown, threshold: float) -> None:
     for place, name in enumerate(VARIANTS):
         assert told(shown.page, place) == expected(shown, name, threshold), (name, threshold)
         cells = [number(text) for text in shown.page.texts(f".one[data-variant='{place}'] [data-cell]")]
-        assert cells == expected(shown, name, threshold)[:4]
+        tp, tn, fp, fn, *_ = expected(shown, name, threshold)
+        assert cells == [tp, fn, fp, tn]
 
 
 def test_the_numbers_before_anything_is_moved(shown: Shown) -> None:
