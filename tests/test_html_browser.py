@@ -225,6 +225,18 @@ def test_columns_sort_both_ways_and_what_is_unknown_stays_last(shown: Shown) -> 
         assert len(values[0]) > 1
 
 
+def test_what_stays_at_the_experiments_threshold_says_so(shown: Shown) -> None:
+    shown.page.choose("#slide", "0.9")
+    assert shown.page.texts("#at") == ["0.9"]
+    assert f"At the experiment's threshold a frame counts as fake where P(fake) ≥ {FIXED}" in "".join(
+        shown.page.texts("#threshold > .note")
+    )
+    over = "document.querySelector('#ledger-title').nextElementSibling.innerText"
+    assert shown.page.evaluate(over).startswith(
+        f"These are the flips at the experiment's threshold, {FIXED}, wherever the slider stands."
+    )
+
+
 def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
     flips = {name: one.flips for name, one in shown.judgement.variants.items() if one.flips}
     rows = "#ledger tbody tr"
