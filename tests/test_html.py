@@ -24,7 +24,7 @@ from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
-from bench.reports import html, render
+from bench.reports import figures, html, panels, render
 from bench.reports.figures import height
 from bench.reports.html import chart, curves
 from bench.reports.html.counts import counts
@@ -437,6 +437,21 @@ def test_points_differ_where_colours_begin_anew() -> None:
     marks = [str(chart.marker(place, 0, 0)) for place in range(98)]
     assert len(set(marks)) == 98
     assert [("hollow" in mark) for mark in marks[6:15]] == [False, *[True] * 7, False]
+
+
+def test_long_names_run_over_nothing_in_figures() -> None:
+    from matplotlib import rc_context
+
+    run, answers = made_up(FRAMES)
+    scored = {f"{name}-{'W' * 50}": one for name, one in judged(run, answers).variants.items()}
+    for draw_figure in (panels.roc, panels.reliability):
+        with rc_context(fname=figures.STYLE):
+            figure = draw_figure(scored)
+            figure.draw_without_rendering()
+        told = [text for axes in figure.axes for text in (axes.title, *axes.texts) if text.get_text()]
+        boxes = [text.get_window_extent() for text in told]
+        assert len(boxes) == 2 * len(scored)
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_reliability_is_a_plot_a_variant_with_intervals_and_counts() -> None:

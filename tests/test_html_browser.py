@@ -20,6 +20,8 @@ from tests.test_reports import FRAMES, TEST, Answers, judged, made_up, pixels
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"none of {', '.join(browser.NAMES)} is in PATH")
 
 FIXED = 0.3337
+LONG = {"q16": "fp16-" + 59 * "W", "q8": "-".join(["int8", *["after_everything"] * 3, "W" * 8])}
+"""Names as long as any may be, without and with places to break."""
 VARIANTS = ("baseline", "q16", "q8", "q16-p50")
 
 
@@ -321,6 +323,32 @@ def test_the_page_never_scrolls_sideways(shown: Shown, width: int) -> None:
     )
     box, table, name = shown.page.evaluate(f"(table => {places})(document.querySelector('#compared'))")
     assert table < box <= name < box + 2
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("long")
+    run, answers = made_up(FRAMES)
+    variants = tuple(dataclasses.replace(one, name=LONG.get(one.name, one.name)) for one in run.variants)
+    run = dataclasses.replace(run, variants=variants)
+    evidence = {LONG.get(name, name): one for name, one in answers.evidence.items()}
+    render(run, judged(run, dataclasses.replace(answers, evidence=evidence)), pixels, folder, folder / "report")
+    return folder / "report" / "report.html"
+
+
+@pytest.mark.parametrize("width", [380, 1300])
+def test_long_names_stay_in_their_places(tab: browser.Page, long_names: Path, width: int) -> None:
+    assert {len(name) for name in LONG.values()} == {64}
+    tab.resize(width)
+    tab.open(long_names)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    # 1 pixel for rounding: no name reaches beyond the cell or the title that holds it.
+    beyond = (
+        "[...document.querySelectorAll('th bdi, h4 bdi, figcaption bdi')].filter(one => one.offsetParent &&"
+        "one.getBoundingClientRect().right > one.parentElement.getBoundingClientRect().right + 1)"
+        ".map(one => one.closest('table')?.id + one.innerText)"
+    )
+    assert tab.evaluate(beyond) == []
 
 
 def test_dark_and_light(shown: Shown) -> None:

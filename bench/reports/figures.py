@@ -11,7 +11,7 @@ from bench.files import write_atomically
 from bench.records import Judged, Judgement, Run
 from bench.reports import overlay, panels
 from bench.reports.panels import COLOURS, MARKERS, dark
-from bench.reports.text import MIB, plain
+from bench.reports.text import MIB, fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
+# Characters of a name that leave room for others.
+NAME = 24
 # Where a name may lie, in points from its point, the best first.
 PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 # Further apart than by this factor, the largest would press all others to one side.
@@ -120,7 +122,7 @@ def scatter(
         hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
         look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
         axes.errorbar([across[name]], [value], both, color=colour, marker=marker, ms=8, **look)
-        points[name] = across[name], value, plain(name), colour
+        points[name] = across[name], value, fitted(name, NAME), colour
     along = sorted({(x, y) for name, (x, y, *_) in points.items() if name in front})
     if len(along) > 1:
         axes.step(*zip(*along, strict=True), where="post", color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)

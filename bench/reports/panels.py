@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Judged, Reliability
-from bench.reports.text import plain, signed
+from bench.reports.text import fitted, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,8 @@ ENOUGH = 10
 _COLUMNS = 3
 _PANEL = 2.75
 """Inches a panel is wide."""
+_NAME = 18
+"""Characters of a name that do not reach the next panel's, be they the widest."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,13 @@ def _panels(
 
     columns = min(_COLUMNS, len(scored))
     rows = -(-len(scored) // columns)
-    figure = Figure(figsize=(_PANEL * columns + 0.4, _PANEL * tall * rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(_PANEL * columns + 0.4, (_PANEL * tall + 0.15) * rows + 0.7), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     found = []
     for index, (name, judged) in enumerate(scored.items()):
         axes = next(grid)
-        axes.set_label(plain(name))
+        axes.set_label(fitted(name, _NAME))
         found.append((axes, name if index else None, judged, COLOURS[index % len(COLOURS)]))
     for left_over in grid:
         left_over.set_axis_off()
@@ -132,10 +134,9 @@ def _panels(
 
 
 def _titled(axes: Axes, judged: Judged, colour: str, number: str, against: str) -> None:
-    axes.set_title(str(axes.get_label()), color=dark(colour), weight="bold")
-    axes.text(
-        1, 1.03, f"{number}{against}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7.5, color="0.3"
-    )
+    """The name above its number: beside each other, a long name would run over it."""
+    axes.set_title(str(axes.get_label()), color=dark(colour), weight="bold", pad=18)
+    axes.text(0, 1.03, f"{number}{against}", transform=axes.transAxes, va="bottom", fontsize=7.5, color="0.3")
 
 
 def _against(judged: Judged) -> str:
