@@ -441,6 +441,7 @@ def test_points_differ_where_colours_begin_anew() -> None:
 
 def test_long_names_run_over_nothing_in_figures() -> None:
     from matplotlib import rc_context
+    from matplotlib.text import Text
 
     run, answers = made_up(FRAMES)
     scored = {f"{name}-{'W' * 50}": one for name, one in judged(run, answers).variants.items()}
@@ -448,10 +449,34 @@ def test_long_names_run_over_nothing_in_figures() -> None:
         with rc_context(fname=figures.STYLE):
             figure = draw_figure(scored)
             figure.draw_without_rendering()
-        told = [text for axes in figure.axes for text in (axes.title, *axes.texts) if text.get_text()]
+        told = [
+            text for axes in figure.axes for text in axes.get_children() if isinstance(text, Text) and text.get_text()
+        ]
         boxes = [text.get_window_extent() for text in told]
         assert len(boxes) == 2 * len(scored)
         assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_roc_is_a_plot_a_variant_over_the_baseline() -> None:
+    run, answers = made_up(FRAMES)
+    scored = [(place, name, one) for place, (name, one) in enumerate(judged(run, answers).variants.items())]
+    side, drawn = curves.roc(scored)
+    assert side == panels.zoom([one for *_, one in scored]) < 1
+    assert [(place, name) for place, name, *_ in drawn] == [(place, name) for place, name, _ in scored]
+    lines = []
+    for (place, _, auc, picture), (_, _, one) in zip(drawn, scored, strict=True):
+        assert one.auc is not None
+        assert auc == f"{one.score.auc:.4f} ({one.auc.interval.low:.3f}–{one.auc.interval.high:.3f})"
+        reader = Reader()
+        reader.feed(picture)
+        found = [told.attributes for told in reader.root.all() if told.tag == "polyline"]
+        looks = [f"curve roc c{place}"] if place == 0 else ["curve behind", f"curve roc c{place}"]
+        assert [told["class"] for told in found] == 2 * looks
+        lines.append([told["points"] for told in found])
+    for (behind, own, *_), (_, name, _) in zip(lines[1:], scored[1:], strict=True):
+        assert behind == lines[0][0]
+        assert (own == behind) == (name == "q16")
+    assert not any("behind" in picture for *_, picture in curves.roc(scored[1:])[1])
 
 
 def test_reliability_is_a_plot_a_variant_with_intervals_and_counts() -> None:

@@ -5,7 +5,7 @@ The baseline is grey in every panel, so that each variant is seen against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def dark(colour: str) -> list[float]:
 
 def roc(scored: Mapping[str, Judged]) -> Figure:
     """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside."""
-    side = _zoom(scored)
+    side = zoom(scored.values())
     count = next(iter(scored.values())).score.count
     figure, panels = _panels(scored, 1.0, f"ROC, the upper left corner; inside: whole curves ({count:,} frames)")
     baseline = next(iter(scored.values())).roc
@@ -143,8 +143,8 @@ def _against(judged: Judged) -> str:
     return f" ({signed(judged.comparison.delta.value, 4)})" if judged.comparison else ""
 
 
-def _zoom(scored: Mapping[str, Judged]) -> float:
+def zoom(scored: Iterable[Judged]) -> float:
     """The side of the upper left corner in which every curve that is any good bends."""
-    errors = sorted(judged.score.eer for judged in scored.values() if judged.score.eer is not None)
+    errors = sorted(judged.score.eer for judged in scored if judged.score.eer is not None)
     typical = errors[len(errors) // 2] if errors else 0.5
     return min(max(round(2.5 * typical, 1), 0.1), 1.0)

@@ -138,15 +138,3 @@ def plot(title: str, said: str, *content: str, size: tuple[int, int]) -> Markup:
     width, height = size
     told = (element("title", title), element("desc", said))
     return element("svg", *told, *content, class_="plot", viewBox=f"0 0 {width} {height}", role="img")
-
-
-def key(entries: Sequence[tuple[int, str]], x: float, bottom: float) -> Markup:
-    """Names with how they are drawn, the last of them ending at `bottom`."""
-    rows = []
-    for place, (index, name) in enumerate(entries):
-        y = bottom - 17 * (len(entries) - 1 - place)
-        line = {"class_": f"curve {colour(index)}", "stroke_dasharray": dashes(index)}
-        rows.append(element("line", x1=x, y1=y - 4, x2=x + 30, y2=y - 4, **line))
-        rows.append(marker(index, x + 15, y - 4, 3.5))
-        rows.append(element("text", name, x=x + 37, y=y, class_=f"name {colour(index)}"))
-    return element("g", *rows)
