@@ -530,6 +530,36 @@ def test_factor_ticks_are_round_and_inside() -> None:
     assert [round(axes.x(value)) for value in (1, 10, 100, 1000)] == [0, 100, 200, 300]
 
 
+def test_a_name_is_nearest_to_its_own_mark_or_has_a_line_to_it() -> None:
+    """Points side by side, closer than their names are long."""
+    run, answers = made_up(FRAMES)
+    one = judged(run, answers).variants["q16"]
+    scored = [(place, f"q{place}-p50", one) for place in range(4)]
+    for step in (4, 9, 16, 30, 40, 45, 50):
+        reader = Reader()
+        reader.feed(trade("Sizes", {name: 100 + step * place for place, name, _ in scored}, scored, "", (), 0)[0])
+        drawn = [told.attributes for told in reader.root.all()]
+        marks = {told["class"][-2:]: centre(told) for told in drawn if told.get("class", "").startswith("mark ")}
+        leaders = [(told["x1"], told["x2"]) for told in drawn if told.get("class") == "leader"]
+        names = [told for told in drawn if told.get("class", "").startswith("name ")]
+        assert len(names) == len(marks) == len(scored)
+        for name in names:
+            x, own = float(name["x"]), marks[name["class"][-2:]]
+            ends = (x, x + 7 * 9.5) if name["text-anchor"] == "start" else (x - 7 * 9.5, x)
+            away = {key: max(ends[0] - mark, 0, mark - ends[1]) for key, mark in marks.items()}
+            nearest = min(far for key, far in away.items() if key != name["class"][-2:]) > 12
+            led = any(abs(float(start) - own) < 1 and end == name["x"] for start, end in leaders)
+            assert led or nearest, (step, name)
+
+
+def centre(mark: dict[str, str]) -> float:
+    """How far right a mark is."""
+    if "cx" in mark:
+        return float(mark["cx"])
+    found = [float(point.split(",")[0]) for point in mark["points"].split()]
+    return sum(found) / len(found)
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_trades_show_what_is_told_of_a_variant(paired: bool) -> None:
     """Heights against the axis' own numbers, read back from the drawing."""

@@ -20,8 +20,6 @@ COLOURS = 7
 """How many the page's stylesheet has: c0 to c6, after Okabe & Ito (2008), darkened or lightened to stand out."""
 
 DASHES = ("", "7 3", "8 3 2 3", "2 3", "8 3 2 3 2 3", "12 4")
-LETTER = 7.6
-"""About how wide a character of the plots' names is, in the units of a plot."""
 
 
 def element(tag: str, *content: str, **attributes: object) -> Markup:
