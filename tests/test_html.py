@@ -428,6 +428,12 @@ def test_texts_stand_out_in_both_themes(theme: int) -> None:
         assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
 
 
+def test_a_variant_has_one_colour_on_the_page_and_in_the_figures() -> None:
+    css = (html.HERE / "report.css").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"--c\d: light-dark\((#\w{6}),", css)) == panels.COLOURS
+    assert len(panels.COLOURS) == chart.COLOURS
+
+
 def test_variants_differ_in_grey_too() -> None:
     looks = {(chart.dashes(place), str(chart.marker(place, 0, 0)).split(" class")[0]) for place in range(6)}
     assert len(looks) == 6

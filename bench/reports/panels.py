@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito (2008), told apart with every common colour vision; yellow is left out: it vanishes on white.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# After Okabe & Ito (2008), told apart with every common colour vision, darkened so that names in them are read on
+# white: those of the page in its light theme, since a variant looks the same there and here.
+COLOURS = ("#22262a", "#0072b2", "#c44e00", "#00795a", "#a33e77", "#5b4fc4", "#806000")
 MARKERS = "osD^vph"
 ENOUGH = 10
 """Fewer frames in a bin tell little of the share of fakes among them."""
