@@ -258,8 +258,26 @@ def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
     shown.page.choose("#of-class", "")
     shown.page.choose("#find", "FAKE/00")
     assert all("fake/00" in text for text in shown.page.texts("#ledger tbody th"))
+    assert shown.page.texts("#ledger tbody th")
+    shown.page.choose("#find", "q8")
+    assert shown.page.texts(rows) == []
     shown.page.choose("#find", "no such frame")
     assert shown.page.texts(rows) == []
+
+
+def test_the_ledger_is_searched_by_source_and_sorts_as_it_shows(shown: Shown) -> None:
+    titles = shown.page.texts("#ledger thead th")
+    source, moved = (
+        next(i + 1 for i, text in enumerate(titles) if text.startswith(one)) for one in ("Source", "Moved")
+    )
+    wanted = next(text for text in shown.page.texts(f"#ledger tbody td:nth-child({source})") if text != "–")
+    shown.page.choose("#find", wanted)
+    assert {wanted} == set(shown.page.texts(f"#ledger tbody td:nth-child({source})"))
+    shown.page.choose("#find", "")
+    shown.page.click(f"#ledger thead th:nth-child({moved}) button")
+    values = [number(text) or 0.0 for text in shown.page.texts(f"#ledger tbody td:nth-child({moved})")]
+    assert values == sorted(values)
+    assert values[0] < 0 < values[-1]
 
 
 def test_the_keyboard_is_enough(shown: Shown) -> None:

@@ -375,7 +375,8 @@ function setUpLedger() {
         (!variant.value || row.dataset.variant === variant.value) &&
         (!direction.value || row.dataset.direction === direction.value) &&
         (!ofClass.value || row.dataset.class === ofClass.value);
-      row.hidden = !chosen || !(row.textContent ?? "").toLowerCase().includes(wanted);
+      const told = all("[data-searched]", row).map((cell) => (cell.dataset.value ?? "").toLowerCase());
+      row.hidden = !chosen || !told.some((text) => text.includes(wanted));
       shown += Number(!row.hidden);
     }
     said.textContent = `${counted(shown)} of ${counted(rows.length)} shown`;
