@@ -239,6 +239,19 @@ def test_what_stays_at_the_experiments_threshold_says_so(shown: Shown) -> None:
     )
 
 
+def test_what_to_know_comes_early_and_a_table_that_goes_on_fades(shown: Shown) -> None:
+    titles = [text.split(" ↕")[0].strip() for text in shown.page.texts("#compared thead th")]
+    assert titles[4:6] == ["Speed-up", "What to know"]
+    shown.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    fades = "getComputedStyle(document.querySelector('#compared').parentElement).maskImage !== 'none'"
+    assert shown.page.evaluate(fades)
+    shown.page.evaluate(
+        "new Promise(done => { const box = document.querySelector('#compared').parentElement;"
+        "box.addEventListener('scroll', () => setTimeout(done), {once: true}); box.scrollLeft = 9999; })"
+    )
+    assert not shown.page.evaluate(fades)
+
+
 def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
     flips = {name: one.flips for name, one in shown.judgement.variants.items() if one.flips}
     rows = "#ledger tbody tr"

@@ -151,6 +151,19 @@ function setUpSorting() {
   }
 }
 
+function setUpEdges() {
+  const sizes = new ResizeObserver((changed) => changed.forEach((one) => mark(one.target)));
+  /** @param {Element} box */
+  const mark = (box) => {
+    // Rounding may leave a pixel that no one can scroll to.
+    box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  };
+  for (const box of all(".scroll")) {
+    sizes.observe(box);
+    box.addEventListener("scroll", () => mark(box), { passive: true });
+  }
+}
+
 // ---------------------------------------------------------------------------------------------- threshold
 /**
  * @param {Data} data
@@ -405,6 +418,7 @@ function setUpPrinting() {
 document.documentElement.classList.remove("no-script");
 setUpTheme();
 setUpSorting();
+setUpEdges();
 setUpGalleries();
 setUpLedger();
 setUpPrinting();
