@@ -434,6 +434,20 @@ def test_a_variant_has_one_colour_on_the_page_and_in_the_figures() -> None:
     assert len(panels.COLOURS) == chart.COLOURS
 
 
+def test_a_variant_keeps_its_colour_where_another_failed() -> None:
+    run, answers = made_up(FRAMES)
+    names = [one.name for one in run.variants]
+    scored = {name: one for name, one in judged(run, answers).variants.items() if name != "baseline"}
+    wanted = [panels.COLOURS[names.index(name)] for name in scored]
+    figure = panels.roc(scored, names)
+    assert [[line.get_color() for line in axes.lines] for axes in figure.axes if axes.lines] == [
+        [one] for one in wanted
+    ]
+    trades = figures.scatter(dict.fromkeys(scored, 1.0), scored, "MiB", names=names)
+    marks = [line.get_color() for line in trades.axes[0].lines if str(line.get_marker()) in panels.MARKERS]
+    assert marks == wanted
+
+
 def test_variants_differ_in_grey_too() -> None:
     looks = {(chart.dashes(place), str(chart.marker(place, 0, 0)).split(" class")[0]) for place in range(6)}
     assert len(looks) == 6

@@ -5,7 +5,7 @@ The baseline is grey in every panel, so that each variant is seen against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,16 @@ def dark(colour: str) -> list[float]:
     return [0.72 * part for part in to_rgb(colour)]
 
 
-def roc(scored: Mapping[str, Judged]) -> Figure:
-    """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside."""
+def roc(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
+    """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside.
+
+    `names` are all variants, the baseline first, so that each has its colour though another failed.
+    """
     side = zoom(scored.values())
     count = next(iter(scored.values())).score.count
-    figure, panels = _panels(scored, 1.0, f"ROC, the upper left corner; inside: whole curves ({count:,} frames)")
-    baseline = next(iter(scored.values())).roc
+    figure, panels = _panels(scored, names, 1.0, f"ROC, the upper left corner; inside: whole curves ({count:,} frames)")
+    first = scored.get(next(iter(names or scored)))
+    baseline = first.roc if first else None
     for axes, name, judged, colour in panels:
         inner = axes.inset_axes((0.56, 0.08, 0.4, 0.4))
         for place, side_shown in ((axes, side), (inner, 1.0)):
@@ -74,13 +78,13 @@ def roc(scored: Mapping[str, Judged]) -> Figure:
     return figure
 
 
-def reliability(scored: Mapping[str, Judged]) -> Figure:
+def reliability(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
     """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
     import numpy as np
 
     count = next(iter(scored.values())).score.count
     title = f"On the line, P(fake) is the share of fakes; bars: 95 % intervals; below: frames ({count:,} in all)"
-    figure, panels = _panels(scored, 1.12, title)
+    figure, panels = _panels(scored, names, 1.12, title)
     most = max(int(one.reliability.counts.max()) for one in scored.values())
     for axes, _, judged, colour in panels:
         found = judged.reliability
@@ -114,7 +118,7 @@ def bins(found: Reliability) -> list[Bin]:
 
 
 def _panels(
-    scored: Mapping[str, Judged], tall: float, title: str
+    scored: Mapping[str, Judged], names: Sequence[str], tall: float, title: str
 ) -> tuple[Figure, Iterator[tuple[Axes, str | None, Judged, str]]]:
     """A figure with an empty panel for every variant: its axes, name (None of the baseline), answers and colour."""
     from matplotlib.figure import Figure
@@ -125,13 +129,19 @@ def _panels(
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     found = []
-    for index, (name, judged) in enumerate(scored.items()):
+    for index, name, judged in placed(scored, names):
         axes = next(grid)
         axes.set_label(fitted(name, _NAME))
         found.append((axes, name if index else None, judged, COLOURS[index % len(COLOURS)]))
     for left_over in grid:
         left_over.set_axis_off()
     return figure, iter(found)
+
+
+def placed(scored: Mapping[str, Judged], names: Sequence[str]) -> list[tuple[int, str, Judged]]:
+    """Variants with their places among all `names`, by which they are drawn here and on the page."""
+    order = list(names or scored)
+    return [(order.index(name), name, judged) for name, judged in scored.items()]
 
 
 def _titled(axes: Axes, judged: Judged, colour: str, number: str, against: str) -> None:
