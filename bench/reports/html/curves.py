@@ -51,7 +51,7 @@ def _roc(index: int, told: str, own: Curve | None, behind: Curve | None, side: f
             if curve is not None:
                 inside.append(element("polyline", points=axes.path(_thinned(axes, *curve)), class_=look))
         # A picture in the picture cuts off what lies outside it.
-        parts.append(element("svg", *inside, x=left, y=top, width=wide, height=wide))
+        parts.append(element("svg", *inside, x=left, y=top, width=wide, height=wide, aria_hidden="true"))
     said = f"True- over false-positive rate, the upper left corner of side {side:g}; inside, the whole curve."
     return plot(f"ROC curve of {told}", said, *parts, size=(262, 242))
 
