@@ -24,7 +24,7 @@ from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
-from bench.reports import html, render
+from bench.reports import figures, html, panels, render
 from bench.reports.figures import height
 from bench.reports.html import chart, curves
 from bench.reports.html.counts import counts
@@ -301,6 +301,14 @@ def test_the_page_says_what_the_text_says(tmp_path: Path) -> None:
         assert " ".join(text_of(sentence[2:]).split()) in shown
 
 
+def test_decisions_stand_in_one_order_everywhere(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    root = rendered(tmp_path, run, judged(run, answers))
+    heads = [[cell.text for cell in one.all() if cell.tag == "th"] for one in root.all() if one.tag == "thead"]
+    found = [[title for title in titles if title in ("TP", "TN", "FP", "FN")] for titles in heads if "TP" in titles]
+    assert found == [["TP", "TN", "FP", "FN"]] * 2
+
+
 def test_every_picture_of_the_text_is_on_the_page(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     found = rendered(tmp_path, run, judged(run, answers)).all()
@@ -420,6 +428,26 @@ def test_texts_stand_out_in_both_themes(theme: int) -> None:
         assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
 
 
+def test_a_variant_has_one_colour_on_the_page_and_in_the_figures() -> None:
+    css = (html.HERE / "report.css").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"--c\d: light-dark\((#\w{6}),", css)) == panels.COLOURS
+    assert len(panels.COLOURS) == chart.COLOURS
+
+
+def test_a_variant_keeps_its_colour_where_another_failed() -> None:
+    run, answers = made_up(FRAMES)
+    names = [one.name for one in run.variants]
+    scored = {name: one for name, one in judged(run, answers).variants.items() if name != "baseline"}
+    wanted = [panels.COLOURS[names.index(name)] for name in scored]
+    figure = panels.roc(scored, names)
+    assert [[line.get_color() for line in axes.lines] for axes in figure.axes if axes.lines] == [
+        [one] for one in wanted
+    ]
+    trades = figures.scatter(dict.fromkeys(scored, 1.0), scored, "MiB", names=names)
+    marks = [line.get_color() for line in trades.axes[0].lines if str(line.get_marker()) in panels.MARKERS]
+    assert marks == wanted
+
+
 def test_variants_differ_in_grey_too() -> None:
     looks = {(chart.dashes(place), str(chart.marker(place, 0, 0)).split(" class")[0]) for place in range(6)}
     assert len(looks) == 6
@@ -429,6 +457,46 @@ def test_points_differ_where_colours_begin_anew() -> None:
     marks = [str(chart.marker(place, 0, 0)) for place in range(98)]
     assert len(set(marks)) == 98
     assert [("hollow" in mark) for mark in marks[6:15]] == [False, *[True] * 7, False]
+
+
+def test_long_names_run_over_nothing_in_figures() -> None:
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    run, answers = made_up(FRAMES)
+    scored = {f"{name}-{'W' * 50}": one for name, one in judged(run, answers).variants.items()}
+    for draw_figure in (panels.roc, panels.reliability):
+        with rc_context(fname=figures.STYLE):
+            figure = draw_figure(scored)
+            figure.draw_without_rendering()
+        told = [
+            text for axes in figure.axes for text in axes.get_children() if isinstance(text, Text) and text.get_text()
+        ]
+        boxes = [text.get_window_extent() for text in told]
+        assert len(boxes) == 2 * len(scored)
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_roc_is_a_plot_a_variant_over_the_baseline() -> None:
+    run, answers = made_up(FRAMES)
+    scored = [(place, name, one) for place, (name, one) in enumerate(judged(run, answers).variants.items())]
+    side, drawn = curves.roc(scored)
+    assert side == panels.zoom([one for *_, one in scored]) < 1
+    assert [(place, name) for place, name, *_ in drawn] == [(place, name) for place, name, _ in scored]
+    lines = []
+    for (place, _, auc, picture), (_, _, one) in zip(drawn, scored, strict=True):
+        assert one.auc is not None
+        assert auc == f"{one.score.auc:.4f} ({one.auc.interval.low:.3f}–{one.auc.interval.high:.3f})"
+        reader = Reader()
+        reader.feed(picture)
+        found = [told.attributes for told in reader.root.all() if told.tag == "polyline"]
+        looks = [f"curve roc c{place}"] if place == 0 else ["curve behind", f"curve roc c{place}"]
+        assert [told["class"] for told in found] == 2 * looks
+        lines.append([told["points"] for told in found])
+    for (behind, own, *_), (_, name, _) in zip(lines[1:], scored[1:], strict=True):
+        assert behind == lines[0][0]
+        assert (own == behind) == (name == "q16")
+    assert not any("behind" in picture for *_, picture in curves.roc(scored[1:])[1])
 
 
 def test_reliability_is_a_plot_a_variant_with_intervals_and_counts() -> None:
@@ -480,6 +548,36 @@ def test_factor_ticks_are_round_and_inside() -> None:
     assert chart.factor_ticks(0.02, 0.3) == [0.02, 0.05, 0.1, 0.2]
     axes = chart.Axes(0, 0, 300, 1, (1, 1000), (0, 1), by_factors=True)
     assert [round(axes.x(value)) for value in (1, 10, 100, 1000)] == [0, 100, 200, 300]
+
+
+def test_a_name_is_nearest_to_its_own_mark_or_has_a_line_to_it() -> None:
+    """Points side by side, closer than their names are long."""
+    run, answers = made_up(FRAMES)
+    one = judged(run, answers).variants["q16"]
+    scored = [(place, f"q{place}-p50", one) for place in range(4)]
+    for step in (4, 9, 16, 30, 40, 45, 50):
+        reader = Reader()
+        reader.feed(trade("Sizes", {name: 100 + step * place for place, name, _ in scored}, scored, "", (), 0)[0])
+        drawn = [told.attributes for told in reader.root.all()]
+        marks = {told["class"][-2:]: centre(told) for told in drawn if told.get("class", "").startswith("mark ")}
+        leaders = [(told["x1"], told["x2"]) for told in drawn if told.get("class") == "leader"]
+        names = [told for told in drawn if told.get("class", "").startswith("name ")]
+        assert len(names) == len(marks) == len(scored)
+        for name in names:
+            x, own = float(name["x"]), marks[name["class"][-2:]]
+            ends = (x, x + 7 * 9.5) if name["text-anchor"] == "start" else (x - 7 * 9.5, x)
+            away = {key: max(ends[0] - mark, 0, mark - ends[1]) for key, mark in marks.items()}
+            nearest = min(far for key, far in away.items() if key != name["class"][-2:]) > 12
+            led = any(abs(float(start) - own) < 1 and end == name["x"] for start, end in leaders)
+            assert led or nearest, (step, name)
+
+
+def centre(mark: dict[str, str]) -> float:
+    """How far right a mark is."""
+    if "cx" in mark:
+        return float(mark["cx"])
+    found = [float(point.split(",")[0]) for point in mark["points"].split()]
+    return sum(found) / len(found)
 
 
 @pytest.mark.parametrize("paired", [True, False])

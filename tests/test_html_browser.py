@@ -20,6 +20,8 @@ from tests.test_reports import FRAMES, TEST, Answers, judged, made_up, pixels
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"none of {', '.join(browser.NAMES)} is in PATH")
 
 FIXED = 0.3337
+LONG = {"q16": "fp16-" + 59 * "W", "q8": "-".join(["int8", *["after_everything"] * 3, "W" * 8])}
+"""Names as long as any may be, without and with places to break."""
 VARIANTS = ("baseline", "q16", "q8", "q16-p50")
 
 
@@ -102,14 +104,15 @@ def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
     right, base = called == (labels == 1), (shown.scores("baseline") >= threshold) == (labels == 1)
     flips: list[float | None] = [int((base & ~right).sum()), int((~base & right).sum())]
     shares = [None if one is None else float(f"{one:.3f}") for one in rates]
-    return [tp, fn, fp, tn, *shares, *(flips if name != "baseline" else [None, None])]
+    return [tp, tn, fp, fn, *shares, *(flips if name != "baseline" else [None, None])]
 
 
 def check(shown: Shown, threshold: float) -> None:
     for place, name in enumerate(VARIANTS):
         assert told(shown.page, place) == expected(shown, name, threshold), (name, threshold)
         cells = [number(text) for text in shown.page.texts(f".one[data-variant='{place}'] [data-cell]")]
-        assert cells == expected(shown, name, threshold)[:4]
+        tp, tn, fp, fn, *_ = expected(shown, name, threshold)
+        assert cells == [tp, fn, fp, tn]
 
 
 def test_the_numbers_before_anything_is_moved(shown: Shown) -> None:
@@ -224,6 +227,31 @@ def test_columns_sort_both_ways_and_what_is_unknown_stays_last(shown: Shown) -> 
         assert len(values[0]) > 1
 
 
+def test_what_stays_at_the_experiments_threshold_says_so(shown: Shown) -> None:
+    shown.page.choose("#slide", "0.9")
+    assert shown.page.texts("#at") == ["0.9"]
+    assert f"At the experiment's threshold a frame counts as fake where P(fake) ≥ {FIXED}" in "".join(
+        shown.page.texts("#threshold > .note")
+    )
+    over = "document.querySelector('#ledger-title').nextElementSibling.innerText"
+    assert shown.page.evaluate(over).startswith(
+        f"These are the flips at the experiment's threshold, {FIXED}, wherever the slider stands."
+    )
+
+
+def test_what_to_know_comes_early_and_a_table_that_goes_on_fades(shown: Shown) -> None:
+    titles = [text.split(" ↕")[0].strip() for text in shown.page.texts("#compared thead th")]
+    assert titles[4:6] == ["Speed-up", "What to know"]
+    shown.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    fades = "getComputedStyle(document.querySelector('#compared').parentElement).maskImage !== 'none'"
+    assert shown.page.evaluate(fades)
+    shown.page.evaluate(
+        "new Promise(done => { const box = document.querySelector('#compared').parentElement;"
+        "box.addEventListener('scroll', () => setTimeout(done), {once: true}); box.scrollLeft = 9999; })"
+    )
+    assert not shown.page.evaluate(fades)
+
+
 def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
     flips = {name: one.flips for name, one in shown.judgement.variants.items() if one.flips}
     rows = "#ledger tbody tr"
@@ -243,8 +271,26 @@ def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
     shown.page.choose("#of-class", "")
     shown.page.choose("#find", "FAKE/00")
     assert all("fake/00" in text for text in shown.page.texts("#ledger tbody th"))
+    assert shown.page.texts("#ledger tbody th")
+    shown.page.choose("#find", "q8")
+    assert shown.page.texts(rows) == []
     shown.page.choose("#find", "no such frame")
     assert shown.page.texts(rows) == []
+
+
+def test_the_ledger_is_searched_by_source_and_sorts_as_it_shows(shown: Shown) -> None:
+    titles = shown.page.texts("#ledger thead th")
+    source, moved = (
+        next(i + 1 for i, text in enumerate(titles) if text.startswith(one)) for one in ("Source", "Moved")
+    )
+    wanted = next(text for text in shown.page.texts(f"#ledger tbody td:nth-child({source})") if text != "–")
+    shown.page.choose("#find", wanted)
+    assert {wanted} == set(shown.page.texts(f"#ledger tbody td:nth-child({source})"))
+    shown.page.choose("#find", "")
+    shown.page.click(f"#ledger thead th:nth-child({moved}) button")
+    values = [number(text) or 0.0 for text in shown.page.texts(f"#ledger tbody td:nth-child({moved})")]
+    assert values == sorted(values)
+    assert values[0] < 0 < values[-1]
 
 
 def test_the_keyboard_is_enough(shown: Shown) -> None:
@@ -308,6 +354,32 @@ def test_the_page_never_scrolls_sideways(shown: Shown, width: int) -> None:
     )
     box, table, name = shown.page.evaluate(f"(table => {places})(document.querySelector('#compared'))")
     assert table < box <= name < box + 2
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("long")
+    run, answers = made_up(FRAMES)
+    variants = tuple(dataclasses.replace(one, name=LONG.get(one.name, one.name)) for one in run.variants)
+    run = dataclasses.replace(run, variants=variants)
+    evidence = {LONG.get(name, name): one for name, one in answers.evidence.items()}
+    render(run, judged(run, dataclasses.replace(answers, evidence=evidence)), pixels, folder, folder / "report")
+    return folder / "report" / "report.html"
+
+
+@pytest.mark.parametrize("width", [380, 1300])
+def test_long_names_stay_in_their_places(tab: browser.Page, long_names: Path, width: int) -> None:
+    assert {len(name) for name in LONG.values()} == {64}
+    tab.resize(width)
+    tab.open(long_names)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    # 1 pixel for rounding: no name reaches beyond the cell or the title that holds it.
+    beyond = (
+        "[...document.querySelectorAll('th bdi, h4 bdi, figcaption bdi')].filter(one => one.offsetParent &&"
+        "one.getBoundingClientRect().right > one.parentElement.getBoundingClientRect().right + 1)"
+        ".map(one => one.closest('table')?.id + one.innerText)"
+    )
+    assert tab.evaluate(beyond) == []
 
 
 def test_dark_and_light(shown: Shown) -> None:

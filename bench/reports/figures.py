@@ -11,7 +11,7 @@ from bench.files import write_atomically
 from bench.records import Judged, Judgement, Run
 from bench.reports import overlay, panels
 from bench.reports.panels import COLOURS, MARKERS, dark
-from bench.reports.text import MIB, plain
+from bench.reports.text import MIB, fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
+# Characters of a name that leave room for others.
+NAME = 24
 # Where a name may lie, in points from its point, the best first.
 PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 # Further apart than by this factor, the largest would press all others to one side.
@@ -35,22 +37,23 @@ def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
 
 def _drawn(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
     scored = {name: one for name, one in judgement.variants.items() if one.auc is not None}
+    names = [one.name for one in run.variants]
     choice, drawn = judgement.choice, []
     by_size, by_latency = (choice.front_by_size, choice.front_by_latency) if choice else ((), ())
     if sizes := {
         one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in scored
     }:
-        figure = scatter(sizes, scored, "size of the shipped file (MiB)", by_size, run.margin)
+        figure = scatter(sizes, scored, "size of the shipped file (MiB)", by_size, run.margin, names)
         _save(figure, report / "size_auc.png")
         drawn.append(("File size against AUC", "size_auc.png"))
     times, where = comparable_latencies(run, judgement)
     if len(times.keys() & scored.keys()) > 1:
-        figure = scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency, run.margin)
+        figure = scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency, run.margin, names)
         _save(figure, report / "latency_auc.png")
         drawn.append(("Latency against AUC", "latency_auc.png"))
     if scored:
-        _save(panels.roc(scored), report / "roc.png")
-        _save(panels.reliability(scored), report / "reliability.png")
+        _save(panels.roc(scored, names), report / "roc.png")
+        _save(panels.reliability(scored, names), report / "reliability.png")
         drawn += [("ROC curves", "roc.png"), ("Reliability", "reliability.png")]
     return drawn
 
@@ -95,11 +98,17 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def scatter(
-    across: Mapping[str, float], scored: Mapping[str, Judged], what: str, front: Sequence[str] = (), margin: float = 0
+    across: Mapping[str, float],
+    scored: Mapping[str, Judged],
+    what: str,
+    front: Sequence[str] = (),
+    margin: float = 0,
+    names: Sequence[str] = (),
 ) -> Figure:
     """One named point for each variant in both mappings, with its 95 % interval, and a line along the Pareto front.
 
     Up goes the AUC minus the baseline's on the same frames; where there is no baseline, the AUC itself.
+    `names` are all variants, by whose order they are drawn.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +117,7 @@ def scatter(
     axes = figure.subplots()
     points: dict[str, tuple[float, float, str, str]] = {}
     bars: list[tuple[float, float, float]] = []
-    for index, (name, judged) in enumerate(scored.items()):
+    for index, name, judged in panels.placed(scored, names):
         if name not in across:
             continue
         value, low, high = height(judged, paired)
@@ -120,7 +129,7 @@ def scatter(
         hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
         look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
         axes.errorbar([across[name]], [value], both, color=colour, marker=marker, ms=8, **look)
-        points[name] = across[name], value, plain(name), colour
+        points[name] = across[name], value, fitted(name, NAME), colour
     along = sorted({(x, y) for name, (x, y, *_) in points.items() if name in front})
     if len(along) > 1:
         axes.step(*zip(*along, strict=True), where="post", color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)

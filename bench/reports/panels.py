@@ -5,25 +5,28 @@ The baseline is grey in every panel, so that each variant is seen against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Judged, Reliability
-from bench.reports.text import plain, signed
+from bench.reports.text import fitted, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito (2008), told apart with every common colour vision; yellow is left out: it vanishes on white.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# After Okabe & Ito (2008), told apart with every common colour vision, darkened so that names in them are read on
+# white: those of the page in its light theme, since a variant looks the same there and here.
+COLOURS = ("#22262a", "#0072b2", "#c44e00", "#00795a", "#a33e77", "#5b4fc4", "#806000")
 MARKERS = "osD^vph"
 ENOUGH = 10
 """Fewer frames in a bin tell little of the share of fakes among them."""
 _COLUMNS = 3
 _PANEL = 2.75
 """Inches a panel is wide."""
+_NAME = 18
+"""Characters of a name that do not reach the next panel's, be they the widest."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,16 @@ def dark(colour: str) -> list[float]:
     return [0.72 * part for part in to_rgb(colour)]
 
 
-def roc(scored: Mapping[str, Judged]) -> Figure:
-    """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside."""
-    side = _zoom(scored)
+def roc(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
+    """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside.
+
+    `names` are all variants, the baseline first, so that each has its colour though another failed.
+    """
+    side = zoom(scored.values())
     count = next(iter(scored.values())).score.count
-    figure, panels = _panels(scored, 1.0, f"ROC, the upper left corner; inside: whole curves ({count:,} frames)")
-    baseline = next(iter(scored.values())).roc
+    figure, panels = _panels(scored, names, 1.0, f"ROC, the upper left corner; inside: whole curves ({count:,} frames)")
+    first = scored.get(next(iter(names or scored)))
+    baseline = first.roc if first else None
     for axes, name, judged, colour in panels:
         inner = axes.inset_axes((0.56, 0.08, 0.4, 0.4))
         for place, side_shown in ((axes, side), (inner, 1.0)):
@@ -71,13 +78,13 @@ def roc(scored: Mapping[str, Judged]) -> Figure:
     return figure
 
 
-def reliability(scored: Mapping[str, Judged]) -> Figure:
+def reliability(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
     """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
     import numpy as np
 
     count = next(iter(scored.values())).score.count
     title = f"On the line, P(fake) is the share of fakes; bars: 95 % intervals; below: frames ({count:,} in all)"
-    figure, panels = _panels(scored, 1.12, title)
+    figure, panels = _panels(scored, names, 1.12, title)
     most = max(int(one.reliability.counts.max()) for one in scored.values())
     for axes, _, judged, colour in panels:
         found = judged.reliability
@@ -111,39 +118,44 @@ def bins(found: Reliability) -> list[Bin]:
 
 
 def _panels(
-    scored: Mapping[str, Judged], tall: float, title: str
+    scored: Mapping[str, Judged], names: Sequence[str], tall: float, title: str
 ) -> tuple[Figure, Iterator[tuple[Axes, str | None, Judged, str]]]:
     """A figure with an empty panel for every variant: its axes, name (None of the baseline), answers and colour."""
     from matplotlib.figure import Figure
 
     columns = min(_COLUMNS, len(scored))
     rows = -(-len(scored) // columns)
-    figure = Figure(figsize=(_PANEL * columns + 0.4, _PANEL * tall * rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(_PANEL * columns + 0.4, (_PANEL * tall + 0.15) * rows + 0.7), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     found = []
-    for index, (name, judged) in enumerate(scored.items()):
+    for index, name, judged in placed(scored, names):
         axes = next(grid)
-        axes.set_label(plain(name))
+        axes.set_label(fitted(name, _NAME))
         found.append((axes, name if index else None, judged, COLOURS[index % len(COLOURS)]))
     for left_over in grid:
         left_over.set_axis_off()
     return figure, iter(found)
 
 
+def placed(scored: Mapping[str, Judged], names: Sequence[str]) -> list[tuple[int, str, Judged]]:
+    """Variants with their places among all `names`, by which they are drawn here and on the page."""
+    order = list(names or scored)
+    return [(order.index(name), name, judged) for name, judged in scored.items()]
+
+
 def _titled(axes: Axes, judged: Judged, colour: str, number: str, against: str) -> None:
-    axes.set_title(str(axes.get_label()), color=dark(colour), weight="bold")
-    axes.text(
-        1, 1.03, f"{number}{against}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7.5, color="0.3"
-    )
+    """The name above its number: beside each other, a long name would run over it."""
+    axes.set_title(str(axes.get_label()), color=dark(colour), weight="bold", pad=18)
+    axes.text(0, 1.03, f"{number}{against}", transform=axes.transAxes, va="bottom", fontsize=7.5, color="0.3")
 
 
 def _against(judged: Judged) -> str:
     return f" ({signed(judged.comparison.delta.value, 4)})" if judged.comparison else ""
 
 
-def _zoom(scored: Mapping[str, Judged]) -> float:
+def zoom(scored: Iterable[Judged]) -> float:
     """The side of the upper left corner in which every curve that is any good bends."""
-    errors = sorted(judged.score.eer for judged in scored.values() if judged.score.eer is not None)
+    errors = sorted(judged.score.eer for judged in scored if judged.score.eer is not None)
     typical = errors[len(errors) // 2] if errors else 0.5
     return min(max(round(2.5 * typical, 1), 0.1), 1.0)

@@ -48,8 +48,13 @@ def link(target: Path, start: Path) -> str:
 def shortened(frame: str, most: int = 18) -> str:
     """A frame's file name without its endings, its middle left out where it is long: names differ at both ends."""
     full = plain(frame.rsplit("/", 1)[-1])
-    name = _SUFFIXES.sub("", full) or full
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
+    return fitted(_SUFFIXES.sub("", full) or full, most)
+
+
+def fitted(name: str, most: int) -> str:
+    """A name of at most so many characters, its middle left out where it is longer: names differ at both ends."""
+    shown = plain(name)
+    return shown if len(shown) <= most else f"{shown[: most // 2]}…{shown[-(most - most // 2 - 1) :]}"
 
 
 def number(value: float | None, digits: int) -> str:

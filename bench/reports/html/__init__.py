@@ -132,7 +132,7 @@ def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
         trades.append(trade.trade("Latency against AUC", latencies, scored, below, front, run.margin))
     return {
         "trades": trades,
-        "rocs": [curves.roc(scored, zoomed=zoomed) for zoomed in (False, True)] if scored else [],
+        "roc": curves.roc(scored) if scored else None,
         "reliability": curves.reliability(scored),
         "spreads": curves.spreads(judgement, run.threshold),
     }

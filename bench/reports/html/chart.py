@@ -20,8 +20,6 @@ COLOURS = 7
 """How many the page's stylesheet has: c0 to c6, after Okabe & Ito (2008), darkened or lightened to stand out."""
 
 DASHES = ("", "7 3", "8 3 2 3", "2 3", "8 3 2 3 2 3", "12 4")
-LETTER = 7.6
-"""About how wide a character of the plots' names is, in the units of a plot."""
 
 
 def element(tag: str, *content: str, **attributes: object) -> Markup:
@@ -138,15 +136,3 @@ def plot(title: str, said: str, *content: str, size: tuple[int, int]) -> Markup:
     width, height = size
     told = (element("title", title), element("desc", said))
     return element("svg", *told, *content, class_="plot", viewBox=f"0 0 {width} {height}", role="img")
-
-
-def key(entries: Sequence[tuple[int, str]], x: float, bottom: float) -> Markup:
-    """Names with how they are drawn, the last of them ending at `bottom`."""
-    rows = []
-    for place, (index, name) in enumerate(entries):
-        y = bottom - 17 * (len(entries) - 1 - place)
-        line = {"class_": f"curve {colour(index)}", "stroke_dasharray": dashes(index)}
-        rows.append(element("line", x1=x, y1=y - 4, x2=x + 30, y2=y - 4, **line))
-        rows.append(marker(index, x + 15, y - 4, 3.5))
-        rows.append(element("text", name, x=x + 37, y=y, class_=f"name {colour(index)}"))
-    return element("g", *rows)

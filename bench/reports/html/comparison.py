@@ -55,6 +55,7 @@ _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
     ("ΔAUC (95 %)", "verdicts", lambda told: told["auc_delta"]),
     ("Size (MiB)", "performance", lambda told: told["size_mib"]),
     ("Speed-up", "performance", lambda told: told["speedup"]),
+    ("What to know", "verdicts", None),
     ("AUC", "performance", lambda told: told["auc"]),
     ("Latency (ms)", "performance", lambda told: told["latency_ms"]["p50"]),
     ("Reduction", "performance", lambda told: told["size_mib"] and -told["size_mib"]),
@@ -64,7 +65,6 @@ _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
     ("Params (M)", "performance", lambda told: told["parameters"]),
     ("MACs (G)", "performance", lambda told: told["macs"]),
     ("Ran as", "performance", None),
-    ("What to know", "verdicts", None),
 )
 
 

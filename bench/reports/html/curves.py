@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from bench.records import Evidence, Judgement, Reliability
-from bench.reports.html.chart import Axes, Scored, colour, dashes, element, key, marker, plot
-from bench.reports.panels import bins
-from bench.reports.text import counted, number, plain
+from bench.reports.html.chart import Axes, Scored, colour, element, marker, plot
+from bench.reports.panels import bins, zoom
+from bench.reports.text import counted, number, plain, within
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
-ZOOM = 0.1
-"""The largest false-positive rate of the enlarged part: most uses cannot afford more."""
+    Curve: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 BINS = 50
 
@@ -25,36 +25,47 @@ CUT = (8, 6, 344, 128)
 """Left, top, width and height of the axes in which the threshold is a line."""
 
 
-def roc(scored: Scored, *, zoomed: bool) -> Markup:
-    """Every variant's curve; `zoomed` shows false-positive rates up to a tenth alone."""
-    curves = [(index, one.roc) for index, _, one in scored if one.roc is not None]
-    at_zero = min((float(tpr[np.searchsorted(fpr, 0.0, side="right") - 1]) for _, (fpr, tpr) in curves), default=0.0)
-    low = min(math.floor(10 * at_zero) / 10, 0.9) if zoomed else 0.0
-    axes = Axes(64, 12, 396, 360, (0.0, ZOOM if zoomed else 1.0), (low, 1.0))
-    digits = (2, 2) if zoomed else (1, 1)
-    parts = [axes.frame("false-positive rate", "true-positive rate", digits)]
-    if not zoomed:
-        parts.append(element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance"))
-    for place, (index, (fpr, tpr)) in enumerate(curves):
-        # Each curve is thinner than the one below it, which therefore shows even where both agree.
-        width = 1.4 + 2.4 * (1 - place / len(curves))
-        look = {"class_": f"curve {colour(index)}", "stroke_dasharray": dashes(index), "stroke_width": width}
-        parts.append(element("polyline", points=axes.path(_thinned(axes, fpr, tpr)), **look))
-    names = [(index, f"{plain(name)}  {number(one.score.auc, 4)}") for index, name, one in scored]
-    if not zoomed:
-        parts.append(key(names, 225, 362))
-    where = f"up to {ZOOM:g}" if zoomed else "from 0 to 1"
-    said = f"True-positive rate over false-positive rate {where}. AUC: " + "; ".join(name for _, name in names)
-    clipped = f"roc-{'zoomed' if zoomed else 'whole'}"
-    clip = element("clipPath", element("rect", x=60, y=11, width=400, height=362), id=clipped)
-    inside = element("g", *parts[1:], clip_path=f"url(#{clipped})")
-    return plot(f"ROC curves, false-positive rate {where}", said, clip, parts[0], inside, size=(475, 420))
+def roc(scored: Scored) -> tuple[float, list[tuple[int, str, str, Markup]]]:
+    """A small plot a variant over the baseline in grey, since curves that nearly agree would hide each other.
+
+    Returns the side of the upper left corner that is shown, and of each variant its place, name, AUC and picture.
+    """
+    side = zoom([one for *_, one in scored])
+    first, _, at_first = scored[0]
+    drawn = []
+    for index, name, one in scored:
+        behind = at_first.roc if first == 0 < index else None
+        told = f"{number(one.score.auc, 4)} ({within(one.auc.interval if one.auc else None, 3)})"
+        drawn.append((index, name, told, _roc(index, f"{plain(name)}, AUC {told}", one.roc, behind, side)))
+    return side, drawn
+
+
+def _roc(index: int, told: str, own: Curve | None, behind: Curve | None, side: float) -> Markup:
+    """The corner in which curves bend, and the whole curve small inside."""
+    frame = _corner(Axes(44, 8, 208, 208, (0.0, 1.0), (0.0, 1.0)), side)
+    parts = [_grid(frame, (0.0, 1 - side), side, below=16)]
+    for left, top, wide, shown in ((44, 8, 208, side), (154, 118, 88, 1.0)):
+        axes = _corner(Axes(0, 0, wide, wide, (0.0, 1.0), (0.0, 1.0)), shown)
+        inside = [element("rect", width=wide, height=wide, class_="inset")] if shown > side else []
+        for curve, look in ((behind, "curve behind"), (own, f"curve roc {colour(index)}")):
+            if curve is not None:
+                inside.append(element("polyline", points=axes.path(_thinned(axes, *curve)), class_=look))
+        # A picture in the picture cuts off what lies outside it.
+        parts.append(element("svg", *inside, x=left, y=top, width=wide, height=wide, aria_hidden="true"))
+    said = f"True- over false-positive rate, the upper left corner of side {side:g}; inside, the whole curve."
+    return plot(f"ROC curve of {told}", said, *parts, size=(262, 242))
+
+
+def _corner(axes: Axes, side: float) -> Axes:
+    """The upper left corner, with room for the thickness of lines along its edges."""
+    return replace(axes, across=(-0.02 * side, side), up=(1 - side, 1 + 0.02 * side))
 
 
 def _thinned(axes: Axes, fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> list[tuple[float, float]]:
     """The points of a curve that half a unit tells apart, up to the first beyond the right edge."""
     last = min(int(np.searchsorted(fpr, axes.across[1], side="right")) + 1, len(fpr))
-    steps = np.stack([fpr[:last] * 2 * axes.width / axes.across[1], tpr[:last] * 2 * axes.height], axis=1).round()
+    across, up = axes.across[1] - axes.across[0], axes.up[1] - axes.up[0]
+    steps = np.stack([fpr[:last] * 2 * axes.width / across, tpr[:last] * 2 * axes.height / up], axis=1).round()
     kept = np.append(np.any(np.diff(steps, axis=0) != 0, axis=1), True)
     return list(zip(fpr[:last][kept].tolist(), tpr[:last][kept].tolist(), strict=True))
 
@@ -71,7 +82,7 @@ def reliability(scored: Scored) -> list[tuple[int, str, str, Markup]]:
 def _reliability(index: int, name: str, found: Reliability, most: int) -> Markup:
     """The share of fakes against the mean P(fake), bin by bin, over how many frames are in each bin."""
     axes = Axes(40, 8, 212, 196, (0.0, 1.0), (0.0, 1.0))
-    parts = [_grid(axes), element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance")]
+    parts = [_grid(axes, (0.0, 0.0), 1.0), element("polyline", points=axes.path([(0, 0), (1, 1)]), class_="chance")]
     for one in bins(found):
         x, y = axes.x(one.predicted), axes.y(one.share)
         bar = element("line", x1=x, x2=x, y1=axes.y(one.low), y2=axes.y(one.high), class_=f"bar {colour(index)}")
@@ -85,15 +96,16 @@ def _reliability(index: int, name: str, found: Reliability, most: int) -> Markup
     return plot(f"Reliability of {name}", said, *parts, size=(262, 268))
 
 
-def _grid(axes: Axes) -> Markup:
-    """Lines and numbers at the ends and the middle."""
+def _grid(axes: Axes, start: tuple[float, float], side: float, below: float = 60.0) -> Markup:
+    """Lines and numbers at the ends and the middle of `side` from `start`; numbers lie `below` the plot."""
     right, bottom, parts = axes.left + axes.width, axes.top + axes.height, []
-    for value in (0.0, 0.5, 1.0):
-        x, y = axes.x(value), axes.y(value)
+    for part in (0.0, 0.5, 1.0):
+        across, up = (round(low + part * side, 3) for low in start)
+        x, y = axes.x(across), axes.y(up)
         parts.append(element("line", x1=x, x2=x, y1=axes.top, y2=bottom, class_="grid"))
         parts.append(element("line", x1=axes.left, x2=right, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", f"{value:g}", x=x, y=264, text_anchor="middle"))
-        parts.append(element("text", f"{value:g}", x=axes.left - 6, y=y + 4, text_anchor="end"))
+        parts.append(element("text", f"{across:g}", x=x, y=bottom + below, text_anchor="middle"))
+        parts.append(element("text", f"{up:g}", x=axes.left - 6, y=y + 4, text_anchor="end"))
     return element("g", *parts, class_="axes")
 
 

@@ -151,6 +151,19 @@ function setUpSorting() {
   }
 }
 
+function setUpEdges() {
+  const sizes = new ResizeObserver((changed) => changed.forEach((one) => mark(one.target)));
+  /** @param {Element} box */
+  const mark = (box) => {
+    // Rounding may leave a pixel that no one can scroll to.
+    box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  };
+  for (const box of all(".scroll")) {
+    sizes.observe(box);
+    box.addEventListener("scroll", () => mark(box), { passive: true });
+  }
+}
+
 // ---------------------------------------------------------------------------------------------- threshold
 /**
  * @param {Data} data
@@ -375,7 +388,8 @@ function setUpLedger() {
         (!variant.value || row.dataset.variant === variant.value) &&
         (!direction.value || row.dataset.direction === direction.value) &&
         (!ofClass.value || row.dataset.class === ofClass.value);
-      row.hidden = !chosen || !(row.textContent ?? "").toLowerCase().includes(wanted);
+      const told = all("[data-searched]", row).map((cell) => (cell.dataset.value ?? "").toLowerCase());
+      row.hidden = !chosen || !told.some((text) => text.includes(wanted));
       shown += Number(!row.hidden);
     }
     said.textContent = `${counted(shown)} of ${counted(rows.length)} shown`;
@@ -404,6 +418,7 @@ function setUpPrinting() {
 document.documentElement.classList.remove("no-script");
 setUpTheme();
 setUpSorting();
+setUpEdges();
 setUpGalleries();
 setUpLedger();
 setUpPrinting();

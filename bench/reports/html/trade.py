@@ -9,14 +9,18 @@ from math import hypot
 from typing import TYPE_CHECKING
 
 from bench.reports.figures import LOGARITHMIC, height
-from bench.reports.html.chart import LETTER, Axes, Scored, colour, digits, element, marker, plot
-from bench.reports.text import number, plain, signed
+from bench.reports.html.chart import Axes, Scored, colour, digits, element, marker, plot
+from bench.reports.text import fitted, number, signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 # Where a name may lie beside its point, the best first.
 PLACES = [(across, up) for up in (-8, 16, -24, 32, -40, 48, -56, 64, -72, 80) for across in (11, -11, 26, -26)]
+TEXT = 14
+"""The largest size of the plots' text, that on phones."""
+CLEARLY = 1.5
+"""So many times as far from every other mark as from its own is a name that needs no line to it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class _Box:
         beside = self.right <= other.left or other.right <= self.left
         return not (beside or self.bottom <= other.top or other.bottom <= self.top)
 
+    def away(self, x: float, y: float) -> float:
+        """How far a point is from the box."""
+        return hypot(max(self.left - x, 0, x - self.right), max(self.top - y, 0, y - self.bottom))
+
 
 def trade(
     title: str, across: Mapping[str, float], scored: Scored, below: str, front: Sequence[str], margin: float
@@ -54,7 +62,7 @@ def trade(
     """
     paired = any(one.comparison for _, _, one in scored)
     points = [
-        _Point(index, plain(name), across[name], *height(one, paired), name in front)
+        _Point(index, fitted(name, 20), across[name], *height(one, paired), name in front)
         for index, name, one in scored
         if name in across
     ]
@@ -79,7 +87,7 @@ def trade(
         caption += "; dashed: the Pareto front"
     for one in points:
         parts += _bar(axes, one)
-    parts += _names(axes, points)
+    parts += _names(axes, points, [_margin_box(axes, margin)] if paired and margin else [])
     said = "; ".join(
         f"{one.name}: {number(one.x, 2)}, {(signed if paired else number)(one.value, 4)}" for one in points
     )
@@ -108,26 +116,47 @@ def _bar(axes: Axes, one: _Point) -> list[Markup]:
     return [*drawn, marker(one.index, place, axes.y(one.value), 5.0)]
 
 
-def _names(axes: Axes, points: Sequence[_Point]) -> list[Markup]:
+def _margin_box(axes: Axes, margin: float) -> _Box:
+    lowest = axes.y(-margin)
+    return _Box(axes.left, lowest - 18, axes.left + _width(f"margin \u2212{margin:g}"), lowest)
+
+
+def _names(axes: Axes, points: Sequence[_Point], texts: Sequence[_Box]) -> list[Markup]:
     """Each beside its point in its colour, where neither another name nor a point nor a bar is in the way."""
-    taken = []
+    taken, found = [*texts], []
     for one in points:
         x, y = axes.x(one.x), axes.y(one.value)
         taken += [_Box(x - 7, y - 7, x + 7, y + 7), _Box(x - 2, axes.y(one.high), x + 2, axes.y(one.low))]
-    found = []
     # From the right, so that of two neighbours the right one is named on its right.
     for one in sorted(points, key=lambda point: (point.x, -point.value), reverse=True):
-        x, y, width = axes.x(one.x), axes.y(one.value), LETTER * len(one.name)
-        for dx, dy in PLACES:
-            left = x + dx if dx > 0 else x + dx - width
-            box = _Box(left - 3, y + dy - 10, left + width + 3, y + dy + 4)
-            inside = axes.left <= box.left and box.right <= axes.left + axes.width and box.top >= axes.top
-            if inside and box.bottom <= axes.top + axes.height and not any(box.overlaps(other) for other in taken):
-                break
+        x, y = axes.x(one.x), axes.y(one.value)
+        others = [(axes.x(other.x), axes.y(other.value)) for other in points if other is not one]
+        (dx, dy), box, clear = _place(axes, (x, y), _width(one.name), others, taken)
         taken.append(box)
-        if hypot(dx, dy) > 24:
+        if hypot(dx, dy) > 24 or not clear:
             found.append(element("line", x1=x, y1=y, x2=x + dx, y2=y + dy - 4, class_="leader"))
         anchor = "start" if dx > 0 else "end"
         name = {"x": x + dx, "y": y + dy, "text_anchor": anchor, "class_": f"name {colour(one.index)}"}
         found.append(element("text", one.name, **name))
     return found
+
+
+def _place(
+    axes: Axes, at: tuple[float, float], width: float, others: Sequence[tuple[float, float]], taken: Sequence[_Box]
+) -> tuple[tuple[int, int], _Box, bool]:
+    """The best of PLACES for a name of the mark `at`, its box, and whether it is clearly the name of that mark."""
+    ranked = []
+    for rank, (dx, dy) in enumerate(PLACES):
+        left = at[0] + dx if dx > 0 else at[0] + dx - width
+        box = _Box(left - 3, at[1] + dy - TEXT + 2, left + width + 3, at[1] + dy + 4)
+        across = max(axes.left - box.left, box.right - axes.left - axes.width, 0)
+        outside = across + max(axes.top - box.top, box.bottom - axes.top - axes.height, 0)
+        # A name that is about as near to another mark reads as that one's.
+        clear = all(box.away(*other) > CLEARLY * box.away(*at) for other in others)
+        ranked.append(((outside, sum(box.overlaps(one) for one in taken), not clear, rank), (dx, dy), box, clear))
+    return min(ranked)[1:]
+
+
+def _width(name: str) -> float:
+    """About how wide a name is at most, in the units of a plot."""
+    return TEXT * sum(1.1 if letter in "mwMW%@…" else 0.68 for letter in name)
