@@ -170,7 +170,10 @@ def _with_back_off(
             sizes[variant.name] = size // 2
             continue
         if not np.isfinite(logits).all():
-            raise ValueError("logits are not finite: the variant overflows in its number format")
+            raise ValueError(
+                "logits are not finite: the weights are broken (a negative variance of a batch norm, say), or the "
+                "variant overflows in its number format"
+            )
         found.append((logits, cams))
         at += size
     return found
