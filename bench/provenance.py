@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import write_text
+from bench.processor import cpu_quota, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
@@ -133,16 +135,24 @@ def cpu_name() -> str:
 
 
 def cpu_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: its affinity, and at most a container's quota of processor time.
+
+    It never depends on what else runs: it is part of what timings are kept under.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    # Threads beyond the quota would only wait for its next period.
+    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
 def machine() -> dict[str, str]:
     """What the numbers were measured on."""
     import psutil
 
+    found = processor()
+    model = f" ({found.model}; {flags(found.features)})" if found.model and found.features else ""
     return {
-        "cpu": f"{cpu_name()}, {cpu_cores()} cores",
+        "cpu": f"{cpu_name()}{model}, {cpu_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "CUDA devices": ", ".join(cuda_devices()) or "none",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",

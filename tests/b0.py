@@ -16,6 +16,7 @@ from bench.detectors import efficientnet
 from bench.detectors.detector import Detector
 from bench.detectors.export import to_onnx
 from bench.records import Built, Preprocessing
+from bench.runtimes.onnxruntime import session_options
 
 SIZE = 64
 
@@ -55,19 +56,25 @@ def model() -> onnx.ModelProto:
     return to_onnx(detector())
 
 
-def frames(count: int, seed: int = 0) -> NDArray[np.uint8]:
+def frames(count: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
     """Smooth colour fields: noise alone looks the same to a network in every frame."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 4, 4)))
-    fine: NDArray[np.uint8] = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear").byte().numpy()
+    fine: NDArray[np.uint8] = torch.nn.functional.interpolate(coarse, size, mode="bilinear").byte().numpy()
     return fine
 
 
 def run(
-    graph: onnx.ModelProto, batch: NDArray[np.uint8], optimised: bool = True
+    graph: onnx.ModelProto, batch: NDArray[np.uint8], optimised: bool | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`optimised` False: every operator as it stands in the graph."""
-    options = onnxruntime.SessionOptions()
+    """Logits and CAMs. `optimised` False: every operator as it stands in the graph.
+
+    So run quantised graphs where nothing else is asked for: onnxruntime's integer kernels for them may saturate.
+    """
+    kinds = {node.op_type for node in graph.graph.node}
+    if optimised is None:
+        optimised = "QuantizeLinear" not in kinds or bool(kinds & {"MatMulIntegerToFloat", "QLinearConv"})
+    options = session_options(1, floats=True)
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])

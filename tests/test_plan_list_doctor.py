@@ -24,6 +24,7 @@ from bench.pipeline.forecast import Forecast, forecast
 from bench.pipeline.forecast_text import describe, duration
 from bench.pipeline.measure import keys
 from bench.pipeline.plan import prepare
+from bench.processor import Processor
 from bench.results import predict
 from bench.variants import steps
 
@@ -352,8 +353,12 @@ def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytes
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n\nprocessor\t: 1\n")
     assert machine._flags(info) == {"fp", "asimd", "asimddp", "i8mm"}
-    monkeypatch.setattr(machine, "_flags", lambda _: {"avx2"})
+    monkeypatch.setattr(machine, "processor_asked", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
     (found,) = machine.processor(tmp_path)
     assert (found.level, "AVX2" in found.found) == ("note", True)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
+    assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].found
+    monkeypatch.setattr(machine, "processor_asked", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
+    assert machine.processor(tmp_path)[0].level == "ok"
     here, _ = machine.folders(tmp_path / "nowhere")
     assert (here.level, here.what) == ("problem", "here")

@@ -40,9 +40,9 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def work() -> Work:
+def work(size: int = b0.SIZE) -> Work:
     """Calibration on frames that no test scores."""
-    held = b0.frames(CALIBRATION, seed=100)
+    held = b0.frames(CALIBRATION, seed=100, size=size)
 
     def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         wanted = held[[int(frame.path.removesuffix(".png")) for frame in frames]]
@@ -53,7 +53,7 @@ def work() -> Work:
 
     listed = tuple(Frame(f"{i}.png", Path(f"{i}.png"), None, None, str(i)) for i in range(len(held)))
     return Work(
-        title="quantize", spec=InputSpec(b0.SIZE), read=read, teacher=teacher, device="cpu", threads=2, seed=0,
+        title="quantize", spec=InputSpec(size), read=read, teacher=teacher, device="cpu", threads=2, seed=0,
         frames={"calibration": FrameSet("calibration", "calibration", listed, "", "")}, scratch=Path(),
         on_event=EVENTS.append,
     )  # fmt: skip

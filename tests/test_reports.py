@@ -40,6 +40,7 @@ from bench.records import (
     Conditions,
     Evidence,
     Executed,
+    Fidelity,
     Footprint,
     Interval,
     Judgement,
@@ -175,6 +176,7 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
             Footprint(114_200_000, None, None),
             int8,
             timed("onnxruntime", 30.0),
+            fidelity=Fidelity(0.0784, 0.345, 16, "calibration"),
         ),
         VariantResult(
             "q16-p50",

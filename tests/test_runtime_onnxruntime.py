@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,59 +86,6 @@ def test_weights_alone_become_floats_at_loading_and_not_at_every_call(
     assert "DequantizeLinear" not in kinds
     assert kinds & {"Conv", "FusedConv"}
     assert (executed.stored, executed.computed, executed.int8) == (f"{weights} weights", "fp32", None)
-
-
-@pytest.mark.parametrize(
-    ("machine", "flags", "said"),
-    [
-        ("x86_64", "avx2 fma", True), ("x86_64", "avx2 avx512f", True), ("AMD64", "avx2 avx_vnni", False),
-        ("x86_64", "avx2 avx512_vnni avx512f", False), ("x86_64", None, True), ("arm64", None, False),
-        ("aarch64", "asimd i8mm", False),
-    ],
-)  # fmt: skip
-def test_exact_sums_are_asked_for_where_the_cpu_lacks_vnni(
-    machine: str, flags: str | None, said: bool, int8: Built, float32: Built, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(path: Path, **_: object) -> str:
-        assert str(path) == "/proc/cpuinfo"
-        if flags is None:
-            raise FileNotFoundError(path)
-        return f"model name : one\nflags : {flags}\n"
-
-    with monkeypatch.context() as patch:
-        patch.setattr("platform.machine", lambda: machine)
-        patch.setattr(Path, "read_text", read)
-        assert runtime.saturates() == said
-    asked: list[bool] = []
-    provided = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(runtime, "_operators", lambda *_: (1, 1))
-
-    def open_session(*_: object, exact: bool, **__: object) -> Any:
-        asked.append(exact)
-        return provided
-
-    monkeypatch.setattr(runtime, "open_session", open_session)
-    monkeypatch.setattr(runtime, "saturates", lambda: said)
-    runtime.load(int8, "cpu", 1)
-    runtime.load(float32, "cpu", 1)
-    assert asked == [said, False], "float graphs have no such sums"
-
-
-@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="kernels of x86 CPUs")
-def test_exact_sums_take_other_kernels_and_give_the_same_where_none_saturates(int8: Built, tmp_path: Path) -> None:
-    """onnxruntime turns the weights of integer operators into unsigned ones; nobody else tells which kernels ran."""
-    kinds, answers = [], []
-    for exact in (False, True):
-        optimised = tmp_path / f"{exact}.onnx"
-        session = runtime.open_session(runtime.lowered_file(int8), 1, ["CPUExecutionProvider"], optimised, exact=exact)
-        graph = onnx.load(optimised).graph
-        types = {constant.name: constant.data_type for constant in graph.initializer}
-        places = {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
-        kinds.append({types[node.input[places[node.op_type]]] for node in graph.node if node.op_type in places})
-        answers.append(session.run(["logits"], {"frames": b0.frames(3)})[0])
-    assert kinds == [{onnx.TensorProto.INT8}, {onnx.TensorProto.UINT8}]
-    if not runtime.saturates():
-        np.testing.assert_array_equal(*answers)
 
 
 def test_torch_artifact_is_exported_once_and_kept_beside_it(tmp_path: Path) -> None:

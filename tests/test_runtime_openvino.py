@@ -15,6 +15,7 @@ from bench import runtimes
 from bench.detectors import artifact
 from bench.doctor import libraries
 from bench.errors import UserError
+from bench.processor import Processor, processor
 from bench.records import Built
 from bench.runtimes import onnxruntime
 from bench.runtimes import openvino as runtime
@@ -43,10 +44,15 @@ def retold(one: Built, stored: str) -> Built:
 
 @needs_openvino
 def test_int8_convolutions_run_on_integers(int8: Built) -> None:
+    """Where those are exact; elsewhere in float."""
     executed = runtime.load(int8, "cpu", 2).executed
     counted = onnxruntime.load(int8, "cpu", 2).executed
-    assert (executed.int8, executed.computed, executed.stored) == ("native", "int8", "int8")
-    assert (executed.int8_operators, executed.heavy_operators) == (counted.int8_operators, counted.heavy_operators)
+    exact = processor().exact_with_signed_bytes
+    assert (executed.int8, executed.computed) == (("native", "int8") if exact else ("simulated", "fp32"))
+    assert executed.stored == "int8"
+    assert executed.int8_operators == (counted.int8_operators if exact else 0)
+    assert executed.heavy_operators == counted.heavy_operators
+    assert runtime.arithmetic(int8, "cpu") == (None if exact else {"weights": "unsigned"})
     assert executed.providers == ("openvino.CPU",)
 
 
@@ -59,6 +65,16 @@ def test_int8_scores_are_those_of_onnxruntime(int8: Built) -> None:
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
     exact = b0.run(b0.model(), b0.frames(24))[0]
     assert np.abs(found[0] - exact).mean() < 1.25 * np.abs(wanted[0] - exact).mean()
+
+
+@needs_openvino
+def test_int8_computes_in_float_where_integers_saturate(
+    int8: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "processor", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
+    session = runtime.load(b0.written(tmp_path, quantised(), "int8"), "cpu", 1)
+    assert (session.executed.int8, session.executed.int8_operators) == ("simulated", 0)
+    assert list(tmp_path.glob("model.unsigned-*.onnx")), "signed weights may saturate"
 
 
 @needs_openvino
@@ -170,6 +186,7 @@ def refuse(*ignored): raise SystemExit("something was sent")
 socket.socket.connect = socket.getaddrinfo = refuse
 from pathlib import Path
 from bench.records import Built
+from bench.results import fidelity
 from bench.runtimes import openvino
 openvino.load(Built("id", Path({str(float32.file)!r}), "onnx", "fp32", 1, None, None, 0.0, 0.0), "cpu", 1)
 import openvino

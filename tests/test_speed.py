@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from scipy.stats import bootstrap
 
 from bench.records import Conditions, Executed, Measurement, Run, Speed, VariantResult
 from bench.reports.text import times
+from bench.results.score.ablation import effects
 from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, speeds, taken, timing
+from bench.results.score.speed import size_only as judged_size_only
 
 EXECUTED = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
 
@@ -138,3 +141,58 @@ def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
     simulated = replace(variants[2], executed=replace(EXECUTED, stored="int8", int8="simulated"))
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
     assert speeds(run)["q8"].latency_ms is None
+
+
+STEADY = Conditions("then", 1.0, 3, {})
+
+
+@pytest.mark.parametrize(
+    ("int8", "ms", "batch_ms", "size_only"),
+    [
+        ("native", 10.2, 80.0, True),
+        ("native", 10.2, 60.0, False),  # more frames a second at the best batch size
+        ("native", 9.5, 80.0, False),  # faster, if by little
+        ("native", 12.0, 90.0, True),
+        ("simulated", 20.0, 160.0, True),
+    ],
+)
+def test_int8_that_is_no_faster_buys_size_only(int8: str, ms: float, batch_ms: float, size_only: bool) -> None:
+    def variant(name: str, steps: tuple[str, ...], executed: Executed, own: float, batch: float) -> VariantResult:
+        timed = tuple(
+            measured([[value * (1 + 0.001 * call) for call in range(5)] for _ in range(10)], size)
+            for value, size in ((own, 1), (batch, 8))
+        )
+        return VariantResult(name, "", steps, "ok", None, None, executed, timed, base, STEADY)
+
+    base = tuple(
+        measured([[value * (1 + 0.001 * call) for call in range(5)] for _ in range(10)], size)
+        for value, size in ((10.0, 1), (80.0, 8))
+    )
+    integers = replace(EXECUTED, stored="int8", computed="int8", int8=int8)
+    variants = (
+        variant("baseline", (), EXECUTED, 10.0, 80.0),
+        variant("q8", ("quantize: int8",), integers, ms, batch_ms),
+        variant("q32-p50", ("prune: 0.5",), EXECUTED, 5.0, 40.0),
+        # Twice as fast as the baseline, and not by its integers.
+        variant("q8-p50", ("prune: 0.5", "quantize: int8"), integers, ms / 2, batch_ms / 2),
+    )
+    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    names = judged_size_only(run, effects(run, {}, None), speeds(run))
+    assert ("q8" in names) == size_only
+    # Of what is not the baseline's direct child, only the time of one frame is known beside its parent's.
+    assert ("q8-p50" in names) == (int8 == "simulated" or ms >= 10)
+
+
+def test_wide_intervals_prove_nothing_of_int8() -> None:
+    own, base = (measured(noisy(10, seed, 0.5)) for seed in (1, 2))
+    integers = replace(EXECUTED, stored="int8", computed="int8", int8="native")
+    variants = (
+        VariantResult("baseline", "", (), "ok", None, None, EXECUTED, (base,), (base,), STEADY),
+        VariantResult("q8", "", ("quantize: int8",), "ok", None, None, integers, (own,), (base,), STEADY),
+    )
+    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    (effect,) = effects(run, {}, None)
+    assert effect.speed is not None
+    assert effect.speed.low < 1
+    assert effect.speed.high > 1.1
+    assert judged_size_only(run, [effect], speeds(run)) == frozenset()

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.doctor.findings import Finding
+from bench.processor import cpu_quota
+from bench.processor import processor as processor_asked
 from bench.provenance import cpu_cores, cpu_name, cuda_devices, cuda_trouble, nvml_device, text
 
 # As Linux spells them in /proc/cpuinfo, on x86-64 and on ARM.
@@ -27,11 +29,17 @@ GIB = 2**30
 
 
 def processor(folder: Path) -> Sequence[Finding]:
-    flags = _flags(Path("/proc/cpuinfo"))
+    """What this process may use of the processor; of x86 instruction sets those that the processor itself tells."""
+    asked = processor_asked()
+    flags = set(asked.features) or _flags(Path("/proc/cpuinfo"))
     found = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
-    told = f"{cpu_name()}, {cpu_cores()} cores; {', '.join(found) or f'{platform.machine()}, instructions unknown'}"
+    quota = cpu_quota()
+    limited = "" if quota is None else f" (a quota of {quota:g} cores' time)"
+    told = f"{cpu_name()}, {cpu_cores()} cores{limited}; "
+    told += ", ".join(found) or f"{platform.machine()}, instructions unknown"
     if found and not INT8 & flags:
-        return [Finding("note", "processor", told, "no int8 instructions: int8 variants are smaller, hardly faster")]
+        slower = "no int8 instructions: int8 is exact here too, and a little faster than fp32 at most"
+        return [Finding("note", "processor", told, slower)]
     return [Finding("ok", "processor", told)]
 
 

@@ -129,7 +129,8 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
         for one in lineage:
             first.setdefault(one, name)
         kind = chain[-1].step.PRODUCES if chain else "torch"
-        runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind)
+        built = build.read(shop.folder, lineage[-1]) if links[-1].built else None
+        runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
         folder = plan.results / name
         frames = _frames_left(plan, folder, predictions_key)
         rows.append(Row(name, links, runtime, frames, is_timed(folder, timing_key)))

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from bench import datasets, locks, runtimes
 from bench.errors import UserError
 from bench.files import stops_all
+from bench.pipeline import fidelity
 from bench.pipeline.plan import Plan
 from bench.provenance import digest, machine, versions
 from bench.records import (
@@ -98,15 +99,18 @@ def measure_variants(
     plan: Plan, built: dict[str, Built], failed: dict[str, str], on_event: OnEvent
 ) -> tuple[dict[str, Job], dict[str, str]]:
     """Evaluate and time every variant that has no results yet; returned is also what failed so far, and why."""
+    failed = failed | _settle(plan, {n: artifact for n, artifact in built.items() if n in plan.wanted}, on_event)
     jobs = {name: _job(plan, name, artifact) for name, artifact in built.items()}
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
     untimed = {n: job for n, job in jobs.items() if not is_timed(job.folder, job.timing_key)}
+    unchecked = {n: job for n, job in jobs.items() if _is_unchecked(plan, job)}
     # Of the variants that were not asked for, those are shown whose results are there.
-    for name in (unpredicted.keys() | untimed.keys()) - plan.wanted:
-        for some in (jobs, unpredicted, untimed):
+    for name in (unpredicted.keys() | untimed.keys() | unchecked.keys()) - plan.wanted:
+        for some in (jobs, unpredicted, untimed, unchecked):
             some.pop(name, None)
     baseline = jobs[next(iter(plan.chains))].built
-    wanted = {(job.built.id, job.runtime): job.built for job in (unpredicted | untimed).values()}
+    due = {n: job for n, job in (unpredicted | untimed | unchecked).items() if n not in failed}
+    wanted = {job.executable: job.built for job in due.values()}
     # A speed-up is against the baseline in the same runtime, timed in the same session.
     wanted |= {(baseline.id, job.runtime): baseline for job in untimed.values()}
     sessions, problems = _open(wanted, plan, on_event)
@@ -118,13 +122,31 @@ def measure_variants(
     return jobs, failed
 
 
+def _settle(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
+    """Have kernels chosen on this processor where that was not done yet; for what fails at it, the reason."""
+    failed: dict[str, str] = {}
+    for name, artifact in built.items():
+        try:
+            fidelity.settle(plan, artifact, on_event)
+        except Exception as error:
+            failed[name] = _reason(f"choosing kernels for {name}", error)
+    return failed
+
+
+def _is_unchecked(plan: Plan, job: Job) -> bool:
+    return job.built.quantised and fidelity.read(plan, job.built, job.runtime) is None
+
+
 def _job(plan: Plan, name: str, built: Built) -> Job:
-    runtime, predictions_key, timing_key = keys(plan, built.id, built.kind)
+    runtime, predictions_key, timing_key = keys(plan, built.id, built.kind, built)
     return Job(built, runtime, plan.results / name, predictions_key, timing_key)
 
 
-def keys(plan: Plan, variant: str, kind: str) -> tuple[str, str, str]:
-    """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times."""
+def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tuple[str, str, str]:
+    """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times.
+
+    `built` is the artifact where it is there.
+    """
     runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
     by = runtimes.find(runtime)
     executed = {
@@ -136,6 +158,8 @@ def keys(plan: Plan, variant: str, kind: str) -> tuple[str, str, str]:
         "versions": dict(by.VERSIONS),
         "decoded by": _decoder(),
     }
+    if built is not None and (arithmetic := fidelity.arithmetic(plan, built, runtime)) is not None:
+        executed["arithmetic"] = arithmetic
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
     timed = {
         "version": timing.VERSION,
@@ -164,7 +188,9 @@ def _open(
             # What a runtime exports beside an artifact, it exports once: another run waits for it here.
             with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
                 build.check(built)
-                sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
+                session = runtimes.find(key[1]).load(built, plan.device, plan.threads)
+                fidelity.check(plan, built, key[1], session, on_event)
+                sessions[key] = session
         except Exception as error:
             problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
         on_event(Event("exporting and loading", done + 1, len(wanted), "variants"))

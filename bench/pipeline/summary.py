@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import listed
-from bench.pipeline import notes
+from bench.pipeline import fidelity, notes
 from bench.pipeline.measure import Job
 from bench.pipeline.plan import Plan
 from bench.provenance import machine, version, versions
@@ -35,7 +35,9 @@ def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) ->
         choose=plan.settings.choose.record if plan.settings.choose else None,
         attributes=attributes.digest(plan.frames),
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
-        variants=tuple(_row(name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()),
+        variants=tuple(
+            _row(plan, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()
+        ),
         provenance=_provenance(plan),
         warnings=_remarks(plan, shown),
     )
@@ -61,7 +63,9 @@ def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _row(name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built) -> VariantResult:
+def _row(
+    plan: Plan, name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built
+) -> VariantResult:
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
@@ -83,6 +87,7 @@ def _row(name: str, chain: Sequence[Use], job: Job | None, reason: str | None, b
         predictions_key=job.predictions_key,
         notes=notes.notes(chain, job.built, baseline),
         recovered=notes.recovered(job.built),
+        fidelity=fidelity.read(plan, job.built, job.runtime),
     )
 
 

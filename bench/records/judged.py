@@ -436,6 +436,7 @@ class Judgement:
     `variants` are those with status "ok", in the run's order, and `evidence` what they answered;
     `speeds` has every variant. `not_sliced` says of each column that was not sliced why. `timings` has
     each variant's own measurements, `elsewhere` the baseline's in the runtimes and sessions of others.
+    `size_only` names the int8 variants that this processor runs no faster than what was quantised.
     """
 
     test: Labelled
@@ -448,6 +449,7 @@ class Judgement:
     not_sliced: tuple[str, ...] = ()
     timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
     elsewhere: tuple[Timing, ...] = ()
+    size_only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Judgement, Recovery, Run, Timing, VariantResult
+from bench.records import Conditions, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
 from bench.reports.text import NONE, Table, columns, counted, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
@@ -28,7 +28,8 @@ def execution(run: Run) -> Table | None:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
         return None
-    titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format", "int8 operators", "Threads", "Id"]
+    titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format"]
+    titles += ["int8 operators", "Fidelity", "Threads", "Id"]
     return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
 
 
@@ -37,7 +38,7 @@ def _execution_row(variant: VariantResult) -> list[str]:
     tail = [f"`{escape(variant.id[:8])}`"]
     executed = variant.executed
     if executed is None:
-        return [*head, *[NONE] * 6, *tail]
+        return [*head, *[NONE] * 7, *tail]
     int8 = NONE
     if executed.int8:
         int8 = f"{executed.int8}: {executed.int8_operators} of {executed.heavy_operators}"
@@ -48,9 +49,20 @@ def _execution_row(variant: VariantResult) -> list[str]:
         escape(", ".join(executed.providers)) or NONE,
         escape(dtypes(executed)),
         int8,
+        fidelity(variant.fidelity),
         NONE if executed.threads is None else str(executed.threads),
         *tail,
     ]
+
+
+def fidelity(measured: Fidelity | None) -> str:
+    """How far the runtime is from the artifact's own graph, in standard deviations of the logit difference."""
+    if measured is None:
+        return NONE
+    if measured.mean is None or measured.largest is None:
+        return "**inexact**: it answers otherwise where all answers are the same"
+    mark = "" if measured.exact else "**inexact**: "
+    return f"{mark}{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
 
 
 def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:

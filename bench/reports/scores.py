@@ -14,6 +14,7 @@ from bench.records import (
     Comparison,
     Drift,
     Effect,
+    Fidelity,
     Flips,
     Interval,
     Judged,
@@ -78,6 +79,8 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "stored": executed and executed.stored,
         "computed": executed and executed.computed,
         "int8": executed and executed.int8,
+        "int8_size_only": variant.name in judgement.size_only if executed and executed.int8 else None,
+        "fidelity": _fidelity(variant.fidelity if ok else None),
         "size_mib": footprint and footprint.size_bytes / MIB,
         "parameters": footprint and footprint.parameters,
         "macs": footprint and footprint.macs,
@@ -89,6 +92,10 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         **_speed(judgement.speeds[variant.name]),
         "measurements": [dataclasses.asdict(one) for one in judgement.timings.get(variant.name, ())],
     }
+
+
+def _fidelity(measured: Fidelity | None) -> dict[str, Any] | None:
+    return {**dataclasses.asdict(measured), "exact": measured.exact} if measured else None
 
 
 def _quality(judged: Judged | None) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def _said(found: dict[str, Any]) -> str:
     low, high = found["auc_delta_ci"]
     digits = enough((low, found["auc_delta"], high), 4)
     interval = f"{signed(found['auc_delta'], digits)}, 95 % {signed(low, digits)} to {signed(high, digits)}"
-    notes = ["small but real"] if found["small_but_real"] else []
+    notes = ["inexact on this processor"] if found["fidelity"] and not found["fidelity"]["exact"] else []
+    notes += ["small but real"] if found["small_but_real"] else []
     if found["all_equal"]:
         notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
     if found["further_frames"]:
@@ -50,6 +51,7 @@ def _said(found: dict[str, Any]) -> str:
             f"{own['accuracy']:.3f} at its own {own['threshold']:.3f}"
         )
     notes += [recovery(Recovery(**one)) for one in found["recovered"]]
+    notes += ["int8 buys size only on this processor"] if found["int8_size_only"] else []
     return "; ".join([f": {found['verdict']} ({interval})", *notes])
 
 

@@ -242,13 +242,14 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         chance(comparison.p_holm) if comparison else NONE,
         number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
         NONE if is_baseline else times(found.speedup),
-        "; ".join([*level, *_notes(run, judged, variant, judgement.choice)]) or NONE,
+        "; ".join([*level, *_notes(run, judged, variant, judgement)]) or NONE,
     ]
 
 
-def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | None) -> list[str]:
+def _notes(run: Run, judged: Judged, variant: VariantResult, judgement: Judgement) -> list[str]:
     """What the verdict alone does not say."""
     found = []
+    choice = judgement.choice
     comparison = judged.comparison
     if comparison and comparison.small_but_real:
         found.append("the loss is small but real")
@@ -263,13 +264,39 @@ def _notes(run: Run, judged: Judged, variant: VariantResult, choice: Choice | No
     if judged.flips and (_flipped(judged) or (comparison and comparison.verdict == "degraded" and judged.flips.worse)):
         found.append(f"wrong in {counted(judged.flips.worse, 'frame')} that the baseline gets right")
     return [
+        *_inexact(variant),
         *_unfit(judged),
         *found,
         *_shifted(judged),
         *_in_slices(run, judged),
         *(escape(recovery(done)) for done in variant.recovered),
+        *_size_only(variant, judgement),
         *_in_choice(run, judged, variant.name, choice),
     ]
+
+
+def _inexact(variant: VariantResult) -> list[str]:
+    """A runtime that computes something else than the artifact says."""
+    measured = variant.fidelity
+    if measured is None or measured.exact or variant.executed is None:
+        return []
+    off = "its answers differ from those of its own graph"
+    if measured.mean is not None and measured.largest is not None:
+        off += (
+            f" by {number(measured.mean, 3)} of their standard deviation on average, {number(measured.largest, 3)} "
+            f"at most ({counted(measured.frames, 'frame')})"
+        )
+    return [f"**inexact on this processor** in {escape(variant.executed.runtime)}: {off}"]
+
+
+def _size_only(variant: VariantResult, judgement: Judgement) -> list[str]:
+    """int8 that runs no faster than what was quantised."""
+    if variant.name not in judgement.size_only or variant.executed is None:
+        return []
+    if variant.executed.int8 == "simulated":
+        return ["int8 buys size only on this processor, in which it computes in float"]
+    effect = next(effect for effect in judgement.effects if effect.variant == variant.name)
+    return [f"int8 buys size only on this processor ({times(effect.speed)} beside {escape(effect.ancestor)})"]
 
 
 def _unfit(judged: Judged) -> list[str]:

@@ -6,6 +6,10 @@ files of it that only builds for CUDA have, one for each system. `LIBRARIES` are
 bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
 says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
 `trouble()` says what. Nothing heavy is imported at its top.
+
+A runtime whose way to execute an artifact depends on the processor also has `arithmetic(built, device)`, which tells
+what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
+`settle(built, device, threads)`, which finds it once and keeps it beside the artifact.
 """
 
 from __future__ import annotations

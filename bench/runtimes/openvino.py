@@ -3,21 +3,28 @@
 ONNX artifacts run as they are, safetensors artifacts through the ONNX file that onnxruntime would run. Left to
 itself OpenVINO computes fp32 networks in bf16 wherever that is faster; here only what is stored in a half type
 computes in it.
+
+OpenVINO's int8 kernels saturate on x86 processors without VNNI, so there it gets int8 artifacts with unsigned weights,
+which it computes in float: exactly, and not on integers.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.detectors import EXPORT_VERSION
+from bench.detectors import EXPORT_VERSION, lowering
 from bench.errors import UserError
-from bench.provenance import cpu_name
+from bench.processor import processor
+from bench.provenance import cpu_name, versions
 from bench.records import Built, Executed
 from bench.runtimes import onnxruntime
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
 ACCEPTS = ("torch", "onnx")
@@ -74,7 +81,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
         )
     core = library().Core()
     compiled = core.compile_model(
-        core.read_model(onnxruntime.onnx_file(built)),
+        core.read_model(_file(built)),
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": _wanted(built.stored, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
@@ -99,6 +106,29 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
         threads=compiled.get_property("INFERENCE_NUM_THREADS"),
     )
     return Session(compiled, executed)
+
+
+def arithmetic(built: Built, device: Literal["cpu", "cuda"]) -> Mapping[str, Any] | None:
+    """What of an artifact's scores hangs on this processor; None where nothing does."""
+    return {"weights": "unsigned"} if _needs_unsigned(built) else None
+
+
+def _needs_unsigned(built: Built) -> bool:
+    return built.stored == "int8" and not processor().exact_with_signed_bytes
+
+
+def _file(built: Built) -> Path:
+    """The ONNX file to be compiled: the artifact's own, or a twin of it whose sums are exact here."""
+
+    def unsigned() -> onnx.ModelProto:
+        import onnx
+
+        return lowering.unsigned(onnx.load(built.file))
+
+    if not _needs_unsigned(built):
+        return onnxruntime.onnx_file(built)
+    made_by = {"version": lowering.VERSION, "libraries": versions(("onnx",))}
+    return onnxruntime.beside(built.file, "unsigned", made_by, unsigned)
 
 
 def library() -> Any:

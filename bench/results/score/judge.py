@@ -20,7 +20,7 @@ from bench.results.score import (
     thresholds,
     verdict,
 )
-from bench.results.score.speed import speeds, summaries
+from bench.results.score.speed import size_only, speeds, summaries
 
 
 def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mapping[str, Evidence]) -> Judgement:
@@ -57,6 +57,7 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
             else (),
         )
     timed = speeds(run)
+    effects = ablation.effects(run, placed, clusters)
     return Judgement(
         test=test,
         validation=validation,
@@ -64,7 +65,8 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
         variants=judged,
         speeds=timed,
         choice=choice.choose(run, judged, timed),
-        effects=ablation.effects(run, placed, clusters),
+        effects=effects,
+        size_only=size_only(run, effects, timed),
         not_sliced=slicing.left_out,
         timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
         elsewhere=_elsewhere(run),

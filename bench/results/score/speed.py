@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Effect, Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
 
 RESAMPLES = 10_000
+
+LEAST_GAIN_OF_INT8 = 1.1
+"""int8 that is proven to gain less than this factor, and not proven to gain anything, buys size only."""
 
 
 def timing(measurement: Measurement) -> Timing:
@@ -96,6 +99,26 @@ def taken(variant: VariantResult) -> list[Measurement]:
 def is_simulated(executed: Executed) -> bool:
     """Whether int8 was computed in float, so that its time is not that of int8; so too where nobody can tell."""
     return executed.stored == "int8" and executed.int8 != "native"
+
+
+def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
+    """The int8 variants on a CPU that are no faster than what was quantised: by their intervals, or as simulated.
+
+    Where that is the baseline, more frames a second at the best batch size count as a gain too.
+    """
+    effect_of = {effect.variant: effect for effect in effects}
+    names = set()
+    for variant in run.variants:
+        executed = variant.executed
+        if variant.status != "ok" or executed is None or (executed.stored, executed.device) != ("int8", "cpu"):
+            continue
+        effect, gain = effect_of.get(variant.name), speeds[variant.name].gain
+        by_quantising = effect.speed if effect and len(effect.steps) == 1 else None
+        gains_frames = effect is not None and effect.ancestor == run.variants[0].name and gain and gain.low > 1
+        slow = by_quantising is not None and by_quantising.low <= 1 and by_quantising.high < LEAST_GAIN_OF_INT8
+        if executed.int8 == "simulated" or (slow and not gains_frames):
+            names.add(variant.name)
+    return frozenset(names)
 
 
 def ratio(own: Measurement, reference: Measurement) -> Ratio:

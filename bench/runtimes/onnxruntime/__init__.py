@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import platform
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.detectors import EXPORT_VERSION, lowering
+from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
 from bench.files import sweep, write_atomically, write_text
+from bench.processor import processor
 from bench.provenance import cpu_name, cuda_devices, digest, versions
 from bench.records import Built, Executed
+from bench.runtimes.onnxruntime import kernels as kernel_choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,11 +110,13 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     every one with casts (394 on a B5, three times the time).
     """
     int8 = built.stored == "int8"
-    file = lowered_file(built) if int8 and device == "cpu" else onnx_file(built)
+    lowered = int8 and device == "cpu"
+    file = lowered_file(built, chosen(built) or EVERYWHERE) if lowered else onnx_file(built)
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    exact = int8 and saturates()
-    integer, heavy = _operators(built, file, threads, providers, exact) if int8 else (None, None)
-    session = open_session(file, threads, providers, floats=built.weights_only, exact=exact)
+    # A lowered graph says itself what is on integers; onnxruntime must not turn further layers into those.
+    floats = lowered or built.weights_only
+    integer, heavy = _operators(built, file, threads, providers, floats) if int8 else (None, None)
+    session = open_session(file, threads, providers, floats=floats)
     computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
@@ -142,21 +145,68 @@ def onnx_file(built: Built) -> Path:
 
     if built.kind == "onnx":
         return built.file
-    return _beside(built.file, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
+    return beside(built.file, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
 
 
-def lowered_file(built: Built) -> Path:
-    """An int8 artifact's graph as onnxruntime executes it fastest on a CPU, made once and kept beside it."""
+def load_reference(built: Built, threads: int) -> Session:
+    """An artifact's own graph on the CPU, operator by operator as it stands in the file: what it means, slowly.
+
+    Quantised convolutions compute in float there, between QuantizeLinear and DequantizeLinear.
+    """
+    import onnxruntime
+
+    options = session_options(threads)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(onnx_file(built)), options, providers=["CPUExecutionProvider"])
+    executed = Executed(
+        "onnxruntime", "cpu", cpu_name(), tuple(session.get_providers()), built.stored, "fp32", threads=threads
+    )
+    return Session(session, executed)
+
+
+def chosen(built: Built) -> Kernels | None:
+    """The kernels that execute an int8 artifact on this CPU; None where they are yet to be chosen."""
+    return kernel_choice.load(built.file, LIBRARIES)
+
+
+def is_settled(built: Built, device: Literal["cpu", "cuda"]) -> bool:
+    """Whether nothing is left to be chosen: kernels are, for int8 artifacts on a CPU."""
+    return built.stored != "int8" or device != "cpu" or chosen(built) is not None
+
+
+def settle(built: Built, device: Literal["cpu", "cuda"], threads: int) -> None:
+    """Choose by timing what executes an int8 artifact on this CPU, unless that is done."""
+    if not is_settled(built, device):
+        kernel_choice.choose(built.file, LIBRARIES, threads)
+
+
+def arithmetic(built: Built, device: Literal["cpu", "cuda"]) -> Mapping[str, Any] | None:
+    """What of an artifact's scores hangs on the choice that this processor led to; None for artifacts without one."""
+    if built.stored != "int8" or device != "cpu":
+        return None
+    choice = chosen(built)
+    # Signed and unsigned weights give the same bits where signed ones are chosen.
+    return {"floats": None if choice is None else sorted(choice.floats)}
+
+
+def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
+    """An int8 artifact's graph for onnxruntime on a CPU, made once for each choice of kernels and kept beside it."""
 
     def lowered() -> onnx.ModelProto:
         import onnx
 
-        return lowering.lower(onnx.load(built.file))
+        return lowering.lower(onnx.load(built.file), kernels)
 
-    return _beside(built.file, "lowered", {"version": lowering.VERSION, "libraries": versions(("onnx",))}, lowered)
+    made_by = {
+        "version": lowering.VERSION,
+        "libraries": versions(("onnx",)),
+        "signed": kernels.signed,
+        "floats": sorted(kernels.floats),
+    }
+    return beside(built.file, "lowered", made_by, lowered)
 
 
-def _beside(file: Path, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
+def beside(file: Path, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
     """A graph that is made from an artifact once by these versions, and kept beside it."""
     kept = file.with_name(f"{file.stem}.{what}-{digest(made_by)[:8]}.onnx")
     if not kept.exists():
@@ -173,28 +223,15 @@ def open_session(
     optimised: Path | None = None,
     *,
     floats: bool = False,
-    exact: bool = False,
 ) -> Any:
     """A session whose first provider really is the first of `providers`; `UserError` where that did not load.
 
-    `floats`: turn weights that are stored as integers into floats once, at loading. onnxruntime would do so
-    at every call, which took 2.6 times as long; where activations are integers too it must not, or all is float.
-    `exact`: add up products of eight bits in 32, whatever the CPU.
+    `floats`: as in `session_options`.
     """
     import onnxruntime
 
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Idle threads that spin take the cores from decoding, and from the other variants' sessions.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if floats:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options = session_options(threads, floats=floats)
     if optimised:
         options.optimized_model_filepath = str(optimised)
     available = onnxruntime.get_available_providers()
@@ -210,19 +247,25 @@ def open_session(
     return session
 
 
-def saturates() -> bool:
-    """Whether this CPU's fastest kernels add up products of unsigned and signed bytes in 16 bits, where sums end.
+def session_options(threads: int, *, floats: bool = False) -> Any:
+    """onnxruntime's options for `threads` threads that do not spin.
 
-    x86 CPUs do so without VNNI. Exact kernels took 1.1 to 1.3 times as long on one that has it, so they are asked for
-    only where they are needed, or where the system does not tell.
+    `floats`: turn weights that are stored as integers into floats once, at loading, and nothing into integers that
+    the graph has in float. onnxruntime would turn the weights at every call, which took 2.6 times as long; in a
+    graph whose activations are QuantizeLinear and DequantizeLinear it must not, or all is float.
     """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    return not re.search(r"\bavx(512)?_vnni\b", told)
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads that spin take the cores from decoding, and from the other variants' sessions.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if floats:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
 
 
 def _no_provider(wanted: str, found: str) -> UserError:
@@ -238,15 +281,14 @@ def cuda_name() -> str:
     return next(iter(cuda_devices()), "CUDA device 0")
 
 
-def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], exact: bool) -> tuple[int, int]:
+def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> tuple[int, int]:
     """Heavy operators on integers, and all heavy operators, of the graph that a session runs.
 
     They are counted once and kept beside the artifact: the graph is written out for it and read back,
     which takes time, and memory that a process whose peak is measured must not take.
     """
     counted_for = {
-        "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": cpu_name(), "file": file.name,
-        "exact": exact,
+        "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": processor().identity, "file": file.name,
     }  # fmt: skip
     kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -254,7 +296,7 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
         return int(told["integer"]), int(told["heavy"])
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
-        open_session(file, threads, providers, optimised, exact=exact)
+        open_session(file, threads, providers, optimised, floats=floats)
         integer, heavy = _count(optimised)
     write_text(kept, json.dumps({"integer": integer, "heavy": heavy}))
     return integer, heavy

@@ -1,0 +1,87 @@
+"""What a quantised artifact needs once on a processor: kernels chosen, and its runtime checked against its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import datasets, locks, runtimes
+from bench.pipeline.plan import Plan
+from bench.processor import processor
+from bench.provenance import cuda_devices, digest, versions
+from bench.records import Built, Event, Fidelity, OnEvent, Split
+from bench.results import fidelity
+from bench.runtimes import onnxruntime
+from bench.variants import build
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+VERSION = 1
+"""Raised whenever the same artifact in the same runtime would be measured otherwise."""
+
+BATCH = 4
+
+
+def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
+    """Have the runtime of an artifact choose, once on this processor, how it is executed."""
+    runtime: Any = runtimes.find(runtimes.choose(plan.settings.runtime, built.kind, plan.device))
+    if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
+        return
+    doing = "choosing the fastest exact kernels"
+    on_event(Event(doing, 0, 1, "variants"))
+    with locks.held(build.lock_file(plan.base / "variants", built.id), f"{doing} for {built.id}", on_event):
+        build.check(built)
+        runtime.settle(built, plan.device, plan.threads)
+    on_event(Event(doing, 1, 1, "variants"))
+
+
+def arithmetic(plan: Plan, built: Built, runtime: str) -> Mapping[str, Any] | None:
+    """What of an artifact's scores hangs on the processor, for the keys of its results; None where nothing does."""
+    asked = getattr(runtimes.find(runtime), "arithmetic", None)
+    answer: Mapping[str, Any] | None = asked(built, plan.device) if asked else None
+    return answer
+
+
+def read(plan: Plan, built: Built, runtime: str) -> Fidelity | None:
+    """What was measured of a quantised artifact in a runtime on this machine; None where nothing was."""
+    return fidelity.read(_file(plan, built, runtime)) if built.quantised else None
+
+
+def check(plan: Plan, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent) -> None:
+    """Measure a quantised artifact's fidelity in a loaded session, once, and keep it beside the artifact."""
+    if not built.quantised or read(plan, built, runtime) is not None:
+        return
+    split: Split = "calibration" if "calibration" in plan.frames else "test"
+    reference = onnxruntime.load_reference(built, plan.threads)
+    measured = fidelity.measure(session, reference, _batches(plan, split, on_event), split)
+    fidelity.write(_file(plan, built, runtime), measured)
+
+
+def _batches(plan: Plan, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
+    frames = plan.frames[split]
+    sample = [frames.frames[index] for index in frames.spread(fidelity.FRAMES)]
+    event = partial(Event, "comparing with the artifact's own graph", total=len(sample))
+    done = 0
+    for batch in datasets.read_batches(sample, plan.spec, BATCH, threads=plan.threads):
+        on_event(event(done=done))
+        yield batch
+        done += len(batch)
+    on_event(event(done=done))
+
+
+def _file(plan: Plan, built: Built, runtime: str) -> Path:
+    executes = runtimes.find(runtime)
+    measured_for = {
+        "version": VERSION,
+        "runtime": runtime,
+        "device": plan.device,
+        "hardware": cuda_devices()[:1] if plan.device == "cuda" else processor().identity,
+        "libraries": versions({*executes.LIBRARIES, *onnxruntime.LIBRARIES}),
+        "versions": dict(executes.VERSIONS),
+        "arithmetic": arithmetic(plan, built, runtime),
+    }
+    return built.file.with_name(f"{built.file.stem}.fidelity-{digest(measured_for)[:8]}.json")

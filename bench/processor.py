@@ -1,0 +1,183 @@
+"""What the processor says of itself, and how much of it this process may use. Free of heavy imports.
+
+x86 processors are asked by their instruction CPUID: `/proc/cpuinfo` shows those of the host under an emulator
+and in some containers, and no library known to the project tells of AVX-VNNI and AMX without loading PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Instructions that add up products of unsigned and signed bytes in 32 bits, any of which onnxruntime takes."""
+
+# Machine code for the calling convention of Linux and macOS on x86-64, by Intel's manual, volume 2.
+_CPUID = bytes.fromhex(
+    "53"  # push rbx
+    "89f0"  # mov eax, esi: the leaf
+    "89d1"  # mov ecx, edx: the subleaf
+    "0fa2"  # cpuid
+    "8907895f04894f0889570c"  # mov eax, ebx, ecx, edx to [rdi]
+    "5bc3"  # pop rbx; ret
+)
+_XGETBV = bytes.fromhex("31c90f01d0890789570489570889570cc3")  # the registers that the system saves, to [rdi]
+
+# Name: leaf, subleaf, register (0 to 3 for eax to edx), bit, and bits of XCR0 that the system must have set.
+_AVX, _AVX512, _AMX = 0b110, 0b11100110, 0b11 << 17
+_FEATURES = {
+    "avx2": (7, 0, 1, 5, _AVX),
+    "avx512f": (7, 0, 1, 16, _AVX512),
+    "avx512_vnni": (7, 0, 2, 11, _AVX512),
+    "avx512_bf16": (7, 1, 0, 5, _AVX512),
+    "avx_vnni": (7, 1, 0, 4, _AVX),
+    "amx_bf16": (7, 0, 3, 22, _AMX),
+    "amx_int8": (7, 0, 3, 25, _AMX),
+}
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor's architecture ("x86_64", "arm64"), model and instruction sets; an empty model is an unknown one."""
+
+    architecture: str
+    model: str
+    features: frozenset[str]
+
+    @property
+    def exact_with_signed_bytes(self) -> bool:
+        """Whether products of unsigned and signed bytes are added up in 32 bits.
+
+        x86 processors without VNNI add two of them in 16 bits and cut off what does not fit (`vpmaddubsw`). ARM
+        has no such instruction.
+        """
+        return self.architecture != "x86_64" or bool(self.features & VNNI)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others whose kernels or speeds may differ; names such as "AMD EPYC" are many."""
+        return {"architecture": self.architecture, "model": self.model, "features": sorted(self.features)}
+
+
+@cache
+def processor() -> Processor:
+    """The one that this process runs on, emulated ones included."""
+    architecture = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
+    if architecture != "x86_64":
+        return Processor(architecture, platform.processor(), frozenset())
+    try:
+        return _x86(_Instructions())
+    except OSError:
+        # Memory that can be written and executed is refused; NumPy asked when it was compiled to do so.
+        return Processor(architecture, platform.processor(), _numpy_features())
+
+
+class _Instructions:
+    """CPUID and XGETBV as functions; `OSError` where the system lets no process make code."""
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise OSError("the machine code here is for other systems")
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._memory.write(_CPUID.ljust(64, b"\xcc") + _XGETBV)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+        self._cpuid, self._xgetbv = signature(address), signature(address + 64)
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+        """eax, ebx, ecx and edx."""
+        return self._call(self._cpuid, leaf, subleaf)
+
+    def saved_registers(self) -> int:
+        """XCR0: which registers the system keeps for each process."""
+        low, high, *_ = self._call(self._xgetbv, 0, 0)
+        return low | high << 32
+
+    def _call(self, function: Any, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        registers = (ctypes.c_uint32 * 4)()
+        function(ctypes.addressof(registers), leaf, subleaf)
+        return registers[0], registers[1], registers[2], registers[3]
+
+
+def _x86(instructions: _Instructions) -> Processor:
+    highest, *vendor = instructions.cpuid(0)
+    vendor_name = b"".join(vendor[index].to_bytes(4, "little") for index in (0, 2, 1)).decode("ascii", "replace")
+    version, _, ecx, _ = instructions.cpuid(1)
+    has_xgetbv = bool(ecx >> 27 & 1)
+    saved = instructions.saved_registers() if has_xgetbv else 0
+    features = set()
+    for name, (leaf, subleaf, register, bit, registers) in _FEATURES.items():
+        there = highest >= leaf and instructions.cpuid(leaf)[0] >= subleaf
+        if there and instructions.cpuid(leaf, subleaf)[register] >> bit & 1 and saved & registers == registers:
+            features.add(name)
+    family, model = version >> 8 & 15, version >> 4 & 15
+    if family in (6, 15):
+        model += (version >> 16 & 15) << 4
+    if family == 15:
+        family += version >> 20 & 255
+    return Processor("x86_64", f"{vendor_name} family {family} model {model}", frozenset(features))
+
+
+def _numpy_features() -> frozenset[str]:
+    import importlib
+
+    # What `numpy.show_runtime()` prints.
+    known: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    spelled = {"AVX2": "avx2", "AVX512F": "avx512f", "AVX512VNNI": "avx512_vnni"}
+    return frozenset(name for numpy_name, name in spelled.items() if known.get(numpy_name))
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
+    """How many cores' time the control groups of this process allow, the least of them; None where none sets a limit.
+
+    By the kernel's documentation: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1, for
+    the group itself and all above it.
+    """
+    quotas = [quota for folder in _group_folders(root, groups) if (quota := _quota(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _group_folders(root: Path, groups: Path) -> Iterator[Path]:
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = (controllers, "cpu") if controllers else ("unified", "")
+        mounted = next((root / mount for mount in mounts if (root / mount).is_dir()), root)
+        folder = mounted / group.lstrip("/")
+        # In a container the path may be the host's, of which only the mounted end is to be seen.
+        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(mounted))
+
+
+def _quota(folder: Path) -> float | None:
+    """A group's own limit in cores."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period")
+            )
+        return int(quota) / int(period) if quota not in ("max", "-1") else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def flags(names: Collection[str]) -> str:
+    """Instruction sets as people write them, such as "AVX2, AVX-512 VNNI"."""
+    spelled = {
+        "avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI",
+        "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16", "amx_int8": "AMX int8",
+    }  # fmt: skip
+    return ", ".join(text for name, text in spelled.items() if name in names)

@@ -1,0 +1,69 @@
+"""Whether a runtime computes what a quantised artifact says: its logits beside those of the artifact's own graph.
+
+Some kernels saturate, runtimes fuse and reorder, and drivers change: nothing else shows that before users do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bench.files import write_text
+from bench.records import Fidelity
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FRAMES = 16
+
+
+class Predicts(Protocol):
+    """What of a runtime's session is needed here."""
+
+    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
+
+
+def measure(session: Predicts, reference: Predicts, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
+    """Compare a session with the artifact's own graph, frame by frame, over all batches of uint8 RGB [n, 3, H, W]."""
+    import numpy as np
+
+    differences: list[list[float]] = [[], []]
+    for batch in batches:
+        for frame in batch:
+            for logit_diffs, one in zip(differences, (session, reference), strict=True):
+                logits, _ = one.predict(frame[None])
+                logit_diffs.append(float(logits[0, 1]) - float(logits[0, 0]))
+    computed, meant = np.array(differences)
+    return compare(computed, meant, split)
+
+
+def compare(computed: NDArray[np.float64], meant: NDArray[np.float64], split: str) -> Fidelity:
+    """From `logit_fake - logit_real` [frames], as a runtime computed it and as the artifact's graph means it."""
+    import numpy as np
+
+    errors, deviation = np.abs(computed - meant), float(meant.std())
+    if not np.isfinite(errors).all() or (deviation == 0 and errors.any()):
+        return Fidelity(None, None, len(errors), split)
+    errors = errors / (deviation or 1.0)
+    return Fidelity(float(errors.mean()), float(errors.max()), len(errors), split)
+
+
+def write(file: Path, fidelity: Fidelity) -> None:
+    stored = {
+        "mean": fidelity.mean, "largest": fidelity.largest, "frames": fidelity.frames, "split": fidelity.split
+    }  # fmt: skip
+    write_text(file, json.dumps(stored) + "\n")
+
+
+def read(file: Path) -> Fidelity | None:
+    """What was measured; None where nothing was, or the file is damaged: it is measured again."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        mean, largest = (None if stored[key] is None else float(stored[key]) for key in ("mean", "largest"))
+        return Fidelity(mean, largest, int(stored["frames"]), str(stored["split"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

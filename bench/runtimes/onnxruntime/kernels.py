@@ -1,0 +1,131 @@
+"""Which kernels execute an int8 artifact on this processor: the fastest of those that are exact, timed once.
+
+Every quantised convolution is timed by itself, on integers and in float. What was chosen is kept beside the artifact
+and read at every loading, so that scores do not change from one loading to the next.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.detectors import lowering
+from bench.detectors.lowering import EVERYWHERE, Kernels
+from bench.files import write_text
+from bench.processor import Processor, processor
+from bench.provenance import digest, versions
+
+if TYPE_CHECKING:
+    import onnx
+
+VERSION = 1
+"""Raised whenever kernels would be chosen otherwise."""
+
+WARM_UP_CALLS, TIMED_CALLS = 2, 7
+LEAST_GAIN = 1.2
+"""Float is taken where a convolution is faster in it by this factor: by itself it pays no change of layout."""
+LEAST_SHARE = 0.02
+"""And only where that saves at least so much of all convolutions' time: less is noise."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one quantised convolution by itself, the least of a few calls; `signed_ms` None where inexact."""
+
+    unsigned_ms: float
+    float_ms: float
+    signed_ms: float | None
+
+
+def load(artifact: Path, libraries: Sequence[str]) -> Kernels | None:
+    """What was chosen for an int8 artifact on this processor; None where nothing was."""
+    try:
+        stored = json.loads(_file(artifact, libraries).read_text(encoding="utf-8"))
+        return Kernels(signed=bool(stored["signed"]), floats=frozenset(map(str, stored["floats"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
+    """Time the convolutions of an int8 artifact, choose, and keep the choice beside the artifact."""
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
+    times = measure(model, processor(), threads)
+    kernels = fastest(times)
+    stored = {
+        "signed": kernels.signed,
+        "floats": sorted(kernels.floats),
+        "unsigned_ms": round(sum(layer.unsigned_ms for layer in times.values()), 3),
+        "float_ms": round(sum(layer.float_ms for layer in times.values()), 3),
+        "threads": threads,
+        "processor": processor().identity,
+    }
+    write_text(_file(artifact, libraries), json.dumps(stored, indent=1) + "\n")
+    return kernels
+
+
+def fastest(times: Mapping[str, Times]) -> Kernels:
+    """The fastest exact kernels, by the times of every convolution."""
+    signed_ms = [layer.signed_ms for layer in times.values() if layer.signed_ms is not None]
+    unsigned_ms = [layer.unsigned_ms for layer in times.values()]
+    signed = len(signed_ms) == len(times) and sum(signed_ms) <= sum(unsigned_ms)
+    integer_ms = {name: layer.signed_ms if signed else layer.unsigned_ms for name, layer in times.items()}
+    total = sum(value or 0.0 for value in integer_ms.values())
+    saved = {name: (integer_ms[name] or 0.0) - layer.float_ms for name, layer in times.items()}
+    floats = {name for name, layer in times.items() if (integer_ms[name] or 0.0) > LEAST_GAIN * layer.float_ms}
+    if sum(saved[name] for name in floats) < LEAST_SHARE * total:
+        floats = set()
+    return Kernels(signed=signed, floats=frozenset(floats))
+
+
+def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Times]:
+    """By name the times of every quantised convolution; those of one shape are timed once. `model` holds shapes."""
+    by_shape: dict[object, Times] = {}
+    times = {}
+    for name, shape in lowering.convolution_shapes(model).items():
+        if shape not in by_shape:
+            by_shape[shape] = _times(model, name, on, threads)
+        times[name] = by_shape[shape]
+    return times
+
+
+def _times(model: onnx.ModelProto, name: str, on: Processor, threads: int) -> Times:
+    def least_ms(kernels: Kernels) -> float:
+        return _least_ms(lowering.alone(model, name, kernels), threads)
+
+    signed_ms = least_ms(Kernels(signed=True)) if on.exact_with_signed_bytes else None
+    return Times(least_ms(EVERYWHERE), least_ms(Kernels(floats=frozenset({name}))), signed_ms)
+
+
+def _least_ms(model: onnx.ModelProto, threads: int) -> float:
+    import numpy as np
+    import onnxruntime
+
+    from bench.runtimes.onnxruntime import session_options
+
+    (read,) = model.graph.input
+    shape = [side.dim_value for side in read.type.tensor_type.shape.dim]
+    feed = {read.name: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
+    options = session_options(threads, floats=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    samples = []
+    for _ in range(WARM_UP_CALLS + TIMED_CALLS):
+        began = time.perf_counter()
+        session.run(None, feed)
+        samples.append(1000 * (time.perf_counter() - began))
+    return min(samples[WARM_UP_CALLS:])
+
+
+def _file(artifact: Path, libraries: Sequence[str]) -> Path:
+    made_by: dict[str, Any] = {
+        "version": VERSION,
+        "lowering": lowering.VERSION,
+        "libraries": versions(libraries),
+        "processor": processor().identity,
+    }
+    return artifact.with_name(f"{artifact.stem}.kernels-{digest(made_by)[:8]}.json")
