@@ -156,7 +156,7 @@ STEADY = Conditions("then", 1.0, 3, {})
         ("simulated", 20.0, 160.0, True),
     ],
 )
-def test_int8_that_is_no_faster_buys_size_only(int8: str, ms: float, batch_ms: float, size_only: bool) -> None:
+def test_int8_that_is_no_faster_buys_size_only(int8: Any, ms: float, batch_ms: float, size_only: bool) -> None:
     def variant(name: str, steps: tuple[str, ...], executed: Executed, own: float, batch: float) -> VariantResult:
         timed = tuple(
             measured([[value * (1 + 0.001 * call) for call in range(5)] for _ in range(10)], size)
