@@ -19,7 +19,7 @@ from bench.records import BatchReader
 from bench.results import timing
 from bench.results.timed_process import serve
 from bench.variants import build
-from tests import tiny
+from tests import pace, tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords and "slow" not in (item.config.getoption("-m") or ""):
             item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+        _scale_its_timeout(item)
+
+
+def _scale_its_timeout(item: pytest.Item) -> None:
+    """The limits of pyproject.toml and of marks are those of a fast machine that has nothing else to do."""
+    if item.config.getoption("timeout") is not None:
+        return  # as in `--timeout 0`, for a debugger
+    mark = item.get_closest_marker("timeout")
+    seconds = mark.args[0] if mark else float(item.config.getini("timeout"))
+    item.add_marker(pytest.mark.timeout(pace.limit(seconds)), append=False)
 
 
 @pytest.fixture
