@@ -14,7 +14,7 @@ from bench import runtimes
 from bench.errors import UserError
 from bench.records import Built
 from bench.runtimes import onnxruntime
-from bench.variants import build, steps
+from tests.conftest import Build
 
 CHAINS: dict[str, list[object]] = {
     "fp32": [],
@@ -29,9 +29,8 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 @pytest.fixture
-def built(request: pytest.FixtureRequest, shop: build.Workshop, source: build.Source) -> Built:
-    chain = [steps.parse(one) for one in CHAINS[request.param]]
-    return build.build(request.param, source, chain, shop)
+def built(request: pytest.FixtureRequest, common: Build) -> Built:
+    return common(*CHAINS[request.param])
 
 
 def frames(count: int) -> NDArray[np.uint8]:
