@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from multiprocessing import Pipe
@@ -45,6 +46,22 @@ def _scale_its_timeout(item: pytest.Item) -> None:
     mark = item.get_closest_marker("timeout")
     seconds = mark.args[0] if mark else float(item.config.getini("timeout"))
     item.add_marker(pytest.mark.timeout(pace.limit(seconds)), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A temporary folder for this process alone, and with it a timing lock.
+
+    One run at a time may time on a machine: tests would wait for each other, and for whoever else times there.
+    """
+    tmp_path_factory.getbasetemp()  # pytest's own stays where it is
+    with (
+        tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture
