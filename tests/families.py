@@ -51,6 +51,18 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def drawn(architecture: str) -> Detector:
+    """Random weights, and batch-norm statistics that fit them, so that outputs vary; not to be rounded."""
+    torch.manual_seed(0)
+    detector = build(architecture, "timm", PREPROCESSING).train()
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        detector(torch.from_numpy(b0.frames(24, seed=50)))
+    return detector.eval()
+
+
 @cache
 def trained(architecture: str) -> Detector:
     """A detector that learned in a few seconds to tell red from blue: random networks are too chaotic to be rounded."""
