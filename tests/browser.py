@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+from tests.pace import limit
+
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
@@ -51,7 +53,7 @@ class Page:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._socket.recv(timeout=60))
+            told = json.loads(self._socket.recv(timeout=limit(60)))
             if told.get("id") == self._count:
                 if "error" in told:
                     raise RuntimeError(f"{method}: {told['error']['message']}")
@@ -77,7 +79,7 @@ class Page:
         began = time.perf_counter()
         self.send("Page.navigate", url=path.resolve().as_uri())
         while not self._loaded:
-            told = json.loads(self._socket.recv(timeout=60))
+            told = json.loads(self._socket.recv(timeout=limit(60)))
             if "method" in told:
                 self._note(told["method"], told["params"])
         return time.perf_counter() - began
@@ -164,12 +166,13 @@ def opened() -> Iterator[Page]:
                 yield Page(socket)
         finally:
             running.terminate()
-            running.wait(timeout=20)
+            running.wait(timeout=limit(20))
 
 
 def _address(file: Path, running: subprocess.Popen[bytes]) -> str:
     """Where the first tab is driven from."""
-    for _ in range(300):
+    until = time.monotonic() + limit(30)
+    while time.monotonic() < until:
         if file.exists() and (lines := file.read_text().splitlines()):
             with urlopen(f"http://127.0.0.1:{int(lines[0])}/json") as told:
                 tabs = json.load(told)
@@ -177,4 +180,4 @@ def _address(file: Path, running: subprocess.Popen[bytes]) -> str:
         if running.poll() is not None:
             raise NotStartedError(f"the browser ended with {running.returncode} before it was asked anything")
         time.sleep(0.1)
-    raise NotStartedError("the browser did not say in 30 seconds where to ask it")
+    raise NotStartedError("the browser did not say in time where to ask it")

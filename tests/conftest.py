@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
@@ -15,11 +19,11 @@ from PIL import Image
 from bench import datasets, detectors
 from bench.datasets import FrameSetSettings
 from bench.detectors import efficientnet
-from bench.records import BatchReader
+from bench.records import BatchReader, Built
 from bench.results import timing
 from bench.results.timed_process import serve
-from bench.variants import build
-from tests import tiny
+from bench.variants import build, steps
+from tests import pace, tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +36,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords and "slow" not in (item.config.getoption("-m") or ""):
             item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+        _scale_its_timeout(item)
+
+
+def _scale_its_timeout(item: pytest.Item) -> None:
+    """The limits of pyproject.toml and of marks are those of a fast machine that has nothing else to do."""
+    if item.config.getoption("timeout") is not None:
+        return  # as in `--timeout 0`, for a debugger
+    mark = item.get_closest_marker("timeout")
+    seconds = mark.args[0] if mark else float(item.config.getini("timeout"))
+    item.add_marker(pytest.mark.timeout(pace.limit(seconds)), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A temporary folder for this process alone, and with it a timing lock.
+
+    One run at a time may time on a machine: tests would wait for each other, and for whoever else times there.
+    """
+    tmp_path_factory.getbasetemp()  # pytest's own stays where it is
+    with (
+        tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture
@@ -52,19 +82,44 @@ def write_frames(folder: Path, real: int, fake: int, seed: int, size: int = 40) 
             Image.fromarray(picture).save(folder / label / f"{index:03d}.png")
 
 
-@pytest.fixture
-def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
+def open_shop(folder: Path) -> build.Workshop:
     """For what is built of the tiny family: a few frames in three splits."""
     for seed, split in enumerate(("test", "calibration", "train")):
-        write_frames(tmp_path / "faces" / split, 8, 8, seed)
-    frames = datasets.load("faces", FrameSetSettings(path="faces"), tmp_path, tmp_path / "cache")
+        write_frames(folder / "faces" / split, 8, 8, seed)
+    frames = datasets.load("faces", FrameSetSettings(path="faces"), folder, folder / "cache")
     read: BatchReader = partial(datasets.read_batches, threads=1)
-    return build.Workshop(tmp_path / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
+    return build.Workshop(folder / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> build.Source:
-    return build.Source("tiny", tiny.save_weights(tmp_path / "weights.tar"), "0" * 64, tiny.PREPROCESSING)
+def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
+    return open_shop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> build.Source:
+    weights = tiny.save_weights(tmp_path_factory.mktemp("source") / "weights.tar")
+    return build.Source("tiny", weights, "0" * 64, tiny.PREPROCESSING)
+
+
+@pytest.fixture(scope="session")
+def common_shop(tmp_path_factory: pytest.TempPathFactory) -> build.Workshop:
+    """For artifacts that a test reads and does not change: each is built, and exported, once for all tests.
+
+    All workers of pytest-xdist build into the same folder, as runs of `bench` may.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    variants = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "common-variants"
+    return replace(open_shop(tmp_path_factory.mktemp("common")), folder=variants)
+
+
+Build = Callable[..., Built]
+
+
+@pytest.fixture
+def common(common_shop: build.Workshop, source: build.Source, tiny_family: Any) -> Build:
+    """The artifact at the end of a chain, from `common_shop`."""
+    return lambda *chain: build.build("common", source, [steps.parse(entry) for entry in chain], common_shop)
 
 
 class _Thread(threading.Thread):

@@ -18,6 +18,7 @@ from bench.datasets import decode, decoding, read_batches
 from bench.datasets.headers import dimensions
 from bench.errors import UserError
 from bench.records import Frame, InputSpec
+from tests.pace import limit
 
 RAMP = np.linspace(0, 255, 32 * 24 * 3, dtype=np.uint8).reshape(32, 24, 3)
 NATIVE = InputSpec(24)
@@ -220,7 +221,7 @@ def test_reads_ahead_but_only_so_far_and_threads_end_with_the_reader(
     monkeypatch.setattr(decoding, "decode", noted)
     batches = read_batches(frames, InputSpec(8), 4, threads=2)
     next(batches)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + limit(5)
     while len(started) < 8 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert 8 <= len(started) <= 12

@@ -43,7 +43,7 @@ def architecture(request: pytest.FixtureRequest) -> Iterator[str]:
 def shop(tmp_path_factory: pytest.TempPathFactory, architecture: str) -> build.Workshop:
     """One a family, so that what chains have in common is built once."""
     return build.Workshop(
-        tmp_path_factory.mktemp(architecture), {split: frame_set(split) for split in COUNTS}, read, {}, "cpu", 2, 0,
+        tmp_path_factory.mktemp(architecture), {split: frame_set(split) for split in COUNTS}, read, {}, "cpu", 1, 0,
         silent,
     )  # fmt: skip
 
@@ -62,11 +62,12 @@ def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[
 
 
 def built(name: str, architecture: str, shop: build.Workshop, uneven: bool = False) -> Built:
-    weights = shop.folder / f"{architecture}{'-twin' * uneven}.pth"
+    weights_name = f"{architecture}{'-twin' * uneven}"
+    weights = shop.folder / f"{weights_name}.pth"
     if not weights.exists():
         detector = families.trained(architecture)
         torch.save({"model": (twin(detector) if uneven else detector).state_dict()}, weights)
-    source = build.Source(architecture, weights, architecture, families.PREPROCESSING)
+    source = build.Source(architecture, weights, weights_name, families.PREPROCESSING)
     chain = [steps.parse(entry) for entry in CHAINS.get(name, [])]
     steps.check(chain, shop.frames)
     return build.build(name, source, chain, shop)
@@ -74,7 +75,7 @@ def built(name: str, architecture: str, shop: build.Workshop, uneven: bool = Fal
 
 def predicted(found: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     runtime = "pytorch" if found.kind == "torch" else "onnxruntime"
-    return runtimes.find(runtime).load(found, "cpu", 2).predict(TEST)
+    return runtimes.find(runtime).load(found, "cpu", 1).predict(TEST)
 
 
 @pytest.mark.parametrize("chain", ["baseline", *CHAINS])
@@ -91,7 +92,7 @@ def test_margin_equation_and_reading_back(chain: str, architecture: str, shop: b
 
 def test_export_of_half_the_network_computes_the_same(architecture: str, shop: build.Workshop) -> None:
     found = built("prune", architecture, shop)
-    exported = runtimes.find("onnxruntime").load(found, "cpu", 2).predict(TEST)
+    exported = runtimes.find("onnxruntime").load(found, "cpu", 1).predict(TEST)
     for one, other in zip(predicted(found), exported, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * one.std(), rtol=1e-3)
 

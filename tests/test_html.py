@@ -33,6 +33,7 @@ from bench.reports.html.pictures import ends
 from bench.reports.html.trade import trade
 from bench.reports.overlay import colour_bar, draw
 from bench.reports.text import escape, plain
+from tests.pace import limit
 from tests.test_reports import FRAMES, NASTY, TEST, Answers, judged, labelled, made_up, pixels
 
 LOOKS = ("faint", "many")
@@ -641,7 +642,7 @@ def test_the_script_writes_text_alone() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
 def test_the_script_parses() -> None:
-    subprocess.run(["node", "--check", str(SCRIPT)], check=True, timeout=60)
+    subprocess.run(["node", "--check", str(SCRIPT)], check=True, timeout=limit(60))
 
 
 @pytest.mark.skipif(shutil.which("tsc") is None, reason="no TypeScript compiler on this machine")
@@ -656,7 +657,8 @@ def test_the_scripts_types_are_sound() -> None:
         "--lib",
         "es2022,dom,dom.iterable",
     ]
-    told = subprocess.run(["tsc", *options, str(SCRIPT)], capture_output=True, text=True, timeout=120, check=False)
+    command = ["tsc", *options, str(SCRIPT)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=limit(120), check=False)
     assert told.returncode == 0, told.stdout
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from bench import locks
 from bench.records import Event
+from tests.pace import limit
 
 HOLD = """
 import sys, time
@@ -53,7 +54,7 @@ def test_a_wait_tells_who_holds_it_and_what_for_and_ends(tmp_path: Path, other: 
     assert [(event.work, event.done) for event in events] == [
         (f"waiting for another run (process {other.pid} that is building abc)", done) for done in (0, 1)
     ]
-    assert other.wait(5) == 0
+    assert other.wait(limit(5)) == 0
     assert not locks.holder(path)
     with locks.tried(path) as free:
         assert free
@@ -61,7 +62,7 @@ def test_a_wait_tells_who_holds_it_and_what_for_and_ends(tmp_path: Path, other: 
 
 def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     other.send_signal(signal.SIGKILL)
-    other.wait(5)
+    other.wait(limit(5))
     entered = threading.Event()
 
     def enter() -> None:
@@ -69,7 +70,7 @@ def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[
             entered.set()
 
     threading.Thread(target=enter, daemon=True).start()
-    assert entered.wait(5)
+    assert entered.wait(limit(5))
 
 
 def test_a_process_tells_that_it_is_at_work_and_nothing_is_left_of_it(tmp_path: Path) -> None:

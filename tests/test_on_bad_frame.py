@@ -16,6 +16,7 @@ from bench.errors import UserError
 from bench.records import FrameSet, Split
 from tests.bad_input_cases import flipped, picture, undecodable, written, yaml
 from tests.conftest import write_frames
+from tests.pace import limit
 from tests.test_bad_input import bench
 
 
@@ -134,12 +135,12 @@ def test_large_pictures_are_decoded_one_at_a_time(
     def slow(data: bytes) -> str:
         inside.append(1)
         if most > 1:
-            together.wait(20)
+            together.wait(limit(20))
         else:
             time.sleep(0.02)
         seen.append(len(inside))
         if most > 1:
-            together.wait(20)
+            together.wait(limit(20))
         inside.pop()
         return ""
 

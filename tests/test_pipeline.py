@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -390,11 +390,11 @@ experiments:
     )
     seconds, printed = [], []
     for _ in range(2):
-        began = time.monotonic()
+        before = os.times().children_user
         done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - began)
+        seconds.append(os.times().children_user - before)
         printed.append(done.stdout.splitlines())
     assert "torch" in printed[0][-1]
     assert printed[1][-1] == "loaded"
     assert printed[0][:-1] == printed[1][:-1], "the summary is the same"
-    assert seconds[1] < 6, "half a second on an idle machine"
+    assert seconds[1] < seconds[0] / 4, "of processor time"

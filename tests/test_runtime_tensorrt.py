@@ -10,14 +10,9 @@ import pytest
 
 from bench import runtimes
 from bench.errors import UserError
-from bench.records import Built
 from bench.results.timed_process import LARGEST_BATCH
 from bench.runtimes import onnxruntime, tensorrt
-from bench.variants import build, steps
-
-
-def built(chain: list[object], shop: build.Workshop, source: build.Source) -> Built:
-    return build.build("x", source, [steps.parse(one) for one in chain], shop)
+from tests.conftest import Build
 
 
 @pytest.mark.parametrize(
@@ -36,8 +31,7 @@ def test_provider_is_asked_for_what_the_artifact_stores(
     stored: str,
     flag: str | None,
     computed: str,
-    shop: build.Workshop,
-    source: build.Source,
+    common: Build,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Any] = []
@@ -48,7 +42,7 @@ def test_provider_is_asked_for_what_the_artifact_stores(
         return SimpleNamespace(get_providers=lambda: [*names, "CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "open_session", open_session)
-    artifact = built(chain, shop, source)
+    artifact = common(*chain)
     executed = tensorrt.load(artifact, "cuda", 1).executed
     floats, file, (name, options), (second, _) = asked
     assert floats == stored.endswith(" weights"), "TensorRT is to see floats where nothing computes with integers"
@@ -98,14 +92,13 @@ def test_only_the_wheel_of_tensorrt_10_will_do(
 
 
 def test_a_provider_that_did_not_load_is_an_error(
-    shop: build.Workshop,
-    source: build.Source,
+    common: Build,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """onnxruntime lists TensorRT as available and falls back in silence where its libraries are missing."""
     import onnxruntime as library
 
-    file = onnxruntime.onnx_file(built([], shop, source))
+    file = onnxruntime.onnx_file(common())
     providers = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     if "TensorrtExecutionProvider" in library.get_available_providers():
         if tensorrt.trouble() is None:

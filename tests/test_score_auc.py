@@ -18,6 +18,7 @@ from scipy.stats import norm, spearmanr, t
 from bench.records import Auc
 from bench.results.score.auc import FEW, difference, estimate
 from bench.results.score.placements import clusters, placements, subset
+from tests.pace import limit
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -392,8 +393,8 @@ def test_other_labels_are_refused() -> None:
 def test_a_million_frames_take_seconds() -> None:
     labels, first, second = drawn(0, count=1_000_000)
     sources = clusters(pd.Series(np.arange(1_000_000) // 30).astype(str))
-    began = time.perf_counter()
+    began = time.process_time()
     one, other = placements(labels, first), placements(labels, second)
     estimate(one, sources)
     difference(other, one, sources)
-    assert time.perf_counter() - began < 8
+    assert time.process_time() - began < limit(8)

@@ -17,6 +17,7 @@ from bench.results.score import slices
 from bench.results.score.auc import difference, estimate
 from bench.results.score.placements import clusters, placements
 from bench.results.score.slices import Slicing, judge
+from tests.pace import limit
 
 COUNT = 1200
 LABELS = np.tile(np.array([0, 1], np.int8), COUNT // 2)
@@ -353,6 +354,6 @@ def test_a_hundred_thousand_frames_take_moments() -> None:
     labels = rng.integers(0, 2, 100_000)
     test = labelled(labels, method=np.where(labels == 1, rng.integers(0, 49, 100_000).astype(str), "original"))
     own, other = (placements(labels, rng.random(100_000) / 2 + labels / 4) for _ in range(2))
-    start = time.perf_counter()
+    began = time.process_time()
     assert len(judge(slicing(test), own, other, None)) == 49
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - began < limit(10)

@@ -23,6 +23,7 @@ from bench.errors import UserError
 from bench.records import Event, Executed, silent
 from bench.results import conditions, timed_process, timing
 from tests.conftest import start_in_a_thread
+from tests.pace import limit
 
 EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
 FRAMES = np.arange(2 * 3 * 8 * 8, dtype=np.uint8).reshape(2, 3, 8, 8)
@@ -109,8 +110,15 @@ def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) 
 
 @pytest.mark.usefixtures("in_threads")
 def test_best_batch_is_searched_until_nothing_is_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only calls move, whatever else the machine does."""
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", sleep)
     subjects = {"flat": subject(frame=0.004), "steep": subject(call=0.004, most=4)}
-    monkeypatch.setattr(timed_process, "LEAST_GAIN", 1.4)
     session = timing.measure(subjects, FRAMES, 0.02, silent)
     assert session.failed == {}, "a batch that does not fit is no failure"
     sizes = {name: [one.batch_size for one in found.measurements] for name, found in session.found.items()}
@@ -192,6 +200,7 @@ def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
         "import os, signal, time\n"
         "from bench.results import timing\n"
         "if __name__ == '__main__':\n"
+        f"    timing.PATIENCE_SECONDS = {limit(10)}\n"
         "    one = timing.start()\n"
         "    time.sleep(0.05)\n"
         "    os.kill(one.process.pid, signal.SIGINT)\n"

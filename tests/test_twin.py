@@ -61,7 +61,7 @@ def per_tensor_int8(detector: Detector) -> Detector:
 def other(architecture: str) -> Detector:
     if architecture == "tiny":
         return tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    return families.trained(architecture)
+    return families.drawn(architecture)
 
 
 def test_twin_computes_the_same() -> None:
