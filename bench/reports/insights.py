@@ -42,7 +42,7 @@ def warnings(run: Run, told: dict[str, Any]) -> list[str]:
 
     `told` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, told), *_disturbed(run)]
+    return [*_unfit_baseline(run, told), *_inexact(run), *_disturbed(run)]
 
 
 def plain_warnings(run: Run, told: dict[str, Any]) -> list[str]:
@@ -66,6 +66,20 @@ def _unfit_baseline(run: Run, told: dict[str, Any]) -> list[str]:
         f"**The baseline's AUC is {auc:.4f}, below 0.5.** It ranks real frames above fake ones: labels or classes "
         "are probably swapped (1 must mean fake, and class 1 of the detector too). Read nothing else here before "
         "that is settled."
+    ]
+
+
+def _inexact(run: Run) -> list[str]:
+    """Variants whose runtime computes something else than their artifact says."""
+    by_runtime: dict[str, list[str]] = {}
+    for variant in run.variants:
+        if variant.status == "ok" and variant.executed and variant.fidelity and not variant.fidelity.exact:
+            by_runtime.setdefault(variant.executed.runtime, []).append(variant.name)
+    return [
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} **inexact on this processor**: {runtime} answers "
+        "otherwise than the artifact's own graph, so scores from other processors and runtimes will not be these. "
+        "Choose another `runtime:`, or judge it where it will run."
+        for runtime, names in by_runtime.items()
     ]
 
 
