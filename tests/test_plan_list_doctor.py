@@ -26,7 +26,7 @@ from bench.pipeline.measure import keys
 from bench.pipeline.plan import prepare
 from bench.processor import Processor
 from bench.results import predict
-from bench.variants import steps
+from bench.variants import build, steps
 
 NOTHING_KNOWN = Known({}, {}, ())
 
@@ -101,7 +101,8 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     assert due(shards)["evaluate"] == "1 variant on 44 frames"
     assert shards.writes_bytes is not None, "the size of this network is on record now"
     monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
-    key = keys(shards.plan, shards.rows[2].id, "onnx")[1]
+    quantised = build.read(workplace / "variants", shards.rows[2].id)
+    key = keys(shards.plan, quantised.id, "onnx", quantised)[1]
     for low in (0, 16):
         nobody: Any = None
         shard = predict._shard(predict.Pending("q8", key, workplace / "results/first/q8", nobody), low)
