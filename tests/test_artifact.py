@@ -35,14 +35,24 @@ def outputs(detector: Detector, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, cam
 
 
+def compute_the_same(before: Detector, after: Detector, size: int) -> None:
+    """The same weights to the bit, outputs but for their last bits: a file's tensors lie at other addresses, and
+    which kernel a product takes hangs on that.
+    """
+    kept = after.state_dict()
+    for name, tensor in before.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(kept[name], tensor), name
+    for one, other in zip(outputs(before, size), outputs(after, size), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+
+
 @pytest.mark.parametrize("flavour", ["static", "timm", "tf"])
 def test_a_pruned_efficientnet_comes_back_the_same(flavour: str, tmp_path: Path) -> None:
     preprocessing = Preprocessing(size=64, channels="bgr", mean=(0.4, 0.5, 0.6), wavelet="sym2")
     before = efficientnet.build("efficientnet_b0", flavour, preprocessing)
     prune.apply(before, prune.Settings(amount=0.5), work(tmp_path))
     after = artifact.load_torch(artifact.save(before, tmp_path))
-    for one, other in zip(outputs(before, 64), outputs(after, 64), strict=True):
-        assert torch.equal(one, other)
+    compute_the_same(before, after, 64)
     assert after.preprocessing == preprocessing
     assert not after.training
     pads = [[m.pad for m in d.modules() if isinstance(m, StaticPadConv2d)] for d in (before, after)]
@@ -60,8 +70,7 @@ def test_the_dtype_is_kept(detector: Detector, tmp_path: Path, dtype: torch.dtyp
     assert isinstance(after, Detector)
     assert artifact.stored_dtype(after) == name
     assert after.preprocess.weight.dtype == torch.float32
-    for one, other in zip(outputs(detector, 32), outputs(after, 32), strict=True):
-        assert torch.equal(one, other)
+    compute_the_same(detector, after, 32)
 
 
 def test_equal_models_give_equal_bytes_without_counters(detector: Detector, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from bench.pipeline.measure import keys
 from bench.pipeline.plan import Plan, prepare
 from bench.runtimes import onnxruntime
 from bench.variants import build, steps, training
-from tests import b0
-from tests.test_quantize import quantised
+from tests.conftest import Build
 
 CAPPED: list[object] = [
     {"prune": {"amount": 0.5, "ranking": "magnitude", "repair": False}},
@@ -69,9 +68,10 @@ def test_what_is_quantised_is_the_export(
 
 
 def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, common: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = b0.written(tmp_path, quantised(), "int8")
+    shared = common({"quantize": "int8"})
+    built = replace(shared, file=Path(shutil.copy(shared.file, tmp_path)))
     first = onnxruntime.load(built, "cpu", 1).executed
     for kept in tmp_path.glob("*.operators-*.json"):
         kept.write_text('{"integer": 1, "heavy": 1}')
