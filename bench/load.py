@@ -11,9 +11,16 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import psutil
+
+from bench.records import BatchReader, Event, Frame, InputSpec, OnEvent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _LOOK_SECONDS = 0.5
 # Of a core: what others may take of it before it counts as theirs. Less is the usual noise of a system.
@@ -96,7 +103,7 @@ def _own_seconds() -> float:
 
 
 class Threads:
-    """PyTorch's threads, as many as the load leaves cores for."""
+    """PyTorch's number of threads, which follows the load: `most`, or as many as others leave cores for."""
 
     def __init__(self, most: int) -> None:
         self._most, self._load, self._now = most, Load(), most
@@ -110,10 +117,29 @@ class Threads:
             torch.set_num_threads(wanted)
             self._now = wanted
 
+    def before_batches(self, read: BatchReader) -> BatchReader:
+        """The same reader, which looks at the load before every batch."""
+
+        def reading(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+            for batch in read(frames, spec, batch_size):
+                self.follow()
+                yield batch
+
+        return reading
+
+    def at_events(self, on_event: OnEvent) -> OnEvent:
+        """The same listener, which looks at the load whenever work has got on."""
+
+        def listening(event: Event) -> None:
+            self.follow()
+            on_event(event)
+
+        return listening
+
 
 @contextlib.contextmanager
 def torch_threads(most: int) -> Iterator[Threads]:
-    """PyTorch computes with `most` threads at most; call `follow()` before every batch. Restored after."""
+    """PyTorch computes with at most so many threads inside, and with as many as before outside."""
     import torch
 
     before = torch.get_num_threads()

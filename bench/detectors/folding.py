@@ -67,7 +67,7 @@ def _without_constant_arithmetic(
         ]
         results = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in wanted]
         arithmetic = helper.make_model(helper.make_graph(fixed, "constants", inputs, results), opset_imports=opsets)
-        values: list[Any] = ReferenceEvaluator(arithmetic).run(wanted, {name: constants[name] for name in read})
+        values: Any = ReferenceEvaluator(arithmetic).run(wanted, {name: constants[name] for name in read})
         constants.update(zip(wanted, values, strict=True))
     return others
 

@@ -119,12 +119,14 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     import onnx
 
     from bench.detectors.export import to_onnx
+    from bench.load import Load
     from bench.variants.quantisation import network, observe, qdq
 
+    load = Load()
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
-    channels = observe.observe(graph, list(tensors), settings.frames, work)
+    channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
     ways = {one.name: _ways(one, channels, settings) for one in found}
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
