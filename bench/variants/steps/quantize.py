@@ -223,11 +223,11 @@ def _compensated(
 
     names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
     seen = compensation.inputs(model, names, settings.frames, work)
-    with compensation.one_thread():
-        return [
-            _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
-            for layer in layers
-        ]
+
+    def made_good(layer: Layer) -> Layer:
+        return _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
+
+    return list(compensation.side_by_side(made_good, layers, work.threads))
 
 
 def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:
