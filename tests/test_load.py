@@ -5,18 +5,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
+import onnxruntime
 import psutil
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from bench import load
+from bench.detectors.detector import Detector
+from bench.detectors.export import to_onnx
 from bench.load import Load
 from bench.records import Event, Frame, InputSpec
+from bench.variants import build, steps
 
 
 class _Machine:
@@ -132,7 +139,7 @@ def two_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_threads")
 def test_torch_follows_at_batches_and_events(machine: _Machine) -> None:
-    def read(frames: object, spec: object, batch_size: int) -> Iterator[np.ndarray]:
+    def read(frames: object, spec: object, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         for _ in range(3):
             machine.passes(1.0, own=1.0, others=2.0)
             yield np.zeros(1, np.uint8)
@@ -166,3 +173,44 @@ def test_restored_after_a_failure() -> None:
     with pytest.raises(RuntimeError, match="step"), load.torch_threads(1):
         raise RuntimeError("step")
     assert torch.get_num_threads() == 2
+
+
+def test_every_step_follows_and_what_comes_after_does_not(
+    shop: build.Workshop, source: build.Source, machine: _Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        used.append(torch.get_num_threads())
+        machine.passes(1.0, own=0.5, others=3.0)
+        yield from shop.read(frames, spec, batch_size)
+
+    def heard(event: Event) -> None:
+        used.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    follows = replace(shop, threads=3, read=read, on_event=heard)
+    build.build("small", source, [steps.parse({"prune": 0.3}), steps.parse({"recover": 2})], follows)
+    assert torch.get_num_threads() == before
+    assert set(used) == {before, 3, 1}
+
+
+def test_quantize_observes_with_what_is_free(
+    shop: build.Workshop, source: build.Source, machine: _Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "intra_op_num_threads":
+                asked.append(int(str(value)))
+            super().__setattr__(name, value)
+
+    def exported(detector: Detector) -> onnx.ModelProto:
+        machine.passes(2.0, own=1.0, others=2.0)
+        return to_onnx(detector)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    monkeypatch.setattr("bench.detectors.export.to_onnx", exported)
+    build.build("q8", source, [steps.parse({"quantize": "int8"})], replace(shop, threads=3))
+    assert asked == [2]
