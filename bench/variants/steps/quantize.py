@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 6
+VERSION = 7
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -120,6 +120,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
 
     from bench.detectors.export import to_onnx
     from bench.load import Load
+    from bench.variants.compensation import side_by_side
     from bench.variants.quantisation import network, observe, qdq
 
     load = Load()
@@ -127,7 +128,8 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
     channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
-    ways = {one.name: _ways(one, channels, settings) for one in found}
+    every_way = side_by_side(lambda one: _ways(one, channels, settings), found, work.threads)
+    ways = dict(zip((one.name for one in found), every_way, strict=True))
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
     picked = [_layer(ways[name], one, inputs[name], settings) for name, one in chosen.items()]
