@@ -109,11 +109,14 @@ class Threads:
         self._most, self._load, self._now = most, Load(), most
 
     def follow(self) -> None:
-        """Look at the load, and change the number of threads where it asks for another one."""
+        """Look at the load, and change the number of threads where it asks for another one.
+
+        What else has set the number meanwhile has its reason: then it stays.
+        """
         import torch
 
         wanted = self._load.threads(self._most)
-        if wanted != self._now:
+        if wanted != self._now and torch.get_num_threads() == self._now:
             torch.set_num_threads(wanted)
             self._now = wanted
 

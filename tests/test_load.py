@@ -162,10 +162,20 @@ def test_threads_are_set_only_when_the_answer_changes(machine: _Machine, monkeyp
     changes: list[int] = []
     with load.torch_threads(4) as threads:
         monkeypatch.setattr(torch, "set_num_threads", changes.append)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: changes[-1] if changes else 4)
         for others in (3.0, 3.0, 0.0, 0.0):
             machine.passes(1.0, own=1.0, others=others)
             threads.follow()
     assert changes == [1, 4, 2]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_others_have_set_stays(machine: _Machine) -> None:
+    with load.torch_threads(4) as threads:
+        torch.set_num_threads(3)
+        machine.passes(1.0, own=1.0, others=3.0)
+        threads.follow()
+        assert torch.get_num_threads() == 3
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -109,10 +109,11 @@ def one_thread() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
-    """`work` of every item, in their order; each on one thread, so that how many there are changes no bit of it."""
+    """`work` of every item, in their order; each on one thread, because threads that share small products only wait."""
     import torch
 
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield from pool.map(work, items)
