@@ -187,7 +187,9 @@ class ExperimentSettings(_Model):
     )
     seed: int = Field(default=0, strict=True, ge=0, le=2**32 - 1, description="of the steps that draw random numbers")
     threads: int | Literal["auto"] = Field(
-        default="auto", description="CPU threads of the model, from 1 to the cores there are; auto takes all"
+        default="auto",
+        description="CPU threads of the model, from 1 to the cores there are; auto takes all; building takes fewer "
+        "while others use the cores",
     )
     margin: Margin = Field(default=0.01, description="non-inferiority margin on AUC: a smaller loss does not matter")
     choose: ChooseSettings | None = Field(

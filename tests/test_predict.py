@@ -95,11 +95,11 @@ def test_every_frame_is_decoded_once_for_all_variants(tmp_path: Path, monkeypatc
 
 
 def test_batches_are_halved_when_memory_runs_out(tmp_path: Path) -> None:
-    small = Sums(most=3)
+    small = Sums(most=1)
     variants = pending(tmp_path, small=small, large=Sums())
     assert predict.predict(variants, rows(20), SPEC, Reader(), silent) == {}
-    assert small.sizes[:3] == [8, 4, 2], "8 and 4 are too many"
-    assert set(small.sizes[2:]) == {2}, "a size that did not fit is not tried again"
+    assert small.sizes[:3] == [4, 2, 1], "4 and 2 are too many"
+    assert set(small.sizes[2:]) == {1}, "a size that did not fit is not tried again"
     first, second = (pd.read_parquet(variant.folder / predict.PREDICTIONS) for variant in variants)
     pd.testing.assert_frame_equal(first, second)
 

@@ -170,7 +170,7 @@ def test_harm_is_foretold() -> None:
     graph = onnx.shape_inference.infer_shapes(to_onnx(detector))
     found = network.convolutions(graph)
     read = dict.fromkeys(name for one in found for name in (one.input, one.output))
-    channels = observe.observe(graph, list(read), CALIBRATION, work())
+    channels = observe.observe(graph, list(read), CALIBRATION, work(), threads=1)
     ways = {
         one.name: [
             Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8)),

@@ -8,12 +8,15 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
 from bench.files import remove, sweep, temporary_name
+from bench.provenance import cpu_cores
 from bench.records import Event, Frame, FrameSet, OnEvent, Split, silent
 
 if TYPE_CHECKING:
@@ -126,11 +129,18 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
             (folder / split / word).mkdir(parents=True)
     total, told = len(portraits), time.monotonic()
     quality: dict[_Portrait, int] = {}
-    for done, portrait in enumerate(portraits):
-        if not done or time.monotonic() - told >= _EVENT_SECONDS:
-            told = time.monotonic()
-            on_event(Event(_WORK, done, total))
-        quality[portrait] = _draw_one(folder, portrait)
+    on_event(Event(_WORK, 0, total))
+    # Each portrait hangs on its number alone, and NumPy and OpenCV let other threads compute meanwhile.
+    pool = ThreadPoolExecutor(cpu_cores(), "draw")
+    try:
+        drawn = pool.map(partial(_draw_one, folder), portraits)
+        for done, (portrait, chosen) in enumerate(zip(portraits, drawn, strict=True), start=1):
+            quality[portrait] = chosen
+            if time.monotonic() - told >= _EVENT_SECONDS:
+                told = time.monotonic()
+                on_event(Event(_WORK, done, total))
+    finally:
+        pool.shutdown(cancel_futures=True)
     _write_manifests(folder, quality)
     (folder / CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
     on_event(Event(_WORK, total, total))

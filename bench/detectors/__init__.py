@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised whenever the same weights would give another detector."""
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Raised whenever the same detector would be exported to another ONNX graph."""
 
 LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
 
-_HELPERS = {"artifact", "checkpoint", "detector", "export", "lowering", "preprocessing", "presets", "weights_file"}
+_HELPERS = {
+    "artifact", "checkpoint", "detector", "export", "folding", "lowering", "preprocessing", "presets", "tracing",
+    "weights_file",
+}  # fmt: skip
 
 
 class Family(Protocol):

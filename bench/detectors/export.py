@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import io
 import json
-import logging
-import signal
-import threading
-import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx
 
     from bench.detectors.detector import Detector
-
-# The oldest opset the exporter writes by itself; any onnxruntime since 1.14 reads it.
-OPSET = 18
 
 
 def to_onnx(detector: Detector) -> onnx.ModelProto:
@@ -34,24 +24,14 @@ def to_onnx(detector: Detector) -> onnx.ModelProto:
     The same weights give the same bytes: names come from the network, and nothing of the machine
     that exported them (paths, stack traces) is kept.
     """
-    import torch
-
+    from bench.detectors import folding, tracing
     from bench.detectors.preprocessing import Preprocess
 
     network = copy.deepcopy(detector).cpu().float().eval()
     # Its constants are exact in float32 only; a detector cast as a whole has rounded them.
     network.preprocess = Preprocess(detector.preprocessing)
-    size = detector.preprocessing.size
-    # Two frames, because a batch of one would be taken for a constant.
-    frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    with _quiet(), _uninterrupted():
-        program = torch.onnx.export(
-            network, (frames,), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=["frames"], output_names=["logits", "cam"],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-        )  # fmt: skip
-    assert program is not None  # only the old exporter returns nothing
-    model = program.model_proto
+    weights = {name: tensor.numpy() for name, tensor in tracing.tensors(network).items()}
+    model = folding.filled(tracing.template(network), weights)
     _strip(model)
     _rename(model.graph)
     _describe(model, detector)
@@ -102,43 +82,3 @@ def _describe(model: onnx.ModelProto, detector: Detector) -> None:
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
     }
     helper.set_model_props(model, facts)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's prints, log records and warnings from the terminal; exceptions still pass."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the end; who presses Ctrl-C again does not wait.
-
-    An exception that comes up within torch's tracing can make it abort the whole process.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals arrive in the main thread only
-        return
-    waiting: list[int] = []
-    usual: dict[int, Any] = {}
-
-    def hold(number: int, _: object) -> None:
-        waiting.append(number)
-        signal.signal(number, usual[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        usual[number] = signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        for held, handler in usual.items():
-            signal.signal(held, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])

@@ -96,8 +96,9 @@ def predict(
 def batch_size(spec: InputSpec, device: str) -> int:
     """Frames in a batch: what keeps a B5's activations within a quarter of the free memory.
 
-    On a CPU more than eight frames at once only cost memory and cache; on CUDA 128 is where
-    throughput has long levelled off. When memory still runs out, the batch is halved.
+    On a CPU at most four: at 160 px a B5's widest maps then take 15 MB, which a last-level cache may hold,
+    and more frames at once only cost memory. On CUDA 128 is where throughput has long levelled off. When memory
+    still runs out, the batch is halved.
     """
     # The widest maps of a B5 take about 90 MB a frame at 380 px in fp32; they scale with the area.
     frame_bytes = 90e6 * (spec.size / 380) ** 2
@@ -108,7 +109,7 @@ def batch_size(spec: InputSpec, device: str) -> int:
     else:
         import psutil
 
-        free, most = psutil.virtual_memory().available, 8
+        free, most = psutil.virtual_memory().available, 4
     return max(1, min(most, int(free / 4 / frame_bytes)))
 
 

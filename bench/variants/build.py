@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors, locks
+from bench import detectors, load, locks
 from bench.errors import UserError
 from bench.files import remove, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
@@ -211,8 +211,9 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     try:
         if chain:
             parent = read(shop.folder, lineage[-2])
-            work = _work(title, source, chain, lineage, shop, scratch)
-            model = chain[-1].step.apply(artifact.load_torch(parent.file), chain[-1].settings, work)
+            with load.torch_threads(shop.threads) as threads:
+                work = _work(title, source, chain, lineage, shop, scratch, threads)
+                model = chain[-1].step.apply(artifact.load_torch(parent.file), chain[-1].settings, work)
         else:
             model = detectors.load(source.architecture, source.weights, source.preprocessing)
         file = artifact.save(model, temporary)
@@ -277,7 +278,10 @@ def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
     return found
 
 
-def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Work:
+def _work(
+    title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path,
+    threads: load.Threads,
+) -> Work:  # fmt: skip
     first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
 
     def teacher() -> Detector:
@@ -289,13 +293,13 @@ def _work(title: str, source: Source, chain: Sequence[Use], lineage: list[str], 
         title=title,
         spec=source.preprocessing.input_spec,
         frames=shop.frames,
-        read=shop.read,
+        read=threads.before_batches(shop.read),
         teacher=teacher,
         device=shop.device,
         threads=shop.threads,
         seed=shop.seed,
         scratch=scratch,
-        on_event=shop.on_event,
+        on_event=threads.at_events(shop.on_event),
         earlier=chain[:-1],
     )
 

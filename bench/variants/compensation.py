@@ -8,9 +8,10 @@ calibration frames say that they move together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import UserError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.variants.steps import Work
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 # Of the second moments' mean diagonal; directions that no frame shows are left where they are.
 _DAMPING = 0.01
@@ -104,6 +108,20 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
+    """`work` of every item, in their order; each on one thread, because threads that share small products only wait."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(work, items)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)
+
+
 def one_by_one(
     weight: NDArray[np.float64],
     moments: NDArray[np.floating],
@@ -118,17 +136,19 @@ def one_by_one(
 
     factor = _factor(moments)
     curvature = np.square(1 / np.diag(factor))
-    left, changed = weight.copy(), np.empty_like(weight)
-    for start in range(0, left.shape[1], _AT_ONCE):
-        stop = min(start + _AT_ONCE, left.shape[1])
-        errors = np.empty((len(left), stop - start))
+    # By column, so that what is read and written together lies together.
+    left = np.ascontiguousarray(weight.T)
+    changed = np.empty_like(left)
+    for start in range(0, len(left), _AT_ONCE):
+        stop = min(start + _AT_ONCE, len(left))
+        errors = np.empty((stop - start, left.shape[1]))
         for column in range(start, stop):
-            changed[:, column] = change(column, left, curvature)
-            error = (left[:, column] - changed[:, column]) / factor[column, column]
-            left[:, column:stop] -= error[:, None] * factor[column, column:stop]
-            errors[:, column - start] = error
-        left[:, stop:] -= errors @ factor[start:stop, stop:]
-    return changed
+            changed[column] = change(column, left.T, curvature)
+            error = (left[column] - changed[column]) / factor[column, column]
+            left[column:stop] -= factor[column, column:stop, None] * error
+            errors[column - start] = error
+        left[stop:] -= factor[start:stop, stop:].T @ errors
+    return np.ascontiguousarray(changed.T)
 
 
 def _factor(moments: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -138,13 +158,13 @@ def _factor(moments: NDArray[np.floating]) -> NDArray[np.float64]:
 
     damped = moments.astype(np.float64)
     damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
-    # LAPACK's way from a factor to the inverse touches one triangle only, the one that is read next.
-    lower, failed = linalg.lapack.dpotrf(damped, lower=1, overwrite_a=1)
+    # Backwards, the factor of the moments is the upper one, and its inverse that of the moments' inverse: half the
+    # work of inverting first and factoring then.
+    lower, failed = linalg.lapack.dpotrf(damped[::-1, ::-1].T, lower=1, clean=1, overwrite_a=1)
     if failed:
         raise UserError(
             "calibration frames give a layer inputs that are not finite, or too large to be told apart; check the "
             "weights, and the frames that the detector was made for"
         )
-    inverse, _ = linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
-    factor: NDArray[np.float64] = linalg.cholesky(inverse.T, lower=False, overwrite_a=True)
-    return factor
+    inverse, _ = linalg.lapack.dtrtri(lower, lower=1, overwrite_c=1)
+    return np.ascontiguousarray(inverse[::-1, ::-1])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.variants import convolutions
+from bench.variants import compensation, convolutions
 from bench.variants.convolutions import Places, at
 from bench.variants.ridge import is_constant
 
@@ -90,11 +90,17 @@ def rank(model: Detector, groups: list[Group], work: Work, frames: int) -> dict[
     by_root = readers(model, groups)
     convs = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
     seen = _observed(model, convs, work, min(frames, FRAMES))
+    roots = [group.root for group in groups if group.root in by_root]
+
+    def ranked(root: str) -> Ranked:
+        return _eliminated(convs[by_root[root]], *_moments(by_root[root], seen[by_root[root]]))
+
+    # What shares a GPU takes turns on it anyway.
+    threads = work.threads if work.device == "cpu" else 1
     found = {}
-    for done, group in enumerate((one for one in groups if one.root in by_root), start=1):
-        name = by_root[group.root]
-        found[group.root] = _eliminated(convs[name], *_moments(name, seen[name]))
-        work.progress(done, len(by_root), "layers", "ranking")
+    for root, of_group in zip(roots, compensation.side_by_side(ranked, roots, threads), strict=True):
+        found[root] = of_group
+        work.progress(len(found), len(roots), "layers", "ranking")
     return found
 
 
@@ -183,16 +189,19 @@ def _weights(conv: nn.Conv2d) -> Tensor:
 
 
 def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The order in which columns go, and what each costs. The inverse is brought up to date now and then only.
+    """The order in which columns go, and what each costs. Both matrices are brought up to date now and then only.
 
     NumPy, because these are very many very small operations.
     """
     names, order, losses = np.arange(len(inverse)), list[int](), list[float]()
     while len(names):
         diagonal, alive = inverse.diagonal().copy(), np.ones(len(names), dtype=bool)
+        # Afresh for every block, so that what rounding adds to the sums below does not grow.
+        squares = np.einsum("rc,rc->c", felt, felt).astype(np.float64)
         pending = np.zeros((min(_LAZY, len(names)), len(names)), dtype=np.float32)
+        shares, gone = np.zeros_like(pending), np.zeros((len(pending), len(felt)), dtype=np.float32)
         for row in range(len(pending)):
-            prices = np.einsum("rc,rc->c", felt, felt) / diagonal.clip(1e-12)
+            prices = squares.clip(0) / diagonal.clip(1e-12)
             prices[~alive] = np.inf
             chosen = int(prices.argmin())
             order.append(int(names[chosen]))
@@ -200,9 +209,13 @@ def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[
             alive[chosen] = False
             column = inverse[chosen] - pending[:row, chosen] @ pending[:row]
             own = max(float(column[chosen]), 1e-12)
-            felt -= np.outer(felt[:, chosen], column / own)
-            pending[row] = column / own**0.5
+            pending[row], shares[row] = column / own**0.5, column / own
             diagonal -= pending[row] ** 2
+            # Every column takes its share of the one that goes.
+            gone[row] = felt[:, chosen] - shares[:row, chosen] @ gone[:row]
+            products = gone[row] @ felt - (gone[:row] @ gone[row]) @ shares[:row]
+            squares += shares[row] * (shares[row] * float(gone[row] @ gone[row]) - 2 * products)
         inverse = np.ascontiguousarray((inverse - pending.T @ pending)[np.ix_(alive, alive)])
-        felt, names = np.ascontiguousarray(felt[:, alive]), names[alive]
+        felt = np.ascontiguousarray((felt - gone.T @ shares)[:, alive])
+        names = names[alive]
     return order, losses

@@ -80,7 +80,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
             for conv, module in convolutions.convolutions(name, before).items()
             if module.weight.shape[1] != now[conv].weight.shape[1]
         }
-        targets = _targets(before, cut, left, wanted, Places(len(judge))) if cut else {}
+        targets, ahead = _targets(before, cut, left, wanted, Places(len(judge)))
         for conv, wished in targets.items():
             norm = pruned.backbone.get_submodule(norms[conv]) if conv in norms else None
             if isinstance(norm, nn.BatchNorm2d) and _adds_input(
@@ -88,8 +88,9 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
             ):
                 _make_up(wished, norm, left.get(conv), wanted, found)
             _refit(now[conv], norm, after, found, wished, judge, conv)
+        wanted = ahead
         for place in range(len(found)):
-            wanted[place], found[place] = before(wanted[place]), after(found[place])
+            found[place] = after(found[place])
         work.progress(done, len(pairs), "layers", "repairing")
     if pruned.head.in_features < original.head.in_features:
         _make_up_in_head(pruned, original, wanted, found)
@@ -110,8 +111,11 @@ class _Stop(Exception):  # noqa: N818  (no error: the rest of a unit is not need
 
 def _targets(
     unit: nn.Module, cut: Mapping[str, nn.Conv2d], left: Mapping[str, Tensor], inputs: Kept, drawn: Places
-) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Per convolution in `cut`, as they run: places [n, P], and what the original writes there, batch by batch."""
+) -> tuple[dict[str, list[tuple[Tensor, Tensor]]], Kept]:
+    """Per convolution in `cut`, as they run: places [n, P], and what the original writes there, batch by batch.
+
+    And what the unit itself writes, which is what the next one reads.
+    """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def note(conv: str, module: nn.Module, _: Tensor, output: Tensor) -> None:
@@ -119,10 +123,11 @@ def _targets(
         places = drawn.draw(module, output)
         found.setdefault(conv, []).append((places, at(_stayed(output, left.get(conv)), places)))
 
+    written = Kept()
     with convolutions.watched(cut, note):
         for batch in inputs:
-            unit(batch)
-    return found
+            written.append(unit(batch))
+    return found, written
 
 
 def _stayed(features: Tensor, left: Tensor | None) -> Tensor:

@@ -27,7 +27,9 @@ class Channels:
     mean_square: NDArray[np.float64]
 
 
-def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: Work) -> dict[str, Channels]:
+def observe(
+    model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: Work, threads: int
+) -> dict[str, Channels]:
     """Run at most `frames` calibration frames through the float graph, and keep what each tensor held.
 
     The extremes are taken inside the graph, so that no activation outlives its batch.
@@ -35,7 +37,7 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: W
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = work.threads
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     told = _telling(model, tensors).SerializeToString()

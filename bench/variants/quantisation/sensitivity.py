@@ -130,8 +130,13 @@ class _Convolution:
         own = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
         scale = ratio.reshape(-1, 1, 1)
 
+        # What the margin's gradient at the weights is, frame by frame, is the same for every way to round them.
+        by_frame = _at_weights(module, framed, gradient) if _is_matrix(module) else None
+
         def by_weight(layer: Layer) -> Tensor:
             weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+            if by_frame is not None:
+                return by_frame @ weight.flatten()
             change = F.conv2d(framed, weight, None, module.stride, 0, module.dilation, module.groups)
             return _product(change, gradient)
 
@@ -165,6 +170,18 @@ class _Convolution:
         folded = torch.from_numpy(self.layers[0].convolution.weight).to(own).flatten(1)
         energy = folded.square().sum(1)
         return torch.where(energy > 0, (own * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
+
+
+def _is_matrix(convolution: Any) -> bool:
+    """Whether a convolution is one matrix product, at every place by itself."""
+    return tuple(convolution.kernel_size) == (1, 1) and convolution.groups == 1
+
+
+def _at_weights(convolution: Any, framed: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient at the weights of a 1x1 convolution that reads `framed`, frame by frame: [n, out * in]."""
+    down, right = convolution.stride
+    read = framed[:, :, ::down, ::right].flatten(2)
+    return (gradient.flatten(2) @ read.transpose(1, 2)).flatten(1)
 
 
 def _product(change: Tensor, gradient: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 6
+VERSION = 7
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -119,13 +119,17 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     import onnx
 
     from bench.detectors.export import to_onnx
+    from bench.load import Load
+    from bench.variants.compensation import side_by_side
     from bench.variants.quantisation import network, observe, qdq
 
+    load = Load()
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
-    channels = observe.observe(graph, list(tensors), settings.frames, work)
-    ways = {one.name: _ways(one, channels, settings) for one in found}
+    channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
+    every_way = side_by_side(lambda one: _ways(one, channels, settings), found, work.threads)
+    ways = dict(zip((one.name for one in found), every_way, strict=True))
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
     picked = [_layer(ways[name], one, inputs[name], settings) for name, one in chosen.items()]
@@ -221,11 +225,11 @@ def _compensated(
 
     names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
     seen = compensation.inputs(model, names, settings.frames, work)
-    with compensation.one_thread():
-        return [
-            _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
-            for layer in layers
-        ]
+
+    def made_good(layer: Layer) -> Layer:
+        return _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
+
+    return list(compensation.side_by_side(made_good, layers, work.threads))
 
 
 def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:

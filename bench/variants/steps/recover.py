@@ -118,7 +118,7 @@ def may_be_cut(settings: Settings) -> bool:
 
 
 def apply(model: Detector, settings: Settings, work: Work) -> Detector:
-    """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine.
+    """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine with as many threads.
 
     Raises `UserError` where training diverges.
     """

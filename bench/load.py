@@ -1,0 +1,153 @@
+"""How many of this process's cores others leave free, and building with no more threads than that.
+
+Threads of several processes that share cores wait for each other at every operation: a training step can then
+take many times its work. Only building follows the load: its threads change nothing but bits of rounding. What is
+measured keeps its number of threads, which is part of the key of its results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import psutil
+
+from bench.records import BatchReader, Event, Frame, InputSpec, OnEvent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LOOK_SECONDS = 0.5
+# Of a core: what others may take of it before it counts as theirs. Less is the usual noise of a system.
+_SPARE = 0.5
+# psutil's names of what a core spends on no process.
+_IDLE = ("idle", "iowait")
+# Time of virtual machines is within user time already.
+_COUNTED_TWICE = ("guest", "guest_nice")
+
+
+class Load:
+    """Watches what other processes take of the cores that this one may run on."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+        self._all, self._own = _busy_seconds(), _own_seconds()
+        self._free: int | None = None
+
+    def free_cores(self) -> int | None:
+        """Whole cores that others left free since the last look, at least 1; None where it can't be told.
+
+        Another look is taken after half a second at the earliest; until then the answer stays.
+        """
+        elapsed = time.monotonic() - self._at
+        if elapsed >= _LOOK_SECONDS:
+            busy, own = _busy_seconds(), _own_seconds()
+            self._free = _free(self._all, busy, own - self._own, elapsed)
+            self._at, self._all, self._own = time.monotonic(), busy, own
+        return self._free
+
+    def threads(self, most: int) -> int:
+        """Between 1 and `most`: as many as others leave cores for; `most` where that can't be told."""
+        free = self.free_cores() if most > 1 else None
+        return most if free is None else max(1, min(most, free))
+
+
+def _free(before: dict[int, float], after: dict[int, float], own: float, elapsed: float) -> int | None:
+    """Cores less what others took of them, both in seconds of CPU time over the same `elapsed` seconds."""
+    cores = before.keys() & after.keys()
+    if not cores or not math.isfinite(own):
+        return None
+    others = sum(after[core] - before[core] for core in cores) - max(own, 0.0)
+    return max(1, math.floor(len(cores) - max(others, 0.0) / elapsed + _SPARE))
+
+
+def _busy_seconds() -> dict[int, float]:
+    """By core that this process may run on, how long it has worked for anyone; nothing where it can't be told."""
+    try:
+        times = psutil.cpu_times(percpu=True)
+        allowed = _allowed(len(times))
+        return {core: _busy(times[core]) for core in allowed}
+    except Exception:  # a number of threads is never worth a failure
+        return {}
+
+
+def _busy(times: object) -> float:
+    spent = times._asdict()  # type: ignore[attr-defined]
+    return float(sum(value for name, value in spent.items() if name not in (*_IDLE, *_COUNTED_TWICE)))
+
+
+def _allowed(cores: int) -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return [core for core in sorted(os.sched_getaffinity(0)) if core < cores]
+    return list(range(cores))
+
+
+def _own_seconds() -> float:
+    """CPU time of this process, and of its children that ended or run; not a number where it can't be told."""
+    try:
+        this = psutil.Process()
+        ended = os.times()
+        running = 0.0
+        for child in this.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                spent = child.cpu_times()
+                running += spent.user + spent.system
+        return ended.user + ended.system + ended.children_user + ended.children_system + running
+    except Exception:
+        return math.nan
+
+
+class Threads:
+    """PyTorch's number of threads, which follows the load: `most`, or as many as others leave cores for."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._load, self._now = most, Load(), most
+
+    def follow(self) -> None:
+        """Look at the load, and change the number of threads where it asks for another one.
+
+        What else has set the number meanwhile has its reason: then it stays.
+        """
+        import torch
+
+        wanted = self._load.threads(self._most)
+        if wanted != self._now and torch.get_num_threads() == self._now:
+            torch.set_num_threads(wanted)
+            self._now = wanted
+
+    def before_batches(self, read: BatchReader) -> BatchReader:
+        """The same reader, which looks at the load before every batch."""
+
+        def reading(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+            for batch in read(frames, spec, batch_size):
+                self.follow()
+                yield batch
+
+        return reading
+
+    def at_events(self, on_event: OnEvent) -> OnEvent:
+        """The same listener, which looks at the load whenever work has got on."""
+
+        def listening(event: Event) -> None:
+            self.follow()
+            on_event(event)
+
+        return listening
+
+
+@contextlib.contextmanager
+def torch_threads(most: int) -> Iterator[Threads]:
+    """PyTorch computes with at most so many threads inside, and with as many as before outside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(most)
+    try:
+        yield Threads(most)
+    finally:
+        torch.set_num_threads(before)
