@@ -36,7 +36,7 @@ class Load:
 
     def __init__(self) -> None:
         self._at = time.monotonic()
-        self._all, self._own = _busy_seconds(), _own_seconds()
+        self._all, self._tree = _busy_seconds(), _tree_seconds()
         self._free: int | None = None
 
     def free_cores(self) -> int | None:
@@ -46,9 +46,9 @@ class Load:
         """
         elapsed = time.monotonic() - self._at
         if elapsed >= _LOOK_SECONDS:
-            busy, own = _busy_seconds(), _own_seconds()
-            self._free = _free(self._all, busy, own - self._own, elapsed)
-            self._at, self._all, self._own = time.monotonic(), busy, own
+            busy, tree = _busy_seconds(), _tree_seconds()
+            self._free = _free(self._all, busy, tree - self._tree, elapsed)
+            self._at, self._all, self._tree = time.monotonic(), busy, tree
         return self._free
 
     def threads(self, most: int) -> int:
@@ -57,12 +57,12 @@ class Load:
         return most if free is None else max(1, min(most, free))
 
 
-def _free(before: dict[int, float], after: dict[int, float], own: float, elapsed: float) -> int | None:
+def _free(before: dict[int, float], after: dict[int, float], tree: float, elapsed: float) -> int | None:
     """Cores less what others took of them, both in seconds of CPU time over the same `elapsed` seconds."""
     cores = before.keys() & after.keys()
-    if not cores or not math.isfinite(own):
+    if not cores or not math.isfinite(tree):
         return None
-    others = sum(after[core] - before[core] for core in cores) - max(own, 0.0)
+    others = sum(after[core] - before[core] for core in cores) - max(tree, 0.0)
     return max(1, math.floor(len(cores) - max(others, 0.0) / elapsed + _SPARE))
 
 
@@ -87,7 +87,7 @@ def _allowed(cores: int) -> list[int]:
     return list(range(cores))
 
 
-def _own_seconds() -> float:
+def _tree_seconds() -> float:
     """CPU time of this process, and of its children that ended or run; not a number where it can't be told."""
     try:
         this = psutil.Process()

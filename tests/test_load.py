@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> _Machine:
     monkeypatch.setattr(time, "monotonic", lambda: machine.now)
     monkeypatch.setattr(psutil, "cpu_times", machine.cpu_times)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(load, "_own_seconds", lambda: machine.own)
+    monkeypatch.setattr(load, "_tree_seconds", lambda: machine.own)
     return machine
 
 
@@ -118,15 +118,15 @@ def _spin(seconds: float) -> None:
 
 
 def test_work_of_this_process_and_its_children_is_its_own() -> None:
-    before = load._own_seconds()
+    before = load._tree_seconds()
     child = multiprocessing.get_context("spawn").Process(target=_spin, args=(0.5,))
     child.start()
     _spin(0.3)
     time.sleep(0.1)
-    assert load._own_seconds() > before + 0.1
+    assert load._tree_seconds() > before + 0.1
     child.join()
     # Of ended children the system still tells.
-    assert load._own_seconds() > before + 0.3
+    assert load._tree_seconds() > before + 0.3
 
 
 @pytest.fixture

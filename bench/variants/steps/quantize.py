@@ -128,7 +128,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
     channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
-    every_way = side_by_side(lambda one: _ways(one, channels, settings), found, work.threads)
+    every_way = side_by_side(lambda convolution: _ways(convolution, channels, settings), found, work.threads)
     ways = dict(zip((one.name for one in found), every_way, strict=True))
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
