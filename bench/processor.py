@@ -71,7 +71,7 @@ def processor() -> Processor:
     """The one that this process runs on, emulated ones included."""
     architecture = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
     if architecture != "x86_64":
-        return Processor(architecture, platform.processor(), frozenset())
+        return _from_cpuinfo(architecture, Path("/proc/cpuinfo"))
     try:
         return _x86(_Instructions())
     except OSError:
@@ -114,8 +114,8 @@ def _x86(instructions: _Instructions) -> Processor:
     saved = instructions.saved_registers() if has_xgetbv else 0
     features = set()
     for name, (leaf, subleaf, register, bit, registers) in _FEATURES.items():
-        there = highest >= leaf and instructions.cpuid(leaf)[0] >= subleaf
-        if there and instructions.cpuid(leaf, subleaf)[register] >> bit & 1 and saved & registers == registers:
+        is_known = highest >= leaf and instructions.cpuid(leaf)[0] >= subleaf
+        if is_known and instructions.cpuid(leaf, subleaf)[register] >> bit & 1 and saved & registers == registers:
             features.add(name)
     family, model = version >> 8 & 15, version >> 4 & 15
     if family in (6, 15):
@@ -123,6 +123,21 @@ def _x86(instructions: _Instructions) -> Processor:
     if family == 15:
         family += version >> 20 & 255
     return Processor("x86_64", f"{vendor_name} family {family} model {model}", frozenset(features))
+
+
+def _from_cpuinfo(architecture: str, cpuinfo: Path) -> Processor:
+    """As Linux tells it of ARM: who made it, which part it is, its features; elsewhere the platform's name for it."""
+    facts: dict[str, str] = {}
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    parts = [f"{name} {facts[f'CPU {name}']}" for name in ("implementer", "part", "variant") if f"CPU {name}" in facts]
+    features = frozenset(facts.get("Features", "").split())
+    return Processor(architecture, ", ".join(parts) or platform.processor(), features)
 
 
 def _numpy_features() -> frozenset[str]:

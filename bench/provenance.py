@@ -149,8 +149,9 @@ def machine() -> dict[str, str]:
     """What the numbers were measured on."""
     import psutil
 
-    found = processor()
-    model = f" ({found.model}; {flags(found.features)})" if found.model and found.features else ""
+    asked = processor()
+    sets = flags(asked.features)
+    model = f" ({asked.model}{f'; {sets}' if sets else ''})" if asked.model else ""
     return {
         "cpu": f"{cpu_name()}{model}, {cpu_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",

@@ -59,7 +59,14 @@ def test_bounds(mean: float | None, largest: float | None, exact: bool) -> None:
 
 @pytest.mark.parametrize(
     ("computed", "meant", "mean"),
-    [([1.0, 1.0], [1.0, 1.0], 0.0), ([1.0, 1.1], [1.0, 1.0], None), ([1.0, np.nan], [1.0, 2.0], None)],
+    [
+        ([1.0, 1.0], [1.0, 1.0], 0.0),
+        ([1.0, 1.1], [1.0, 1.0], None),
+        ([1.0, np.nan], [1.0, 2.0], None),
+        ([1.0000001] * 4, [1.0] * 4, 0.0),
+        ([1.0, 1.01], [1.0, 1.0 + 1e-7], None),
+        ([2.00001], [2.0], 0.0),
+    ],
 )
 def test_margins_that_are_all_equal_or_not_finite(
     computed: list[float], meant: list[float], mean: float | None

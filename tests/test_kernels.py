@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def test_only_exact_kernels_are_timed(on: Processor, timed: set[str], monkeypatc
         return name
 
     monkeypatch.setattr(lowering, "alone", alone)
-    monkeypatch.setattr(kernels, "_least_ms", lambda *_: 1.0)
+    monkeypatch.setattr(kernels, "_least_ms", lambda models, _: [1.0] * len(models))
     times = kernels.measure(onnx.shape_inference.infer_shapes(convolution(1, 3)), on, 1)
     assert asked == timed
     assert set(times) == {"conv"}
@@ -194,7 +195,9 @@ def test_only_exact_kernels_are_timed(on: Processor, timed: set[str], monkeypatc
         ({"a": Times(1.0, 2.0, 0.9), "b": Times(3.0, 1.0, 3.0)}, Kernels(signed=True, floats=frozenset({"b"}))),
         # A little faster by itself is no reason to leave the integers, nor is a layer that takes no time.
         ({"a": Times(1.0, 2.0, None), "b": Times(1.1, 1.0, None)}, Kernels()),
-        ({"a": Times(1.0, 2.0, None), "b": Times(0.01, 0.001, None)}, Kernels()),
+        ({"a": Times(1.0, 2.0, None), "b": Times(0.03, 0.001, None)}, Kernels()),
+        ({"a": Times(0.02, 0.05, None), "b": Times(0.09, 0.01, None)}, Kernels()),
+        ({}, Kernels()),
     ],
 )
 def test_the_fastest_are_chosen(times: dict[str, Times], chosen: Kernels) -> None:
@@ -204,10 +207,10 @@ def test_the_fastest_are_chosen(times: dict[str, Times], chosen: Kernels) -> Non
 def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
 
-    def least_ms(*_: object) -> float:
+    def least_ms(models: Sequence[object], _: int) -> list[float]:
         nonlocal count
-        count += 1
-        return 1.0
+        count += len(models)
+        return [1.0] * len(models)
 
     monkeypatch.setattr(kernels, "_least_ms", least_ms)
     graph = onnx.shape_inference.infer_shapes(quantised())
@@ -245,5 +248,7 @@ def test_a_choice_that_was_damaged_is_made_again(tmp_path: Path, monkeypatch: py
     runtime.settle(built, "cpu", 1)
     (file,) = tmp_path.glob("*.kernels-*.json")
     assert json.loads(file.read_text())["processor"] == processor.processor().identity
-    file.write_text(file.read_text()[:20])
-    assert not runtime.is_settled(built, "cpu")
+    whole = file.read_text()
+    for damaged in (whole[:20], whole.replace("[]", '"abc"'), "[]"):
+        file.write_text(damaged)
+        assert not runtime.is_settled(built, "cpu"), damaged

@@ -186,7 +186,6 @@ def refuse(*ignored): raise SystemExit("something was sent")
 socket.socket.connect = socket.getaddrinfo = refuse
 from pathlib import Path
 from bench.records import Built
-from bench.results import fidelity
 from bench.runtimes import openvino
 openvino.load(Built("id", Path({str(float32.file)!r}), "onnx", "fp32", 1, None, None, 0.0, 0.0), "cpu", 1)
 import openvino

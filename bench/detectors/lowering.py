@@ -85,7 +85,7 @@ def convolution_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     for node in model.graph.node:
         if node.op_type == "Conv" and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
-            attributes = tuple(sorted((one.name, one.i, tuple(one.ints)) for one in node.attribute))
+            attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
             written = writer.quantised_after(node) is not None
             shapes[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, written)
     return shapes
@@ -123,15 +123,18 @@ def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     constants = {constant.name: constant for constant in changed.graph.initializer}
+    signed = {name for name, constant in constants.items() if constant.data_type == onnx.TensorProto.INT8}
     for node in changed.graph.node:
-        stored = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if stored is None or stored.data_type != onnx.TensorProto.INT8 or len(node.input) > 2:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in signed:
             continue
-        weight = numpy_helper.to_array(stored).astype(np.int16) + 128
+        if len(node.input) > 2:
+            raise ValueError(f"{node.name}: signed weights with a zero point; bench writes none")
         zeros = np.full(numpy_helper.to_array(constants[node.input[1]]).shape, 128, np.uint8)
-        stored.CopyFrom(numpy_helper.from_array(weight.astype(np.uint8), stored.name))
-        changed.graph.initializer.append(numpy_helper.from_array(zeros, f"{stored.name}.zero_point"))
-        node.input.append(f"{stored.name}.zero_point")
+        changed.graph.initializer.append(numpy_helper.from_array(zeros, f"{node.output[0]}.zero_point"))
+        node.input.append(f"{node.output[0]}.zero_point")
+    for name in signed:
+        weight = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
+        constants[name].CopyFrom(numpy_helper.from_array(weight.astype(np.uint8), name))
     return changed
 
 
@@ -146,7 +149,7 @@ def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     after = readers if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else []
     part = [*inputs, convolution, *after]
     used = {constant for node in part for constant in node.input}
-    value = next(one for one in model.graph.value_info if one.name == convolution.input[0])
+    value = next(info for info in model.graph.value_info if info.name == convolution.input[0])
     graph = helper.make_graph(
         part,
         name,

@@ -55,7 +55,7 @@ def structure(network: Detector) -> str | None:
     file = io.BytesIO()
     try:
         _Structure(file, network).dump(network)
-    except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError):
+    except (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError):  # and too deep a recursion
         return None
     return hashlib.sha256(file.getbuffer()).hexdigest()
 

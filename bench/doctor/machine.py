@@ -31,7 +31,7 @@ GIB = 2**30
 def processor(folder: Path) -> Sequence[Finding]:
     """What this process may use of the processor; of x86 instruction sets those that the processor itself tells."""
     asked = processor_asked()
-    flags = set(asked.features) or _flags(Path("/proc/cpuinfo"))
+    flags = asked.features
     found = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
     quota = cpu_quota()
     limited = "" if quota is None else f" (a quota of {quota:g} cores' time)"
@@ -41,15 +41,6 @@ def processor(folder: Path) -> Sequence[Finding]:
         slower = "no int8 instructions: int8 is exact here too, and a little faster than fp32 at most"
         return [Finding("note", "processor", told, slower)]
     return [Finding("ok", "processor", told)]
-
-
-def _flags(cpuinfo: Path) -> set[str]:
-    with suppress(OSError):
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() in ("flags", "Features"):
-                return set(value.split())
-    return set()
 
 
 def gpu(folder: Path) -> Sequence[Finding]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import datasets, locks, runtimes
+from bench.errors import UserError
 from bench.pipeline.plan import Plan
 from bench.processor import processor
-from bench.provenance import cuda_devices, digest, versions
+from bench.provenance import cuda_devices, cuda_version, digest, versions
 from bench.records import Built, Event, Fidelity, OnEvent, Split
 from bench.results import fidelity
 from bench.runtimes import onnxruntime
@@ -31,12 +32,21 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     runtime: Any = runtimes.find(runtimes.choose(plan.settings.runtime, built.kind, plan.device))
     if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
         return
-    doing = "choosing the fastest exact kernels"
-    on_event(Event(doing, 0, 1, "variants"))
-    with locks.held(build.lock_file(plan.base / "variants", built.id), f"{doing} for {built.id}", on_event):
+    title = "choosing the fastest exact kernels"
+    on_event(Event(title, 0, 1, "variants"))
+    artifact = locks.held(build.lock_file(plan.base / "variants", built.id), f"{title} for {built.id}", on_event)
+    # Two runs that time at once would time each other.
+    with artifact, locks.held(locks.machine_wide("timing"), title, on_event):
         build.check(built)
         runtime.settle(built, plan.device, plan.threads)
-    on_event(Event(doing, 1, 1, "variants"))
+    on_event(Event(title, 1, 1, "variants"))
+
+
+def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:
+    """Raise `UserError` where what was chosen is gone again: others would run than results are kept for."""
+    runtime: Any = runtimes.find(name)
+    if hasattr(runtime, "is_settled") and not runtime.is_settled(built, device):
+        raise UserError(f"{built.file.parent}: the choice of kernels is gone; the same `bench run` makes it again")
 
 
 def arithmetic(plan: Plan, built: Built, runtime: str) -> Mapping[str, Any] | None:
@@ -55,10 +65,14 @@ def check(plan: Plan, built: Built, runtime: str, session: runtimes.Session, on_
     """Measure a quantised artifact's fidelity in a loaded session, once, and keep it beside the artifact."""
     if not built.quantised or read(plan, built, runtime) is not None:
         return
-    split: Split = "calibration" if "calibration" in plan.frames else "test"
+    split = _split(plan)
     reference = onnxruntime.load_reference(built, plan.threads)
     measured = fidelity.measure(session, reference, _batches(plan, split, on_event), split)
     fidelity.write(_file(plan, built, runtime), measured)
+
+
+def _split(plan: Plan) -> Split:
+    return "calibration" if "calibration" in plan.frames else "test"
 
 
 def _batches(plan: Plan, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
@@ -79,7 +93,8 @@ def _file(plan: Plan, built: Built, runtime: str) -> Path:
         "version": VERSION,
         "runtime": runtime,
         "device": plan.device,
-        "hardware": cuda_devices()[:1] if plan.device == "cuda" else processor().identity,
+        "hardware": [cuda_devices()[:1], cuda_version()] if plan.device == "cuda" else processor().identity,
+        "frames": plan.frames[_split(plan)].digest,
         "libraries": versions({*executes.LIBRARIES, *onnxruntime.LIBRARIES}),
         "versions": dict(executes.VERSIONS),
         "arithmetic": arithmetic(plan, built, runtime),

@@ -104,7 +104,7 @@ def measure_variants(
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
     untimed = {n: job for n, job in jobs.items() if not is_timed(job.folder, job.timing_key)}
     unchecked = {n: job for n, job in jobs.items() if _is_unchecked(plan, job)}
-    # Of the variants that were not asked for, those are shown whose results are there.
+    # Of the variants that were not asked for, those are shown whose results are there, their fidelity too.
     for name in (unpredicted.keys() | untimed.keys() | unchecked.keys()) - plan.wanted:
         for some in (jobs, unpredicted, untimed, unchecked):
             some.pop(name, None)
@@ -158,8 +158,11 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
         "versions": dict(by.VERSIONS),
         "decoded by": _decoder(),
     }
-    if built is not None and (arithmetic := fidelity.arithmetic(plan, built, runtime)) is not None:
-        executed["arithmetic"] = arithmetic
+    if built is not None:
+        # The same id may be built again to other bits, where another number of threads was free.
+        executed["content"] = built.digest
+        if (arithmetic := fidelity.arithmetic(plan, built, runtime)) is not None:
+            executed["arithmetic"] = arithmetic
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
     timed = {
         "version": timing.VERSION,
@@ -188,13 +191,21 @@ def _open(
             # What a runtime exports beside an artifact, it exports once: another run waits for it here.
             with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
                 build.check(built)
-                session = runtimes.find(key[1]).load(built, plan.device, plan.threads)
-                fidelity.check(plan, built, key[1], session, on_event)
-                sessions[key] = session
+                fidelity.refuse_unsettled(built, key[1], plan.device)
+                sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
+                _check_fidelity(plan, built, key[1], sessions[key], on_event)
         except Exception as error:
             problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
         on_event(Event("exporting and loading", done + 1, len(wanted), "variants"))
     return sessions, problems
+
+
+def _check_fidelity(plan: Plan, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent) -> None:
+    """Scores are worth having where this fails; the report says that it did, the run's log why."""
+    try:
+        fidelity.check(plan, built, runtime, session, on_event)
+    except Exception as error:
+        _reason(f"comparing {built.id} in {runtime} with its own graph", error)
 
 
 def _predict(

@@ -14,7 +14,7 @@ from bench.pipeline import fidelity, notes
 from bench.pipeline.measure import Job
 from bench.pipeline.plan import Plan
 from bench.provenance import machine, version, versions
-from bench.records import Built, Footprint, FrameSet, Run, SplitSummary, VariantResult
+from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
 
@@ -71,6 +71,7 @@ def _row(
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
     timed = store.read_timed(job.folder, job.timing_key)
     assert timed is not None
+    exactness = fidelity.read(plan, job.built, job.runtime)
     return VariantResult(
         name=name,
         id=job.built.id,
@@ -85,10 +86,16 @@ def _row(
         baseline=timed.baseline,
         conditions=timed.conditions,
         predictions_key=job.predictions_key,
-        notes=notes.notes(chain, job.built, baseline),
+        notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
-        fidelity=fidelity.read(plan, job.built, job.runtime),
+        fidelity=exactness,
     )
+
+
+def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
+    if not built.quantised or measured is not None:
+        return ()
+    return ("what its runtime computes could not be compared with its own graph; the run's log says why",)
 
 
 def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:

@@ -102,7 +102,7 @@ def is_simulated(executed: Executed) -> bool:
 
 
 def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
-    """The int8 variants on a CPU that are no faster than what was quantised: by their intervals, or as simulated.
+    """The int8 variants on a CPU that are no faster than what was quantised: by their intervals, or all in float.
 
     Where that is the baseline, more frames a second at the best batch size count as a gain too.
     """
@@ -116,7 +116,8 @@ def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) 
         by_quantising = effect.speed if effect and len(effect.steps) == 1 else None
         gains_frames = effect is not None and effect.ancestor == run.variants[0].name and gain and gain.low > 1
         slow = by_quantising is not None and by_quantising.low <= 1 and by_quantising.high < LEAST_GAIN_OF_INT8
-        if executed.int8 == "simulated" or (slow and not gains_frames):
+        in_float = executed.int8 == "simulated" and not executed.int8_operators
+        if in_float or (slow and not gains_frames):
             names.add(variant.name)
     return frozenset(names)
 

@@ -28,8 +28,8 @@ VERSION = 1
 WARM_UP_CALLS, TIMED_CALLS = 2, 7
 LEAST_GAIN = 1.2
 """Float is taken where a convolution is faster in it by this factor: by itself it pays no change of layout."""
-LEAST_SHARE = 0.02
-"""And only where that saves at least so much of all convolutions' time: less is noise."""
+LEAST_SHARE, LEAST_SAVED_MS = 0.02, 0.1
+"""And only where that saves at least so much of all convolutions' time, and so many milliseconds: less is noise."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,18 @@ def load(artifact: Path, libraries: Sequence[str]) -> Kernels | None:
     """What was chosen for an int8 artifact on this processor; None where nothing was."""
     try:
         stored = json.loads(_file(artifact, libraries).read_text(encoding="utf-8"))
-        return Kernels(signed=bool(stored["signed"]), floats=frozenset(map(str, stored["floats"])))
+        if not isinstance(stored["floats"], list):
+            return None
+        return Kernels(signed=stored["signed"] is True, floats=frozenset(map(str, stored["floats"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
-    """Time the convolutions of an int8 artifact, choose, and keep the choice beside the artifact."""
+    """Time the convolutions of an int8 artifact, choose, and keep the choice beside the artifact.
+
+    It is kept for any number of threads: that hardly changes which kernel is the faster one.
+    """
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
@@ -71,14 +76,13 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
 
 def fastest(times: Mapping[str, Times]) -> Kernels:
     """The fastest exact kernels, by the times of every convolution."""
-    signed_ms = [layer.signed_ms for layer in times.values() if layer.signed_ms is not None]
-    unsigned_ms = [layer.unsigned_ms for layer in times.values()]
-    signed = len(signed_ms) == len(times) and sum(signed_ms) <= sum(unsigned_ms)
-    integer_ms = {name: layer.signed_ms if signed else layer.unsigned_ms for name, layer in times.items()}
-    total = sum(value or 0.0 for value in integer_ms.values())
-    saved = {name: (integer_ms[name] or 0.0) - layer.float_ms for name, layer in times.items()}
-    floats = {name for name, layer in times.items() if (integer_ms[name] or 0.0) > LEAST_GAIN * layer.float_ms}
-    if sum(saved[name] for name in floats) < LEAST_SHARE * total:
+    signed_ms = {name: layer.signed_ms for name, layer in times.items() if layer.signed_ms is not None}
+    unsigned_ms = {name: layer.unsigned_ms for name, layer in times.items()}
+    signed = 0 < len(signed_ms) == len(times) and sum(signed_ms.values()) <= sum(unsigned_ms.values())
+    integer_ms = signed_ms if signed else unsigned_ms
+    floats = {name for name, layer in times.items() if integer_ms[name] > LEAST_GAIN * layer.float_ms}
+    saved_ms = sum(integer_ms[name] - times[name].float_ms for name in floats)
+    if saved_ms < max(LEAST_SAVED_MS, LEAST_SHARE * sum(integer_ms.values())):
         floats = set()
     return Kernels(signed=signed, floats=frozenset(floats))
 
@@ -95,30 +99,34 @@ def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Ti
 
 
 def _times(model: onnx.ModelProto, name: str, on: Processor, threads: int) -> Times:
-    def least_ms(kernels: Kernels) -> float:
-        return _least_ms(lowering.alone(model, name, kernels), threads)
+    ways = [EVERYWHERE, Kernels(floats=frozenset({name}))]
+    ways += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
+    unsigned_ms, float_ms, *signed_ms = _least_ms([lowering.alone(model, name, way) for way in ways], threads)
+    return Times(unsigned_ms, float_ms, next(iter(signed_ms), None))
 
-    signed_ms = least_ms(Kernels(signed=True)) if on.exact_with_signed_bytes else None
-    return Times(least_ms(EVERYWHERE), least_ms(Kernels(floats=frozenset({name}))), signed_ms)
 
-
-def _least_ms(model: onnx.ModelProto, threads: int) -> float:
+def _least_ms(models: Sequence[onnx.ModelProto], threads: int) -> list[float]:
+    """The least time of a call of each, in turns, so that what slows the machine down for a while slows all."""
     import numpy as np
     import onnxruntime
 
     from bench.runtimes.onnxruntime import session_options
 
-    (read,) = model.graph.input
+    (read,) = models[0].graph.input
     shape = [side.dim_value for side in read.type.tensor_type.shape.dim]
     feed = {read.name: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
     options = session_options(threads, floats=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    samples = []
+    sessions = [
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for model in models
+    ]
+    samples_ms: list[list[float]] = [[] for _ in sessions]
     for _ in range(WARM_UP_CALLS + TIMED_CALLS):
-        began = time.perf_counter()
-        session.run(None, feed)
-        samples.append(1000 * (time.perf_counter() - began))
-    return min(samples[WARM_UP_CALLS:])
+        for session, samples in zip(sessions, samples_ms, strict=True):
+            began = time.perf_counter()
+            session.run(None, feed)
+            samples.append(1000 * (time.perf_counter() - began))
+    return [min(samples[WARM_UP_CALLS:]) for samples in samples_ms]
 
 
 def _file(artifact: Path, libraries: Sequence[str]) -> Path:
