@@ -225,14 +225,14 @@ def test_what_was_chosen_is_kept_for_this_processor_alone(tmp_path: Path, monkey
     names = list(lowering.convolution_shapes(onnx.shape_inference.infer_shapes(quantised())))
     assert not runtime.is_settled(built, "cpu")
     assert runtime.is_settled(built, "cuda")
-    assert runtime.arithmetic(built, "cpu") == {"floats": None}
+    assert runtime.arithmetic(built, "cpu") == {"signed": None, "floats": None}
     on_integers = runtime.load(built, "cpu", 1).executed.int8_operators
 
     times = {name: Times(1.0, 2.0, None) for name in names} | {names[0]: Times(9.0, 1.0, None)}
     monkeypatch.setattr(kernels, "measure", lambda *_: times)
     runtime.settle(built, "cpu", 1)
     assert runtime.is_settled(built, "cpu")
-    assert runtime.arithmetic(built, "cpu") == {"floats": [names[0]]}
+    assert runtime.arithmetic(built, "cpu") == {"signed": False, "floats": [names[0]]}
     assert on_integers is not None
     assert runtime.load(built, "cpu", 1).executed.int8_operators == on_integers - 1
     monkeypatch.setattr(kernels, "measure", lambda *_: pytest.fail("it is kept"))
@@ -252,3 +252,25 @@ def test_a_choice_that_was_damaged_is_made_again(tmp_path: Path, monkeypatch: py
     for damaged in (whole[:20], whole.replace("[]", '"abc"'), "[]"):
         file.write_text(damaged)
         assert not runtime.is_settled(built, "cpu"), damaged
+    file.unlink()
+    file.mkdir()
+    runtime.settle(built, "cpu", 1)
+    assert runtime.is_settled(built, "cpu")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "garbage", "folder", "another"])
+def test_a_derived_graph_that_was_damaged_is_made_again(damage: str, tmp_path: Path) -> None:
+    """Otherwise it would fail for ever, or give other scores in silence."""
+    built = b0.written(tmp_path, quantised(), "int8")
+    file = runtime.lowered_file(built)
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    if damage == "folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        flipped = whole[:middle] + bytes(byte ^ 1 for byte in whole[middle : middle + 1000]) + whole[middle + 1000 :]
+        other = b0.model().SerializeToString()
+        file.write_bytes({"flipped": flipped, "cut": whole[:middle], "garbage": b"garbage", "another": other}[damage])
+    assert runtime.lowered_file(built) == file
+    assert file.read_bytes() == whole

@@ -176,7 +176,7 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
             Footprint(114_200_000, None, None),
             int8,
             timed("onnxruntime", 30.0),
-            fidelity=Fidelity(0.0784, 0.345, 16, "calibration"),
+            fidelity=Fidelity(0.0784, 0.345, 16, "calibration", False),
         ),
         VariantResult(
             "q16-p50",

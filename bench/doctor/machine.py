@@ -38,7 +38,7 @@ def processor(folder: Path) -> Sequence[Finding]:
     told = f"{cpu_name()}, {cpu_cores()} cores{limited}; "
     told += ", ".join(found) or f"{platform.machine()}, instructions unknown"
     if found and not INT8 & flags:
-        slower = "no int8 instructions: int8 is exact here too, and a little faster than fp32 at most"
+        slower = "no int8 instructions (VNNI): int8 is exact here too, and gains little speed, or none"
         return [Finding("note", "processor", told, slower)]
     return [Finding("ok", "processor", told)]
 

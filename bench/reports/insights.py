@@ -73,7 +73,7 @@ def _inexact(run: Run) -> list[str]:
     """Variants whose runtime computes something else than their artifact says."""
     by_runtime: dict[str, list[str]] = {}
     for variant in run.variants:
-        if variant.status == "ok" and variant.executed and variant.fidelity and not variant.fidelity.exact:
+        if variant.status == "ok" and variant.executed and variant.fidelity and variant.fidelity.exact is False:
             by_runtime.setdefault(variant.executed.runtime, []).append(variant.name)
     return [
         f"{listed(names)} {'is' if len(names) == 1 else 'are'} **inexact on this processor**: {runtime} answers "

@@ -28,8 +28,8 @@ def execution(run: Run) -> Table | None:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
         return None
-    titles = ["Model", "Steps", "Runtime", "Device", "Providers", "Format"]
-    titles += ["int8 operators", "Fidelity", "Threads", "Id"]
+    titles = ["Model", "Steps", "Runtime", "Device", "int8 operators", "Fidelity", "Format", "Providers"]
+    titles += ["Threads", "Id"]
     return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
 
 
@@ -46,10 +46,10 @@ def _execution_row(variant: VariantResult) -> list[str]:
         *head,
         escape(executed.runtime),
         escape(f"{executed.device} ({executed.device_name})"),
-        escape(", ".join(executed.providers)) or NONE,
-        escape(dtypes(executed)),
         int8,
         fidelity(variant.fidelity),
+        escape(dtypes(executed)),
+        escape(", ".join(executed.providers)) or NONE,
         NONE if executed.threads is None else str(executed.threads),
         *tail,
     ]
@@ -60,7 +60,7 @@ def fidelity(measured: Fidelity | None) -> str:
     if measured is None:
         return NONE
     if measured.mean is None or measured.largest is None:
-        return "**inexact**: it answers otherwise where all answers are the same"
+        return "cannot be told: all answers are alike" if measured.exact is None else "**inexact**"
     mark = "" if measured.exact else "**inexact**: "
     return f"{mark}{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
 

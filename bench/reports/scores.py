@@ -95,7 +95,7 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
 
 
 def _fidelity(measured: Fidelity | None) -> dict[str, Any] | None:
-    return {**dataclasses.asdict(measured), "exact": measured.exact} if measured else None
+    return dataclasses.asdict(measured) if measured else None
 
 
 def _quality(judged: Judged | None) -> dict[str, Any]:

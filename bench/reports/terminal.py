@@ -37,7 +37,7 @@ def _said(found: dict[str, Any]) -> str:
     low, high = found["auc_delta_ci"]
     digits = enough((low, found["auc_delta"], high), 4)
     interval = f"{signed(found['auc_delta'], digits)}, 95 % {signed(low, digits)} to {signed(high, digits)}"
-    notes = ["inexact on this processor"] if found["fidelity"] and not found["fidelity"]["exact"] else []
+    notes = ["inexact on this processor"] if found["fidelity"] and found["fidelity"]["exact"] is False else []
     notes += ["small but real"] if found["small_but_real"] else []
     if found["all_equal"]:
         notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
@@ -51,7 +51,9 @@ def _said(found: dict[str, Any]) -> str:
             f"{own['accuracy']:.3f} at its own {own['threshold']:.3f}"
         )
     notes += [recovery(Recovery(**one)) for one in found["recovered"]]
-    notes += ["int8 buys size only on this processor"] if found["int8_size_only"] else []
+    if found["int8_size_only"]:
+        in_float = f": {found['runtime']} computes it in float" if found["int8"] == "simulated" else ""
+        notes.append(f"int8 buys size only on this processor{in_float}")
     return "; ".join([f": {found['verdict']} ({interval})", *notes])
 
 

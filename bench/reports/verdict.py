@@ -278,7 +278,7 @@ def _notes(run: Run, judged: Judged, variant: VariantResult, judgement: Judgemen
 def _inexact(variant: VariantResult) -> list[str]:
     """A runtime that computes something else than the artifact says."""
     measured = variant.fidelity
-    if measured is None or measured.exact:
+    if measured is None or measured.exact is not False:
         return []
     if measured.mean is None or measured.largest is None:
         return ["**inexact on this processor**"]
@@ -291,7 +291,7 @@ def _size_only(variant: VariantResult, judgement: Judgement) -> list[str]:
     if variant.name not in judgement.size_only or variant.executed is None:
         return []
     if variant.executed.int8 == "simulated":
-        return ["int8 buys size only on this processor, in which it computes in float"]
+        return [f"int8 buys size only on this processor: {escape(variant.executed.runtime)} computes it in float"]
     effect = next(effect for effect in judgement.effects if effect.variant == variant.name)
     return [f"int8 buys size only on this processor ({times(effect.speed)} beside {escape(effect.ancestor)})"]
 

@@ -5,12 +5,13 @@ Some kernels saturate, runtimes fuse and reorder, and drivers change: nothing el
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench.files import write_text
+from bench.files import remove, write_text
 from bench.records import Fidelity
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FRAMES = 16
+MEAN_BOUND, LARGEST_BOUND = 0.04, 0.2
+"""Further off than these, on average or at most, a runtime computes something else than the artifact says."""
+
 # What sums in another order may do to a float32 logit, as a share of it.
 _ROUNDING = 1e-4
 
@@ -49,21 +53,19 @@ def compare(computed: NDArray[np.float64], meant: NDArray[np.float64], split: st
 
     errors, deviation = np.abs(computed - meant), float(meant.std())
     if not np.isfinite(errors).all():
-        return Fidelity(None, None, len(errors), split)
+        return Fidelity(None, None, len(errors), split, False)
     rounding = _ROUNDING * max(1.0, float(np.abs(meant).max()))
     if deviation <= rounding:
         # All frames look the same to the network: there is no unit, and only more than rounding is a difference.
-        off = None if errors.max() > rounding else 0.0
-        return Fidelity(off, off, len(errors), split)
-    errors /= deviation
-    return Fidelity(float(errors.mean()), float(errors.max()), len(errors), split)
+        return Fidelity(None, None, len(errors), split, False if errors.max() > rounding else None)
+    mean, largest = float(errors.mean() / deviation), float(errors.max() / deviation)
+    return Fidelity(mean, largest, len(errors), split, mean <= MEAN_BOUND and largest <= LARGEST_BOUND)
 
 
 def write(file: Path, fidelity: Fidelity) -> None:
-    stored = {
-        "mean": fidelity.mean, "largest": fidelity.largest, "frames": fidelity.frames, "split": fidelity.split
-    }  # fmt: skip
-    write_text(file, json.dumps(stored) + "\n")
+    if file.is_dir():
+        remove(file)
+    write_text(file, json.dumps(dataclasses.asdict(fidelity)) + "\n")
 
 
 def read(file: Path) -> Fidelity | None:
@@ -71,6 +73,7 @@ def read(file: Path) -> Fidelity | None:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         mean, largest = (None if stored[key] is None else float(stored[key]) for key in ("mean", "largest"))
-        return Fidelity(mean, largest, int(stored["frames"]), str(stored["split"]))
+        exact = None if stored["exact"] is None else bool(stored["exact"])
+        return Fidelity(mean, largest, int(stored["frames"]), str(stored["split"]), exact)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU, an optional extra: bf16 weights compute in bf16 where the CPU can, int8 on integers.
+"""OpenVINO on a CPU, an optional extra: bf16 weights in bf16 where the CPU can, int8 on integers where exact.
 
 ONNX artifacts run as they are, safetensors artifacts through the ONNX file that onnxruntime would run. Left to
 itself OpenVINO computes fp32 networks in bf16 wherever that is faster; here only what is stored in a half type

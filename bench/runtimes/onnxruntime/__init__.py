@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.detectors import EXPORT_VERSION, lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
-from bench.files import sweep, write_atomically, write_text
+from bench.files import remove, sweep, write_atomically, write_text
 from bench.processor import processor
-from bench.provenance import cpu_name, cuda_devices, digest, versions
+from bench.provenance import cpu_name, cuda_devices, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.onnxruntime import kernels as kernel_choice
 
@@ -185,8 +185,7 @@ def arithmetic(built: Built, device: Literal["cpu", "cuda"]) -> Mapping[str, Any
     if built.stored != "int8" or device != "cpu":
         return None
     choice = chosen(built)
-    # Signed and unsigned weights give the same bits where signed ones are chosen.
-    return {"floats": None if choice is None else sorted(choice.floats)}
+    return {"signed": choice.signed, "floats": sorted(choice.floats)} if choice else {"signed": None, "floats": None}
 
 
 def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
@@ -207,13 +206,26 @@ def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
 
 
 def beside(file: Path, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
-    """A graph that is made from an artifact once by these versions, and kept beside it."""
-    kept = file.with_name(f"{file.stem}.{what}-{digest(made_by)[:8]}.onnx")
-    if not kept.exists():
+    """A graph that is made from an artifact once by these versions, and kept beside it with its SHA-256.
+
+    One that is damaged, or has no such sum, is made again.
+    """
+    derived = file.with_name(f"{file.stem}.{what}-{digest(made_by)[:8]}.onnx")
+    checksum = derived.with_suffix(".sha256")
+    if not _is_whole(derived, checksum):
+        remove(derived)
         graph = make().SerializeToString(deterministic=True)
-        write_atomically(kept, lambda target: target.write(graph))
-        sweep(kept.parent)
-    return kept
+        write_atomically(derived, lambda target: target.write(graph))
+        write_text(checksum, file_digest(derived) + "\n")
+        sweep(derived.parent)
+    return derived
+
+
+def _is_whole(file: Path, checksum: Path) -> bool:
+    try:
+        return checksum.read_text(encoding="utf-8").strip() == file_digest(file)
+    except (OSError, ValueError):
+        return False
 
 
 def open_session(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.detectors import lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
-from bench.files import write_text
+from bench.files import remove, write_text
 from bench.processor import Processor, processor
 from bench.provenance import digest, versions
 
@@ -70,7 +70,10 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
         "threads": threads,
         "processor": processor().identity,
     }
-    write_text(_file(artifact, libraries), json.dumps(stored, indent=1) + "\n")
+    file = _file(artifact, libraries)
+    if file.is_dir():
+        remove(file)
+    write_text(file, json.dumps(stored, indent=1) + "\n")
     return kernels
 
 
