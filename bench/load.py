@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bench.processor import allowed_cores
 from bench.records import BatchReader, Event, Frame, InputSpec, OnEvent
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _LOOK_SECONDS = 0.5
 _SPARE = 0.5
 # psutil's names of what a core spends on no process.
 _IDLE = ("idle", "iowait")
+# How psutil fails where the system does not tell: a number of threads is never worth a failure.
+_UNTOLD = (psutil.Error, OSError, AttributeError, NotImplementedError, RuntimeError)
 # Time of virtual machines is within user time already.
 _COUNTED_TWICE = ("guest", "guest_nice")
 
@@ -68,38 +70,38 @@ def _free(before: dict[int, float], after: dict[int, float], tree: float, elapse
 
 def _busy_seconds() -> dict[int, float]:
     """By core that this process may run on, how long it has worked for anyone; nothing where it can't be told."""
-    try:
+    with contextlib.suppress(*_UNTOLD):
         times = psutil.cpu_times(percpu=True)
-        allowed = _allowed(len(times))
-        return {core: _busy(times[core]) for core in allowed}
-    except Exception:  # a number of threads is never worth a failure
-        return {}
+        return {core: _busy(times[core]) for core in allowed_cores() if core < len(times)}
+    return {}
 
 
-def _busy(times: object) -> float:
-    spent = times._asdict()  # type: ignore[attr-defined]
+def _busy(times: Any) -> float:
+    spent: dict[str, float] = times._asdict()
     return float(sum(value for name, value in spent.items() if name not in (*_IDLE, *_COUNTED_TWICE)))
 
 
-def _allowed(cores: int) -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return [core for core in sorted(os.sched_getaffinity(0)) if core < cores]
-    return list(range(cores))
-
-
 def _tree_seconds() -> float:
-    """CPU time of this process, and of its children that ended or run; not a number where it can't be told."""
-    try:
-        this = psutil.Process()
-        ended = os.times()
-        running = 0.0
-        for child in this.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                spent = child.cpu_times()
-                running += spent.user + spent.system
-        return ended.user + ended.system + ended.children_user + ended.children_system + running
-    except Exception:
-        return math.nan
+    """The sum of `own_cpu_seconds`; not a number where it can't be told."""
+    with contextlib.suppress(*_UNTOLD):
+        return sum(own_cpu_seconds().values())
+    return math.nan
+
+
+def own_cpu_seconds() -> dict[int, float]:
+    """Seconds of processor time so far, by process: this one with those it started that have ended, and all below it.
+
+    Raises what psutil raises where the system does not tell of this process.
+    """
+    this = psutil.Process()
+    times = this.cpu_times()
+    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    seconds = {this.pid: times.user + times.system + ended}
+    for process in this.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            seconds[process.pid] = times.user + times.system
+    return seconds
 
 
 class Threads:

@@ -6,11 +6,13 @@ and in some containers, and no library known to the project tells of AVX-VNNI an
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
+import os
 import platform
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,13 @@ from typing import Any
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Instructions that add up products of unsigned and signed bytes in 32 bits, any of which onnxruntime takes."""
+
+# As Linux spells them, on x86-64 and on ARM, and as people write them.
+_SPELLED = {
+    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI", "amx_bf16": "AMX BF16", "amx_int8": "AMX int8",
+    "asimd": "NEON", "asimddp": "NEON dot product", "i8mm": "int8 matrix products", "bf16": "BF16", "sve": "SVE",
+}  # fmt: skip
 
 # Machine code for the calling convention of Linux and macOS on x86-64, by Intel's manual, volume 2.
 _CPUID = bytes.fromhex(
@@ -71,7 +80,7 @@ def processor() -> Processor:
     """The one that this process runs on, emulated ones included."""
     architecture = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
     if architecture != "x86_64":
-        return _from_cpuinfo(architecture, Path("/proc/cpuinfo"))
+        return _from_cpuinfo(architecture, cpuinfo())
     try:
         return _x86(_Instructions())
     except OSError:
@@ -125,16 +134,18 @@ def _x86(instructions: _Instructions) -> Processor:
     return Processor("x86_64", f"{vendor_name} family {family} model {model}", frozenset(features))
 
 
-def _from_cpuinfo(architecture: str, cpuinfo: Path) -> Processor:
-    """As Linux tells it of ARM: who made it, which part it is, its features; elsewhere the platform's name for it."""
+def cpuinfo(file: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What Linux tells of the first processor, by name; empty on other systems. An emulator shows its host's."""
     facts: dict[str, str] = {}
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        facts.setdefault(name.strip(), value.strip())
+    with contextlib.suppress(OSError):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    return facts
+
+
+def _from_cpuinfo(architecture: str, facts: Mapping[str, str]) -> Processor:
+    """As Linux tells it of ARM: who made it, which part it is, its features; elsewhere the platform's name for it."""
     parts = [f"{name} {facts[f'CPU {name}']}" for name in ("implementer", "part", "variant") if f"CPU {name}" in facts]
     features = frozenset(facts.get("Features", "").split())
     return Processor(architecture, ", ".join(parts) or platform.processor(), features)
@@ -189,10 +200,13 @@ def _quota(folder: Path) -> float | None:
         return None
 
 
+def allowed_cores() -> list[int]:
+    """The numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def flags(names: Collection[str]) -> str:
     """Instruction sets as people write them, such as "AVX2, AVX-512 VNNI"."""
-    spelled = {
-        "avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI",
-        "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16", "amx_int8": "AMX int8",
-    }  # fmt: skip
-    return ", ".join(text for name, text in spelled.items() if name in names)
+    return ", ".join(text for name, text in _SPELLED.items() if name in names)

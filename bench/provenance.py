@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import write_text
-from bench.processor import cpu_quota, flags, processor
+from bench.processor import allowed_cores, cpu_quota, cpuinfo, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
@@ -126,12 +126,7 @@ def _told(question: Any, place: int) -> str:
 
 def cpu_name() -> str:
     """The processor's own name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_cores() -> int:
@@ -139,8 +134,7 @@ def cpu_cores() -> int:
 
     It never depends on what else runs: it is part of what timings are kept under.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
+    allowed, quota = len(allowed_cores()), cpu_quota()
     # Threads beyond the quota would only wait for its next period.
     return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 

@@ -56,13 +56,13 @@ def _pruned() -> Detector:
     block = detector.get_submodule("backbone.1")
     with torch.no_grad():
         for convolution in ("expand.0", "depthwise.0", "gate.expand"):
-            module = block.get_submodule(convolution)
-            module.weight = nn.Parameter(module.weight[:32])  # type: ignore[index]
+            module: Any = block.get_submodule(convolution)
+            module.weight = nn.Parameter(module.weight[:32])
             if module.bias is not None:
-                module.bias = nn.Parameter(module.bias[:32])  # type: ignore[index]
+                module.bias = nn.Parameter(module.bias[:32])
         for convolution in ("gate.reduce", "project.0"):
             module = block.get_submodule(convolution)
-            module.weight = nn.Parameter(module.weight[:, :32])  # type: ignore[index]
+            module.weight = nn.Parameter(module.weight[:, :32])
         for norm in ("expand.1", "depthwise.1"):
             whole = block.get_submodule(norm)
             half = nn.BatchNorm2d(32).eval()
@@ -70,7 +70,8 @@ def _pruned() -> Detector:
                 if tensor.ndim:
                     tensor.copy_(whole.state_dict()[name][:32])
             block.set_submodule(norm, half)
-        block.get_submodule("depthwise.0").groups = 32  # type: ignore[assignment]
+        depthwise: Any = block.get_submodule("depthwise.0")
+        depthwise.groups = 32
     return detector
 
 
@@ -235,7 +236,8 @@ def test_padding_and_pruning_are_structure() -> None:
     keys = [tracing.structure(detector) for detector in (_tiny(), _pruned(), _zeros_and_twins())]
     assert keys[0] == keys[2] != keys[1]
     padded = _tiny()
-    padded.get_submodule("backbone.0.0").pad = (1, 0, 1, 0)  # type: ignore[assignment]
+    stem: Any = padded.get_submodule("backbone.0.0")
+    stem.pad = (1, 0, 1, 0)
     assert tracing.structure(padded) != keys[0]
 
 

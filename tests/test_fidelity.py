@@ -43,7 +43,9 @@ def batches() -> Iterator[NDArray[np.uint8]]:
 
 
 def test_differences_are_in_deviations_of_the_references_margins() -> None:
-    found = fidelity.measure(Answers(1.0), Answers(), batches(), "calibration")
+    disturbed: Any = Answers(1.0)
+    undisturbed: Any = Answers()
+    found = fidelity.measure(disturbed, undisturbed, batches(), "calibration")
     deviation = np.std([10, 20, 30, 40])
     assert (found.mean, found.largest) == pytest.approx((1 / deviation, 1 / deviation))
     assert (found.frames, found.split) == (4, "calibration")
@@ -92,7 +94,7 @@ def shallow() -> onnx.ModelProto:
     return quantize.apply(detector, quantize.Settings(), work())
 
 
-def measured(built: Built, session: fidelity.Predicts) -> Fidelity:
+def measured(built: Built, session: runtimes.Session) -> Fidelity:
     return fidelity.measure(session, onnxruntime.load_reference(built, 1), [b0.frames(16, seed=9)], "test")
 
 

@@ -210,7 +210,7 @@ def test_quantize_observes_with_what_is_free(
 ) -> None:
     asked: list[int] = []
 
-    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]  # onnxruntime has no types, and the setter is to be heard
         def __setattr__(self, name: str, value: object) -> None:
             if name == "intra_op_num_threads":
                 asked.append(int(str(value)))

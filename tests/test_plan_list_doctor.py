@@ -351,12 +351,12 @@ def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "processor_asked", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
+    monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
     (found,) = machine.processor(tmp_path)
     assert (found.level, "AVX2" in found.found) == ("note", True)
     monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
     assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].found
-    monkeypatch.setattr(machine, "processor_asked", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
+    monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
     assert machine.processor(tmp_path)[0].level == "ok"
     here, _ = machine.folders(tmp_path / "nowhere")
     assert (here.level, here.what) == ("problem", "here")

@@ -119,8 +119,8 @@ def test_processors_of_arm_are_told_apart(tmp_path: Path) -> None:
         "CPU part\t: 0xd40\n\nprocessor\t: 1\nFeatures\t: asimd\nCPU part\t: 0xd0c\n"
     )
     expected = Processor("arm64", "implementer 0x41, part 0xd40, variant 0x1", frozenset({"asimd", "asimddp", "i8mm"}))
-    assert processor._from_cpuinfo("arm64", info) == expected
-    assert processor._from_cpuinfo("arm64", tmp_path / "absent").features == frozenset()
+    assert processor._from_cpuinfo("arm64", processor.cpuinfo(info)) == expected
+    assert processor._from_cpuinfo("arm64", processor.cpuinfo(tmp_path / "absent")).features == frozenset()
 
 
 # ----------------------------------------------------------------------------------------- the quota

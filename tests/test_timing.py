@@ -17,7 +17,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from bench import provenance
+from bench import load, provenance
 from bench.doctor import machine
 from bench.errors import UserError
 from bench.records import Event, Executed, silent
@@ -242,7 +242,7 @@ def test_others_work_is_what_the_processor_did_beside_ours(monkeypatch: pytest.M
     clock, used = iter([100.0, 110.0]), iter([{1: 5.0, 2: 3.0}, {1: 8.0 + 0.25 * 10 * (psutil.cpu_count() or 1)}])
     busy = iter([0.0, 50.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(conditions, "_own_cpu_seconds", lambda: next(used))
+    monkeypatch.setattr(conditions, "own_cpu_seconds", lambda: next(used))
     monkeypatch.setattr(psutil, "cpu_percent", lambda: next(busy))
     with conditions.watch(2) as watched:
         pass
@@ -251,10 +251,10 @@ def test_others_work_is_what_the_processor_did_beside_ours(monkeypatch: pytest.M
 
 
 def test_work_of_processes_that_have_ended_is_ours_too() -> None:
-    before = sum(conditions._own_cpu_seconds().values())
+    before = sum(load.own_cpu_seconds().values())
     program = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert sum(conditions._own_cpu_seconds().values()) - before >= 0.5
+    assert sum(load.own_cpu_seconds().values()) - before >= 0.5
 
 
 class FakeDriver:

@@ -392,11 +392,11 @@ class _Lowering:
         copied.input[1] = self.constant(f"{node.name}/floats", floats)
         self._as_it_is(copied)
 
-    def _weight(self, node: onnx.NodeProto, integers: NDArray[Any], signed: bool) -> tuple[NDArray[Any], Any]:
+    def _weight(self, node: onnx.NodeProto, integers: NDArray[Any]) -> tuple[NDArray[Any], Any]:
         """A convolution's weights [out, in / groups, k, k] as they are stored, and their zero point."""
         import numpy as np
 
-        if signed or self.kernels.signed or not can_saturate(integers):
+        if self.kernels.signed or self._is_depthwise(node, integers) or not can_saturate(integers):
             return integers, np.int8(0)
         return (integers.astype(np.int16) + 128).astype(np.uint8), np.uint8(128)
 
@@ -411,7 +411,7 @@ class _Lowering:
         integers, steps = (self.constants[name] for name in weight.input[:2])
         bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
         source, scale, zero_point = self.channels_last(activation.input[0]), activation.input[1], activation.input[2]
-        weights, weight_zero = self._weight(node, integers, signed=self._is_depthwise(node, integers))
+        weights, weight_zero = self._weight(node, integers)
         if self.is_pointwise(node):
             matrix = self.constant(f"{node.name}/matrix", np.ascontiguousarray(weights[:, :, 0, 0].T))
             steps_name = self.constant(f"{node.name}/steps", steps)

@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.doctor.findings import Finding
-from bench.processor import cpu_quota
-from bench.processor import processor as processor_asked
+from bench.processor import VNNI, cpu_quota, flags
+from bench.processor import processor as asked_processor
 from bench.provenance import cpu_cores, cpu_name, cuda_devices, cuda_trouble, nvml_device, text
 
-# As Linux spells them in /proc/cpuinfo, on x86-64 and on ARM.
-INSTRUCTIONS = {
-    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "avx512_vnni": "AVX-512 VNNI",
-    "avx_vnni": "AVX-VNNI", "amx_bf16": "AMX BF16", "amx_int8": "AMX int8",
-    "asimd": "NEON", "asimddp": "NEON dot product", "i8mm": "int8 matrix products", "bf16": "BF16", "sve": "SVE",
-}  # fmt: skip
-INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+INT8 = VNNI | {"asimddp", "i8mm"}
 
 LEAST_MEMORY_GIB, GOOD_MEMORY_GIB = 1.0, 4.0
 LEAST_DISK_GIB, GOOD_DISK_GIB = 0.5, 5.0
@@ -30,14 +24,12 @@ GIB = 2**30
 
 def processor(folder: Path) -> Sequence[Finding]:
     """What this process may use of the processor; of x86 instruction sets those that the processor itself tells."""
-    asked = processor_asked()
-    flags = asked.features
-    found = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
-    quota = cpu_quota()
+    features = asked_processor().features
+    spelled, quota = flags(features), cpu_quota()
     limited = "" if quota is None else f" (a quota of {quota:g} cores' time)"
     told = f"{cpu_name()}, {cpu_cores()} cores{limited}; "
-    told += ", ".join(found) or f"{platform.machine()}, instructions unknown"
-    if found and not INT8 & flags:
+    told += spelled or f"{platform.machine()}, instructions unknown"
+    if spelled and not INT8 & features:
         slower = "no int8 instructions (VNNI): int8 is exact here too, and gains little speed, or none"
         return [Finding("note", "processor", told, slower)]
     return [Finding("ok", "processor", told)]

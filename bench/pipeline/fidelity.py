@@ -61,9 +61,14 @@ def read(plan: Plan, built: Built, runtime: str) -> Fidelity | None:
     return fidelity.read(_file(plan, built, runtime)) if built.quantised else None
 
 
+def is_due(plan: Plan, built: Built, runtime: str) -> bool:
+    """Whether an artifact is quantised and was not measured in this runtime on this machine yet."""
+    return built.quantised and read(plan, built, runtime) is None
+
+
 def check(plan: Plan, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent) -> None:
     """Measure a quantised artifact's fidelity in a loaded session, once, and keep it beside the artifact."""
-    if not built.quantised or read(plan, built, runtime) is not None:
+    if not is_due(plan, built, runtime):
         return
     split = _split(plan)
     reference = onnxruntime.load_reference(built, plan.threads)

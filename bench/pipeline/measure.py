@@ -103,7 +103,7 @@ def measure_variants(
     jobs = {name: _job(plan, name, artifact) for name, artifact in built.items()}
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
     untimed = {n: job for n, job in jobs.items() if not is_timed(job.folder, job.timing_key)}
-    unchecked = {n: job for n, job in jobs.items() if _is_unchecked(plan, job)}
+    unchecked = {n: job for n, job in jobs.items() if fidelity.is_due(plan, job.built, job.runtime)}
     # Of the variants that were not asked for, those are shown whose results are there, their fidelity too.
     for name in (unpredicted.keys() | untimed.keys() | unchecked.keys()) - plan.wanted:
         for some in (jobs, unpredicted, untimed, unchecked):
@@ -131,10 +131,6 @@ def _settle(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[s
         except Exception as error:
             failed[name] = _reason(f"choosing kernels for {name}", error)
     return failed
-
-
-def _is_unchecked(plan: Plan, job: Job) -> bool:
-    return job.built.quantised and fidelity.read(plan, job.built, job.runtime) is None
 
 
 def _job(plan: Plan, name: str, built: Built) -> Job:

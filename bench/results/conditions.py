@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.load import own_cpu_seconds
 from bench.provenance import cuda_devices, machine, nvml_device, text
 from bench.records import Conditions
 
@@ -27,14 +28,14 @@ def watch(variants: int) -> Iterator[Watch]:
 
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     watched = Watch(Conditions(began, 0.0, variants, machine()))
-    own, mhz, gpu = _own_cpu_seconds(), _cpu_mhz(), _gpu()
+    own, mhz, gpu = own_cpu_seconds(), _cpu_mhz(), _gpu()
     psutil.cpu_percent()  # what the next call tells is since this one
     try:
         yield watched
     finally:
         seconds = time.perf_counter() - clock
         busy = psutil.cpu_percent() / 100
-        ended = _own_cpu_seconds()
+        ended = own_cpu_seconds()
         used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
         after, gpu_after = _cpu_mhz(), _gpu()
         watched.found = Conditions(
@@ -48,21 +49,6 @@ def watch(variants: int) -> Iterator[Watch]:
             gpu_mhz=(gpu.mhz, gpu_after.mhz) if gpu and gpu_after and gpu.mhz and gpu_after.mhz else None,
             gpu_processes=tuple(sorted({*(gpu.processes if gpu else ()), *(gpu_after.processes if gpu_after else ())})),
         )
-
-
-def _own_cpu_seconds() -> dict[int, float]:
-    """Seconds of processor time so far, of this process, of those it started that have ended, and of all below it."""
-    import psutil
-
-    here = psutil.Process()
-    times = here.cpu_times()
-    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-    found = {here.pid: times.user + times.system + ended}
-    for process in here.children(recursive=True):
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            found[process.pid] = times.user + times.system
-    return found
 
 
 def _cpu_mhz() -> float | None:
@@ -108,7 +94,7 @@ def _told(nvml: Any, handle: Any) -> _Gpu:
         "power limit (W)": _watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
     }
     mhz = ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-    ours = set(_own_cpu_seconds())
+    ours = set(own_cpu_seconds())
     others = [one for one in ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or () if one.pid not in ours]
     return _Gpu(
         facts={key: text(value) for key, value in readings.items() if value is not None},

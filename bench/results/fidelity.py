@@ -9,10 +9,11 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bench.files import remove, write_text
 from bench.records import Fidelity
+from bench.results.predict import Predicts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +25,6 @@ MEAN_BOUND, LARGEST_BOUND = 0.04, 0.2
 
 # What sums in another order may do to a float32 logit, as a share of it.
 _ROUNDING = 1e-4
-
-
-class Predicts(Protocol):
-    """What of a runtime's session is needed here."""
-
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
 
 
 def measure(session: Predicts, reference: Predicts, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
