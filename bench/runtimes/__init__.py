@@ -10,6 +10,10 @@ says on which; where only an extra of bench installs its package, `EXTRA` names 
 A runtime whose way to execute an artifact depends on the processor also has `arithmetic(built, device)`, which tells
 what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
 `settle(built, device, threads)`, which finds it once and keeps it beside the artifact.
+
+A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
+what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
+for in the order of submission. `MemoryError` may come from either call.
 """
 
 from __future__ import annotations
