@@ -178,6 +178,12 @@ class ExperimentSettings(_Model):
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
     )
+    tf32: bool = Field(
+        default=True,
+        strict=True,
+        description="on CUDA, float32 networks may round what they multiply to TF32 (10 bits of mantissa), as PyTorch "
+        "does of itself in convolutions; no effect on a CPU or on other types",
+    )
     runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
     timing: TimingSettings = Field(default=TimingSettings(), description="how long variants are timed")

@@ -48,6 +48,13 @@ def test_results_hang_on_the_versions_that_a_runtime_executes_with(
         assert not set(before[1:]) & set(after[1:]), f"predictions and times hang on {part}"
 
 
+def test_tf32_is_part_of_the_keys_on_cuda_alone(plan: Plan) -> None:
+    without = replace(plan, settings=plan.settings.model_copy(update={"tf32": False}))
+    assert keys(plan, "a variant", "torch") == keys(without, "a variant", "torch"), "a CPU has no TF32"
+    on_cuda = [keys(replace(one, device="cuda"), "a variant", "torch") for one in (plan, without)]
+    assert not set(on_cuda[0][1:]) & set(on_cuda[1][1:])
+
+
 def test_runtimes_tell_the_versions_of_what_they_make_of_an_artifact() -> None:
     for name in runtimes.names():
         exports = "onnx" in runtimes.find(name).ACCEPTS

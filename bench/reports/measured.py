@@ -28,17 +28,19 @@ def execution(run: Run) -> Table | None:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
         return None
+    several_modes = any(variant.executed and variant.executed.mode for variant in variants)
     titles = ["Model", "Steps", "Runtime", "Device", "int8 operators", "Fidelity", "Format", "Providers"]
-    titles += ["Threads", "Id"]
-    return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
+    titles += [*(["Mode"] if several_modes else []), "Threads", "Id"]
+    rows = [_execution_row(variant, with_mode=several_modes) for variant in variants]
+    return table(columns(titles, "left"), rows)
 
 
-def _execution_row(variant: VariantResult) -> list[str]:
+def _execution_row(variant: VariantResult, *, with_mode: bool) -> list[str]:
     head = [f"**{escape(variant.name)}**", escape(", ".join(variant.steps)) or NONE]
     tail = [f"`{escape(variant.id[:8])}`"]
     executed = variant.executed
     if executed is None:
-        return [*head, *[NONE] * 7, *tail]
+        return [*head, *[NONE] * (8 if with_mode else 7), *tail]
     int8 = NONE
     if executed.int8:
         int8 = f"{executed.int8}: {executed.int8_operators} of {executed.heavy_operators}"
@@ -50,6 +52,7 @@ def _execution_row(variant: VariantResult) -> list[str]:
         fidelity(variant.fidelity),
         escape(dtypes(executed)),
         escape(", ".join(executed.providers)) or NONE,
+        *([escape(executed.mode) or NONE] if with_mode else []),
         NONE if executed.threads is None else str(executed.threads),
         *tail,
     ]

@@ -78,6 +78,7 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "device": executed and executed.device,
         "stored": executed and executed.stored,
         "computed": executed and executed.computed,
+        "mode": (executed and executed.mode) or None,
         "int8": executed and executed.int8,
         "int8_size_only": variant.name in judgement.size_only if executed and executed.int8 else None,
         "fidelity": _fidelity(variant.fidelity if ok else None),
