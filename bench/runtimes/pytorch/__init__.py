@@ -77,9 +77,12 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
 def _on_cuda(network: Network, executed: Executed, *, graphs: bool) -> Any:
     """A session that has answered one frame, so that it says whether graphs can be captured here."""
     import numpy as np
+    import torch
 
     from bench.runtimes.pytorch.device import Session
 
+    # The session computes on a stream of its own, which would not wait for what the default one does to the weights.
+    torch.cuda.synchronize()
     session = Session(network, network.size, executed, graphs=graphs)
     session.predict(np.zeros((1, 3, network.size, network.size), dtype=np.uint8))
     return session
