@@ -120,8 +120,9 @@ class Conditions:
     """The machine while variants were timed together.
 
     `others_cpu` is the share of all cores that other processes used; `cpu_mhz` and `gpu_mhz` are
-    clocks when it began and when it ended; `gpu_processes` are others' processes on the GPU. None or
-    empty where the system does not tell.
+    clocks when it began and when it ended, `gpu_mhz_range` the lowest and the highest that were seen, after each
+    turn; `gpu_throttling` says what slowed the GPU's clocks down, `gpu_processes` are others' processes on it.
+    None or empty where the system does not tell.
     """
 
     began: str
@@ -133,6 +134,8 @@ class Conditions:
     gpu: dict[str, str] | None = None
     gpu_mhz: tuple[float, float] | None = None
     gpu_processes: tuple[str, ...] = ()
+    gpu_mhz_range: tuple[float, float] | None = None
+    gpu_throttling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,18 @@ def _disturbed(run: Run) -> list[str]:
     for one in disturbances(run):
         others = [f"{100 * (one.others_cpu or 0):.0f} % of the processor"] if (one.others_cpu or 0) > DISTURBED else []
         others += [f"the GPU ({len(one.gpu_processes)})"] if one.gpu_processes else []
-        found.append(
-            f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-            "are those of a busy machine. Time again on a quiet one before you decide by them."
-        )
+        if others:
+            found.append(
+                f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
+                "are those of a busy machine. Time again on a quiet one before you decide by them."
+            )
+        if one.gpu_throttling:
+            found.append(
+                f"While times were taken ({one.began}), the GPU slowed its clock down "
+                f"({', '.join(one.gpu_throttling)}): the speeds are those of a GPU that is held back. "
+                "See its cooling and its power limit (`nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE`), and time "
+                "again before you decide by them."
+            )
     return found
 
 

@@ -19,8 +19,10 @@ def sessions(run: Run) -> list[Conditions]:
 
 
 def disturbances(run: Run) -> list[Conditions]:
-    """The sessions of timing that others' work may have disturbed."""
-    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
+    """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
+    return [
+        one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes or one.gpu_throttling
+    ]
 
 
 def execution(run: Run) -> Table | None:
@@ -127,16 +129,24 @@ def conditions(run: Run) -> Table | None:
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
-    titles += ["GPU", "GPU clock (MHz)", "Others on the GPU"] if on_gpu else []
+    titles += ["GPU", "GPU clock (MHz)", "GPU slowed down by", "Others on the GPU"] if on_gpu else []
     rows = []
     for one in found:
         others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
         cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
         if on_gpu:
-            facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
-            cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
+            cells += _gpu_cells(one)
         rows.append(cells)
     return table(columns(titles, "left"), rows) if rows else None
+
+
+def _gpu_cells(one: Conditions) -> list[str]:
+    facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
+    clocks = _from_to(one.gpu_mhz)
+    if one.gpu_mhz_range:
+        clocks += " ({} to {})".format(*(number(mhz, 0) for mhz in one.gpu_mhz_range))
+    slowdowns = ", ".join(one.gpu_throttling) or "nothing seen"
+    return [escape(facts) or NONE, clocks, escape(slowdowns), escape("; ".join(one.gpu_processes)) or "none"]
 
 
 def _from_to(clocks: tuple[float, float] | None) -> str:

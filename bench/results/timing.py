@@ -141,10 +141,10 @@ def measure(
         # One after the other: loading is work too, and the peaks of two at once may not fit.
         turns.each({key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
-            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns)
+            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns, watched.sample)
             best = turns.each({key: partial(one.do, FindBatch(seconds / ROUNDS)) for key, one in running.items()})
             # All take part again, so that what is compared was timed side by side.
-            _rounds(running, best, subjects, seconds, turns)
+            _rounds(running, best, subjects, seconds, turns, watched.sample)
         turns.end()
     finally:
         for one in running.values():
@@ -154,7 +154,7 @@ def measure(
         for key, one in running.items()
         if key not in turns.failed and one.executed is not None
     }
-    return Timings(found, turns.failed, watched.found)
+    return Timings(found, turns.failed, watched.conditions)
 
 
 def start() -> Process:
@@ -190,13 +190,14 @@ def _rounds(
     subjects: Mapping[Key, Subject],
     seconds: float,
     turns: _Turns[Key],
+    sample: Callable[[], None],
 ) -> None:
-    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size."""
+    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size, and `sample` after it."""
     left = [key for key in sizes if key not in turns.failed]
     for key in left:
         running[key].begin(sizes[key])
     for _ in range(ROUNDS):
-        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left})
+        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left}, sample)
 
 
 def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
@@ -218,8 +219,8 @@ class _Turns(Generic[Key]):
         self.done, self.total, self.on_event = 0, total, on_event
         self.failed: dict[Key, Exception] = {}
 
-    def each(self, turns: Mapping[Key, Callable[[], Any]]) -> dict[Key, Any]:
-        """The answers of one turn for each."""
+    def each(self, turns: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None) -> dict[Key, Any]:
+        """The answers of one turn for each; `after` is called when a turn has ended and the next has not begun."""
         answers = {}
         for key, turn in turns.items():
             if key in self.failed:
@@ -229,6 +230,7 @@ class _Turns(Generic[Key]):
                 answers[key] = turn()
             except Exception as error:
                 self.failed[key] = error
+            after()
             self.done += 1
         return answers
 
