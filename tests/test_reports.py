@@ -644,6 +644,22 @@ def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> Non
     assert not [line for line in plain_warnings(under(ON_A_GPU), read_scores(report)) if "While times" in line]
 
 
+def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
+    """A variant's own, and the baseline's in a runtime that only a variant uses."""
+    run, answers = made_up(FRAMES)
+    restless = [
+        tuple(dataclasses.replace(one, settled=one.batch_size == 1) for one in measurements)
+        for measurements in (run.variants[1].measurements, run.variants[1].baseline)
+    ]
+    second = dataclasses.replace(run.variants[1], measurements=restless[0], baseline=restless[1])
+    run = dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+    _, report = rendered(tmp_path, run, answers)
+    said = "ended: **q16** (pytorch, batch 8), **baseline** (pytorch, batch 8). The calls"
+    assert f"⚠️ Times had not settled when the warm-up {said}" in (report / "report.md").read_text(encoding="utf-8")
+    settled = [one["settled"] for one in read_scores(report)["variants"]["q16"]["measurements"]]
+    assert settled == [True, False]
+
+
 @pytest.mark.parametrize(
     ("changed", "short", "error"),
     [

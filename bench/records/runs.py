@@ -104,7 +104,8 @@ class Measurement:
 
     `rounds_ms` is wall-clock time from host array to host array; `device_rounds_ms` what of it the
     device computed, copies aside, empty where the device is the host. Rounds of all variants that
-    were timed together are in step, so they compare round by round.
+    were timed together are in step, so they compare round by round. `settled` is whether calls took
+    equally long at the end of the warm-up, None where that was not looked at, as on a CPU.
     """
 
     runtime: str
@@ -113,6 +114,7 @@ class Measurement:
     rounds_ms: tuple[tuple[float, ...], ...]
     device_rounds_ms: tuple[tuple[float, ...], ...] = ()
     peak_memory: PeakMemory | None = None
+    settled: bool | None = None
 
 
 @dataclass(frozen=True)
