@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +104,32 @@ def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) 
     assert events[-1].done == events[-1].total
     assert session.conditions.seconds > 0
     assert session.conditions.machine["cpu"]
+
+
+@dataclass
+class OnDevice(StandIn):
+    """Falls back to another way for batches of more than one, and holds memory that it can do without."""
+
+    log_of_rests: Path = Path()
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        if len(frames) > 1:
+            self.executed = replace(EXECUTED, mode="CUDA graphs; eager at batch 2")
+        return super().predict_timed(frames)
+
+    def rest(self) -> None:
+        with self.log_of_rests.open("a") as file:
+            file.write("rest\n")
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_session_rests_between_its_turns_and_what_executed_is_known_at_the_end(tmp_path: Path) -> None:
+    load = partial(OnDevice, call=0.02, most=2, log_of_rests=tmp_path / "rests")
+    session = timing.measure({"one": timing.Subject(load, LOGITS)}, FRAMES, 0.02, silent)
+    assert session.failed == {}
+    assert session.found["one"].executed.mode == "CUDA graphs; eager at batch 2"
+    # After warming up, the search for the batch size, and every turn.
+    assert len((tmp_path / "rests").read_text().splitlines()) == 2 + 2 * timing.ROUNDS
 
 
 @pytest.mark.usefixtures("in_threads")

@@ -99,6 +99,8 @@ class Process:
         before = self.measurements[-1]
         turned: Turned = self.do(Turn(before.batch_size, seconds))
         _check(turned.logits, wanted)
+        # How a batch of this size is executed, is known since it was.
+        self.executed = turned.executed
         peak = turned.peak_memory
         if len(self.measurements) > 1:
             # The search for the batch size went further, and host memory does not tell a lower peak afterwards.

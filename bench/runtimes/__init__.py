@@ -14,7 +14,8 @@ what of that changes scores, for their keys; where it must be found by timing, `
 
 A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
 what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
-for in the order of submission. `MemoryError` may come from either call.
+for in the order of submission. `MemoryError` may come from either call. One that can do without some of the device's
+memory while it has nothing to do has `rest()`.
 """
 
 from __future__ import annotations

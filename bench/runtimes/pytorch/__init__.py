@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
-from bench.provenance import cpu_name
+from bench.provenance import cpu_name, cuda_device_name
 from bench.records import Built, Executed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     executed = Executed(
         runtime="pytorch",
         device=device,
-        device_name=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        device_name=cuda_device_name() if device == "cuda" else cpu_name(),
         providers=("torch.cuda",) if device == "cuda" else ("torch.cpu",),
         stored=built.stored,
         computed=network.computed,
