@@ -362,7 +362,7 @@ def test_an_error_does_not_hold_the_memory_of_the_call_that_failed(tmp_path: Pat
 # --------------------------------------------------------------------------------- shards and batches
 @pytest.mark.usefixtures("short_shards")
 def test_an_interrupted_pass_goes_on_where_it_was(tmp_path: Path) -> None:
-    """At the border of two shards answers are still under way; what is computed again is a shard at most."""
+    """At the border of two shards answers are still under way: that shard is computed again, those before it are not."""
 
     def interrupt(batch: int) -> None:
         if batch == 9:

@@ -1,8 +1,8 @@
 """Evaluate variants over frames: each frame is decoded once, in one stream, and given to every variant.
 
 What variants answer is written in shards, each whole, so that a run that is killed loses one shard of each variant
-at most. A batch never crosses the border of two shards. Memory grows with the frames only by the scores and the
-small CAMs. `answers` keeps devices busy meanwhile.
+at most, and the batches under way. A batch never crosses the border of two shards. Memory grows with the frames
+only by the scores and the small CAMs. `answers` keeps devices busy meanwhile.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _evaluate(
 ) -> tuple[dict[str, Exception], Evaluation]:
     """Compute the missing shards, by the row that each begins at; returned is what variants failed of."""
     began, count = time.perf_counter(), 0
-    names = {variant.name: variant for variants in missing.values() for variant in variants}
-    sizes = {name: batch_size(spec, variant.session.executed.device) for name, variant in names.items()}
+    sessions = {variant.name: variant.session for variants in missing.values() for variant in variants}
+    sizes = {name: batch_size(spec, session.executed.device) for name, session in sessions.items()}
     # A batch never crosses the border of a shard, also where that is not as long as the batches are.
     size = math.gcd(max(sizes.values(), default=1), SHARD_FRAMES)
     places = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
@@ -117,11 +117,11 @@ def _evaluate(
         for variant in missing[low]:
             answers.give(Part(variant, start, batch))
         count += len(batch)
-        if len(answers.failed) == len(names):
+        if len(answers.failed) == len(sessions):
             break
     answers.finish()
     seconds = time.perf_counter() - began
-    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), len(names) - len(answers.failed))
+    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), len(sessions) - len(answers.failed))
     return answers.failed, evaluation
 
 
