@@ -27,7 +27,7 @@ from pydantic_core import PydanticCustomError
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
-from bench.errors import Keys, UserError, at_home, in_yaml, nearest, refuse_together
+from bench.errors import DEVICES, Keys, UserError, at_home, in_yaml, nearest, no_device, refuse_together
 from bench.records import Preprocessing
 from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
@@ -178,6 +178,12 @@ class ExperimentSettings(_Model):
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
     )
+    tf32: bool = Field(
+        default=True,
+        strict=True,
+        description="on CUDA, float32 networks may round what they multiply to TF32 (10 bits of mantissa), as PyTorch "
+        "does of itself in convolutions; no effect on a CPU or on other types",
+    )
     runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
     timing: TimingSettings = Field(default=TimingSettings(), description="how long variants are timed")
@@ -198,6 +204,13 @@ class ExperimentSettings(_Model):
     gates: dict[str, GateSettings] = Field(
         default={}, description="variant, or `all`: limits for `bench check`; its own come before those of all"
     )
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _known_device(cls, device: object) -> object:
+        if device not in DEVICES:
+            raise ValueError(no_device(device))
+        return device
 
     @field_validator("threads", mode="before")
     @classmethod

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -76,6 +76,29 @@ def nvml_device() -> Iterator[tuple[Any, Any]]:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         raise OSError(str(error)) from error
+
+
+@cache
+def cuda_device_name() -> str:
+    """What the CUDA device that is used is called, and where the machine has several, which of them it is.
+
+    "NVIDIA H100, GPU 1 of 4 at 0000:1b:00.0, CUDA_VISIBLE_DEVICES=1": counted from 0, as `nvidia-smi` does. What is
+    measured is kept under the names of `cuda_devices`: GPUs of one model are alike.
+    """
+    names, visible, place = cuda_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"), _nvml_place()
+    if not names:
+        return "CUDA device 0"
+    if place == (0, 1) or (place is None and len(names) == 1 and visible is None):
+        return names[0]
+    number = f"GPU {place[0]} of {place[1]} at " if place else ""
+    return f"{names[0]}, {number}{cuda_bus_id()}" + ("" if visible is None else f", CUDA_VISIBLE_DEVICES={visible}")
+
+
+def _nvml_place() -> tuple[int, int] | None:
+    """The CUDA device's index, from 0, and how many GPUs there are, hidden ones too; None where it is not told."""
+    with suppress(OSError), nvml_device() as (nvml, handle):
+        return nvml.nvmlDeviceGetIndex(handle), nvml.nvmlDeviceGetCount()
+    return None
 
 
 def text(value: object) -> str:

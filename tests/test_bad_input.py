@@ -145,6 +145,12 @@ def test_cuda_that_cannot_be_used(device: str, workplace: Path, monkeypatch: pyt
     assert "the torch in this Python is built without CUDA" in " ".join(output.split())
 
 
+def test_a_device_given_from_python_is_checked_too(workplace: Path) -> None:
+    file = workplace / "experiments.yaml"
+    with pytest.raises(UserError, match="device: 'cuda:1' is no device here"):
+        prepare(read(file), file, device="cuda:1")
+
+
 def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch for CUDA beside an onnxruntime without, which only the int8 chains need."""
     monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ("A GPU",))

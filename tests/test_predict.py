@@ -24,7 +24,7 @@ from bench import runtimes
 from bench.detectors import artifact
 from bench.records import Evaluation, Event, Executed, Frame, InputSpec, Preprocessing, silent
 from bench.results import predict, store
-from bench.variants.repeatable import repeatable
+from bench.runtimes import pytorch
 from tests import b0, tiny
 from tests.pace import limit
 
@@ -362,7 +362,7 @@ def test_an_error_does_not_hold_the_memory_of_the_call_that_failed(tmp_path: Pat
 # --------------------------------------------------------------------------------- shards and batches
 @pytest.mark.usefixtures("short_shards")
 def test_an_interrupted_pass_goes_on_where_it_was(tmp_path: Path) -> None:
-    """At the border of two shards answers are still under way: that shard is computed again, those before it are not."""
+    """Past the border of two shards answers are still under way: that shard is computed again, those before are not."""
 
     def interrupt(batch: int) -> None:
         if batch == 9:
@@ -500,10 +500,9 @@ def test_batches_are_halved_when_a_devices_memory_runs_out(tmp_path: Path, monke
 
     def evaluated(name: str) -> tuple[list[int], pd.DataFrame, NDArray[np.float32]]:
         # Which convolution is fastest hangs on the memory there is; in float32 proper they agree.
-        with repeatable(tf32=False):
-            session = Recorded(runtimes.find("pytorch").load(built, "cuda", 1))
-            [variant] = pending(tmp_path, **{name: session})
-            assert predict.predict([variant], rows(256), InputSpec(size), noise, silent) == {}
+        session = Recorded(pytorch.load(built, "cuda", 1, tf32=False))
+        [variant] = pending(tmp_path, **{name: session})
+        assert predict.predict([variant], rows(256), InputSpec(size), noise, silent) == {}
         table = pd.read_parquet(variant.folder / predict.PREDICTIONS)
         return session.sizes, table, np.load(variant.folder / predict.CAMS)
 

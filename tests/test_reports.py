@@ -644,6 +644,47 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
     assert lines[-1].startswith("ship: a-very-long-variant-n?me")
 
 
+ON_A_GPU = Conditions(
+    "2026-01-02T03:04:05+00:00", 61.0, 4, {"cpu": "Xeon"}, 0.01,
+    gpu={"name": "NVIDIA H100, GPU 1 of 4 at 0000:1b:00.0"}, gpu_mhz=(1980.0, 1755.0), gpu_mhz_range=(1410.0, 1980.0),
+)  # fmt: skip
+
+
+def under(conditions: Conditions) -> Run:
+    """A made-up run whose second variant was timed under these conditions."""
+    run, _ = made_up(FRAMES)
+    second = dataclasses.replace(run.variants[1], conditions=conditions)
+    return dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+
+
+def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> None:
+    slowed = under(dataclasses.replace(ON_A_GPU, gpu_throttling=("software power cap", "hardware thermal slowdown")))
+    _, report = rendered(tmp_path, slowed, made_up(FRAMES)[1])
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "| 1,980 → 1,755 (1,410 to 1,980) | software power cap, hardware thermal slowdown | none |" in text
+    assert "GPU 1 of 4 at 0000:1b:00.0" in text
+    said = "slowed its clock down (software power cap, hardware thermal slowdown): the speeds are those of a GPU that"
+    assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), the GPU {said}" in text
+    assert said in " ".join(plain_warnings(slowed, read_scores(report)))
+    assert not [line for line in plain_warnings(under(ON_A_GPU), read_scores(report)) if "While times" in line]
+
+
+def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
+    """A variant's own, and the baseline's in a runtime that only a variant uses."""
+    run, answers = made_up(FRAMES)
+    restless = [
+        tuple(dataclasses.replace(one, settled=one.batch_size == 1) for one in measurements)
+        for measurements in (run.variants[1].measurements, run.variants[1].baseline)
+    ]
+    second = dataclasses.replace(run.variants[1], measurements=restless[0], baseline=restless[1])
+    run = dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+    _, report = rendered(tmp_path, run, answers)
+    said = "ended: **q16** (pytorch, batch 8), **baseline** (pytorch, batch 8). The calls"
+    assert f"⚠️ Times had not settled when the warm-up {said}" in (report / "report.md").read_text(encoding="utf-8")
+    settled = [one["settled"] for one in read_scores(report)["variants"]["q16"]["measurements"]]
+    assert settled == [True, False]
+
+
 @pytest.mark.parametrize(
     ("changed", "short", "error"),
     [

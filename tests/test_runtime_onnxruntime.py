@@ -110,6 +110,10 @@ def test_cuda_without_cuda_is_refused(float32: Built, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
+def test_tf32_is_what_its_provider_is_told() -> None:
+    assert [runtime.cuda_provider(tf32=tf32)[1]["use_tf32"] for tf32 in (True, False)] == ["1", "0"]
+
+
 @pytest.mark.cuda
 def test_int8_is_simulated_on_cuda(int8: Built) -> None:
     session = runtime.load(int8, "cuda", 1)

@@ -59,6 +59,12 @@ def test_provider_is_asked_for_what_the_artifact_stores(
     assert executed.int8 is None
 
 
+def test_tf32_is_left_out_by_the_environment_alone(common: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    with pytest.raises(UserError, match="NVIDIA_TF32_OVERRIDE=0, or choose another runtime"):
+        tensorrt.load(common(), "cuda", 1, tf32=False)
+
+
 def test_without_its_libraries_it_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "runs on cuda only, not on cpu" in str(runtimes.trouble("tensorrt", "cpu"))
     monkeypatch.setattr(tensorrt, "_wheel", lambda: None)

@@ -15,6 +15,8 @@ from bench import runtimes
 from bench.detectors import artifact
 from bench.errors import UserError
 from bench.records import Built, Event, Split
+from bench.results.score import p_fake
+from bench.runtimes import onnxruntime
 from bench.variants import build, steps
 from tests.conftest import Build
 
@@ -102,6 +104,43 @@ def test_ids_cover_settings_frames_seed_and_order(shop: build.Workshop, source: 
     assert last({"quantize": "int8"}) == last(
         {"quantize": "int8"}, shop=replace(shop, frames={**shop.frames, "train": other})
     ), "frames that a step does not read must not change its id"
+
+
+def test_the_kind_of_device_is_part_of_the_id_where_it_computes(
+    shop: build.Workshop, source: build.Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was built on a CPU keeps its id."""
+
+    def last(*entries: object, device: str) -> str:
+        return build.ids(source, [steps.parse(one) for one in entries], replace(shop, device=device))[-1]
+
+    computing: list[list[object]] = [[{"prune": 0.5}], [{"prune": 0.5}, "recover"], [{"prune": 0.5}, {"cast": "fp16"}]]
+    elsewhere: list[list[object]] = [[], [{"cast": "fp16"}], [{"quantize": "int8"}]]
+    for chain in computing:
+        assert last(*chain, device="cuda") != last(*chain, device="cpu")
+    for chain in elsewhere:
+        assert last(*chain, device="cuda") == last(*chain, device="cpu")
+    before = [last(*chain, device="cpu") for chain in computing]
+    for name in ("prune", "recover"):
+        monkeypatch.delattr(steps.find(name), "ON_DEVICE")
+    assert [last(*chain, device="cpu") for chain in computing] == before
+
+
+@pytest.mark.cuda
+def test_what_is_built_on_cuda_answers_as_what_is_built_on_a_cpu(shop: build.Workshop, source: build.Source) -> None:
+    given = np.random.default_rng(3).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+    for chain in (
+        [{"prune": 0.5}],
+        [{"prune": 0.5}, {"recover": {"steps": 4, "batch_size": 8}}],
+        [{"quantize": "int8"}],
+    ):
+        entries = [steps.parse(one) for one in chain]
+        scores = []
+        for device in ("cpu", "cuda"):
+            built = build.build(device, source, entries, replace(shop, device=device))
+            logits, _ = onnxruntime.load(built, "cpu", 1).predict(given)
+            scores.append(p_fake(logits[:, 0], logits[:, 1]))
+        assert float(np.abs(scores[0] - scores[1]).mean()) < 0.02
 
 
 def test_common_prefixes_are_built_once(shop: build.Workshop, source: build.Source) -> None:

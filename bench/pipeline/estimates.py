@@ -16,6 +16,7 @@ from bench.provenance import machine
 from bench.records import Split, VariantResult
 from bench.results import store, timing
 from bench.results.timed_process import LARGEST_BATCH, PROBE_CALLS, WARM_UP_CALLS
+from bench.results.warm_up import MOST_SECONDS
 from bench.variants import build
 from bench.variants.steps import Use
 
@@ -192,7 +193,8 @@ def timed(plan: Plan, one_frame: Estimate) -> Estimate:
     turns = 2 * seconds + one_frame.high_s * rounds * 2 * (1 + largest / 2)
     probes = max(len(sizes) * seconds / rounds, one_frame.high_s * sum(sizes) * (PROBE_CALLS + 1))
     started = rough(PROCESS_SECONDS)
-    return Estimate(least, turns + probes, one_frame.origins, one_frame.unknown) + started
+    settling = 2 * MOST_SECONDS if plan.device == "cuda" else 0.0
+    return Estimate(least, turns + probes + settling, one_frame.origins, one_frame.unknown) + started
 
 
 def weights_bytes(plan: Plan, known: Known) -> int | None:

@@ -94,7 +94,7 @@ def _batches(plan: Plan, split: Split, on_event: OnEvent) -> Iterator[NDArray[np
 
 def _file(plan: Plan, built: Built, runtime: str) -> Path:
     executes = runtimes.find(runtime)
-    measured_for = {
+    measured_for: dict[str, Any] = {
         "version": VERSION,
         "runtime": runtime,
         "device": plan.device,
@@ -104,4 +104,6 @@ def _file(plan: Plan, built: Built, runtime: str) -> Path:
         "versions": dict(executes.VERSIONS),
         "arithmetic": arithmetic(plan, built, runtime),
     }
+    if plan.device == "cuda":
+        measured_for["tf32"] = plan.settings.tf32
     return built.file.with_name(f"{built.file.stem}.fidelity-{digest(measured_for)[:8]}.json")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from bench import datasets, locks, runtimes
 from bench.errors import UserError
@@ -145,7 +145,7 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
     """
     runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
     by = runtimes.find(runtime)
-    executed = {
+    executed: dict[str, Any] = {
         "variant": variant,
         "spec": asdict(plan.spec),
         "runtime": runtime,
@@ -154,6 +154,8 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
         "versions": dict(by.VERSIONS),
         "decoded by": _decoder(),
     }
+    if plan.device == "cuda":
+        executed["tf32"] = plan.settings.tf32
     if built is not None:
         # The same id may be built again to other bits, where another number of threads was free.
         executed["content"] = built.digest
@@ -161,7 +163,7 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
             executed["arithmetic"] = arithmetic
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
     timed = {
-        "version": timing.VERSION,
+        "version": timing.VERSIONS[plan.device],
         "machine": machine(),
         "threads": plan.threads,
         "seconds": plan.settings.timing.seconds,
@@ -188,7 +190,7 @@ def _open(
             with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
                 build.check(built)
                 fidelity.refuse_unsettled(built, key[1], plan.device)
-                sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads)
+                sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads, tf32=plan.settings.tf32)
                 _check_fidelity(plan, built, key[1], sessions[key], on_event)
         except Exception as error:
             problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
@@ -232,7 +234,13 @@ def _time(
     wanted = {job.executable for job in untimed.values()} | {(baseline, runtime) for runtime in runtimes_used}
     subjects = {
         (variant, runtime): timing.Subject(
-            partial(runtimes.find(runtime).load, predicted[variant].built, plan.device, plan.threads),
+            partial(
+                runtimes.find(runtime).load,
+                predicted[variant].built,
+                plan.device,
+                plan.threads,
+                tf32=plan.settings.tf32,
+            ),
             store.read_logits(predicted[variant].folder)[places],
         )
         for variant, runtime in sorted(wanted, key=lambda one: one[0] != baseline)

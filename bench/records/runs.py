@@ -104,7 +104,8 @@ class Measurement:
 
     `rounds_ms` is wall-clock time from host array to host array; `device_rounds_ms` what of it the
     device computed, copies aside, empty where the device is the host. Rounds of all variants that
-    were timed together are in step, so they compare round by round.
+    were timed together are in step, so they compare round by round. `settled` is whether calls took
+    equally long at the end of the warm-up, None where that was not looked at, as on a CPU.
     """
 
     runtime: str
@@ -113,6 +114,7 @@ class Measurement:
     rounds_ms: tuple[tuple[float, ...], ...]
     device_rounds_ms: tuple[tuple[float, ...], ...] = ()
     peak_memory: PeakMemory | None = None
+    settled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ class Conditions:
     """The machine while variants were timed together.
 
     `others_cpu` is the share of all cores that other processes used; `cpu_mhz` and `gpu_mhz` are
-    clocks when it began and when it ended; `gpu_processes` are others' processes on the GPU. None or
-    empty where the system does not tell.
+    clocks when it began and when it ended, `gpu_mhz_range` the lowest and the highest that were seen, after each
+    turn; `gpu_throttling` says what slowed the GPU's clocks down, `gpu_processes` are others' processes on it.
+    None or empty where the system does not tell.
     """
 
     began: str
@@ -133,6 +136,8 @@ class Conditions:
     gpu: dict[str, str] | None = None
     gpu_mhz: tuple[float, float] | None = None
     gpu_processes: tuple[str, ...] = ()
+    gpu_mhz_range: tuple[float, float] | None = None
+    gpu_throttling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

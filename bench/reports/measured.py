@@ -22,8 +22,10 @@ def sessions(run: Run) -> list[Conditions]:
 
 
 def disturbances(run: Run) -> list[Conditions]:
-    """The sessions of timing that others' work may have disturbed."""
-    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
+    """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
+    return [
+        one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes or one.gpu_throttling
+    ]
 
 
 def execution(run: Run) -> Table | None:
@@ -31,17 +33,19 @@ def execution(run: Run) -> Table | None:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
         return None
+    several_modes = any(variant.executed and variant.executed.mode for variant in variants)
     titles = ["Model", "Steps", "Runtime", "Device", "int8 operators", "Fidelity", "Format", "Providers"]
-    titles += ["Threads", "Id"]
-    return table(columns(titles, "left"), [_execution_row(variant) for variant in variants])
+    titles += [*(["Mode"] if several_modes else []), "Threads", "Id"]
+    rows = [_execution_row(variant, with_mode=several_modes) for variant in variants]
+    return table(columns(titles, "left"), rows)
 
 
-def _execution_row(variant: VariantResult) -> list[str]:
+def _execution_row(variant: VariantResult, *, with_mode: bool) -> list[str]:
     head = [f"**{escape(variant.name)}**", escape(", ".join(variant.steps)) or NONE]
     tail = [f"`{escape(variant.id[:8])}`"]
     executed = variant.executed
     if executed is None:
-        return [*head, *[NONE] * 7, *tail]
+        return [*head, *[NONE] * (8 if with_mode else 7), *tail]
     int8 = NONE
     if executed.int8:
         int8 = f"{executed.int8}: {executed.int8_operators} of {executed.heavy_operators}"
@@ -53,6 +57,7 @@ def _execution_row(variant: VariantResult) -> list[str]:
         fidelity(variant.fidelity),
         escape(dtypes(executed)),
         escape(", ".join(executed.providers)) or NONE,
+        *([escape(executed.mode) or NONE] if with_mode else []),
         NONE if executed.threads is None else str(executed.threads),
         *tail,
     ]
@@ -146,16 +151,24 @@ def conditions(run: Run) -> Table | None:
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
-    titles += ["GPU", "GPU clock (MHz)", "Others on the GPU"] if on_gpu else []
+    titles += ["GPU", "GPU clock (MHz)", "GPU slowed down by", "Others on the GPU"] if on_gpu else []
     rows = []
     for one in found:
         others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
         cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
         if on_gpu:
-            facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
-            cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
+            cells += _gpu_cells(one)
         rows.append(cells)
     return table(columns(titles, "left"), rows) if rows else None
+
+
+def _gpu_cells(one: Conditions) -> list[str]:
+    facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
+    clocks = _from_to(one.gpu_mhz)
+    if one.gpu_mhz_range:
+        clocks += " ({} to {})".format(*(number(mhz, 0) for mhz in one.gpu_mhz_range))
+    slowdowns = ", ".join(one.gpu_throttling) or "nothing seen"
+    return [escape(facts) or NONE, clocks, escape(slowdowns), escape("; ".join(one.gpu_processes)) or "none"]
 
 
 def _from_to(clocks: tuple[float, float] | None) -> str:

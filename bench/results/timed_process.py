@@ -13,11 +13,13 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.records import PeakMemory
 from bench.results.predict import Predicts
+from bench.results.warm_up import settle
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -71,11 +73,18 @@ class Turned:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Call with one frame until what is set up on first use is set up."""
+    """Call until what is set up on first use is set up, and on CUDA until times have settled.
 
-    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> None:
+    The answer is whether they have; None on a CPU, where nobody looks.
+    """
+
+    batch_size: int
+
+    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> bool | None:
+        batch = _batch(frames, self.batch_size)
         for _ in range(WARM_UP_CALLS):
-            session.predict(_batch(frames, 1))
+            session.predict(batch)
+        return settle(partial(session.predict_timed, batch)) if session.executed.device == "cuda" else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Who executes a variant: one file a runtime, named as in `experiments.yaml`.
 
 A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "onnx"), and
-`load(built, device, threads)`, which gives a `Session`. `PACKAGE` is what it imports, `CUDA_FILES` are
+`load(built, device, threads, tf32=…)`, which gives a `Session`; `tf32` is whether float32 networks may
+round what they multiply to ten bits of mantissa on CUDA. `PACKAGE` is what it imports, `CUDA_FILES` are
 files of it that only builds for CUDA have, one for each system. `LIBRARIES` are the distributions, and `VERSIONS`
 bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
 says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
@@ -61,7 +62,7 @@ class Runtime(Protocol):
     PACKAGE: str
     CUDA_FILES: tuple[str, ...]
 
-    def load(self, built: Built, device: Device, threads: int) -> Session:
+    def load(self, built: Built, device: Device, threads: int, *, tf32: bool = True) -> Session:
         """Load an artifact. Asked for CUDA and given the CPU is an error."""
 
 

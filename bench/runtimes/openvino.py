@@ -69,7 +69,7 @@ class Session:
         return *self.predict(frames), None
 
 
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
     """Half-precision weights compute in their own type where the CPU has it, otherwise in float32.
 
     Of an int8 artifact, what is not on integers computes in float32: its pool and head must agree with its CAM.

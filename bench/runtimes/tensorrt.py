@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -52,13 +53,18 @@ def trouble() -> str | None:
     )
 
 
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
     """Load an artifact; the engine itself is built on the first call, which may take minutes."""
     if device != "cuda":
         raise UserError("runtime 'tensorrt' runs on CUDA only, not on device: cpu; choose another runtime")
+    if not tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        raise UserError(
+            "runtime 'tensorrt' cannot be told to leave TF32 out; with `tf32: false` set the environment variable "
+            "NVIDIA_TF32_OVERRIDE=0, or choose another runtime"
+        )
     file = onnxruntime.onnx_file(built)
     _load_libraries()
-    providers = [_provider(built, file), onnxruntime.CUDA_PROVIDER]
+    providers = [_provider(built, file), onnxruntime.cuda_provider(tf32=tf32)]
     session = onnxruntime.open_session(file, threads, providers, floats=built.weights_only)
     return Session(
         session,

@@ -103,7 +103,12 @@ def _asked(parent: str, use: Use, shop: Workshop) -> str:
         "seed": shop.seed if use.step.SEEDED else None,
     }
     # What is quantised is the exported graph.
-    return digest(told | ({"export": detectors.EXPORT_VERSION} if use.step.PRODUCES == "onnx" else {}))
+    if use.step.PRODUCES == "onnx":
+        told["export"] = detectors.EXPORT_VERSION
+    # What was built on a CPU has the id that it had before there were other devices.
+    if shop.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
+        told["device"] = shop.device
+    return digest(told)
 
 
 def _may_be_cut(use: Use) -> bool:

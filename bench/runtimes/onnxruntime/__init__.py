@@ -17,7 +17,7 @@ from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
 from bench.files import remove, sweep, write_atomically, write_text
 from bench.processor import processor
-from bench.provenance import cpu_name, cuda_devices, digest, file_digest, versions
+from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.onnxruntime import kernels as kernel_choice
 
@@ -35,8 +35,6 @@ CUDA_FILES = ("capi/libonnxruntime_providers_cuda.so", "capi/onnxruntime_provide
 
 OUTPUTS = ("logits", "cam")
 
-# The default searches exhaustively, again for every batch size.
-CUDA_PROVIDER = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
 
 # Operators that do the arithmetic of a network, as the optimised graph of a provider names them.
 _FLOAT_OPERATORS = {
@@ -104,7 +102,13 @@ def memory_told(signs: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+def cuda_provider(*, tf32: bool) -> tuple[str, dict[str, str]]:
+    """The provider for CUDA with its options."""
+    # By default it searches exhaustively, again for every batch size.
+    return "CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "1" if tf32 else "0"}
+
+
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
     """Half-precision weights are stored as they are and compute in float32 here, on either device.
 
     The exported graph is float32: onnxruntime has no half convolution on a CPU and would surround
@@ -113,12 +117,12 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
     int8 = built.stored == "int8"
     lowered = int8 and device == "cpu"
     file = lowered_file(built, chosen(built) or EVERYWHERE) if lowered else onnx_file(built)
-    providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    providers = [cuda_provider(tf32=tf32), "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     # A lowered graph says itself what is on integers; onnxruntime must not turn further layers into those.
     floats = lowered or built.weights_only
     integer, heavy = _operators(built, file, threads, providers, floats) if int8 else (None, None)
     session = open_session(file, threads, providers, floats=floats)
-    computed = "fp32 (TF32 convolutions)" if device == "cuda" else "fp32"
+    computed = "fp32 (TF32)" if device == "cuda" and tf32 else "fp32"
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
         runtime="onnxruntime",
@@ -291,7 +295,7 @@ def _no_provider(wanted: str, found: str) -> UserError:
 
 def cuda_name() -> str:
     """What the CUDA device is called."""
-    return next(iter(cuda_devices()), "CUDA device 0")
+    return cuda_device_name()
 
 
 def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""PyTorch, eager, in inference mode: safetensors artifacts on CUDA or a CPU."""
+"""PyTorch: safetensors artifacts on CUDA, as CUDA graphs, or on a CPU."""
 
 from __future__ import annotations
 
@@ -12,98 +12,77 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.detectors.detector import Detector
+    from bench.runtimes.pytorch.network import Network
 
 ACCEPTS = ("torch",)
 LIBRARIES = ("torch", "timm")
 # Raised whenever the same artifact would be executed otherwise.
-VERSIONS = {"pytorch": 1}
+VERSIONS = {"pytorch": 2}
 PACKAGE = "torch"
 CUDA_FILES = ("lib/libtorch_cuda.so", "lib/torch_cuda.dll")
 
 
-class Session:
-    """A detector on its device, in the memory layout and type that are fastest there."""
+class HostSession:
+    """A network on the CPU."""
 
-    def __init__(self, detector: Detector, device: Literal["cpu", "cuda"], executed: Executed) -> None:
-        self.detector = detector
-        self.device = device
+    def __init__(self, network: Network, executed: Executed) -> None:
+        self._network = network
         self.executed = executed
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits, cam, _ = self.predict_timed(frames)
-        return logits, cam
-
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
         import torch
 
-        with torch.inference_mode():
-            try:
-                on_device = torch.from_numpy(frames).to(self.device)
-                clock = _Clock() if self.device == "cuda" else None
-                logits, cam = self.detector(on_device)
-                if clock:
-                    clock.stop()
-                # Copying to the host waits for the device.
-                return logits.cpu().numpy(), cam.cpu().numpy(), clock.elapsed_ms() if clock else None
-            except torch.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
+        try:
+            logits, cam = self._network(torch.from_numpy(frames))
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):
                 raise MemoryError(str(error)) from error
-            except RuntimeError as error:
-                if "can't allocate memory" in str(error):
-                    raise MemoryError(str(error)) from error
-                raise
+            raise
+        return logits.numpy(), cam.numpy()
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+        """The same; the device is the host, so it has no time of its own."""
+        return *self.predict(frames), None
 
 
-class _Clock:
-    """The device's own clock, between two events in its stream."""
-
-    def __init__(self) -> None:
-        import torch
-
-        event: Any = torch.cuda.Event
-        self.began, self.ended = event(enable_timing=True), event(enable_timing=True)
-        self.began.record()
-
-    def stop(self) -> None:
-        self.ended.record()
-
-    def elapsed_ms(self) -> float:
-        self.ended.synchronize()
-        return float(self.began.elapsed_time(self.ended))
-
-
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int) -> Session:
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True, graphs: bool = True) -> Any:
     """Half-precision weights compute as they are stored on CUDA and in float32 on a CPU.
 
-    CPUs have no fp16 convolution worth the name, and emulating one would time the emulation.
-    channels_last won on CPUs (256 against 365 ms a frame on a B5 at 380 px) and is what tensor
-    cores want in half precision; in fp32 on CUDA it lost (575 against 640 frames a second).
+    `tf32`: whether float32 networks may round their inputs to TF32 on CUDA. `graphs`: whether CUDA graphs are used.
     """
     import torch
 
     from bench.detectors import artifact
+    from bench.runtimes.pytorch.network import Network
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
-    detector = artifact.load_torch(built.file).eval()
-    computed = built.stored
     if device == "cpu":
         torch.set_num_threads(threads)
-        detector = detector.float()
-        computed = "fp32"
-    detector.to(device)
-    if device == "cpu" or computed != "fp32":
-        detector.to(memory_format=torch.channels_last)
-    if device == "cuda" and computed == "fp32" and torch.backends.cudnn.allow_tf32:
-        computed = "fp32 (TF32 convolutions)"
+    network = Network(artifact.load_torch(built.file).eval(), device, built.stored, tf32=tf32)
     executed = Executed(
         runtime="pytorch",
         device=device,
         device_name=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         providers=("torch.cuda",) if device == "cuda" else ("torch.cpu",),
         stored=built.stored,
-        computed=computed,
+        computed=network.computed,
         threads=threads if device == "cpu" else None,
     )
-    return Session(detector, device, executed)
+    if device == "cpu":
+        return HostSession(network, executed)
+    return _on_cuda(network, executed, graphs=graphs)
+
+
+def _on_cuda(network: Network, executed: Executed, *, graphs: bool) -> Any:
+    """A session that has answered one frame, so that it says whether graphs can be captured here."""
+    import numpy as np
+    import torch
+
+    from bench.runtimes.pytorch.device import Session
+
+    # The session computes on a stream of its own, which would not wait for what the default one does to the weights.
+    torch.cuda.synchronize()
+    session = Session(network, network.size, executed, graphs=graphs)
+    session.predict(np.zeros((1, 3, network.size, network.size), dtype=np.uint8))
+    return session

@@ -9,6 +9,7 @@ A step is a module with
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
+- where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
 - where it has something to tell in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder;

@@ -45,6 +45,7 @@ FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and 
 VERSION = 8
 SEEDED = False
 SEES_SOURCES = True
+ON_DEVICE = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
 

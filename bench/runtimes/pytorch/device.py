@@ -1,0 +1,199 @@
+"""A network on a CUDA device: copies and compute overlap, and the whole network is launched as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from bench.records import Executed
+from bench.runtimes.pytorch.graphs import Capture, Graphs, OnDevice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+SLOTS = 2
+"""Calls that may be under way: one computes while the next one's frames are copied."""
+
+LARGE_BYTES = 2**30
+"""Graphs that hold more than this are given up while their process has nothing to do."""
+
+
+class Event(Protocol):
+    """A place in a stream, as `torch.cuda.Event` is."""
+
+    def record(self) -> None: ...
+    def synchronize(self) -> None: ...
+    def elapsed_time(self, end_event: Any) -> float: ...
+
+
+class Device(Protocol):
+    """What a session needs of a device, so that tests can stand in for one."""
+
+    name: str
+    pinned: bool
+
+    @property
+    def capture(self) -> Capture:
+        """What captures graphs on it."""
+
+    def copying(self) -> AbstractContextManager[Any]:
+        """Within, work goes to the stream that copies frames."""
+
+    def computing(self, after: Event) -> AbstractContextManager[Any]:
+        """Within, work goes to the stream that computes, and waits for an event first."""
+
+    def event(self, *, blocking: bool = False) -> Event:
+        """An event with a time, to be recorded in the stream that is current then.
+
+        Waiting for a `blocking` one takes some microseconds longer, and no processor time.
+        """
+
+
+class Cuda:
+    """The streams of this process on its CUDA device, and the memory of its graphs, shared by all networks.
+
+    One stream computes: the networks of an evaluation run after each other, so their graphs may share memory.
+    """
+
+    name, pinned = "cuda", True
+
+    def __init__(self) -> None:
+        stream: Any = torch.cuda.Stream
+        self._copy, self._compute = stream(), stream()
+        self.capture: Capture = OnDevice(self._compute)
+
+    def copying(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self._copy)
+
+    @contextmanager
+    def computing(self, after: Any) -> Iterator[None]:
+        with torch.cuda.stream(self._compute):
+            self._compute.wait_event(after)
+            yield
+
+    def event(self, *, blocking: bool = False) -> Event:
+        event: Any = torch.cuda.Event
+        made: Event = event(enable_timing=True, blocking=blocking)
+        return made
+
+
+@cache
+def cuda() -> Cuda:
+    """The device of this process, set up once."""
+    return Cuda()
+
+
+class _Slot:
+    """Memory of one call: frames and answers on the host, where the device copies from and to, and frames there."""
+
+    def __init__(self, device: Device, size: int) -> None:
+        self._device, self._size = device, size
+        self.frames = self.staged = torch.empty(0)
+        self.logits = self.cam = torch.empty(0)
+        self.copied, self.began, self.ended, self.done = (device.event() for _ in range(4))
+        # The same as `done`, for who has other work for the processor meanwhile.
+        self.done_later = device.event(blocking=True)
+        self.is_free = True
+
+    def hold(self, count: int) -> None:
+        """Make room for so many frames."""
+        if len(self.frames) < count:
+            shape = (count, 3, self._size, self._size)
+            self.frames = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.pinned)
+            self.staged = torch.empty(shape, dtype=torch.uint8, device=self._device.name)
+
+    def take(self, logits: Tensor, cam: Tensor) -> None:
+        """Copy answers to the host, behind whatever the current stream still has to do."""
+        if len(self.logits) < len(logits) or self.cam.shape[1:] != cam.shape[1:]:
+            self.logits, self.cam = (torch.empty(part.shape, pin_memory=self._device.pinned) for part in (logits, cam))
+        self.logits[: len(logits)].copy_(logits, non_blocking=True)
+        self.cam[: len(cam)].copy_(cam, non_blocking=True)
+
+
+class Session:
+    """A network on a device; `graphs=False` launches its kernels one by one."""
+
+    def __init__(
+        self, network: Any, size: int, executed: Executed, device: Device | None = None, *, graphs: bool = True
+    ) -> None:
+        self._device = device or cuda()
+        self._network = network
+        self._graphs = Graphs(network, self._device.capture) if graphs else None
+        self._slots = [_Slot(self._device, size) for _ in range(SLOTS)]
+        self._turn = 0
+        self.executed = replace(executed, mode=self._graphs.mode if self._graphs else executed.mode or "eager")
+
+    def predict(self, frames: NDArray[np.uint8]) -> Answer:
+        logits, cam, _ = self.predict_timed(frames)
+        return logits, cam
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        slot = self._begin(frames, at_once=True)
+        logits, cam = self._end(slot, len(frames), slot.done)
+        return logits, cam, slot.began.elapsed_time(slot.ended)
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Answer]:
+        slot = self._begin(frames, at_once=False)
+        return partial(self._end, slot, len(frames), slot.done_later)
+
+    def rest(self) -> None:
+        """Give back the memory of large graphs: while this session has nothing to do, others need it."""
+        if self._graphs and torch.cuda.memory_reserved() > LARGE_BYTES:
+            self._graphs.release()
+
+    def _begin(self, frames: NDArray[np.uint8], *, at_once: bool) -> _Slot:
+        slot = self._slots[self._turn]
+        if not slot.is_free:
+            raise RuntimeError(f"more than {SLOTS} calls are under way; ask for the oldest answer first")
+        count = len(frames)
+        with self._memory_told(), torch.inference_mode():
+            slot.hold(count)
+            slot.frames[:count].copy_(torch.from_numpy(frames))
+            with self._device.copying():
+                slot.staged[:count].copy_(slot.frames[:count], non_blocking=True)
+                slot.copied.record()
+            with self._device.computing(after=slot.copied):
+                slot.began.record()
+                answer = self._run(slot.staged[:count], at_once=at_once)
+                slot.ended.record()
+                slot.take(*answer)
+                slot.done.record()
+                slot.done_later.record()
+        self._turn = (self._turn + 1) % SLOTS
+        slot.is_free = False
+        if self._graphs and self._graphs.mode != self.executed.mode:
+            self.executed = replace(self.executed, mode=self._graphs.mode)
+        return slot
+
+    def _run(self, frames: Tensor, *, at_once: bool) -> tuple[Tensor, Tensor]:
+        if self._graphs:
+            return self._graphs.run(frames, at_once=at_once)
+        answer: tuple[Tensor, Tensor] = self._network(frames)
+        return answer
+
+    def _end(self, slot: _Slot, count: int, done: Event) -> Answer:
+        slot.is_free = True
+        with self._memory_told():
+            done.synchronize()
+        return slot.logits[:count].numpy().copy(), slot.cam[:count].numpy().copy()
+
+    @contextmanager
+    def _memory_told(self) -> Iterator[None]:
+        """Raise `MemoryError` where memory ran out, after giving up what is only there for speed."""
+        try:
+            yield
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
+                raise
+            if self._graphs:
+                self._graphs.release()
+            raise MemoryError(str(error)) from error
