@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -38,6 +39,7 @@ from bench.records import (
     Candidate,
     Choose,
     Conditions,
+    Evaluation,
     Evidence,
     Executed,
     Fidelity,
@@ -277,6 +279,29 @@ def test_golden(tmp_path: Path) -> None:
     golden = {name: (GOLDEN / name).read_text(encoding="utf-8") for name in found}
     assert found["report.md"] == golden["report.md"]
     assert rounded(found["scores.json"]) == rounded(golden["scores.json"])
+
+
+def test_each_evaluation_is_told_once_and_where_decoding_was_its_limit(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    first = Evaluation(512, 12.3, 1.2, 4)
+    starved = Evaluation(1024, 100.0, 35.0, 1)
+    passes = (first, first, starved, Evaluation(0, 0.0, 0.0, 0), first)
+    variants = tuple(
+        dataclasses.replace(variant, evaluation=one) for variant, one in zip(run.variants, passes, strict=True)
+    )
+    _, report = rendered(tmp_path, dataclasses.replace(run, variants=variants), answers)
+    markdown = (report / "report.md").read_text(encoding="utf-8")
+    assert well_formed(markdown)
+    sentences = (
+        "Evaluating 512 frames with 4 variants took 12.3 s (41.6 frames/s).",
+        "Evaluating 1,024 frames with 1 variant took 100.0 s (10.2 frames/s). Decoding was the limit: it gave 10.2 "
+        "frames/s, and for 35 % of that time no decoded frame was ready; frames stored at the network's size, or more "
+        "cores, help.",
+    )
+    assert [line for line in markdown.splitlines() if line.startswith("Evaluating")] == list(sentences)
+    assert markdown.index(sentences[0]) > markdown.index("How it was measured")
+    page = unescape((report / "report.html").read_text(encoding="utf-8"))
+    assert all(page.count(sentence) == 1 for sentence in sentences)
 
 
 def test_every_link_leads_to_a_file_whatever_frames_are_called(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def _row(
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
+        evaluation=store.read_evaluation(job.folder, job.predictions_key),
     )
 
 

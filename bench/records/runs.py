@@ -141,6 +141,20 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """One pass in which frames were decoded and given to variants, side by side.
+
+    `frames` were computed in it, not those that an earlier, interrupted run had finished. `waited_seconds` of its
+    `seconds` there was nothing decoded to give to a variant. `variants` are those that it evaluated.
+    """
+
+    frames: int
+    seconds: float
+    waited_seconds: float
+    variants: int
+
+
+@dataclass(frozen=True)
 class Footprint:
     """Size of the shipped file, parameters, and multiply-accumulates for one frame, zeros included.
 
@@ -180,7 +194,8 @@ class VariantResult:
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
     device and session, `conditions` those of that session. `predictions_key` is that of the
     predictions that belong to this run. `recovered` has every `recover` of its chain that kept a record.
-    `fidelity` is that of a quantised artifact in its runtime on this machine, None for others.
+    `fidelity` is that of a quantised artifact in its runtime on this machine, None for others. `evaluation` is the
+    pass that made its predictions, or the rest of them; None where an earlier version made them.
     """
 
     name: str
@@ -197,6 +212,7 @@ class VariantResult:
     predictions_key: str = ""
     recovered: tuple[Recovery, ...] = ()
     fidelity: Fidelity | None = None
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)

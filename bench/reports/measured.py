@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
+from bench.records import Conditions, Evaluation, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
 from bench.reports.text import NONE, Table, columns, counted, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
+
+STARVED = 0.1
+"""Where a larger share of an evaluation than this was spent waiting for decoded frames, decoding was its limit."""
 
 
 def sessions(run: Run) -> list[Conditions]:
@@ -68,6 +71,25 @@ def fidelity(measured: Fidelity | None) -> str:
         return "cannot be told: all answers are alike" if measured.exact is None else "**inexact**"
     mark = "" if measured.exact else "**inexact**: "
     return f"{mark}{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
+
+
+def evaluations(run: Run) -> list[str]:
+    """How long each pass took in which variants were evaluated together, and where decoding was its limit."""
+    passes = dict.fromkeys(variant.evaluation for variant in run.variants if variant.status == "ok")
+    return [_evaluation(evaluation) for evaluation in passes if evaluation and evaluation.frames and evaluation.seconds]
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    speed = f"{number(evaluation.frames / evaluation.seconds, 1)} frames/s"
+    what = f"{counted(evaluation.frames, 'frame')} with {counted(evaluation.variants, 'variant')}"
+    sentence = f"Evaluating {what} took {number(evaluation.seconds, 1)} s ({speed})."
+    waited = evaluation.waited_seconds / evaluation.seconds
+    if waited <= STARVED:
+        return sentence
+    return (
+        f"{sentence} Decoding was the limit: it gave {speed}, and for {number(100 * waited, 0)} % of that time no "
+        "decoded frame was ready; frames stored at the network's size, or more cores, help."
+    )
 
 
 def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:
