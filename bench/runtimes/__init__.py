@@ -5,7 +5,7 @@ A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "
 files of it that only builds for CUDA have, one for each system. `LIBRARIES` are the distributions, and `VERSIONS`
 bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
 says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
-`trouble()` says what. Nothing heavy is imported at its top.
+`trouble(device)` says what. Nothing heavy is imported at its top.
 
 A runtime whose way to execute an artifact depends on the processor also has `arithmetic(built, device)`, which tells
 what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
@@ -112,9 +112,14 @@ def trouble(name: str, device: Device) -> str | None:
         )
     if device not in devices(name):
         return f"runtime {name!r} runs on {' or '.join(devices(name))} only, not on {device}; choose another `runtime:`"
-    if device == "cpu":
-        return None
-    folder = Path(next(iter(spec.submodule_search_locations)))
+    if device == "cuda" and (reason := _cuda_trouble(name, runtime, Path(next(iter(spec.submodule_search_locations))))):
+        return reason
+    its_own: Callable[[Device], str | None] | None = getattr(runtime, "trouble", None)
+    return its_own(device) if its_own else None
+
+
+def _cuda_trouble(name: str, runtime: Runtime, folder: Path) -> str | None:
+    """Why a runtime, whose package lies in this folder, cannot use the driver's CUDA."""
     if not any((folder / file).exists() for file in runtime.CUDA_FILES):
         return (
             f"runtime {name!r}: the {runtime.PACKAGE} in this Python is built without CUDA; "
@@ -126,8 +131,7 @@ def trouble(name: str, device: Device) -> str | None:
             f"runtime {name!r}: {runtime.PACKAGE} is built for CUDA {wanted}, the NVIDIA driver only knows CUDA "
             f"{there[0]}.{there[1]}; update the driver, install a build for CUDA {there[0]}, or use device: cpu"
         )
-    own: Callable[[], str | None] | None = getattr(runtime, "trouble", None)
-    return own() if own else None
+    return None
 
 
 def devices(name: str) -> tuple[Device, ...]:
