@@ -256,7 +256,9 @@ def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 # -------------------------------------------------------------------------------------------------- doctor
-def test_doctor_is_content_where_these_tests_run() -> None:
+def test_doctor_is_content_where_these_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler takes as long as all others; tests/test_runtime_inductor.py asks it.
+    monkeypatch.setattr(doctor, "CHECKS", tuple(check for check in doctor.CHECKS if check[0] != "inductor"))
     code, output = bench("doctor")
     assert code == 0, output
     assert output.splitlines()[-1] == "all well" or "works here" in output

@@ -39,7 +39,7 @@ def load(
             copy.unlink(missing_ok=True)
             make(copy)
             _keep(copy, package, seal, seals.seal(copy, secret, key))
-        run = _opened(copy)
+        run = opened(copy)
         run([frames])
         return run
 
@@ -65,7 +65,7 @@ def _keep(copy: Path, package: Path, seal: Path, sealed: str) -> None:
     sweep(package.parent)
 
 
-def _opened(copy: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+def opened(copy: Path) -> Callable[[list[Tensor]], list[Tensor]]:
     """The package's own loader, which unpacks it into a folder of its own below that of temporary files.
 
     `torch._inductor.aoti_load_package` is this loader with a comparison of machines before it, for which it starts

@@ -105,11 +105,9 @@ def _unwritable(reason: str) -> str:
         place = f"in {_folder()}"
     except OSError:
         place = "in a home folder"
-    mend = (
-        "let this user write there"
-        if sys.platform in ("win32", "darwin")
-        else "set XDG_STATE_HOME to a folder of yours"
-    )
+    mend = "let this user write there"
+    if sys.platform not in ("win32", "darwin"):
+        mend += ", or set XDG_STATE_HOME to a folder where this user can"
     return (
         f"must keep a secret {place}, by which it knows its own compiled networks from strangers', and cannot "
         f"({reason}): {mend}"
