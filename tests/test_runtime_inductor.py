@@ -345,6 +345,16 @@ def test_on_cuda_it_needs_the_toolkits_headers(tmp_path: Path, monkeypatch: pyte
     assert "needs the package triton" in str(requirements.missing("cuda"))
 
 
+def test_the_linker_is_given_the_driver_that_is_loaded(tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    line = "7f00-7f01 r--p 00000000 08:01 42                         "
+    maps.write_text(f"{line}/usr/lib/libcudart.so.13\n{line}\n{line}/usr/lib64/libcuda.so.580.95\n")
+    assert requirements.driver_library(maps) == Path("/usr/lib64/libcuda.so.580.95")
+    maps.write_text(f"{line}/usr/lib/libcudart.so.13\n")
+    assert requirements.driver_library(maps) is None
+    assert requirements.driver_library(tmp_path / "not Linux") is None
+
+
 def test_auto_never_takes_it() -> None:
     devices: tuple[runtimes.Device, ...] = ("cpu", "cuda")
     assert "inductor" not in {runtimes.choose("auto", kind, device) for kind in ("torch", "onnx") for device in devices}

@@ -11,6 +11,9 @@ A runtime whose way to execute an artifact depends on the processor also has `ar
 what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
 `settle(built, device, threads)`, which finds it once and keeps it beside the artifact.
 
+A runtime that compiles each artifact once, and keeps what it made beside it as `<file>.<name>-….pt2`, says in
+`COMPILE_SECONDS` how long that takes.
+
 A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
 what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
 for in the order of submission. `MemoryError` may come from either call.

@@ -133,6 +133,12 @@ def _compiling(on_cuda: bool) -> Iterator[None]:
         if toolkit:
             # It is read when that module is imported, which may be long ago.
             variables["CUDA_HOME"] = extension.CUDA_HOME = str(toolkit)
+        if on_cuda and (driver := requirements.driver_library()):
+            # The linker asks for libcuda.so; containers often have libcuda.so.1 alone.
+            (folder / "driver").mkdir()
+            (folder / "driver" / "libcuda.so").symlink_to(driver)
+            paths = [str(folder / "driver"), os.environ.get("LIBRARY_PATH", "")]
+            variables["LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
         try:
             with _environment(variables):
                 yield

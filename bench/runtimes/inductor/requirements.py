@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +65,16 @@ def _no_compiler() -> str:
 def toolkit() -> Path | None:
     """A folder with CUDA's headers; inductor itself would only ask where nvcc is, which may be a script elsewhere."""
     return next((home for home in _toolkits() if all((home / "include" / name).exists() for name in _HEADERS)), None)
+
+
+def driver_library(maps: Path = Path("/proc/self/maps")) -> Path | None:
+    """The CUDA driver's library as Linux tells where this process has loaded it from."""
+    with suppress(OSError):
+        for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
+            path = Path(line[line.find("/") :])
+            if path.name.startswith("libcuda.so"):
+                return path
+    return None
 
 
 def _toolkits() -> Iterator[Path]:
