@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from bench import runtimes
+from bench import cli, runtimes
 from bench.doctor import libraries
 from bench.errors import UserError
 from bench.processor import Processor
@@ -155,6 +158,24 @@ def test_the_head_is_computed_without_tf32_and_the_switches_are_put_back(
         ("body", True, True), ("head", False, False), ("body", False, False), ("head", False, False)
     ]  # fmt: skip
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_run_in_it_gives_the_scores_of_pytorch(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    file = workplace / "experiments.yaml"
+    text = file.read_text()
+    logits: list[Any] = []
+    for name in ("inductor", "pytorch"):
+        file.write_text(text.replace("    device: cpu\n", f"    device: cpu\n    runtime: {name}\n"))
+        result = CliRunner().invoke(cli.app, ["run", "--only", "baseline,q16"])
+        assert result.exit_code == 0, result.output
+        scores = json.loads((workplace / "reports/first/scores.json").read_text())["variants"]
+        assert {scores[variant]["runtime"] for variant in ("baseline", "q16")} == {name}
+        logits += [pd.read_parquet(workplace / "results/first/q16/predictions.parquet")[["logit_real", "logit_fake"]]]
+    np.testing.assert_allclose(*logits, atol=1e-4)
+    assert len(list((workplace / "variants").glob("*/model.inductor-*.pt2"))) == 2
 
 
 # ------------------------------------------------------------------------------------- what is loaded as code

@@ -38,6 +38,8 @@ CONFIG: dict[str, Any] = {
     "max_autotune": False,
     # They pay only where many networks are compiled, and would stay in the system's temporary folder for ever.
     "aot_inductor.precompile_headers": False,
+    # Weights on CUDA are counted in the peak of PyTorch's allocator, as those of other runtimes are.
+    "aot_inductor.weight_use_caching_allocator": True,
 }
 """Inductor's settings, as `torch._inductor.config` names them; packages are kept under them."""
 
@@ -81,6 +83,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         threads=threads if device == "cpu" else None,
         mode="compiled",
     )
+    # To a session the network is what a detector is: something to call.
     session: Any = Session
     made: Session = session(network, device, executed)
     return made
