@@ -174,7 +174,7 @@ def test_a_run_in_it_gives_the_scores_of_pytorch(workplace: Path, monkeypatch: p
         scores = json.loads((workplace / "reports/first/scores.json").read_text())["variants"]
         assert {scores[variant]["runtime"] for variant in ("baseline", "q16")} == {name}
         logits += [pd.read_parquet(workplace / "results/first/q16/predictions.parquet")[["logit_real", "logit_fake"]]]
-    np.testing.assert_allclose(*logits, atol=1e-4)
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
     assert len(list((workplace / "variants").glob("*/model.inductor-*.pt2"))) == 2
 
 
