@@ -69,6 +69,19 @@ def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, mon
     assert bench("plan")[1] == bench("run", "--dry-run")[1] == output[: output.index("read 92 frames")]
 
 
+def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.runtimes.inductor.trouble", lambda device: None)
+    file = workplace / "experiments.yaml"
+    file.write_text(file.read_text().replace("    device: cpu\n", "    device: cpu\n    runtime: inductor\n"))
+    only = ("baseline", "q16")
+    before = planned(workplace, only=only)
+    assert due(before)["load"] == "2 variants, 0 exported first, 2 compiled first"
+    folder = workplace / "variants" / before.rows[0].id
+    folder.mkdir(parents=True)
+    (folder / "model.inductor-0123.pt2").touch()
+    assert due(planned(workplace, only=only))["load"] == "2 variants, 0 exported first, 1 compiled first"
+
+
 def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing, run again, and with the parts taken away that a run would make again."""
     file = workplace / "experiments.yaml"
@@ -256,7 +269,9 @@ def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 # -------------------------------------------------------------------------------------------------- doctor
-def test_doctor_is_content_where_these_tests_run() -> None:
+def test_doctor_is_content_where_these_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler takes as long as all others; tests/test_runtime_inductor.py asks it.
+    monkeypatch.setattr(doctor, "CHECKS", tuple(check for check in doctor.CHECKS if check[0] != "inductor"))
     code, output = bench("doctor")
     assert code == 0, output
     assert output.splitlines()[-1] == "all well" or "works here" in output

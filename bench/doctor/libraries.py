@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench import runtimes
 from bench.doctor.findings import AnswerError, Finding, ask
 from bench.provenance import cuda_devices, version
 
@@ -131,3 +132,18 @@ def openvino(folder: Path) -> Sequence[Finding]:
     if not said["right"]:
         return [Finding("note", "openvino", f"{told}; computes wrongly", mend)]
     return [Finding("ok", "openvino", told)]
+
+
+def inductor(folder: Path) -> Sequence[Finding]:
+    """Whether PyTorch's compiler compiles: nothing but its own runtime needs that."""
+    device: runtimes.Device = "cuda" if cuda_devices() else "cpu"
+    if reason := runtimes.trouble("inductor", device):
+        return [Finding("note", "inductor", reason, "only `runtime: inductor` needs it")]
+    try:
+        answer = ask("inductor", device)
+    except AnswerError as error:
+        return [Finding("note", "inductor", f"does not work: {error}", "only `runtime: inductor` needs it")]
+    text = f"{answer['compiler']} compiled a small network for {device} in {answer['seconds']:.0f} s"
+    if not answer["right"]:
+        return [Finding("note", "inductor", f"{text}; it computes wrongly", "only `runtime: inductor` needs it")]
+    return [Finding("ok", "inductor", text)]
