@@ -120,7 +120,7 @@ def test_exhausted_memory_is_told_from_other_errors(
     failed_allocations: int,
     expected: type[Exception],
 ) -> None:
-    network: Any = inductor.load(compiled, "cpu", 1).detector
+    network: Any = inductor.load(compiled, "cpu", 1)._network
 
     def fail(_: object) -> None:
         raise RuntimeError(message)
@@ -137,7 +137,7 @@ def test_exhausted_memory_is_told_from_other_errors(
 def test_the_head_is_computed_without_tf32_and_the_switches_are_put_back(
     compiled: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network: Any = inductor.load(compiled, "cpu", 1).detector
+    network: Any = inductor.load(compiled, "cpu", 1)._network
     switches: list[tuple[str, bool, bool]] = []
 
     def note(part: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -148,6 +148,8 @@ def test_the_head_is_computed_without_tf32_and_the_switches_are_put_back(
         return noting
 
     monkeypatch.setattr(network, "body", note("body", network.body))
+    preprocess = network.detector.preprocess
+    monkeypatch.setattr(preprocess, "forward", note("preprocessing", preprocess.forward))
     monkeypatch.setattr(network.detector, "classify", note("head", network.detector.classify))
     monkeypatch.setattr(network, "device", "cuda")
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -155,7 +157,8 @@ def test_the_head_is_computed_without_tf32_and_the_switches_are_put_back(
         monkeypatch.setattr(network, "tf32", tf32)
         network(torch.from_numpy(frames(1)))
     assert switches == [
-        ("body", True, True), ("head", False, False), ("body", False, False), ("head", False, False)
+        ("preprocessing", False, False), ("body", True, True), ("head", False, False),
+        ("preprocessing", False, False), ("body", False, False), ("head", False, False),
     ]  # fmt: skip
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 

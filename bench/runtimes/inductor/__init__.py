@@ -1,21 +1,20 @@
 """PyTorch compiled by AOTInductor: safetensors artifacts on CUDA or a CPU, where there is a C++ compiler.
 
 The network is compiled once for this machine, which takes a minute or two, and the package is kept beside the
-artifact. The pooling, the head and the CAM stay outside of it, in float32 without TF32.
+artifact. Preprocessing, pooling, head and CAM stay outside of it, in float32 without TF32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.processor import processor
-from bench.provenance import cpu_name, digest, file_digest, versions
+from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.inductor import package, requirements, seals
-from bench.runtimes.pytorch import Session
+from bench.runtimes.pytorch import HostSession, on_cuda
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,14 +49,16 @@ def trouble(device: Literal["cpu", "cuda"]) -> str | None:
     return f"runtime 'inductor' {reason}, or choose another `runtime:`" if reason else None
 
 
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
+def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True, graphs: bool = True) -> Any:
     """Half-precision weights compute as they are stored on CUDA and in float32 on a CPU, as in runtime `pytorch`.
 
-    `tf32`: whether float32 convolutions and matrix products on CUDA may round their inputs to TF32.
+    `tf32`: whether float32 convolutions and matrix products on CUDA may round their inputs to TF32. `graphs`: whether
+    CUDA graphs are used.
     """
     import torch
 
     from bench.detectors import artifact
+    from bench.runtimes.pytorch.network import float32
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
@@ -67,26 +68,26 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         torch.set_num_threads(threads)
         detector, computed = detector.float(), "fp32"
     tf32 = tf32 and device == "cuda" and computed == "fp32"
-    key = _key(built, device, threads, tf32)
     size = detector.preprocessing.size
-    frames = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device)
-    with _tf32_allowed(tf32), torch.no_grad():
-        body = package.load(built.file, key, frames, lambda file: package.compile_to(file, detector, frames, CONFIG))
+    with torch.no_grad():
+        inputs = detector.preprocess.to(device)(torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device))
+        with float32(tf32=tf32):
+            key = _key(built, device, threads, tf32)
+            body = package.load(
+                built.file, key, inputs, lambda file: package.compile_to(file, detector, inputs, CONFIG)
+            )
     network = Network(body, detector, device, tf32)
     executed = Executed(
         runtime="inductor",
         device=device,
-        device_name=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        device_name=cuda_device_name() if device == "cuda" else cpu_name(),
         providers=(f"inductor.{device}",),
         stored=built.stored,
         computed="fp32 (TF32)" if tf32 else computed,
         threads=threads if device == "cpu" else None,
         mode="compiled",
     )
-    # To a session the network is what a detector is: something to call.
-    session: Any = Session
-    made: Session = session(network, device, executed)
-    return made
+    return HostSession(network, executed) if device == "cpu" else on_cuda(network, size, executed, graphs=graphs)
 
 
 def _key(built: Built, device: Literal["cpu", "cuda"], threads: int, tf32: bool) -> str:
@@ -135,21 +136,23 @@ class Network:
     def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         import torch
 
+        from bench.runtimes.pytorch.network import float32
+
         # Compiled code checks nothing: what does not fit is read beyond its end.
         if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1:] != (3, self.size, self.size):
             raise ValueError(
                 f"frames of type {frames.dtype} and shape {tuple(frames.shape)}; "
                 f"expected torch.uint8 [n, 3, {self.size}, {self.size}]"
             )
-        if self.device == "cpu":
-            (features,) = self.body([frames.contiguous()])
-            return self.detector.classify(features)
-        with _tf32_allowed(self.tf32):
-            features = self._features_on_cuda(frames)
-        with _tf32_allowed(False):
-            return self.detector.classify(features)
+        with torch.inference_mode():
+            with float32(tf32=False):
+                inputs = self.detector.preprocess(frames).contiguous()
+            with float32(tf32=self.tf32):
+                features = self._features(inputs)
+            with float32(tf32=False):
+                return self.detector.classify(features)
 
-    def _features_on_cuda(self, frames: Tensor) -> Tensor:
+    def _features(self, inputs: Tensor) -> Tensor:
         """Exhausted memory as the error that PyTorch itself raises: compiled code raises `RuntimeError` for all.
 
         Before 2.12 or so its text does not even say why; PyTorch's allocator counts.
@@ -157,7 +160,7 @@ class Network:
         import torch
 
         try:
-            (features,) = self.body([frames.contiguous()])
+            (features,) = self.body([inputs])
         except RuntimeError as error:
             before, self.out_of_memory_count = self.out_of_memory_count, self._count_out_of_memory()
             if "out of memory" in str(error).lower() or self.out_of_memory_count > before:
@@ -170,18 +173,3 @@ class Network:
         import torch
 
         return int(torch.cuda.memory_stats().get("num_ooms", 0)) if self.device == "cuda" else 0
-
-
-@contextmanager
-def _tf32_allowed(allowed: bool) -> Iterator[None]:
-    """Convolutions and matrix products on CUDA with or without TF32; how it was before is put back."""
-    import torch
-
-    cudnn: Any = torch.backends.cudnn
-    matmul: Any = torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def load(
-    artifact: Path, key: str, frames: Tensor, make: Callable[[Path], None]
+    artifact: Path, key: str, inputs: Tensor, make: Callable[[Path], None]
 ) -> Callable[[list[Tensor]], list[Tensor]]:
-    """The compiled network that belongs to an artifact under a key; `make` writes its package where there is none.
+    """The compiled backbone that belongs to an artifact under a key; `make` writes its package where there is none.
 
-    It has computed `frames` once: on CUDA, kernels are read from their files only then, and these are removed here.
+    It has computed `inputs` once: on CUDA, kernels are read from their files only then, and these are removed here.
 
     A package is native code, and folders come from strangers: only what this user's secret sealed is loaded.
     Foreign, forged and damaged ones are made again. Checked and loaded are the same bytes: they are copied into a
@@ -40,7 +40,7 @@ def load(
             make(copy)
             _keep(copy, package, seal, seals.seal(copy, secret, key))
         run = opened(copy)
-        run([frames])
+        run([inputs])
         return run
 
 
@@ -81,37 +81,37 @@ def opened(copy: Path) -> Callable[[list[Tensor]], list[Tensor]]:
     return run
 
 
-def compile_to(file: Path, detector: Detector, frames: Tensor, config: Mapping[str, Any]) -> None:
-    """Compile what turns frames into features, for any number of frames, into the package `file`.
+def compile_to(file: Path, detector: Detector, inputs: Tensor, config: Mapping[str, Any]) -> None:
+    """Compile what turns preprocessed frames into features, for any number of them, into the package `file`.
 
-    `frames` are two on the device: a batch of one would be taken for a constant.
+    `inputs` are two on the device: a batch of one would be taken for a constant.
     """
     import torch
 
     from bench.detectors import tracing
 
-    body = _body(detector).to(frames.device).eval()
+    body = _body(detector).to(inputs.device).eval()
     with torch.no_grad(), tracing.quiet():
         with tracing.uninterrupted():
-            program = torch.export.export(body, (frames,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
-        on_cuda = frames.device.type == "cuda"
+            program = torch.export.export(body, (inputs,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+        on_cuda = inputs.device.type == "cuda"
         with _compiling(on_cuda):
             settings = dict(config) if on_cuda else {**config, "compile_threads": 1}
             torch._inductor.aoti_compile_and_package(program, package_path=str(file), inductor_configs=settings)
 
 
 def _body(detector: Detector) -> Any:
-    """All of a detector but its pooling and head."""
+    """A detector's backbone, in its own type."""
     from torch import nn
 
     class Body(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.preprocess, self.backbone = detector.preprocess, detector.backbone
+            self.backbone = detector.backbone
             self.dtype = detector.head.weight.dtype
 
-        def forward(self, frames: Tensor) -> Tensor:
-            features: Tensor = self.backbone(self.preprocess(frames).to(self.dtype))
+        def forward(self, inputs: Tensor) -> Tensor:
+            features: Tensor = self.backbone(inputs.to(self.dtype))
             return features
 
     return Body()
