@@ -1,0 +1,81 @@
+"""The card, its driver and the libraries, and what `bench doctor` says: cheap questions first."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from gpu_parts import Job
+from gpu_parts.record import NEEDS_CUDA, Cells
+
+from bench.doctor.libraries import packages
+from bench.provenance import cuda_version, machine, nvml_device, text, versions
+
+LIBRARIES = (
+    "bench", "torch", "torchvision", "triton", "timm", "onnx", "onnxruntime", "onnxscript", "numpy", "scipy", "pandas",
+    "pyarrow", "pillow", "opencv-python-headless", "scikit-learn", "safetensors", "nvidia-ml-py", "pydantic",
+    "torch-pruning", "zstandard", "grad-cam", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis",
+)  # fmt: skip
+
+
+def run(job: Job) -> None:
+    measure = job.record.measure
+    measure("machine", lambda: _one_line(machine()))
+    measure("card", lambda: _one_line(_card()) if job.device == "cuda" else {"answer": NEEDS_CUDA})
+    measure("libraries", lambda: _one_line(versions(LIBRARIES)))
+    measure("missing", lambda: {"answer": _missing(job)})
+    measure("torch", lambda: _one_line(_torch()))
+    measure("bench doctor", lambda: _doctor(job))
+
+
+def _one_line(facts: Cells) -> Cells:
+    return {"answer": "; ".join(f"{name} {value}" for name, value in facts.items())}
+
+
+def _card() -> Cells:
+    """What NVIDIA's management library tells of the first device; clocks in MHz."""
+    with nvml_device() as (nvml, handle):
+        memory, latest = nvml.nvmlDeviceGetMemoryInfo(handle), cuda_version()
+        return {
+            "name": text(nvml.nvmlDeviceGetName(handle)),
+            "driver": text(nvml.nvmlSystemGetDriverVersion()),
+            "CUDA of the driver": ".".join(map(str, latest)) if latest else None,
+            "memory, MiB": memory.total // 2**20,
+            "memory used, MiB": memory.used // 2**20,
+            "SM clock, MHz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            "memory clock, MHz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+            "highest SM clock, MHz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
+            "temperature, C": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        }
+
+
+def _missing(job: Job) -> str:
+    wrong = [f"{finding.what} ({finding.found})" for finding in packages(job.work) if finding.level == "problem"]
+    return ", ".join(wrong) or "none of what bench requires"
+
+
+def _torch() -> Cells:
+    import torch
+
+    library: Any = torch
+    cells: dict[str, str | int | None] = {
+        "version": library.__version__, "CUDA": library.version.cuda, "cuDNN": library.backends.cudnn.version(),
+        "python": platform.python_version(),
+    }  # fmt: skip
+    if library.cuda.is_available():
+        card = library.cuda.get_device_properties(0)
+        cells |= {"compute capability": f"{card.major}.{card.minor}", "multiprocessors": card.multi_processor_count}
+    return cells
+
+
+def _doctor(job: Job) -> Cells:
+    """Its exit code and what it finds wrong; the whole text is in the log."""
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, sep="\n")
+    lines = done.stdout.splitlines()
+    wrong = [" ".join(line.split()) for line in lines if line.startswith("PROBLEM")]
+    job.record.note(f"`bench doctor`: exit code {done.returncode}. {lines[-1] if lines else done.stderr[-300:]}")
+    return {"answer": f"exit code {done.returncode}; {'; '.join(wrong) or 'no problem'}"}
