@@ -33,7 +33,7 @@ from bench.provenance import cpu_name, cuda_devices, cuda_trouble  # noqa: E402
 WEIGHTS = ROOT / "bench" / "detectors" / "demo.safetensors"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What was asked for cannot be done; says why, before anything starts."""
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.inside:
             return _inside(given)
         return _check(given)
-    except (Refused, OSError, ValueError) as error:
+    except (RefusedError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -74,9 +74,9 @@ def _check(given: argparse.Namespace) -> int:
     file, limits = given.out / record.JSON_FILE, _limits(given.limit)
     unknown = [name for name in given.parts if name not in PARTS]
     if unknown:
-        raise Refused(f"unknown part {unknown[0]!r}; parts are: {', '.join(PARTS)}")
+        raise RefusedError(f"unknown part {unknown[0]!r}; parts are: {', '.join(PARTS)}")
     if given.device == "cuda" and not cuda_devices():
-        raise Refused(f"{cuda_trouble()}: no CUDA device; `--device cpu --small` rehearses without one")
+        raise RefusedError(f"{cuda_trouble()}: no CUDA device; `--device cpu --small` rehearses without one")
     content = _content(given, file)
     chosen = _chosen(given.parts, content, limits)
     record.write(file, content)
@@ -91,7 +91,7 @@ def _limits(given: Sequence[str]) -> dict[str, float]:
     for text in given:
         name, _, seconds = text.partition("=")
         if name not in limits:
-            raise Refused(f"--limit: unknown part {name!r}; parts are: {', '.join(PARTS)}")
+            raise RefusedError(f"--limit: unknown part {name!r}; parts are: {', '.join(PARTS)}")
         limits[name] = float(seconds)
     return limits
 
@@ -105,7 +105,7 @@ def _content(given: argparse.Namespace, file: Path) -> dict[str, Any]:
             continue
         before = record.read(source)
         if any(before[key] != value for key, value in kind.items()):
-            raise Refused(f"{source} is of another kind of run; name another folder with --out")
+            raise RefusedError(f"{source} is of another kind of run; name another folder with --out")
         content["parts"] = before["parts"] | content["parts"]
     return content
 
@@ -119,7 +119,7 @@ def _chosen(asked: Sequence[str], content: Mapping[str, Any], limits: Mapping[st
     if asked:
         total = sum(limits[name] for name in pending)
         if total > MOST_SECONDS:
-            raise Refused(
+            raise RefusedError(
                 f"{', '.join(pending)} may take {total:g} s together, and a call {MOST_SECONDS}: ask for fewer parts, "
                 "and for the others in a second call, which goes on from these results"
             )

@@ -19,9 +19,8 @@ class Outcomes:
         self.record = job.record
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "call" or report.outcome != "passed" and report.when == "setup":
-            self._write(report)
-        elif report.when == "teardown" and report.outcome == "failed":
+        # Setting up and taking down only count where they go wrong; a test is skipped while it is set up.
+        if report.when == "call" or report.outcome == "failed" or report.skipped:
             self._write(report)
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -45,7 +44,14 @@ def run(job: Job) -> None:
     skip = [argument for name in done for argument in ("--deselect", name)]
     # pyproject's own options ask for plugins that need not be there.
     options = ["-o", "addopts=", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:logging", "-rf"]
-    options += ["--tb=short", "--continue-on-collection-errors", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    options += [
+        "--tb=short",
+        "--continue-on-collection-errors",
+        "--rootdir",
+        str(ROOT),
+        "-c",
+        str(ROOT / "pyproject.toml"),
+    ]
     code = pytest.main([*_from_root(chosen), *options, *skip], plugins=[Outcomes(job)])
     _sum_up(job, int(code))
 
@@ -64,7 +70,9 @@ def _files() -> list[str]:
 def _sum_up(job: Job, code: int) -> None:
     rows = job.record.rows()
     counts = {outcome: sum(row.get("outcome") == outcome for row in rows.values()) for outcome in OUTCOMES}
-    job.record.note(f"{', '.join(f'{count} {outcome}' for outcome, count in counts.items())}; pytest's exit code {code}")
+    job.record.note(
+        f"{', '.join(f'{count} {outcome}' for outcome, count in counts.items())}; pytest's exit code {code}"
+    )
     if not rows:
         raise SystemExit("no test ran")
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import testbed
 import yaml
-from gpu_parts import Job, luggage, sessions
 
 from bench import runtimes
 from bench.experiment import read
 from bench.pipeline.measure import build_variants
 from bench.pipeline.plan import Plan, prepare
 from bench.records import Built, silent
+from gpu_parts import Job, luggage, sessions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,8 +152,8 @@ def _compared(job: Job, artifact: Built, pictures: NDArray[np.uint8], tf32: bool
         computed = session.executed.computed
     bound = BOUNDS.get((artifact.stored, tf32))
     return {
-        "frames": len(pictures), "computed": computed, "mean |Δp|": float(difference.mean()),
-        "largest |Δp|": float(difference.max()), "bounds": f"{bound[0]:g} and {bound[1]:g}" if bound else "",
+        "frames": len(pictures), "computed": computed, "mean Δp": float(difference.mean()),
+        "largest Δp": float(difference.max()), "bounds": f"{bound[0]:g} and {bound[1]:g}" if bound else "",
         "outcome": judged(job, difference, bound),
     }  # fmt: skip
 
@@ -168,7 +168,9 @@ def judged(job: Job, difference: NDArray[np.float64], bound: tuple[float, float]
 
 def p_fake(session: Session, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     """P(fake) [n]; a value that is not a number stays one, and passes no bound."""
-    logits = np.concatenate([session.predict(part)[0] for part in np.array_split(pictures, max(len(pictures) // 16, 1))])
+    logits = np.concatenate(
+        [session.predict(part)[0] for part in np.array_split(pictures, max(len(pictures) // 16, 1))]
+    )
     margin = logits[:, 1].astype(np.float64) - logits[:, 0]
     found: NDArray[np.float64] = 1 / (1 + np.exp(-margin))
     return found

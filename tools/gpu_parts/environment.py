@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
 from typing import Any
 
-from gpu_parts import Job
-from gpu_parts.record import NEEDS_CUDA, Cells
-
 from bench.doctor.libraries import packages
 from bench.provenance import cuda_version, machine, nvml_device, text, versions
+from gpu_parts import Job
+from gpu_parts.evaluation import ask
+from gpu_parts.record import NEEDS_CUDA, Cells
 
 LIBRARIES = (
     "bench", "torch", "torchvision", "triton", "timm", "onnx", "onnxruntime", "onnxscript", "numpy", "scipy", "pandas",
@@ -27,7 +26,7 @@ def run(job: Job) -> None:
     measure("libraries", lambda: _one_line(versions(LIBRARIES)))
     measure("missing", lambda: {"answer": _missing(job)})
     measure("torch", lambda: _one_line(_torch()))
-    measure("bench doctor", lambda: _doctor(job))
+    measure("bench doctor", _doctor)
 
 
 def _one_line(facts: Cells) -> Cells:
@@ -70,12 +69,10 @@ def _torch() -> Cells:
     return cells
 
 
-def _doctor(job: Job) -> Cells:
+def _doctor() -> Cells:
     """Its exit code and what it finds wrong; the whole text is in the log."""
     command = [sys.executable, "-c", "from bench.cli import main; main()", "doctor"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr, sep="\n")
-    lines = done.stdout.splitlines()
-    wrong = [" ".join(line.split()) for line in lines if line.startswith("PROBLEM")]
-    job.record.note(f"`bench doctor`: exit code {done.returncode}. {lines[-1] if lines else done.stderr[-300:]}")
-    return {"answer": f"exit code {done.returncode}; {'; '.join(wrong) or 'no problem'}"}
+    code, printed = ask(command)
+    print(printed)
+    wrong = [" ".join(line.split()) for line in printed.splitlines() if line.startswith("PROBLEM")]
+    return {"answer": "; ".join([f"exit code {code}", *wrong, *printed.splitlines()[-1:]])}

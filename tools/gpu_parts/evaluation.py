@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import testbed
+from PIL import Image
+
 from gpu_parts import Job, sessions
 from gpu_parts.record import NEEDS_CUDA, Cells
-from PIL import Image
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -36,15 +37,21 @@ def benchmark(job: Job, name: str, arguments: Sequence[str]) -> None:
         return
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--device", job.device, "--sizes", str(job.size)]
     command += ["--architecture", job.architecture, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout)
-    rows = table(done.stdout)
-    if done.returncode or not rows:
-        job.record.row(name, {"failed": f"exit code {done.returncode}; the log has its output"})
+    code, printed = ask(command)
+    print(printed)
+    rows = table(printed)
+    if code or not rows:
+        job.record.row(name, {"failed": f"exit code {code}; the log has its output"})
         return
     for place, row in enumerate(rows, 1):
         job.record.row(f"{name}, {place}", row)
     job.record.note(f"{name}: `python benchmarks/{name}.py {' '.join(command[2:])}`")
+
+
+def ask(command: Sequence[str]) -> tuple[int, str]:
+    """A command's exit code and what it prints; its errors go where this process's go."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stdout
 
 
 def table(printed: str) -> list[dict[str, str]]:

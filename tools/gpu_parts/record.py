@@ -62,7 +62,9 @@ class Record:
         content = read(self.path)
         content["parts"][self.part]["rows"][name] = {key: _plain(value) for key, value in cells.items()} | {"at": now()}
         write(self.path, content)
-        print(f"[{self.part}] {name}: {'; '.join(f'{key} {_plain(value)}' for key, value in cells.items())}", flush=True)
+        print(
+            f"[{self.part}] {name}: {'; '.join(f'{key} {_plain(value)}' for key, value in cells.items())}", flush=True
+        )
 
     def note(self, text: str) -> None:
         content = read(self.path)

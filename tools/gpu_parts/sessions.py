@@ -9,14 +9,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import testbed
-from gpu_parts import Job
 
 from bench import runtimes
 from bench.experiment import read
@@ -24,6 +23,7 @@ from bench.pipeline.measure import workshop
 from bench.pipeline.plan import Plan, prepare
 from bench.records import Built, silent
 from bench.variants import build
+from gpu_parts import Job
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 512
 _GAIN = 1.02
+
+Step: TypeAlias = Callable[[int], tuple[float | None, float]]
+"""The seconds of a batch of so many frames, by the device's clock, None where it has none, and by the wall's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Pace:
     device_fps: float | None
     fps: float
     peak_mib: float | None
-    ended: str
+    ended: str = ""
 
 
 # ---------------------------------------------------------------------------------------- artifacts
@@ -69,17 +72,13 @@ def lacking(runtime: str, **settings: Any) -> list[str]:
 
 @contextmanager
 def session(built: Built, job: Job, runtime: str = "pytorch", **settings: Any) -> Iterator[Session]:
-    """An artifact loaded on the job's device; what `load` does not know of `settings` is left out, or set outside it."""
+    """An artifact loaded on the job's device; settings that `load` does not know are left out."""
     module: Any = runtimes.find(runtime)
     unknown = lacking(runtime, **settings)
     known = {name: value for name, value in settings.items() if name not in unknown}
     with float32(settings["tf32"]) if "tf32" in unknown else _nothing():
-        loaded = module.load(built, job.device, threads(), **known)
-        try:
-            yield loaded
-        finally:
-            del loaded
-            free()
+        free()  # what the session before this one held
+        yield module.load(built, job.device, threads(), **known)
 
 
 @contextmanager
@@ -130,7 +129,9 @@ def latency(session: Session, size: int, seconds: float) -> dict[str, float | No
     one = frames(1, size)
     for _ in range(5):
         session.predict_timed(one)
-    device, wall, until = [], [], time.perf_counter() + seconds
+    device: list[float | None] = []
+    wall: list[float] = []
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until or not wall:
         began = time.perf_counter()
         device_ms = session.predict_timed(one)[2]
@@ -144,28 +145,19 @@ def latency(session: Session, size: int, seconds: float) -> dict[str, float | No
     }
 
 
-def climb(step: Callable[[int], tuple[float | None, float]], most: int, budget_s: float) -> Pace:
-    """Double the batch until that brings no more frames a second, memory runs out, or the budget of time does.
-
-    `step` gives the seconds of a batch by the device's clock, None where it has none, and by the wall's.
-    """
+def climb(step: Step, most: int, budget_s: float) -> Pace:
+    """Double the batch until that brings no more frames a second, memory runs out, or the budget of time does."""
     best: Pace | None = None
     batch, until, ended = 1, time.monotonic() + budget_s, f"{most} are enough"
     while batch <= most:
-        peak = _watch_memory()
-        try:
-            device_s, wall_s = step(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
-                raise
+        pace = at_batch(step, batch)
+        if pace is None:
             ended = f"no memory for {batch}"
             break
-        pace = Pace(batch, batch / device_s if device_s else None, batch / wall_s, peak(), "")
-        if best and _rate(pace) < _rate(best) * _GAIN:
+        before, best = best, max(best or pace, pace, key=rate)
+        if before and rate(pace) < rate(before) * _GAIN:
             ended = f"no gain at {batch}"
-            best = max(best, pace, key=_rate)
             break
-        best = pace
         if time.monotonic() > until:
             ended = f"no time for more than {batch}"
             break
@@ -173,15 +165,24 @@ def climb(step: Callable[[int], tuple[float | None, float]], most: int, budget_s
     if best is None:
         raise MemoryError(ended)
     free()
-    return Pace(best.batch, best.device_fps, best.fps, best.peak_mib, ended)
+    return replace(best, ended=ended)
 
 
-def _rate(pace: Pace) -> float:
+def at_batch(step: Step, batch: int) -> Pace | None:
+    """The pace at a batch; None where the device has no memory for it."""
+    peak = _watch_memory()
+    try:
+        device_s, wall_s = step(batch)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            free()
+            return None
+        raise
+    return Pace(batch, batch / device_s if device_s else None, batch / wall_s, peak())
+
+
+def rate(pace: Pace) -> float:
     return pace.device_fps or pace.fps
-
-
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def _watch_memory() -> Callable[[], float | None]:
@@ -193,14 +194,16 @@ def _watch_memory() -> Callable[[], float | None]:
     return lambda: float(torch.cuda.max_memory_allocated()) / 2**20
 
 
-def session_step(session: Session, size: int, seconds: float) -> Callable[[int], tuple[float | None, float]]:
-    """A step of `climb` for a session of bench: medians over calls that take `seconds` together, at least three."""
+def session_step(session: Session, size: int, seconds: float) -> Step:
+    """A session's step: medians over calls that take `seconds` together, at least three."""
 
     def step(batch: int) -> tuple[float | None, float]:
         given = frames(batch, size)
         for _ in range(2):
             session.predict(given)
-        device, wall, until = [], [], time.perf_counter() + seconds
+        device: list[float | None] = []
+        wall: list[float] = []
+        until = time.perf_counter() + seconds
         while time.perf_counter() < until or len(wall) < 3:
             began = time.perf_counter()
             device_ms = session.predict_timed(given)[2]

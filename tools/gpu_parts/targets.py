@@ -19,7 +19,9 @@ def verdicts(part: str, rows: Rows) -> list[str]:
 
 def _large(rows: Rows) -> Iterator[str]:
     whole, half, timm = (_fastest(rows, begin) for begin in ("fp16, ", "half of it in fp16, ", "timm, "))
-    yield from _ratio("one frame's network against timm's, eager, at the best batch of each", whole, timm, LEAST_TIMES_TIMM)
+    yield from _ratio(
+        "one frame's network against timm's, eager, at the best batch of each", whole, timm, LEAST_TIMES_TIMM
+    )
     quickest = [(row[_MS], name) for name, row in rows.items() if name.startswith("fp16, ") and row.get(_MS)]
     if quickest:
         took, name = min(quickest)
@@ -29,14 +31,17 @@ def _large(rows: Rows) -> Iterator[str]:
 
 def _compiled(rows: Rows) -> Iterator[str]:
     ours = max((_fastest(rows, begin) for begin in ("inductor", "pytorch")), key=lambda best: best or (0.0, ""))
-    yield from _ratio("bench's fastest against timm's fastest, compiled or eager", ours, _fastest(rows, "timm"), LEAST_TIMES_TIMM)
+    yield from _ratio(
+        "bench's fastest against timm's fastest, compiled or eager", ours, _fastest(rows, "timm"), LEAST_TIMES_TIMM
+    )
 
 
 def _int8(rows: Rows) -> Iterator[str]:
     for name, row in rows.items():
         if bound := row.get("whole network, times faster at most"):
             worth = "worth a runtime" if bound >= LEAST_TIMES_INT8 else "not worth a runtime"
-            yield f"int8, {name}: at most {bound:.2f} times fp16 end to end; >= {LEAST_TIMES_INT8:g} times: worth a runtime: {worth}."
+            least = f">= {LEAST_TIMES_INT8:g} times: worth a runtime"
+            yield f"int8, {name}: at most {bound:.2f} times fp16 end to end ({least}): {worth}."
 
 
 def _demo(rows: Rows) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What timm's own benchmark.py measures: a network on inputs that lie on the device, channels_last, in half precision."""
+"""What timm's own benchmark.py measures: a network on inputs that lie on the device, channels_last."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
+
 from gpu_parts import Job
-from gpu_parts.sessions import Pace, climb, free
+from gpu_parts.sessions import Pace, Step, climb, free
 
 PRECISIONS = ("amp fp16", "fp16", "bf16", "fp32 with TF32")
 
@@ -30,20 +32,27 @@ def network(job: Job, precision: str) -> Any:
     import timm
 
     torch.manual_seed(0)
-    made = timm.create_model(f"tf_{job.architecture}", num_classes=2).eval()
+    made: Any = timm.create_model(f"tf_{job.architecture}", num_classes=2).eval()
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
     return made.to(device=job.device, dtype=dtype, memory_format=torch.channels_last)
 
 
-def pace(job: Job, precision: str, seconds: float, most: int, budget_s: float, compiled: str = "") -> Pace:
-    """The fastest batch of timm's way. `compiled` names a backend of torch.compile, or its mode after a colon."""
+def pace(job: Job, precision: str, seconds: float, most: int, budget_s: float) -> Pace:
+    """The fastest batch of timm's way, eager."""
+    with prepared(job, precision, seconds) as step:
+        return climb(step, most, budget_s)
+
+
+@contextmanager
+def prepared(job: Job, precision: str, seconds: float, backend: str = "") -> Iterator[Step]:
+    """What times one batch of timm's way. `backend` is one of torch.compile's; without it the network is eager."""
+    free()  # what was measured before this
     model = network(job, precision)
-    if compiled:
-        backend, _, mode = compiled.partition(":")
-        model = torch.compile(model, backend=backend, **({"mode": mode} if mode else {}))
+    dtype = next(model.parameters()).dtype
+    if backend:
+        model = torch.compile(model, backend=backend, dynamic=False)
 
     def step(batch: int) -> tuple[float | None, float]:
-        dtype = next(model.parameters()).dtype
         given = torch.randn(batch, 3, job.size, job.size, device=job.device, dtype=dtype)
         given = given.contiguous(memory_format=torch.channels_last)
         lower = torch.autocast(job.device, torch.float16, enabled=precision == "amp fp16")
@@ -51,12 +60,8 @@ def pace(job: Job, precision: str, seconds: float, most: int, budget_s: float, c
             taken = seconds_of(lambda: model(given), job.device, seconds)
         return (taken, taken) if job.device == "cuda" else (None, taken)
 
-    try:
-        with searched_kernels():
-            return climb(step, most, budget_s)
-    finally:
-        del model
-        free()
+    with searched_kernels():
+        yield step
 
 
 def seconds_of(work: Callable[[], object], device: str, seconds: float) -> float:
@@ -77,11 +82,12 @@ def seconds_of(work: Callable[[], object], device: str, seconds: float) -> float
         work()
         event.record()
     torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) / 1000 for a, b in zip(events, events[1:], strict=False))
+    return statistics.median(float(a.elapsed_time(b)) / 1000 for a, b in pairwise(events))
 
 
 def _on_the_wall(work: Callable[[], object], seconds: float) -> float:
-    taken, until = [], time.perf_counter() + seconds
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until or len(taken) < 3:
         began = time.perf_counter()
         work()
