@@ -57,7 +57,7 @@ join() {
 
 case ${1:-} in
     first) check environment tests large evaluation usual-way recover ;;
-    second) check demo "${@:2}" ;;
+    second) check environment demo "${@:2}" ;;  # environment: if it did not end in the first
     chunk) keep_chunk "${2:?which chunk: 0, 1, ...}" ;;
     onnxruntime)
         join

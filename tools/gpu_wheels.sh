@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 most_mib=20        # beside a tree without the demo's weights, or the last chunk: under 64 MiB together
 chunk_mib=55
-for_bench=(torch-pruning pydantic pydantic_core annotated-types typing-inspection zstandard)
+for_bench=(torch-pruning pydantic pydantic_core annotated-types typing-inspection typing_extensions zstandard)
 for_tests=(PyWavelets jsonschema jsonschema-specifications referencing rpds-py)
 from_source=(efficientnet_pytorch grad-cam ttach)
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REPORT = "demo-report.zip"
 TIMING_SECONDS = 0.5
 FRAMES = 64
-SMALL_VARIANTS = {"baseline": "[]", "q16": "[cast: fp16]", "bf16": "[cast: bf16]", "q8": "[quantize: int8]"}
+SMALL_VARIANTS = {"baseline": "[]", "q16": "[cast: fp16]", "bf16": "[cast: bf16]"}
 # Stored type, whether float32 may be rounded to TF32: mean and largest |Δp| that are allowed.
 BOUNDS: Mapping[tuple[str, bool], tuple[float, float]] = {("fp32", False): (2e-4, 2e-4), ("fp16", True): (2e-3, 1e-2)}
 
@@ -51,14 +51,10 @@ def run(job: Job) -> None:
 # ----------------------------------------------------------------------------------- the experiment
 def experiment(job: Job) -> tuple[Path, str]:
     """The demo, with short timings and a variant in bf16; a small network's in the rehearsal."""
+    if job.small:
+        return small(job, "demo", SMALL_VARIANTS, "pytorch")
     folder = job.work / "demo"
     file = folder / "experiments.yaml"
-    if job.small:
-        place = testbed.Workplace(
-            job.architecture, job.size, job.size, job.size, {"test": 8, "calibration": 16}, SMALL_VARIANTS, job.device
-        )
-        sessions.furnished(folder, place)
-        return file, testbed.NAME
     content = yaml.safe_load((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
     demo = content["experiments"]["demo"]
     demo |= {"device": job.device, "timing": {"seconds": TIMING_SECONDS}}
@@ -68,14 +64,20 @@ def experiment(job: Job) -> tuple[Path, str]:
     return file, "demo"
 
 
+def small(job: Job, folder: str, variants: Mapping[str, str], runtime: str) -> tuple[Path, str]:
+    """An experiment of a rehearsal."""
+    counts = {"test": 8, "calibration": 16}
+    place = testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, variants, job.device, runtime)
+    sessions.furnished(job.work / folder, place)
+    return job.work / folder / "experiments.yaml", testbed.NAME
+
+
 def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]]:
     """The variants that this machine can execute on the device, and why the others are left out."""
     chosen, left_out = [], {}
     for variant, chain in read(file).experiments[name].variants.items():
         kind = chain[-1].step.PRODUCES if chain else "torch"
         trouble = runtimes.trouble(runtimes.choose("auto", kind, job.device), job.device)
-        if job.small and kind == "onnx":
-            trouble = "a rehearsal builds it in the part onnxruntime"
         if trouble:
             left_out[variant] = trouble
         else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
-import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from bench import doctor
+from bench.doctor.findings import Finding
 from bench.doctor.libraries import packages
 from bench.provenance import cuda_version, machine, nvml_device, text, versions
 from gpu_parts import Job
-from gpu_parts.evaluation import ask
 from gpu_parts.record import NEEDS_CUDA, Cells
 
 LIBRARIES = (
@@ -26,7 +28,7 @@ def run(job: Job) -> None:
     measure("libraries", lambda: _one_line(versions(LIBRARIES)))
     measure("missing", lambda: {"answer": _missing(job)})
     measure("torch", lambda: _one_line(_torch()))
-    measure("bench doctor", _doctor)
+    _doctor(job)
 
 
 def _one_line(facts: Cells) -> Cells:
@@ -69,10 +71,20 @@ def _torch() -> Cells:
     return cells
 
 
-def _doctor() -> Cells:
-    """Its exit code and what it finds wrong; the whole text is in the log."""
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "doctor"]
-    code, printed = ask(command)
-    print(printed)
-    wrong = [" ".join(line.split()) for line in printed.splitlines() if line.startswith("PROBLEM")]
-    return {"answer": "; ".join([f"exit code {code}", *wrong, *printed.splitlines()[-1:]])}
+def _doctor(job: Job) -> None:
+    """Its checks at the same time, each a row; one after another they take longer than this part has."""
+    with ThreadPoolExecutor() as pool:
+        checks = {title: pool.submit(check, job.work) for title, check in doctor.CHECKS}
+        findings = []
+        for title, check in checks.items():
+            job.record.measure(f"doctor, {title}", lambda check=check: _found(check.result()))  # type: ignore[misc]
+            if check.exception() is None:
+                findings += check.result()
+    print(doctor.describe(findings))
+    well = doctor.is_well(findings) and all(check.exception() is None for check in checks.values())
+    verdict = doctor.describe(findings).splitlines()[-1]
+    job.record.measure("bench doctor", lambda: {"answer": f"exit code {0 if well else 2}: {verdict}"})
+
+
+def _found(findings: Sequence[Finding]) -> Cells:
+    return {"answer": "; ".join(f"{finding.level}: {finding.found}" for finding in findings) or "nothing to say"}

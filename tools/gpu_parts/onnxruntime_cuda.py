@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VARIANTS = ("baseline", "q16", "q8", "q8-p50")
+SMALL_VARIANTS = {"baseline": "[]", "q8": "[quantize: int8]"}
 
 
 def run(job: Job) -> None:
@@ -26,8 +27,8 @@ def run(job: Job) -> None:
     trouble = runtimes.trouble("onnxruntime", "cuda")
     if job.device == "cuda" and trouble:
         raise SystemExit(f"{trouble}: join and install the wheel first (tools/README.md)")
-    file, name = demo.experiment(job)
-    plan = demo.planned(job, file, name, [variant for variant in VARIANTS if not job.small or "p50" not in variant])
+    file, name = demo.small(job, "onnxruntime", SMALL_VARIANTS, "auto") if job.small else demo.experiment(job)
+    plan = demo.planned(job, file, name, list(SMALL_VARIANTS) if job.small else VARIANTS)
     pictures = demo.test_frames(plan)
     for variant in VARIANTS:
         if variant in plan.chains:
@@ -43,7 +44,7 @@ def _library() -> Cells:
 def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
     artifact = build.build(variant, plan.source, plan.chains[variant], workshop(plan, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
-    seconds, most = (0.05, 4) if job.small else (0.3, 128)
+    seconds, most = (0.01, 2) if job.small else (0.3, 128)
     with sessions.session(artifact, job, "onnxruntime") as session:
         difference = np.abs(demo.p_fake(session, pictures) - expected)
         executed, size = session.executed, plan.spec.size

@@ -29,8 +29,8 @@ VARIANTS = {"baseline": "[]", "half": "[prune: {amount: 0.5, ranking: magnitude,
 
 
 def run(job: Job) -> None:
-    size, train = (64, 32) if job.small else (160, 256)
-    steps, repeated = (2, 2) if job.small else (100, 10)
+    size, train = (64, 16) if job.small else (160, 256)
+    steps, repeated = (1, 1) if job.small else (100, 10)
     counts = {"test": 4, "calibration": 16, "train": train}
     place = testbed.Workplace(job.architecture, size, size, size, counts, VARIANTS, job.device, "pytorch")
     bed = Bed(sessions.furnished(job.work / "recover", place))
