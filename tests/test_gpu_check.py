@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gpu_check
 import numpy as np
@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from bench import cli, runtimes
 from bench.detectors.lowering import EVERYWHERE
 from bench.experiment import read
+from bench.provenance import cpu_name
 from bench.results import timing
 from bench.runtimes.onnxruntime import kernels
 from tests import pace
@@ -30,6 +31,7 @@ from tests.conftest import start_in_a_thread
 from tests.test_benchmarks import script
 
 ROOT = Path(__file__).parent.parent
+Rehearse: TypeAlias = Callable[[str], dict[str, dict[str, Any]]]
 REHEARSAL = ["--device", "cpu", "--small"]
 
 
@@ -69,9 +71,7 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.fixture
-def rehearse(
-    one_core: None, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], dict[str, dict[str, Any]]]:
+def rehearse(one_core: None, place: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
     """Runs a part as its own process would, in this one, which has the libraries imported; its rows."""
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     # On so small a network the faster kernels are chosen by chance.
@@ -115,7 +115,7 @@ def benchmark_here(command: Sequence[str]) -> tuple[int, str]:
     return 0, printed.getvalue()
 
 
-def test_large(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
+def test_large(rehearse: Rehearse) -> None:
     rows = rehearse("large")
     assert rows["fp16, CUDA graphs"]["answer"] == record.NEEDS_CUDA
     assert rows["timm, amp fp16"]["answer"] == record.NEEDS_CUDA
@@ -126,7 +126,7 @@ def test_large(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
     assert rows["half of it in fp16, eager"]["parameters, M"] <= rows["fp16, eager"]["parameters, M"] / 2
 
 
-def test_demo(rehearse: Callable[[str], dict[str, dict[str, Any]]], place: Path) -> None:
+def test_demo(rehearse: Rehearse, place: Path) -> None:
     rows = rehearse("demo")
     assert rows["bench run"]["answer"] == "exit code 0"
     assert rows["q16 in the report"]["size, MiB"] < rows["baseline in the report"]["size, MiB"]
@@ -147,7 +147,7 @@ def test_variants_that_a_device_cannot_execute_are_left_out(tmp_path: Path, monk
     assert (settings.device, settings.timing.seconds) == ("cuda", demo_part.TIMING_SECONDS)
 
 
-def test_evaluation_and_the_usual_way(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
+def test_evaluation_and_the_usual_way(rehearse: Rehearse) -> None:
     rows = rehearse("evaluation")
     assert "pass / bare" in rows["1_evaluation, 1"]
     assert rows["Pillow, threads"]["frames/s"] > 0
@@ -155,21 +155,21 @@ def test_evaluation_and_the_usual_way(rehearse: Callable[[str], dict[str, dict[s
     assert rehearse("usual-way")["2_usual_way, 3"]["way"] == "bench on pytorch"
 
 
-def test_recover(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
+def test_recover(rehearse: Rehearse) -> None:
     rows = rehearse("recover")
     assert rows["fp32, 1 steps"]["all finite"]
     assert rows["fp32, 1 steps twice"]["weights differ by at most"] == 0
     assert rows["bf16, 1 steps"]["answer"] == record.NEEDS_CUDA
 
 
-def test_onnxruntime(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
+def test_onnxruntime(rehearse: Rehearse) -> None:
     rows = rehearse("onnxruntime")
     assert rows["q8"]["providers"] == "CPUExecutionProvider"
     assert rows["q8"]["int8"] == "native"
     assert rows["q8"]["outcome"] == record.NEEDS_CUDA
 
 
-def test_compiled_and_int8(rehearse: Callable[[str], dict[str, dict[str, Any]]]) -> None:
+def test_compiled_and_int8(rehearse: Rehearse) -> None:
     rows = rehearse("compiled")
     assert rows["timm, fp16, compiled"]["answer"].startswith(record.NEEDS_CUDA)
     assert rows["pytorch, fp16"]["frames/s, end to end"] > 0
@@ -200,7 +200,7 @@ def test_a_part_that_reaches_its_limit_is_marked_and_the_next_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it had is kept."""
-    kept = {"rows": {"before": {"frames/s": 1.0, "at": ""}}, "notes": [], "gpu": f"no GPU, {gpu_check.cpu_name()}"}
+    kept = {"rows": {"before": {"frames/s": 1.0, "at": ""}}, "notes": [], "gpu": f"no GPU, {cpu_name()}"}
     told = finished(tmp_path, "recover", status=record.STOPPED)
     told["parts"]["recover"] |= kept
     record.write(tmp_path / record.JSON_FILE, told)
@@ -362,20 +362,14 @@ def test_scripts_are_whole() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_the_whole_rehearsal(tmp_path: Path) -> None:
     """Every part by the command line, each in a process of its own."""
-    for names in (["environment", "tests", "large", "evaluation", "usual-way", "recover"], ["demo", "compiled"],
-                  ["onnxruntime", "int8"]):  # fmt: skip
-        command = [
-            sys.executable,
-            str(ROOT / "tools" / "gpu_check.py"),
-            *names,
-            *REHEARSAL,
-            "--out",
-            str(tmp_path / "out"),
-        ]
-        subprocess.run([*command, "--work", str(tmp_path / "work")], check=True)
+    folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    for name, part in PARTS.items():
+        limit = f"{name}={min(MOST_SECONDS, pace.limit(part.limit_s)):.0f}"
+        command = [sys.executable, str(ROOT / "tools/gpu_check.py"), name, *REHEARSAL, "--limit", limit, *folders]
+        subprocess.run(command, check=True)
     parts = json.loads((tmp_path / "out" / record.JSON_FILE).read_text(encoding="utf-8"))["parts"]
     assert {name: part["status"] for name, part in parts.items()} == dict.fromkeys(PARTS, record.FINISHED)
     assert luggage.problems(tmp_path / "out") == []

@@ -201,7 +201,7 @@ def _close(out: Path, chosen: Sequence[str]) -> int:
 # -------------------------------------------------------------------------------- in a part's process
 def _inside(given: argparse.Namespace) -> int:
     [name] = given.parts
-    if given.small and hasattr(os, "sched_setaffinity"):
+    if given.small and name != "environment" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads of so small networks wait for each other
     work = _work(given)
     work.mkdir(parents=True, exist_ok=True)

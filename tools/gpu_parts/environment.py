@@ -75,7 +75,7 @@ def _doctor(job: Job) -> None:
     """Its checks at the same time, each a row; one after another they take longer than this part has."""
     with ThreadPoolExecutor() as pool:
         checks = {title: pool.submit(check, job.work) for title, check in doctor.CHECKS}
-        findings = []
+        findings: list[Finding] = []
         for title, check in checks.items():
             job.record.measure(f"doctor, {title}", lambda check=check: _found(check.result()))  # type: ignore[misc]
             if check.exception() is None:
