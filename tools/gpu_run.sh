@@ -53,6 +53,10 @@ join() {
     cat "$keep"/chunks/chunk.* >"$keep/chunks/$wheel"
     (cd "$keep/chunks" && sha256sum -c SHA256)
     unpack "$keep/onnxruntime" "$keep/chunks/$wheel"
+    # It looks for CUDA's and cuDNN's libraries beside itself: those that PyTorch brought.
+    local nvidia
+    nvidia=$("$python" -c 'import nvidia; print(list(nvidia.__path__)[0])') || { echo "no package nvidia here"; return 0; }
+    ln -sfn "$nvidia" "$keep/onnxruntime/nvidia"
 }
 
 case ${1:-} in
