@@ -80,7 +80,6 @@ def _check(given: argparse.Namespace) -> int:
     content = _content(given, file)
     chosen = _chosen(given.parts, content, limits)
     record.write(file, content)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in chosen:
         _run(name, limits[name], given)
     return _close(given.out, chosen)
@@ -212,4 +211,5 @@ def _inside(given: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the part in progress is ended too
     sys.exit(main())

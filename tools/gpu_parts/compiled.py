@@ -12,7 +12,7 @@ from gpu_parts import Job, large, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 
 RUNTIME = "inductor"
-BATCHES = (1, 64, 256)
+BATCHES = (128,)
 
 
 def run(job: Job) -> None:
@@ -32,7 +32,7 @@ def run(job: Job) -> None:
 
 
 def _batches(job: Job) -> tuple[int, ...]:
-    return (1, 2) if job.small else BATCHES
+    return (2,) if job.small else BATCHES
 
 
 def _row(job: Job, plan: Plan, runtime: str, variant: str) -> Cells:

@@ -76,15 +76,13 @@ def shapes(job: Job) -> Counter[Shape]:
 
 # ------------------------------------------------------------------------------------- one shape
 def _row(job: Job, shape: Shape, batch: int, count: int) -> Cells:
-    seconds = 0.01 if job.small else 0.05
+    seconds = 0.01 if job.small else 0.03
     rows = batch * shape.width**2
-    generator = torch.Generator().manual_seed(0)
-    given = torch.randint(-127, 128, (rows, shape.inputs), generator=generator, dtype=torch.int8).to(job.device)
-    weight = torch.randint(-127, 128, (shape.outputs, shape.inputs), generator=generator, dtype=torch.int8).to(
-        job.device
-    )
-    scale = (torch.rand(shape.outputs, generator=generator) + 0.5).to(job.device) / (127 * shape.inputs**0.5 * 40)
-    bias = torch.randn(shape.outputs, generator=generator).to(job.device)
+    drawn: Any = {"generator": torch.Generator(job.device).manual_seed(0), "device": job.device}
+    given = torch.randint(-127, 128, (rows, shape.inputs), dtype=torch.int8, **drawn)
+    weight = torch.randint(-127, 128, (shape.outputs, shape.inputs), dtype=torch.int8, **drawn)
+    scale = (torch.rand(shape.outputs, **drawn) + 0.5) / (127 * shape.inputs**0.5 * 40)
+    bias = torch.randn(shape.outputs, **drawn)
     half = partial(_half, shape, batch, given, weight, scale, bias, job)()
     integer = _ways(job, given, weight, scale, bias, shape.silu)
     expected = _expected(given[:4096], weight, scale, bias, shape.silu)

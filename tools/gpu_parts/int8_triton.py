@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 # Rows, columns and depth of a tile, warps, stages of the pipeline.
-TILES = ((128, 128, 64, 8, 3), (128, 64, 64, 4, 4), (64, 128, 64, 4, 4), (128, 256, 64, 8, 3))
+TILES = ((128, 128, 64, 8, 3), (128, 64, 64, 4, 4), (128, 256, 64, 8, 3))
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -46,7 +46,7 @@ def place(job: Job) -> testbed.Workplace:
 
 def pace_settings(job: Job) -> tuple[float, int, float]:
     """Seconds a batch, the largest batch, seconds a row."""
-    return (0.01, 2, 0.5) if job.small else (0.3, sessions.MOST_FRAMES, 9.0)
+    return (0.01, 2, 0.5) if job.small else (0.2, sessions.MOST_FRAMES, 7.0)
 
 
 def run(job: Job) -> None:

@@ -53,7 +53,9 @@ def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cel
         told |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
         told["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
         told |= sessions.latency(session, size, 3 * seconds)
-        return told | dict(sessions.cells(sessions.climb(sessions.session_step(session, size, seconds), most, 12)))
+        told |= sessions.cells(sessions.climb(sessions.session_step(session, size, seconds), most, 12))
+        del told["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
+        return told
 
 
 def _int8(artifact: Built, executed: Any) -> Cells:

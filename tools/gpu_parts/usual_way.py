@@ -10,5 +10,5 @@ def run(job: Job) -> None:
     if job.small:
         given = ["--frames", "9", "--rounds", "1", "--batches", "4", "--workers", "0", "--runtime", "pytorch"]
     else:
-        given = ["--frames", "256", "--rounds", "2", "--batches", "32", "--workers", "8", "--runtime", "pytorch"]
+        given = ["--frames", "128", "--rounds", "2", "--batches", "32", "--workers", "4", "--runtime", "pytorch"]
     benchmark(job, "2_usual_way", given)
