@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = "demo-report.zip"
-TIMING_SECONDS = 0.5
+TIMING_SECONDS = 0.3
 FRAMES = 64
 SMALL_VARIANTS = {"baseline": "[]", "q16": "[cast: fp16]", "bf16": "[cast: bf16]"}
 # Stored type, whether float32 may be rounded to TF32: mean and largest |Δp| that are allowed.
