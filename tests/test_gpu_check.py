@@ -301,6 +301,8 @@ def test_verdicts() -> None:
     assert latency == "Target, one frame in fp16 within 3 ms: fp16, CUDA graphs: 2.50 ms, met."
     assert half.endswith("= 1.33, NOT met.")
     assert targets.verdicts("large", {"fp16, eager": {"answer": record.NEEDS_CUDA}}) == []
+    compiled = {"inductor, fp16": {fps: 1200.0}, "inductor, half": {fps: 9000.0}, "timm, fp16, compiled": {fps: 800.0}}
+    assert targets.verdicts("compiled", compiled)[0].endswith("= 1.50, met.")
     [bound] = targets.verdicts("int8", {"batch 32, in all": {"whole network, times faster at most": 1.1}})
     assert bound.endswith("(>= 1.2 times: worth a runtime): not worth a runtime.")
     deviations = {"q16, Δp": {"outcome": "pass"}, "q32, Δp": {"outcome": "FAIL"}, "bf16, Δp": {"outcome": "measured"}}
