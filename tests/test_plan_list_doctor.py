@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import catalogue, cli, doctor, pipeline
+from bench import catalogue, cli, doctor, pipeline, provenance
 from bench.detectors.presets import PRESETS
 from bench.doctor import findings, libraries, machine
 from bench.experiment import read
@@ -333,6 +333,25 @@ def test_cuda_provider_matters_where_there_is_a_device(
     monkeypatch.setattr(libraries, "cuda_devices", lambda: devices)
     (found,) = libraries.providers(tmp_path)
     assert (found.level, found.what) == (level, "CUDA")
+
+
+def test_bench_that_runs_from_its_source_tree_is_described_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not be installed."""
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    for question in ("version", "metadata", "requires"):
+        monkeypatch.setattr(metadata, question, absent)
+    provenance.version.cache_clear()
+    try:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", provenance.version("bench"))
+        assert libraries.python(tmp_path)[0].level == "ok"
+        assert {finding.found for finding in libraries.packages(tmp_path)} == {"not installed"}
+    finally:
+        provenance.version.cache_clear()
 
 
 def test_two_onnxruntimes_and_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
