@@ -18,16 +18,18 @@ VARIANTS = {"baseline": "[]", "fp16": "[cast: fp16]", "bf16": "[cast: bf16]", "h
 
 @dataclass(frozen=True)
 class Way:
-    """How an artifact is run: with float32 rounded to TF32 or not, in CUDA graphs or eager."""
+    """How an artifact is run: float32 rounded to TF32 or not, CUDA graphs or eager, cuDNN's algorithms timed or not."""
 
     variant: str
     tf32: bool = True
     graphs: bool = True
+    autotuned: bool = False
 
 
 WAYS = {
     "fp16, CUDA graphs": Way("fp16"),
     "fp16, eager": Way("fp16", graphs=False),
+    "fp16, CUDA graphs, cuDNN autotuned": Way("fp16", autotuned=True),
     "half of it in fp16, CUDA graphs": Way("half"),
     "bf16, CUDA graphs": Way("bf16"),
     "fp32 with TF32, CUDA graphs": Way("baseline"),
@@ -53,9 +55,9 @@ def run(job: Job) -> None:
     plan = sessions.furnished(job.work / "large", place(job))
     names = list(WAYS)
     # What decides comes first: half precision, and what it is compared with.
-    _measure(job, plan, names[:2])
+    _measure(job, plan, names[:3])
     _measure_timm(job)
-    _measure(job, plan, names[2:7] if job.small else names[2:])
+    _measure(job, plan, names[3:8] if job.small else names[3:])
     job.record.note(
         "Random weights: speed and memory only. The half is cut by `prune: {amount: 0.5, ranking: magnitude, "
         "repair: false}`, which needs no frames: its widths are not those that a trained network keeps."
@@ -71,10 +73,8 @@ def _row(job: Job, plan: Plan, way: Way) -> Cells:
     seconds, most, budget_s = pace_settings(job)
     if way.graphs and job.device != "cuda":
         return {"answer": NEEDS_CUDA}
-    if way.graphs and sessions.lacking("pytorch", graphs=True):
-        return {"answer": "this version of the runtime pytorch has no CUDA graphs"}
     artifact = sessions.built(plan, way.variant)
-    with sessions.session(artifact, job, tf32=way.tf32, graphs=way.graphs) as session:
+    with sessions.session(artifact, job, autotuned=way.autotuned, tf32=way.tf32, graphs=way.graphs) as session:
         told: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
         told |= sessions.latency(session, job.size, 10 * seconds / 3)
         best = sessions.climb(sessions.session_step(session, job.size, seconds), most, budget_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import shutil
 import statistics
 import time
@@ -64,41 +63,20 @@ def built(plan: Plan, variant: str) -> Built:
 
 
 # ------------------------------------------------------------------------------------------ sessions
-def lacking(runtime: str, **settings: Any) -> list[str]:
-    """The settings that this runtime's `load` does not know, in this version of bench."""
-    known = inspect.signature(runtimes.find(runtime).load).parameters
-    return [name for name in settings if name not in known]
-
-
 @contextmanager
-def session(built: Built, job: Job, runtime: str = "pytorch", **settings: Any) -> Iterator[Session]:
-    """An artifact loaded on the job's device; settings that `load` does not know are left out."""
+def session(
+    built: Built, job: Job, runtime: str = "pytorch", *, autotuned: bool = False, **settings: Any
+) -> Iterator[Session]:
+    """An artifact loaded on the job's device; `autotuned`: cuDNN times its algorithms, as timm has it do."""
+    from bench.runtimes.pytorch import network
+
     module: Any = runtimes.find(runtime)
-    unknown = lacking(runtime, **settings)
-    known = {name: value for name, value in settings.items() if name not in unknown}
-    with float32(settings["tf32"]) if "tf32" in unknown else _nothing():
-        free()  # what the session before this one held
-        yield module.load(built, job.device, threads(), **known)
-
-
-@contextmanager
-def float32(tf32: bool) -> Iterator[None]:
-    """Whether float32 on CUDA may be rounded to ten bits of mantissa, where `load` does not take that."""
-    import torch
-
-    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    free()  # what the session before this one held
+    before, network.AUTOTUNED = network.AUTOTUNED, autotuned
     try:
-        yield
+        yield module.load(built, job.device, threads(), **settings)
     finally:
-        torch.backends.cudnn.allow_tf32 = before[0]
-        torch.set_float32_matmul_precision(before[1])
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+        network.AUTOTUNED = before
 
 
 def free() -> None:

@@ -12,6 +12,12 @@ from torch import Tensor
 from bench.detectors.detector import Detector
 from bench.runtimes.pytorch.folding import fold
 
+AUTOTUNED = False
+"""Whether cuDNN times its algorithms for every new shape, and takes the fastest, which need not be the same twice.
+
+Off: equal runs give equal scores. tools/gpu_check.py measures what that costs.
+"""
+
 
 class Network:
     """uint8 RGB frames [n, 3, H, W] on the device to logits [n, 2] and CAMs [n, h, w], float32, on the device too.
@@ -52,7 +58,7 @@ def float32(*, tf32: bool) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
-        with cudnn.flags(enabled=True, benchmark=False, deterministic=cudnn.deterministic, allow_tf32=tf32):
+        with cudnn.flags(enabled=True, benchmark=AUTOTUNED, deterministic=cudnn.deterministic, allow_tf32=tf32):
             yield
     finally:
         torch.set_float32_matmul_precision(before)
