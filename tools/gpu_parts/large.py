@@ -18,12 +18,16 @@ VARIANTS = {"baseline": "[]", "fp16": "[cast: fp16]", "bf16": "[cast: bf16]", "h
 
 @dataclass(frozen=True)
 class Way:
-    """How an artifact is run: float32 rounded to TF32 or not, CUDA graphs or eager, cuDNN's algorithms timed or not."""
+    """How an artifact is run: float32 rounded to TF32 or not, CUDA graphs or eager, cuDNN's algorithms timed or not.
+
+    `channels_last`: whether in that memory format; None where the runtime chooses.
+    """
 
     variant: str
     tf32: bool = True
     graphs: bool = True
     autotuned: bool = False
+    channels_last: bool | None = None
 
 
 WAYS = {
@@ -34,6 +38,8 @@ WAYS = {
     "bf16, CUDA graphs": Way("bf16"),
     "fp32 with TF32, CUDA graphs": Way("baseline"),
     "fp32, CUDA graphs": Way("baseline", tf32=False),
+    "fp16, CUDA graphs, contiguous": Way("fp16", channels_last=False),
+    "fp32 with TF32, CUDA graphs, channels_last": Way("baseline", channels_last=True),
     "half of it in fp16, eager": Way("half", graphs=False),
     "bf16, eager": Way("bf16", graphs=False),
     "fp32 with TF32, eager": Way("baseline", graphs=False),
@@ -57,7 +63,7 @@ def run(job: Job) -> None:
     # What decides comes first: half precision, and what it is compared with.
     _measure(job, plan, names[:3])
     _measure_timm(job)
-    _measure(job, plan, names[3:8] if job.small else names[3:])
+    _measure(job, plan, names[3:10] if job.small else names[3:])
     job.record.note(
         "Random weights: speed and memory only. The half is cut by `prune: {amount: 0.5, ranking: magnitude, "
         "repair: false}`, which needs no frames: its widths are not those that a trained network keeps."
@@ -74,7 +80,9 @@ def _row(job: Job, plan: Plan, way: Way) -> Cells:
     if way.graphs and job.device != "cuda":
         return {"answer": NEEDS_CUDA}
     artifact = sessions.built(plan, way.variant)
-    with sessions.session(artifact, job, autotuned=way.autotuned, tf32=way.tf32, graphs=way.graphs) as session:
+    with sessions.session(
+        artifact, job, autotuned=way.autotuned, channels_last=way.channels_last, tf32=way.tf32, graphs=way.graphs
+    ) as session:
         told: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
         told |= sessions.latency(session, job.size, 10 * seconds / 3)
         best = sessions.climb(sessions.session_step(session, job.size, seconds), most, budget_s)

@@ -65,18 +65,29 @@ def built(plan: Plan, variant: str) -> Built:
 # ------------------------------------------------------------------------------------------ sessions
 @contextmanager
 def session(
-    built: Built, job: Job, runtime: str = "pytorch", *, autotuned: bool = False, **settings: Any
-) -> Iterator[Session]:
-    """An artifact loaded on the job's device; `autotuned`: cuDNN times its algorithms, as timm has it do."""
+    built: Built, job: Job, runtime: str = "pytorch", *, autotuned: bool = False, channels_last: bool | None = None,
+    **settings: Any,
+) -> Iterator[Session]:  # fmt: skip
+    """An artifact loaded on the job's device.
+
+    `autotuned`: cuDNN times its algorithms, as timm has it do. `channels_last`: that memory format or the contiguous
+    one, where it is not left to the runtime.
+    """
+    import torch
+
     from bench.runtimes.pytorch import network
 
     module: Any = runtimes.find(runtime)
     free()  # what the session before this one held
-    before, network.AUTOTUNED = network.AUTOTUNED, autotuned
+    before = network.AUTOTUNED, network.memory_format
+    network.AUTOTUNED = autotuned
+    if channels_last is not None:
+        chosen = torch.channels_last if channels_last else torch.contiguous_format
+        network.memory_format = lambda device, dtype: chosen
     try:
         yield module.load(built, job.device, threads(), **settings)
     finally:
-        network.AUTOTUNED = before
+        network.AUTOTUNED, network.memory_format = before
 
 
 def free() -> None:
