@@ -131,6 +131,8 @@ def test_exhausted_memory_is_told_from_other_errors(
     with pytest.raises(RuntimeError) as caught:
         network(torch.from_numpy(frames(1)))
     assert type(caught.value) is expected
+    if expected is torch.OutOfMemoryError:
+        assert "out of memory" in str(caught.value).lower(), "by this those who halve the batch know it"
 
 
 @needs_compiler

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from bench import runtimes
 from bench.detectors import artifact, lowering
 from bench.errors import UserError
 from bench.records import Built, Preprocessing
@@ -116,6 +117,8 @@ def test_tf32_is_what_its_provider_is_told() -> None:
 
 @pytest.mark.cuda
 def test_int8_is_simulated_on_cuda(int8: Built) -> None:
+    if trouble := runtimes.trouble("onnxruntime", "cuda"):
+        pytest.skip(trouble)
     session = runtime.load(int8, "cuda", 1)
     assert session.executed.providers[0] == "CUDAExecutionProvider"
     assert session.executed.int8 == "simulated"

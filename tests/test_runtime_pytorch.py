@@ -133,6 +133,7 @@ class Capture:
 
     def __init__(self, *errors: str) -> None:
         self.errors, self.captured, self.settled, self.released = list(errors), list[int](), 0, 0
+        self.users = set[Graphs]()
 
     def __call__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], example: Tensor) -> Graph:
         if self.errors and (error := self.errors.pop(0)):

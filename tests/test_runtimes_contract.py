@@ -69,7 +69,8 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
     margin = logits[:, 1] - logits[:, 0]
     executed = session.executed
     half = executed.computed in ("bf16", "fp16") or (device == "cuda" and built.stored != "fp32")
-    loose = 2e-2 if half else 1e-4
+    # Batches of different sizes may take kernels that round and such that do not.
+    loose = 2e-2 if half else 5e-3 if "TF32" in executed.computed else 1e-4
     np.testing.assert_allclose(cam.mean((1, 2)) + built.margin_bias, margin, atol=loose, rtol=loose)
     alone = np.concatenate([session.predict(frames(5)[i : i + 1])[0] for i in range(5)])
     np.testing.assert_allclose(alone, logits, atol=loose, rtol=loose)

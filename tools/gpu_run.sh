@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One call on a GPU machine, in the root of the tree that was copied there. tools/README.md says when each is due.
 #
-#     tools/gpu_run.sh first           # unpack .whl; then all parts but the demo
+#     tools/gpu_run.sh first           # unpack .whl; then environment, tests, large and the two benchmarks
 #     tools/gpu_run.sh second          # the demo, which needs its weights; `second compiled` also runs that part
 #     tools/gpu_run.sh chunk 0         # keep a chunk of the wheel of onnxruntime for CUDA
 #     tools/gpu_run.sh onnxruntime     # join them, install, and run the part onnxruntime
@@ -22,7 +22,7 @@ unpack() { # wheels into a folder, without a network; a folder that was filled w
     shift
     [[ -e $folder.complete ]] && return
     rm -rf "$folder"
-    "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$folder" "$@"
+    "$python" -m pip install -q --no-index --no-deps --no-cache-dir --target "$folder" "$@"
     touch "$folder.complete"
 }
 
@@ -60,8 +60,8 @@ join() {
 }
 
 case ${1:-} in
-    first) check environment tests large evaluation usual-way recover ;;
-    second) check environment demo "${@:2}" ;;  # environment: if it did not end in the first
+    first) check environment tests large evaluation usual-way ;;
+    second) check demo "${@:2}" ;;
     chunk) keep_chunk "${2:?which chunk: 0, 1, ...}" ;;
     onnxruntime)
         join

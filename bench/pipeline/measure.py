@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.files import stops_all
 from bench.pipeline import fidelity
 from bench.pipeline.plan import Plan
-from bench.provenance import digest, machine, versions
+from bench.provenance import cuda_devices, digest, machine, versions
 from bench.records import (
     LABELLED_SPLITS,
     BatchReader,
@@ -155,7 +155,8 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
         "decoded by": _decoder(),
     }
     if plan.device == "cuda":
-        executed["tf32"] = plan.settings.tf32
+        # Which kernels there are, and whether TF32 is among them, is a matter of the GPU's model.
+        executed |= {"tf32": plan.settings.tf32, "gpu": cuda_devices()[:1]}
     if built is not None:
         # The same id may be built again to other bits, where another number of threads was free.
         executed["content"] = built.digest

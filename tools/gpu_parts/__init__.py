@@ -32,7 +32,7 @@ PARTS = {
     "environment": Part(15, "environment", "the card, its driver, the libraries"),
     "tests": Part(120, "cuda_tests", "the tests marked cuda"),
     "large": Part(200, "large", "speed and memory of a B5 at 380 px, beside timm"),
-    "demo": Part(150, "demo", "`bench run demo` on CUDA, and P(fake) against the CPU", needs_weights=True),
+    "demo": Part(240, "demo", "`bench run demo` on CUDA, and P(fake) against the CPU", needs_weights=True),
     "evaluation": Part(60, "evaluation", "a whole pass against bare forward, and decoding on the card"),
     "usual-way": Part(60, "usual_way", "against timm's loader and grad-cam"),
     "recover": Part(60, "recover", "100 steps of training after pruning, in three precisions"),

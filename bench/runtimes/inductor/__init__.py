@@ -58,7 +58,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     import torch
 
     from bench.detectors import artifact
-    from bench.runtimes.pytorch.network import float32
+    from bench.runtimes.pytorch.network import float32, has_tf32
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
@@ -67,7 +67,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     if device == "cpu":
         torch.set_num_threads(threads)
         detector, computed = detector.float(), "fp32"
-    tf32 = tf32 and device == "cuda" and computed == "fp32"
+    tf32 = tf32 and computed == "fp32" and device == "cuda" and has_tf32()
     size = detector.preprocessing.size
     with torch.no_grad():
         inputs = detector.preprocess.to(device)(torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device))
@@ -164,7 +164,7 @@ class Network:
         except RuntimeError as error:
             before, self.out_of_memory_count = self.out_of_memory_count, self._count_out_of_memory()
             if "out of memory" in str(error).lower() or self.out_of_memory_count > before:
-                raise torch.OutOfMemoryError(str(error)) from error
+                raise torch.OutOfMemoryError(f"out of memory in compiled code: {error}") from error
             raise
         return features
 

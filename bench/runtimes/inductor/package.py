@@ -141,8 +141,10 @@ def _compiling(on_cuda: bool) -> Iterator[None]:
             variables["LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
         try:
             with _environment(variables):
-                yield
-                _end_workers()
+                try:
+                    yield
+                finally:
+                    _end_workers()
         finally:
             extension.CUDA_HOME = before
 

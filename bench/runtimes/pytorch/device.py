@@ -105,7 +105,10 @@ class _Slot:
         self.is_free = True
 
     def hold(self, count: int) -> None:
-        """Make room for so many frames."""
+        """Make room for so many frames.
+
+        Memory of this thread's stream, which others use: a slot is free only once its last call is done everywhere.
+        """
         if len(self.frames) < count:
             shape = (count, 3, self._size, self._size)
             self.frames = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.pinned)

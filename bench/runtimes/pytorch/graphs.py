@@ -8,9 +8,11 @@ and answers have to be taken out of the others before the next graph runs.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +36,13 @@ class Graph:
 
 
 class Capture(Protocol):
-    """Captures a function of frames like these; `RuntimeError` where that cannot be done."""
+    """Captures a function of frames like these; `RuntimeError` where that cannot be done.
+
+    Whoever captures with it is among its `users`: they share memory, and give it up together.
+    """
+
+    @property
+    def users(self) -> MutableSet[Graphs]: ...
 
     def __call__(self, function: Function, example: Tensor) -> Graph: ...
 
@@ -53,6 +61,7 @@ class Graphs:
         self._graphs: OrderedDict[int, Graph] = OrderedDict()
         self._refused: dict[int, str] = {}
         self._calls: Counter[int] = Counter()
+        capture.users.add(self)
 
     @property
     def mode(self) -> str:
@@ -82,9 +91,10 @@ class Graphs:
         return graph.answer
 
     def release(self) -> None:
-        """Give up all graphs and their memory; they are captured again where they are needed again."""
+        """Give up all graphs that share this memory, other networks' too; what is needed again is captured again."""
         self._capture.settle()
-        self._graphs.clear()
+        for user in self._capture.users:
+            user._graphs.clear()
         self._capture.release()
 
     def _add(self, frames: Tensor) -> None:
@@ -97,7 +107,6 @@ class Graphs:
         try:
             self._graphs[len(frames)] = self._captured(frames)
         except RuntimeError as error:
-            self._capture.release()
             self._refused[len(frames)] = _first_line(error)
 
     def _captured(self, frames: Tensor) -> Graph:
@@ -124,6 +133,7 @@ class OnDevice:
     """
 
     def __init__(self, stream: Any) -> None:
+        self.users: MutableSet[Graphs] = WeakSet()
         self._stream = stream
         self._pool: Any = None
 
@@ -135,9 +145,24 @@ class OnDevice:
         frames = example.clone()
         graph = torch.cuda.CUDAGraph()
         # Other threads, which decode, do nothing on the device; but a capture need not depend on that.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            answer = function(frames)
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                answer = function(frames)
+        except BaseException:
+            self._abandon_pool()
+            raise
         return Graph(frames, answer, graph.replay)
+
+    def _abandon_pool(self) -> None:
+        """After a capture that failed: before 2.12 PyTorch's allocator takes it to go on, and keeps its memory."""
+        import torch
+
+        allocator: Any = torch._C
+        device = torch.cuda.current_device()
+        with suppress(RuntimeError):  # it knows already that the capture has ended
+            allocator._cuda_endAllocateToPool(device, self._pool)
+            allocator._cuda_releasePool(device, self._pool)
+        self._pool = None
 
     def settle(self) -> None:
         self._stream.synchronize()

@@ -34,7 +34,7 @@ class Network:
         dtype = detector.head.weight.dtype
         self._format = memory_format(device, dtype)
         self._detector = detector.to(device).to(memory_format=self._format)
-        self._dtype, self._tf32 = dtype, tf32 and device == "cuda" and dtype == torch.float32
+        self._dtype, self._tf32 = dtype, tf32 and dtype == torch.float32 and device == "cuda" and has_tf32()
         self.size = detector.preprocessing.size
         self.computed = _computed(device, stored, tf32=self._tf32)
 
@@ -48,9 +48,14 @@ class Network:
                 return self._detector.classify(features)
 
 
+def has_tf32() -> bool:
+    """Whether the CUDA device rounds to TF32 where it may: those since Ampere do."""
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
 def memory_format(device: str, dtype: torch.dtype) -> torch.memory_format:
     """channels_last won on CPUs (256 against 365 ms a frame on a B5 at 380 px) and is what tensor cores want in half
-    precision; in fp32 on CUDA it lost (575 against 640 frames a second).
+    precision. In fp32 on CUDA it lost for others: 575 against 640 frames a second, timm's B5 at 448 px on an RTX 4090.
     """
     last = device == "cpu" or dtype != torch.float32
     return torch.channels_last if last else torch.contiguous_format
