@@ -261,9 +261,9 @@ def test_without_names_what_fits_is_run_and_never_what_stands_apart(monkeypatch:
     monkeypatch.setattr(gpu_check, "WEIGHTS", ROOT / "README.md")
     limits = gpu_check._limits([])
     first = gpu_check._chosen([], {"parts": {}}, limits)
-    assert first == ["environment", "tests", "large", "demo"]
+    assert first == ["environment", "tests", "large", "evaluation", "usual-way", "recover"]
     done = {"parts": {name: {"status": record.FINISHED} for name in first}}
-    assert gpu_check._chosen([], done, limits) == ["evaluation", "usual-way", "recover"]
+    assert gpu_check._chosen([], done, limits) == ["demo"]
     monkeypatch.setattr(gpu_check, "WEIGHTS", ROOT / "no such file")
     without = gpu_check._chosen([], {"parts": {}}, limits)
     assert without == ["environment", "tests", "large", "evaluation", "usual-way", "recover"]
@@ -332,17 +332,18 @@ def test_bounds_on_a_device(tmp_path: Path) -> None:
     assert demo_part.judged(job, np.array([np.nan, 0.0]), bound) == "FAIL"
 
 
-def test_climbing_ends_where_it_gains_nothing_or_memory_does() -> None:
+def test_the_best_batch_counts_until_memory_ends() -> None:
     def step(batch: int) -> tuple[float | None, float]:
         if batch > 16:
             raise MemoryError
         return 0.001 * batch**0.5, 0.002 * batch**0.5
 
-    best = sessions.climb(step, 512, 60)
-    assert (best.batch, best.ended) == (16, "no memory for 32")
+    best = sessions.fastest(step, (4, 16, 32, 64))
+    assert (best.batch, best.tried, best.ended) == (16, "4, 16", "no memory for 32")
     assert best.device_fps == pytest.approx(4000)
-    assert sessions.climb(lambda batch: (None, 0.001 * max(batch, 4)), 512, 60).batch == 4
-    assert sessions.climb(lambda batch: (None, 0.001), 512, 60).ended == "512 are enough"
+    assert sessions.fastest(lambda batch: (None, 0.001 * max(batch, 4) ** 1.5), (1, 4, 8)).batch == 4
+    with pytest.raises(MemoryError, match="no memory for 32"):
+        sessions.fastest(step, (32,))
 
 
 def test_only_what_may_travel_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

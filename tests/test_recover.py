@@ -332,6 +332,13 @@ def test_bf16_is_close_to_fp32_and_told(teacher: Detector, pupil: Detector, tmp_
     assert errors[1] != errors[0]
 
 
+def test_fp16_learns_from_its_first_step_on(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+    """Gradients that do not fit cost no step: they are scaled down before the first."""
+    _, record = recovered(pupil, labelled(tmp_path, teacher), steps=40, learning_rate=1e-3, precision="fp16")
+    assert record["best_step"] > 0
+    assert record["error"]["after"] < 0.5 * record["error"]["before"]
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
 def test_on_cuda(precision: str, teacher: Detector, pupil: Detector, tmp_path: Path) -> None:

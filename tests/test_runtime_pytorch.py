@@ -169,18 +169,21 @@ def test_a_size_is_captured_once_and_answers_for_what_it_is_given() -> None:
     captured = Graphs(doubled, capture)
     for seed in range(4):
         given = batch(3, seed)
-        torch.testing.assert_close(captured.run(given, at_once=True), doubled(given))
+        torch.testing.assert_close(captured.run(given, exact=True), doubled(given))
     assert capture.captured == [3]
     assert captured.mode == graphs.MODE
 
 
-def test_a_size_that_is_met_once_is_not_captured() -> None:
+def test_a_larger_graph_that_is_there_will_do_for_fewer_frames() -> None:
     capture = Capture()
     captured = Graphs(doubled, capture)
-    captured.run(batch(7), at_once=False)
-    assert capture.captured == []
-    captured.run(batch(7), at_once=False)
+    captured.run(batch(7), exact=False)
+    for count in (3, 7, 1):
+        torch.testing.assert_close(captured.run(batch(count, count), exact=False), doubled(batch(count, count)))
     assert capture.captured == [7]
+    captured.run(batch(3), exact=True)
+    captured.run(batch(9), exact=False)
+    assert capture.captured == [7, 3, 9], "what is timed has its own size, and a small graph takes no large batch"
 
 
 def test_the_least_recently_used_sizes_are_given_up() -> None:
@@ -188,7 +191,7 @@ def test_the_least_recently_used_sizes_are_given_up() -> None:
     captured = Graphs(doubled, capture)
     sizes = list(range(1, graphs.MOST_GRAPHS + 1))
     for size in [*sizes, 1, 100, 1, 2]:
-        captured.run(batch(size), at_once=True)
+        captured.run(batch(size), exact=True)
     assert capture.captured == [*sizes, 100, 2], "1 was used again before 100 came, 2 was not"
     assert capture.settled == 2, "nothing is given up that may still run"
 
@@ -197,22 +200,22 @@ def test_the_least_recently_used_sizes_are_given_up() -> None:
 def test_what_cannot_be_captured_runs_eagerly_and_says_so(error: str) -> None:
     capture = Capture("", error, error)
     captured = Graphs(doubled, capture)
-    captured.run(batch(1), at_once=True)
-    torch.testing.assert_close(captured.run(batch(8), at_once=True), doubled(batch(8)))
-    torch.testing.assert_close(captured.run(batch(8, 1), at_once=True), doubled(batch(8, 1)))
+    captured.run(batch(1), exact=True)
+    torch.testing.assert_close(captured.run(batch(8), exact=True), doubled(batch(8)))
+    torch.testing.assert_close(captured.run(batch(8, 1), exact=True), doubled(batch(8, 1)))
     reason = error.splitlines()[0]
     # Where memory was missing, all graphs are given up before the second try.
     alone = "out of memory" in error
     assert captured.mode == (f"no CUDA graphs ({reason})" if alone else f"CUDA graphs, none at batch 8 ({reason})")
-    captured.run(batch(1), at_once=True)
+    captured.run(batch(1), exact=True)
     assert captured.mode == f"CUDA graphs, none at batch 8 ({reason})"
 
 
 def test_memory_that_other_graphs_hold_is_given_up_for_a_new_one() -> None:
     capture = Capture("", "out of memory")
     captured = Graphs(doubled, capture)
-    captured.run(batch(1), at_once=True)
-    captured.run(batch(2), at_once=True)
+    captured.run(batch(1), exact=True)
+    captured.run(batch(2), exact=True)
     assert capture.captured == [1, 2]
     assert capture.released == 1
     assert captured.mode == graphs.MODE
@@ -225,7 +228,7 @@ def test_a_batch_that_does_not_fit_is_no_matter_of_its_graph() -> None:
     capture = Capture()
     captured = Graphs(too_large, capture)
     with pytest.raises(torch.OutOfMemoryError):
-        captured.run(batch(4), at_once=True)
+        captured.run(batch(4), exact=True)
     assert captured.mode == graphs.MODE
 
 

@@ -33,7 +33,10 @@ CONFIRMING_ROUNDS = 3
 LEAST_GAIN = 1.05
 """A larger batch is better only where it raises throughput by this factor."""
 
-LARGEST_BATCH = {"cpu": 32, "cuda": 512}
+BATCHES = {"cpu": (2, 4, 8, 16, 32), "cuda": (8, 32, 128, 512)}
+"""Sizes that are tried. On CUDA few: on an H100 the kernels of a B5 took seconds to prepare for every new one."""
+
+LARGEST_BATCH = {device: sizes[-1] for device, sizes in BATCHES.items()}
 
 MIB = 2**20
 
@@ -97,7 +100,7 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class FindBatch:
-    """Find the batch size of the highest throughput among 1, 2, 4, … that fit into memory.
+    """Find the batch size of the highest throughput among 1 and `BATCHES`, as far as they fit into memory.
 
     The climb ends after two sizes in a row that gain nothing, where memory runs out, or where the next
     size would take more than half of what is free. What it found is compared with one frame once more,
@@ -107,11 +110,12 @@ class FindBatch:
     seconds: float
 
     def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> int:
-        best, size, misses = 1, 1, 0
+        best, misses = 1, 0
         at_rest = _peak_memory().rss_mib or 0.0
         highest = self._frames_per_second(session, _batch(frames, 1))
-        while misses < 2 and 2 * size <= LARGEST_BATCH[session.executed.device] and _leaves_room(at_rest):
-            size *= 2
+        for size in BATCHES[session.executed.device]:
+            if misses == 2 or not _leaves_room(at_rest):
+                break
             try:
                 rate = self._frames_per_second(session, _batch(frames, size))
             except MemoryError:

@@ -123,6 +123,7 @@ def _tools(
 
 
 def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
+    _find_scale(tools)
     training = _Training(settings.steps, settings.learning_rate)
     best = _examined(training, settings, tools, {})
     training.first_error = training.best_error
@@ -134,6 +135,25 @@ def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
     # Errors are squares: half as far from the teacher takes steps half as long, or they undo what pruning repaired.
     training.rate *= min(1.0, math.sqrt(training.first_error / _FAR))
     return training, best
+
+
+def _find_scale(tools: _Tools) -> None:
+    """Halve the factor that keeps small gradients in fp16 until the large ones fit.
+
+    The scaler itself finds it by leaving steps out. Those would be the first ones, with the small rates, after which
+    the rest began with a leap: on a small network all that was learned was lost by it.
+    """
+    import torch
+
+    while tools.scaler.is_enabled() and tools.scaler.get_scale() > 1:
+        loss = distillation_loss(tools.model, tools.teacher, tools.exam.batches[0], tools.lower)
+        tools.scaler.scale(loss).backward()
+        gradients = [weight.grad for weight in tools.model.parameters() if weight.grad is not None]
+        fits = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        tools.optimizer.zero_grad(set_to_none=True)
+        if fits:
+            return
+        tools.scaler.update(tools.scaler.get_scale() / 2)
 
 
 def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> None:

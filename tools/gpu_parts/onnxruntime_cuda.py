@@ -44,7 +44,7 @@ def _library() -> Cells:
 def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
     artifact = build.build(variant, plan.source, plan.chains[variant], workshop(plan, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
-    seconds, most = (0.01, 2) if job.small else (0.3, 128)
+    seconds, batches = (0.01, (1, 2)) if job.small else (0.3, (8, 32, 128))
     with sessions.session(artifact, job, "onnxruntime") as session:
         difference = np.abs(demo.p_fake(session, pictures) - expected)
         executed, size = session.executed, plan.spec.size
@@ -53,7 +53,7 @@ def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cel
         told |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
         told["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
         told |= sessions.latency(session, size, 3 * seconds)
-        told |= sessions.cells(sessions.climb(sessions.session_step(session, size, seconds), most, 12))
+        told |= sessions.cells(sessions.fastest(sessions.session_step(session, size, seconds), batches))
         del told["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
         return told
 

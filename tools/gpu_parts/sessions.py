@@ -6,7 +6,7 @@ import gc
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from bench.runtimes import Session
 
-MOST_FRAMES = 512
-_GAIN = 1.02
+BATCHES = (32, 128, 256)
 
 Step: TypeAlias = Callable[[int], tuple[float | None, float]]
 """The seconds of a batch of so many frames, by the device's clock, None where it has none, and by the wall's."""
@@ -44,6 +43,7 @@ class Pace:
     device_fps: float | None
     fps: float
     peak_mib: float | None
+    tried: str = ""
     ended: str = ""
 
 
@@ -134,27 +134,24 @@ def latency(session: Session, size: int, seconds: float) -> dict[str, float | No
     }
 
 
-def climb(step: Step, most: int, budget_s: float) -> Pace:
-    """Double the batch until that brings no more frames a second, memory runs out, or the budget of time does."""
-    best: Pace | None = None
-    batch, until, ended = 1, time.monotonic() + budget_s, f"{most} are enough"
-    while batch <= most:
+def fastest(step: Step, batches: Sequence[int]) -> Pace:
+    """The pace at the best of a few batches; larger ones are not tried once memory has run out.
+
+    A few: with every new size cuDNN prepares its kernels anew, which took seconds on an H100, and minutes where it
+    times them.
+    """
+    paces: list[Pace] = []
+    ended = ""
+    for batch in batches:
         pace = at_batch(step, batch)
         if pace is None:
             ended = f"no memory for {batch}"
             break
-        before, best = best, max(best or pace, pace, key=rate)
-        if before and rate(pace) < rate(before) * _GAIN:
-            ended = f"no gain at {batch}"
-            break
-        if time.monotonic() > until:
-            ended = f"no time for more than {batch}"
-            break
-        batch *= 2
-    if best is None:
+        paces.append(pace)
+    if not paces:
         raise MemoryError(ended)
     free()
-    return replace(best, ended=ended)
+    return replace(max(paces, key=rate), tried=", ".join(str(pace.batch) for pace in paces), ended=ended)
 
 
 def at_batch(step: Step, batch: int) -> Pace | None:
@@ -226,5 +223,6 @@ def cells(pace: Pace) -> Mapping[str, Any]:
         "frames/s, device": pace.device_fps,
         "frames/s, end to end": pace.fps,
         "peak, MiB": pace.peak_mib,
-        "climb ended": pace.ended,
+        "batches tried": pace.tried,
+        "ended": pace.ended,
     }

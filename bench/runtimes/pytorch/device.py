@@ -141,12 +141,12 @@ class Session:
         return logits, cam
 
     def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        slot = self._begin(frames, at_once=True)
+        slot = self._begin(frames, exact=True)
         logits, cam = self._end(slot, len(frames), slot.done)
         return logits, cam, slot.began.elapsed_time(slot.ended)
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Answer]:
-        slot = self._begin(frames, at_once=False)
+        slot = self._begin(frames, exact=False)
         return partial(self._end, slot, len(frames), slot.done_later)
 
     def rest(self) -> None:
@@ -154,7 +154,7 @@ class Session:
         if self._graphs and torch.cuda.memory_reserved() > LARGE_BYTES:
             self._graphs.release()
 
-    def _begin(self, frames: NDArray[np.uint8], *, at_once: bool) -> _Slot:
+    def _begin(self, frames: NDArray[np.uint8], *, exact: bool) -> _Slot:
         slot = self._slots[self._turn]
         if not slot.is_free:
             raise RuntimeError(f"more than {SLOTS} calls are under way; ask for the oldest answer first")
@@ -167,7 +167,7 @@ class Session:
                 slot.copied.record()
             with self._device.computing(after=slot.copied):
                 slot.began.record()
-                answer = self._run(slot.staged[:count], at_once=at_once)
+                answer = self._run(slot.staged[:count], exact=exact)
                 slot.ended.record()
                 slot.take(*answer)
                 slot.done.record()
@@ -183,9 +183,9 @@ class Session:
         launched = self._graphs.mode if self._graphs else ""
         return ", ".join(filter(None, (self._way, launched))) or "eager"
 
-    def _run(self, frames: Tensor, *, at_once: bool) -> tuple[Tensor, Tensor]:
+    def _run(self, frames: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
         if self._graphs:
-            return self._graphs.run(frames, at_once=at_once)
+            return self._graphs.run(frames, exact=exact)
         return self._network(frames)
 
     def _end(self, slot: _Slot, count: int, done: Event) -> Answer:

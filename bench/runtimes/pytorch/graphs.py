@@ -7,7 +7,7 @@ and answers have to be taken out of the others before the next graph runs.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, MutableSet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,13 +54,12 @@ class Capture(Protocol):
 
 
 class Graphs:
-    """A network that is captured for each batch size that it meets, the least recently used ones given up."""
+    """A network that is captured for each batch size that is asked of it, the least recently used ones given up."""
 
     def __init__(self, function: Function, capture: Capture) -> None:
         self._function, self._capture = function, capture
         self._graphs: OrderedDict[int, Graph] = OrderedDict()
         self._refused: dict[int, str] = {}
-        self._calls: Counter[int] = Counter()
         capture.users.add(self)
 
     @property
@@ -72,23 +71,25 @@ class Graphs:
             return MODE
         return f"{MODE}, none at batch {sizes} ({reasons})" if self._graphs else f"no {MODE} ({reasons})"
 
-    def run(self, frames: Tensor, *, at_once: bool) -> Answer:
+    def run(self, frames: Tensor, *, exact: bool) -> Answer:
         """The network's answer for frames on the device, to be read before the next call.
 
-        `at_once`: capture a size when it is first met; otherwise when it is met again, as the last batch of a set
-        seldom is.
+        `exact`: by a graph of just this size. Otherwise a larger one that is there will do, whose other places hold
+        frames of earlier calls: on an H100 the kernels of a B5 took seconds to prepare for every new size, and the
+        last batch of a set has a size of its own.
         """
-        size = len(frames)
-        self._calls[size] += 1
-        if size not in self._graphs and size not in self._refused and (at_once or self._calls[size] > 1):
+        count = len(frames)
+        size = count if exact else min((size for size in self._graphs if size >= count), default=count)
+        if size not in self._graphs and size not in self._refused:
             self._add(frames)
         graph = self._graphs.get(size)
         if graph is None:
             return self._function(frames)
         self._graphs.move_to_end(size)
-        graph.frames.copy_(frames, non_blocking=True)
+        graph.frames[:count].copy_(frames, non_blocking=True)
         graph.replay()
-        return graph.answer
+        logits, cam = graph.answer
+        return logits[:count], cam[:count]
 
     def release(self) -> None:
         """Give up all graphs that share this memory, other networks' too; what is needed again is captured again."""
