@@ -38,7 +38,9 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     weights_file.check(path)
     state = _unprefixed(_safetensors(path) if weights_file.is_safetensors(path) else _saved_by_torch(path))
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    floats = {id(tensor): tensor for tensor in state.values() if tensor.is_floating_point()}  # tied ones once
+    infinite = {key for key, tensor in floats.items() if not tensor.isfinite().all()}
+    broken = [name for name, tensor in state.items() if id(tensor) in infinite]
     if broken:
         raise UserError(
             f"{path}: {len(broken)} tensors hold NaN or infinite values in float32: {listed(map(shown, broken), 6)}"

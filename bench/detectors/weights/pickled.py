@@ -62,10 +62,16 @@ def read(file: IO[bytes], allowed: Callable[[str], bool], outside: list[Any] | N
     """The object in the pickle that begins where `file` stands, up to its end mark.
 
     `allowed` tells which classes and functions, as `module.name`, may be asked for; any other raises
-    `UnknownNameError`. What is no pickle raises `ValueError`, `IndexError`, `KeyError` or `TypeError`.
-    `outside` gets the ids of all that is stored beside the pickle.
+    `UnknownNameError`. What is no pickle raises `ValueError`. `outside` gets the ids of all that is
+    stored beside the pickle.
     """
-    machine = _Machine(allowed, [] if outside is None else outside)
+    try:
+        return _run(file, _Machine(allowed, [] if outside is None else outside))
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("its pickle is broken") from error
+
+
+def _run(file: IO[bytes], machine: _Machine) -> Any:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count == MOST_OPERATIONS:
             raise ValueError(f"its pickle takes more than {MOST_OPERATIONS:,} operations")
@@ -154,7 +160,7 @@ class _Machine:
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, dict):
-            target.update(zip(map(_key, items[::2]), items[1::2], strict=True))
+            target.update(_dict(items))
 
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
@@ -188,6 +194,8 @@ def _pushing_since_mark(value: Callable[[list[Any]], Any]) -> Callable[[_Machine
 
 
 def _dict(items: list[Any]) -> dict[Any, Any]:
+    if len(items) % 2:
+        raise ValueError("its pickle is broken: a key without a value")
     return dict(zip(map(_key, items[::2]), items[1::2], strict=True))
 
 
