@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ FILE = "best_model.tar"
 
 
 def flipped_number(folder: Path) -> None:
-    """One bit of one weight, which loads without a sum."""
+    """One bit of a number in the middle of the file."""
     data = bytearray((folder / FILE).read_bytes())
-    # The first storage is the longest that is not compressed; its numbers are aligned behind the pickle.
     data[len(data) // 2] ^= 4
     (folder / FILE).write_bytes(data)
 
@@ -49,7 +49,10 @@ def within_itself(folder: Path) -> None:
 
 def quantised(folder: Path) -> None:
     scales, zeros = torch.ones(2), torch.zeros(2, dtype=torch.int64)
-    torch.save({"a": torch.quantize_per_channel(torch.zeros(2, 2), scales, zeros, 0, torch.qint8)}, folder / FILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this is deprecated
+        tensor = torch.quantize_per_channel(torch.zeros(2, 2), scales, zeros, 0, torch.qint8)
+        torch.save({"a": tensor}, folder / FILE)
 
 
 def shorter_than_said(folder: Path) -> None:

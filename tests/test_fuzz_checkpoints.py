@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SECONDS, MEMORY_BYTES = 20, 2**30
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux tells it")
+
 
 def judge(first: int, count: int) -> tuple[Counter[str], list[str]]:
     """How the files of so many seeds ended, and what is wrong with those that should have ended otherwise."""

@@ -37,12 +37,12 @@ def find_sources(pattern: str, paths: Sequence[str]) -> list[str | None]:
         raise _too_slow(pattern, "") from None
     text = answer.decode("utf-8", "surrogatepass")
     if text.startswith("!"):
-        raise _too_slow(pattern, f" at {shown(paths[int(text[1:])])!r}")
+        raise _too_slow(pattern, f" at '{shown(paths[int(text[1:])])}'")
     return [answer[1:] if answer else None for answer in text.split("\0")]
 
 
 def _too_slow(pattern: str, where: str) -> UserError:
     return UserError(
-        f"source_pattern {shown(pattern)!r} takes too long{where}. A repetition within a repetition, such as (.+)+, "
+        f"source_pattern '{shown(pattern)}' takes too long{where}. A repetition within a repetition, such as (.+)+, "
         "tries endless combinations, and so do several .* in a row: write what lies between, such as ([^/]+)/"
     )
