@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
-MOST_OPERATIONS = 3_000_000
+MOST_OPERATIONS = 2_000_000
 """A checkpoint with 1,000 tensors and their optimizer's state takes 200,000; each takes up to 150 bytes of memory."""
 
 _LITERALS = frozenset({
@@ -74,7 +74,7 @@ def read(file: IO[bytes], allowed: Callable[[str], bool], outside: list[Any] | N
 def _run(file: IO[bytes], machine: _Machine) -> Any:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count == MOST_OPERATIONS:
-            raise ValueError(f"its pickle takes more than {MOST_OPERATIONS:,} operations")
+            raise ValueError(f"its pickle takes more than {MOST_OPERATIONS:,} operations; save the state dict alone")
         if opcode.name in _LITERALS:
             machine.stack.append(argument)
         else:
