@@ -6,6 +6,7 @@ tests/test_fuzz_checkpoints.py` reads thousands; this file as a script reads the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -39,10 +40,10 @@ def judge(first: int, count: int) -> tuple[Counter[str], list[str]]:
 
 
 def test_dozens_of_checkpoints() -> None:
-    ends, wrong = judge(0, 120)
+    ends, wrong = judge(0, 80)
     assert not wrong, "\n\n".join(wrong)
-    assert ends["tensors"] > 5
-    assert ends["refused"] > 50
+    assert ends["tensors"] > 3
+    assert ends["refused"] > 30
 
 
 @pytest.mark.slow
@@ -128,6 +129,7 @@ def _resident() -> int:
 
 def main(first: int, count: int) -> None:
     import torch
+    from safetensors.torch import save_file
 
     from tests import tiny
     from tests.checkpoint_rules import Rules
@@ -137,6 +139,10 @@ def main(first: int, count: int) -> None:
     ends, wrong = Counter[str](), []
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
+        save_file(state, "whole.safetensors")
+        assert _read(Path(name, "whole.safetensors"), state) == "tensors"  # and all is imported, once for all processes
+        Path("whole.safetensors").unlink()
+        gc.freeze()  # or every process would copy what it only looks at
         for seed in range(first, first + count):
             rules = Rules(seed, state)
             path = rules.file(Path(name))
