@@ -192,6 +192,7 @@ class Rules:
         kind = zipfile.ZIP_DEFLATED if self.format == "deflated" else zipfile.ZIP_STORED
         with zipfile.ZipFile(file, "w", kind) as archive:
             archive.writestr("weights/data.pkl", pickled(tree, protocol))
+            archive.writestr("weights/version", "3\n")  # without which torch.load would refuse it
             archive.writestr("weights/byteorder", "big" if self.format == "big" else "little")
             for storage in self.storages:
                 archive.writestr(f"weights/data/{storage.key}", storage.data)
