@@ -111,6 +111,18 @@ def nearest(found: str, choices: Iterable[str]) -> str:
     return f" (did you mean {spelled[close[0]]!r}?)" if close else ""
 
 
+def shown(name: str, most: int = 200) -> str:
+    """A stranger's text on one line: what would steer a terminal or a log becomes `\\n`, `\\x1b`, `\\u2028`.
+
+    Line breaks, control and format characters (that turn the direction of writing, or have no width),
+    halves of surrogate pairs and unassigned characters are escaped; a text longer than `most` ends in `…`.
+    """
+    text = name[: most + 1]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def listed(items: Iterable[object], most: int = 10) -> str:
     """The first `most` items, comma-separated, and how many more there are."""
     everything = [str(item) for item in items]

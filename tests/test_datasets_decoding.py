@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -262,3 +264,22 @@ def test_dimensions_are_those_pillow_finds_and_any_cut_is_noticed(kind: str, opt
     for length in [*range(64), len(data) // 2, len(data) - 5]:
         with pytest.raises(ValueError, match=r"cut off|broken|neither|empty"):
             dimensions(data[:length])
+
+
+def test_pillow_warns_of_nothing(tmp_path: Path) -> None:
+    """Its warnings would stand on the terminal before our own line: of EXIF data cut short, for example."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x0f\x01\x02\0\xff\0\0\0\xf0\0\0\0\x12\x01\x05\0\x01\0\0\0\xf0\xff\0\0"
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", exif=exif)
+    script = (
+        "import warnings; from pathlib import Path; from PIL import Image\n"
+        "from bench.datasets.decoding import fault\n"
+        "data = Path('x.jpg').read_bytes()\n"
+        "if __import__('sys').argv[1:]: Image.open('x.jpg').getexif().get(1)\n"
+        "print(fault(data))"
+    )
+    plain, ours = (
+        subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        for words in (["plainly"], [])
+    )
+    assert "Warning" in plain.stderr
+    assert (ours.stdout, ours.stderr) == ("\n", "")

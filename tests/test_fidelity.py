@@ -98,7 +98,7 @@ def measured(built: Built, session: runtimes.Session) -> Fidelity:
     return fidelity.measure(session, onnxruntime.load_reference(built, 1), [b0.frames(16, seed=9)], "test")
 
 
-@pytest.mark.parametrize("name", [n for n in runtimes.names() if runtimes.trouble(n, "cpu") is None and n != "pytorch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_every_runtime_is_exact_on_this_processor(name: str, tmp_path: Path) -> None:
     built = b0.written(tmp_path, shallow(), "int8")
     found = measured(built, runtimes.find(name).load(built, "cpu", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -103,9 +104,9 @@ def _decode_into(place: NDArray[np.uint8], file: Path, spec: InputSpec) -> None:
 
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
+    with _pillow().open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             ImageOps.exif_transpose(picture, in_place=True)
         picture.info.pop("transparency", None)  # dropped anyway, but of some palettes Pillow would warn
@@ -166,6 +167,19 @@ def _resized(frame: NDArray[np.uint8], height: int, width: int, spec: InputSpec)
     filters = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
     resized = cv2.resize(frame, (width, height), interpolation=filters[spec.interpolation])
     return np.asarray(resized, dtype=np.uint8)
+
+
+@cache
+def _pillow() -> ModuleType:
+    """Pillow's `Image`, silent: what it warns of (odd EXIF data, transparency) is mended or said by us of a file.
+
+    Set once for the process, since `warnings.catch_warnings` is not for threads.
+    """
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    return Image
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from bench.datasets import layouts
 from bench.datasets.digests import digest_files
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
+from bench.datasets.sources import find_sources
 from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
 from bench.errors import UserError, at_home, is_unicode, listed
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
@@ -30,14 +30,19 @@ class _Found:
 
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        search = re.compile(self.pattern).search if self.pattern else None
-        frames = []
-        for entry in self.part.entries:
-            source = entry.source
-            if source is None and search and (match := search(entry.path)):
-                source = match.group(1)
-            frames.append(Frame(entry.path, Path(entry.file), entry.label, source, "", entry.attributes))
-        return tuple(frames)
+        unknown = [entry.path for entry in self.part.entries if entry.source is None] if self.pattern else []
+        sources = iter(find_sources(self.pattern or "", unknown))
+        return tuple(
+            Frame(
+                entry.path,
+                Path(entry.file),
+                entry.label,
+                next(sources, None) if entry.source is None else entry.source,
+                "",
+                entry.attributes,
+            )
+            for entry in self.part.entries
+        )
 
 
 @dataclass(frozen=True)

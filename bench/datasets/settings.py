@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -19,7 +20,9 @@ def _checked_pattern(pattern: str | None) -> str | None:
     if pattern is None:
         return None
     try:
-        groups = re.compile(pattern).groups
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what another version of Python may read otherwise
+            groups = re.compile(pattern).groups
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
     if not groups:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.errors import UserError, listed, nearest
+from bench.errors import UserError, listed, nearest, shown
 from bench.records import Preprocessing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
 
 _HELPERS = {
     "artifact", "checkpoint", "detector", "export", "folding", "lowering", "preprocessing", "presets", "tracing",
-    "weights_file",
+    "weights", "weights_file",
 }  # fmt: skip
 
 
@@ -90,29 +90,45 @@ def load(architecture: str, weights: Path, preprocessing: Preprocessing) -> Dete
     given = checkpoint.read(weights)
     state, flavour = family.adapt(given, architecture)
     detector = family.build(architecture, flavour, preprocessing)
-    _check_fit(state, detector, weights, architecture, family.recognise(given))
-    detector.load_state_dict(state, strict=False)
+    network = detector.state_dict()
+    _check_fit(state, network, weights, architecture, family.recognise(given))
+    fitting = {
+        name: tensor for name, tensor in state.items() if name in network and tensor.shape == network[name].shape
+    }
+    detector.load_state_dict(fitting, strict=False)
     return detector
 
 
+def _is_counter(name: str) -> bool:
+    """Batch norms count the batches they have seen, which nothing reads."""
+    return name.endswith("num_batches_tracked")
+
+
 def _check_fit(
-    state: dict[str, Tensor], detector: Detector, weights: Path, architecture: str, looks_like: str | None
+    state: Mapping[str, Tensor], network: Mapping[str, Tensor], weights: Path, architecture: str, looks_like: str | None
 ) -> None:
     """Every tensor has its place and every place its tensor; counters of seen batches do not matter."""
-    wanted = {name: t.shape for name, t in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = {name: t.shape for name, t in state.items() if not name.endswith("num_batches_tracked")}
-    missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    misshapen = [
-        f"{name} is {list(given[name])}, expected {list(shape)}"
-        for name, shape in wanted.items()
-        if name in given and given[name] != shape
-    ]
-    if not (missing or left_over or misshapen):
+    wanted = {name: tensor for name, tensor in network.items() if not _is_counter(name)}
+    given = {name: tensor for name, tensor in state.items() if not _is_counter(name)}
+    both = [name for name in wanted if name in given]
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "left over": sorted(map(shown, given.keys() - wanted.keys())),
+        "of another shape": [
+            f"{name} is {shown(str(list(given[name].shape)))}, expected {list(wanted[name].shape)}"
+            for name in both
+            if given[name].shape != wanted[name].shape
+        ],
+        "integers where numbers with a fraction belong, as in a quantised checkpoint; save the weights as floats": [
+            f"{name} is {str(given[name].dtype).removeprefix('torch.')}"
+            for name in both
+            if wanted[name].is_floating_point() and not given[name].is_floating_point()
+        ],
+    }
+    if not any(problems.values()):
         return
-    problems = [f"{weights}: these weights do not fit {architecture}"]
+    lines = [f"{weights}: these weights do not fit {architecture}"]
     if looks_like and looks_like.removeprefix("tf_") != architecture.removeprefix("tf_"):
-        problems.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
-    for title, names in (("missing", missing), ("left over", left_over), ("of another shape", misshapen)):
-        if names:
-            problems.append(f"  {title} ({len(names)}): {listed(names, 6)}")
-    raise UserError("\n".join(problems))
+        lines.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
+    lines += [f"  {title} ({len(names)}): {listed(names, 6)}" for title, names in problems.items() if names]
+    raise UserError("\n".join(lines))

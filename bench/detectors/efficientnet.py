@@ -76,11 +76,11 @@ def to_efficientnet_pytorch(state: Mapping[str, Tensor], architecture: str) -> d
 
 def recognise(state: Mapping[str, Tensor]) -> str | None:
     """The architecture with this many blocks and this wide a head, from a checkpoint under either names."""
-    matches = (re.match(r"_blocks\.(\d+)\.|blocks\.(\d+\.\d+)\.", name) for name in state)
+    matches = (re.match(r"_blocks\.(\d{1,3})\.|blocks\.(\d{1,3}\.\d{1,3})\.", name) for name in state)
     blocks = len({match[0] for match in matches if match})
     head = state.get("_fc.weight", state.get("classifier.weight"))
     for size, (_, width) in _DEPTH_AND_HEAD.items():
-        if head is not None and len(_block_places(size)) == blocks and head.shape[-1] == width:
+        if head is not None and head.ndim == 2 and len(_block_places(size)) == blocks and head.shape[-1] == width:
             return f"efficientnet_{size}"
     return None
 
@@ -110,7 +110,7 @@ def _block_places(architecture: str) -> list[tuple[int, int]]:
 
 
 def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
-    match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.*)", name)
+    match = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)\.(.*)", name)
     if match and int(match[1]) < len(places):
         stage, place = places[int(match[1])]
         part = (_LATER_STAGES if stage else _FIRST_STAGE).get(match[2], match[2])

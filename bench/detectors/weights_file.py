@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, nearest, shown
 
 # Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
 _MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
-_MOST_HEADER_BYTES = 100 * 2**20  # the safetensors format's own limit
+# JSON takes ten times its length in memory. The format allows 100 MiB; 1,000 tensors have 0.1.
+_MOST_HEADER_BYTES = 16 * 2**20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
 _STRANGERS = (
@@ -44,7 +46,7 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: is an empty file; {_EXPECTED}")
     if head.startswith(_ZIP):
         _check_zip(path, size)
-    elif path.suffix == ".safetensors" or head[8:9] == b"{":
+    elif is_safetensors(path):
         _check_safetensors(path, size)
     elif not head.startswith(_PICKLE):
         raise UserError(f"{path}: not a PyTorch checkpoint{_told(head)}; {_EXPECTED}")
@@ -66,8 +68,10 @@ def _check_zip(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path}: is damaged, it may be truncated ({error}); copy or download it again") from error
+    except Exception as error:  # of a damaged table of contents: BadZipFile, struct.error, UnicodeDecodeError, ...
+        raise UserError(
+            f"{path}: is damaged, it may be truncated ({shown(str(error))}); copy or download it again"
+        ) from error
     unpacked = sum(member.file_size for member in members)
     if unpacked > _MOST_UNPACKED * size + _SMALL_BYTES:
         raise UserError(
@@ -83,19 +87,53 @@ def _check_zip(path: Path, size: int) -> None:
         raise UserError(f"{path}: is a zip archive, but no PyTorch checkpoint; {_EXPECTED}")
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file that passed `check` is of safetensors' format: the length of a JSON header comes first."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return not head.startswith(_ZIP) and (path.suffix == ".safetensors" or head[8:9] == b"{")
+
+
 def _check_safetensors(path: Path, size: int) -> None:
     """The header names every tensor's place in the file, so a file that lost its end is known by it."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, _MOST_HEADER_BYTES):
             raise UserError(f"{path}: is no safetensors file, or truncated within its header; download it again")
-        try:
-            header = json.loads(file.read(length))
-            end = max(int(told["data_offsets"][1]) for name, told in header.items() if name != "__metadata__")
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-            raise UserError(f"{path}: not a safetensors file, its header cannot be read; {_EXPECTED}") from error
-    if 8 + length + end != size:
+        text = file.read(length)
+    try:
+        header = json.loads(text, parse_constant=_no_number)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        places = sorted((*_place(name, entry), name) for name, entry in entries.items())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f" ({shown(str(error))})" if isinstance(error, _WrongEntryError) else ""
+        raise UserError(f"{path}: not a safetensors file, its header cannot be read{reason}; {_EXPECTED}") from error
+    if not places:
+        raise UserError(f"{path}: holds no tensors; {_EXPECTED}")
+    promised = 8 + length + max(end for _, end, _ in places)
+    if promised != size:
         raise UserError(
-            f"{path}: has {size:,} bytes where its header promises {8 + length + end:,}: it is truncated or damaged; "
+            f"{path}: has {size:,} bytes where its header promises {promised:,}: it is truncated or damaged; "
             "copy or download it again"
         )
+    ends = [0, *(end for _, end, _ in places)]
+    for last, (begin, _, name) in zip(ends, places, strict=False):
+        if begin != last:
+            raise UserError(f"{path}: is damaged: {shown(name)} does not begin where the tensor before it ends")
+
+
+class _WrongEntryError(ValueError):
+    pass
+
+
+def _no_number(constant: str) -> None:
+    raise _WrongEntryError(f"{constant} is no number of bytes")
+
+
+def _place(name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends behind the header."""
+    begin, end = entry["data_offsets"]
+    # `true` is an integer to Python, and 1e999 an infinite float.
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *entry["shape"])) or begin > end:
+        raise _WrongEntryError(f"{name} has a shape or a place that is none")
+    return begin, end

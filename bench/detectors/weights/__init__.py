@@ -1,0 +1,1 @@
+"""Reading what `torch.save` wrote, without running any of its code: pickles, archives, tensors."""
