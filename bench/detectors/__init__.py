@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.errors import UserError, listed, nearest
+from bench.errors import UserError, listed, nearest, quoted
 from bench.records import Preprocessing
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def find(architecture: str) -> Family:
             return family
     known = architectures()
     raise UserError(
-        f"unknown architecture {architecture!r}{nearest(architecture, known)}; architectures are: {', '.join(known)}"
+        f"unknown architecture {quoted(architecture)}{nearest(architecture, known)}; "
+        f"architectures are: {', '.join(known)}"
     )
 
 
@@ -115,4 +116,4 @@ def _check_fit(
     for title, names in (("missing", missing), ("left over", left_over), ("of another shape", misshapen)):
         if names:
             problems.append(f"  {title} ({len(names)}): {listed(names, 6)}")
-    raise UserError("\n".join(problems))
+    raise UserError(*problems)

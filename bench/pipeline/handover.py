@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, listed, nearest, quoted
 from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
 from bench.provenance import version
@@ -27,14 +27,16 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
     known = {one.name: one for one in run.variants}
     if variant not in known:
         raise UserError(
-            f"variant {variant!r} has no results in this report{nearest(variant, known)}; those that have: "
-            f"{', '.join(known)}. `bench run` evaluates what is missing"
+            f"variant {quoted(variant)} has no results in this report{nearest(variant, known)}; those that have: "
+            f"{listed(known)}. `bench run` evaluates what is missing"
         )
     found = known[variant]
     if found.status != "ok":
-        raise UserError(f"variant {variant!r} failed, there is nothing to hand over: {found.reason}")
+        raise UserError(f"variant {quoted(variant)} failed, there is nothing to hand over: {found.reason}")
     if not build.is_built(base / "variants", found.id):
-        raise UserError(f"the artifact of {variant!r} is gone from {base / 'variants'}; `bench run` builds it again")
+        raise UserError(
+            f"the artifact of {quoted(variant)} is gone from {base / 'variants'}; `bench run` builds it again"
+        )
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     built = build.read(base / "variants", found.id)
