@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bench.errors import shown
+from bench.ink import painted
 from bench.streams import is_terminal
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Bars:
         if interrupted.is_set():
             raise KeyboardInterrupt
         if sys.stderr is None:  # a service has none
+            return
+        if event.unit == "warning":
+            self._close()
+            sys.stderr.write(painted(f"warning: {shown(event.work, 1000)}\n", sys.stderr))
             return
         from tqdm import tqdm
 

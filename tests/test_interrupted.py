@@ -67,7 +67,7 @@ class Warm:
         temporary.mkdir()
         # A pool of threads would not survive a fork; a temporary folder of its own keeps timing from
         # waiting for whoever else times something on this machine.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "XDG_RUNTIME_DIR": str(temporary)}
         self.child: int | None = None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.interrupted_runs"],

@@ -32,6 +32,7 @@ SPLIT_WORDS: Mapping[str, Split] = {
     "train": "train",
 }
 LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1}
+LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
 
 
 @dataclass(frozen=True, slots=True)

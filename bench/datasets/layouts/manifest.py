@@ -15,10 +15,11 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, Entry, Listing, Part
+from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Listing, Part
 from bench.errors import listed, nearest, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED, Split
 
@@ -27,6 +28,7 @@ SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known,
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 _COLUMNS = ("path", "label", "source", "split")
+_HOW_INSIDE = "copy the files in, such as with `dvc unprotect`, or `git annex unlock`"
 _SURPLUS = "\0surplus"
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 2 * 2**30
 
@@ -37,12 +39,16 @@ Row = tuple[str, Mapping[str, str]]
 
 
 def recognises(path: Path) -> bool:
-    return _is_manifest(path) or any((path / name).is_file() for name in _NAMES)
+    return _is_manifest(path) or any(map(os.path.lexists, _manifests(path)))
 
 
 def read(path: Path) -> Listing:
-    manifests = [path] if _is_manifest(path) else [path / name for name in _NAMES if (path / name).is_file()]
+    manifests = [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
     manifest = manifests[0]
+    for lost in manifests:
+        if not lost.is_file():
+            why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
+            return Listing(path, {}, (f"{lost}: is {why}",))
     if len(manifests) > 1:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
@@ -62,6 +68,10 @@ def read(path: Path) -> Listing:
 
 def _is_manifest(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (".csv", ".parquet")
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [folder / name for name in _NAMES] if folder.is_dir() else []
 
 
 def _table(manifest: Path) -> tuple[list[str], list[Row]]:
@@ -243,15 +253,16 @@ class _Reader:
             found = os.lstat(file)
             linked = stat.S_ISLNK(found.st_mode)
             if linked:
-                found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
+                with suppress(OSError):  # a link to what is not there is found out by reading
+                    found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
         except (OSError, ValueError):  # a name with a NUL in it is a ValueError
             self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
-        if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISDIR(found.st_mode):
             self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
         if not self._is_inside(file, linked):
-            self._report(f"path leads outside of {self.folder} by a link", f"{where} {quoted(path)}")
+            self._report(f"path leads outside of {self.folder} by a link ({_HOW_INSIDE})", f"{where} {quoted(path)}")
             return None
         return found
 
