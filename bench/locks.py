@@ -90,18 +90,10 @@ def tried(path: Path) -> Iterator[bool]:
 
 
 def _acquire(lock: BaseFileLock, path: Path) -> bool:
-    """Take the lock, `Timeout` where somebody has it; False where the file system has no locks.
-
-    Raises `UserError` where something else lies in its place: through a link, a lock would be made elsewhere.
-    """
+    """Take the lock, `Timeout` where somebody has it; False where the file system has no locks."""
     # Whoever removes a lock file removes its folder too, if that is empty then.
     make_folder(path.parent)
-    hidden = path.parent.name.startswith(".") and path.parent.is_symlink()
-    if hidden or not _is_file(path, if_missing=True):
-        raise UserError(
-            f"{path.parent if hidden else path}: is not what bench itself makes there (a link, a pipe or a folder "
-            "stands in its place), and may lead elsewhere: remove it, then run the same command again"
-        )
+    check(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # filelock's own way without locks, which is told otherwise here
@@ -113,11 +105,21 @@ def _acquire(lock: BaseFileLock, path: Path) -> bool:
     return lock.is_locked and not type(lock).__name__.startswith("Soft")
 
 
+def check(path: Path) -> None:
+    """Raises `UserError` where something else lies in a lock's place: through a link, it would be made elsewhere."""
+    hidden = path.parent.name.startswith(".") and path.parent.is_symlink()
+    if hidden or not _is_file(path, if_missing=True):
+        raise UserError(
+            f"{path.parent if hidden else path}: is not what bench itself makes there (a link, a pipe or a folder "
+            "stands in its place), and may lead elsewhere: remove it, then run the same command again"
+        )
+
+
 def _is_file(path: Path, *, if_missing: bool = False) -> bool:
     """Whether a file itself lies there, not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return if_missing
 
 

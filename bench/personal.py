@@ -14,6 +14,8 @@ from pathlib import Path
 
 from bench.errors import UserError
 
+_USUAL = "/run/user"
+
 
 def personal_folder() -> Path:
     """The first place that is this user's alone; it is made with mode 0700 where it is not there yet.
@@ -39,7 +41,7 @@ def _places() -> Iterator[Path]:
     elif sys.platform == "darwin":
         yield from (home / "Library" / "Caches" / "bench" / machine for home in _home())
     else:
-        runtime = [*_given("XDG_RUNTIME_DIR"), Path(f"/run/user/{user}")]
+        runtime = [*_given("XDG_RUNTIME_DIR"), Path(f"{_USUAL}/{user}")]
         yield from (folder / "bench" for folder in runtime if folder.is_dir())
         caches = _given("XDG_CACHE_HOME") or [home / ".cache" for home in _home()]
         yield from (folder / "bench" / machine for folder in caches)

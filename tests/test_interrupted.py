@@ -250,7 +250,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     assert results(folder) == untimed(undisturbed)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_waits_for_the_end_of_an_export(how: signal.Signals, pattern: Path, warm: list[Warm]) -> None:
     """torch would abort the process where an exception comes up within its tracing."""
     folder = place(pattern, pattern / f"export-{how.name}")

@@ -40,6 +40,7 @@ def run(
     """
     name, _ = select(experiments, name, path)
     _check_rooms(path.parent)
+    locks.check(path.parent / "results" / name / store.LOCK)
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, listed, nearest, quoted
+from bench.errors import UserError, listed, nearest, on_one_line, quoted
 from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
 from bench.provenance import file_digest, version
@@ -92,11 +92,19 @@ def _is_one_of(path: Path, files: list[tuple[str, str]]) -> bool:
     return bool(known) and path.is_file() and not path.is_symlink() and file_digest(path) in known
 
 
+def _on_one_line(value: object) -> object:
+    return on_one_line(value) if isinstance(value, str) else value
+
+
 def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_on_one_line,
     )
     assert run.preprocessing is not None
     facts = {
