@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import streams
-from bench.errors import UserError, quoted
+from bench.errors import UserError, on_one_line, quoted
 from bench.files import advice
 from bench.ink import harmless, painted
 from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
@@ -53,7 +53,7 @@ def _told(error: BaseException, file: Path) -> int:
         _say(f"error: {error}", err=True)
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and (told := advice(error) or _vanished(file)):
-        _say(f"error: {told}", err=True)
+        _say(f"error: {on_one_line(told)}", err=True)
         return EXIT_BAD_INPUT
     _say("".join(traceback.format_exception(error)).rstrip(), err=True)
     _say("this is a bug in bench: please report it with the lines above", err=True)
@@ -63,6 +63,10 @@ def _told(error: BaseException, file: Path) -> int:
 def _say(text: str, *, err: bool = False) -> None:
     """To standard output or error, in colour where that is a terminal; whatever names it holds are but names."""
     typer.echo(painted(harmless(text), sys.stderr if err else sys.stdout), err=err)
+
+
+def _name_path(what: str, path: Path, *, err: bool = False) -> None:
+    _say(f"{what} {on_one_line(str(path))}", err=err)
 
 
 def _vanished(file: Path) -> str | None:
@@ -100,7 +104,7 @@ def init(
     from bench.templates import write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
-        _say(f"wrote {path}")
+        _name_path("wrote", path)
     if github:
         _say("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
     else:
@@ -158,7 +162,7 @@ def report(
     bundled = pipeline.bundle(file.parent, name) if bundle else None
     _show(finished, json)
     if bundled:
-        _say(f"bundle: {bundled}", err=json)
+        _name_path("bundle:", bundled, err=json)
 
 
 @app.command()
@@ -210,7 +214,7 @@ def export(
 
     name, _ = select(read(file), experiment, file)
     for path in pipeline.export(file.parent, name, variant, to):
-        _say(f"wrote {path}")
+        _name_path("wrote", path)
 
 
 @app.command()
@@ -243,7 +247,9 @@ def check(
     checked.write(found, junit, summary)
     if trouble := checked.append_to_page(found):
         _say(f"warning: {trouble}", err=True)
-    _say(f"\nreport: {finished.page}\ntext: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
+    _name_report(finished)
+    _name_path("summary:", summary)
+    _name_path("JUnit:", junit)
     if found.failed:
         _name_log(finished)
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -379,7 +385,7 @@ def _show(finished: Any, as_json: bool) -> None:
     else:
         _say(summary(finished.run, finished.told))
     _note(finished.warnings, err=as_json)
-    _say(f"\nreport: {finished.page}\ntext: {finished.report}", err=as_json)
+    _name_report(finished, err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):
         _name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -392,9 +398,15 @@ def _note(texts: Iterable[str], *, err: bool = False) -> None:
         _say(line, err=err)
 
 
+def _name_report(finished: Any, *, err: bool = False) -> None:
+    _say("", err=err)
+    _name_path("report:", finished.page, err=err)
+    _name_path("text:", finished.report, err=err)
+
+
 def _name_log(finished: Any, *, err: bool = False) -> None:
     if finished.log:
-        _say(f"log, with what failed: {finished.log}", err=err)
+        _name_path("log, with what failed:", finished.log, err=err)
 
 
 def main() -> None:

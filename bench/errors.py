@@ -20,10 +20,6 @@ _EXPECTED = {
 }
 
 
-# Control characters (escape sequences begin with one), separators of lines, marks of direction, halves of characters.
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
 class UserError(Exception):
     """Bad input. The message names file, line or key, what was found, what was expected, what to do.
 
@@ -40,13 +36,19 @@ class UserError(Exception):
 
 
 def on_one_line(text: str) -> str:
-    """The text with visible escapes in place of what breaks lines, moves the cursor or turns the text round."""
-    return _UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    r"""The text with `\n`, `\x1b`, `\u2028` in place of what breaks lines, steers a terminal, or cannot be seen.
+
+    Escaped are control and format characters (which turn the direction of writing, or have no width), separators,
+    halves of characters, and what is none yet.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def shown(name: str, most: int = 200) -> str:
     """A name from outside as messages show it: on one line, without control characters, at most so long."""
-    text = on_one_line(name)
+    text = on_one_line(name[: most + 1])
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -16,7 +16,7 @@ from bench.records import silent
 FORGED = "a\n::error::pwned\nerror: b"
 
 
-@pytest.mark.parametrize("text", ["", "q8", "Gesichter/Müller (1).png", "顔.png", "🙂", "C:\\faces", "👩‍💻"])
+@pytest.mark.parametrize("text", ["", "q8", "Gesichter/Müller (1).png", "顔.png", "🙂", "C:\\faces", "a ≈ b − c"])
 def test_plain_text_is_shown_as_it_is(text: str) -> None:
     assert shown(text) == on_one_line(text) == text
 
@@ -30,6 +30,7 @@ def test_plain_text_is_shown_as_it_is(text: str) -> None:
         ("\x9b31m", "\\x9b31m"),
         ("a\u2028b\u2029", "a\\u2028b\\u2029"),
         ("\u202efdp.exe\u2066", "\\u202efdp.exe\\u2066"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
         ("\x00\x7f\x85", "\\x00\\x7f\\x85"),
         ("half \ud83d", "half \\ud83d"),
     ],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from bench.errors import UserError, listed, quoted
+from bench.errors import UserError, listed, on_one_line, quoted
 from bench.experiment import Experiments, select
 from bench.files import write_text
 from bench.pipeline import render
@@ -143,10 +143,11 @@ def accept(
 
 def describe(found: Accepted, to: Path) -> str:
     """What was accepted, and how large the file is."""
-    count = found.frames["test"].count
+    count, path = found.frames["test"].count, on_one_line(str(to))
+    size_kib = to.stat().st_size / 2**10
     return (
-        f"accepted: {', '.join(found.variants)} on {count:,} test frames; {to}, {to.stat().st_size / 2**10:,.0f} KiB\n"
-        f"next: commit it, then `bench check {found.experiment} --against {to}` judges new weights"
+        f"accepted: {', '.join(found.variants)} on {count:,} test frames; {path}, {size_kib:,.0f} KiB\n"
+        f"next: commit it, then `bench check {found.experiment} --against {path}` judges new weights"
     )
 
 
