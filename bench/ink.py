@@ -21,8 +21,8 @@ _MARKED: tuple[tuple[str, Colour], ...] = (
     (r"(?<=: )degraded(?= \()|(?<= )failed:|^error:|^FAILED\b.*", "red"),
     (r"^(?:note|warning):", "yellow"),
 )
-# GitHub's and Azure's runners read the output of a job, and obey such lines, blanks before them or not.
-_COMMAND = re.compile(r"^\s*::|##(?=\[|vso\[)")
+# Runners of GitHub, Azure and TeamCity read the output of a job, and obey such lines, blanks before them or not.
+_COMMAND = re.compile(r"^\s*::|##(?=\w*\[)")
 
 
 def harmless(text: str) -> str:

@@ -175,7 +175,20 @@ def running(folder: Path) -> list[str]:
 
 def machine_wide(name: str) -> Path:
     """A lock file that all runs of this user on this machine share, whatever folder they work in."""
-    return personal_folder() / f"{name}.lock"
+    return personal_folder(_has_locks) / f"{name}.lock"
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether its file system has some; a home folder on a network may have none."""
+    from filelock import FileLock
+
+    path = folder / f"probe-{os.getpid()}.lock"
+    lock = FileLock(path)
+    try:
+        return _acquire(lock, path)
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def _note(path: Path) -> Path:

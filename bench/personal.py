@@ -8,8 +8,9 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from bench.errors import UserError
@@ -17,14 +18,14 @@ from bench.errors import UserError
 _USUAL = "/run/user"
 
 
-def personal_folder() -> Path:
-    """The first place that is this user's alone; it is made with mode 0700 where it is not there yet.
+def personal_folder(is_better: Callable[[Path], bool] = lambda folder: True) -> Path:
+    """The first place that is this user's alone, if it can be one that `is_better`; made with mode 0700 if need be.
 
     Raises `UserError` where there is none.
     """
-    for folder in _places():
-        if _is_own(folder):
-            return folder
+    own = filter(_is_own, _places())
+    if first := next(own, None):
+        return next(filter(is_better, chain([first], own)), first)
     raise UserError(
         f"{Path(tempfile.gettempdir())}: no folder of this user's own can be made there, nor in a home folder; "
         "set XDG_RUNTIME_DIR or TMPDIR to a folder that belongs to this user"

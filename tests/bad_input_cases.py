@@ -636,6 +636,8 @@ CASES: dict[str, list[Case]] = {
         Case("a split that links to what is not there", "`train` → gone",
              ("faces: train: a link to what is not there",),
              both(remove("faces/train"), lambda f: (f / "faces/train").symlink_to("../annex/train"))),
+        Case("frames that link to what is not there", "`faces` → gone", ("faces: a link to what is not there",),
+             both(remove("faces"), lambda f: (f / "faces").symlink_to("annex/faces"))),
         Case("a link that leads to itself", "`loop.png` → `loop.png`", ("loop.png: Too many levels of symbolic links",),
              lambda f: (f / "faces/test/real/loop.png").symlink_to("loop.png")),
         Case("a pipe that is called like a frame", "`mkfifo x.png`", ("x.png: a pipe, a socket or a device",),

@@ -164,6 +164,20 @@ def test_a_folder_that_somebody_else_made_first_is_not_used(
         personal.personal_folder()
 
 
+def test_a_folder_with_locks_comes_before_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runtime").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(personal, "_USUAL", str(tmp_path / "none"))
+    assert locks.machine_wide("timing") == tmp_path / "runtime/bench/timing.lock"
+    assert list((tmp_path / "runtime/bench").iterdir()) == []
+    monkeypatch.setattr(locks, "_has_locks", lambda folder: folder.is_relative_to(tmp_path / "cache"))
+    assert locks.machine_wide("timing").is_relative_to(tmp_path / "cache")
+    monkeypatch.setattr(locks, "_has_locks", lambda folder: False)
+    assert locks.machine_wide("timing") == tmp_path / "runtime/bench/timing.lock"
+
+
 def test_who_holds_it_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "lock.holder").symlink_to(tmp_path / "mine")

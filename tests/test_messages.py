@@ -64,6 +64,7 @@ def test_an_error_has_the_lines_it_was_given_and_no_others() -> None:
         ("  ::set-output name=a::b", "  :\\x3aset-output name=a::b"),
         ("see ##[error]x", "see #\\x23[error]x"),
         ("##vso[task.setvariable]x", "#\\x23vso[task.setvariable]x"),
+        ("##teamcity[x]", "#\\x23teamcity[x]"),
         ("a\x1b]0;title\x07", "a\\x1b]0;title\\x07"),
         ("error: a::b and ## c", "error: a::b and ## c"),
     ],

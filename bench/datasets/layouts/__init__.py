@@ -89,6 +89,8 @@ def layouts() -> tuple[Layout, ...]:
 def read(path: Path) -> Listing:
     """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
     try:
+        if path.is_symlink() and not path.exists():
+            return Listing(path, {}, (f"{path}: {LEADS_NOWHERE}",))
         if not path.exists():
             siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
             return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
