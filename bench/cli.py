@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import streams
-from bench.errors import UserError, on_one_line, quoted
+from bench.errors import DEVICES, UserError, no_device, on_one_line
 from bench.files import advice
 from bench.ink import harmless, painted
 from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
@@ -333,8 +333,8 @@ def doctor() -> None:
 
 def _names(only: str | None, device: str | None) -> list[str]:
     """The names after --only; what is wrong with the two options is said."""
-    if device not in (None, "auto", "cuda", "cpu"):
-        raise UserError(f"--device: expected auto, cuda or cpu, found {quoted(device)}")
+    if device is not None and device not in DEVICES:
+        raise UserError(f"--device: {no_device(device)}")
     wanted = [name.strip() for name in (only or "").split(",") if name.strip()]
     if only is not None and not wanted:
         raise UserError("--only: names no variant; expected names separated by commas, such as --only q8,q16")

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 Keys: TypeAlias = tuple[str | int, ...]
 """Where something stands in a file: names, and places in lists."""
 
+DEVICES = ("auto", "cuda", "cpu")
+"""What `device:` and `--device` may be."""
+
 _EXPECTED = {
     "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
     "model_type": "expected keys with values, such as {key: value}",
@@ -113,6 +116,18 @@ def in_yaml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(in_yaml, value))}]"
     return quoted(value) if isinstance(value, (str, bytes)) else shown(str(value))
+
+
+def no_device(device: object) -> str:
+    """What is said of a device that is neither auto, cuda nor cpu."""
+    word = str(device).strip().casefold()
+    number = re.fullmatch(r"(?:(?:cuda|gpu)[ :]?)?(\d*)", word)
+    if number and word not in ("", "cuda"):
+        return (
+            f"{in_yaml(device)} is no device here: write `device: cuda`, and choose the GPU by an environment "
+            f"variable: `CUDA_VISIBLE_DEVICES={number[1] or '1'} bench run …`"
+        )
+    return f"expected auto, cuda or cpu, found {in_yaml(device)}{nearest(str(device), DEVICES)}"
 
 
 def at_home(base: Path, path: str) -> Path:

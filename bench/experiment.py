@@ -27,7 +27,18 @@ from pydantic_core import PydanticCustomError
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
-from bench.errors import Keys, UserError, at_home, in_yaml, nearest, quoted, refuse_together, shown
+from bench.errors import (
+    DEVICES,
+    Keys,
+    UserError,
+    at_home,
+    in_yaml,
+    nearest,
+    no_device,
+    quoted,
+    refuse_together,
+    shown,
+)
 from bench.records import Preprocessing
 from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
@@ -208,6 +219,13 @@ class ExperimentSettings(_Model):
     gates: dict[str, GateSettings] = Field(
         default={}, description="variant, or `all`: limits for `bench check`; its own come before those of all"
     )
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _known_device(cls, device: object) -> object:
+        if device not in DEVICES:
+            raise ValueError(no_device(device))
+        return device
 
     @field_validator("threads", mode="before")
     @classmethod

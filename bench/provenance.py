@@ -9,8 +9,9 @@ import math
 import os
 import platform
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -40,8 +41,20 @@ def version(distribution: str) -> str:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
+        if distribution == "bench":
+            return str(source_tree().get("version", "absent"))
         # onnxruntime is one library under several distribution names.
         return version("onnxruntime-gpu") if distribution == "onnxruntime" else "absent"
+
+
+def source_tree() -> Mapping[str, Any]:
+    """What pyproject.toml says of bench where it runs from its source tree, uninstalled; empty elsewhere."""
+    try:
+        text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    project: Mapping[str, Any] = tomllib.loads(text).get("project", {})
+    return project if project.get("name") == "bench" else {}
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
@@ -76,6 +89,29 @@ def nvml_device() -> Iterator[tuple[Any, Any]]:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         raise OSError(str(error)) from error
+
+
+@cache
+def cuda_device_name() -> str:
+    """What the CUDA device that is used is called, and where the machine has several, which of them it is.
+
+    "NVIDIA H100, GPU 1 of 4 at 0000:1b:00.0, CUDA_VISIBLE_DEVICES=1": counted from 0, as `nvidia-smi` does. What is
+    measured is kept under the names of `cuda_devices`: GPUs of one model are alike.
+    """
+    names, visible, place = cuda_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"), _nvml_place()
+    if not names:
+        return "CUDA device 0"
+    if place == (0, 1) or (place is None and len(names) == 1 and visible is None):
+        return names[0]
+    number = f"GPU {place[0]} of {place[1]} at " if place else ""
+    return f"{names[0]}, {number}{cuda_bus_id()}" + ("" if visible is None else f", CUDA_VISIBLE_DEVICES={visible}")
+
+
+def _nvml_place() -> tuple[int, int] | None:
+    """The CUDA device's index, from 0, and how many GPUs there are, hidden ones too; None where it is not told."""
+    with suppress(OSError), nvml_device() as (nvml, handle):
+        return nvml.nvmlDeviceGetIndex(handle), nvml.nvmlDeviceGetCount()
+    return None
 
 
 def text(value: object) -> str:

@@ -8,6 +8,7 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,11 +56,26 @@ def numbers(cell: str) -> list[float]:
 
 
 def test_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
-    script("1_evaluation").main([*SMALL, *SPARE_EXPORT, "--sizes", "64", "--frames", "9", "--rounds", "2"])
+    small = ["--sizes", "64", "--frames", "9", "--rounds", "2", "--decoding"]
+    script("1_evaluation").main([*SMALL, *SPARE_EXPORT, *small])
     [row] = table(capsys.readouterr().out)
-    for column in ("pass, frames/s", "bare, frames/s", "pass / bare"):
+    for column in ("pass, frames/s", "bare, frames/s", "pass / bare", "decoding, frames/s"):
         low, high = numbers(row[column])[1:]
         assert 0 < low <= numbers(row[column])[0] <= high
+
+
+def test_bare_forward_has_two_batches_under_way_where_a_session_can() -> None:
+    under_way: list[int] = []
+    counts: list[int] = []
+
+    def submit(batch: int) -> Any:
+        under_way.append(batch)
+        counts.append(len(under_way))
+        return lambda: under_way.remove(batch)
+
+    script("1_evaluation")._forward(SimpleNamespace(submit=submit), range(5))
+    assert counts == [1, 2, 2, 2, 2]
+    assert under_way == []
 
 
 def test_usual_way_gives_the_same_scores(capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,7 @@ def _timeless(value: Any) -> Any:
     timed = {
         "measurements", "baseline", "conditions", "notes", "provenance", "latency_ms", "throughput_fps", "speedup",
         "throughput_batch_size", "peak_memory_mib", "memory", "seconds", "device_ms", "timing", "timed",
-        "int8_size_only",
+        "int8_size_only", "evaluation",
     }  # fmt: skip
     if isinstance(value, dict):
         return {

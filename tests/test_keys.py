@@ -14,6 +14,7 @@ from bench import detectors, experiment, runtimes
 from bench.detectors import lowering
 from bench.pipeline.measure import keys
 from bench.pipeline.plan import Plan, prepare
+from bench.results import timing
 from bench.runtimes import onnxruntime
 from bench.variants import build, steps, training
 from tests.conftest import Build
@@ -53,6 +54,17 @@ def test_tf32_is_part_of_the_keys_on_cuda_alone(plan: Plan) -> None:
     assert keys(plan, "a variant", "torch") == keys(without, "a variant", "torch"), "a CPU has no TF32"
     on_cuda = [keys(replace(one, device="cuda"), "a variant", "torch") for one in (plan, without)]
     assert not set(on_cuda[0][1:]) & set(on_cuda[1][1:])
+
+
+def test_how_a_gpu_is_timed_takes_no_times_of_a_cpu_away(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor predictions."""
+    assert timing.VERSIONS["cpu"] == 2
+    before = {device: keys(replace(plan, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
+    monkeypatch.setitem(timing.VERSIONS, "cuda", 99)
+    after = {device: keys(replace(plan, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
+    assert before["cpu"] == after["cpu"]
+    assert before["cuda"][:2] == after["cuda"][:2]
+    assert before["cuda"][2] != after["cuda"][2]
 
 
 def test_runtimes_tell_the_versions_of_what_they_make_of_an_artifact() -> None:

@@ -17,6 +17,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
@@ -39,6 +40,7 @@ from bench.records import (
     Candidate,
     Choose,
     Conditions,
+    Evaluation,
     Evidence,
     Executed,
     Fidelity,
@@ -278,6 +280,29 @@ def test_golden(tmp_path: Path) -> None:
     golden = {name: (GOLDEN / name).read_text(encoding="utf-8") for name in found}
     assert found["report.md"] == golden["report.md"]
     assert rounded(found["scores.json"]) == rounded(golden["scores.json"])
+
+
+def test_each_evaluation_is_told_once_and_where_decoding_was_its_limit(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    first = Evaluation(512, 12.3, 1.2, 4)
+    starved = Evaluation(1024, 100.0, 35.0, 1)
+    passes = (first, first, starved, Evaluation(0, 0.0, 0.0, 0), first)
+    variants = tuple(
+        dataclasses.replace(variant, evaluation=one) for variant, one in zip(run.variants, passes, strict=True)
+    )
+    _, report = rendered(tmp_path, dataclasses.replace(run, variants=variants), answers)
+    markdown = (report / "report.md").read_text(encoding="utf-8")
+    assert well_formed(markdown)
+    sentences = (
+        "Evaluating 512 frames with 4 variants took 12.3 s (41.6 frames/s).",
+        "Evaluating 1,024 frames with 1 variant took 100.0 s (10.2 frames/s). Decoding was the limit: it gave 10.2 "
+        "frames/s, and for 35 % of that time no decoded frame was ready; frames stored at the network's size, or more "
+        "cores, help.",
+    )
+    assert [line for line in markdown.splitlines() if line.startswith("Evaluating")] == list(sentences)
+    assert markdown.index(sentences[0]) > markdown.index("How it was measured")
+    page = unescape((report / "report.html").read_text(encoding="utf-8"))
+    assert all(page.count(sentence) == 1 for sentence in sentences)
 
 
 def test_every_link_leads_to_a_file_whatever_frames_are_called(tmp_path: Path) -> None:
@@ -654,6 +679,47 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
     assert "loss is NaN" in told
     assert "stable (0.0000, 95 % 0.0000 to 0.0000)" in told.replace("\n ", "")
     assert lines[-1].startswith("ship: a-very-long-variant-n?me")
+
+
+ON_A_GPU = Conditions(
+    "2026-01-02T03:04:05+00:00", 61.0, 4, {"cpu": "Xeon"}, 0.01,
+    gpu={"name": "NVIDIA H100, GPU 1 of 4 at 0000:1b:00.0"}, gpu_mhz=(1980.0, 1755.0), gpu_mhz_range=(1410.0, 1980.0),
+)  # fmt: skip
+
+
+def under(conditions: Conditions) -> Run:
+    """A made-up run whose second variant was timed under these conditions."""
+    run, _ = made_up(FRAMES)
+    second = dataclasses.replace(run.variants[1], conditions=conditions)
+    return dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+
+
+def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> None:
+    slowed = under(dataclasses.replace(ON_A_GPU, gpu_throttling=("software power cap", "hardware thermal slowdown")))
+    _, report = rendered(tmp_path, slowed, made_up(FRAMES)[1])
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "| 1,980 → 1,755 (1,410 to 1,980) | software power cap, hardware thermal slowdown | none |" in text
+    assert "GPU 1 of 4 at 0000:1b:00.0" in text
+    said = "slowed its clock down (software power cap, hardware thermal slowdown): the speeds are those of a GPU that"
+    assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), the GPU {said}" in text
+    assert said in " ".join(plain_warnings(slowed, read_scores(report)))
+    assert not [line for line in plain_warnings(under(ON_A_GPU), read_scores(report)) if "While times" in line]
+
+
+def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
+    """A variant's own, and the baseline's in a runtime that only a variant uses."""
+    run, answers = made_up(FRAMES)
+    restless = [
+        tuple(dataclasses.replace(one, settled=one.batch_size == 1) for one in measurements)
+        for measurements in (run.variants[1].measurements, run.variants[1].baseline)
+    ]
+    second = dataclasses.replace(run.variants[1], measurements=restless[0], baseline=restless[1])
+    run = dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+    _, report = rendered(tmp_path, run, answers)
+    said = "ended: **q16** (pytorch, batch 8), **baseline** (pytorch, batch 8). The calls"
+    assert f"⚠️ Times had not settled when the warm-up {said}" in (report / "report.md").read_text(encoding="utf-8")
+    settled = [one["settled"] for one in read_scores(report)["variants"]["q16"]["measurements"]]
+    assert settled == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from bench import load, provenance
-from bench.doctor import machine
+from bench import load
 from bench.errors import UserError
 from bench.records import Event, Executed, silent
 from bench.results import conditions, timed_process, timing
@@ -106,6 +104,32 @@ def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) 
     assert events[-1].done == events[-1].total
     assert session.conditions.seconds > 0
     assert session.conditions.machine["cpu"]
+
+
+@dataclass
+class OnDevice(StandIn):
+    """Falls back to another way for batches of more than one, and holds memory that it can do without."""
+
+    log_of_rests: Path = Path()
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        if len(frames) > 1:
+            self.executed = replace(EXECUTED, mode="CUDA graphs; eager at batch 2")
+        return super().predict_timed(frames)
+
+    def rest(self) -> None:
+        with self.log_of_rests.open("a") as file:
+            file.write("rest\n")
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_session_rests_between_its_turns_and_what_executed_is_known_at_the_end(tmp_path: Path) -> None:
+    load = partial(OnDevice, call=0.02, most=2, log_of_rests=tmp_path / "rests")
+    session = timing.measure({"one": timing.Subject(load, LOGITS)}, FRAMES, 0.02, silent)
+    assert session.failed == {}
+    assert session.found["one"].executed.mode == "CUDA graphs; eager at batch 2"
+    # After warming up, the search for the batch size, and every turn.
+    assert len((tmp_path / "rests").read_text().splitlines()) == 2 + 2 * timing.ROUNDS
 
 
 @pytest.mark.usefixtures("in_threads")
@@ -246,8 +270,8 @@ def test_others_work_is_what_the_processor_did_beside_ours(monkeypatch: pytest.M
     monkeypatch.setattr(psutil, "cpu_percent", lambda: next(busy))
     with conditions.watch(2) as watched:
         pass
-    assert watched.found.others_cpu == pytest.approx(0.25, abs=1e-3)
-    assert (watched.found.seconds, watched.found.variants) == (10.0, 2)
+    assert watched.conditions.others_cpu == pytest.approx(0.25, abs=1e-3)
+    assert (watched.conditions.seconds, watched.conditions.variants) == (10.0, 2)
 
 
 def test_work_of_processes_that_have_ended_is_ours_too() -> None:
@@ -255,81 +279,3 @@ def test_work_of_processes_that_have_ended_is_ours_too() -> None:
     program = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
     subprocess.run([sys.executable, "-c", program], check=True)
     assert sum(load.own_cpu_seconds().values()) - before >= 0.5
-
-
-class FakeDriver:
-    """As pynvml answers, in the parts that are used."""
-
-    NVMLError = RuntimeError
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        answers = {
-            "nvmlDeviceGetName": "NVIDIA H100",
-            "nvmlSystemGetDriverVersion": b"580.1",
-            "nvmlDeviceGetClockInfo": 1980,
-            "nvmlDeviceGetMaxClockInfo": 1980,
-            "nvmlDeviceGetEnforcedPowerLimit": 700_000,
-            "nvmlDeviceGetComputeRunningProcesses": [_Running(os.getpid(), 2**30), _Running(1, None)],
-        }
-
-        def answer(*_: object) -> object:
-            if name not in answers:
-                raise RuntimeError("not supported")
-            return answers[name]
-
-        return answer
-
-
-@dataclass
-class _Running:
-    pid: int
-    usedGpuMemory: int | None  # noqa: N815 - the driver's name
-
-
-def test_what_the_gpu_tells_and_does_not_tell() -> None:
-    found = conditions._told(FakeDriver(), None)
-    assert found.mhz == 1980
-    assert found.facts == {
-        "name": "NVIDIA H100",
-        "driver": "580.1",
-        "memory clock (MHz)": "1980",
-        "highest clock (MHz)": "1980",
-        "power limit (W)": "700.0",
-    }
-    assert found.processes == ("process 1: 0 MiB",)
-
-
-class RefusingDriver(FakeDriver):
-    """Starts, ends, and may refuse to show the device."""
-
-    def __init__(self, refuses: bool) -> None:
-        self.refuses, self.calls = refuses, list[str]()
-
-    def nvmlInit(self) -> None:  # noqa: N802 - the driver's name
-        self.calls.append("init")
-
-    def nvmlShutdown(self) -> None:  # noqa: N802 - the driver's name
-        self.calls.append("shutdown")
-
-    def nvmlDeviceGetHandleByPciBusId(self, bus_id: bytes) -> str:  # noqa: N802 - the driver's name
-        if self.refuses:
-            raise RuntimeError("Insufficient Permissions")
-        return bus_id.decode()
-
-
-@pytest.mark.parametrize("refuses", [False, True])
-def test_the_management_library_is_left_as_it_was_found(refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = RefusingDriver(refuses)
-    monkeypatch.setitem(sys.modules, "pynvml", driver)
-    monkeypatch.setattr(provenance, "cuda_bus_id", lambda: "0000:1b:00.0")
-    monkeypatch.setattr(conditions, "cuda_devices", lambda: ("NVIDIA H100",))
-    monkeypatch.setattr(machine, "cuda_devices", lambda: ("NVIDIA H100",))
-    found, (told,) = conditions._gpu(), machine.gpu(Path())
-    assert driver.calls == ["init", "shutdown"] * 2
-    assert (found is None) == refuses
-    if refuses:
-        assert told.level == "note"
-        assert "its management library says: Insufficient Permissions" in told.found
-    else:
-        assert "driver 580.1; memory unknown" in told.found

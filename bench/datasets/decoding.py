@@ -69,29 +69,36 @@ def read_batches(
 
     `threads` decode while the caller computes, at most one batch ahead of it, so memory does not
     grow with the number of frames. They end with the iterator, also when it is left early.
+
+    One batch ahead is enough, however many variants a caller gives it to: either the threads finish it while the
+    caller is busy, and then computing is the limit, or they never rest, and then decoding is. More would only even
+    out frames that differ much in size, for as much memory again.
     """
     import numpy as np
 
-    pending: deque[Future[NDArray[np.uint8]]] = deque()
+    pending: deque[Future[None]] = deque()
+    batches: deque[NDArray[np.uint8]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")
     submitted = 0
     try:
         for start in range(0, len(frames), batch_size):
-            planes = []
             for _ in frames[start : start + batch_size]:
                 while submitted < len(frames) and len(pending) < batch_size + threads:
-                    pending.append(pool.submit(_planes, frames[submitted].file, spec))
+                    if submitted % batch_size == 0:
+                        count = min(batch_size, len(frames) - submitted)
+                        batches.append(np.empty((count, 3, spec.size, spec.size), dtype=np.uint8))
+                    place = batches[-1][submitted % batch_size]
+                    pending.append(pool.submit(_decode_into, place, frames[submitted].file, spec))
                     submitted += 1
-                planes.append(pending.popleft().result())
-            yield np.stack(planes)
+                pending.popleft().result()
+            yield batches.popleft()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _planes(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
-    import numpy as np
-
-    return np.ascontiguousarray(decode(file, spec).transpose(2, 0, 1))
+def _decode_into(place: NDArray[np.uint8], file: Path, spec: InputSpec) -> None:
+    """In the thread that decodes: whoever reads the batches need not copy frames together."""
+    place[...] = decode(file, spec).transpose(2, 0, 1)
 
 
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:

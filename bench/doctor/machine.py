@@ -13,7 +13,7 @@ from typing import Any
 from bench.doctor.findings import Finding
 from bench.processor import VNNI, cpu_quota, flags
 from bench.processor import processor as asked_processor
-from bench.provenance import cpu_cores, cpu_name, cuda_devices, cuda_trouble, nvml_device, text
+from bench.provenance import cpu_cores, cpu_name, cuda_device_name, cuda_devices, cuda_trouble, nvml_device, text
 
 INT8 = VNNI | {"asimddp", "i8mm"}
 
@@ -42,7 +42,7 @@ def gpu(folder: Path) -> Sequence[Finding]:
         with nvml_device() as (nvml, handle):
             told, others = _told(nvml, handle)
     except OSError as error:
-        return [Finding("note", "gpu", f"{', '.join(cuda_devices())}; its management library says: {error}")]
+        return [Finding("note", "gpu", f"{_gpu_name()}; its management library says: {error}")]
     if others:
         mend = "what others compute meanwhile spoils times: let them end before timing"
         return [Finding("note", "gpu", f"{told}; other processes on it: {', '.join(others)}", mend)]
@@ -57,7 +57,13 @@ def _told(nvml: Any, handle: Any) -> tuple[str, list[str]]:
         taken = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     with suppress(nvml.NVMLError):
         others = [str(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    return f"{', '.join(cuda_devices())}; driver {text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
+    return f"{_gpu_name()}; driver {text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
+
+
+def _gpu_name() -> str:
+    """The GPU that is used; of several that CUDA shows the first."""
+    count = len(cuda_devices())
+    return cuda_device_name() + (f", the first of {count} that CUDA shows" if count > 1 else "")
 
 
 def memory(folder: Path) -> Sequence[Finding]:

@@ -16,6 +16,7 @@ from bench.provenance import machine
 from bench.records import Split, VariantResult
 from bench.results import store, timing
 from bench.results.timed_process import LARGEST_BATCH, PROBE_CALLS, WARM_UP_CALLS
+from bench.results.warm_up import MOST_SECONDS
 from bench.variants import build
 from bench.variants.steps import Use
 
@@ -25,7 +26,7 @@ RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 # (15 to 33 ms in onnxruntime) and is told for 380 px, since it grows with the area. Half or twice that is possible.
 RATES_ORIGIN = "EfficientNet-B5 on 2 cores of an AMD EPYC, scaled by network, area and cores"
 RATES_SIZE, RATES_THREADS = 380, 2
-FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3}
+FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3, "inductor": 0.3}
 DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.014, 0.004, 0.01
 EXPORT_SECONDS, LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 7.0, 1.0, 5.0, 3.0
 
@@ -192,7 +193,8 @@ def timed(plan: Plan, one_frame: Estimate) -> Estimate:
     turns = 2 * seconds + one_frame.high_s * rounds * 2 * (1 + largest / 2)
     probes = max(len(sizes) * seconds / rounds, one_frame.high_s * sum(sizes) * (PROBE_CALLS + 1))
     started = rough(PROCESS_SECONDS)
-    return Estimate(least, turns + probes, one_frame.origins, one_frame.unknown) + started
+    settling = 2 * MOST_SECONDS if plan.device == "cuda" else 0.0
+    return Estimate(least, turns + probes + settling, one_frame.origins, one_frame.unknown) + started
 
 
 def weights_bytes(plan: Plan, known: Known) -> int | None:

@@ -163,7 +163,7 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
             executed["arithmetic"] = arithmetic
     labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
     timed = {
-        "version": timing.VERSION,
+        "version": timing.VERSIONS[plan.device],
         "machine": machine(),
         "threads": plan.threads,
         "seconds": plan.settings.timing.seconds,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
 from bench.detectors import weights_file
-from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
+from bench.errors import DEVICES, Keys, UserError, nearest, no_device, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
@@ -144,6 +144,8 @@ def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device,
 
     Where a CUDA device is there and cannot be used, a remark says why.
     """
+    if requested not in DEVICES:  # from Python; the file and the command line are checked where they are read
+        raise UserError(f"device: {no_device(requested)}")
     if requested == "cpu":
         return "cpu", ()
     if not cuda_devices():

@@ -23,6 +23,7 @@ def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) ->
     """The run's record; a variant that failed is a row that says why."""
     shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
     baseline = jobs[next(iter(plan.chains))].built
+    rows = tuple(_row(plan, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items())
     return Run(
         experiment=plan.name,
         detector=plan.settings.detector,
@@ -35,10 +36,8 @@ def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) ->
         choose=plan.settings.choose.record if plan.settings.choose else None,
         attributes=attributes.digest(plan.frames),
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
-        variants=tuple(
-            _row(plan, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()
-        ),
-        provenance=_provenance(plan),
+        variants=rows,
+        provenance=_provenance(plan) | _gpus(rows),
         warnings=_remarks(plan, shown),
     )
 
@@ -89,6 +88,7 @@ def _row(
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
+        evaluation=store.read_evaluation(job.folder, job.predictions_key),
     )
 
 
@@ -132,3 +132,10 @@ def _provenance(plan: Plan) -> dict[str, str]:
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
         "libraries": ", ".join(f"{name} {found}" for name, found in versions(libraries).items()),
     }
+
+
+def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:
+    """The GPUs that variants ran on when they were timed, which may be another one than this run's."""
+    ran = [one.executed for one in variants if one.executed and one.executed.device == "cuda"]
+    names = dict.fromkeys(executed.device_name for executed in ran)
+    return {"GPU used": "; ".join(names)} if names else {}

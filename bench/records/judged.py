@@ -388,7 +388,8 @@ class Timing:
     """One measurement in numbers: milliseconds a call, frames a second at the median call.
 
     `device_p50_ms` is what of a call the device computed, copies aside; None where it is the host.
-    Peak memory is that of the variant's own process, from its start to the end of the measurement.
+    Peak memory is that of the variant's own process, from its start to the end of the measurement. `settled` is
+    whether calls took equally long at the end of the warm-up, None where that was not looked at.
     """
 
     runtime: str
@@ -407,6 +408,7 @@ class Timing:
     peak_rss_mib: float | None
     peak_cuda_allocated_mib: float | None
     peak_cuda_reserved_mib: float | None
+    settled: bool | None = None
 
 
 @dataclass(frozen=True)

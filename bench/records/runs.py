@@ -51,7 +51,7 @@ class Executed:
     `int8` is "native" where the heavy operators (convolutions and matrix products of the
     network) ran on integers, "simulated" where they ran in float between (de)quantisations, None
     for float artifacts; `int8_operators` of `heavy_operators` ran on integers. `mode` is how the network is
-    driven where a runtime has several ways: "CUDA graphs", "eager" with the reason, "compiled".
+    driven where a runtime has several ways: "CUDA graphs", "no CUDA graphs" with the reason, "compiled".
     """
 
     runtime: str
@@ -104,7 +104,8 @@ class Measurement:
 
     `rounds_ms` is wall-clock time from host array to host array; `device_rounds_ms` what of it the
     device computed, copies aside, empty where the device is the host. Rounds of all variants that
-    were timed together are in step, so they compare round by round.
+    were timed together are in step, so they compare round by round. `settled` is whether calls took
+    equally long at the end of the warm-up, None where that was not looked at, as on a CPU.
     """
 
     runtime: str
@@ -113,6 +114,7 @@ class Measurement:
     rounds_ms: tuple[tuple[float, ...], ...]
     device_rounds_ms: tuple[tuple[float, ...], ...] = ()
     peak_memory: PeakMemory | None = None
+    settled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ class Conditions:
     """The machine while variants were timed together.
 
     `others_cpu` is the share of all cores that other processes used; `cpu_mhz` and `gpu_mhz` are
-    clocks when it began and when it ended; `gpu_processes` are others' processes on the GPU. None or
-    empty where the system does not tell.
+    clocks when it began and when it ended, `gpu_mhz_range` the lowest and the highest that were seen, after each
+    turn; `gpu_throttling` says what slowed the GPU's clocks down, `gpu_processes` are others' processes on it.
+    None or empty where the system does not tell.
     """
 
     began: str
@@ -133,6 +136,22 @@ class Conditions:
     gpu: dict[str, str] | None = None
     gpu_mhz: tuple[float, float] | None = None
     gpu_processes: tuple[str, ...] = ()
+    gpu_mhz_range: tuple[float, float] | None = None
+    gpu_throttling: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass in which frames were decoded and given to variants, side by side.
+
+    `frames` were computed in it, not those that an earlier, interrupted run had finished. `waited_seconds` of its
+    `seconds` there was nothing decoded to give to a variant. `variants` are those that it evaluated.
+    """
+
+    frames: int
+    seconds: float
+    waited_seconds: float
+    variants: int
 
 
 @dataclass(frozen=True)
@@ -175,7 +194,8 @@ class VariantResult:
     `baseline` holds the measurements of the experiment's first variant in this variant's runtime,
     device and session, `conditions` those of that session. `predictions_key` is that of the
     predictions that belong to this run. `recovered` has every `recover` of its chain that kept a record.
-    `fidelity` is that of a quantised artifact in its runtime on this machine, None for others.
+    `fidelity` is that of a quantised artifact in its runtime on this machine, None for others. `evaluation` is the
+    pass that made its predictions, or the rest of them; None where an earlier version made them.
     """
 
     name: str
@@ -192,6 +212,7 @@ class VariantResult:
     predictions_key: str = ""
     recovered: tuple[Recovery, ...] = ()
     fidelity: Fidelity | None = None
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)

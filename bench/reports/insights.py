@@ -14,6 +14,7 @@ from bench.reports.text import (
     chance,
     counted,
     difference,
+    escape,
     listed,
     number,
     plain,
@@ -42,7 +43,7 @@ def warnings(run: Run, told: dict[str, Any]) -> list[str]:
 
     `told` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, told), *_inexact(run), *_disturbed(run)]
+    return [*_unfit_baseline(run, told), *_inexact(run), *_disturbed(run), *_unsettled(run)]
 
 
 def plain_warnings(run: Run, told: dict[str, Any]) -> list[str]:
@@ -88,11 +89,37 @@ def _disturbed(run: Run) -> list[str]:
     for one in disturbances(run):
         others = [f"{100 * (one.others_cpu or 0):.0f} % of the processor"] if (one.others_cpu or 0) > DISTURBED else []
         others += [f"the GPU ({len(one.gpu_processes)})"] if one.gpu_processes else []
-        found.append(
-            f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-            "are those of a busy machine. Time again on a quiet one before you decide by them."
-        )
+        if others:
+            found.append(
+                f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
+                "are those of a busy machine. Time again on a quiet one before you decide by them."
+            )
+        if one.gpu_throttling:
+            found.append(
+                f"While times were taken ({one.began}), the GPU slowed its clock down "
+                f"({', '.join(one.gpu_throttling)}): the speeds are those of a GPU that is held back. "
+                "See its cooling and its power limit (`nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE`), and time "
+                "again before you decide by them."
+            )
     return found
+
+
+def _unsettled(run: Run) -> list[str]:
+    """Which times were taken before calls took equally long."""
+    timed = [(one.name, measured) for one in run.variants if one.status == "ok" for measured in one.measurements]
+    beside = [(run.variants[0].name, measured) for one in run.variants for measured in one.baseline]
+    found = dict.fromkeys(
+        f"{listed([name])} ({escape(one.runtime)}, batch {one.batch_size})"
+        for name, one in [*timed, *beside]
+        if one.settled is False
+    )
+    if not found:
+        return []
+    return [
+        f"Times had not settled when the warm-up ended: {', '.join(found)}. The calls that were timed then may still "
+        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine, longer "
+        "(`timing: {seconds: …}`), before you decide by them."
+    ]
 
 
 def _level(run: Run, judgement: Judgement) -> list[str]:

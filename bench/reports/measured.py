@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
+from bench.records import Conditions, Evaluation, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
 from bench.reports.text import NONE, Table, columns, counted, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
+
+STARVED = 0.1
+"""Where a larger share of an evaluation than this was spent waiting for decoded frames, decoding was its limit."""
 
 
 def sessions(run: Run) -> list[Conditions]:
@@ -19,8 +22,10 @@ def sessions(run: Run) -> list[Conditions]:
 
 
 def disturbances(run: Run) -> list[Conditions]:
-    """The sessions of timing that others' work may have disturbed."""
-    return [one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes]
+    """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
+    return [
+        one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes or one.gpu_throttling
+    ]
 
 
 def execution(run: Run) -> Table | None:
@@ -66,6 +71,25 @@ def fidelity(measured: Fidelity | None) -> str:
         return "cannot be told: all answers are alike" if measured.exact is None else "**inexact**"
     mark = "" if measured.exact else "**inexact**: "
     return f"{mark}{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
+
+
+def evaluations(run: Run) -> list[str]:
+    """How long each pass took in which variants were evaluated together, and where decoding was its limit."""
+    passes = dict.fromkeys(variant.evaluation for variant in run.variants if variant.status == "ok")
+    return [_evaluation(evaluation) for evaluation in passes if evaluation and evaluation.frames and evaluation.seconds]
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    speed = f"{number(evaluation.frames / evaluation.seconds, 1)} frames/s"
+    what = f"{counted(evaluation.frames, 'frame')} with {counted(evaluation.variants, 'variant')}"
+    sentence = f"Evaluating {what} took {number(evaluation.seconds, 1)} s ({speed})."
+    waited = evaluation.waited_seconds / evaluation.seconds
+    if waited <= STARVED:
+        return sentence
+    return (
+        f"{sentence} Decoding was the limit: it gave {speed}, and for {number(100 * waited, 0)} % of that time no "
+        "decoded frame was ready; frames stored at the network's size, or more cores, help."
+    )
 
 
 def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:
@@ -127,16 +151,24 @@ def conditions(run: Run) -> Table | None:
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
-    titles += ["GPU", "GPU clock (MHz)", "Others on the GPU"] if on_gpu else []
+    titles += ["GPU", "GPU clock (MHz)", "GPU slowed down by", "Others on the GPU"] if on_gpu else []
     rows = []
     for one in found:
         others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
         cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
         if on_gpu:
-            facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
-            cells += [escape(facts) or NONE, _from_to(one.gpu_mhz), escape("; ".join(one.gpu_processes)) or "none"]
+            cells += _gpu_cells(one)
         rows.append(cells)
     return table(columns(titles, "left"), rows) if rows else None
+
+
+def _gpu_cells(one: Conditions) -> list[str]:
+    facts = ", ".join(f"{key}: {value}" for key, value in (one.gpu or {}).items())
+    clocks = _from_to(one.gpu_mhz)
+    if one.gpu_mhz_range:
+        clocks += " ({} to {})".format(*(number(mhz, 0) for mhz in one.gpu_mhz_range))
+    slowdowns = ", ".join(one.gpu_throttling) or "nothing seen"
+    return [escape(facts) or NONE, clocks, escape(slowdowns), escape("; ".join(one.gpu_processes)) or "none"]
 
 
 def _from_to(clocks: tuple[float, float] | None) -> str:

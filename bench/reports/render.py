@@ -112,6 +112,7 @@ def gathered(run: Run, judgement: Judgement, told: dict[str, Any], *, ledger: bo
         "not_sliced": judgement.not_sliced,
         "ablation": changes.ablation(judgement),
         "execution": measured.execution(run),
+        "evaluations": measured.evaluations(run),
         "timings": measured.timings(run, judgement),
         "conditions": measured.conditions(run),
         "provenance": measured.provenance(run),

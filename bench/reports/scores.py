@@ -76,6 +76,7 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "steps": list(variant.steps),
         "runtime": executed and executed.runtime,
         "device": executed and executed.device,
+        "device_name": executed and executed.device_name,
         "stored": executed and executed.stored,
         "computed": executed and executed.computed,
         "mode": (executed and executed.mode) or None,

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.load import own_cpu_seconds
-from bench.provenance import cuda_devices, machine, nvml_device, text
+from bench.provenance import cuda_device_name, cuda_devices, machine, nvml_device, text
 from bench.records import Conditions
+
+SLOWDOWNS = {
+    0x04: "software power cap",
+    0x08: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+"""Of NVML's reasons for a clock (nvml.h: nvmlClocksEventReasons) those that slow down a GPU that has work to do."""
+
+SLOWED_SHARE = 0.01
+"""From this share of the time on, what NVML's counters of slowed-down time tell is named too."""
 
 
 @dataclass
 class Watch:
-    """Holds what was found once the watch is over."""
+    """A watch that goes on: `sample` is called between timed calls, `conditions` are whole once it is over."""
 
-    found: Conditions
+    conditions: Conditions
+    sample: Callable[[], None]
 
 
 @contextmanager
@@ -26,29 +39,28 @@ def watch(variants: int) -> Iterator[Watch]:
     """Watch the machine until the block ends; this process and those it started are not "others"."""
     import psutil
 
-    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    watched = Watch(Conditions(began, 0.0, variants, machine()))
-    own, mhz, gpu = own_cpu_seconds(), _cpu_mhz(), _gpu()
-    psutil.cpu_percent()  # what the next call tells is since this one
-    try:
-        yield watched
-    finally:
-        seconds = time.perf_counter() - clock
-        busy = psutil.cpu_percent() / 100
-        ended = own_cpu_seconds()
-        used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
-        after, gpu_after = _cpu_mhz(), _gpu()
-        watched.found = Conditions(
-            began=began,
-            seconds=round(seconds, 1),
-            variants=variants,
-            machine=machine(),
-            others_cpu=round(max(0.0, busy - used), 3),
-            cpu_mhz=(mhz, after) if mhz and after else None,
-            gpu=gpu_after.facts if gpu_after else None,
-            gpu_mhz=(gpu.mhz, gpu_after.mhz) if gpu and gpu_after and gpu.mhz and gpu_after.mhz else None,
-            gpu_processes=tuple(sorted({*(gpu.processes if gpu else ()), *(gpu_after.processes if gpu_after else ())})),
-        )
+    with _gpu() as gpu:
+        began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        watched = Watch(Conditions(began, 0.0, variants, machine()), gpu.sample if gpu else lambda: None)
+        own, mhz = own_cpu_seconds(), _cpu_mhz()
+        psutil.cpu_percent()  # what the next call tells is since this one
+        try:
+            yield watched
+        finally:
+            seconds = time.perf_counter() - clock
+            busy = psutil.cpu_percent() / 100
+            ended = own_cpu_seconds()
+            used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
+            after = _cpu_mhz()
+            conditions = Conditions(
+                began=began,
+                seconds=round(seconds, 1),
+                variants=variants,
+                machine=machine(),
+                others_cpu=round(max(0.0, busy - used), 3),
+                cpu_mhz=(mhz, after) if mhz and after else None,
+            )
+            watched.conditions = gpu.add_to(conditions) if gpu else conditions
 
 
 def _cpu_mhz() -> float | None:
@@ -61,46 +73,97 @@ def _cpu_mhz() -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Gpu:
-    facts: dict[str, str]
-    mhz: float | None
-    processes: tuple[str, ...]
+@contextmanager
+def _gpu() -> Iterator[Gpu | None]:
+    """The CUDA device that is used, None where there is none or its management library refuses."""
+    library, gpu = ExitStack(), None
+    if cuda_devices():
+        with suppress(OSError):
+            gpu = Gpu(*library.enter_context(nvml_device()))
+    try:
+        yield gpu
+    finally:
+        # A library that does not end well takes no times away.
+        with suppress(OSError):
+            library.close()
 
 
-def _gpu() -> _Gpu | None:
-    """The CUDA device that is used, as the driver's management library tells it; None where there is none."""
-    if not cuda_devices():
-        return None
-    with suppress(OSError), nvml_device() as (nvml, handle):
-        return _told(nvml, handle)
-    return None
+class Gpu:
+    """The CUDA device that is used, as the driver's management library tells it from now on.
 
+    A GPU with nothing to do tells no slowdown, and whoever asks in the midst of a timed call spoils that. So it is
+    asked right after the work of every turn, and the driver's counters of slowed-down time are compared.
+    """
 
-def _told(nvml: Any, handle: Any) -> _Gpu:
-    def ask(question: Callable[..., Any], *arguments: Any) -> Any:
-        # Parts of a GPU, and GPUs in containers, do not tell everything.
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self.nvml, self.handle = nvml, handle
+        self.clocks_mhz: list[float] = []
+        self.reasons = 0
+        self.processes = set(self._others())
+        self.slowed_seconds = self._slowed_seconds()
+        self.sample()
+
+    def sample(self) -> None:
+        """Look at the clock, and at what slows it down; a millisecond or so."""
+        mhz = self._ask("nvmlDeviceGetClockInfo", self.nvml.NVML_CLOCK_SM)
+        self.clocks_mhz += [] if mhz is None else [float(mhz)]
+        reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
+        if reasons is None:  # a driver before 535
+            reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+        self.reasons |= reasons or 0
+
+    def add_to(self, conditions: Conditions) -> Conditions:
+        """The conditions with what the GPU told in their time."""
+        self.sample()
+        clocks = self.clocks_mhz
+        return replace(
+            conditions,
+            gpu=self._facts(),
+            gpu_mhz=(clocks[0], clocks[-1]) if clocks else None,
+            gpu_mhz_range=(min(clocks), max(clocks)) if clocks else None,
+            gpu_throttling=self._throttling(conditions.seconds),
+            gpu_processes=tuple(sorted({*self.processes, *self._others()})),
+        )
+
+    def _throttling(self, seconds: float) -> tuple[str, ...]:
+        names = [name for bit, name in SLOWDOWNS.items() if self.reasons & bit]
+        for name, ended in self._slowed_seconds().items():
+            slowed = ended - self.slowed_seconds.get(name, ended)
+            if slowed > SLOWED_SHARE * seconds and not any(name in seen for seen in names):
+                names.append(name)
+        return tuple(names)
+
+    def _slowed_seconds(self) -> dict[str, float]:
+        """For how long the driver has slowed the GPU down since it was loaded, by what for."""
+        policies = {"power cap": "NVML_PERF_POLICY_POWER", "thermal slowdown": "NVML_PERF_POLICY_THERMAL"}
+        counters = {
+            name: self._ask("nvmlDeviceGetViolationStatus", getattr(self.nvml, policy, None))
+            for name, policy in policies.items()
+        }
+        return {name: counter.violationTime / 1e9 for name, counter in counters.items() if counter is not None}
+
+    def _facts(self) -> dict[str, str]:
+        readings = {
+            "name": cuda_device_name(),
+            "driver": self._ask("nvmlSystemGetDriverVersion", of_device=False),
+            "memory clock (MHz)": self._ask("nvmlDeviceGetClockInfo", self.nvml.NVML_CLOCK_MEM),
+            "highest clock (MHz)": self._ask("nvmlDeviceGetMaxClockInfo", self.nvml.NVML_CLOCK_SM),
+            "temperature (°C)": self._ask("nvmlDeviceGetTemperature", self.nvml.NVML_TEMPERATURE_GPU),
+            "power limit (W)": _watts(self._ask("nvmlDeviceGetEnforcedPowerLimit")),
+        }
+        return {key: text(value) for key, value in readings.items() if value is not None}
+
+    def _others(self) -> tuple[str, ...]:
+        ours = set(own_cpu_seconds())
+        others = [one for one in self._ask("nvmlDeviceGetComputeRunningProcesses") or () if one.pid not in ours]
+        return tuple(f"process {one.pid}: {(one.usedGpuMemory or 0) / 2**20:.0f} MiB" for one in others)
+
+    def _ask(self, question: str, *arguments: Any, of_device: bool = True) -> Any:
+        """The library's answer; None from parts of a GPU, GPUs in containers and old drivers, which do not tell all."""
         try:
-            return question(*arguments)
-        except nvml.NVMLError:
+            return getattr(self.nvml, question)(*([self.handle] if of_device else []), *arguments)
+        except (self.nvml.NVMLError, AttributeError):
             return None
-
-    readings = {
-        "name": ask(nvml.nvmlDeviceGetName, handle),
-        "driver": ask(nvml.nvmlSystemGetDriverVersion),
-        "memory clock (MHz)": ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
-        "highest clock (MHz)": ask(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
-        "temperature (°C)": ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
-        "power limit (W)": _watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-    }
-    mhz = ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-    ours = set(own_cpu_seconds())
-    others = [one for one in ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or () if one.pid not in ours]
-    return _Gpu(
-        facts={key: text(value) for key, value in readings.items() if value is not None},
-        mhz=None if mhz is None else float(mhz),
-        processes=tuple(f"process {one.pid}: {(one.usedGpuMemory or 0) / 2**20:.0f} MiB" for one in others),
-    )
 
 
 def _watts(milliwatts: int | None) -> float | None:

@@ -1,25 +1,31 @@
-"""Evaluate variants over frames in shards: each frame is decoded once and given to every variant.
+"""Evaluate variants over frames: each frame is decoded once, in one stream, and given to every variant.
 
-A shard is a pure function of variants and frames, and is written whole, so that a run that is
-killed loses one shard at most. Memory grows with the frames only by the scores and the small CAMs.
+What variants answer is written in shards, each whole, so that a run that is killed loses one shard of each variant
+at most, and the batches under way. A batch never crosses the border of two shards. Memory grows with the frames
+only by the scores and the small CAMs. `answers` keeps devices busy meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.files import remove, write_atomically, write_text
-from bench.records import BatchReader, Event, Executed, Frame, InputSpec, OnEvent
+from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent
+from bench.results.answers import Answers, Part
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from bench.results.answers import Answer
 
 SHARD_FRAMES = 256
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
@@ -58,8 +64,8 @@ class Pending:
 def is_done(folder: Path, key: str) -> bool:
     """Whether the folder holds the predictions of this key, whole: they are marked last, with their sizes."""
     try:
-        told = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        return bool(told["key"] == key and told["bytes"] == _sizes(folder))
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return bool(mark["key"] == key and mark["bytes"] == _sizes(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -71,30 +77,91 @@ def predict(
 
     A variant that fails is left out from then on; returned is what it failed of.
     """
-    failed: dict[str, Exception] = {}
-    sizes = {variant.name: batch_size(spec, variant.session.executed.device) for variant in pending}
+    lows = range(0, len(rows), SHARD_FRAMES)
+    missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
     work = f"evaluating {len(pending)} variant{'s' if len(pending) > 1 else ''}"
-    on_event(Event(work, 0, len(rows)))
-    for low in range(0, len(rows), SHARD_FRAMES):
-        shard = [row.frame for row in rows[low : low + SHARD_FRAMES]]
-        missing = [v for v in pending if v.name not in failed and not _shard(v, low).exists()]
-        if missing:
-            batches = read(shard, spec, max(sizes.values()))
-            advance = partial(_advance, Event(work, low, len(rows)), on_event)
-            failed |= _predict_shard(missing, batches, low, sizes, advance)
-        else:
-            on_event(Event(work, low + len(shard), len(rows)))
+    progress = partial(Event, work, total=len(rows))
+    on_event(progress(0))
+    computed = {low: variants for low, variants in missing.items() if variants}
+    failed, evaluation = _evaluate(computed, rows, spec, read, lambda done: on_event(progress(done)))
+    on_event(progress(len(rows)))
     for variant in pending:
         if variant.name not in failed:
+            took_part = any(variant in variants for variants in computed.values())
             try:
-                _merge(variant, rows)
+                _merge(variant, rows, evaluation if took_part else None)
             except ValueError as error:
                 failed[variant.name] = error
     return failed
 
 
+def _evaluate(
+    missing: Mapping[int, Sequence[Pending]],
+    rows: Sequence[Labelled],
+    spec: InputSpec,
+    read: BatchReader,
+    advance: Callable[[int], None],
+) -> tuple[dict[str, Exception], Evaluation]:
+    """Compute the missing shards, by the row that each begins at; returned is what variants failed of."""
+    began, count = time.perf_counter(), 0
+    sessions = {variant.name: variant.session for variants in missing.values() for variant in variants}
+    sizes = {name: batch_size(spec, session.executed.device) for name, session in sessions.items()}
+    # A batch never crosses the border of a shard, also where that is not as long as the batches are.
+    size = math.gcd(max(sizes.values(), default=1), SHARD_FRAMES)
+    places = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
+    frames = [row.frame for low in missing for row in rows[low : _end(low, rows)]]
+    batches = _Waited(read(frames, spec, size))
+    answers = Answers(sizes, _Shards(len(rows)).keep)
+    for (low, start), batch in zip(places, batches, strict=True):
+        advance(start)  # frames before this batch's: answers are still under way
+        for variant in missing[low]:
+            answers.give(Part(variant, start, batch))
+        count += len(batch)
+        if len(answers.failed) == len(sessions):
+            break
+    answers.finish()
+    seconds = time.perf_counter() - began
+    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), len(sessions) - len(answers.failed))
+    return answers.failed, evaluation
+
+
+class _Waited:
+    """A reader's batches, and the `seconds` that were spent waiting for them."""
+
+    def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
+        self._batches = batches
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return self
+
+    def __next__(self) -> NDArray[np.uint8]:
+        asked = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - asked
+
+
+class _Shards:
+    """Answers until their shard is whole: each is then written, its parts in the order of its rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._parts: dict[Path, dict[int, Answer]] = {}
+
+    def keep(self, part: Part, answer: Answer) -> None:
+        low = part.start - part.start % SHARD_FRAMES
+        path = _shard(part.variant, low)
+        parts = self._parts.setdefault(path, {})
+        parts[part.start] = answer
+        if sum(len(logits) for logits, _ in parts.values()) == min(SHARD_FRAMES, self._rows - low):
+            _write_shard(path, [parts[start] for start in sorted(parts)])
+            del self._parts[path]
+
+
 def batch_size(spec: InputSpec, device: str) -> int:
-    """Frames in a batch: what keeps a B5's activations within a quarter of the free memory.
+    """Frames in a batch, a power of two: what keeps a B5's activations within a quarter of the free memory.
 
     On a CPU at most four: at 160 px a B5's widest maps then take 15 MB, which a last-level cache may hold,
     and more frames at once only cost memory. On CUDA 128 is where throughput has long levelled off. When memory
@@ -110,77 +177,26 @@ def batch_size(spec: InputSpec, device: str) -> int:
         import psutil
 
         free, most = psutil.virtual_memory().available, 4
-    return max(1, min(most, int(free / 4 / frame_bytes)))
+    fitting = max(1, min(most, int(free / 4 / frame_bytes)))
+    return 1 << fitting.bit_length() - 1
 
 
-def _advance(start: Event, on_event: OnEvent, frames: int) -> None:
-    on_event(replace(start, done=start.done + frames))
+def _end(low: int, rows: Sequence[Labelled]) -> int:
+    return min(low + SHARD_FRAMES, len(rows))
 
 
 def _shard(variant: Pending, low: int) -> Path:
     return variant.folder / SHARDS / variant.key / f"{low:09d}.npz"
 
 
-def _predict_shard(
-    variants: Sequence[Pending],
-    batches: Iterable[NDArray[np.uint8]],
-    low: int,
-    sizes: dict[str, int],
-    advance: Callable[[int], None],
-) -> dict[str, Exception]:
-    """Predict and write one shard of every variant; returned are those that failed, and of what."""
-    found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {v.name: [] for v in variants}
-    failed: dict[str, Exception] = {}
-    done = 0
-    for batch in batches:
-        for variant in variants:
-            if variant.name not in failed:
-                try:
-                    found[variant.name].extend(_with_back_off(variant, batch, sizes))
-                except Exception as error:
-                    failed[variant.name] = error
-        done += len(batch)
-        advance(done)
-    for variant in variants:
-        if variant.name not in failed:
-            _write_shard(_shard(variant, low), found[variant.name])
-    return failed
-
-
-def _write_shard(path: Path, parts: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
+def _write_shard(path: Path, parts: Sequence[Answer]) -> None:
     import numpy as np
 
     logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     write_atomically(path, lambda file: np.savez(file, logits=logits, cams=cams))
 
 
-def _with_back_off(
-    variant: Pending, batch: NDArray[np.uint8], sizes: dict[str, int]
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Predictions for a batch, in parts of the variant's own size, halved for good when memory runs out."""
-    import numpy as np
-
-    found, at = [], 0
-    while at < len(batch):
-        size = sizes[variant.name]
-        try:
-            logits, cams = variant.session.predict(batch[at : at + size])
-        except MemoryError:
-            if size == 1:
-                raise
-            sizes[variant.name] = size // 2
-            continue
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                "logits are not finite: the weights are broken (a negative variance of a batch norm, say), or the "
-                "variant overflows in its number format"
-            )
-        found.append((logits, cams))
-        at += size
-    return found
-
-
-def _merge(variant: Pending, rows: Sequence[Labelled]) -> None:
+def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | None) -> None:
     """Join the shards into the two result files, mark them done, and drop the shards."""
     import numpy as np
 
@@ -190,8 +206,9 @@ def _merge(variant: Pending, rows: Sequence[Labelled]) -> None:
     table = predictions_table(rows, logits)
     write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
     write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
-    told = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
-    write_text(variant.folder / MARK, json.dumps(told))
+    mark = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
+    mark["evaluation"] = asdict(evaluation) if evaluation else None
+    write_text(variant.folder / MARK, json.dumps(mark))
     remove(variant.folder / SHARDS)
 
 

@@ -16,6 +16,7 @@ from bench.provenance import write_json
 from bench.records import (
     LABELLED_SPLITS,
     Conditions,
+    Evaluation,
     Evidence,
     Executed,
     FrameSet,
@@ -28,7 +29,7 @@ from bench.records import (
 )
 from bench.results import attributes
 from bench.results.attributes import ATTRIBUTES
-from bench.results.predict import CAMS, PREDICTIONS
+from bench.results.predict import CAMS, MARK, PREDICTIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,18 @@ def read_timed(folder: Path, key: str) -> Timed | None:
         # Absent, damaged or another version's: it is measured again.
         return None
     return timed
+
+
+def read_evaluation(folder: Path, key: str) -> Evaluation | None:
+    """The pass that made the predictions of this key; None where that was not measured."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        if mark["key"] != key:
+            return None
+        evaluation: Evaluation = _parsed(Evaluation, mark["evaluation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return evaluation
 
 
 def write_run(folder: Path, run: Run) -> None:

@@ -13,11 +13,13 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bench.records import PeakMemory
+from bench.records import Executed, PeakMemory
 from bench.results.predict import Predicts
+from bench.results.warm_up import settle
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -34,6 +36,13 @@ LEAST_GAIN = 1.05
 LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 
 MIB = 2**20
+
+
+@runtime_checkable
+class Rests(Protocol):
+    """A session that holds memory of the device which it can do without while it has nothing to do."""
+
+    def rest(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -56,26 +65,34 @@ class Turn:
             samples_ms.append(_microseconds((time.perf_counter() - began) * 1000))
             if on_device is not None:
                 device_ms.append(_microseconds(on_device))
-        return Turned(tuple(samples_ms), tuple(device_ms), logits, _peak_memory())
+        return Turned(tuple(samples_ms), tuple(device_ms), logits, _peak_memory(), session.executed)
 
 
 @dataclass(frozen=True)
 class Turned:
-    """What a turn gave: milliseconds of every call, and the logits [batch, 2] of the last one."""
+    """What a turn gave: milliseconds of every call, the logits [batch, 2] of the last one, and what executed it."""
 
     samples_ms: tuple[float, ...]
     device_ms: tuple[float, ...]
     logits: NDArray[np.float32]
     peak_memory: PeakMemory
+    executed: Executed
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Call with one frame until what is set up on first use is set up."""
+    """Call until what is set up on first use is set up, and on CUDA until times have settled.
 
-    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> None:
+    The answer is whether they have; None on a CPU, where nobody looks.
+    """
+
+    batch_size: int
+
+    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> bool | None:
+        batch = _batch(frames, self.batch_size)
         for _ in range(WARM_UP_CALLS):
-            session.predict(_batch(frames, 1))
+            session.predict(batch)
+        return settle(partial(session.predict_timed, batch)) if session.executed.device == "cuda" else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +158,7 @@ def serve(connection: Connection) -> None:
         connection.send(session.executed)
         while (order := connection.recv()) is not None:
             answer = order.carry_out(session, frames)
-            give_back_memory()
+            _rest(session)
             connection.send(answer)
     except (EOFError, ConnectionError):
         return
@@ -213,6 +230,13 @@ def _peak_rss_mib() -> float | None:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
+
+
+def _rest(session: Predicts) -> None:
+    """Leave memory to the others until the next order."""
+    if isinstance(session, Rests):
+        session.rest()
+    give_back_memory()
 
 
 def give_back_memory() -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
-VERSION = 2
-"""Raised whenever times would be taken in another way."""
+VERSIONS = {"cpu": 2, "cuda": 3}
+"""By device; raised whenever times would be taken in another way."""
 
 ROUNDS = 10
 MOST_DIFFERENCE = 0.02
@@ -70,21 +70,37 @@ class Process:
     connection: Connection
     executed: Executed | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    settled: dict[int, bool | None] = field(default_factory=dict)
+    """By batch size, whether times had settled at the end of its latest warm-up."""
 
     def load(self, subject: Subject, frames: NDArray[np.uint8]) -> None:
         # Sent rather than passed as arguments: those block for ever where a process ends before it reads them.
         self.executed = self.do((subject.load, frames))
-        self.do(WarmUp())
+        self.warm_up(1)
+
+    def warm_up(self, batch_size: int) -> None:
+        self.settled[batch_size] = self.do(WarmUp(batch_size))
+
+    def find_batch(self, seconds: float) -> int:
+        """The batch size of the highest throughput; on CUDA the process has then warmed up for it."""
+        assert self.executed is not None
+        best: int = self.do(FindBatch(seconds))
+        if self.executed.device == "cuda":
+            self.warm_up(best)
+        return best
 
     def begin(self, batch_size: int) -> None:
         assert self.executed is not None
-        self.measurements.append(Measurement(self.executed.runtime, self.executed.device, batch_size, ()))
+        runtime, device, settled = self.executed.runtime, self.executed.device, self.settled.get(batch_size)
+        self.measurements.append(Measurement(runtime, device, batch_size, (), settled=settled))
 
     def turn(self, seconds: float, wanted: NDArray[np.float32]) -> None:
         """Take a turn at the batch size that was begun last, and add what it gave to that measurement."""
         before = self.measurements[-1]
         turned: Turned = self.do(Turn(before.batch_size, seconds))
         _check(turned.logits, wanted)
+        # How a batch of this size is executed, is known since it was.
+        self.executed = turned.executed
         peak = turned.peak_memory
         if len(self.measurements) > 1:
             # The search for the batch size went further, and host memory does not tell a lower peak afterwards.
@@ -141,10 +157,10 @@ def measure(
         # One after the other: loading is work too, and the peaks of two at once may not fit.
         turns.each({key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
-            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns)
-            best = turns.each({key: partial(one.do, FindBatch(seconds / ROUNDS)) for key, one in running.items()})
+            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns, watched.sample)
+            best = turns.each({key: partial(one.find_batch, seconds / ROUNDS) for key, one in running.items()})
             # All take part again, so that what is compared was timed side by side.
-            _rounds(running, best, subjects, seconds, turns)
+            _rounds(running, best, subjects, seconds, turns, watched.sample)
         turns.end()
     finally:
         for one in running.values():
@@ -154,7 +170,7 @@ def measure(
         for key, one in running.items()
         if key not in turns.failed and one.executed is not None
     }
-    return Timings(found, turns.failed, watched.found)
+    return Timings(found, turns.failed, watched.conditions)
 
 
 def start() -> Process:
@@ -190,13 +206,14 @@ def _rounds(
     subjects: Mapping[Key, Subject],
     seconds: float,
     turns: _Turns[Key],
+    sample: Callable[[], None],
 ) -> None:
-    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size."""
+    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size, and `sample` after it."""
     left = [key for key in sizes if key not in turns.failed]
     for key in left:
         running[key].begin(sizes[key])
     for _ in range(ROUNDS):
-        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left})
+        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left}, sample)
 
 
 def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
@@ -218,8 +235,8 @@ class _Turns(Generic[Key]):
         self.done, self.total, self.on_event = 0, total, on_event
         self.failed: dict[Key, Exception] = {}
 
-    def each(self, turns: Mapping[Key, Callable[[], Any]]) -> dict[Key, Any]:
-        """The answers of one turn for each."""
+    def each(self, turns: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None) -> dict[Key, Any]:
+        """The answers of one turn for each; `after` is called when a turn has ended and the next has not begun."""
         answers = {}
         for key, turn in turns.items():
             if key in self.failed:
@@ -229,6 +246,7 @@ class _Turns(Generic[Key]):
                 answers[key] = turn()
             except Exception as error:
                 self.failed[key] = error
+            after()
             self.done += 1
         return answers
 

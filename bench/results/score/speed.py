@@ -42,6 +42,7 @@ def timing(measurement: Measurement) -> Timing:
         peak_rss_mib=peak.rss_mib if peak else None,
         peak_cuda_allocated_mib=peak.cuda_allocated_mib if peak else None,
         peak_cuda_reserved_mib=peak.cuda_reserved_mib if peak else None,
+        settled=measurement.settled,
     )
 
 

@@ -17,7 +17,7 @@ from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
 from bench.files import remove, sweep, write_atomically, write_text
 from bench.processor import processor
-from bench.provenance import cpu_name, cuda_devices, digest, file_digest, versions
+from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.onnxruntime import kernels as kernel_choice
 
@@ -295,7 +295,7 @@ def _no_provider(wanted: str, found: str) -> UserError:
 
 def cuda_name() -> str:
     """What the CUDA device is called."""
-    return next(iter(cuda_devices()), "CUDA device 0")
+    return cuda_device_name()
 
 
 def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> tuple[int, int]:

@@ -12,6 +12,12 @@ from torch import Tensor
 from bench.detectors.detector import Detector
 from bench.runtimes.pytorch.folding import fold
 
+AUTOTUNED = False
+"""Whether cuDNN times its algorithms for every new shape, and takes the fastest, which need not be the same twice.
+
+Off: equal runs give equal scores. tools/gpu_check.py measures what that costs.
+"""
+
 
 class Network:
     """uint8 RGB frames [n, 3, H, W] on the device to logits [n, 2] and CAMs [n, h, w], float32, on the device too.
@@ -26,10 +32,7 @@ class Network:
             detector = detector.float()
         fold(detector)
         dtype = detector.head.weight.dtype
-        # channels_last won on CPUs (256 against 365 ms a frame on a B5 at 380 px) and is what tensor cores want in
-        # half precision; in fp32 on CUDA it lost (575 against 640 frames a second).
-        last = device == "cpu" or dtype != torch.float32
-        self._format = torch.channels_last if last else torch.contiguous_format
+        self._format = memory_format(device, dtype)
         self._detector = detector.to(device).to(memory_format=self._format)
         self._dtype, self._tf32 = dtype, tf32 and device == "cuda" and dtype == torch.float32
         self.size = detector.preprocessing.size
@@ -45,6 +48,14 @@ class Network:
                 return self._detector.classify(features)
 
 
+def memory_format(device: str, dtype: torch.dtype) -> torch.memory_format:
+    """channels_last won on CPUs (256 against 365 ms a frame on a B5 at 380 px) and is what tensor cores want in half
+    precision; in fp32 on CUDA it lost (575 against 640 frames a second).
+    """
+    last = device == "cpu" or dtype != torch.float32
+    return torch.channels_last if last else torch.contiguous_format
+
+
 @contextmanager
 def float32(*, tf32: bool) -> Iterator[None]:
     """Convolutions and matrix products on CUDA round float32 inputs to ten bits of mantissa, or do not."""
@@ -52,7 +63,7 @@ def float32(*, tf32: bool) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
-        with cudnn.flags(enabled=True, benchmark=False, deterministic=cudnn.deterministic, allow_tf32=tf32):
+        with cudnn.flags(enabled=True, benchmark=AUTOTUNED, deterministic=cudnn.deterministic, allow_tf32=tf32):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

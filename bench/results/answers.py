@@ -1,0 +1,141 @@
+"""Batches to sessions and answers back, so that a device computes while its host decodes, copies and writes.
+
+The cycle is: collect the oldest answer, submit the next batch. While the host waits for the oldest, the device has
+the next one queued; whatever the host does afterwards, it has up to two.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.results.predict import Pending
+
+    Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+UNDER_WAY = 2
+"""Of all variants together: activations of several networks at once may not fit into the device's memory."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames, uint8 [n, 3, H, W], whose first is row `start` of all, on their way through one variant.
+
+    `alone`: nothing else may be under way, since a single frame did not fit beside others.
+    """
+
+    variant: Pending
+    start: int
+    frames: NDArray[np.uint8]
+    alone: bool = False
+
+
+class Answers:
+    """Gives parts to their variants' sessions and `keep`s what these answer, each variant's in any order.
+
+    `sizes` are frames a call by variant, and are halved for good when memory runs out. `failed` says of what a
+    variant failed; it is asked nothing more, the others go on.
+    """
+
+    def __init__(self, sizes: dict[str, int], keep: Callable[[Part, Answer], object]) -> None:
+        self.sizes = sizes
+        self.keep = keep
+        self.failed: dict[str, Exception] = {}
+        self._waiting: deque[Part] = deque()
+        self._under_way: deque[tuple[Part, Callable[[], Answer]]] = deque()
+
+    def give(self, part: Part) -> None:
+        """Have a part computed; its answer may come later."""
+        self._waiting.append(part)
+        self._begin_waiting()
+
+    def finish(self) -> None:
+        """Collect all that is still under way."""
+        while self._under_way:
+            self._collect_down_to(0)
+            self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        while self._waiting:
+            part = self._waiting.popleft()
+            name, submit = part.variant.name, getattr(part.variant.session, "submit", None)
+            if part.alone:
+                self._collect_down_to(0)
+            elif submit is not None:
+                self._collect_down_to(UNDER_WAY - 1)
+            # What was collected may have been this variant's own, and refused.
+            if name in self.failed:
+                continue
+            if len(part.frames) > self.sizes[name]:
+                self._waiting.extendleft(reversed(_split(part, self.sizes[name])))
+            elif submit is None:
+                self._take(part, partial(part.variant.session.predict, part.frames))
+            else:
+                self._submit(part, submit)
+
+    def _submit(self, part: Part, submit: Callable[[NDArray[np.uint8]], Callable[[], Answer]]) -> None:
+        try:
+            self._under_way.append((part, submit(part.frames)))
+        except Exception as error:
+            self._refused(part, error)
+        if part.alone:
+            self._collect_down_to(0)
+
+    def _collect_down_to(self, count: int) -> None:
+        while len(self._under_way) > count:
+            self._take(*self._under_way.popleft())
+
+    def _take(self, part: Part, answer: Callable[[], Answer]) -> None:
+        try:
+            answered = answer()
+        except Exception as error:
+            self._refused(part, error)
+        else:
+            self._check_and_keep(part, answered)
+
+    def _check_and_keep(self, part: Part, answer: Answer) -> None:
+        import numpy as np
+
+        if part.variant.name in self.failed:
+            return
+        if np.isfinite(answer[0]).all():
+            self.keep(part, answer)
+        else:
+            self.failed[part.variant.name] = ValueError(
+                "logits are not finite: the weights are broken (a negative variance of a batch norm, say), or the "
+                "variant overflows in its number format"
+            )
+
+    def _refused(self, part: Part, error: Exception) -> None:
+        """Out of memory, the part is computed again in smaller parts, or a frame by itself; else its variant fails."""
+        name = part.variant.name
+        _forget_locals(error)
+        if not isinstance(error, MemoryError) or part.alone:
+            self.failed.setdefault(name, error)
+            return
+        # Sizes stay powers of two, and what was submitted before the size was halved does not halve it again.
+        while 1 < len(part.frames) <= self.sizes[name]:
+            self.sizes[name] //= 2
+        self._waiting.appendleft(replace(part, alone=len(part.frames) == 1))
+        # Nothing else shall take memory when it is computed again.
+        self._collect_down_to(0)
+
+
+def _split(part: Part, size: int) -> list[Part]:
+    starts = range(0, len(part.frames), size)
+    return [replace(part, start=part.start + low, frames=part.frames[low : low + size]) for low in starts]
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """An error must not keep a network's activations, which are locals of the calls that it came through."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
