@@ -10,7 +10,7 @@ from typing import Any
 from bench import detectors, runtimes
 from bench.datasets.layouts import layouts
 from bench.detectors.presets import PRESETS
-from bench.errors import UserError, in_yaml, nearest
+from bench.errors import UserError, in_yaml, nearest, quoted
 from bench.variants import steps
 
 WIDTH = 100
@@ -25,7 +25,7 @@ Rows = list[tuple[str, str]]
 def describe(kind: str | None = None) -> str:
     """All kinds, or one; a `UserError` names the choices. At most 100 columns, without a final newline."""
     if kind is not None and kind not in KINDS:
-        raise UserError(f"list: there is no kind {kind!r}{nearest(kind, KINDS)}; kinds are: {', '.join(KINDS)}")
+        raise UserError(f"list: there is no kind {quoted(kind)}{nearest(kind, KINDS)}; kinds are: {', '.join(KINDS)}")
     return "\n\n".join(f"{name}\n{_lines(KINDS[name]())}" for name in KINDS if kind in (None, name))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -12,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import DEVICES, UserError, no_device
+from bench import streams
+from bench.errors import DEVICES, UserError, no_device, on_one_line
 from bench.files import advice
-from bench.ink import painted
-from bench.progress import Bars, interrupt, interrupted, tell_unraisable
+from bench.ink import harmless, painted
+from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -53,16 +53,20 @@ def _told(error: BaseException, file: Path) -> int:
         _say(f"error: {error}", err=True)
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and (told := advice(error) or _vanished(file)):
-        _say(f"error: {told}", err=True)
+        _say(f"error: {on_one_line(told)}", err=True)
         return EXIT_BAD_INPUT
-    traceback.print_exception(error)
-    typer.echo("this is a bug in bench: please report it with the lines above", err=True)
+    _say("".join(traceback.format_exception(error)).rstrip(), err=True)
+    _say("this is a bug in bench: please report it with the lines above", err=True)
     return EXIT_BUG
 
 
 def _say(text: str, *, err: bool = False) -> None:
-    """To standard output or error, in colour where that is a terminal."""
-    typer.echo(painted(text, sys.stderr if err else sys.stdout), err=err)
+    """To standard output or error, in colour where that is a terminal; whatever names it holds are but names."""
+    typer.echo(painted(harmless(text), sys.stderr if err else sys.stdout), err=err)
+
+
+def _name_path(what: str, path: Path, *, err: bool = False) -> None:
+    _say(f"{what} {on_one_line(str(path))}", err=err)
 
 
 def _vanished(file: Path) -> str | None:
@@ -100,11 +104,11 @@ def init(
     from bench.templates import write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
-        typer.echo(f"wrote {path}")
+        _name_path("wrote", path)
     if github:
-        typer.echo("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
+        _say("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
     else:
-        typer.echo("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
+        _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
 
 @app.command()
@@ -158,7 +162,7 @@ def report(
     bundled = pipeline.bundle(file.parent, name) if bundle else None
     _show(finished, json)
     if bundled:
-        typer.echo(f"bundle: {bundled}", err=json)
+        _name_path("bundle:", bundled, err=json)
 
 
 @app.command()
@@ -210,7 +214,7 @@ def export(
 
     name, _ = select(read(file), experiment, file)
     for path in pipeline.export(file.parent, name, variant, to):
-        typer.echo(f"wrote {path}")
+        _name_path("wrote", path)
 
 
 @app.command()
@@ -243,7 +247,9 @@ def check(
     checked.write(found, junit, summary)
     if trouble := checked.append_to_page(found):
         _say(f"warning: {trouble}", err=True)
-    typer.echo(f"\nreport: {finished.page}\ntext: {finished.report}\nsummary: {summary}\nJUnit: {junit}")
+    _name_report(finished)
+    _name_path("summary:", summary)
+    _name_path("JUnit:", junit)
     if found.failed:
         _name_log(finished)
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -269,7 +275,7 @@ def accept(
     to = to or file.parent / accepted.NAME
     with Bars() as bars:
         found, left_out = accepted.accept(read(file), file, experiment, to=to, device=device, on_event=bars)
-    typer.echo(accepted.describe(found, to))
+    _say(accepted.describe(found, to))
     _note(f"left out {one}" for one in left_out)
 
 
@@ -286,7 +292,7 @@ def clean(
 
     with Bars() as bars:
         inventory = pipeline.clean(read(file), file, remove_it=yes, on_event=bars)
-    typer.echo(describe(inventory, file))
+    _say(describe(inventory, file))
 
 
 @app.command()
@@ -310,7 +316,7 @@ def list_(
     """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
     from bench.catalogue import describe
 
-    typer.echo(describe(kind))
+    _say(describe(kind))
 
 
 @app.command()
@@ -320,7 +326,7 @@ def doctor() -> None:
     from bench.doctor import describe, examine, is_well
 
     found = examine(Path.cwd(), _told_to_watchers)
-    typer.echo(describe(found))
+    _say(describe(found))
     if not is_well(found):
         raise typer.Exit(EXIT_BAD_INPUT)
 
@@ -336,8 +342,8 @@ def _names(only: str | None, device: str | None) -> list[str]:
 
 
 def _told_to_watchers(check: str) -> None:
-    if sys.stderr.isatty():
-        typer.echo(f"checking {check} …", err=True)
+    if streams.is_terminal(sys.stderr):
+        _say(f"checking {check} …", err=True)
 
 
 def _show_plan(experiment: str | None, file: Path, only: str | None, device: str | None) -> None:
@@ -348,14 +354,14 @@ def _show_plan(experiment: str | None, file: Path, only: str | None, device: str
     wanted = _names(only, device)
     with Bars() as bars:
         found = pipeline.forecast(read(file), file, experiment, only=wanted, device=device, on_event=bars)
-    typer.echo(describe(found))
+    _say(describe(found))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         from bench.provenance import version
 
-        typer.echo(f"bench {version('bench')}")
+        _say(f"bench {version('bench')}")
         raise typer.Exit
 
 
@@ -379,7 +385,7 @@ def _show(finished: Any, as_json: bool) -> None:
     else:
         _say(summary(finished.run, finished.told))
     _note(finished.warnings, err=as_json)
-    typer.echo(f"\nreport: {finished.page}\ntext: {finished.report}", err=as_json)
+    _name_report(finished, err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):
         _name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
@@ -392,14 +398,28 @@ def _note(texts: Iterable[str], *, err: bool = False) -> None:
         _say(line, err=err)
 
 
+def _name_report(finished: Any, *, err: bool = False) -> None:
+    _say("", err=err)
+    _name_path("report:", finished.page, err=err)
+    _name_path("text:", finished.report, err=err)
+
+
 def _name_log(finished: Any, *, err: bool = False) -> None:
     if finished.log:
-        typer.echo(f"log, with what failed: {finished.log}", err=err)
+        _name_path("log, with what failed:", finished.log, err=err)
 
 
 def main() -> None:
-    """Run the command line. Whoever ends it with SIGTERM, as CI systems do, gets what Ctrl-C gets."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    """Run the command line. However it ends, all work is judged by its exit code, not by who read the output."""
+    streams.guard()
+    catch_signals()
     sys.unraisablehook = tell_unraisable
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (Exception, KeyboardInterrupt) as error:
+        code = _told(error, DEFAULT_FILE)
+    else:
+        code = 0
+    sys.exit(streams.ended(code))

@@ -24,22 +24,58 @@ _EXPECTED = {
 
 
 class UserError(Exception):
-    """Bad input. The message names file, line or key, what was found, what was expected, what to do."""
+    """Bad input. The message names file, line or key, what was found, what was expected, what to do.
+
+    Each of `lines` is one line of the message, whatever the names in it hold: a name with a line break in it
+    cannot make a line of its own, nor a command for whoever reads the output.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = tuple(map(on_one_line, lines))
+        super().__init__(*self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
-def refuse_together(where: Callable[..., str], problems: Iterable[tuple[Keys, str]]) -> None:
+def on_one_line(text: str) -> str:
+    r"""The text with `\n`, `\x1b`, `\u2028` in place of what breaks lines, steers a terminal, or cannot be seen.
+
+    Escaped are control and format characters (which turn the direction of writing, or have no width), separators,
+    halves of characters, and what is none yet.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def shown(name: str, most: int = 200) -> str:
+    """A name from outside as messages show it: on one line, without control characters, at most so long."""
+    text = on_one_line(name[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def quoted(value: object) -> str:
+    """Text in quotes as messages show it."""
+    return shown(repr(value))
+
+
+def refuse_together(where: Callable[..., str], problems: Iterable[tuple[Keys, str | UserError]]) -> None:
     """Raise all problems in one `UserError`, a line each. Each has its keys, whose place `where` tells."""
-    lines = [f"{where(*keys)}: {message}" for keys, message in problems]
+    lines: list[str] = []
+    for keys, problem in problems:
+        first, *further = problem.lines if isinstance(problem, UserError) else (problem,)
+        lines += [f"{where(*keys)}: {first}", *further]
     if lines:
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)
 
 
-def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys, str]]:
+def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys, UserError]]:
     """What a check refuses, if it does, with the keys that it looks at."""
     try:
         check()
     except UserError as error:
-        yield keys, str(error)
+        yield keys, error
 
 
 def said(problem: Mapping[str, Any]) -> str:
@@ -76,10 +112,10 @@ def in_yaml(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {in_yaml(inner)}' for key, inner in value.items())}}}"
+        return f"{{{', '.join(f'{shown(str(key))}: {in_yaml(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(in_yaml, value))}]"
-    return repr(value) if isinstance(value, (str, bytes)) else str(value)
+    return quoted(value) if isinstance(value, (str, bytes)) else shown(str(value))
 
 
 def no_device(device: object) -> str:
@@ -108,23 +144,11 @@ def nearest(found: str, choices: Iterable[str]) -> str:
     """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
     spelled = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(found.casefold(), list(spelled), n=1, cutoff=0.5)
-    return f" (did you mean {spelled[close[0]]!r}?)" if close else ""
-
-
-def shown(name: str, most: int = 200) -> str:
-    """A stranger's text on one line: what would steer a terminal or a log becomes `\\n`, `\\x1b`, `\\u2028`.
-
-    Line breaks, control and format characters (that turn the direction of writing, or have no width),
-    halves of surrogate pairs and unassigned characters are escaped; a text longer than `most` ends in `…`.
-    """
-    text = name[: most + 1]
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return f" (did you mean {quoted(spelled[close[0]])}?)" if close else ""
 
 
 def listed(items: Iterable[object], most: int = 10) -> str:
-    """The first `most` items, comma-separated, and how many more there are."""
-    everything = [str(item) for item in items]
+    """The first `most` items as messages show them, comma-separated, and how many more there are."""
+    everything = [shown(str(item)) for item in items]
     more = f" … and {len(everything) - most} more" if len(everything) > most else ""
     return ", ".join(everything[:most]) + more

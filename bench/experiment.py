@@ -27,7 +27,18 @@ from pydantic_core import PydanticCustomError
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors.presets import PRESETS
-from bench.errors import DEVICES, Keys, UserError, at_home, in_yaml, nearest, no_device, refuse_together
+from bench.errors import (
+    DEVICES,
+    Keys,
+    UserError,
+    at_home,
+    in_yaml,
+    nearest,
+    no_device,
+    quoted,
+    refuse_together,
+    shown,
+)
 from bench.records import Preprocessing
 from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
@@ -50,7 +61,7 @@ def checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise ValueError(f"YAML reads this name as {in_yaml(name)}, not as text: put it in quotes")
     if name.casefold().partition(".")[0] in _RESERVED or name.casefold().endswith((".", ".log")):
-        raise ValueError(f"{name!r} cannot be a name: it means something else to a file system; use another")
+        raise ValueError(f"{quoted(name)} cannot be a name: it means something else to a file system; use another")
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"{name[:80]!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', "
@@ -112,7 +123,9 @@ class DetectorSettings(_Model):
     @classmethod
     def _a_path(cls, weights: str) -> str:
         if "://" in weights:
-            raise ValueError(f"{weights!r} is an address, and bench fetches nothing; download it and give the path")
+            raise ValueError(
+                f"{quoted(weights)} is an address, and bench fetches nothing; download it and give the path"
+            )
         return weights
 
     @field_validator("preprocessing", mode="before")
@@ -125,7 +138,9 @@ class DetectorSettings(_Model):
             known = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
             for key in given:
                 if key not in known:
-                    raise ValueError(f"unknown key {key!r}{nearest(str(key), known)}; keys are: {', '.join(known)}")
+                    raise ValueError(
+                        f"unknown key {in_yaml(key)}{nearest(str(key), known)}; keys are: {', '.join(known)}"
+                    )
             preset = given.pop("preset", None)
             if preset is not None:
                 start = _preset(preset)
@@ -266,7 +281,7 @@ def read(path: Path) -> Experiments:
     try:
         experiments = Experiments.model_validate(found)
     except ValidationError:
-        raise UserError("\n".join(f"{path}{problem}" for problem in _problems(found, tree))) from None
+        raise UserError(*(f"{path}{problem}" for problem in _problems(found, tree))) from None
     refuse_together(partial(yaml_file.place, path, "experiments"), _dangling(experiments))
     return experiments
 
@@ -287,7 +302,7 @@ def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
             ("frames", experiment.frames, "datasets", tuple(experiments.datasets)),
         ):
             if wanted not in known:
-                yield (name, key), f"there is no {wanted!r} under `{there}:`{nearest(wanted, known)}"
+                yield (name, key), f"there is no {quoted(wanted)} under `{there}:`{nearest(wanted, known)}"
     for name, experiment in experiments.experiments.items():
         yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
 
@@ -297,7 +312,10 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
     known = (*experiment.variants, "all")
     for name, own in experiment.gates.items():
         if name not in known:
-            yield (name,), f"there is no variant {name!r}{nearest(name, known)}; expected one of: {', '.join(known)}"
+            yield (
+                (name,),
+                f"there is no variant {quoted(name)}{nearest(name, known)}; expected one of: {', '.join(known)}",
+            )
         elif name == "all" and name in experiment.variants:
             yield (name,), "`all` means every variant, and a variant is called so too; rename that"
         elif not own.limits and (name == "all" or "all" not in experiment.gates):
@@ -322,8 +340,8 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
     if name not in known:
         hint = nearest(name, known)
         if any(name in experiment.variants for experiment in known.values()):
-            hint = f" (it is a variant: several are written without spaces, as in --only q8,{name})"
-        raise UserError(f"{path}: no experiment {name!r}{hint}; experiments are: {', '.join(known)}")
+            hint = f" (it is a variant: several are written without spaces, as in --only q8,{shown(name)})"
+        raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(known)}")
     return name, known[name]
 
 

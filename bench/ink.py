@@ -1,10 +1,13 @@
-"""Colour on a terminal: where a person looks at one, and has not asked for none (no-color.org)."""
+"""Text for whoever reads the output: in colour on a terminal (no-color.org), and never a command for anybody."""
 
 from __future__ import annotations
 
 import os
 import re
 from typing import Literal, TextIO
+
+from bench.errors import on_one_line
+from bench.streams import is_terminal
 
 Colour = Literal["red", "green", "yellow", "bold"]
 
@@ -18,9 +21,20 @@ _MARKED: tuple[tuple[str, Colour], ...] = (
     (r"(?<=: )degraded(?= \()|(?<= )failed:|^error:|^FAILED\b.*", "red"),
     (r"^(?:note|warning):", "yellow"),
 )
+# Runners of GitHub, Azure and TeamCity read the output of a job, and obey such lines, blanks before them or not.
+_COMMAND = re.compile(r"^\s*::|##(?=\w*\[)")
 
 
-def painted(text: str, stream: TextIO) -> str:
+def harmless(text: str) -> str:
+    """The same lines without control characters, and none that a CI system takes for a command."""
+    return "\n".join(_COMMAND.sub(_disarmed, on_one_line(line)) for line in text.split("\n"))
+
+
+def _disarmed(match: re.Match[str]) -> str:
+    return f"{match[0][:-1]}\\x{ord(match[0][-1]):02x}"
+
+
+def painted(text: str, stream: TextIO | None) -> str:
     """The text with what is worth it in colour, if `stream` shows colours; else as it is."""
     if not shows_colours(stream):
         return text
@@ -29,6 +43,6 @@ def painted(text: str, stream: TextIO) -> str:
     return text
 
 
-def shows_colours(stream: TextIO) -> bool:
+def shows_colours(stream: TextIO | None) -> bool:
     """Whether it is a terminal that understands them, and `NO_COLOR` is not set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

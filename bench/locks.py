@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import getpass
+import errno
 import os
-import tempfile
+import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.files import make_folder
+from bench.errors import UserError, shown
+from bench.files import make_folder, write_text
+from bench.personal import personal_folder
 from bench.records import Event, OnEvent, silent
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 POLL_SECONDS = 0.1
 SPEECHLESS_SECONDS = 2.0
 """Whoever has just got the lock needs a moment to say so."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What network folders answer that have no locks."""
+_NOTE_BYTES = 500
+_warned: set[bool] = set()
 
 
 @contextmanager
@@ -30,10 +42,9 @@ def held(path: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
 
     lock, told, began = FileLock(path), "", time.monotonic()
     while True:
-        # Whoever removes a lock file removes its folder too, if that is empty then.
-        make_folder(path.parent)
         try:
-            lock.acquire(blocking=False)
+            if not _acquire(lock, path):
+                _warn_without(path.parent, on_event)
             break
         except Timeout:
             who = holder(path)
@@ -45,7 +56,7 @@ def held(path: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     try:
         # Who holds it is for people alone, so a disk that does not take it stops nobody.
         with suppress(OSError):
-            _note(path).write_text(f"process {os.getpid()} that is {what}", encoding="utf-8")
+            write_text(_note(path), f"process {os.getpid()} that is {what}")
         yield
     finally:
         with suppress(OSError):
@@ -66,28 +77,80 @@ def tried(path: Path) -> Iterator[bool]:
     """Hold the lock file if nobody else does; yielded is whether that went."""
     from filelock import FileLock, Timeout
 
-    make_folder(path.parent)
+    lock = FileLock(path)
     try:
-        with FileLock(path, blocking=False):
-            yield True
+        # Without locks, nobody is there who does not say so.
+        free = _acquire(lock, path) or not holder(path)
     except Timeout:
-        yield False
+        free = False
+    try:
+        yield free
+    finally:
+        lock.release()
+
+
+def _acquire(lock: BaseFileLock, path: Path) -> bool:
+    """Take the lock, `Timeout` where somebody has it; False where the file system has no locks."""
+    # Whoever removes a lock file removes its folder too, if that is empty then.
+    make_folder(path.parent)
+    check(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # filelock's own way without locks, which is told otherwise here
+            lock.acquire(blocking=False)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return lock.is_locked and not type(lock).__name__.startswith("Soft")
+
+
+def check(path: Path) -> None:
+    """Raises `UserError` where something else lies in a lock's place: through a link, it would be made elsewhere."""
+    hidden = path.parent.name.startswith(".") and path.parent.is_symlink()
+    if hidden or not _is_file(path, if_missing=True):
+        raise UserError(
+            f"{path.parent if hidden else path}: is not what bench itself makes there (a link, a pipe or a folder "
+            "stands in its place), and may lead elsewhere: remove it, then run the same command again"
+        )
+
+
+def _is_file(path: Path, *, if_missing: bool = False) -> bool:
+    """Whether a file itself lies there, not a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return if_missing
+
+
+def _warn_without(folder: Path, on_event: OnEvent) -> None:
+    """Once, and only where somebody listens."""
+    if on_event is not silent and not _warned:
+        _warned.add(True)
+        warning = f"{shown(str(folder))}: this file system has no locks; let no other run work in the same folder"
+        on_event(Event(warning, 1, 1, "warning"))
 
 
 def holder(path: Path) -> str:
     """Who holds the lock file and what for, such as "process 123 that is building 3f2a…"; empty if untold."""
+    note = _note(path)
     try:
-        return _note(path).read_text(encoding="utf-8")
+        if not _is_file(note):
+            return ""
+        # Should it be replaced by a link or a pipe at this very moment: neither followed nor waited for.
+        descriptor = os.open(note, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+            return shown(file.read(_NOTE_BYTES).decode("utf-8", "replace"))
     except OSError:
         return ""
 
 
 @contextmanager
-def announced(folder: Path, what: str) -> Iterator[None]:
+def announced(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Tell in `folder` that this process is at work, for as long as it is: see `running`."""
     running(folder)
     path = folder / f"run-{os.getpid()}.lock"
-    with held(path, what):
+    with held(path, what, on_event):
         try:
             yield
         finally:
@@ -112,11 +175,20 @@ def running(folder: Path) -> list[str]:
 
 def machine_wide(name: str) -> Path:
     """A lock file that all runs of this user on this machine share, whatever folder they work in."""
+    return personal_folder(_has_locks) / f"{name}.lock"
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether its file system has some; a home folder on a network may have none."""
+    from filelock import FileLock
+
+    path = folder / f"probe-{os.getpid()}.lock"
+    lock = FileLock(path)
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"bench-{user}" / f"{name}.lock"
+        return _acquire(lock, path)
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def _note(path: Path) -> Path:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from bench.errors import shown
+from bench.ink import painted
+from bench.streams import is_terminal
 
 if TYPE_CHECKING:
     from bench.records import Event
@@ -14,11 +19,20 @@ LASTING_SECONDS = 2.0
 
 
 interrupted = threading.Event()
-"""Set once Ctrl-C or SIGTERM came."""
+"""Set once a signal to end came."""
+
+
+def catch_signals() -> None:
+    """Whoever ends a command with SIGTERM, as CI systems do, or closes its terminal gets what Ctrl-C gets."""
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Not every system has all. What was started with `nohup` is to go on without its terminal.
+        if number and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            signal.signal(number, interrupt)
 
 
 def interrupt(*_: object) -> NoReturn:
-    """The handler of both: libraries may swallow the exception or make another of it, so it is also noted."""
+    """The handler of all: libraries may swallow the exception or make another of it, so it is also noted."""
     interrupted.set()
     raise KeyboardInterrupt
 
@@ -45,16 +59,22 @@ class Bars:
     def __call__(self, event: Event) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
+        if sys.stderr is None:  # a service has none
+            return
+        if event.unit == "warning":
+            self._close()
+            sys.stderr.write(painted(f"warning: {shown(event.work, 1000)}\n", sys.stderr))
+            return
         from tqdm import tqdm
 
         key = (event.work, event.unit, event.total)
         if key != self.shown:
             self._close()
-            watched = sys.stderr.isatty()
+            watched = is_terminal(sys.stderr)
             self.bar = tqdm(
-                desc=event.work,
+                desc=shown(event.work),
                 total=event.total,
-                unit=f" {event.unit}",
+                unit=f" {shown(event.unit)}",
                 file=sys.stderr,
                 # Where nobody watches, a line every ten seconds is enough to see that it lives.
                 mininterval=0.1 if watched else 10.0,
@@ -62,7 +82,7 @@ class Bars:
             )
             self.shown = key
         if event.note:
-            self.bar.set_postfix_str(event.note, refresh=False)
+            self.bar.set_postfix_str(shown(event.note), refresh=False)
         self.bar.update(event.done - self.bar.n)
         if event.done >= event.total:
             self._close()

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from bench.errors import UserError, in_yaml, is_unicode, nearest, said
+from bench.errors import UserError, in_yaml, is_unicode, nearest, quoted, said, shown
 
 # A file that one person wrote is a hundredth of this.
 _MOST_BYTES, _MOST_NODES, _MOST_CHARACTERS = 2**20, 20_000, 3_000
@@ -30,10 +30,10 @@ def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = str(error.problem or error.context)
-        raise UserError(f"{path}{where}: not valid YAML: {problem}{_hint(problem)}") from error
+        raise UserError(f"{path}{where}: not valid YAML: {shown(problem)}{_hint(problem)}") from error
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         # Tags such as !!timestamp and !!int fail in many ways on values that are none.
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+        raise UserError(f"{path}: not valid YAML: {shown(str(error))}") from error
     if found is None:
         raise UserError(f"{path}: is empty; `bench init` in another folder writes a commented one to start from")
     if not isinstance(found, dict):
@@ -85,7 +85,7 @@ def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str
 def _spelled(location: Sequence[Any]) -> str:
     """Keys with points between them; which entry of a list it is, the line tells."""
     parts = [part if isinstance(part, str) else in_yaml(part) for part in location if type(part) is not int]
-    return ".".join(part if len(part) <= 80 else f"{part[:80]}…" for part in parts)
+    return ".".join(shown(part, 80) for part in parts)
 
 
 def _keys_beside(location: Sequence[Any], model: type[BaseModel]) -> list[str]:
@@ -153,7 +153,9 @@ def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
                     f"{path}, line {key.start_mark.line + 1}: a key must be a plain word, found a collection"
                 )
             if key.value in seen:
-                raise UserError(f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} stands here twice")
+                raise UserError(
+                    f"{path}, line {key.start_mark.line + 1}: the key {quoted(key.value)} stands here twice"
+                )
             seen.add(key.value)
             _refuse_doubles(value, path)
     elif isinstance(node, yaml.SequenceNode):

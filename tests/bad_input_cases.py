@@ -85,6 +85,9 @@ def accepted(**changed: Any) -> Change:
     return written("accepted.json", json.dumps(whole | changed))
 
 
+FORGED = '"a\\n::error::b"'
+"""In YAML: a name that would be a line of its own, and a command for GitHub."""
+
 AGAINST = ("--against", "accepted.json")
 
 
@@ -102,6 +105,22 @@ def told_of_c(column: str, usual: str, baseline: str, q16: str) -> Change:
 
 def scored(*files: str) -> tuple[str, ...]:
     return ("--name", "mine", *(files or ("baseline.csv", "q16.csv")))
+
+
+def _linked_lock(folder: Path) -> None:
+    (folder / "results/first").mkdir(parents=True)
+    (folder / "results/first/.lock").symlink_to(folder / "elsewhere")
+
+
+def _linked_locks(folder: Path) -> None:
+    (folder / "variants").mkdir()
+    (folder / "elsewhere").mkdir()
+    (folder / "variants/.locks").symlink_to(folder / "elsewhere")
+
+
+def _pipe_for_a_lock(folder: Path) -> None:
+    (folder / "variants/.locks").mkdir(parents=True)
+    os.mkfifo(folder / "variants/.locks/run-1.lock")
 
 
 def remove(name: str) -> Change:
@@ -359,6 +378,28 @@ CASES: dict[str, list[Case]] = {
         Case("a name with quotes", "`'a\"b': [...]`", ("cannot be a name",), yaml("q16: [", "'a\"b': [")),
         Case("a name with a line break", '`"a\\nb": [...]`', ("'a\\nb' cannot be a name",),
              yaml("q16: [", '"a\\nb": [')),
+        Case("a name that would be a command of a CI system", '`"a\\n::error::b": [...]`',
+             ("variants.a\\n::error::b: 'a\\n::error::b' cannot be a name",), yaml("q16: [", f"{FORGED}: [")),
+        Case("such a name at the top", '`"a\\n::error::b": 1`', ("a\\n::error::b: unknown key",),
+             yaml("detectors:", f"{FORGED}: 1\ndetectors:")),
+        Case("such a name further in", '`timing: {"a\\n::error::b": 3}`', ("timing.a\\n::error::b: unknown key",),
+             yaml("timing: {", f"timing: {{{FORGED}: 3, ")),
+        Case("such a name among gates", '`gates: {"a\\n::error::b": …}`', ("there is no variant 'a\\n::error::b'",),
+             gates(f"{{{FORGED}: {{auc: 0.5}}}}")),
+        Case("such a name as a setting of a step", '`recover: {"a\\n::error::b": 1}`',
+             ("has no setting 'a\\n::error::b'",), yaml("q16: [cast: fp16]", f"q16: [recover: {{{FORGED}: 1}}]")),
+        Case("such a name as a step", '`["a\\n::error::b"]`', ("unknown step 'a\\n::error::b'",),
+             yaml("q16: [cast: fp16]", f"q16: [{FORGED}]")),
+        Case("such a name in a preprocessing", '`{preset: fsbi, "a\\n::error::b": 1}`',
+             ("unknown key 'a\\n::error::b'",), yaml("preset: fsbi,", f"preset: fsbi, {FORGED}: 1,")),
+        Case("such a name for a detector", '`detector: "a\\n::error::b"`', ("there is no 'a\\n::error::b'",),
+             yaml("detector: mine", f"detector: {FORGED}")),
+        Case("such a name for a path of weights", '`weights: "a\\n::error::b"`',
+             ("a\\n::error::b: no such weights file",), yaml("weights: best_model.tar", f"weights: {FORGED}")),
+        Case("such a name for a path of frames", '`path: "a\\n::error::b"`',
+             ("a\\n::error::b: no such file or folder",), yaml("faces: {path: faces}", f"faces: {{path: {FORGED}}}")),
+        Case("a value of thousands of letters", "`frames: qqq…`", ("there is no 'qqq", "q…"),
+             yaml("frames: faces", f"frames: {'q' * 2900}")),
         Case("a name of 300 characters", "`qqq…: [...]`", ("cannot be a name", "at most 64"),
              yaml("q16: [", "q" * 300 + ": [")),
         Case("a name that YAML takes for something else", "`no: [...]`", ("YAML reads this name as false", "in quotes"),
@@ -607,6 +648,16 @@ CASES: dict[str, list[Case]] = {
              both(manifest(), written("faces/test/set.csv", "path,label".encode("utf-16")))),
         Case("a manifest that is empty", "0 bytes", ("no column `path`; found: nothing",),
              both(manifest(), written("faces/test/set.csv", b""))),
+        Case("a frame of a manifest that links to what is not there", "git-annex",
+             ("gone.png: a link to what is not there", "on_bad_frame: skip"),
+             both(manifest("gone.png,real,test"), lambda f: (f / "faces/test/gone.png").symlink_to("annex/gone"))),
+        Case("a pipe among the frames of a manifest", "`mkfifo x.png`", ("x.png: a pipe, a socket or a device",),
+             both(manifest("x.png,real,test"), lambda f: os.mkfifo(f / "faces/test/x.png"))),
+        Case("a manifest that links to what is not there", "`manifest.csv` → gone",
+             ("manifest.csv: is a link to what is not there",),
+             lambda f: (f / "faces/manifest.csv").symlink_to("annex/manifest.csv")),
+        Case("a manifest that is a pipe", "`mkfifo manifest.csv`", ("manifest.csv: is a folder, a pipe or a device",),
+             lambda f: os.mkfifo(f / "faces/manifest.csv")),
         Case("a manifest without rows", "`path,label`", ("has no rows",),
              both(manifest(), written("faces/test/set.csv", b"path,label\n"))),
         Case("a Parquet file that is none", "text", ("set.parquet: can't be read",),
@@ -631,6 +682,23 @@ CASES: dict[str, list[Case]] = {
         Case("a frame that only decoding finds broken", "pixels of noise", ("x.webp: can't be decoded",),
              undecodable("faces/validation/real/x.webp")),
         Case("a decompression bomb", "60,000 × 60,000 pixels in 5 KB", ("60000 × 60000 pixels",), bomb),
+        Case("a frame that links to what is not there", "git-annex, DVC before `dvc pull`",
+             ("gone.png: a link to what is not there", "on_bad_frame: skip"),
+             lambda f: (f / "faces/test/real/gone.png").symlink_to("../../annex/gone")),
+        Case("a folder of frames that links to what is not there", "`real/video` → gone",
+             ("real/video: a link to what is not there",),
+             lambda f: (f / "faces/test/real/video").symlink_to("../../annex/video")),
+        Case("a split that links to what is not there", "`train` → gone",
+             ("faces: train: a link to what is not there",),
+             both(remove("faces/train"), lambda f: (f / "faces/train").symlink_to("../annex/train"))),
+        Case("frames that link to what is not there", "`faces` → gone", ("faces: a link to what is not there",),
+             both(remove("faces"), lambda f: (f / "faces").symlink_to("annex/faces"))),
+        Case("a link that leads to itself", "`loop.png` → `loop.png`", ("loop.png: Too many levels of symbolic links",),
+             lambda f: (f / "faces/test/real/loop.png").symlink_to("loop.png")),
+        Case("a pipe that is called like a frame", "`mkfifo x.png`", ("x.png: a pipe, a socket or a device",),
+             lambda f: os.mkfifo(f / "faces/test/real/x.png")),
+        Case("a broken frame with a line break in its name", '`"a\\n::error::b.png"`',
+             ("a\\n::error::b.png: empty file",), written("faces/test/real/a\n::error::b.png", b"")),
         Case("several broken frames", "in three splits", ("test/real/000.png", "train/fake/000.png", "calibration"),
              both(*(written(f"faces/{name}/000.png", b"")
                     for name in ("test/real", "train/fake", "calibration/real")))),
@@ -679,6 +747,8 @@ CASES: dict[str, list[Case]] = {
              accepted(threshold=7), AGAINST, "check"),
         Case("an unknown key in accepted scores", '`"note": "mine"`', ("accepted.json: damaged", "note"),
              accepted(note="mine"), AGAINST, "check"),
+        Case("a key with a line break in accepted scores", '`"a\\n::error::b": 1`',
+             ("accepted.json: damaged", "a\\n::error::b"), accepted(**{"a\n::error::b": 1}), AGAINST, "check"),
         Case("nothing to accept", "`bench accept` before `bench run`", ("no results yet", "`bench run` makes them"),
              command="accept"),
         Case("a folder for a summary", "`--summary reports`", ("--summary", "expected a file"),
@@ -698,6 +768,11 @@ CASES: dict[str, list[Case]] = {
              score_files(""), scored("baseline.csv", "q61.csv"), "score"),
         Case("a file of an unknown kind", "`q16.xlsx`", ("of an unknown kind, .xlsx", ".csv, .parquet, .json"),
              score_files("", "q16.xlsx"), scored("baseline.csv", "q16.xlsx"), "score"),
+        Case("a column with a line break in its name", '`"a\\n::error::b"`', ("found: frame, a\\n::error::b, label",),
+             score_files('frame,"a\n::error::b",label\na.png,0.1,real\n'), scored(), "score"),
+        Case("a frame with a line break in its name", '`{"a\\n::error::b": 7}`',
+             ("'a\\n::error::b'",), both(score_files(""), written("q.json", '{"a\\n::error::b": 7}')),
+             scored("baseline.csv", "q.json"), "score"),
         Case("an empty file of scores", "0 bytes", ("q16.csv: is empty",), score_files(""), scored(), "score"),
         Case("a file of scores without rows", "a first line only", ("q16.csv: is empty",),
              score_files("frame,p_fake\n"), scored(), "score"),
@@ -801,6 +876,13 @@ CASES: dict[str, list[Case]] = {
              ("--device: 'cuda:1' is no device here", "`CUDA_VISIBLE_DEVICES=1 bench run …`"),
              arguments=("--device", "cuda:1")),
         Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
+        Case("a lock that is a link", "`results/first/.lock` → elsewhere",
+             ("results/first/.lock: is not what bench itself makes there", "remove it"), _linked_lock),
+        Case("locks that are a link", "`variants/.locks` → elsewhere",
+             ("variants/.locks: is not what bench itself makes there",),
+             _linked_locks),
+        Case("a lock that is a pipe", "`mkfifo variants/.locks/run-1.lock`",
+             ("variants/.locks/run-1.lock: is not what bench itself makes there",), _pipe_for_a_lock),
         Case("an option that is none", "`--onyl q8`", ("No such option",), arguments=("--onyl", "q8")),
     ],
 }  # fmt: skip
@@ -881,3 +963,31 @@ ODD = [
         broken_weights.with_settings_beside, 0),
     Odd("a damaged cache", "made anew", _foreign_cache, 0),
 ]  # fmt: skip
+
+
+# ------------------------------------------------------------------- who starts it, and who reads
+@dataclass(frozen=True)
+class Ending:
+    """What becomes of a command whose streams are not as usual: `shell` starts it, `said` is on standard error."""
+
+    what: str
+    shell: str
+    code: int
+    said: str = ""
+
+
+ENDINGS = [
+    Ending("the reader leaves early", "bench schema | head -1", 0),
+    Ending("the reader of an error leaves early", "bench run nothing 2>&1 | true", 2),
+    Ending("no standard output", "bench list >&-", 0),
+    Ending("no standard error", "bench list 2>&-", 0),
+    Ending("no streams at all, as of a service", "bench list <&- >&- 2>&-", 0),
+    Ending("no streams at all, and bad input", "bench run nothing <&- >&- 2>&-", 2),
+    Ending("standard output that only reads", "bench list 1</dev/null", 0),
+    Ending("a full disk for standard output", "bench list >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for the version", "bench --version >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for the help", "bench run --help >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for standard error", "bench list 2>/dev/full", 0),
+    Ending("a full disk for both", "bench list >/dev/full 2>&1", 2),
+    Ending("letters that the encoding has not", "PYTHONIOENCODING=ascii bench list ä", 2, "no kind '"),
+]

@@ -62,6 +62,7 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("TMPDIR", folder)
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         # The secret that compiled networks are sealed with is the same for all workers, which share those.
         base = tmp_path_factory.getbasetemp()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from bench import cli, provenance, runtimes
 from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline.plan import prepare
-from tests.bad_input_cases import CASES, ODD, Case, yaml
+from tests.bad_input_cases import CASES, ENDINGS, ODD, Case, yaml
 
 DOCS = Path(__file__).parent.parent / "docs" / "bad-input.md"
 ALL = [case for cases in CASES.values() for case in cases]
@@ -42,6 +43,7 @@ def test_bad_input(case: Case, workplace: Path, monkeypatch: pytest.MonkeyPatch)
     for part in case.said:
         assert part in output, output
     assert "Traceback" not in output
+    assert not re.search(r"^\s*::|[^\n -\uffff]|[\x7f-\x9f\u2028\u2029]", output, re.MULTILINE), output
     assert len(output) < 6000
     left = [path for path in workplace.glob("results/**/*") if path.is_file() and path.suffix != ".log"]
     assert not left, "nothing may be evaluated"
@@ -77,7 +79,10 @@ def documentation() -> str:
         rows = [(case.what, case.example, " … ".join(map(spelled, case.said))) for case in cases]
         parts.append(f"## {title}\n{table(rows, ('what is wrong', 'example', 'what bench says'))}")
     odd = table([(odd.what, odd.becomes) for odd in ODD], ("what looks odd", "what becomes of it"))
-    return "\n\n".join([*parts, f"## What is not wrong\n{odd}"]) + "\n"
+    shells = [(end.what, f"`{end.shell}`", str(end.code), f"`{end.said}`" if end.said else "") for end in ENDINGS]
+    ends = table(shells, ("what is not as usual", "example", "exit code", "on standard error"))
+    endings = f"## Who starts it, and who reads\n{ends}"
+    return "\n\n".join([*parts, f"## What is not wrong\n{odd}", endings]) + "\n"
 
 
 def test_documentation_says_the_same() -> None:

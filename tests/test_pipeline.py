@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from bench import cli, detectors
 from bench.detectors import efficientnet
+from bench.pipeline import handover
 from bench.results import predict, timing
 from bench.variants import build
 from tests import tiny
@@ -369,6 +370,39 @@ def test_export_hands_over_what_runs(
     code, output = bench("export", "q8", "--to", str(tmp_path / "out" / "q8"))
     assert code == 2
     assert "not an empty folder" in output
+
+
+def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to, dead = finished / "out", 2**22 + 1
+    (to / f".bench-{dead}-0123456789ab.tmp").mkdir(parents=True)
+    (to / "README.md").write_text("mine")
+    code, output = bench("export", "q16", "--to", str(to))
+    assert code == 2, output
+    assert "not an empty folder" in output
+    assert (to / "README.md").read_text() == "mine"
+    (to / "README.md").unlink()
+
+    replace, moved = Path.replace, list[Path]()
+
+    def die(path: Path, target: Path) -> Path:
+        if path.parent.parent == to and moved:
+            raise KeyboardInterrupt
+        moved.extend([path] if path.parent.parent == to else [])
+        return replace(path, target)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", die)
+        killed.setattr(handover, "sweep", lambda *_, **__: None)
+        killed.setattr(handover, "temporary_name", lambda: f".bench-{dead}-abcdefabcdef.tmp")
+        assert bench("export", "q16", "--to", str(to))[0] == 130
+    assert len(list(to.iterdir())) == 3
+    left = (to / "model.safetensors").read_bytes()
+    (to / "model.safetensors").write_bytes(left + b"mine")
+    assert bench("export", "q16", "--to", str(to))[0] == 2
+    (to / "model.safetensors").write_bytes(left)
+    code, output = bench("export", "q16", "--to", str(to))
+    assert code == 0, output
+    assert sorted(path.name for path in to.iterdir()) == ["README.md", "model.safetensors", "predict.py"]
 
 
 def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:

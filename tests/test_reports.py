@@ -13,13 +13,14 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import unescape
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
@@ -625,6 +626,42 @@ def test_bundle_is_whole_wherever_it_is_unpacked(tmp_path: Path) -> None:
     next(results.rglob("*.jpg")).unlink()
     with pytest.raises(UserError, match="bench report demo"):
         bundle(report, results, tmp_path / "demo.zip")
+
+
+FOREIGN = [
+    "a:b.png", "a*b.png", "a?b.png", "CON.png", "nul.tar.jpg", "com1", "dot.", "blank ", "back\\slash.png",
+    "line\nbreak.png", "Case.png", "case.png", "cafe\u0301.png", "caf\u00e9.png", "quote\".png", "AUX /x.png",
+    "x/aux/y", "x/y", "X/y", "figures/report.md", "Report.MD", "\u202egnp.exe", "a|b<c>.png", "a_b.png",
+]  # fmt: skip
+
+
+def test_bundle_unpacks_on_every_system(tmp_path: Path) -> None:
+    """No name that Windows cannot make or takes for another's; every link leads to the file it led to."""
+    report, results = tmp_path / "reports/demo", tmp_path / "results/demo"
+    lines = []
+    for number, name in enumerate(FOREIGN):
+        file = report / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(number))
+        lines.append(f"[{number}]({quote(name, safe='/')}) and again [{number}]({quote(name, safe='/')})")
+    (report / "report.md").write_text("\n\n".join(lines), encoding="utf-8")
+    bundle(report, results, tmp_path / "demo.zip")
+    with zipfile.ZipFile(tmp_path / "demo.zip") as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "elsewhere")
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names) == len(FOREIGN) + 1
+    for part in (part for name in names for part in name.split("/")):
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f\u202e]|[. ]$', part), part
+        assert not PureWindowsPath(part).is_reserved(), part
+    folders: dict[str, str] = {}
+    for name in names:
+        for folder in list(map(str, PurePosixPath(name).parents)):
+            assert folders.setdefault(folder.casefold(), folder) == folder, "one of the two would swallow the other"
+    text = (tmp_path / "elsewhere/demo/report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\[(\d+)\]\(([^)]+)\)", text)
+    assert len(links) == 2 * len(FOREIGN)
+    for number, target in links:
+        assert (tmp_path / "elsewhere/demo" / unquote(target)).read_text() == number
 
 
 def test_summary_fits_a_terminal(tmp_path: Path) -> None:

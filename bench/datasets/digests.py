@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from bench.datasets.decoding import LIBRARIES, VERSION, fault
 from bench.datasets.headers import dimensions
-from bench.datasets.layouts import Entry
+from bench.datasets.layouts import LEADS_NOWHERE, Entry
 from bench.files import sweep, write_text
 from bench.provenance import cpu_cores, versions
 from bench.records import Event, OnEvent
@@ -99,8 +100,8 @@ def _digest_chunk(entries: Sequence[Entry]) -> dict[str, tuple[str, str]]:
 
 def _digest(entry: Entry) -> tuple[str, str]:
     """The digest, empty where the file can't be read, and what is wrong with it, empty where nothing is."""
-    if entry.size_bytes > _MOST_BYTES:
-        return "", f"{entry.size_bytes:,} bytes, far too large for a frame"
+    if wrong := _unread(entry):
+        return "", wrong
     try:
         data = Path(entry.file).read_bytes()
     except OSError as error:
@@ -116,6 +117,19 @@ def _digest(entry: Entry) -> tuple[str, str]:
         return digest, fault(data)
     with _large:
         return digest, fault(data)
+
+
+def _unread(entry: Entry) -> str:
+    """Why this is not even opened, empty where it is a file for a frame: who opens a pipe waits for its other end."""
+    if entry.size_bytes > _MOST_BYTES:
+        return f"{entry.size_bytes:,} bytes, far too large for a frame"
+    try:
+        mode = os.stat(entry.file).st_mode  # noqa: PTH116 - a Path for every frame takes long
+    except FileNotFoundError:
+        return LEADS_NOWHERE if os.path.islink(entry.file) else "it is gone"  # noqa: PTH114 - as above
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if stat.S_ISREG(mode) else "a pipe, a socket or a device, and no file"
 
 
 def _cache_file(cache: Path, root: Path) -> Path:

@@ -16,7 +16,7 @@ from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
-from bench.errors import UserError, at_home, is_unicode, listed
+from bench.errors import UserError, at_home, is_unicode, listed, quoted
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
 
@@ -171,19 +171,19 @@ def _wrong_labels(split: Split, part: Part) -> list[str]:
 def _wrong_sources(there: _Found, frames: Sequence[Frame], auto: bool) -> list[str]:
     unknown = [frame.path for frame in frames if frame.source is None]
     if there.pattern and frames and len(unknown) == len(frames):
-        return [f"source_pattern '{there.pattern}' matches no frame of {there.root}, for example {unknown[0]!r}"]
+        return [f"source_pattern '{there.pattern}' matches no frame of {there.root}, for example {quoted(unknown[0])}"]
     if there.pattern and auto and unknown:
         return [
             f"source_pattern '{there.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "
-            f"{there.root}; not, for example, {unknown[0]!r}. `split: auto` must know every frame's source"
+            f"{there.root}; not, for example, {quoted(unknown[0])}. `split: auto` must know every frame's source"
         ]
     if len(unknown) < len(frames) or not frames:
         return []
     nested = next((frame.path for frame in frames if frame.path.count("/") > 1), None)
     if auto and nested:
         return [
-            f"{there.root}: frames lie in sub-folders ({nested!r}), and `split: auto` must not tear a video apart. "
-            "Where a sub-folder is a video, write source_pattern: '([^/]+)/[^/]+$'; "
+            f"{there.root}: frames lie in sub-folders ({quoted(nested)}), and `split: auto` must not tear a video "
+            "apart. Where a sub-folder is a video, write source_pattern: '([^/]+)/[^/]+$'; "
             "where every frame stands alone, source_pattern: '(.+)'"
         ]
     return []
@@ -213,5 +213,5 @@ def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], left_out: tup
 def _refuse(name: str, problems: Sequence[str], *, most: int = 20, advice: str = "") -> None:
     if problems:
         more = [f"… and {len(problems) - most} more"] if len(problems) > most else []
-        lines = "\n".join([*(f"- {problem}" for problem in [*problems[:most], *more]), *([advice] if advice else [])])
-        raise UserError(f"frame set {name!r} can't be used:\n{lines}")
+        lines = [f"- {problem}" for problem in [*problems[:most], *more]]
+        raise UserError(f"frame set {quoted(name)} can't be used:", *lines, *([advice] if advice else []))

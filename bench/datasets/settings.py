@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench.errors import quoted
 from bench.records import SPLITS, Split
 
 _SOURCE_PATTERN = (
@@ -24,9 +25,11 @@ def _checked_pattern(pattern: str | None) -> str | None:
             warnings.simplefilter("ignore")  # of what another version of Python may read otherwise
             groups = re.compile(pattern).groups
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        raise ValueError(f"{quoted(pattern)} is not a regular expression: {error}") from None
     if not groups:
-        raise ValueError(f"{pattern!r} has no group; put the part that names the source in brackets, as in '(id\\d+)_'")
+        raise ValueError(
+            f"{quoted(pattern)} has no group; put the part that names the source in brackets, as in '(id\\d+)_'"
+        )
     return pattern
 
 

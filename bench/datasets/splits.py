@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from bench.errors import listed
+from bench.errors import listed, quoted
 from bench.records import LABELLED_SPLITS, Frame, Split
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
@@ -116,6 +116,6 @@ def _across(splits: Mapping[Split, Iterable[Frame]], attribute: str) -> list[str
         for frame in frames if split not in LABELLED_SPLITS else ():
             key = getattr(frame, attribute)
             if key in judged:
-                name = f"{key!r}: " if attribute == "source" else ""
+                name = f"{quoted(key)}: " if attribute == "source" else ""
                 shared.setdefault(key, f"{name}{judged[key]} = {split} {frame.path}")
     return list(shared.values())

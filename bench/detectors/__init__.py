@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.errors import UserError, listed, nearest, shown
+from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.records import Preprocessing
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def find(architecture: str) -> Family:
             return family
     known = architectures()
     raise UserError(
-        f"unknown architecture {architecture!r}{nearest(architecture, known)}; architectures are: {', '.join(known)}"
+        f"unknown architecture {quoted(architecture)}{nearest(architecture, known)}; "
+        f"architectures are: {', '.join(known)}"
     )
 
 
@@ -131,4 +132,4 @@ def _check_fit(
     if looks_like and looks_like.removeprefix("tf_") != architecture.removeprefix("tf_"):
         lines.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
     lines += [f"  {title} ({len(names)}): {listed(names, 6)}" for title, names in problems.items() if names]
-    raise UserError("\n".join(lines))
+    raise UserError(*lines)

@@ -40,10 +40,11 @@ def run(
     """
     name, _ = select(experiments, name, path)
     _check_rooms(path.parent)
+    locks.check(path.parent / "results" / name / store.LOCK)
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
-        with locks.announced(variants / build.LOCKS, doing):
+        with locks.announced(variants / build.LOCKS, doing, log):
             built, failed = build_variants(plan, log)
             # Two runs of one experiment take turns here; the second finds what the first has done.
             with store.locked(plan.results, doing, log):

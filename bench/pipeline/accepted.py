@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from bench.errors import UserError, listed
+from bench.errors import UserError, listed, on_one_line, quoted
 from bench.experiment import Experiments, select
 from bench.files import write_text
 from bench.pipeline import render
@@ -143,10 +143,11 @@ def accept(
 
 def describe(found: Accepted, to: Path) -> str:
     """What was accepted, and how large the file is."""
-    count = found.frames["test"].count
+    count, path = found.frames["test"].count, on_one_line(str(to))
+    size_kib = to.stat().st_size / 2**10
     return (
-        f"accepted: {', '.join(found.variants)} on {count:,} test frames; {to}, {to.stat().st_size / 2**10:,.0f} KiB\n"
-        f"next: commit it, then `bench check {found.experiment} --against {to}` judges new weights"
+        f"accepted: {', '.join(found.variants)} on {count:,} test frames; {path}, {size_kib:,.0f} KiB\n"
+        f"next: commit it, then `bench check {found.experiment} --against {path}` judges new weights"
     )
 
 
@@ -198,7 +199,7 @@ def read(path: Path, name: str) -> Accepted:
         raise _damaged(path, error) from error
     if found.experiment != name:
         raise OtherExperimentError(
-            f"{path}: holds the experiment {found.experiment!r}, not {name!r}; name another file: "
+            f"{path}: holds the experiment {quoted(found.experiment)}, not {quoted(name)}; name another file: "
             f"`bench accept {name} --to accepted-{name}.json` writes one of its own"
         )
     return found
@@ -220,7 +221,7 @@ def match(kept: Accepted, count: int, digest: str, path: Path) -> None:
         try:
             unpacked(variant, count)
         except ValueError as error:
-            raise _damaged(path, ValueError(f"variant {name!r:.80}: {error}")) from error
+            raise _damaged(path, ValueError(f"variant {quoted(name)}: {error}")) from error
 
 
 def weights_digest(weights: str) -> str:
@@ -239,8 +240,8 @@ def _parsed(told: Any, path: Path) -> Accepted:
         raise ValueError("it has no schema version")
     if told["schema"] != SCHEMA:
         raise UserError(
-            f"{path}: has schema version {told['schema']!r:.40}, this bench reads version {SCHEMA}; "
-            f"use the bench that wrote it ({told.get('bench')!r:.40}), or {_RENEW}"
+            f"{path}: has schema version {quoted(told['schema'])}, this bench reads version {SCHEMA}; "
+            f"use the bench that wrote it ({quoted(told.get('bench'))}), or {_RENEW}"
         )
     found: Accepted = TypeAdapter(Accepted).validate_python(told)
     if not found.variants or not found.frames:

@@ -74,12 +74,12 @@ def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collecti
 def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:
     if not settings.gates and reference is None:
         raise UserError(
-            f"{yaml_file.place(path, 'experiments', name)}: has no `gates:`, so there is nothing to check; add some:\n"
-            "    gates:\n"
-            "      all: {auc_drop: 0.01}          # every variant\n"
-            "      q8: {size_mib: 60, recall: 0.8}  # one of them\n"
+            f"{yaml_file.place(path, 'experiments', name)}: has no `gates:`, so there is nothing to check; add some:",
+            "    gates:",
+            "      all: {auc_drop: 0.01}          # every variant",
+            "      q8: {size_mib: 60, recall: 0.8}  # one of them",
             f"or compare with accepted scores: `bench accept {name}`, then "
-            f"`bench check {name} --against {accepted.NAME}`"
+            f"`bench check {name} --against {accepted.NAME}`",
         )
 
 

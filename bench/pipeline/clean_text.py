@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.errors import on_one_line
 from bench.pipeline.clean import Inventory, Item
 
 
 def describe(inventory: Inventory, path: Path) -> str:
     """The inventory as text: one line an item, with sizes in MiB, and what to do."""
     base = path.parent
-    width = max((len(str(item.path.relative_to(base))) for item in inventory.items), default=0)
+    paths = [on_one_line(str(item.path.relative_to(base))) for item in inventory.items]
+    width = max(map(len, paths), default=0)
     lines = [
-        f"{item.path.relative_to(base)!s:{width}}  {item.size_bytes / 2**20:9.1f} MiB  {_state(item, inventory)}"
-        for item in inventory.items
+        f"{name:{width}}  {item.size_bytes / 2**20:9.1f} MiB  {_state(item, inventory)}"
+        for name, item in zip(paths, inventory.items, strict=True)
     ]
-    lines += [f"note: {note}" for note in inventory.notes]
+    lines += [f"note: {on_one_line(note)}" for note in inventory.notes]
     total = sum(item.size_bytes for item in inventory.items) / 2**20
     going = sum(item.size_bytes for item in inventory.can_go) / 2**20
     if inventory.removed:
@@ -29,4 +31,4 @@ def describe(inventory: Inventory, path: Path) -> str:
 
 def _state(item: Item, inventory: Inventory) -> str:
     end = "removed" if item.path in inventory.removed else item.kept or "can go"
-    return f"{item.what}: {end}"
+    return on_one_line(f"{item.what}: {end}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import reports
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
-from bench.errors import UserError, listed
+from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
 from bench.files import is_leftover, remove, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
@@ -101,11 +101,11 @@ def _checked(request: Request) -> dict[str, Path]:
         other = variants.setdefault(file.stem.casefold(), file)
         if other is not file:
             problems.append(
-                f"{other} and {file}: both would be the variant {file.stem!r}, as a variant is called like its "
+                f"{other} and {file}: both would be the variant {quoted(file.stem)}, as a variant is called like its "
                 "file; rename or copy one"
             )
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return {file.stem: file for file in request.files}
 
 
@@ -113,7 +113,9 @@ def _refuse_to_overwrite(request: Request) -> None:
     """Only what this command wrote is written anew: not an experiment's report, nor anything else."""
     folder = request.folder
     if request.to is None and (Path("results") / request.name / store.RUN).exists():
-        raise UserError(f"{folder}: belongs to the experiment {request.name!r} of `bench run`; choose another --name")
+        raise UserError(
+            f"{folder}: belongs to the experiment {quoted(request.name)} of `bench run`; choose another --name"
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the report's folder would be there; move it away")
     if not folder.is_dir() or all(is_leftover(path) for path in folder.iterdir()):
@@ -131,7 +133,8 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     """What all files say, in one order; of every file that can't be used all that is wrong, in one message."""
     words = foreign.Words(LABEL_WORDS, SPLIT_WORDS)
     answers: dict[str, Answers] = {}
-    told, problems = None, []
+    told: Answers | None = None
+    problems: list[str] = []
     known: dict[str, object] = {}
     labels, columns = request.labels, request.columns
     total = len(variants) + bool(labels)
@@ -140,7 +143,7 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
             told = foreign.read(labels, columns, words, only_labels=True, further=None)
             known.update(told.attributes)
         except UserError as error:
-            problems.append(str(error))
+            problems += error.lines
     for done, (name, path) in enumerate(variants.items(), bool(labels)):
         on_event(Event("reading scores", done, total, "files"))
         try:
@@ -148,9 +151,9 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
             answers[name] = foreign.read(path, columns, words, further=None if first else known)
             known.update(answers[name].attributes)
         except UserError as error:
-            problems.append(str(error))
+            problems += error.lines
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     aligned = alignment.align(answers, told, columns)
     on_event(Event("reading scores", total, total, "files"))
     return aligned

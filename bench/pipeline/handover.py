@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, listed, nearest, on_one_line, quoted
 from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
-from bench.provenance import version
+from bench.provenance import file_digest, version
 from bench.records import Built, Judged, Run, VariantResult
 from bench.results import store
 from bench.templates import HERE
@@ -18,6 +19,7 @@ from bench.variants import build
 
 _LOWERED = "model.onnxruntime-cpu.onnx"
 _HANDED_OVER = ("model.safetensors", "model.onnx", _LOWERED, "README.md", "predict.py")
+_MOVED = "moved.json"
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
@@ -27,14 +29,16 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
     known = {one.name: one for one in run.variants}
     if variant not in known:
         raise UserError(
-            f"variant {variant!r} has no results in this report{nearest(variant, known)}; those that have: "
-            f"{', '.join(known)}. `bench run` evaluates what is missing"
+            f"variant {quoted(variant)} has no results in this report{nearest(variant, known)}; those that have: "
+            f"{listed(known)}. `bench run` evaluates what is missing"
         )
     found = known[variant]
     if found.status != "ok":
-        raise UserError(f"variant {variant!r} failed, there is nothing to hand over: {found.reason}")
+        raise UserError(f"variant {quoted(variant)} failed, there is nothing to hand over: {found.reason}")
     if not build.is_built(base / "variants", found.id):
-        raise UserError(f"the artifact of {variant!r} is gone from {base / 'variants'}; `bench run` builds it again")
+        raise UserError(
+            f"the artifact of {quoted(variant)} is gone from {base / 'variants'}; `bench run` builds it again"
+        )
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     built = build.read(base / "variants", found.id)
@@ -47,6 +51,8 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
         own.mkdir(parents=True)
         models = [Path(shutil.copy2(file, own / name)) for name, file in _models(built).items()]
         whole = [*models, *_explain(run, found, built, judged, own)]
+        # Should this be killed while files take their places, the next export knows which of them are its own.
+        (own / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
         return [path.replace(to / path.name) for path in whole]
     except OSError as error:
         raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
@@ -63,19 +69,42 @@ def _models(built: Built) -> dict[str, Path]:
 
 
 def _is_free(to: Path) -> bool:
-    """Whether the folder is empty but for what a killed export left."""
+    """Whether the folder is empty but for what a killed export left, byte for byte."""
     if not to.is_dir():
         return False
     inside = list(to.iterdir())
-    mine = _HANDED_OVER if any(is_leftover(path) for path in inside) else ()
-    return all(is_leftover(path) or path.name in mine for path in inside)
+    left = [path for path in inside if is_leftover(path)]
+    moved = [pair for folder in left for pair in _moved(folder)]
+    return all(_is_one_of(path, moved) for path in inside if path not in left)
+
+
+def _moved(left: Path) -> list[tuple[str, str]]:
+    """Names and digests of the files that a killed export was about to move from its folder."""
+    try:
+        names = json.loads((left / _MOVED).read_text(encoding="utf-8"))
+        return [(name, str(names[name])) for name in _HANDED_OVER if name in names]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _is_one_of(path: Path, files: list[tuple[str, str]]) -> bool:
+    known = [digest for name, digest in files if name == path.name]
+    return bool(known) and path.is_file() and not path.is_symlink() and file_digest(path) in known
+
+
+def _on_one_line(value: object) -> object:
+    return on_one_line(value) if isinstance(value, str) else value
 
 
 def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_on_one_line,
     )
     assert run.preprocessing is not None
     facts = {

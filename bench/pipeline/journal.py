@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from bench.errors import UserError
+from bench.errors import UserError, on_one_line
 from bench.files import advice, make_folder
 from bench.provenance import machine, version, versions
 from bench.records import Event, OnEvent
@@ -42,6 +42,9 @@ class Journal:
         return self.file.path if self.file.path.exists() else None
 
     def __call__(self, event: Event) -> None:
+        if event.unit == "warning":
+            _log.warning("warning: %s", event.work)
+            return self.on_event(event)
         ends = event.done >= event.total
         if event.work not in self.open:
             self.open[event.work] = event, time.monotonic()
@@ -97,9 +100,7 @@ class _File(logging.FileHandler):
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
         super().__init__(self.path, encoding="utf-8", delay=True)
-        formatter = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-        formatter.converter = time.gmtime
-        self.setFormatter(formatter)
+        self.setFormatter(_Records())
 
     def _open(self) -> TextIO:  # type: ignore[override]  # typeshed names the class that open() gives
         make_folder(self.path.parent)
@@ -116,12 +117,24 @@ class _File(logging.FileHandler):
         pass
 
 
+class _Records(logging.Formatter):
+    """A record begins with its time; its further lines are indented, whatever a name or an error says."""
+
+    converter = time.gmtime  # type: ignore[assignment]  # typeshed takes the attribute for a method
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(map(on_one_line, super().format(record).split("\n")))
+
+
 def is_log(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None and path.is_file()
 
 
 def _header() -> Iterator[str]:
-    yield f"bench {version('bench')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    yield f"in {Path.cwd()}, process {os.getpid()}"
+    yield on_one_line(f"bench {version('bench')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+    yield f"in {on_one_line(str(Path.cwd()))}, process {os.getpid()}"
     yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())

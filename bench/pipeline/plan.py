@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
 from bench.detectors import weights_file
-from bench.errors import DEVICES, Keys, UserError, nearest, no_device, problems_of, refuse_together
+from bench.errors import DEVICES, Keys, UserError, nearest, no_device, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
@@ -166,7 +166,7 @@ def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]
     for variant in only:
         if variant not in settings.variants:
             raise UserError(
-                f"--only: there is no variant {variant!r}{nearest(variant, settings.variants)}; "
+                f"--only: there is no variant {quoted(variant)}{nearest(variant, settings.variants)}; "
                 f"variants are: {', '.join(settings.variants)}"
             )
     return frozenset({settings.baseline, *only} if only else settings.variants)
@@ -191,4 +191,5 @@ def _frames(
     try:
         return datasets.load(settings.frames, places, base, cache, on_event, on_bad_frame=settings.on_bad_frame)
     except UserError as error:
-        raise UserError(f"{where('datasets', settings.frames)}: {error}") from error
+        first, *further = error.lines
+        raise UserError(f"{where('datasets', settings.frames)}: {first}", *further) from error

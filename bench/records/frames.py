@@ -115,7 +115,10 @@ BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[N
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it."""
+    """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it.
+
+    With the unit "warning", `work` is a sentence for whoever watches.
+    """
 
     work: str
     done: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +16,9 @@ from bench.files import write_atomically
 
 # Alternative texts are escaped, so a bracket that ends one has no backslash before it.
 _LINK = re.compile(r"(\[(?:\\.|[^\]\\\n])*\]\()([^()\s]+)(\))")
+# What no name on Windows may hold, and what makes a name look like another.
+_NOWHERE = re.compile(r"""[<>:"|?*\\\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]""")
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
 def is_whole(report: Path) -> bool:
@@ -32,30 +37,71 @@ def bundle(report: Path, results: Path, out: Path) -> None:
     """Write the zip `out`: report.md, and below it every file that it links, links rewritten.
 
     `report` and `results` are the experiment's folders. Overlays come to lie in `overlays/`, ordered as in `results`.
+    Members are called like the files as far as every system can unpack such names, also beside each other.
     UserError where there is no report or a linked file is missing.
     """
     source = report / "report.md"
     if not source.is_file():
         raise UserError(f"{source}: no such report. Render one first: bench report {report.name}")
+    names = _Names()
     members: dict[str, Path] = {}
 
     def rewritten(match: re.Match[str]) -> str:
         target = _target(report, match[2])
-        inside = _place(target, report, results)
+        inside = names.member(_place(target, report, results))
         if not target.is_file():
             raise UserError(f"{source}: links {target}, which does not exist. Render again: bench report {report.name}")
         members[inside] = target
         return f"{match[1]}{quote(os.fsencode(inside), safe='/')}{match[3]}"
 
     text = _LINK.sub(rewritten, source.read_text(encoding="utf-8"))
-    write_atomically(out, lambda file: _zip(file, report.name, text, members))
+    write_atomically(out, lambda file: _zip(file, _everywhere(report.name), text, members))
 
 
-def _place(target: Path, report: Path, results: Path) -> str:
-    """Where a linked file lies in the bundle."""
+class _Names:
+    """The names of members, folder by folder: no two in one folder are alike but for case or composed letters."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, ...], str] = {}
+        self.taken: dict[str, set[str]] = {"": {_alike("report.md")}}
+
+    def member(self, place: Path) -> str:
+        """What the file at `place` is called, the same each time."""
+        inside = ""
+        for depth in range(1, len(place.parts) + 1):
+            original = place.parts[:depth]
+            if original not in self.parts:
+                self.parts[original] = self._free(original[-1], self.taken.setdefault(inside, set()))
+            inside += ("/" if inside else "") + self.parts[original]
+        return inside
+
+    def _free(self, original: str, taken: set[str]) -> str:
+        name = plain = _everywhere(original)
+        digits = hashlib.sha256(os.fsencode(original)).hexdigest()
+        for count in range(8, len(digits)):
+            if _alike(name) not in taken:
+                break
+            name = f"{Path(plain).stem}-{digits[:count]}{Path(plain).suffix}"
+        taken.add(_alike(name))
+        return name
+
+
+def _alike(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _everywhere(name: str) -> str:
+    """The name, changed where Windows could not make such a file, or would make another."""
+    name = re.sub(r"[. ]$", "_", _NOWHERE.sub("_", name))
+    return f"_{name}" if _DEVICE.fullmatch(name) else name
+
+
+def _place(target: Path, report: Path, results: Path) -> Path:
+    """Where a linked file lies in the bundle, by its own name."""
     for folder, prefix in ((report, Path()), (results, Path("overlays"))):
         if target.is_relative_to(folder.absolute()):
-            return (prefix / target.relative_to(folder.absolute())).as_posix()
+            return prefix / target.relative_to(folder.absolute())
     raise UserError(f"{report / 'report.md'}: links {target}, which is neither in {report} nor in {results}")
 
 

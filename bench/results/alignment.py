@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.records import LABELLED_SPLITS, Evidence, Labelled, Split
 from bench.results.attributes import series
 from bench.results.foreign import Answers, Columns
@@ -64,7 +64,7 @@ def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Colum
 
 def _together(problems: Sequence[str]) -> None:
     if any(problems):
-        raise UserError("\n".join(filter(None, problems)))
+        raise UserError(*filter(None, problems))
 
 
 def _refuse_missing(everything: Sequence[Answers], columns: Columns) -> None:
@@ -77,8 +77,8 @@ def _refuse_missing(everything: Sequence[Answers], columns: Columns) -> None:
             name = columns.name(what)
             hint = "" if name in seen else nearest(name, seen)
             problems.append(
-                f"no {what}s: no file has a column {name!r} with something in it{hint}; found: "
-                f"{', '.join(seen)}. Name it with --{what}-column" + (", or give --labels FILE" * (what == "label"))
+                f"no {what}s: no file has a column {quoted(name)} with something in it{hint}; found: "
+                f"{listed(seen)}. Name it with --{what}-column" + (", or give --labels FILE" * (what == "label"))
             )
     _together(problems)
 
@@ -133,7 +133,7 @@ def _mask(rows: NDArray[np.bool_]) -> Any:
 
 
 def _examples(frames: Any) -> str:
-    return examples([repr(frame) for frame in frames.slice(0, EXAMPLES).to_pylist()], len(frames))
+    return examples([quoted(frame) for frame in frames.slice(0, EXAMPLES).to_pylist()], len(frames))
 
 
 def _same_stems(one: Answers, other: Answers) -> bool:
@@ -166,8 +166,8 @@ def _agreed(
             elif told:
                 problems.append(told)
     _together(problems)
-    listed = ", ".join(repr(name) for name in differing)
-    remark = f"Not taken for properties of the frames, since files differ in them: {listed}."
+    left_out = listed(map(quoted, differing))
+    remark = f"Not taken for properties of the frames, since files differ in them: {left_out}."
     return {name: values for name, (_, values) in known.items() if name not in differing}, (remark,) * bool(differing)
 
 
@@ -198,12 +198,15 @@ def _otherwise(name: str, frames: Any, before: tuple[Answers, Any], now: tuple[A
     rows = np.flatnonzero(_unlike(before[1], now[1]))
     if not len(rows):
         return ""
-    told = [f"{frames[row].as_py()!r} is {now[1][row]}, there {before[1][row]}" for row in rows[:EXAMPLES].tolist()]
+    told = [
+        f"{quoted(frames[row].as_py())} is {shown(str(now[1][row]))}, there {shown(str(before[1][row]))}"
+        for row in rows[:EXAMPLES].tolist()
+    ]
     advice = ""
     if name == "label" and len(rows) == len(frames):
         advice = " (all of them: is 1 real in one of the files?)"
     return (
-        f"{now[0].path}: has another {name!r} for {len(rows):,} of {len(frames):,} frames than {before[0].path}: "
+        f"{now[0].path}: has another {quoted(name)} for {len(rows):,} of {len(frames):,} frames than {before[0].path}: "
         f"{examples(told, len(rows))}{advice}"
     )
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, listed, nearest
+from bench.errors import UserError, listed, nearest, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED
 from bench.results import foreign_tables
 from bench.results.foreign_tables import EXAMPLES, Table, examples
@@ -129,15 +129,15 @@ def _placed(table: Table, columns: Columns, only_labels: bool) -> dict[str, str 
         found["frame"] = found["frame"] or table.find("path")
     needed = ("frame", "label") if only_labels else ("frame", "score")
     problems = [
-        f"{table.path}: no column {columns.name(one)!r}{nearest(columns.name(one), table.names)}; "
+        f"{table.path}: no column {quoted(columns.name(one))}{nearest(columns.name(one), table.names)}; "
         f"found: {listed(table.names)}. Name the right one with --{one}-column"
         for one in needed
         if found[one] is None
     ]
     taken = [name for name in found.values() if name is not None]
-    problems += [f"{table.path}: column {name!r} is asked for as two things at once" for name in _doubled(taken)]
+    problems += [f"{table.path}: column {quoted(name)} is asked for as two things at once" for name in _doubled(taken)]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return found
 
 
@@ -165,11 +165,13 @@ def _further(table: Table, found: Mapping[str, str | None], columns: Columns) ->
     for name in others:
         key = name.strip().casefold()
         if key in found and key != "score":
-            problems.append(f"the {key} is column {columns.name(key)!r}, but there is {name!r} too; rename it")
+            problems.append(
+                f"the {key} is column {quoted(columns.name(key))}, but there is {quoted(name)} too; rename it"
+            )
         elif seen.setdefault(key, name) != name:
-            problems.append(f"the columns {seen[key]!r} and {name!r} are called alike; rename one")
+            problems.append(f"the columns {quoted(seen[key])} and {quoted(name)} are called alike; rename one")
     if problems:
-        raise UserError("\n".join(f"{table.path}: {problem}" for problem in problems))
+        raise UserError(*(f"{table.path}: {problem}" for problem in problems))
     return [name for key, name in seen.items() if key not in PREDICTED and not name.startswith("__index_level_")]
 
 
@@ -182,7 +184,7 @@ class _Reader:
 
     def refuse(self) -> None:
         if self.problems:
-            raise UserError("\n".join(f"{self.table.path}: {problem}" for problem in self.problems))
+            raise UserError(*(f"{self.table.path}: {problem}" for problem in self.problems))
 
     def frames(self, name: str | None) -> Any:
         import pyarrow.compute as pc
@@ -251,14 +253,14 @@ class _Reader:
         twice = np.flatnonzero(counts > 1)
         rows = [np.flatnonzero(indices == code)[:2].tolist() for code in twice[:EXAMPLES]]
         places = self.table.places(sorted({row for pair in rows for row in pair}))
-        told = [f"{answers.frames[one].as_py()!r} ({places[one]} and {places[other]})" for one, other in rows]
+        told = [f"{quoted(answers.frames[one].as_py())} ({places[one]} and {places[other]})" for one, other in rows]
         self.problems.append(f"{len(twice):,} frames stand there more than once: {examples(told, len(twice))}")
 
     def _text(self, name: str | None) -> Any:
         assert name is not None
         column = self.table.text(name)
         if column is None:
-            raise UserError(f"{self.table.path}: column {name!r} holds neither text nor numbers")
+            raise UserError(f"{self.table.path}: column {quoted(name)} holds neither text nor numbers")
         return column
 
     def _report(self, kind: str, wrong: Any, name: str | None = None) -> None:

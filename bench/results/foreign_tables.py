@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, nearest, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ class Table:
     def places(self, rows: Sequence[int]) -> dict[int, str]:
         """Where each of these rows, which are in rising order, stands in the file, in words."""
         if self.kind == "json":
-            return {row: repr(self.arrow.column("frame")[row].as_py()) for row in rows}
+            return {row: quoted(self.arrow.column("frame")[row].as_py()) for row in rows}
         lines = _lines(self.path, rows) if self.kind == "csv" else {}
         return {row: f"line {lines[row]}" if row in lines else f"row {row + 1}" for row in rows}
 
@@ -188,7 +188,7 @@ def _header(path: Path) -> list[str]:
 def _refuse_doubled(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"{path}: two columns are called {twice[0]!r}; rename one")
+        raise UserError(f"{path}: two columns are called {quoted(twice[0])}; rename one")
 
 
 def _refuse_misfits(path: Path, cells: int) -> None:

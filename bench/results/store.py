@@ -57,7 +57,7 @@ class Timed:
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
     with locks.held(folder / LOCK, what, on_event):
-        for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir())):
+        for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir() and not inside.is_symlink())):
             sweep(place, held=True)
         yield
 

@@ -176,9 +176,11 @@ def _microseconds(milliseconds: float) -> float:
 
 
 def ignore_interrupts() -> None:
-    """Ctrl-C is for the parent, which then ends this process."""
+    """Ctrl-C and the end of a terminal are for the parent, which then ends this process."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if hasattr(signal, "pthread_sigmask"):
             # Blocked by the parent for as long as this process could not ignore it.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from bench.errors import UserError, nearest
+from bench.errors import UserError, nearest, quoted
 from bench.provenance import cuda_version
 from bench.records import Built, Executed
 
@@ -78,7 +78,9 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> Runtime:
     """The runtime of this name; a `UserError` names the choices."""
     if name not in names():
-        raise UserError(f"unknown runtime {name!r}{nearest(name, names())}; runtimes are: auto, {', '.join(names())}")
+        raise UserError(
+            f"unknown runtime {quoted(name)}{nearest(name, names())}; runtimes are: auto, {', '.join(names())}"
+        )
     module: Any = importlib.import_module(f"{__name__}.{name}")
     runtime: Runtime = module
     return runtime

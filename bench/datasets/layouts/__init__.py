@@ -32,6 +32,7 @@ SPLIT_WORDS: Mapping[str, Split] = {
     "train": "train",
 }
 LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1}
+LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ def layouts() -> tuple[Layout, ...]:
 def read(path: Path) -> Listing:
     """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
     try:
+        if path.is_symlink() and not path.exists():
+            return Listing(path, {}, (f"{path}: {LEADS_NOWHERE}",))
         if not path.exists():
             siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
             return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))

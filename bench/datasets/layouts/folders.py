@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, SUFFIXES, Entry, Listing, Part
+from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, SUFFIXES, Entry, Listing, Part
 from bench.datasets.layouts import read as read_any
 from bench.errors import listed, nearest
 from bench.records import Split
@@ -25,6 +25,8 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Listing:
+    if lost := _lost_folders(path):
+        return Listing(path, {}, (f"{path}: {listed(lost)}: {LEADS_NOWHERE}",))
     folders = _sub_folders(path)
     labelled = [name for name in folders if name.lower() in ("real", "fake")]
     splits = [name for name in folders if name.lower() in SPLIT_WORDS]
@@ -71,8 +73,23 @@ def _sub_folders(path: Path) -> list[str]:
         return sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
 
 
+def _lost_folders(path: Path) -> list[str]:
+    """Splits and labels that are links to what is not there."""
+    meant = {*SPLIT_WORDS, "real", "fake"}
+    with os.scandir(path) as children:
+        return sorted(child.name for child in children if child.name.lower() in meant and _leads_nowhere(child))
+
+
+def _leads_nowhere(child: os.DirEntry[str]) -> bool:
+    return child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for every file takes long
+
+
 def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
-    """Every frame below `folder`; hidden files and folders are left out, links are followed, once."""
+    """Every frame below `folder`; hidden files and folders are left out, links are followed, once.
+
+    What is called like a frame is one, whatever it is: reading finds out. So is a link to what is not there, which
+    may have been a folder of frames.
+    """
     pending, seen = [(str(folder), prefix)], set[str]()
     while pending:
         here, prefix = pending.pop()
@@ -85,10 +102,11 @@ def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
             for child in children:
                 if child.name.startswith("."):
                     continue
-                if child.is_dir():
+                lost = _leads_nowhere(child)
+                if not lost and child.is_dir():
                     pending.append((child.path, f"{prefix}{child.name}/"))
-                elif child.name.lower().endswith(SUFFIXES) and child.is_file():
-                    stat = child.stat()
+                elif child.name.lower().endswith(SUFFIXES) or (lost and "." not in child.name):
+                    stat = child.stat(follow_symlinks=not lost)
                     path = prefix + child.name
                     yield Entry(path, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
 

@@ -15,11 +15,12 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, Entry, Listing, Part
-from bench.errors import listed, nearest
+from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Listing, Part
+from bench.errors import listed, nearest, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED, Split
 
 RANK = 10
@@ -27,6 +28,7 @@ SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known,
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 _COLUMNS = ("path", "label", "source", "split")
+_HOW_INSIDE = "copy the files in, such as with `dvc unprotect`, or `git annex unlock`"
 _SURPLUS = "\0surplus"
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 2 * 2**30
 
@@ -37,12 +39,16 @@ Row = tuple[str, Mapping[str, str]]
 
 
 def recognises(path: Path) -> bool:
-    return _is_manifest(path) or any((path / name).is_file() for name in _NAMES)
+    return _is_manifest(path) or any(map(os.path.lexists, _manifests(path)))
 
 
 def read(path: Path) -> Listing:
-    manifests = [path] if _is_manifest(path) else [path / name for name in _NAMES if (path / name).is_file()]
+    manifests = [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
     manifest = manifests[0]
+    for lost in manifests:
+        if not lost.is_file():
+            why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
+            return Listing(path, {}, (f"{lost}: is {why}",))
     if len(manifests) > 1:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
@@ -62,6 +68,10 @@ def read(path: Path) -> Listing:
 
 def _is_manifest(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (".csv", ".parquet")
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [folder / name for name in _NAMES] if folder.is_dir() else []
 
 
 def _table(manifest: Path) -> tuple[list[str], list[Row]]:
@@ -134,9 +144,9 @@ def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
         problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
     for name in ("label", "source", "split"):
         close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
-        problems += [f"{manifest}: column {found!r} is unknown (did you mean {name!r}?)" for found in close]
+        problems += [f"{manifest}: column {quoted(found)} is unknown (did you mean {quoted(name)}?)" for found in close]
     doubled = [name for name in _COLUMNS if columns.count(name) > 1]
-    problems += [f"{manifest}: two columns are called {name!r}" for name in doubled]
+    problems += [f"{manifest}: two columns are called {quoted(name)}" for name in doubled]
     return problems + _wrong_attributes(manifest, _further(columns))
 
 
@@ -146,10 +156,10 @@ def _wrong_attributes(manifest: Path, further: list[str]) -> list[str]:
     for name in further:
         other = seen.setdefault(name.casefold(), name)
         if other is not name:
-            problems.append(f"{manifest}: the columns {other!r} and {name!r} are called alike; rename one")
+            problems.append(f"{manifest}: the columns {quoted(other)} and {quoted(name)} are called alike; rename one")
         if name.casefold() in PREDICTED:
             problems.append(
-                f"{manifest}: a column is called {name!r}, which is what predictions are called; rename it "
+                f"{manifest}: a column is called {quoted(name)}, which is what predictions are called; rename it "
                 f"(so are: {', '.join(PREDICTED)})"
             )
     return problems
@@ -207,7 +217,7 @@ class _Reader:
         word = cells.get("split", "").strip()
         split = SPLIT_WORDS.get(word.lower())
         if split is None:
-            self._report(f"split is none of {', '.join(SPLIT_WORDS)}", f"{where} {word!r}")
+            self._report(f"split is none of {', '.join(SPLIT_WORDS)}", f"{where} {quoted(word)}")
         return split
 
     def _label(self, where: str, cells: Mapping[str, str], split: Split | None) -> int | None:
@@ -215,7 +225,7 @@ class _Reader:
         label = LABEL_WORDS.get(word.lower())
         unlabelled = not word and ("label" not in self.columns or split not in LABELLED_SPLITS)
         if label is None and not unlabelled:
-            self._report("label is neither real, 0 nor fake, 1", f"{where} {word!r}")
+            self._report("label is neither real, 0 nor fake, 1", f"{where} {quoted(word)}")
         return label
 
     def _attributes(self, cells: Mapping[str, str]) -> Attributes:
@@ -230,11 +240,11 @@ class _Reader:
             self._report("path is empty", where)
             return None
         if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
-            self._report(f"path must be relative to {self.folder} and stay inside it", f"{where} {found!r}")
+            self._report(f"path must be relative to {self.folder} and stay inside it", f"{where} {quoted(found)}")
             return None
         first = self.seen.setdefault((split, path), where)
         if first != where:
-            self._report("the same path twice", f"{first} and {where} {path!r}")
+            self._report("the same path twice", f"{first} and {where} {quoted(path)}")
             return None
         return path
 
@@ -243,15 +253,16 @@ class _Reader:
             found = os.lstat(file)
             linked = stat.S_ISLNK(found.st_mode)
             if linked:
-                found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
+                with suppress(OSError):  # a link to what is not there is found out by reading
+                    found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
         except (OSError, ValueError):  # a name with a NUL in it is a ValueError
-            self._report(f"no such frame below {self.folder}", f"{where} {path!r}")
+            self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
-        if not stat.S_ISREG(found.st_mode):
-            self._report(f"no such frame below {self.folder}", f"{where} {path!r}")
+        if stat.S_ISDIR(found.st_mode):
+            self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
         if not self._is_inside(file, linked):
-            self._report(f"path leads outside of {self.folder} by a link", f"{where} {path!r}")
+            self._report(f"path leads outside of {self.folder} by a link ({_HOW_INSIDE})", f"{where} {quoted(path)}")
             return None
         return found
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import UserError, in_yaml, nearest, said
+from bench.errors import UserError, in_yaml, nearest, quoted, said
 from bench.records import BatchReader, Event, Frame, FrameSet, InputSpec, OnEvent, Split
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> Step:
     """The step of this name; a `UserError` names the choices."""
     if name not in names():
-        raise UserError(f"unknown step {name!r}{nearest(name, names())}; steps are: {', '.join(names())}")
+        raise UserError(f"unknown step {quoted(name)}{nearest(name, names())}; steps are: {', '.join(names())}")
     module: Any = importlib.import_module(f"{__name__}.{name}")
     step: Step = module
     return step
@@ -131,7 +131,7 @@ class EntryError(UserError):
     """What is wrong with one entry of a chain: `problems`, each with its keys below the entry."""
 
     def __init__(self, *problems: tuple[tuple[str, ...], str]) -> None:
-        super().__init__("\n".join(": ".join(filter(None, (".".join(keys), what))) for keys, what in problems))
+        super().__init__(*(": ".join(filter(None, (".".join(keys), what))) for keys, what in problems))
         self.problems = problems
 
 
@@ -165,7 +165,7 @@ def _name_and_value(entry: object) -> tuple[str, object]:
     if isinstance(entry, str):
         name, colon, value = entry.partition(":")
         if colon and name in names():
-            raise EntryError(((), f"{entry!r} lacks a space after the colon: write `{name}: {value.strip()}`"))
+            raise EntryError(((), f"{quoted(entry)} lacks a space after the colon: write `{name}: {value.strip()}`"))
         return entry, None
     if isinstance(entry, dict) and len(entry) == 1:
         name, value = next(iter(entry.items()))
@@ -179,7 +179,7 @@ def _unknown(name: str, key: object) -> str:
     if type(key) is int:
         return f"{key} is no setting (decimals take a point, not a comma)"
     known = tuple(find(name).Settings.model_fields)
-    return f"step {name!r} has no setting {key!r}{nearest(str(key), known)}; it has: {', '.join(known)}"
+    return f"step {quoted(name)} has no setting {quoted(key)}{nearest(str(key), known)}; it has: {', '.join(known)}"
 
 
 def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
@@ -252,4 +252,4 @@ def check(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> None:
 
 def _refuse(problems: Iterable[tuple[int, str]]) -> None:
     if lines := [problem for _, problem in problems]:
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)
