@@ -151,8 +151,9 @@ def judge(run: Run, results: Path) -> Judgement:
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     if not answered:
         return score.judge(run, _nothing(), None, {})
-    test, validation = store.read_labelled(results, answered[0])
-    evidence = {name: store.read_evidence(results / name, len(test.labels)) for name in answered}
+    test, validation = store.read_labelled(results, answered[0], run.frames)
+    rows = len(test.labels) + (len(validation.labels) if validation else 0)
+    evidence = {name: store.read_evidence(results / name, len(test.labels), rows) for name in answered}
     return score.judge(run, test, validation, evidence)
 
 
