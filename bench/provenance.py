@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -40,8 +41,20 @@ def version(distribution: str) -> str:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
+        if distribution == "bench":
+            return str(source_tree().get("version", "absent"))
         # onnxruntime is one library under several distribution names.
         return version("onnxruntime-gpu") if distribution == "onnxruntime" else "absent"
+
+
+def source_tree() -> Mapping[str, Any]:
+    """What pyproject.toml says of bench where it runs from its source tree, uninstalled; empty elsewhere."""
+    try:
+        text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    project: Mapping[str, Any] = tomllib.loads(text).get("project", {})
+    return project if project.get("name") == "bench" else {}
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:

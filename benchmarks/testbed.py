@@ -95,7 +95,7 @@ def furnish(folder: Path, place: Workplace) -> Path:
     """Write frames, weights and the experiment file; returns the latter's path."""
     for seed, (split, count) in enumerate(place.counts.items()):
         _write_frames(folder / "faces" / split, count, place.width, place.height, seed)
-    save_weights(folder / "weights.pth", place.architecture, place.size)
+    save_weights(folder / "weights.pth", place.architecture, place.size, place.device)
     lines = (f"      {name}: {chain}" for name, chain in place.variants.items())
     path = folder / "experiments.yaml"
     path.write_text(
@@ -167,8 +167,11 @@ def drawn(width: int, height: int) -> NDArray[np.uint8]:
     return np.stack([picture[:height, :width] for picture in padded])
 
 
-def save_weights(path: Path, architecture: str, size: int) -> None:
-    """A checkpoint under timm's names: random weights, and batch-norm statistics of the drawn portraits."""
+def save_weights(path: Path, architecture: str, size: int, device: str = "cpu") -> None:
+    """A checkpoint under timm's names: random weights, and batch-norm statistics of the drawn portraits.
+
+    `device` computes the statistics.
+    """
     import timm
     import torch
 
@@ -177,8 +180,9 @@ def save_weights(path: Path, architecture: str, size: int) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    frames = torch.from_numpy(drawn(size, size)).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, STD))
+    frames = torch.from_numpy(drawn(size, size)).to(device).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (MEAN, STD))
+    network.to(device)
     # Statistics that fit, and are a little too wide, keep the outputs of random weights from fading out or overflowing.
     with torch.no_grad():
         for shift in range(0, size, size // 4):
@@ -186,7 +190,7 @@ def save_weights(path: Path, architecture: str, size: int) -> None:
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
                 module.running_var *= 1.2
-    torch.save(network.state_dict(), path)
+    torch.save(network.cpu().state_dict(), path)
 
 
 # --------------------------------------------------------------------------------------- the work

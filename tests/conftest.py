@@ -63,6 +63,10 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     ):
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
+        # The secret that compiled networks are sealed with is the same for all workers, which share those.
+        base = tmp_path_factory.getbasetemp()
+        state = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
+        patch.setenv("XDG_STATE_HOME", str(state))
         yield
 
 

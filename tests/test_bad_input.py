@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -221,7 +222,8 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     """Here everything is installed, so nothing may be missed; and a version that is read is the right one."""
     import torch
 
-    assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name))
+    without_compiler = name == "inductor" and shutil.which("g++") is None
+    assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name) and not without_compiler)
     package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
     if "cuda" not in runtimes.devices(name):
         assert runtimes._cuda_wanted(package) is None
@@ -230,9 +232,11 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     from onnxruntime.capi import build_and_package_info
 
     with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    told = torch.version.cuda if name == "pytorch" else getattr(build_and_package_info, "cuda_version", "")
+    told = (
+        torch.version.cuda if name in ("pytorch", "inductor") else getattr(build_and_package_info, "cuda_version", "")
+    )
     assert runtimes._cuda_wanted(package) == (int(told.split(".")[0]) if told else None)
-    if torch.version.cuda if name == "pytorch" else with_cuda:
+    if torch.version.cuda if name in ("pytorch", "inductor") else with_cuda:
         assert any((package / file).exists() for file in runtimes.find(name).CUDA_FILES) or sys.platform == "darwin"
 
 

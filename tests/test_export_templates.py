@@ -112,7 +112,7 @@ def _by_torch(detector: Detector) -> onnx.ModelProto:
     network = copy.deepcopy(detector).float()
     network.preprocess = type(network.preprocess)(detector.preprocessing)
     size = detector.preprocessing.size
-    with tracing._quiet():
+    with tracing.quiet():
         program = torch.onnx.export(
             network, (torch.zeros(2, 3, size, size, dtype=torch.uint8),), dynamo=True, opset_version=tracing.OPSET,
             input_names=["frames"], output_names=["logits", "cam"], dynamic_shapes=({0: torch.export.Dim("n", min=1)},),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import catalogue, cli, doctor, pipeline
+from bench import catalogue, cli, doctor, pipeline, provenance
 from bench.detectors.presets import PRESETS
 from bench.doctor import findings, libraries, machine
 from bench.experiment import read
@@ -67,6 +67,19 @@ def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, mon
     assert "unknown amount to write" in output
     # The frames are read once: the second answer says nothing of it.
     assert bench("plan")[1] == bench("run", "--dry-run")[1] == output[: output.index("read 92 frames")]
+
+
+def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.runtimes.inductor.trouble", lambda device: None)
+    file = workplace / "experiments.yaml"
+    file.write_text(file.read_text().replace("    device: cpu\n", "    device: cpu\n    runtime: inductor\n"))
+    only = ("baseline", "q16")
+    before = planned(workplace, only=only)
+    assert due(before)["load"] == "2 variants, 0 exported first, 2 compiled first"
+    folder = workplace / "variants" / before.rows[0].id
+    folder.mkdir(parents=True)
+    (folder / "model.inductor-0123.pt2").touch()
+    assert due(planned(workplace, only=only))["load"] == "2 variants, 0 exported first, 1 compiled first"
 
 
 def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +269,9 @@ def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 # -------------------------------------------------------------------------------------------------- doctor
-def test_doctor_is_content_where_these_tests_run() -> None:
+def test_doctor_is_content_where_these_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler takes as long as all others; tests/test_runtime_inductor.py asks it.
+    monkeypatch.setattr(doctor, "CHECKS", tuple(check for check in doctor.CHECKS if check[0] != "inductor"))
     code, output = bench("doctor")
     assert code == 0, output
     assert output.splitlines()[-1] == "all well" or "works here" in output
@@ -318,6 +333,25 @@ def test_cuda_provider_matters_where_there_is_a_device(
     monkeypatch.setattr(libraries, "cuda_devices", lambda: devices)
     (found,) = libraries.providers(tmp_path)
     assert (found.level, found.what) == (level, "CUDA")
+
+
+def test_bench_that_runs_from_its_source_tree_is_described_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not be installed."""
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    for question in ("version", "metadata", "requires"):
+        monkeypatch.setattr(metadata, question, absent)
+    provenance.version.cache_clear()
+    try:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", provenance.version("bench"))
+        assert libraries.python(tmp_path)[0].level == "ok"
+        assert {finding.found for finding in libraries.packages(tmp_path)} == {"not installed"}
+    finally:
+        provenance.version.cache_clear()
 
 
 def test_two_onnxruntimes_and_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

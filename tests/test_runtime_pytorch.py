@@ -202,10 +202,9 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_so(error: str) -> None:
     reason = error.splitlines()[0]
     # Where memory was missing, all graphs are given up before the second try.
     alone = "out of memory" in error
-    assert captured.mode == (f"eager (no CUDA graph: {reason})" if alone else
-                             f"CUDA graphs; eager at batch 8 (no CUDA graph: {reason})")  # fmt: skip
+    assert captured.mode == (f"no CUDA graphs ({reason})" if alone else f"CUDA graphs, none at batch 8 ({reason})")
     captured.run(batch(1), at_once=True)
-    assert captured.mode == f"CUDA graphs; eager at batch 8 (no CUDA graph: {reason})"
+    assert captured.mode == f"CUDA graphs, none at batch 8 ({reason})"
 
 
 def test_memory_that_other_graphs_hold_is_given_up_for_a_new_one() -> None:
@@ -333,9 +332,11 @@ def test_other_errors_are_not_taken_for_want_of_memory() -> None:
 
 def test_a_session_says_how_it_runs() -> None:
     assert session(graphs=False).executed.mode == "eager"
+    compiled = Session(doubled, 4, replace(EXECUTED, mode="compiled"), Immediate())
+    assert compiled.executed.mode == "compiled, CUDA graphs"
     refused = session(on=Immediate("not permitted"))
     refused.predict(frames(1, 4))
-    assert refused.executed == replace(EXECUTED, mode="eager (no CUDA graph: not permitted)")
+    assert refused.executed == replace(EXECUTED, mode="no CUDA graphs (not permitted)")
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -372,7 +373,7 @@ def test_graphs_answer_as_eager_calls_do_whatever_the_order_of_sizes_and_session
 
 @pytest.mark.cuda
 def test_submitted_calls_on_cuda_answer_in_order(common: Build) -> None:
-    on_device = pytorch.load(common(), "cuda", 1)
+    on_device: Any = pytorch.load(common(), "cuda", 1)
     given = [frames(count, seed=seed) for seed, count in enumerate((16, 16, 16, 5, 16))]
     wanted = [on_device.predict(one)[0] for one in given]
     waiting, answers = [], []
@@ -397,7 +398,7 @@ def test_a_network_that_waits_for_its_device_is_run_eagerly() -> None:
     for seed in range(3):
         given = frames(2, 4, seed)
         np.testing.assert_array_equal(on_device.predict(given)[0], doubled(torch.from_numpy(given))[0])
-    assert on_device.executed.mode.startswith("eager (no CUDA graph: ")
+    assert on_device.executed.mode.startswith("no CUDA graphs (")
     healthy = Session(doubled, 4, EXECUTED)
     healthy.predict(frames(2, 4))
     assert healthy.executed.mode == graphs.MODE, "a capture that failed leaves nothing behind"
@@ -406,7 +407,7 @@ def test_a_network_that_waits_for_its_device_is_run_eagerly() -> None:
 @pytest.mark.cuda
 def test_memory_of_large_graphs_is_given_back_at_rest(monkeypatch: pytest.MonkeyPatch, common: Build) -> None:
     monkeypatch.setattr("bench.runtimes.pytorch.device.LARGE_BYTES", 0)
-    on_device = pytorch.load(common(), "cuda", 1)
+    on_device: Any = pytorch.load(common(), "cuda", 1)
     wanted = on_device.predict(frames(256))
     held = torch.cuda.memory_reserved()
     on_device.rest()

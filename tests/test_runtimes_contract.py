@@ -27,6 +27,13 @@ CHAINS: dict[str, list[object]] = {
     "int8 weights": [{"quantize": {"weights": "int8"}}],
     "int4 weights": [{"quantize": {"weights": "int4"}}],
 }
+# Compiling takes a quarter of a minute each.
+SLOW = {("bf16", "inductor"), ("pruned", "inductor")}
+EXECUTABLES = [
+    pytest.param(chain, name, marks=pytest.mark.slow if (chain, name) in SLOW else ())
+    for chain in CHAINS
+    for name in runtimes.names()
+]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
@@ -40,8 +47,7 @@ def frames(count: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", runtimes.names())
-@pytest.mark.parametrize("built", CHAINS, indirect=True)
+@pytest.mark.parametrize(("built", "name"), EXECUTABLES, indirect=["built"])
 def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -> None:
     runtime = runtimes.find(name)
     if device not in runtimes.devices(name):
@@ -88,11 +94,13 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
 
 
 @pytest.mark.parametrize("built", ["fp32", "fp16", "pruned", "int8 weights", "int4 weights"], indirect=True)
-def test_runtimes_agree(built: Built) -> None:
+def test_runtimes_agree(built: Built, request: pytest.FixtureRequest) -> None:
     on_cpu = [
         name
         for name in runtimes.names()
-        if runtimes.trouble(name, "cpu") is None and built.kind in runtimes.find(name).ACCEPTS
+        if (request.node.callspec.params["built"], name) not in SLOW
+        and runtimes.trouble(name, "cpu") is None
+        and built.kind in runtimes.find(name).ACCEPTS
     ]
     logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
     for other in logits[1:]:

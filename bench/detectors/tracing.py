@@ -87,7 +87,7 @@ def _traced(network: Detector) -> onnx.ModelProto:
     size = network.preprocessing.size
     # Two frames, because a batch of one would be taken for a constant.
     frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    with _quiet(), _uninterrupted():
+    with quiet(), uninterrupted():
         program = torch.onnx.export(
             network, (frames,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False,
             input_names=["frames"], output_names=["logits", "cam"],
@@ -118,7 +118,7 @@ def _weights_as_inputs(graph: Any, state: dict[str, Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's prints, log records and warnings from the terminal; exceptions still pass."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -131,7 +131,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait until the end; who presses Ctrl-C again does not wait.
 
     An exception that comes up within torch's tracing can make it abort the whole process.

@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("onnxruntime", libraries.onnxruntime),
     ("providers", libraries.providers),
     ("openvino", libraries.openvino),
+    ("inductor", libraries.inductor),
     ("processor", machine.processor),
     ("gpu", machine.gpu),
     ("memory", machine.memory),

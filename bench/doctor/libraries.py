@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench import runtimes
 from bench.doctor.findings import AnswerError, Finding, ask
-from bench.provenance import cuda_devices, version
+from bench.provenance import cuda_devices, source_tree, version
 
 AGAIN = "install bench again: python -m pip install --force-reinstall bench, best into a new virtual environment"
 ON_CPU = "or set `device: cpu`"
@@ -20,7 +21,7 @@ ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 def python(folder: Path) -> Sequence[Finding]:
     from packaging.specifiers import SpecifierSet
 
-    found, wanted = platform.python_version(), metadata.metadata("bench")["Requires-Python"]
+    found, wanted = platform.python_version(), _declared()[0]
     told = f"{found} ({wanted} wanted) at {sys.executable}"
     if SpecifierSet(wanted).contains(found, prereleases=True):
         return [Finding("ok", "python", told)]
@@ -31,10 +32,19 @@ def packages(folder: Path) -> Sequence[Finding]:
     """Every requirement of bench against what is installed."""
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(text) for text in metadata.requires("bench") or ()]
+    wanted = [Requirement(text) for text in _declared()[1]]
     due = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     wrong = [found for one in due if (found := _package(one))]
     return wrong or [Finding("ok", "packages", f"all {len(due)} required packages, in versions that fit")]
+
+
+def _declared() -> tuple[str, Sequence[str]]:
+    """The Python that bench requires, and the packages: of the installed bench, or of the source tree it runs from."""
+    try:
+        return metadata.metadata("bench")["Requires-Python"], metadata.requires("bench") or ()
+    except metadata.PackageNotFoundError:
+        project = source_tree()
+        return project["requires-python"], project["dependencies"]
 
 
 def _package(wanted: Any) -> Finding | None:
@@ -131,3 +141,18 @@ def openvino(folder: Path) -> Sequence[Finding]:
     if not said["right"]:
         return [Finding("note", "openvino", f"{told}; computes wrongly", mend)]
     return [Finding("ok", "openvino", told)]
+
+
+def inductor(folder: Path) -> Sequence[Finding]:
+    """Whether PyTorch's compiler compiles: nothing but its own runtime needs that."""
+    device: runtimes.Device = "cuda" if cuda_devices() else "cpu"
+    if reason := runtimes.trouble("inductor", device):
+        return [Finding("note", "inductor", reason, "only `runtime: inductor` needs it")]
+    try:
+        answer = ask("inductor", device)
+    except AnswerError as error:
+        return [Finding("note", "inductor", f"does not work: {error}", "only `runtime: inductor` needs it")]
+    text = f"{answer['compiler']} compiled a small network for {device} in {answer['seconds']:.0f} s"
+    if not answer["right"]:
+        return [Finding("note", "inductor", f"{text}; it computes wrongly", "only `runtime: inductor` needs it")]
+    return [Finding("ok", "inductor", text)]

@@ -73,6 +73,35 @@ def openvino() -> dict[str, Any]:
     }
 
 
+def inductor(device: str) -> dict[str, Any]:
+    """Whether one convolution compiled computes what it does uncompiled, and how long compiling takes."""
+    import tempfile
+    import time
+    from pathlib import Path
+
+    import torch
+
+    from bench.detectors.detector import Detector
+    from bench.records import Preprocessing
+    from bench.runtimes.inductor import CONFIG, package, requirements
+
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    detector = Detector("", "", Preprocessing(size=16), backbone, torch.nn.Linear(8, 2)).to(device).eval()
+    frames = torch.arange(2 * 3 * 16 * 16, device=device).reshape(2, 3, 16, 16).to(torch.uint8)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.inference_mode():
+        file = Path(folder) / "model.pt2"
+        inputs = detector.preprocess(frames)
+        package.compile_to(file, detector, inputs, CONFIG)
+        (features,) = package.opened(file)([inputs])
+        expected = detector.backbone(inputs)
+    return {
+        "compiler": Path(requirements.compiler() or "").name,
+        "seconds": time.monotonic() - began,
+        "right": bool(torch.allclose(features, expected, atol=1e-2)),
+    }
+
+
 def _relu() -> bytes:
     """An ONNX network of one node, from x [4] to y [4]."""
     import onnx

@@ -25,7 +25,7 @@ RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 # (15 to 33 ms in onnxruntime) and is told for 380 px, since it grows with the area. Half or twice that is possible.
 RATES_ORIGIN = "EfficientNet-B5 on 2 cores of an AMD EPYC, scaled by network, area and cores"
 RATES_SIZE, RATES_THREADS = 380, 2
-FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3}
+FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3, "inductor": 0.3}
 DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.014, 0.004, 0.01
 EXPORT_SECONDS, LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 7.0, 1.0, 5.0, 3.0
 

@@ -60,8 +60,8 @@ class Stage:
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
-    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines and recover's
-    checkpoint, which is gone in the end, are not in it.
+    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
+    and recover's checkpoint, which is gone in the end, are not in it.
     """
 
     plan: Plan
@@ -96,10 +96,11 @@ def forecast(
     known = estimates.recall(plan.base)
     rows = _rows(plan)
     exports = _exports(plan, rows)
+    compile_s = _compile_s(plan, rows)
     stages = (
         _draw(plan),
         _build(plan, rows, known),
-        _load(rows, exports),
+        _load(rows, exports, compile_s),
         _evaluate(plan, rows, known),
         _time(plan, rows, known),
         _report(plan, rows),
@@ -164,6 +165,13 @@ def _exports(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     return [row for one, row in wanted.items() if not any((variants / one).glob("*.exported-*.onnx"))]
 
 
+def _compile_s(plan: Plan, rows: Sequence[Row]) -> list[float]:
+    """Seconds for each artifact that a runtime must compile first, which it does once on a machine."""
+    seconds = {(row.id, name): getattr(runtimes.find(name), "COMPILE_SECONDS", 0.0) for row, name in _executables(rows)}
+    variants = plan.base / "variants"
+    return [s for (one, name), s in seconds.items() if s and not any((variants / one).glob(f"*.{name}-*.pt2"))]
+
+
 # ---------------------------------------------------------------------------------------------- the stages
 def _draw(plan: Plan) -> Stage:
     if is_drawn(plan):
@@ -182,10 +190,12 @@ def _build(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
     return Stage("build", _counted(len(due), "artifact"), estimates.total(due))
 
 
-def _load(rows: Sequence[Row], exports: Sequence[Row]) -> Stage:
+def _load(rows: Sequence[Row], exports: Sequence[Row], compile_s: Sequence[float]) -> Stage:
     loaded = len(_executables(rows))
     work = f"{_counted(loaded, 'variant')}, {len(exports)} exported first" if loaded else ""
-    seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS
+    if compile_s:
+        work += f", {len(compile_s)} compiled first"
+    seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS + sum(compile_s)
     return Stage("load", work, estimates.rough(seconds) if loaded else Estimate())
 
 

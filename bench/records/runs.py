@@ -51,7 +51,7 @@ class Executed:
     `int8` is "native" where the heavy operators (convolutions and matrix products of the
     network) ran on integers, "simulated" where they ran in float between (de)quantisations, None
     for float artifacts; `int8_operators` of `heavy_operators` ran on integers. `mode` is how the network is
-    driven where a runtime has several ways: "CUDA graphs", "eager" with the reason, "compiled".
+    driven where a runtime has several ways: "CUDA graphs", "no CUDA graphs" with the reason, "compiled".
     """
 
     runtime: str

@@ -106,7 +106,7 @@ def _ran(found: dict[str, Any]) -> str:
     """Runtime and arithmetic, in eighteen characters."""
     if found["runtime"] is None:
         return "-"
-    short = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch", "tensorrt": "trt"}
+    short = {"onnxruntime": "ort", "openvino": "ov", "pytorch": "torch", "tensorrt": "trt", "inductor": "aoti"}
     runtime, stored, computed = short.get(found["runtime"], found["runtime"]), found["stored"], found["computed"]
     if found["int8"]:
         return f"{runtime} int8 {found['int8']}"

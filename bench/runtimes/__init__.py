@@ -6,11 +6,14 @@ round what they multiply to ten bits of mantissa on CUDA. `PACKAGE` is what it i
 files of it that only builds for CUDA have, one for each system. `LIBRARIES` are the distributions, and `VERSIONS`
 bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
 says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
-`trouble()` says what. Nothing heavy is imported at its top.
+`trouble(device)` says what. Nothing heavy is imported at its top.
 
 A runtime whose way to execute an artifact depends on the processor also has `arithmetic(built, device)`, which tells
 what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
 `settle(built, device, threads)`, which finds it once and keeps it beside the artifact.
+
+A runtime that compiles each artifact once, and keeps what it made beside it as `<file>.<name>-….pt2`, says in
+`COMPILE_SECONDS` how long that takes.
 
 A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
 what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
@@ -114,9 +117,14 @@ def trouble(name: str, device: Device) -> str | None:
         )
     if device not in devices(name):
         return f"runtime {name!r} runs on {' or '.join(devices(name))} only, not on {device}; choose another `runtime:`"
-    if device == "cpu":
-        return None
-    folder = Path(next(iter(spec.submodule_search_locations)))
+    if device == "cuda" and (reason := _cuda_trouble(name, runtime, Path(next(iter(spec.submodule_search_locations))))):
+        return reason
+    its_own: Callable[[Device], str | None] | None = getattr(runtime, "trouble", None)
+    return its_own(device) if its_own else None
+
+
+def _cuda_trouble(name: str, runtime: Runtime, folder: Path) -> str | None:
+    """Why a runtime, whose package lies in this folder, cannot use the driver's CUDA."""
     if not any((folder / file).exists() for file in runtime.CUDA_FILES):
         return (
             f"runtime {name!r}: the {runtime.PACKAGE} in this Python is built without CUDA; "
@@ -128,8 +136,7 @@ def trouble(name: str, device: Device) -> str | None:
             f"runtime {name!r}: {runtime.PACKAGE} is built for CUDA {wanted}, the NVIDIA driver only knows CUDA "
             f"{there[0]}.{there[1]}; update the driver, install a build for CUDA {there[0]}, or use device: cpu"
         )
-    own: Callable[[], str | None] | None = getattr(runtime, "trouble", None)
-    return own() if own else None
+    return None
 
 
 def devices(name: str) -> tuple[Device, ...]:

@@ -41,7 +41,7 @@ _LINUX = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10"
 _WINDOWS = ("nvinfer_10.dll", "nvinfer_plugin_10.dll", "nvonnxparser_10.dll")
 
 
-def trouble() -> str | None:
+def trouble(device: Literal["cpu", "cuda"] = "cuda") -> str | None:
     """Why TensorRT cannot be used, as far as files tell."""
     found = ctypes.util.find_library("nvinfer_10") or ctypes.util.find_library("nvinfer")
     if _wheel() or (found and "10" in found):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UserError
 from bench.provenance import cpu_name, cuda_device_name
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.runtimes.pytorch.network import Network
+    from bench.runtimes.pytorch.device import Session
+    from bench.runtimes.pytorch.graphs import Function
 
 ACCEPTS = ("torch",)
 LIBRARIES = ("torch", "timm")
@@ -25,7 +26,7 @@ CUDA_FILES = ("lib/libtorch_cuda.so", "lib/torch_cuda.dll")
 class HostSession:
     """A network on the CPU."""
 
-    def __init__(self, network: Network, executed: Executed) -> None:
+    def __init__(self, network: Function, executed: Executed) -> None:
         self._network = network
         self.executed = executed
 
@@ -45,7 +46,9 @@ class HostSession:
         return *self.predict(frames), None
 
 
-def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True, graphs: bool = True) -> Any:
+def load(
+    built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True, graphs: bool = True
+) -> HostSession | Session:
     """Half-precision weights compute as they are stored on CUDA and in float32 on a CPU.
 
     `tf32`: whether float32 networks may round their inputs to TF32 on CUDA. `graphs`: whether CUDA graphs are used.
@@ -71,10 +74,10 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     )
     if device == "cpu":
         return HostSession(network, executed)
-    return _on_cuda(network, executed, graphs=graphs)
+    return on_cuda(network, network.size, executed, graphs=graphs)
 
 
-def _on_cuda(network: Network, executed: Executed, *, graphs: bool) -> Any:
+def on_cuda(network: Function, size: int, executed: Executed, *, graphs: bool) -> Session:
     """A session that has answered one frame, so that it says whether graphs can be captured here."""
     import numpy as np
     import torch
@@ -83,6 +86,6 @@ def _on_cuda(network: Network, executed: Executed, *, graphs: bool) -> Any:
 
     # The session computes on a stream of its own, which would not wait for what the default one does to the weights.
     torch.cuda.synchronize()
-    session = Session(network, network.size, executed, graphs=graphs)
-    session.predict(np.zeros((1, 3, network.size, network.size), dtype=np.uint8))
+    session = Session(network, size, executed, graphs=graphs)
+    session.predict(np.zeros((1, 3, size, size), dtype=np.uint8))
     return session

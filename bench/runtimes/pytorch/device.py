@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from bench.records import Executed
-from bench.runtimes.pytorch.graphs import Capture, Graphs, OnDevice
+from bench.runtimes.pytorch.graphs import Capture, Function, Graphs, OnDevice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,14 +123,15 @@ class Session:
     """A network on a device; `graphs=False` launches its kernels one by one."""
 
     def __init__(
-        self, network: Any, size: int, executed: Executed, device: Device | None = None, *, graphs: bool = True
+        self, network: Function, size: int, executed: Executed, device: Device | None = None, *, graphs: bool = True
     ) -> None:
         self._device = device or cuda()
         self._network = network
         self._graphs = Graphs(network, self._device.capture) if graphs else None
         self._slots = [_Slot(self._device, size) for _ in range(SLOTS)]
         self._turn = 0
-        self.executed = replace(executed, mode=self._graphs.mode if self._graphs else executed.mode or "eager")
+        self._way = executed.mode
+        self.executed = replace(executed, mode=self._mode())
 
     def predict(self, frames: NDArray[np.uint8]) -> Answer:
         logits, cam, _ = self.predict_timed(frames)
@@ -170,15 +171,19 @@ class Session:
                 slot.done_later.record()
         self._turn = (self._turn + 1) % SLOTS
         slot.is_free = False
-        if self._graphs and self._graphs.mode != self.executed.mode:
-            self.executed = replace(self.executed, mode=self._graphs.mode)
+        if self.executed.mode != self._mode():
+            self.executed = replace(self.executed, mode=self._mode())
         return slot
+
+    def _mode(self) -> str:
+        """How the network runs: as its kernels were made, and how they are launched."""
+        launched = self._graphs.mode if self._graphs else ""
+        return ", ".join(filter(None, (self._way, launched))) or "eager"
 
     def _run(self, frames: Tensor, *, at_once: bool) -> tuple[Tensor, Tensor]:
         if self._graphs:
             return self._graphs.run(frames, at_once=at_once)
-        answer: tuple[Tensor, Tensor] = self._network(frames)
-        return answer
+        return self._network(frames)
 
     def _end(self, slot: _Slot, count: int, done: Event) -> Answer:
         slot.is_free = True

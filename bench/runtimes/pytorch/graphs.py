@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Answer = tuple[Tensor, Tensor]
-    Function = Callable[[Tensor], Answer]
+Answer: TypeAlias = "tuple[Tensor, Tensor]"
+Function: TypeAlias = "Callable[[Tensor], Answer]"
 
 MOST_GRAPHS = 4
 """Sizes that are kept at a time: evaluation meets two, timing two."""
@@ -56,12 +56,12 @@ class Graphs:
 
     @property
     def mode(self) -> str:
-        """How the network runs: as graphs, or eagerly and why."""
+        """How the network is launched: as graphs, or kernel by kernel and why."""
         sizes = ", ".join(f"{size:,}" for size in self._refused)
-        reasons = f"no CUDA graph: {'; '.join(dict.fromkeys(self._refused.values()))}"
+        reasons = "; ".join(dict.fromkeys(self._refused.values()))
         if not self._refused:
             return MODE
-        return f"{MODE}; eager at batch {sizes} ({reasons})" if self._graphs else f"eager ({reasons})"
+        return f"{MODE}, none at batch {sizes} ({reasons})" if self._graphs else f"no {MODE} ({reasons})"
 
     def run(self, frames: Tensor, *, at_once: bool) -> Answer:
         """The network's answer for frames on the device, to be read before the next call.

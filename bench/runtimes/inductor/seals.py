@@ -1,0 +1,114 @@
+"""How this user knows again what this user has compiled: a secret in the user's own folder, and seals made with it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.files import temporary_name
+
+_SECRET_BYTES = 32
+
+
+def seal(file: Path, secret: bytes, key: str) -> str:
+    """HMAC-SHA256 of a file's bytes under the secret, in hexadecimal; one key's seal is not another's."""
+    code = hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
+    with file.open("rb") as source:
+        while part := source.read(2**20):
+            code.update(part)
+    return code.hexdigest()
+
+
+def equal(one: str, other: str) -> bool:
+    """Without telling by its duration how much of it is."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def secret() -> bytes:
+    """This user's secret, made where there is none, or none that nobody else can have read or written.
+
+    Two processes that make it at once may each seal with their own; the last one stays, and what was sealed with the
+    other is compiled once more. Raises `UserError` where it cannot be kept.
+    """
+    try:
+        file = _folder() / "inductor.secret"
+        if (kept := _read(file)) is None:
+            _write(file, secrets.token_bytes(_SECRET_BYTES))
+            kept = _read(file)
+    except OSError as error:
+        raise UserError(f"runtime 'inductor' {_unwritable(error.strerror or str(error))}") from error
+    if kept is None:
+        raise UserError(f"runtime 'inductor' {_unwritable('others can read or change what is written there')}")
+    return kept
+
+
+def trouble() -> str | None:
+    """Why the secret cannot be kept; nothing is written."""
+    try:
+        folder = _folder()
+        if _read(folder / "inductor.secret"):
+            return None
+    except OSError as error:
+        return _unwritable(error.strerror or str(error))
+    above = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    return None if above.is_dir() and os.access(above, os.W_OK | os.X_OK) else _unwritable("permission denied")
+
+
+def _folder() -> Path:
+    """Where this user's programs keep what is to last, by each system's custom. OSError where there is no home."""
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "bench"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "bench"
+        named = os.environ.get("XDG_STATE_HOME", "")
+        # By the specification of these folders, a relative path does not count.
+        return (Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "state") / "bench"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def _read(file: Path) -> bytes | None:
+    """The secret, where it is whole and only this user can read and change it."""
+    try:
+        with file.open("rb") as source:
+            status = os.fstat(source.fileno())
+            value = source.read(_SECRET_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    private = sys.platform == "win32" or (
+        stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    )
+    return value if private and len(value) == _SECRET_BYTES else None
+
+
+def _write(file: Path, value: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = file.with_name(temporary_name())
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(value)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(reason: str) -> str:
+    try:
+        place = f"in {_folder()}"
+    except OSError:
+        place = "in a home folder"
+    mend = "let this user write there"
+    if sys.platform not in ("win32", "darwin"):
+        mend += ", or set XDG_STATE_HOME to a folder where this user can"
+    return (
+        f"must keep a secret {place}, by which it knows its own compiled networks from strangers', and cannot "
+        f"({reason}): {mend}"
+    )

@@ -1,0 +1,64 @@
+"""onnxruntime's CUDA provider on the demo: what its sessions really use, and P(fake) against the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import runtimes
+from bench.pipeline.measure import workshop
+from bench.pipeline.plan import Plan
+from bench.records import Built, silent
+from bench.variants import build
+from gpu_parts import Job, demo, sessions
+from gpu_parts.record import NEEDS_CUDA, Cells
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VARIANTS = ("baseline", "q16", "q8", "q8-p50")
+SMALL_VARIANTS = {"baseline": "[]", "q8": "[quantize: int8]"}
+
+
+def run(job: Job) -> None:
+    job.record.measure("library", _library)
+    trouble = runtimes.trouble("onnxruntime", "cuda")
+    if job.device == "cuda" and trouble:
+        raise SystemExit(f"{trouble}: join and install the wheel first (tools/README.md)")
+    file, name = demo.small(job, "onnxruntime", SMALL_VARIANTS, "auto") if job.small else demo.experiment(job)
+    plan = demo.planned(job, file, name, list(SMALL_VARIANTS) if job.small else VARIANTS)
+    pictures = demo.test_frames(plan)
+    for variant in VARIANTS:
+        if variant in plan.chains:
+            job.record.measure(variant, partial(_row, job, plan, variant, pictures))
+
+
+def _library() -> Cells:
+    import onnxruntime
+
+    return {"answer": f"{onnxruntime.__version__}, providers {', '.join(onnxruntime.get_available_providers())}"}
+
+
+def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
+    artifact = build.build(variant, plan.source, plan.chains[variant], workshop(plan, silent))
+    expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
+    seconds, most = (0.01, 2) if job.small else (0.3, 128)
+    with sessions.session(artifact, job, "onnxruntime") as session:
+        difference = np.abs(demo.p_fake(session, pictures) - expected)
+        executed, size = session.executed, plan.spec.size
+        told: dict[str, Any] = {"device": executed.device_name, "providers": ", ".join(executed.providers)}
+        told |= {"computed": executed.computed, **_int8(artifact, session.executed)}
+        told |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
+        told["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
+        told |= sessions.latency(session, size, 3 * seconds)
+        told |= sessions.cells(sessions.climb(sessions.session_step(session, size, seconds), most, 12))
+        del told["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
+        return told
+
+
+def _int8(artifact: Built, executed: Any) -> Cells:
+    if not artifact.quantised:
+        return {}
+    return {"int8": executed.int8, "operators in int8": f"{executed.int8_operators} of {executed.heavy_operators}"}
