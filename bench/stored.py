@@ -70,10 +70,10 @@ def is_file(path: Path) -> bool:
 
 def read_bytes(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -> bytes:
     with open_file(path, links=links) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise DamagedError(f"it is larger than {most_bytes:,} bytes")
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise DamagedError(f"it is larger than {most_bytes:,} bytes")
+        return file.read(size)
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
@@ -88,8 +88,8 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     return parsed(read_text(path, most_bytes))
 
 
-def parsed(text: str, *, halves: bool = False) -> Any:
-    """What JSON text holds. With `halves`, texts may hold half characters, as names of files do that are not UTF-8."""
+def parsed(text: str) -> Any:
+    """What JSON text holds."""
     try:
         value = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_integer)
     except RecursionError as error:
@@ -99,7 +99,7 @@ def parsed(text: str, *, halves: bool = False) -> Any:
     except ValueError as error:
         raise DamagedError(f"it is not JSON: {error}"[:200]) from error
     _refuse_depth(value)
-    if not halves and _HALF_CHARACTER.search(text):
+    if _HALF_CHARACTER.search(text):
         _refuse_half_characters(value)
     return value
 

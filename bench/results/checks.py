@@ -132,7 +132,7 @@ def _column(name: str, column: Any) -> None:
     def is_text(kind: Any) -> bool:
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         # A column of sources that nobody knows has no type.
-        unknown = name == "source" and column.null_count == len(column)
+        unknown: bool = name == "source" and column.null_count == len(column)
         return unknown or pa.types.is_string(plain) or pa.types.is_large_string(plain)
 
     if not kinds.get(name, is_text)(column.type):

@@ -56,10 +56,20 @@ class Timed:
 @contextmanager
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
+    refuse_links(folder)
     with locks.held(folder / LOCK, what, on_event):
         for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir())):
             sweep(place, held=True)
         yield
+
+
+def refuse_links(folder: Path) -> None:
+    """What is written, and removed as out of date, lies in this folder, and not where a stranger's link leads."""
+    for place in (folder, *(folder.iterdir() if folder.is_dir() else ())):
+        if place.is_symlink():
+            raise UserError(
+                f"{place}: is a link, and bench writes and removes files there; put what it leads to in its place"
+            )
 
 
 def write_timed(folder: Path, key: str, timed: Timed) -> None:
