@@ -16,6 +16,7 @@ from bench.errors import DEVICES, UserError, no_device
 from bench.files import advice
 from bench.ink import painted
 from bench.progress import Bars, interrupt, interrupted, tell_unraisable
+from bench.safe_path import protect
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -399,6 +400,7 @@ def _name_log(finished: Any, *, err: bool = False) -> None:
 
 def main() -> None:
     """Run the command line. Whoever ends it with SIGTERM, as CI systems do, gets what Ctrl-C gets."""
+    protect()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     sys.unraisablehook = tell_unraisable

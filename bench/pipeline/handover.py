@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
 from bench.provenance import version
 from bench.records import Built, Judged, Run, VariantResult
+from bench.reports.text import escape, plain
 from bench.results import store
 from bench.templates import HERE
 from bench.variants import build
@@ -71,12 +73,23 @@ def _is_free(to: Path) -> bool:
     return all(is_leftover(path) or path.name in mine for path in inside)
 
 
+def _literal(value: str | int) -> str:
+    """Data in Python code: text in quotes, with every quote, backslash and line break in it escaped."""
+    return json.dumps(value)
+
+
+def _code(value: object) -> str:
+    """Data in a code span of Markdown, which a backtick would end."""
+    return f"`{plain(value).replace('`', chr(39))}`"
+
+
 def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    environment.filters.update(text=escape, code=_code, literal=_literal)
     assert run.preprocessing is not None
     facts = {
         "run": run,

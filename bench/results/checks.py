@@ -54,7 +54,7 @@ def _split(split: str, frames: SplitSummary) -> None:
     counts = (frames.fake, frames.real, frames.sources, MOST_ROWS - frames.count)
     if frames.count < 1 or min(counts) < 0 or frames.fake + frames.real > frames.count:
         raise DamagedError(f"its numbers of {split[:20]!r} frames do not fit each other")
-    if split in LABELLED_SPLITS and frames.fake + frames.real != frames.count:
+    if split in LABELLED_SPLITS and (min(counts[:2]) < 1 or frames.fake + frames.real != frames.count):
         raise DamagedError(f"its numbers of {split} frames do not fit each other")
 
 
