@@ -1,7 +1,7 @@
 """A warmed-up process that forks runs of `bench`, so that a hundred of them can be killed in a minute.
 
 Every line on its input is JSON, {"folder": …, "log": …}, with "largest_file": bytes where the system shall
-refuse larger ones, "own_processes": true where timing shall start some as it always does. The answer is the
+refuse larger ones, "arguments": those of another command than `run`, "own_processes": true where timing shall start some as it always does. The answer is the
 number of the process that runs `bench run` in that folder, and, once that has ended, a line with its wait
 status. Nothing but the start is special: the run is the whole program, in a process of its own.
 """
@@ -59,7 +59,7 @@ def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.argv = ["bench", "run"]
+        sys.argv = ["bench", *told.get("arguments", ["run"])]
         if most := told.get("largest_file"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         if told.get("own_processes"):
