@@ -16,6 +16,7 @@ from bench.errors import DEVICES, UserError, no_device, on_one_line
 from bench.files import advice
 from bench.ink import harmless, painted
 from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
+from bench.safe_path import protect
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -411,6 +412,7 @@ def _name_log(finished: Any, *, err: bool = False) -> None:
 
 def main() -> None:
     """Run the command line. However it ends, all work is judged by its exit code, not by who read the output."""
+    protect()
     streams.guard()
     catch_signals()
     sys.unraisablehook = tell_unraisable

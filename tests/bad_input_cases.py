@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -89,6 +90,77 @@ FORGED = '"a\\n::error::b"'
 """In YAML: a name that would be a line of its own, and a command for GitHub."""
 
 AGAINST = ("--against", "accepted.json")
+RESULTS = "results/first"
+
+
+def measured(damage: Change = lambda folder: None, **changed: Any) -> Change:
+    """Results of one variant on 32 test frames as `bench run` leaves them, some keys of run.json changed; then damage.
+
+    What says that predictions are whole says so of the damaged ones: a stranger's would too.
+    """
+    run = {
+        "experiment": "first", "detector": "mine", "architecture": "tiny", "preprocessing": {"size": 32},
+        "threshold": 0.5, "gallery_top": 1, "gallery_heatmaps": "gallery", "provenance": {},
+        "frames": {"test": {"root": "faces/test", "count": 32, "fake": 18, "real": 14, "sources": 0, "digest": "5"}},
+        "variants": [{"name": "baseline", "id": "0" * 16, "steps": [], "status": "ok", "reason": None,
+                      "predictions_key": "1" * 16, "footprint": {"size_bytes": 1, "parameters": 1, "macs": 1},
+                      "executed": {"runtime": "pytorch", "device": "cpu", "device_name": "a CPU", "providers": [],
+                                   "stored": "fp32", "computed": "fp32"},
+                      "measurements": [{"runtime": "pytorch", "device": "cpu", "batch_size": 1, "rounds_ms": [[1]]}]}],
+    }  # fmt: skip
+
+    def change(folder: Path) -> None:
+        results = folder / RESULTS / "baseline"
+        results.mkdir(parents=True)
+        (results.parent / "run.json").write_text(json.dumps(run | changed))
+        predicted().to_parquet(results / "predictions.parquet", index=False)
+        np.save(results / "cam.npy", np.zeros((32, 4, 4), np.float32))
+        damage(folder)
+        sizes = {name: (results / name).stat().st_size for name in ("predictions.parquet", "cam.npy")}
+        (results / "predictions.json").write_text(json.dumps({"key": "1" * 16, "frames": 32, "bytes": sizes}))
+
+    return change
+
+
+def predicted(**columns: object) -> pd.DataFrame:
+    """Predictions of 32 test frames, with other columns."""
+    labels = [1] * 18 + [0] * 14
+    frames = [f"{'fake' if label else 'real'}/{place:03d}.png" for place, label in enumerate(labels)]
+    numbers = {name: np.zeros(32, np.float32) for name in ("logit_real", "logit_fake")}
+    known = {
+        "frame": frames,
+        "split": "test",
+        "label": np.array(labels, np.int8),
+        "source": pd.array([None] * 32, "string"),
+    }
+    return pd.DataFrame({**known, "p_fake": 0.5, **numbers, **columns})
+
+
+def predictions(table: pd.DataFrame) -> Change:
+    return measured(lambda folder: table.to_parquet(folder / RESULTS / "baseline/predictions.parquet", index=False))
+
+
+def maps(array: object) -> Change:
+    def save(folder: Path) -> None:
+        np.save(folder / RESULTS / "baseline/cam.npy", np.asarray(array), allow_pickle=True)
+
+    return measured(save)
+
+
+def moved_away(folder: Path) -> None:
+    """Results lie elsewhere, and a link leads there."""
+    (folder / RESULTS).rename(folder / "elsewhere")
+    (folder / RESULTS).symlink_to(folder / "elsewhere")
+
+
+def replaced(name: str, make: Callable[[Path], object]) -> Change:
+    """Something else in a file's place."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
 
 
 def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
@@ -847,6 +919,50 @@ CASES: dict[str, list[Case]] = {
              scored(), "score"),
         Case("a folder with other files", "`--to thesis`", ("thesis: holds other files",),
              score_files("", "thesis/notes.txt"), (*scored(), "--to", "thesis"), "score"),
+    ],
+    "Stored results": [
+        Case("half of run.json", "a full disk", ("run.json: damaged (it is not JSON", "`bench run` writes it again"),
+             both(measured(), cut(f"{RESULTS}/run.json")), command="report"),
+        Case("run.json nested deep", "100,000 brackets", ("run.json: damaged (it is nested too deep)",),
+             both(measured(), written(f"{RESULTS}/run.json", "[" * 100_000)), command="report"),
+        Case("a number that is none in run.json", "`Infinity`", ("run.json: damaged (it holds Infinity, which is no",),
+             measured(threshold=float("inf")), command="report"),
+        Case("a folder for run.json", "moved there", ("run.json: damaged (it is a folder)",),
+             both(measured(), replaced(f"{RESULTS}/run.json", Path.mkdir)), command="report"),
+        Case("a named pipe for run.json", "`mkfifo`", ("run.json: damaged (it is a pipe, a socket or a device)",),
+             both(measured(), replaced(f"{RESULTS}/run.json", os.mkfifo)), command="report"),
+        Case("run.json without frames", '`"frames": {}`', ("run.json: damaged (it has no test frames)",),
+             measured(frames={}), command="report"),
+        Case("run.json without variants", '`"variants": []`', ("damaged (its variants have no names of their own)",),
+             measured(variants=[]), command="export", arguments=("q8", "--to", "out")),
+        Case("run.json without preprocessing", '`"preprocessing": null`', ("it does not say the size of its frames",),
+             measured(preprocessing=None), command="report"),
+        Case("frames of no size in run.json", '`"size": 0`', ("it does not say the size of its frames",),
+             measured(preprocessing={"size": 0}), command="report"),
+        Case("a variant's name that leads elsewhere", '`"name": "../../x"`',
+             ("run.json: damaged ('../../x' cannot be the name of a variant)",),
+             measured(variants=[{"name": "../../x", "id": "", "steps": [], "status": "failed", "reason": ""}]),
+             command="report"),
+        Case("predictions of other frames", "31 of 32 rows", ("predictions.parquet: damaged (it has other frames than",
+             "`bench run` makes it again"), predictions(predicted().iloc[1:]), command="report"),
+        Case("predictions that are text", "`'high'`", ("damaged (its column p_fake holds",),
+             predictions(predicted(p_fake="high")), command="report"),
+        Case("a prediction that is NaN", "`nan`", ("damaged (its column p_fake has gaps)",),
+             predictions(predicted(p_fake=[float("nan")] * 32)), command="report"),
+        Case("a prediction out of range", "`5.0`", ("damaged (its column p_fake has a number outside 0 to 1)",),
+             predictions(predicted(p_fake=5.0)), command="report"),
+        Case("a prediction that is missing", "null", ("damaged (its column logit_fake has gaps)",),
+             predictions(predicted(logit_fake=[None] + [0.5] * 31)), command="report"),
+        Case("maps of another shape", "one number a frame", ("cam.npy: damaged (it does not hold a map of each of 32",),
+             maps(np.zeros(32, np.float32)), command="report"),
+        Case("maps that are Python objects", "a pickle", ("cam.npy: damaged (it is no array: ValueError)",),
+             maps(np.array([{}] * 32)), command="report"),
+        Case("a link for an experiment's results", "`results/first` leads to `/home/…`",
+             ("results/first: is a link, and bench writes and removes files there",),
+             both(measured(), moved_away), command="report"),
+        Case("accepted scores nested deep", "100,000 brackets",
+             ("accepted.json: damaged, or no file of `bench accept` (it is nested too deep)",),
+             written("accepted.json", "[" * 100_000), AGAINST, "check"),
     ],
     "The machine": [
         Case("no OpenVINO", "`runtime: openvino`, not installed",

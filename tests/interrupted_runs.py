@@ -1,9 +1,10 @@
 """A warmed-up process that forks runs of `bench`, so that a hundred of them can be killed in a minute.
 
 Every line on its input is JSON, {"folder": …, "log": …}, with "largest_file": bytes where the system shall
-refuse larger ones, "own_processes": true where timing shall start some as it always does. The answer is the
-number of the process that runs `bench run` in that folder, and, once that has ended, a line with its wait
-status. Nothing but the start is special: the run is the whole program, in a process of its own.
+refuse larger ones, "arguments": those of another command than `run`, "own_processes": true where timing shall
+start some as it always does. The answer is the number of the process that runs `bench run` in that folder, and,
+once that has ended, a line with its wait status. {"figures": false} leaves figures empty from then on. Nothing but
+the start is special: the run is the whole program, in a process of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.argv = ["bench", "run"]
+        sys.argv = ["bench", *told.get("arguments", ["run"])]
         if most := told.get("largest_file"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         if told.get("own_processes"):
@@ -79,6 +80,9 @@ def main() -> None:
     prepare()
     for line in sys.stdin:
         told = json.loads(line)
+        if told.get("figures") is False:
+            _draw_nothing()
+            continue
         if told.get("here"):
             _warm_up(Path(told["folder"]), Path(told["log"]))
             continue
@@ -87,6 +91,17 @@ def main() -> None:
             run(Path(told["folder"]), Path(told["log"]), told)
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
+
+
+def _draw_nothing() -> None:
+    """Most of the time of a report is that of its figures."""
+    from matplotlib.figure import Figure
+
+    def save(figure: Figure, file: Any, **settings: Any) -> None:
+        file.write(b"a figure")
+
+    drawing: Any = Figure
+    drawing.savefig = save
 
 
 def _warm_up(folder: Path, log: Path) -> None:

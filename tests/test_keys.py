@@ -16,7 +16,7 @@ from bench.pipeline.measure import keys
 from bench.pipeline.plan import Plan, prepare
 from bench.results import timing
 from bench.runtimes import onnxruntime
-from bench.variants import build, steps, training
+from bench.variants import build, description, steps, training
 from tests.conftest import Build
 
 CAPPED: list[object] = [
@@ -111,7 +111,7 @@ def cut_after(count: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def told(folder: Path, variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / variant / build.DESCRIPTION).read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((folder / variant / description.DESCRIPTION).read_text(encoding="utf-8"))
     return found
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from bench.pipeline import notes
 from bench.records import Built
-from bench.variants import build, steps
+from bench.variants import description, steps
 
 RECORD = {
     "steps": 14,
@@ -37,6 +37,12 @@ def artifact(folder: Path, weight: np.ndarray[tuple[int, ...], np.dtype[np.gener
 OPEN = np.array([1.0, -0.0, 0.0, 2.0]).reshape(1, 4, 1, 1)
 DENSE = np.array([1.0, 0.0, 3.0, 2.0]).reshape(1, 4, 1, 1)
 CHAIN = [steps.parse({"prune": {"structure": "2of4"}})]
+
+
+DESCRIBED = {
+    "name": "q8", "architecture": "tiny", "file": "model.onnx", "sha256": "0" * 64, "kind": "onnx", "stored": "int8",
+    "size_bytes": 100, "parameters": 1, "macs": 1, "margin_bias": 0.0, "seconds": 1.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -65,14 +71,17 @@ def test_nothing_is_skipped_without_the_pattern_or_in_an_int8_file(tmp_path: Pat
 
 
 def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path) -> None:
-    lineage = [{"id": name, "step": name} for name in ("weights", "pruned", "recovered", "quantised")]
+    names = ("weights", "pruned", "recovered", "quantised")
+    ids = {name: f"{place:016x}" for place, name in enumerate(names)}
+    lineage = [{"id": ids[name], "step": name} for name in names]
     for name, told in {"recovered": {"recover": RECORD}, "quantised": {}, "weights": {}}.items():
-        (tmp_path / name).mkdir()
-        described = {"lineage": lineage, **told}
-        (tmp_path / name / build.DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
-    built = Built("quantised", tmp_path / "quantised" / "model.onnx", "onnx", "int8", 100, 1, 1, 0.0, 1.0)
+        (tmp_path / ids[name]).mkdir()
+        described = {**DESCRIBED, "id": ids[name], "lineage": lineage, **told}
+        (tmp_path / ids[name] / description.DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
+    file = tmp_path / ids["quantised"] / "model.onnx"
+    built = Built(ids["quantised"], file, "onnx", "int8", 100, 1, 1, 0.0, 1.0)
     (found,) = notes.recovered(built)
     assert (found.steps, found.steps_wanted, found.cut_short) == (14, 160, True)
     assert (found.error_before, found.error_after) == (0.05, 0.047)
-    (tmp_path / "recovered" / build.DESCRIPTION).write_text("{}", encoding="utf-8")
+    (tmp_path / ids["recovered"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
     assert notes.recovered(built) == ()

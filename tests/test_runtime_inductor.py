@@ -18,14 +18,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench import cli, runtimes
+from bench import cli, runtimes, seals
 from bench.doctor import libraries
 from bench.errors import UserError
 from bench.processor import Processor
 from bench.provenance import file_digest
 from bench.records import Built
 from bench.runtimes import inductor, pytorch
-from bench.runtimes.inductor import package, requirements, seals
+from bench.runtimes.inductor import package, requirements
 from tests.conftest import Build
 from tests.test_runtimes_contract import frames
 
@@ -306,7 +306,7 @@ def test_the_secret_is_made_once_for_this_user_alone(state: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
 @pytest.mark.parametrize("fault", ["readable by others", "short"])
 def test_a_secret_that_others_may_know_is_replaced(state: Path, fault: str) -> None:
-    first, file = seals.secret(), state / "inductor.secret"
+    first, file = seals.secret(), state / "secret"
     if fault == "short":
         file.write_bytes(first[:16])
     else:

@@ -97,7 +97,7 @@ def test_torch_artifact_is_exported_once_and_kept_beside_it(tmp_path: Path) -> N
     written = exported.stat().st_mtime_ns
     runtime.load(stored, "cpu", 2)
     assert exported.stat().st_mtime_ns == written
-    assert sorted(tmp_path.iterdir()) == sorted([file, exported, exported.with_suffix(".sha256")])
+    assert sorted(tmp_path.iterdir()) == sorted([file, exported, exported.with_suffix(".seal")])
     with torch.inference_mode():
         expected, expected_cam = b0.detector()(torch.from_numpy(b0.frames(3)))
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)

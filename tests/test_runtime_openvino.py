@@ -140,7 +140,7 @@ def test_torch_artifact_is_exported_once_for_both_runtimes(tmp_path: Path) -> No
     logits, cam = runtime.load(b0.built(file, "torch", "fp32"), "cpu", 2).predict(b0.frames(3))
     exported = next(tmp_path.glob("*.onnx"))
     onnxruntime.load(b0.built(file, "torch", "fp32"), "cpu", 2)
-    assert sorted(tmp_path.iterdir()) == sorted([file, exported, exported.with_suffix(".sha256")])
+    assert sorted(tmp_path.iterdir()) == sorted([file, exported, exported.with_suffix(".seal")])
     with torch.inference_mode():
         expected, expected_cam = b0.detector()(torch.from_numpy(b0.frames(3)))
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import stored
 from bench.errors import UserError
 from bench.files import remove, sweep, temporary_name
 from bench.provenance import cpu_cores
@@ -187,7 +188,7 @@ def _put(drawn: Path, folder: Path, aside: Path) -> None:
 def _card(folder: Path) -> object:
     """What the set says about itself; None where there is no set."""
     try:
-        return json.loads((folder / CARD).read_text(encoding="utf-8"))
+        return stored.read_json(folder / CARD, stored.MIB)
     except (OSError, ValueError):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 import time
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from bench import seals, stored
 from bench.datasets.decoding import LIBRARIES, VERSION, fault
 from bench.datasets.headers import dimensions
 from bench.datasets.layouts import LEADS_NOWHERE, Entry
@@ -29,9 +31,11 @@ LARGE_PIXELS = 4_000_000
 _large = threading.Lock()
 """Larger pictures than `LARGE_PIXELS` are decoded one at a time, or the threads together would fill the memory."""
 _MOST_BYTES = 256 * 2**20
+_LONGEST_SEAL = 100
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _THREADS = max(4, min(cpu_cores(), 16))  # a disk that is slow wants some, decoding wants the cores
 _CHUNK, _EVENT_SECONDS = 32, 0.1
-_FORMAT = 3  # raised whenever a file is checked otherwise
+_FORMAT = 4  # raised whenever a file is checked otherwise
 
 Known = dict[str, tuple[int, int, str, str]]
 """Size in bytes, modification time in nanoseconds, SHA-256 and what is wrong, by path below the root."""
@@ -137,22 +141,35 @@ def _cache_file(cache: Path, root: Path) -> Path:
 
 
 def _recall(file: Path) -> Known:
-    """What the cache file says; a missing, foreign or damaged one says nothing.
+    """What the cache file says; a missing or damaged one says nothing, nor does one that this user did not write.
 
-    What another decoder could not decode is forgotten, since this one may.
+    A stranger's would say that two files are the same, or that a broken one is whole. What another decoder could not
+    decode is forgotten, since this one may.
     """
     try:
-        stored: Any = json.loads(file.read_bytes())
-        if stored["format"] != _FORMAT:
+        with stored.open_file(file) as source:
+            seal, data = source.readline(_LONGEST_SEAL).decode("ascii").strip(), source.read()
+        if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(file)), seal):
             return {}
-        same = stored["decoder"] == _decoder()
-        return {
-            path: (int(size), int(mtime), str(digest), str(wrong))
-            for path, (size, mtime, digest, wrong) in stored["files"].items()
-            if same or not wrong
-        }
+        remembered: Any = json.loads(data)
+        if remembered["format"] != _FORMAT:
+            return {}
+        same = remembered["decoder"] == _decoder()
+        return {path: row for path, row in map(_row, remembered["files"].items()) if same or not row[3]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def _row(item: tuple[str, Any]) -> tuple[str, tuple[int, int, str, str]]:
+    path, (size, mtime, digest, wrong) = item
+    if not (type(size) is type(mtime) is int and isinstance(wrong, str) and _DIGEST.fullmatch(digest)):
+        raise stored.DamagedError("a file's row is none")
+    return path, (size, mtime, digest, wrong)
+
+
+def _key(file: Path) -> str:
+    """The file's name tells which folder it is of: one folder's cache is not another's."""
+    return f"digests {file.stem}"
 
 
 def _decoder() -> dict[str, str]:
@@ -161,7 +178,8 @@ def _decoder() -> dict[str, str]:
 
 def _remember(file: Path, known: Known) -> None:
     try:
-        write_text(file, json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": known}))
+        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": known}).encode("ascii")
+        write_text(file, f"{seals.seal_of(data, seals.lasting_secret(), _key(file))}\n{data.decode('ascii')}")
         sweep(file.parent)
     except OSError:
         # A cache that can't be written costs time, not results.

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.safe_path import protected
+
 PATIENCE_SECONDS = 180.0
 """A first import of PyTorch with its CUDA libraries from a cold disk takes a minute."""
 
@@ -31,7 +33,8 @@ def ask(question: str, *arguments: str) -> Any:
     # -P: what lies in the current folder is not what `bench` would import.
     command = [sys.executable, "-P", "-m", "bench.doctor.questions", question, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        with protected():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise AnswerError(f"no answer within {PATIENCE_SECONDS:.0f} s") from error
     if done.returncode:

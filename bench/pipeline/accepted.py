@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from bench import stored
 from bench.errors import UserError, listed, on_one_line, quoted
 from bench.experiment import Experiments, select
 from bench.files import write_text
@@ -186,16 +187,16 @@ def unpacked(variant: AcceptedVariant, count: int) -> NDArray[np.float32]:
 def read(path: Path, name: str) -> Accepted:
     """What the file holds, of this experiment and in range, but for the margins: see `match`. Else `UserError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = stored.read_text(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `bench accept` writes it from the results of `bench run`") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: damaged (not UTF-8 text); {_RENEW}") from error
+    except stored.DamagedError as error:
+        raise _damaged(path, error) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file of `bench accept`") from error
     try:
-        found = _parsed(json.loads(text), path)
-    except (ValueError, RecursionError) as error:
+        found = _parsed(stored.parsed(text), path)
+    except ValueError as error:
         raise _damaged(path, error) from error
     if found.experiment != name:
         raise OtherExperimentError(
@@ -234,8 +235,6 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _parsed(told: Any, path: Path) -> Accepted:
-    from pydantic import TypeAdapter
-
     if not isinstance(told, dict) or "schema" not in told:
         raise ValueError("it has no schema version")
     if told["schema"] != SCHEMA:
@@ -243,17 +242,13 @@ def _parsed(told: Any, path: Path) -> Accepted:
             f"{path}: has schema version {quoted(told['schema'])}, this bench reads version {SCHEMA}; "
             f"use the bench that wrote it ({quoted(told.get('bench'))}), or {_RENEW}"
         )
-    found: Accepted = TypeAdapter(Accepted).validate_python(told)
+    found: Accepted = stored.typed(Accepted, told)
     if not found.variants or not found.frames:
         raise ValueError(f"it holds no {'frames' if found.variants else 'variant'}")
     return found
 
 
 def _first_line(error: Exception) -> str:
-    problems = getattr(error, "errors", None)
-    if problems:
-        first = problems()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200]
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -277,12 +272,12 @@ def _there(to: Path, found: Accepted) -> Accepted | None:
 def _is_accepted(to: Path) -> bool:
     """Whether a file that cannot be used may be written over: one of this kind, whole or cut off, and no other."""
     try:
-        text = to.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = stored.read_bytes(to).decode("utf-8", errors="replace")
+    except (OSError, ValueError):
         return False
     try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
+        told = stored.parsed(text)
+    except ValueError:
         return not text or _BEGINS.match(text) is not None
     return isinstance(told, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(told)
 

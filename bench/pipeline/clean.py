@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import locks
+from bench import locks, stored
 from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
@@ -19,8 +18,9 @@ from bench.pipeline import journal
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
 from bench.records import OUTCOMES, OnEvent, silent
+from bench.reports.text import plain
 from bench.results import attributes, predict, store
-from bench.variants import build
+from bench.variants import build, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
@@ -125,8 +125,8 @@ def _referred(experiments: Experiments, path: Path, on_event: OnEvent) -> _Refer
 def _is_meant(file: Path) -> bool:
     """Whether a file that cannot be read as experiments is meant to be one; a typo may be in any of its keys."""
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = stored.read_bytes(file, stored.MIB).decode("utf-8", errors="replace")
+    except (OSError, ValueError):
         return True
     return "experiments:" in text or ("detectors:" in text and "datasets:" in text)
 
@@ -150,7 +150,7 @@ def _variants(base: Path, referred: _Referred) -> Iterator[Item]:
     running = ", ".join(locks.running(folder / build.LOCKS))
     busy = f"in use by {running}" if running else ""
     for path in _inside(folder):
-        if _ID.fullmatch(path.name) and (path / build.DESCRIPTION).exists():
+        if _ID.fullmatch(path.name) and (path / description.DESCRIPTION).exists():
             kept = referred.variant(path.name) or busy
             item = Item(path, _title(path), size_bytes(path), kept, build.lock_file(folder, path.name))
             yield from _parted(item, _leftovers(path))
@@ -165,12 +165,10 @@ def _variants(base: Path, referred: _Referred) -> Iterator[Item]:
 
 
 def _title(path: Path) -> str:
-    try:
-        told = json.loads((path / build.DESCRIPTION).read_text(encoding="utf-8"))
-        chain = " > ".join(str(link["step"]) for link in told["lineage"])
-        return f"variant {told['name']} ({chain})"
-    except (OSError, ValueError, KeyError, TypeError):
+    told = description.find(path.parent, path.name)
+    if told is None:
         return "variant (its description is damaged)"
+    return plain(f"variant {told.name} ({' > '.join(link.step for link in told.lineage)})")
 
 
 def _results(folder: Path, referred: _Referred) -> Iterator[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from bench.records import Split, VariantResult
 from bench.results import store, timing
 from bench.results.timed_process import LARGEST_BATCH, PROBE_CALLS, WARM_UP_CALLS
 from bench.results.warm_up import MOST_SECONDS
-from bench.variants import build
+from bench.variants import description
 from bench.variants.steps import Use
 
 RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
@@ -118,15 +117,14 @@ def recall(base: Path) -> Known:
     """Read what lies in `variants/` and `results/` below `base`; what is damaged tells nothing."""
     built_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     parameters = {}
-    for path in sorted((base / "variants").glob(f"*/{build.DESCRIPTION}")):
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            architecture, step, seconds = told["architecture"], told["lineage"][-1]["step"], float(told["seconds"])
-            if step == "weights":
-                parameters[architecture] = int(told["parameters"])
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+    for path in sorted((base / "variants").glob(f"*/{description.DESCRIPTION}")):
+        told = description.find(base / "variants", path.parent.name)
+        if told is None:
             continue
-        built_s[architecture, step].append(seconds)
+        step = told.lineage[-1].step
+        if step == "weights" and told.parameters is not None:
+            parameters[told.architecture] = told.parameters
+        built_s[told.architecture, step].append(told.seconds)
     return Known(built_s, parameters, tuple(_speeds(base)))
 
 

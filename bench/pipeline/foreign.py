@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import reports
+from bench import reports, stored
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
@@ -121,7 +120,7 @@ def _refuse_to_overwrite(request: Request) -> None:
     if not folder.is_dir() or all(is_leftover(path) for path in folder.iterdir()):
         return
     try:
-        told = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        told = stored.read_json(folder / _SCORES)
         own = told["detector"] == told["architecture"] == ""
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: holds other files; choose another --name or --to, or empty it") from None

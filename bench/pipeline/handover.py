@@ -13,6 +13,7 @@ from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
 from bench.provenance import file_digest, version
 from bench.records import Built, Judged, Run, VariantResult
+from bench.reports.text import escape, plain
 from bench.results import store
 from bench.templates import HERE
 from bench.variants import build
@@ -96,6 +97,16 @@ def _on_one_line(value: object) -> object:
     return on_one_line(value) if isinstance(value, str) else value
 
 
+def _literal(value: str | int) -> str:
+    """Data in Python code: text in quotes, with every quote, backslash and line break in it escaped."""
+    return json.dumps(value)
+
+
+def _code(value: object) -> str:
+    """Data in a code span of Markdown, which a backtick would end."""
+    return f"`{plain(value).replace('`', chr(39))}`"
+
+
 def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -106,6 +117,7 @@ def _explain(run: Run, found: VariantResult, built: Built, judged: Judged, to: P
         keep_trailing_newline=True,
         finalize=_on_one_line,
     )
+    environment.filters.update(text=escape, code=_code, literal=_literal)
     assert run.preprocessing is not None
     facts = {
         "run": run,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.records import Built, Recovery
-from bench.variants import build
+from bench.stored import MOST_BYTES, open_file, parsed
+from bench.variants import description
 from bench.variants.steps import Use
 
 _MIB = 2**20
@@ -21,24 +20,10 @@ _GROUP, _ZEROS = 4, 2
 def recovered(built: Built) -> tuple[Recovery, ...]:
     """What each `recover` on the way to an artifact did, by the records of the artifacts on that way."""
     folder = built.file.parent.parent
-    lineage = _described(folder, built.id).get("lineage", [])
-    told = (_described(folder, link["id"]).get("recover") for link in lineage)
-    return tuple(_recovery(one) for one in told if one is not None)
-
-
-def _described(folder: Path, variant: str) -> dict[str, Any]:
-    """What `variant.json` says; nothing where it is gone: an ancestor need not be kept for its descendant."""
-    try:
-        found: dict[str, Any] = json.loads((folder / variant / build.DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def _recovery(told: dict[str, Any]) -> Recovery:
-    kept = ("steps", "steps_wanted", "ended", "cut_short", "best_step", "judged_on")
-    error = told["error"]
-    return Recovery(**{key: told[key] for key in kept}, error_before=error["before"], error_after=error["after"])
+    told = description.find(folder, built.id)
+    # An ancestor need not be kept for its descendant.
+    found = (description.find(folder, link.id) for link in (told.lineage if told else ()))
+    return tuple(one.recover.record for one in found if one and one.recover)
 
 
 def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
@@ -68,7 +53,10 @@ def _skipped(built: Built) -> str:
     """Where sparse tensor cores could skip zeros: by the format of the file, and by the weights that are in it."""
     if built.kind != "torch":
         return ""
-    found = list(_two_of_four(built.file))
+    try:
+        found = list(_two_of_four(built.file))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        return ""  # whoever loads the file says what is wrong with it
     if not any(found):
         return ""
     within = "" if all(found) else f" in {sum(found)} of {len(found)} convolutions"
@@ -83,8 +71,9 @@ def _two_of_four(file: Path) -> Iterator[bool]:
     """
     import numpy as np
 
-    with file.open("rb") as stored:
-        header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
+    with open_file(file) as stored:
+        length = int.from_bytes(stored.read(8), "little")
+        header = parsed(stored.read(min(length, MOST_BYTES)).decode("utf-8"))
         begin = stored.tell()
         for name, told in header.items():
             shape, size = told.get("shape", ()), _FLOATS.get(told.get("dtype"))

@@ -41,7 +41,7 @@ def compare(
     run = finished.run
     fine = {variant.name: variant for variant in run.variants if variant.status == "ok"}
     # Where none is fine, there is nothing that could be read, and nothing is compared.
-    test = store.read_labelled(results, next(iter(fine)))[0] if fine else None
+    test = store.read_labelled(results, next(iter(fine)), run.frames)[0] if fine else None
     codes = clusters(test.sources) if test else None
     same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(kept.weights)
     outcomes, warnings = [], []

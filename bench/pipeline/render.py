@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import datasets, reports
+from bench import datasets, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
-from bench.provenance import digest, version
+from bench.provenance import digest, file_digest, version
 from bench.records import Event, Judgement, Labelled, OnEvent, Run, silent
 from bench.results import predict, score, store
 from bench.results.attributes import ATTRIBUTES
@@ -65,7 +65,7 @@ def report(
     run = _as_set(store.read_run(results), settings)
     store.write_run(results, run)
     mark = _mark(results)
-    if not again and _read(folder / MARK) == mark and reports.is_whole(folder):
+    if not again and _is_rendered(folder, mark):
         return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
     for variant in run.variants:
         if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
@@ -86,9 +86,11 @@ def report(
         return datasets.decode(base / run.frames["test"].root / frame, spec)
 
     on_event(Event("rendering the report", 0, 1, "reports"))
+    store.refuse_links(folder)
     sweep(folder, held=True)
     reports.render(run, judgement, pixels, results, folder)
-    write_text(folder / MARK, mark)
+    key = _rendered(folder, mark)
+    write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
     on_event(Event("rendering the report", 1, 1, "reports"))
     return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
 
@@ -117,7 +119,7 @@ def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:
         run = store.read_run(results)
     except UserError:
         return False
-    return _as_set(run, settings) == run and _read(folder / MARK) == _mark(results) and reports.is_whole(folder)
+    return _as_set(run, settings) == run and _is_rendered(folder, _mark(results))
 
 
 def _as_set(run: Run, settings: ExperimentSettings) -> Run:
@@ -132,8 +134,24 @@ def _as_set(run: Run, settings: ExperimentSettings) -> Run:
     )
 
 
+def _is_rendered(folder: Path, mark: str) -> bool:
+    """Whether this user rendered it from these results, and nothing of it has changed or gone since.
+
+    What scores.json of a stranger says is not read: it is scored again.
+    """
+    if not reports.is_whole(folder):
+        return False
+    return seals.is_sealed(folder / reports.SCORES, _rendered(folder, mark), folder / MARK)
+
+
+def _rendered(folder: Path, mark: str) -> str:
+    """What is sealed together with scores.json: of which results it is, and the pages beside it."""
+    pages = [file_digest(folder / name) for name in (REPORT, Path(REPORT).with_suffix(".html").name)]
+    return f"rendered {mark} {' '.join(pages)}"
+
+
 def _mark(results: Path) -> str:
-    return digest({"run": (results / store.RUN).read_text(encoding="utf-8"), "bench": version("bench")})
+    return digest({"run": stored.read_text(results / store.RUN), "bench": version("bench")})
 
 
 def bundle(base: Path, name: str) -> Path:
@@ -151,8 +169,9 @@ def judge(run: Run, results: Path) -> Judgement:
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     if not answered:
         return score.judge(run, _nothing(), None, {})
-    test, validation = store.read_labelled(results, answered[0])
-    evidence = {name: store.read_evidence(results / name, len(test.labels)) for name in answered}
+    test, validation = store.read_labelled(results, answered[0], run.frames)
+    rows = len(test.labels) + (len(validation.labels) if validation else 0)
+    evidence = {name: store.read_evidence(results / name, len(test.labels), rows) for name in answered}
     return score.judge(run, test, validation, evidence)
 
 
@@ -163,7 +182,3 @@ def _nothing() -> Labelled:
 
     none = pd.Series([], dtype="str")
     return Labelled(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))
-
-
-def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -3,7 +3,7 @@
 from bench.reports.bundle import bundle, is_whole
 from bench.reports.insights import plain_warnings
 from bench.reports.render import render
-from bench.reports.scores import read_scores
+from bench.reports.scores import SCORES, read_scores
 from bench.reports.terminal import summary
 
-__all__ = ["bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]
+__all__ = ["SCORES", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]

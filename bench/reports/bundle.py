@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote_to_bytes
 
+from bench import stored
 from bench.errors import UserError
 from bench.files import write_atomically
 
@@ -26,7 +27,11 @@ def is_whole(report: Path) -> bool:
     source = report / "report.md"
     if not all((report / name).is_file() for name in ("report.md", "report.html", "scores.json")):
         return False
-    return all(_target(report, match[2]).is_file() for match in _LINK.finditer(source.read_text(encoding="utf-8")))
+    try:
+        text = stored.read_text(source)
+    except (OSError, ValueError):
+        return False
+    return all(_target(report, match[2]).is_file() for match in _LINK.finditer(text))
 
 
 def _target(report: Path, link: str) -> Path:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.files import write_atomically
+from bench import stored
+from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Judgement, Outcome, Run
 from bench.reports.overlay import draw, supporting
 
@@ -125,6 +126,8 @@ def draw_overlays(
     """
     keep: set[Path] = set()
     drawn = 0
+    for variant in run.variants:
+        _remove_links(results / variant.name / "result")
     for row, wanted in _by_row(shown).items():
         scale = scale_of(run, judgement, row)
         due = []
@@ -212,14 +215,27 @@ def _key(run: Run, shown: Shown, cam: NDArray[np.float32] | None, scale: float) 
 
 
 def _stored_key(path: Path) -> bytes | None:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with stored.open_file(path) as file, Image.open(file) as image:
             comment = image.info.get("comment")
-    except (FileNotFoundError, UnidentifiedImageError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # UnidentifiedImageError is an OSError
+        if path.is_dir() or not stored.is_file(path):
+            remove(path)
         return None
     return comment if isinstance(comment, bytes) else None
+
+
+def _remove_links(folder: Path) -> None:
+    """Nothing may be drawn, and nothing removed, where a link leads."""
+    if folder.is_symlink():
+        folder.unlink()
+    for inside, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(inside, name)
+            if path.is_symlink():
+                path.unlink()
 
 
 def _remove_others(folder: Path, keep: set[Path]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from bench import stored
 from bench.records import (
     THRESHOLD_KINDS,
     Auc,
@@ -30,6 +30,7 @@ from bench.records import (
 from bench.reports.text import MIB
 
 SCHEMA = 1
+SCORES = "scores.json"
 
 RANKING = ("auc", "average_precision", "eer", "brier", "tpr_at_fpr_1", "tpr_at_fpr_5")
 CONFUSION = ("tp", "tn", "fp", "fn")
@@ -61,7 +62,9 @@ def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
 
 def read_scores(report: Path) -> dict[str, Any]:
     """What scores.json of a rendered report holds."""
-    told: dict[str, Any] = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+    told = stored.read_json(report / SCORES)
+    if not isinstance(told, dict):
+        raise stored.DamagedError("it is no scores.json")
     return told
 
 

@@ -10,16 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from bench import stored
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.records import LABELLED_SPLITS, Frame, FrameSet, Split
+from bench.records import LABELLED_SPLITS, PREDICTED, Frame, FrameSet, Split
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 ATTRIBUTES = "attributes.parquet"
+MOST_COLUMNS = 1000
 
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """007 is a name."""
@@ -64,20 +67,35 @@ def read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     Numbers where every value is one, with NaN where it is missing; else categories of text.
     """
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.exists():
-        return pd.DataFrame(index=rows.index)
     try:
-        table = pq.read_table(path)
+        with stored.open_file(path) as file:
+            held = pq.ParquetFile(file)
+            if held.metadata.num_rows != len(rows) or held.metadata.num_columns > MOST_COLUMNS:
+                raise stored.DamagedError("it is of other frames")
+            table = held.read()
         known = {name: table.column(name).to_numpy() for name in ("frame", "split")}
         same = all(len(known[name]) == len(rows) and bool((known[name] == rows[name]).all()) for name in known)
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(path, str(error)) from error
-    if not same:
-        raise _damaged(path, "it is of other frames")
-    columns = {name: series(table.column(name).combine_chunks()) for name in table.column_names if name not in known}
+        if not same:
+            raise stored.DamagedError("it is of other frames")
+        columns = {name: _series(name, table) for name in table.column_names if name not in known}
+    except FileNotFoundError:
+        return pd.DataFrame(index=rows.index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
     return pd.DataFrame(columns, index=rows.index)
+
+
+def _series(name: str, table: pa.Table) -> pd.Series[Any]:
+    import pyarrow as pa
+
+    column = table.column(name)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if name in PREDICTED or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise stored.DamagedError("a column of it is no attribute")
+    return series(column.combine_chunks())
 
 
 def series(column: Any) -> pd.Series[Any]:
@@ -97,8 +115,8 @@ def _is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: damaged ({reason}); delete it, `bench run` writes it again")
+def _damaged(path: Path, error: Exception) -> UserError:
+    return stored.damaged(path, error, "delete it, `bench run` writes it again")
 
 
 def _combinations(frames: Mapping[Split, FrameSet]) -> tuple[list[_Known], NDArray[np.int32]]:

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import stored
 from bench.files import remove, write_text
-from bench.records import Fidelity
+from bench.records import SPLITS, Fidelity
 from bench.results.predict import Predicts
 
 if TYPE_CHECKING:
@@ -65,9 +66,8 @@ def write(file: Path, fidelity: Fidelity) -> None:
 def read(file: Path) -> Fidelity | None:
     """What was measured; None where nothing was, or the file is damaged: it is measured again."""
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        mean, largest = (None if stored[key] is None else float(stored[key]) for key in ("mean", "largest"))
-        exact = None if stored["exact"] is None else bool(stored["exact"])
-        return Fidelity(mean, largest, int(stored["frames"]), str(stored["split"]), exact)
-    except (OSError, ValueError, KeyError, TypeError):
+        told: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
+    except (OSError, ValueError):
         return None
+    differences = [value for value in (told.mean, told.largest) if value is not None]
+    return told if told.frames >= 1 and told.split in SPLITS and min(differences, default=0) >= 0 else None

@@ -16,11 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench import stored
 from bench.files import remove, write_atomically, write_text
 from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent
 from bench.results.answers import Answers, Part
+from bench.stored import MIB
 
 if TYPE_CHECKING:
+    import zipfile
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -64,7 +68,7 @@ class Pending:
 def is_done(folder: Path, key: str) -> bool:
     """Whether the folder holds the predictions of this key, whole: they are marked last, with their sizes."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = stored.read_json(folder / MARK, MIB)
         return bool(mark["key"] == key and mark["bytes"] == _sizes(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -202,7 +206,8 @@ def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | 
 
     parts = [_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)]
     logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    (variant.folder / MARK).unlink(missing_ok=True)
+    for name in (MARK, PREDICTIONS, CAMS):
+        remove(variant.folder / name)
     table = predictions_table(rows, logits)
     write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
     write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
@@ -213,6 +218,8 @@ def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | 
 
 
 def _sizes(folder: Path) -> dict[str, int]:
+    for name in (PREDICTIONS, CAMS):
+        stored.refuse_other_than_file(folder / name)
     return {name: (folder / name).stat().st_size for name in (PREDICTIONS, CAMS)}
 
 
@@ -222,12 +229,30 @@ def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     import numpy as np
 
     try:
-        with np.load(path) as shard:
-            return shard["logits"], shard["cams"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with stored.open_file(path) as file:
+            _refuse_bomb(zipfile.ZipFile(file))
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as shard:
+                logits, cams = shard["logits"], shard["cams"]
+        _refuse_other_answers(logits, cams)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         # No kill leaves half a shard, but a disk may: the next run makes it again.
         remove(path)
         raise ValueError(f"{path} was damaged, and is removed; the same command makes it again") from error
+    return logits, cams
+
+
+def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    if sum(member.file_size for member in archive.infolist()) > stored.MOST_BYTES:
+        raise stored.DamagedError("it would unpack to far more than a shard")
+
+
+def _refuse_other_answers(logits: NDArray[np.float32], cams: NDArray[np.float32]) -> None:
+    import numpy as np
+
+    floats = logits.dtype.kind == cams.dtype.kind == "f"
+    if not floats or logits.shape != (len(cams), 2) or cams.ndim != 3 or not np.isfinite(logits).all():
+        raise stored.DamagedError("it does not hold logits and maps")
 
 
 def predictions_table(rows: Sequence[Labelled], logits: NDArray[np.float32]) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import locks
+from bench import locks, stored
 from bench.errors import UserError
 from bench.files import sweep
 from bench.provenance import write_json
@@ -25,9 +24,10 @@ from bench.records import (
     OnEvent,
     Run,
     Split,
+    SplitSummary,
     silent,
 )
-from bench.results import attributes
+from bench.results import attributes, checks
 from bench.results.attributes import ATTRIBUTES
 from bench.results.predict import CAMS, MARK, PREDICTIONS
 
@@ -56,10 +56,20 @@ class Timed:
 @contextmanager
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
+    refuse_links(folder)
     with locks.held(folder / LOCK, what, on_event):
         for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir() and not inside.is_symlink())):
             sweep(place, held=True)
         yield
+
+
+def refuse_links(folder: Path) -> None:
+    """What is written, and removed as out of date, lies in this folder, and not where a stranger's link leads."""
+    for place in (folder, *(folder.iterdir() if folder.is_dir() else ())):
+        if place.is_symlink():
+            raise UserError(
+                f"{place}: is a link, and bench writes and removes files there; put what it leads to in its place"
+            )
 
 
 def write_timed(folder: Path, key: str, timed: Timed) -> None:
@@ -69,26 +79,29 @@ def write_timed(folder: Path, key: str, timed: Timed) -> None:
 def read_timed(folder: Path, key: str) -> Timed | None:
     """What was measured under this key, or None."""
     try:
-        told = json.loads((folder / MEASUREMENTS).read_text(encoding="utf-8"))
+        told = stored.read_json(folder / MEASUREMENTS)
         if told.pop("key") != key or told.pop("schema") != SCHEMA:
             return None
-        timed: Timed = _parsed(Timed, told)
-    except (OSError, ValueError, KeyError, AttributeError):
+        timed: Timed = stored.typed(Timed, told)
+        checks.measurements([*timed.measurements, *timed.baseline])
+        checks.conditions(timed.conditions)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         # Absent, damaged or another version's: it is measured again.
         return None
-    return timed
+    return timed if timed.measurements else None
 
 
 def read_evaluation(folder: Path, key: str) -> Evaluation | None:
     """The pass that made the predictions of this key; None where that was not measured."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = stored.read_json(folder / MARK)
         if mark["key"] != key:
             return None
-        evaluation: Evaluation = _parsed(Evaluation, mark["evaluation"])
+        evaluation: Evaluation = stored.typed(Evaluation, mark["evaluation"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return evaluation
+    sound = min(evaluation.frames, evaluation.seconds, evaluation.waited_seconds, evaluation.variants) >= 0
+    return evaluation if sound else None
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -103,13 +116,14 @@ def write_run(folder: Path, run: Run) -> None:
 
 def read_run(folder: Path) -> Run:
     path = folder / RUN
-    if not path.exists():
-        raise UserError(f"{path}: no results yet; `bench run` makes them")
     try:
-        run: Run = _parsed(Run, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: damaged, or written by another version of bench; `bench run` writes it again"
+        run: Run = stored.typed(Run, stored.read_json(path))
+        checks.run(run)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no results yet; `bench run` makes them") from error
+    except (OSError, ValueError) as error:
+        raise stored.damaged(
+            path, error, "or written by another version of bench; `bench run` writes it again"
         ) from error
     return run
 
@@ -130,9 +144,14 @@ def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: Run) -
         attributes.write(path, frames)
 
 
-def read_labelled(results: Path, variant: str) -> tuple[Labelled, Labelled | None]:
-    """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without."""
-    table = _table(results / variant, ["frame", "split", "label", "source"])
+def read_labelled(
+    results: Path, variant: str, frames: Mapping[str, SplitSummary] | None = None
+) -> tuple[Labelled, Labelled | None]:
+    """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without.
+
+    `UserError` where they are not as many of each kind as `frames` says.
+    """
+    table = _table(results / variant, ["frame", "split", "label", "source"], frames)
     known = attributes.read(results / ATTRIBUTES, table)
     test, validation = (
         Labelled(
@@ -146,37 +165,41 @@ def read_labelled(results: Path, variant: str) -> tuple[Labelled, Labelled | Non
     return test, validation if len(validation.labels) else None
 
 
-def read_evidence(folder: Path, test: int) -> Evidence:
-    """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read."""
+def read_evidence(folder: Path, test: int, rows: int | None = None) -> Evidence:
+    """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read.
+
+    `UserError` where it answered another number of frames than `rows`.
+    """
     table = _table(folder, ["p_fake", "logit_real", "logit_fake"])
+    if rows is not None and len(table) != rows:
+        raise _gone(folder / PREDICTIONS, stored.DamagedError("it has other frames than the run"))
     p_fake = table["p_fake"].to_numpy()
     real, fake = (table[name].to_numpy()[:test].astype("float64") for name in ("logit_real", "logit_fake"))
-    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, _cams(folder), fake - real)
+    cams = _cams(folder, len(table))
+    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
 
 
-def _cams(folder: Path) -> NDArray[np.float32]:
-    import numpy as np
-
+def _cams(folder: Path, rows: int) -> NDArray[np.float32]:
     try:
-        cams: NDArray[np.float32] = np.load(folder / CAMS, mmap_mode="r")
+        return checks.cams(folder / CAMS, rows)
     except (OSError, ValueError) as error:
-        raise _gone(folder, error) from error
-    return cams
+        raise _gone(folder / CAMS, error) from error
 
 
-def _table(folder: Path, columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
+def _table(folder: Path, columns: list[str], frames: Mapping[str, SplitSummary] | None = None) -> pd.DataFrame:
     try:
-        return pd.read_parquet(folder / PREDICTIONS, columns=columns)
+        table = checks.table(folder / PREDICTIONS, columns)
+        if frames is not None:
+            checks.same_frames(table, frames)
     except (OSError, ValueError) as error:
-        raise _gone(folder, error) from error
+        raise _gone(folder / PREDICTIONS, error) from error
+    return table
 
 
-def _gone(folder: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{folder}: its predictions are gone or damaged ({error}); delete the folder, `bench run` makes it again"
-    )
+def _gone(file: Path, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{file}: is gone; `bench run` makes it again")
+    return stored.damaged(file, error, f"delete {file.parent}, `bench run` makes it again")
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:
@@ -196,9 +219,3 @@ def _plain(kind: Any, value: Any) -> dict[str, Any]:
 
     plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json")
     return plain
-
-
-def _parsed(kind: Any, value: dict[str, Any]) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind).validate_python(value)

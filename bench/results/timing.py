@@ -20,6 +20,7 @@ from bench.records import Conditions, Event, Executed, Measurement, OnEvent, Pea
 from bench.results.conditions import watch
 from bench.results.predict import Predicts
 from bench.results.timed_process import FindBatch, Turn, Turned, WarmUp, give_back_memory, serve
+from bench.safe_path import protected
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,7 +179,7 @@ def start() -> Process:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)
-    with _interrupts_blocked():
+    with protected(), _interrupts_blocked():
         process.start()
     # With this end closed here, the connection breaks when the process ends.
     theirs.close()

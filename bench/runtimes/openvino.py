@@ -128,7 +128,7 @@ def _file(built: Built) -> Path:
     if not _needs_unsigned(built):
         return onnxruntime.onnx_file(built)
     made_by = {"version": lowering.VERSION, "libraries": versions(("onnx",))}
-    return onnxruntime.beside(built.file, "unsigned", made_by, unsigned)
+    return onnxruntime.beside(built, "unsigned", made_by, unsigned)
 
 
 def library() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors, load, locks
+from bench import detectors, load, locks, stored
 from bench.errors import UserError
 from bench.files import remove, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
-from bench.variants import sparsity
+from bench.variants import description, sparsity
+from bench.variants.description import DESCRIPTION
 from bench.variants.steps import Use, Work
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LOCKS, SCRATCH = ".locks", ".scratch"
-DESCRIPTION = "variant.json"
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,9 @@ def _cut_short(folder: Path, asked: str) -> str | None:
     that was made of another one is taken for what belongs to this one.
     """
     for file in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            if told.get("asked_for") == asked and is_built(folder, told["id"]):
-                return str(told["id"])
-        except (OSError, ValueError, KeyError, AttributeError):
-            continue
+        told = description.find(folder, file.parent.name)
+        if told and told.asked_for == asked and is_built(folder, told.id):
+            return told.id
     return None
 
 
@@ -165,35 +161,34 @@ def is_built(folder: Path, variant: str) -> bool:
     """Folders are renamed into place whole; what was cut or lost since is as good as absent, and built again."""
     try:
         built = read(folder, variant)
-        return built.file.stat().st_size == built.size_bytes
-    except (OSError, ValueError, KeyError, TypeError):
+        return stored.is_file(built.file) and built.file.stat().st_size == built.size_bytes
+    except (OSError, ValueError):
         return False
 
 
 def check(built: Built) -> None:
     """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
-    if built.digest and file_digest(built.file) != built.digest:
+    if not stored.is_file(built.file) or file_digest(built.file) != built.digest:
         remove(built.file.parent / DESCRIPTION)
         raise UserError(f"{built.file}: has changed since it was built; the same `bench run` builds it again")
 
 
 def read(folder: Path, variant: str) -> Built:
-    """What `variant.json` says of a built artifact."""
-    told = json.loads((folder / variant / DESCRIPTION).read_text(encoding="utf-8"))
+    """What `variant.json` says of a built artifact. OSError or `DamagedError` where it does not."""
+    told = description.read(folder, variant)
     return Built(
         id=variant,
-        file=folder / variant / told["file"],
-        kind=told["kind"],
-        stored=told["stored"],
-        size_bytes=told["size_bytes"],
-        parameters=told["parameters"],
-        macs=told["macs"],
-        margin_bias=told["margin_bias"],
-        seconds=told["seconds"],
-        # Artifacts of earlier versions were not asked.
-        digest=told.get("sha256", ""),
-        zeros=told.get("zeros"),
-        zstd_bytes=told.get("zstd_bytes"),
+        file=folder / variant / told.file,
+        kind=told.kind,
+        stored=told.stored,
+        size_bytes=told.size_bytes,
+        parameters=told.parameters,
+        macs=told.macs,
+        margin_bias=told.margin_bias,
+        seconds=told.seconds,
+        digest=told.sha256,
+        zeros=told.zeros,
+        zstd_bytes=told.zstd_bytes,
     )
 
 
@@ -210,7 +205,9 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     scratch = shop.folder / SCRATCH / lineage[-1]
     # Left by a run that was killed; the lock says that nobody else is at it.
     for leftover in (*shop.folder.glob(f".tmp-{lineage[-1]}-*"), shop.folder / lineage[-1]):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
+    if scratch.is_symlink() or not scratch.is_dir():
+        remove(scratch)
     temporary.mkdir(parents=True)
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -246,7 +243,7 @@ def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
     with contextlib.ExitStack() as stack:
         if own != asked:
             stack.enter_context(locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event))
-        shutil.rmtree(shop.folder / own, ignore_errors=True)
+        remove(shop.folder / own)
         temporary.replace(shop.folder / own)
 
 
@@ -279,7 +276,7 @@ def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
     name = getattr(chain[-1].step, "RECORD", None) if chain else None
     if name is None or not (scratch / name).exists():
         return {}
-    found: dict[str, Any] = json.loads((scratch / name).read_text(encoding="utf-8"))
+    found: dict[str, Any] = stored.read_json(scratch / name, stored.MIB)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.files import write_atomically
+from bench import stored
+from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Judgement, Outcome, Run
 from bench.reports.gallery import first, map_of, scale_of
 from bench.reports.overlay import colour_bar, shades, supporting
@@ -29,6 +31,8 @@ FRAME_SIDE, HEAT_SIDE = 160, 64
 
 MOST_RANKS, MOST_FLIPS = 10, 300
 """Frames in a gallery of one outcome, and rows of the ledger: more would make the page slow to open."""
+
+_JPEG, _MOST_BYTES = b"\xff\xd8\xff", stored.MIB
 
 WITHOUT_PICTURES = 5
 """Ranks where there is only a name to show."""
@@ -92,11 +96,13 @@ def pictured(
         return None
     wanted = list(dict.fromkeys(_wanted(run, judgement)))
     rows = dict.fromkeys(row for _, row, _ in wanted)
+    if cache.is_symlink():
+        cache.unlink()
     frames = {row: _uri(_thumbnail(run, judgement, row, pixels, cache), "jpeg") for row in rows}
     kept = {_file(run, judgement, row, cache) for row in rows}
     for path in cache.iterdir() if cache.is_dir() else ():
         if path not in kept:
-            path.unlink()
+            remove(path)
     heatmaps = {}
     for name, row, fake in wanted:
         if (drawn := _heatmap(run, judgement, name, row, fake)) is not None:
@@ -133,8 +139,13 @@ def _thumbnail(
     from PIL import Image
 
     path = _file(run, judgement, row, cache)
-    if path.exists():
-        return path.read_bytes()
+    with suppress(OSError, ValueError):
+        # Into the page goes what is a picture, and no file that a link in the cache leads to.
+        kept = stored.read_bytes(path, _MOST_BYTES, links=False)
+        if kept.startswith(_JPEG):
+            return kept
+    if path.is_dir():
+        remove(path)
     image = Image.fromarray(pixels(str(judgement.test.frames.iloc[row])))
     image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
     encoded = _encoded(image, "JPEG", quality=82)

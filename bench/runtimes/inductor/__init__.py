@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench import seals
 from bench.errors import UserError
 from bench.processor import processor
 from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
-from bench.runtimes.inductor import package, requirements, seals
+from bench.runtimes.inductor import package, requirements
 from bench.runtimes.pytorch import HostSession, on_cuda
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import seals
 from bench.files import remove, sweep, write_atomically, write_text
-from bench.runtimes.inductor import requirements, seals
+from bench.runtimes.inductor import requirements
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench import seals, stored
 from bench.detectors import EXPORT_VERSION, lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
@@ -150,7 +151,7 @@ def onnx_file(built: Built) -> Path:
 
     if built.kind == "onnx":
         return built.file
-    return beside(built.file, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
+    return beside(built, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
 
 
 def load_reference(built: Built, threads: int) -> Session:
@@ -207,30 +208,26 @@ def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
         "signed": kernels.signed,
         "floats": sorted(kernels.floats),
     }
-    return beside(built.file, "lowered", made_by, lowered)
+    return beside(built, "lowered", made_by, lowered)
 
 
-def beside(file: Path, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
-    """A graph that is made from an artifact once by these versions, and kept beside it with its SHA-256.
+def beside(built: Built, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
+    """A graph that is made from an artifact once by these versions, and kept beside it under this user's seal.
 
-    One that is damaged, or has no such sum, is made again.
+    It is what is executed, and folders come from strangers: one that is damaged, or that this user did not make of
+    this very artifact, is made again. Equal artifacts give equal bytes, so no result hangs on who made it.
     """
-    derived = file.with_name(f"{file.stem}.{what}-{digest(made_by)[:8]}.onnx")
-    checksum = derived.with_suffix(".sha256")
-    if not _is_whole(derived, checksum):
-        remove(derived)
+    derived = built.file.with_name(f"{built.file.stem}.{what}-{digest(made_by)[:8]}.onnx")
+    sealed = derived.with_suffix(".seal")
+    key = f"{what} {digest(made_by)} of {built.digest or file_digest(built.file)}"
+    if not seals.is_sealed(derived, key, sealed):
+        for old in (derived, sealed):
+            remove(old)
         graph = make().SerializeToString(deterministic=True)
         write_atomically(derived, lambda target: target.write(graph))
-        write_text(checksum, hashlib.sha256(graph).hexdigest() + "\n")
+        write_text(sealed, seals.seal_of(graph, seals.lasting_secret(), key) + "\n")
         sweep(derived.parent)
     return derived
-
-
-def _is_whole(file: Path, checksum: Path) -> bool:
-    try:
-        return checksum.read_text(encoding="utf-8").strip() == file_digest(file)
-    except (OSError, ValueError):
-        return False
 
 
 def open_session(
@@ -298,6 +295,14 @@ def cuda_name() -> str:
     return cuda_device_name()
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """Heavy operators on integers, and all of them."""
+
+    integer: int
+    heavy: int
+
+
 def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> tuple[int, int]:
     """Heavy operators on integers, and all heavy operators, of the graph that a session runs.
 
@@ -308,9 +313,12 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
         "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": processor().identity, "file": file.name,
     }  # fmt: skip
     kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(kept.read_text(encoding="utf-8"))
-        return int(told["integer"]), int(told["heavy"])
+    with contextlib.suppress(OSError, ValueError):
+        told: _Counted = stored.typed(_Counted, stored.read_json(kept, stored.MIB))
+        if 0 <= told.integer <= told.heavy:
+            return told.integer, told.heavy
+    if kept.is_dir():
+        remove(kept)
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         open_session(file, threads, providers, optimised, floats=floats)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import stored
 from bench.detectors import lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.files import remove, write_text
@@ -41,15 +42,24 @@ class Times:
     signed_ms: float | None
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """What of the file is used."""
+
+    signed: bool
+    floats: tuple[str, ...]
+
+
 def load(artifact: Path, libraries: Sequence[str]) -> Kernels | None:
     """What was chosen for an int8 artifact on this processor; None where nothing was."""
     try:
-        stored = json.loads(_file(artifact, libraries).read_text(encoding="utf-8"))
-        if not isinstance(stored["floats"], list):
-            return None
-        return Kernels(signed=stored["signed"] is True, floats=frozenset(map(str, stored["floats"])))
-    except (OSError, ValueError, KeyError, TypeError):
+        chosen: _Chosen = stored.typed(_Chosen, stored.read_json(_file(artifact, libraries), stored.MIB))
+    except (OSError, ValueError):
         return None
+    # Whoever wrote it: sums that are cut off on this processor are nobody's choice.
+    if chosen.signed and not processor().exact_with_signed_bytes:
+        return None
+    return Kernels(signed=chosen.signed, floats=frozenset(chosen.floats))
 
 
 def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
@@ -62,7 +72,7 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
     times = measure(model, processor(), threads)
     kernels = fastest(times)
-    stored = {
+    told = {
         "signed": kernels.signed,
         "floats": sorted(kernels.floats),
         "unsigned_ms": round(sum(layer.unsigned_ms for layer in times.values()), 3),
@@ -73,7 +83,7 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     file = _file(artifact, libraries)
     if file.is_dir():
         remove(file)
-    write_text(file, json.dumps(stored, indent=1) + "\n")
+    write_text(file, json.dumps(told, indent=1) + "\n")
     return kernels
 
 

@@ -1,4 +1,8 @@
-"""How this user knows again what this user has compiled: a secret in the user's own folder, and seals made with it."""
+"""How this user knows again what this user has made: a secret in the user's own folder, and seals made with it.
+
+Folders come from strangers too, who can write any file and any sum beside it. What would be executed or believed
+without being made anew carries a seal that only this user can make.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,14 @@ import stat
 import sys
 from pathlib import Path
 
+from bench import stored
 from bench.errors import UserError
 from bench.files import temporary_name
 
 _SECRET_BYTES = 32
+_MOST_BYTES = 1000
+_FILE = "secret"
+_PASSING = "BENCH_PASSING_SECRET"
 
 
 def seal(file: Path, secret: bytes, key: str) -> str:
@@ -23,6 +31,23 @@ def seal(file: Path, secret: bytes, key: str) -> str:
         while part := source.read(2**20):
             code.update(part)
     return code.hexdigest()
+
+
+def seal_of(data: bytes, secret: bytes, key: str) -> str:
+    """The same of bytes."""
+    code = hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
+    code.update(data)
+    return code.hexdigest()
+
+
+def is_sealed(file: Path, key: str, sealed: Path) -> bool:
+    """Whether a regular file is what this user sealed under the key; the seal lies in the file `sealed`."""
+    try:
+        stored.refuse_other_than_file(file, links=False)
+        wanted = stored.read_text(sealed, _MOST_BYTES).strip()
+        return equal(seal(file, lasting_secret(), key), wanted)
+    except (OSError, ValueError):
+        return False
 
 
 def equal(one: str, other: str) -> bool:
@@ -37,22 +62,30 @@ def secret() -> bytes:
     other is compiled once more. Raises `UserError` where it cannot be kept.
     """
     try:
-        file = _folder() / "inductor.secret"
+        file = _folder() / _FILE
         if (kept := _read(file)) is None:
             _write(file, secrets.token_bytes(_SECRET_BYTES))
             kept = _read(file)
     except OSError as error:
-        raise UserError(f"runtime 'inductor' {_unwritable(error.strerror or str(error))}") from error
+        raise UserError(f"bench {_unwritable(error.strerror or str(error))}") from error
     if kept is None:
-        raise UserError(f"runtime 'inductor' {_unwritable('others can read or change what is written there')}")
+        raise UserError(f"bench {_unwritable('others can read or change what is written there')}")
     return kept
+
+
+def lasting_secret() -> bytes:
+    """This user's secret; where none can be kept, one for this run and the processes that it starts."""
+    try:
+        return secret()
+    except UserError:
+        return bytes.fromhex(os.environ.setdefault(_PASSING, secrets.token_hex(_SECRET_BYTES)))
 
 
 def trouble() -> str | None:
     """Why the secret cannot be kept; nothing is written."""
     try:
         folder = _folder()
-        if _read(folder / "inductor.secret"):
+        if _read(folder / _FILE):
             return None
     except OSError as error:
         return _unwritable(error.strerror or str(error))
@@ -109,6 +142,6 @@ def _unwritable(reason: str) -> str:
     if sys.platform not in ("win32", "darwin"):
         mend += ", or set XDG_STATE_HOME to a folder where this user can"
     return (
-        f"must keep a secret {place}, by which it knows its own compiled networks from strangers', and cannot "
+        f"must keep a secret {place}, by which this user's own files are known from strangers', and cannot "
         f"({reason}): {mend}"
     )

@@ -1,0 +1,184 @@
+"""What stored results must be like before anything reckons with them: they may be damaged, or a stranger's.
+
+All of it raises `DamagedError`. Types are checked where files are read; here are the values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.records import LABELLED_SPLITS, Conditions, Measurement, Run, SplitSummary, VariantResult
+from bench.stored import DamagedError, open_file, refuse_other_than_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MOST_ROWS = 20_000_000
+"""More labelled frames than anybody has measured; what a file says of its own length is not believed beyond."""
+_MOST_TEXT = 20_000
+_MOST_MS = 1e9
+_MOST_BATCH = 2**20
+_MOST_SIDE = 4096
+_SIZES = range(1, 2**14)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HEX = re.compile(r"[0-9a-f]{0,64}")
+_NUMBERS = {"p_fake": (0.0, 1.0), "logit_real": (-1e38, 1e38), "logit_fake": (-1e38, 1e38)}
+
+
+def run(told: Run) -> None:
+    """Names that are names, digests that are digests, counts that fit each other, times that are times."""
+    if told.preprocessing is None or told.preprocessing.size not in _SIZES:
+        raise DamagedError("it does not say the size of its frames")
+    names = [variant.name for variant in told.variants]
+    if not names or len(set(names)) < len(names):
+        raise DamagedError("its variants have no names of their own")
+    _texts([told.experiment, told.detector, told.architecture, *told.provenance.values(), *told.warnings])
+    _digests([told.attributes])
+    if "test" not in told.frames:
+        raise DamagedError("it has no test frames")
+    for split, frames in told.frames.items():
+        _split(split, frames)
+    for variant in told.variants:
+        _variant(variant)
+
+
+def _split(split: str, frames: SplitSummary) -> None:
+    _texts([frames.root])
+    _digests([frames.digest])
+    counts = (frames.fake, frames.real, frames.sources, MOST_ROWS - frames.count)
+    if frames.count < 1 or min(counts) < 0 or frames.fake + frames.real > frames.count:
+        raise DamagedError(f"its numbers of {split[:20]!r} frames do not fit each other")
+    if split in LABELLED_SPLITS and (min(counts[:2]) < 1 or frames.fake + frames.real != frames.count):
+        raise DamagedError(f"its numbers of {split} frames do not fit each other")
+
+
+def _variant(variant: VariantResult) -> None:
+    if _NAME.fullmatch(variant.name) is None:
+        raise DamagedError(f"{variant.name[:80]!r} cannot be the name of a variant")
+    _digests([variant.id, variant.predictions_key])
+    _texts([variant.reason or "", *variant.steps, *variant.notes])
+    if variant.status == "ok" and not (variant.footprint and variant.executed and variant.measurements):
+        raise DamagedError(f"{variant.name} was measured, and it does not say what came of it")
+    if variant.footprint:
+        sizes = (variant.footprint.size_bytes, variant.footprint.parameters, variant.footprint.macs)
+        if any(size is not None and size < 1 for size in sizes):
+            raise DamagedError(f"{variant.name} has a size below 1")
+    measurements([*variant.measurements, *variant.baseline])
+    if variant.conditions:
+        conditions(variant.conditions)
+
+
+def measurements(told: Iterable[Measurement]) -> None:
+    """Every round has times, and all of them passed."""
+    for one in told:
+        samples = [sample for samples in one.rounds_ms for sample in samples]
+        device = [sample for samples in one.device_rounds_ms for sample in samples]
+        if not 1 <= one.batch_size <= _MOST_BATCH or not one.rounds_ms or not all(one.rounds_ms):
+            raise DamagedError("a measurement has no frames, or a round without times")
+        passed = all(0 < sample <= _MOST_MS for sample in samples)
+        if not passed or not all(0 <= sample <= _MOST_MS for sample in device):
+            raise DamagedError("a call took no time, or no time that there is")
+
+
+def conditions(told: Conditions) -> None:
+    _texts([told.began, *told.machine, *told.machine.values(), *told.gpu_processes, *told.gpu_throttling])
+
+
+def _texts(texts: Iterable[str]) -> None:
+    for text in texts:
+        if len(text) > _MOST_TEXT or "\0" in text:
+            raise DamagedError("a text in it is far too long, or none")
+
+
+def _digests(digests: Iterable[str]) -> None:
+    if not all(map(_HEX.fullmatch, digests)):
+        raise DamagedError("an id or a digest in it is none")
+
+
+def table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Columns of predictions.parquet, each of its type: texts, labels 0 or 1, finite numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_file(path) as file:
+            stored = pq.ParquetFile(file)
+            if stored.metadata.num_rows > MOST_ROWS:
+                raise DamagedError(f"it says that it has {stored.metadata.num_rows:,} rows")
+            rows = stored.read(columns=columns)
+        if sorted(rows.column_names) != sorted(columns):
+            raise DamagedError(f"it has no column {next(iter(set(columns) - set(rows.column_names)))}")
+        for name in columns:
+            _column(name, rows.column(name))
+        found: pd.DataFrame = rows.to_pandas()
+    except (pa.ArrowException, MemoryError, TypeError) as error:
+        raise DamagedError(f"it is no table: {type(error).__name__}") from error
+    for name in columns:
+        _values(name, found[name])
+    return found
+
+
+def _column(name: str, column: Any) -> None:
+    import pyarrow as pa
+
+    kinds = {"label": pa.types.is_integer, **dict.fromkeys(_NUMBERS, pa.types.is_floating)}
+
+    def is_text(kind: Any) -> bool:
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        # A column of sources that nobody knows has no type.
+        unknown: bool = name == "source" and column.null_count == len(column)
+        return unknown or pa.types.is_string(plain) or pa.types.is_large_string(plain)
+
+    if not kinds.get(name, is_text)(column.type):
+        raise DamagedError(f"its column {name} holds {str(column.type)[:40]!r}")
+    if name != "source" and column.null_count:
+        raise DamagedError(f"its column {name} has gaps")
+
+
+def _values(name: str, column: pd.Series[Any]) -> None:
+    if name == "label" and not column.isin((0, 1)).all():
+        raise DamagedError("a label is neither 0 nor 1")
+    if name == "split" and not column.isin(LABELLED_SPLITS).all():
+        raise DamagedError("a split is neither test nor validation")
+    if name == "frame" and (column.str.strip("/.").eq("") | column.str.contains("\0", regex=False)).any():
+        raise DamagedError("a frame has no name")
+    if name in _NUMBERS:
+        low, high = _NUMBERS[name]
+        if not column.between(low, high).all():
+            raise DamagedError(f"its column {name} has a number outside {low:g} to {high:g}")
+
+
+def same_frames(rows: pd.DataFrame, frames: Mapping[str, SplitSummary]) -> None:
+    """Test frames first, then validation frames, as many of each kind as the run says."""
+    splits = [split for split in LABELLED_SPLITS if split in frames]
+    start = 0
+    for split in splits:
+        part = rows.iloc[start : start + frames[split].count]
+        if len(part) != frames[split].count or not (part["split"] == split).all():
+            raise DamagedError("it has other frames than the run")
+        if int((part["label"] == 1).sum()) != frames[split].fake:
+            raise DamagedError("it has other labels than the run")
+        start += len(part)
+    if start != len(rows):
+        raise DamagedError("it has other frames than the run")
+
+
+def cams(path: Path, rows: int) -> NDArray[np.float32]:
+    """Signed maps [rows, h, w], mapped, not read."""
+    import numpy as np
+
+    refuse_other_than_file(path)
+    try:
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, AttributeError) as error:
+        raise DamagedError(f"it is no array: {type(error).__name__}") from error
+    is_map = isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f"
+    if not is_map or len(found) != rows or not all(1 <= side <= _MOST_SIDE for side in found.shape[1:]):
+        raise DamagedError(f"it does not hold a map of each of {rows:,} frames")
+    return found

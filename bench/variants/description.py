@@ -1,0 +1,96 @@
+"""`variant.json`: what a built artifact is and where it comes from, typed, since a stranger may have written it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bench import stored
+from bench.records import Recovery
+
+DESCRIPTION = "variant.json"
+_MOST_BYTES = 4 * stored.MIB
+
+Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=4000)]
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of a chain: the id of what was built, and of the step that built it how it is spelled."""
+
+    id: Id
+    step: Text
+
+
+@dataclass(frozen=True)
+class Errors:
+    before: Finite
+    after: Finite
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """The record that `recover` leaves."""
+
+    steps: Count
+    steps_wanted: Count
+    ended: Text
+    cut_short: bool
+    best_step: Count
+    judged_on: Text
+    error: Errors
+
+    @property
+    def record(self) -> Recovery:
+        return Recovery(
+            self.steps, self.steps_wanted, self.ended, self.cut_short, self.best_step, self.judged_on,
+            self.error.before, self.error.after,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Description:
+    """What of `variant.json` is used. `file` is one of the two names that `bench` writes, and no path."""
+
+    id: Id
+    name: Text
+    architecture: Text
+    lineage: Annotated[tuple[Link, ...], Field(min_length=1, max_length=100)]
+    file: Literal["model.safetensors", "model.onnx"]
+    sha256: Digest
+    kind: Literal["torch", "onnx"]
+    stored: Annotated[str, Field(pattern="^[a-z0-9 ]{1,20}$")]
+    size_bytes: Annotated[int, Field(ge=1)]
+    parameters: Count | None
+    macs: Count | None
+    margin_bias: Finite
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    zeros: Annotated[float, Field(ge=0, le=1)] | None = None
+    zstd_bytes: Count | None = None
+    asked_for: Id | None = None
+    recover: Recovered | None = None
+
+
+def read(folder: Path, variant: str) -> Description:
+    """That of a variant below `folder`. OSError where there is none, `DamagedError` where it is none."""
+    if (folder / variant).is_symlink():
+        raise stored.DamagedError("its folder is a link")
+    told: Description = stored.typed(Description, stored.read_json(folder / variant / DESCRIPTION, _MOST_BYTES))
+    if told.id != variant or (told.kind == "onnx") != (told.file == "model.onnx"):
+        raise stored.DamagedError("it is of another variant")
+    return told
+
+
+def find(folder: Path, variant: str) -> Description | None:
+    """The same; None where there is none, or it is damaged."""
+    try:
+        return read(folder, variant)
+    except (OSError, ValueError):
+        return None
