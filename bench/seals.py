@@ -62,7 +62,7 @@ def secret() -> bytes:
     other is compiled once more. Raises `UserError` where it cannot be kept.
     """
     try:
-        file = _folder() / _FILE
+        file = own_folder() / _FILE
         if (kept := _read(file)) is None:
             _write(file, secrets.token_bytes(_SECRET_BYTES))
             kept = _read(file)
@@ -84,7 +84,7 @@ def lasting_secret() -> bytes:
 def trouble() -> str | None:
     """Why the secret cannot be kept; nothing is written."""
     try:
-        folder = _folder()
+        folder = own_folder()
         if _read(folder / _FILE):
             return None
     except OSError as error:
@@ -93,7 +93,7 @@ def trouble() -> str | None:
     return None if above.is_dir() and os.access(above, os.W_OK | os.X_OK) else _unwritable("permission denied")
 
 
-def _folder() -> Path:
+def own_folder() -> Path:
     """Where this user's programs keep what is to last, by each system's custom. OSError where there is no home."""
     try:
         if sys.platform == "win32":
@@ -135,7 +135,7 @@ def _write(file: Path, value: bytes) -> None:
 
 def _unwritable(reason: str) -> str:
     try:
-        place = f"in {_folder()}"
+        place = f"in {own_folder()}"
     except OSError:
         place = "in a home folder"
     mend = "let this user write there"

@@ -78,9 +78,17 @@ def judge(path: Path) -> Experiments | None:
         return found
     except UserError as error:
         told = str(error)
-    told.encode("utf-8")
-    assert 0 < len(told) < 20_000
+    judge_message(told)
     return None
+
+
+def judge_message(message: str) -> None:
+    """It can be written, steers no terminal, and no line of it is a command for whoever reads the output."""
+    message.encode("utf-8")
+    assert 0 < len(message) < 20_000
+    for line in message.split("\n"):
+        assert line.isprintable(), repr(line)
+        assert not line.startswith("::"), line
 
 
 def judge_frames(folder: Path, entry: FrameSetSettings) -> None:
@@ -90,7 +98,7 @@ def judge_frames(folder: Path, entry: FrameSetSettings) -> None:
     try:
         datasets.load("faces", entry, folder, folder / ".cache")
     except UserError as error:
-        str(error).encode("utf-8")
+        judge_message(str(error))
 
 
 def places(tree: Any) -> Iterator[tuple[Any, Any]]:

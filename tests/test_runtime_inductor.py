@@ -248,7 +248,7 @@ def test_what_is_foreign_forged_or_damaged_is_compiled_anew_and_never_loaded(
 def test_another_users_package_is_compiled_anew(
     compiled: Built, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seals, "_folder", lambda: tmp_path / "another user")
+    monkeypatch.setattr(seals, "own_folder", lambda: tmp_path / "another user")
     inductor.load(compiled, "cpu", 1)
     assert len(made) == 1
 
@@ -290,7 +290,7 @@ def test_packages_hang_on_the_gpu(common: Build, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "state" / "bench"
-    monkeypatch.setattr(seals, "_folder", lambda: folder)
+    monkeypatch.setattr(seals, "own_folder", lambda: folder)
     return folder
 
 
@@ -331,9 +331,9 @@ def test_the_secret_lies_where_this_systems_programs_keep_their_state(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
-    assert seals._folder() == tmp_path / "elsewhere" / "bench"
+    assert seals.own_folder() == tmp_path / "elsewhere" / "bench"
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
-    assert seals._folder() == tmp_path / ".local" / "state" / "bench"
+    assert seals.own_folder() == tmp_path / ".local" / "state" / "bench"
 
 
 # -------------------------------------------------------------------------------------------- what it needs

@@ -1,7 +1,7 @@
 """NVIDIA TensorRT, through onnxruntime's provider for it: CUDA only, where TensorRT's libraries are installed.
 
-Not yet run on hardware. Engines are built on the first call for the batch sizes 1 to 512 and kept beside
-the artifact. Half precision is allowed where weights are stored in it; which layers compute in it is
+Not yet run on hardware. Engines are built on the first call for the batch sizes 1 to 512 and kept in the
+user's own folder. Half precision is allowed where weights are stored in it; which layers compute in it is
 TensorRT's choice, and so is which nodes it leaves to CUDA. What TensorRT makes of a graph is
 one opaque node, in which integer operators cannot be counted: int8 artifacts run, but whether their
 arithmetic was int8 is not told, and no speed-up is printed for them. Weights that alone are integers have become
@@ -18,9 +18,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from bench import seals
 from bench.detectors import EXPORT_VERSION
 from bench.errors import UserError
-from bench.provenance import digest, versions
+from bench.provenance import digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes import onnxruntime
 from bench.runtimes.onnxruntime import Session
@@ -88,8 +89,8 @@ def _computed(stored: str) -> str:
 
 def _provider(built: Built, file: Path) -> tuple[str, dict[str, Any]]:
     """The provider with its options, as onnxruntime's documentation of its TensorRT provider names them."""
-    cache = built.file.with_name(f"tensorrt-{digest(versions(LIBRARIES))[:8]}")
-    cache.mkdir(exist_ok=True)
+    cache = _cache(built)
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     sides = _input_sides(file)
     return "TensorrtExecutionProvider", {
         "trt_engine_cache_enable": True,
@@ -103,6 +104,17 @@ def _provider(built: Built, file: Path) -> tuple[str, dict[str, Any]]:
         "trt_bf16_enable": built.stored == "bf16",
         "trt_int8_enable": built.stored == "int8",
     }
+
+
+def _cache(built: Built) -> Path:
+    """Where the engines of an artifact are kept: they are native code, so not where strangers' files may lie."""
+    made_of = {"artifact": file_digest(built.file), "libraries": versions(LIBRARIES)}
+    try:
+        return seals.own_folder() / "tensorrt" / digest(made_of)
+    except OSError as error:
+        raise UserError(
+            f"runtime 'tensorrt' keeps its engines in a folder of this user, and there is none: {error}"
+        ) from error
 
 
 def _input_sides(file: Path) -> str:
