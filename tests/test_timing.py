@@ -117,9 +117,9 @@ class OnDevice(StandIn):
             self.executed = replace(EXECUTED, mode="CUDA graphs; eager at batch 2")
         return super().predict_timed(frames)
 
-    def rest(self) -> None:
+    def rest(self, *, from_all: bool) -> None:
         with self.log_of_rests.open("a") as file:
-            file.write("rest\n")
+            file.write(f"{from_all}\n")
 
 
 @pytest.mark.usefixtures("in_threads")
@@ -129,7 +129,9 @@ def test_a_session_rests_between_its_turns_and_what_executed_is_known_at_the_end
     assert session.failed == {}
     assert session.found["one"].executed.mode == "CUDA graphs; eager at batch 2"
     # After warming up, the search for the batch size, and every turn.
-    assert len((tmp_path / "rests").read_text().splitlines()) == 2 + 2 * timing.ROUNDS
+    rests = (tmp_path / "rests").read_text().splitlines()
+    assert len(rests) == 2 + 2 * timing.ROUNDS
+    assert rests.count("True") == 1, "of what the search tried, nothing is kept"
 
 
 @pytest.mark.usefixtures("in_threads")

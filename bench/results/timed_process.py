@@ -45,7 +45,7 @@ MIB = 2**20
 class Rests(Protocol):
     """A session that holds memory of the device which it can do without while it has nothing to do."""
 
-    def rest(self) -> None: ...
+    def rest(self, *, from_all: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def serve(connection: Connection) -> None:
         connection.send(session.executed)
         while (order := connection.recv()) is not None:
             answer = order.carry_out(session, frames)
-            _rest(session)
+            # Sizes that were only tried must not count in the peaks of those that are timed.
+            _rest(session, from_all=isinstance(order, FindBatch))
             connection.send(answer)
     except (EOFError, ConnectionError):
         return
@@ -236,10 +237,10 @@ def _peak_rss_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
 
 
-def _rest(session: Predicts) -> None:
+def _rest(session: Predicts, *, from_all: bool) -> None:
     """Leave memory to the others until the next order."""
     if isinstance(session, Rests):
-        session.rest()
+        session.rest(from_all=from_all)
     give_back_memory()
 
 

@@ -18,7 +18,7 @@ A runtime that compiles each artifact once, and keeps what it made beside it as 
 A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
 what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
 for in the order of submission. `MemoryError` may come from either call. One that can do without some of the device's
-memory while it has nothing to do has `rest()`.
+memory while it has nothing to do has `rest(from_all=…)`.
 """
 
 from __future__ import annotations

@@ -149,9 +149,9 @@ class Session:
         slot = self._begin(frames, exact=False)
         return partial(self._end, slot, len(frames), slot.done_later)
 
-    def rest(self) -> None:
-        """Give back the memory of large graphs: while this session has nothing to do, others need it."""
-        if self._graphs and torch.cuda.memory_reserved() > LARGE_BYTES:
+    def rest(self, *, from_all: bool = False) -> None:
+        """Give back the memory of large graphs, or `from_all`: while this session has nothing to do, others need it."""
+        if self._graphs and (from_all or torch.cuda.memory_reserved() > LARGE_BYTES):
             self._graphs.release()
 
     def _begin(self, frames: NDArray[np.uint8], *, exact: bool) -> _Slot:
