@@ -382,7 +382,8 @@ def _show(finished: Any, as_json: bool) -> None:
     if as_json:
         import json
 
-        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False))
+        # Azure and TeamCity take `##…[` for a command wherever it stands.
+        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False).replace("##", "\\u0023#"))
     else:
         _say(summary(finished.run, finished.told))
     _note(finished.warnings, err=as_json)

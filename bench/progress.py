@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bench.errors import shown
-from bench.ink import painted
+from bench.ink import harmless, painted
 from bench.streams import is_terminal
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Bars:
             return
         if event.unit == "warning":
             self._close()
-            sys.stderr.write(painted(f"warning: {shown(event.work, 1000)}\n", sys.stderr))
+            sys.stderr.write(painted(f"warning: {harmless(shown(event.work, 1000))}\n", sys.stderr))
             return
         from tqdm import tqdm
 
@@ -72,7 +72,7 @@ class Bars:
             self._close()
             watched = is_terminal(sys.stderr)
             self.bar = tqdm(
-                desc=shown(event.work),
+                desc=harmless(shown(event.work)),
                 total=event.total,
                 unit=f" {shown(event.unit)}",
                 file=sys.stderr,
@@ -82,7 +82,7 @@ class Bars:
             )
             self.shown = key
         if event.note:
-            self.bar.set_postfix_str(shown(event.note), refresh=False)
+            self.bar.set_postfix_str(harmless(shown(event.note)), refresh=False)
         self.bar.update(event.done - self.bar.n)
         if event.done >= event.total:
             self._close()

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,8 @@ from bench.errors import UserError
 MIB = 2**20
 MOST_BYTES = 256 * MIB
 """The times of a long session of many variants take tens of MiB."""
+MOST_CACHE_BYTES = 1024 * MIB
+"""Of digests of frames: some 150 bytes a frame."""
 MOST_DEPTH = 24
 
 _INTEGER_DIGITS = 19
@@ -106,14 +109,22 @@ def parsed(text: str) -> Any:
 
 def typed(kind: Any, value: Any) -> Any:
     """A value as the type that it is meant to be. `DamagedError` names the first place that is otherwise."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return _adapter(kind).validate_python(value)
     except ValidationError as error:
         raise DamagedError(first_problem(error)) from error
     except (OverflowError, RecursionError) as error:
         raise DamagedError("a number is out of range, or it is nested too deep") from error
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    """Made once: that takes milliseconds, and a run reads many files of few kinds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def first_problem(error: Any) -> str:

@@ -498,7 +498,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "damaged"),
     "not text": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
     "not there": (lambda path: path.unlink(), "no such file"),
-    "a folder": (lambda path: [path.unlink(), path.mkdir()], "cannot be read"),  # type: ignore[func-returns-value]
+    "a folder": (lambda path: [path.unlink(), path.mkdir()], "it is a folder"),  # type: ignore[func-returns-value]
     "a list": (lambda path: path.write_text("[]"), "no schema version"),
     "another schema": (lambda path: edit(path, lambda told: told.update(schema=2)), "schema version 2"),
     "another experiment": (
@@ -515,9 +515,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a size of nothing": (
         lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=0)), "variants.q16.size_mib"),
     "a size that is no number": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=float("nan"))), "finite"),
+        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=float("nan"))), "holds NaN"),
     "an AUC of 7": (lambda path: edit(path, lambda told: told["variants"]["q16"].update(auc=7)), "variants.q16.auc"),
-    "a margin of infinity": (lambda path: edit(path, lambda told: told.update(margin=float("inf"))), "margin"),
+    "a margin of infinity": (lambda path: edit(path, lambda told: told.update(margin=float("inf"))), "holds Infinity"),
     "an unknown key": (lambda path: edit(path, lambda told: told.update(note="mine")), "note"),
     "an unknown key of a variant": (
         lambda path: edit(path, lambda told: told["variants"]["q16"].update(note="mine")), "variants.q16.note"),

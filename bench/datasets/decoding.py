@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from bench import stored
 from bench.errors import UserError
 from bench.records import Frame, InputSpec
 
@@ -106,7 +107,9 @@ def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import ImageOps
 
-    with _pillow().open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
+    # Opened here: a pipe in a frame's place would be waited for.
+    source = stored.open_file(file) if isinstance(file, Path) else file
+    with source, _pillow().open(source, formats=("JPEG", "PNG", "WEBP")) as picture:
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             ImageOps.exif_transpose(picture, in_place=True)
         picture.info.pop("transparency", None)  # dropped anyway, but of some palettes Pillow would warn

@@ -137,7 +137,8 @@ def _unread(entry: Entry) -> str:
 
 
 def _cache_file(cache: Path, root: Path) -> Path:
-    return cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    """One for each folder and user: each believes only what they have written themselves."""
+    return cache / f"{seals.seal_of(os.fsencode(root.resolve()), seals.lasting_secret(), 'name')[:32]}.json"
 
 
 def _recall(file: Path) -> Known:
@@ -148,7 +149,7 @@ def _recall(file: Path) -> Known:
     """
     try:
         with stored.open_file(file) as source:
-            seal, data = source.readline(_LONGEST_SEAL).decode("ascii").strip(), source.read()
+            seal, data = source.readline(_LONGEST_SEAL).decode("ascii").strip(), source.read(stored.MOST_CACHE_BYTES)
         if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(file)), seal):
             return {}
         remembered: Any = json.loads(data)

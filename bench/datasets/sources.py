@@ -29,11 +29,11 @@ def find_sources(pattern: str, paths: Sequence[str]) -> list[str | None]:
     digits = pattern.encode("utf-8", "surrogatepass").hex()
     question = "\0".join([digits, str(seconds), *paths]).encode("utf-8", "surrogatepass")
     # The script counts processor time; on Windows, and should it fail to, the clock decides.
-    patience = 30 + 4 * seconds if hasattr(signal, "setitimer") else seconds
+    patience = 30 + 4 * seconds if hasattr(signal, "setitimer") else 10 + seconds
     command = [sys.executable, "-I", "-S", str(_SCRIPT)]
     try:
         answer = subprocess.run(command, input=question, capture_output=True, timeout=patience, check=True).stdout
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         raise _too_slow(pattern, "") from None
     text = answer.decode("utf-8", "surrogatepass")
     if text.startswith("!"):

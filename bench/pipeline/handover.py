@@ -35,7 +35,8 @@ def export(base: Path, name: str, variant: str, to: Path) -> list[Path]:
         )
     found = known[variant]
     if found.status != "ok":
-        raise UserError(f"variant {quoted(variant)} failed, there is nothing to hand over: {found.reason}")
+        first, *further = (found.reason or "").splitlines() or [""]
+        raise UserError(f"variant {quoted(variant)} failed, there is nothing to hand over: {first}", *further)
     if not build.is_built(base / "variants", found.id):
         raise UserError(
             f"the artifact of {quoted(variant)} is gone from {base / 'variants'}; `bench run` builds it again"

@@ -26,6 +26,7 @@ from bench.results import predict, store, timing
 from bench.variants import build
 
 TIMED_FRAMES = 16
+_MOST_REASON = 2_000
 
 Executable: TypeAlias = tuple[str, str]
 """An artifact's id and the runtime that executes it."""
@@ -72,7 +73,8 @@ def _reason(doing: str, error: Exception) -> str:
     """What the report says of a failure; the traceback goes into the run's log, for whoever mends it."""
     if stops_all(error):
         raise error
-    text = str(error).strip() or type(error).__name__
+    # Some compilers' errors are files of their own; the log has them whole.
+    text = str(error).strip().replace("\0", "")[:_MOST_REASON] or type(error).__name__
     if isinstance(error, UserError):
         logging.getLogger("bench").error("%s failed: %s", doing, text)
         return text

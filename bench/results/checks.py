@@ -103,7 +103,6 @@ def _digests(digests: Iterable[str]) -> None:
 
 def table(path: Path, columns: list[str]) -> pd.DataFrame:
     """Columns of predictions.parquet, each of its type: texts, labels 0 or 1, finite numbers."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -117,7 +116,9 @@ def table(path: Path, columns: list[str]) -> pd.DataFrame:
         for name in columns:
             _column(name, rows.column(name))
         found: pd.DataFrame = rows.to_pandas()
-    except (pa.ArrowException, MemoryError, TypeError) as error:
+    except (DamagedError, OSError):
+        raise
+    except Exception as error:  # a damaged file makes its readers fail in any way
         raise DamagedError(f"it is no table: {type(error).__name__}") from error
     for name in columns:
         _values(name, found[name])
@@ -176,7 +177,9 @@ def cams(path: Path, rows: int) -> NDArray[np.float32]:
     refuse_other_than_file(path)
     try:
         found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes its readers fail in any way
         raise DamagedError(f"it is no array: {type(error).__name__}") from error
     is_map = isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f"
     if not is_map or len(found) != rows or not all(1 <= side <= _MOST_SIDE for side in found.shape[1:]):

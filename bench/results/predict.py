@@ -235,7 +235,9 @@ def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             with np.load(file, allow_pickle=False) as shard:
                 logits, cams = shard["logits"], shard["cams"]
         _refuse_other_answers(logits, cams)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file makes its readers fail in any way
         # No kill leaves half a shard, but a disk may: the next run makes it again.
         remove(path)
         raise ValueError(f"{path} was damaged, and is removed; the same command makes it again") from error

@@ -65,7 +65,8 @@ def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None
 
 def refuse_links(folder: Path) -> None:
     """What is written, and removed as out of date, lies in this folder, and not where a stranger's link leads."""
-    for place in (folder, *(folder.iterdir() if folder.is_dir() else ())):
+    inside = [path for pattern in ("*", "*/.*", "*/.*/*") for path in folder.glob(pattern)] if folder.is_dir() else []
+    for place in (folder, *inside):
         if place.is_symlink():
             raise UserError(
                 f"{place}: is a link, and bench writes and removes files there; put what it leads to in its place"

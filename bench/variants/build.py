@@ -206,8 +206,9 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     # Left by a run that was killed; the lock says that nobody else is at it.
     for leftover in (*shop.folder.glob(f".tmp-{lineage[-1]}-*"), shop.folder / lineage[-1]):
         remove(leftover)
-    if scratch.is_symlink() or not scratch.is_dir():
-        remove(scratch)
+    for place in (scratch.parent, scratch):
+        if place.is_symlink() or not place.is_dir():
+            remove(place)
     temporary.mkdir(parents=True)
     scratch.mkdir(parents=True, exist_ok=True)
     try:

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from bench import seals, stored
 from bench.errors import UserError
 from bench.files import sweep, write_atomically
 from bench.provenance import write_json
@@ -288,16 +289,29 @@ def _save(work: Work, told: dict[str, Any], tools: _Tools, best: State) -> None:
     parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
     memory = io.BytesIO()
     torch.save(told | {"best": best} | {name: part.state_dict() for name, part in parts.items()}, memory)
-    write_atomically(work.scratch / CHECKPOINT, lambda file: file.write(memory.getbuffer()))
+    data = memory.getvalue()
+    # In one file, so that no kill comes between the two.
+    seal = seals.seal_of(data, seals.lasting_secret(), _key(work)).encode("ascii")
+    write_atomically(work.scratch / CHECKPOINT, lambda file: file.write(seal + b"\n" + data))
+
+
+def _key(work: Work) -> str:
+    """What is trained is part of the seal: the state of one training is not another's."""
+    return f"recover {work.scratch.name}"
 
 
 def saved(work: Work) -> dict[str, Any] | None:
-    """What a killed run kept; None where there is nothing, or nothing that can be read: then all begins again."""
+    """What a killed run of this user kept; None where there is nothing, or nothing that can be read: then all begins
+    again. A stranger's is not looked at.
+    """
     import torch
 
     sweep(work.scratch, held=True)
     try:
-        found = torch.load(work.scratch / CHECKPOINT, map_location="cpu", weights_only=True)
+        seal, _, data = stored.read_bytes(work.scratch / CHECKPOINT, 2**40, links=False).partition(b"\n")
+        if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(work)), seal.decode("ascii")):
+            return None
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # damaged files fail in more ways than torch documents
         return None
     wanted = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}

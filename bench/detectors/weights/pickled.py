@@ -118,7 +118,8 @@ class _Machine:
         self.name(module, name)
 
     def call(self, callee: Any, arguments: Any) -> None:
-        arguments = tuple(arguments) if isinstance(arguments, (tuple, list)) else ()
+        # A list is never copied for it: one and the same may be the argument of a million calls.
+        arguments = arguments if isinstance(arguments, tuple) else ()
         if not isinstance(callee, Name) or callee.text not in _DICTS:
             self.stack.append(Call(callee, arguments))
             return
@@ -142,11 +143,11 @@ class _Machine:
     def instance(self, argument: str) -> None:
         arguments = self.since_mark()
         self.name(*argument.split(" ", 1))
-        self.call(self.stack.pop(), arguments)
+        self.call(self.stack.pop(), tuple(arguments))
 
     def instance_of(self, _: Any) -> None:
         callee, *arguments = self.since_mark()
-        self.call(callee, arguments)
+        self.call(callee, tuple(arguments))
 
     def refer(self, id_: Any) -> None:
         self.outside.append(id_)

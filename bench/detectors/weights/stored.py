@@ -41,13 +41,15 @@ _KINDS = {
     "torch._utils._rebuild_device_tensor_from_numpy": "a tensor of another kind of device",
 }
 _DATA = re.compile(
-    r"collections\.(OrderedDict|Counter|defaultdict)"
+    r"collections\.(OrderedDict|Counter|defaultdict|deque)|datetime\.(datetime|date|timedelta|timezone)"
+    r"|pathlib\.(Pure)?(Posix|Windows)?Path|torch\.torch_version\.TorchVersion"
     r"|builtins\.(dict|list|set|frozenset|complex|bytearray|slice|object|int|float|str)"
     r"|_codecs\.encode|copy_reg\._reconstructor|copyreg\._reconstructor"
     r"|torch\.(Size|Tensor|device|per_\w+|serialization\._get_layout|nn\.parameter\.(Parameter|Buffer))"
     r"|torch\.(cuda\.|sparse\.|cuda\.sparse\.)?\w+Tensor"
     # What training scripts keep beside weights: settings, scores and the state of NumPy's random numbers.
     r"|argparse\.Namespace|numpy\.(ndarray|dtype|dtypes\.\w+DType)|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)"
+    r"|numpy\.(_core|core)\.numeric\._frombuffer"
 )
 
 
@@ -125,7 +127,9 @@ def _plain(arguments: tuple[Any, ...], name: str) -> StoredTensor | OddTensor:
         return OddTensor("conjugated or negated")
     whole = isinstance(shape, tuple) and isinstance(stride, tuple)
     numbers = [offset, count, *shape, *stride] if whole else [None]
-    if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(key, str) or dtype is None:
+    # Beyond 64 bits is no tensor, and arithmetic with a million digits takes minutes.
+    plain = all(type(number) is int and number >= 0 and number.bit_length() < 63 for number in numbers)
+    if not plain or not isinstance(key, str) or dtype is None:
         return OddTensor("described wrongly")
     offset += _view_offset(storage.id)
     if kind != "storage" or len(shape) != len(stride) or len(shape) > _MOST_DIMENSIONS:
@@ -155,7 +159,8 @@ def storage_dtype(storage_id: Any) -> torch.dtype | None:
 
 @cache
 def _dtype(name: str) -> torch.dtype | None:
-    dtype = getattr(torch, name.removeprefix("torch."), None) if name.startswith("torch.") else None
+    # Asked for otherwise, some names of torch have a module imported.
+    dtype = vars(torch).get(name.removeprefix("torch.")) if name.startswith("torch.") else None
     return dtype if isinstance(dtype, torch.dtype) else None
 
 

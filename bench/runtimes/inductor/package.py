@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import seals
+from bench import seals, stored
 from bench.files import remove, sweep, write_atomically, write_text
 from bench.runtimes.inductor import requirements
 
@@ -48,8 +48,8 @@ def load(
 def _copied(package: Path, copy: Path, seal: Path, secret: bytes, key: str) -> bool:
     """Copy a package, and tell whether the copy is what was sealed."""
     try:
-        wanted = seal.read_text(encoding="ascii").strip()
-        with package.open("rb") as source, copy.open("wb") as target:
+        wanted = stored.read_text(seal, 1_000).strip()
+        with stored.open_file(package, links=False) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except (OSError, ValueError):
         return False
