@@ -20,7 +20,7 @@ from bench.errors import UserError
 MIB = 2**20
 MOST_BYTES = 256 * MIB
 """The times of a long session of many variants take tens of MiB."""
-MOST_CACHE_BYTES = 1024 * MIB
+MOST_CACHE_BYTES = 512 * MIB
 """Of digests of frames: some 150 bytes a frame."""
 MOST_DEPTH = 24
 
@@ -79,16 +79,16 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) 
         return file.read(size)
 
 
-def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+def read_text(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -> str:
     try:
-        return read_bytes(path, most_bytes).decode("utf-8")
+        return read_bytes(path, most_bytes, links=links).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DamagedError("it is not UTF-8 text") from error
 
 
-def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+def read_json(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -> Any:
     """What a JSON file holds. OSError where there is none, `DamagedError` where it is not as bench writes it."""
-    return parsed(read_text(path, most_bytes))
+    return parsed(read_text(path, most_bytes, links=links))
 
 
 def parsed(text: str) -> Any:

@@ -663,7 +663,7 @@ def test_workflow_is_one() -> None:
     assert cache["key"].startswith(cache["restore-keys"])
     assert set(job) == {"runs-on", "timeout-minutes", "steps"}
     for step in job["steps"]:
-        assert set(step) <= {"uses", "with", "name", "run", "if"}
+        assert set(step) <= {"uses", "with", "name", "run", "if", "env"}
         assert ("uses" in step) != ("run" in step)
         assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/checkout@v6"))
     runs = [step["run"] for step in job["steps"] if "run" in step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import shutil
@@ -176,7 +177,8 @@ def test_a_strangers_digests_of_frames_are_not_believed(finished: Path, monkeypa
     assert cache.read_text() == f"{seal}\n{data}", "written anew"
     monkeypatch.setenv("XDG_STATE_HOME", str(finished / "another user"))
     assert bench("plan")[0] == 0
-    assert cache.read_text().partition("\n")[0] != seal
+    assert cache.read_text() == f"{seal}\n{data}", "each user has their own"
+    assert len(list((finished / "datasets/.cache").glob("*.json"))) == 2
 
 
 def test_scores_that_a_stranger_wrote_are_scored_again(finished: Path) -> None:
@@ -201,3 +203,26 @@ def test_nothing_is_removed_where_a_link_leads(finished: Path) -> None:
     assert bench("report")[0] == 0
     assert [path.name for path in other.iterdir()] == ["page.txt"]
     assert not heatmaps.is_symlink()
+
+
+def test_weights_beside_an_artifact_are_not_taken_for_its_own(finished: Path) -> None:
+    """ONNX files may name further files, which no digest covers: they could be changed unseen."""
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    (model,) = finished.glob("variants/*/model.onnx")
+    graph = onnx.load(model)
+    tensor = max(graph.graph.initializer, key=lambda one: len(one.raw_data))
+    (model.parent / "w.bin").write_bytes(tensor.raw_data)
+    set_external_data(tensor, location="w.bin")
+    tensor.ClearField("raw_data")
+    model.write_bytes(graph.SerializeToString())
+    description = model.with_name("variant.json")
+    fields = json.loads(description.read_text())
+    fields |= {"sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "size_bytes": model.stat().st_size}
+    description.write_text(json.dumps(fields))
+    code, output = bench("export", "q8", "--to", str(finished / "out"))
+    assert code == 2, output
+    assert "refers to further files for its weights" in " ".join(output.split())
+    assert bench("run")[0] == 0
+    assert not any(one.external_data for one in onnx.load(model, load_external_data=False).graph.initializer)

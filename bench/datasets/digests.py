@@ -148,8 +148,10 @@ def _recall(file: Path) -> Known:
     decode is forgotten, since this one may.
     """
     try:
-        with stored.open_file(file) as source:
-            seal, data = source.readline(_LONGEST_SEAL).decode("ascii").strip(), source.read(stored.MOST_CACHE_BYTES)
+        if file.parent.is_symlink():
+            return {}
+        line, _, data = stored.read_bytes(file, stored.MOST_CACHE_BYTES, links=False).partition(b"\n")
+        seal = line[:_LONGEST_SEAL].decode("ascii").strip()
         if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(file)), seal):
             return {}
         remembered: Any = json.loads(data)
@@ -178,6 +180,8 @@ def _decoder() -> dict[str, str]:
 
 
 def _remember(file: Path, known: Known) -> None:
+    if file.parent.is_symlink():  # it may lead to anybody's folder
+        return
     try:
         data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": known}).encode("ascii")
         write_text(file, f"{seals.seal_of(data, seals.lasting_secret(), _key(file))}\n{data.decode('ascii')}")

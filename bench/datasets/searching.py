@@ -17,8 +17,9 @@ _MEMORY_BYTES = 2**30  # some patterns remember every way that they have tried
 
 def search(pattern: str, paths: list[str]) -> str:
     """The answer for all paths."""
-    search_in, answers = re.compile(pattern).search, list[str]()
+    answers: list[str] = []
     try:
+        search_in = re.compile(pattern).search
         for path in paths:
             match = search_in(path)
             source = match.group(1) if match else None

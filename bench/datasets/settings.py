@@ -17,9 +17,16 @@ _SOURCE_PATTERN = (
 )
 
 
+_LONGEST_PATTERN = 500
+
+
 def _checked_pattern(pattern: str | None) -> str | None:
     if pattern is None:
         return None
+    if len(pattern) > _LONGEST_PATTERN:  # compiling some of a few thousand letters takes ten seconds
+        raise ValueError(
+            f"has {len(pattern):,} characters; expected a regular expression of at most {_LONGEST_PATTERN}"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what another version of Python may read otherwise

@@ -13,7 +13,7 @@ from bench import reports, stored
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
-from bench.files import is_leftover, remove, sweep, temporary_name
+from bench.files import is_leftover, make_folder, remove, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
 from bench.provenance import file_digest, version, versions
 from bench.records import (
@@ -72,7 +72,7 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
 
 def _render(run: Run, judgement: Judgement, folder: Path) -> None:
     """Rendered aside, so that what is interrupted leaves the folder as it was; the file it is known by goes first."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     sweep(folder, held=True)
     own = folder / temporary_name()
     try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import stored
 from bench.errors import UserError, listed, nearest, on_one_line, quoted
 from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.render import judge
@@ -83,7 +84,7 @@ def _is_free(to: Path) -> bool:
 def _moved(left: Path) -> list[tuple[str, str]]:
     """Names and digests of the files that a killed export was about to move from its folder."""
     try:
-        names = json.loads((left / _MOVED).read_text(encoding="utf-8"))
+        names = stored.read_json(left / _MOVED, links=False)
         return [(name, str(names[name])) for name in _HANDED_OVER if name in names]
     except (OSError, ValueError, TypeError, KeyError):
         return []

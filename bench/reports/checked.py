@@ -86,6 +86,8 @@ def append_to_page(checked: Checked) -> str | None:
     if not page:
         return None
     try:
+        if Path(page).exists() and not Path(page).is_file():
+            return f"GITHUB_STEP_SUMMARY: {page} is no file, and is left alone"
         with Path(page).open("a", encoding="utf-8") as file:
             file.write(markdown(checked))
     except OSError as error:

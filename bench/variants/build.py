@@ -171,6 +171,21 @@ def check(built: Built) -> None:
     if not stored.is_file(built.file) or file_digest(built.file) != built.digest:
         remove(built.file.parent / DESCRIPTION)
         raise UserError(f"{built.file}: has changed since it was built; the same `bench run` builds it again")
+    if built.kind == "onnx" and _has_further_files(built.file):
+        remove(built.file.parent / DESCRIPTION)
+        raise UserError(
+            f"{built.file}: refers to further files for its weights, which bench never does; the same `bench run` "
+            "builds it again"
+        )
+
+
+def _has_further_files(file: Path) -> bool:
+    """Whether weights lie outside an ONNX file, where its digest does not cover them."""
+    import onnx
+    from onnx import external_data_helper as external
+
+    model = onnx.load(file, load_external_data=False)
+    return any(external.uses_external_data(tensor) for tensor in external._get_all_tensors(model))
 
 
 def read(folder: Path, variant: str) -> Built:
