@@ -23,7 +23,7 @@ def write_workflow(folder: Path) -> list[Path]:
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write a commented experiments.yaml and its JSON Schema into `folder`; but for the schema nothing is overwritten."""
+    """Write a commented experiments.yaml into `folder`, where there is none, and bench's JSON Schema of it, anew."""
     from bench.schema import json_schema
 
     target, schema = folder / "experiments.yaml", folder / "experiments.schema.json"
