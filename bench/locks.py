@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import stored
 from bench.errors import UserError, shown
 from bench.files import make_folder, write_text
 from bench.personal import personal_folder
@@ -108,19 +109,19 @@ def _acquire(lock: BaseFileLock, path: Path) -> bool:
 def check(path: Path) -> None:
     """Raises `UserError` where something else lies in a lock's place: through a link, it would be made elsewhere."""
     hidden = path.parent.name.startswith(".") and path.parent.is_symlink()
-    if hidden or not _is_file(path, if_missing=True):
+    if hidden or not _is_file_or_missing(path):
         raise UserError(
             f"{path.parent if hidden else path}: is not what bench itself makes there (a link, a pipe or a folder "
             "stands in its place), and may lead elsewhere: remove it, then run the same command again"
         )
 
 
-def _is_file(path: Path, *, if_missing: bool = False) -> bool:
-    """Whether a file itself lies there, not a link to one."""
+def _is_file_or_missing(path: Path) -> bool:
+    """Whether nothing lies there, or a file itself, not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        return if_missing
+        return True
 
 
 def _warn_without(folder: Path, on_event: OnEvent) -> None:
@@ -135,13 +136,9 @@ def holder(path: Path) -> str:
     """Who holds the lock file and what for, such as "process 123 that is building 3f2a…"; empty if untold."""
     note = _note(path)
     try:
-        if not _is_file(note):
-            return ""
-        # Should it be replaced by a link or a pipe at this very moment: neither followed nor waited for.
-        descriptor = os.open(note, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+        with stored.open_file(note, links=False) as file:
             return shown(file.read(_NOTE_BYTES).decode("utf-8", "replace"))
-    except OSError:
+    except (OSError, stored.DamagedError):
         return ""
 
 

@@ -30,7 +30,7 @@ GIVEN = "BENCH_SECRET"
 
 def seal(file: Path, secret: bytes, key: str) -> str:
     """HMAC-SHA256 of a file's bytes under the secret, in hexadecimal; one key's seal is not another's."""
-    code = hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
+    code = _begun(secret, key)
     with file.open("rb") as source:
         while part := source.read(2**20):
             code.update(part)
@@ -39,9 +39,13 @@ def seal(file: Path, secret: bytes, key: str) -> str:
 
 def seal_of(data: bytes, secret: bytes, key: str) -> str:
     """The same of bytes."""
-    code = hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
+    code = _begun(secret, key)
     code.update(data)
     return code.hexdigest()
+
+
+def _begun(secret: bytes, key: str) -> hmac.HMAC:
+    return hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
 
 
 def is_sealed(file: Path, key: str, sealed: Path) -> bool:

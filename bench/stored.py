@@ -41,7 +41,9 @@ def open_file(path: Path, *, links: bool = True) -> BinaryIO:
         raise DamagedError("it is a link")
     # What is no file need not even be touched: opening some devices does something.
     _refuse_other_than_file(path.stat())
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    # Should a link take its place at this very moment: it is not followed.
+    descriptor = os.open(path, flags if links else flags | getattr(os, "O_NOFOLLOW", 0))
     file = os.fdopen(descriptor, "rb")
     try:
         _refuse_other_than_file(os.fstat(file.fileno()))

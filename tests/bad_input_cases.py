@@ -958,7 +958,7 @@ CASES: dict[str, list[Case]] = {
              maps(np.zeros(32, np.float32)), command="report"),
         Case("maps that are Python objects", "a pickle", ("cam.npy: damaged (it is no array: ValueError)",),
              maps(np.array([{}] * 32)), command="report"),
-        Case("a link for an experiment's results", "`results/first` leads to `/home/…`",
+        Case("a link for an experiment's results", "`results/first` leads elsewhere",
              ("results/first: is a link, and bench writes and removes files there",),
              both(measured(), moved_away), command="report"),
         Case("accepted scores nested deep", "100,000 brackets",

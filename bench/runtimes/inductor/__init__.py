@@ -59,16 +59,15 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     import torch
 
     from bench.detectors import artifact
-    from bench.runtimes.pytorch.network import float32, has_tf32
+    from bench.runtimes.pytorch.network import computed, float32, uses_tf32
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
     detector = artifact.load_torch(built.file)
-    computed = built.stored
     if device == "cpu":
         torch.set_num_threads(threads)
-        detector, computed = detector.float(), "fp32"
-    tf32 = tf32 and computed == "fp32" and device == "cuda" and has_tf32()
+        detector = detector.float()
+    tf32 = uses_tf32(device, detector.head.weight.dtype, asked=tf32)
     size = detector.preprocessing.size
     with torch.no_grad():
         inputs = detector.preprocess.to(device)(torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device))
@@ -84,7 +83,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         device_name=cuda_device_name() if device == "cuda" else cpu_name(),
         providers=(f"inductor.{device}",),
         stored=built.stored,
-        computed="fp32 (TF32)" if tf32 else computed,
+        computed=computed(device, built.stored, tf32=tf32),
         threads=threads if device == "cpu" else None,
         mode="compiled",
     )

@@ -31,11 +31,11 @@ def fold(detector: Detector) -> int:
     return len(pairs)
 
 
-class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # has no types in torch
     """Counts how many operations read each tensor, by the tensor's identity."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.counts: Counter[int] = Counter()
         self._held: list[Tensor] = []
 

@@ -34,9 +34,9 @@ class Network:
         dtype = detector.head.weight.dtype
         self._format = memory_format(device, dtype)
         self._detector = detector.to(device).to(memory_format=self._format)
-        self._dtype, self._tf32 = dtype, tf32 and dtype == torch.float32 and device == "cuda" and has_tf32()
+        self._dtype, self._tf32 = dtype, uses_tf32(device, dtype, asked=tf32)
         self.size = detector.preprocessing.size
-        self.computed = _computed(device, stored, tf32=self._tf32)
+        self.computed = computed(device, stored, tf32=self._tf32)
 
     def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
@@ -48,9 +48,9 @@ class Network:
                 return self._detector.classify(features)
 
 
-def has_tf32() -> bool:
-    """Whether the CUDA device rounds to TF32 where it may: those since Ampere do."""
-    return torch.cuda.get_device_capability() >= (8, 0)
+def uses_tf32(device: str, dtype: torch.dtype, *, asked: bool) -> bool:
+    """Whether float32 is rounded to TF32: where it may be, on CUDA devices since Ampere."""
+    return asked and dtype == torch.float32 and device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def memory_format(device: str, dtype: torch.dtype) -> torch.memory_format:
@@ -74,7 +74,8 @@ def float32(*, tf32: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _computed(device: str, stored: str, *, tf32: bool) -> str:
+def computed(device: str, stored: str, *, tf32: bool) -> str:
+    """The arithmetic of a backbone by name; on a CPU half precision computes in float32."""
     if device == "cpu":
         return "fp32"
     return f"{stored} (TF32)" if tf32 else stored
