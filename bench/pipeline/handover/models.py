@@ -65,7 +65,9 @@ def checked(form: str, built: Built, variant: str) -> Format:
 def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
     """Write the variant's model files into `folder`; the first of those that are returned is what `predict.py` runs."""
     if form == "safetensors":
-        return _described({shutil.copy2(built.file, folder / built.file.name): (built.stored, ("pytorch",))})
+        weights = folder / built.file.name
+        shutil.copy2(built.file, weights)
+        return _described({weights: (built.stored, ("pytorch",))})
 
     from bench.detectors.export import copy_in_oldest_format
     from bench.runtimes.onnxruntime import lowered_file, onnx_file

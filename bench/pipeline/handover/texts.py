@@ -136,7 +136,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     )
 
 
-def _rows(facts: Facts) -> list[tuple[str, str, str]]:
+def _rows(facts: Facts) -> list[tuple[str, ...]]:
     """What is compared with the baseline: its name, this variant's, the baseline's. Markdown."""
     judgement, names = facts.judgement, (facts.variant.name, facts.baseline.name)
     judged = [judgement.variants.get(name) for name in names]
