@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import itertools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench import cli, datasets, detectors, stored
+from bench.datasets.decoding import LONGEST
 from bench.detectors import efficientnet
 from bench.detectors.export import copy_in_oldest_format, least_ir_version
 from bench.detectors.lowering import EVERYWHERE
@@ -38,6 +41,7 @@ from bench.runtimes.onnxruntime import kernels
 from tests import tiny
 from tests.conftest import start_in_a_thread, write_frames, write_workplace
 
+ROOT = Path(__file__).parent.parent
 VARIANTS = """{baseline: [], q16: [cast: fp16], q8: [quantize: int8], w8: [quantize: {weights: int8}],
                w4: [quantize: {weights: int4}]}"""
 
@@ -255,6 +259,22 @@ def test_oldest_format_of_a_file_that_was_made_before(exports: Path, tmp_path: P
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "after.onnx").read_bytes()
 
 
+def test_page_says_what_there_is() -> None:
+    page = (ROOT / "docs/handing-over.md").read_text(encoding="utf-8")
+    for versions in models.OLDEST.values():
+        assert f"numpy {versions.numpy}" in page
+        assert f"onnxruntime {versions.onnxruntime}" in page
+        assert f"OpenCV {versions.opencv.rpartition('.')[0]}" in page
+    documented = [
+        key
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    missing = {field.name for field in dataclasses.fields(HandedOver)} - set(documented)
+    assert not missing
+
+
 # --------------------------------------------------------------------------------------------- by the README's words
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
@@ -323,7 +343,7 @@ def snippet(folder: Path, spec: InputSpec, monkeypatch: pytest.MonkeyPatch, stor
     built = Built("id", Path("model.onnx"), "onnx", stored_as, 1, None, None, 0.0, 0.0)
     facts: dict[str, Any] = {
         "built": built, "model": "model.onnx", "spec": spec, "filter": texts._OPENCV_FILTERS[spec.interpolation],
-        "longest": texts.LONGEST, "oldest": models.oldest(built), "version": "1",
+        "longest": LONGEST, "oldest": models.oldest(built), "version": "1",
     }  # fmt: skip
     texts._write("predict_onnx.py.j2", folder / "predict.py", facts)
     return loaded(folder)
