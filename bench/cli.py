@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from bench.files import advice
 from bench.ink import harmless, painted
 from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
 from bench.safe_path import protect
+
+if TYPE_CHECKING:
+    from bench.pipeline.plan import Timing
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -89,6 +92,9 @@ ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake
 LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
 SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
 SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
+NoTiming = Annotated[
+    bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 DEFAULT_FILE = Path("experiments.yaml")
 
@@ -114,7 +120,7 @@ def init(
 
 @app.command()
 @guarded
-def run(
+def run(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,
@@ -122,17 +128,24 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, as `bench plan` does.")
     ] = False,
+    no_timing: NoTiming = False,
+    time_again: Annotated[
+        bool, typer.Option("--time-again", help="Time all variants anew, on a machine that is quiet now.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
     from bench import pipeline
     from bench.experiment import read
 
+    if no_timing and time_again:
+        raise UserError("--no-timing and --time-again: one times nothing, the other everything; give one of them")
+    timing: Timing = "none" if no_timing else "again" if time_again else "due"
     if dry_run:
-        return _show_plan(experiment, file, only, device)
+        return _show_plan(experiment, file, only, device, timing)
     wanted = _names(only, device)
     with Bars() as bars:
-        finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, on_event=bars)
+        finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars)
     _show(finished, json)
 
 
@@ -220,11 +233,12 @@ def export(
 
 @app.command()
 @guarded
-def check(
+def check(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,
     device: DeviceOption = None,
+    no_timing: NoTiming = False,
     against: Annotated[
         Path | None, typer.Option(help="Also compare with scores that `bench accept` wrote, on the same frames.")
     ] = None,
@@ -242,7 +256,16 @@ def check(
     junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
     checked.refuse_unwritable(junit, summary)
     with Bars() as bars:
-        finished, found = judge(experiments, file, name, only=wanted, device=device, reference=against, on_event=bars)
+        finished, found = judge(
+            experiments,
+            file,
+            name,
+            only=wanted,
+            device=device,
+            timing="none" if no_timing else "due",
+            reference=against,
+            on_event=bars,
+        )
     # Before anything is written: a disk that is full does not swallow the verdict.
     _say(checked.terminal(found))
     checked.write(found, junit, summary)
@@ -347,14 +370,18 @@ def _told_to_watchers(check: str) -> None:
         _say(f"checking {check} …", err=True)
 
 
-def _show_plan(experiment: str | None, file: Path, only: str | None, device: str | None) -> None:
+def _show_plan(
+    experiment: str | None, file: Path, only: str | None, device: str | None, timing: Timing = "due"
+) -> None:
     from bench import pipeline
     from bench.experiment import read
     from bench.pipeline.forecast_text import describe
 
     wanted = _names(only, device)
     with Bars() as bars:
-        found = pipeline.forecast(read(file), file, experiment, only=wanted, device=device, on_event=bars)
+        found = pipeline.forecast(
+            read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars
+        )
     _say(describe(found))
 
 

@@ -65,6 +65,13 @@ class Bars:
             self._close()
             sys.stderr.write(painted(f"warning: {harmless(shown(event.work, 1000))}\n", sys.stderr))
             return
+        if event.is_wait:
+            self._close()
+            if event.done < event.total:
+                told = f"{shown(event.work, 1000)}{f': {shown(event.note, 1000)}' if event.note else ''}"
+                sys.stderr.write(f"{harmless(told)}\n")
+                sys.stderr.flush()
+            return
         from tqdm import tqdm
 
         key = (event.work, event.unit, event.total)

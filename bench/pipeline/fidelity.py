@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ VERSION = 2
 """Raised whenever the same artifact in the same runtime would be measured otherwise."""
 
 BATCH = 4
+WHY_WAIT = "two runs that time at once would time each other; `--no-timing` does all but timing, without this wait"
 
 
 def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
@@ -34,12 +36,24 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
         return
     title = "choosing the fastest exact kernels"
     on_event(Event(title, 0, 1, "variants"))
-    artifact = locks.held(build.lock_file(plan.base / "variants", built.id), f"{title} for {built.id}", on_event)
-    # Two runs that time at once would time each other.
-    with artifact, locks.held(locks.machine_wide("timing"), title, on_event):
+    doing = f"{title} for {built.id} of {plan.name}"
+    lock = build.lock_file(plan.base / "variants", built.id)
+    artifact = locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT)
+    with artifact, alone(plan, doing, on_event):
         build.check(built)
         runtime.settle(built, plan.device, plan.threads)
     on_event(Event(title, 1, 1, "variants"))
+
+
+def alone(plan: Plan, doing: str, on_event: OnEvent) -> AbstractContextManager[object]:
+    """While this process times something: two that time at once would time each other.
+
+    Who wants no times waits for nobody who takes some.
+    """
+    lock = locks.machine_wide("timing")
+    if plan.timing == "none":
+        return locks.tried(lock)
+    return locks.held(lock, doing, on_event, folder=plan.base, why=WHY_WAIT)
 
 
 def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:

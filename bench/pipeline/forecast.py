@@ -6,15 +6,15 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
 from bench.pipeline import estimates, render
 from bench.pipeline.estimates import Estimate, Known
-from bench.pipeline.measure import is_timed, keys, workshop
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.measure import is_time_due, keys, workshop
+from bench.pipeline.plan import Plan, Timing, prepare
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict, store
 from bench.variants import build
@@ -80,6 +80,7 @@ def forecast(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     on_event: OnEvent = silent,
 ) -> Forecast:
     """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
@@ -92,6 +93,7 @@ def forecast(
 
     began = time.monotonic()
     plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
+    plan = replace(plan, timing=timing)
     read_s = time.monotonic() - began
     known = estimates.recall(plan.base)
     rows = _rows(plan)
@@ -134,7 +136,7 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
         runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
         folder = plan.results / name
         frames = _frames_left(plan, folder, predictions_key)
-        rows.append(Row(name, links, runtime, frames, is_timed(folder, timing_key)))
+        rows.append(Row(name, links, runtime, frames, not is_time_due(plan, folder, timing_key)))
     return tuple(rows)
 
 

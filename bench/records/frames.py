@@ -117,7 +117,8 @@ BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[N
 class Event:
     """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it.
 
-    With the unit "warning", `work` is a sentence for whoever watches.
+    With the unit "warning", `work` is a sentence for whoever watches. With the unit "wait", `work` says for whom
+    this process waits, and `note` why and how to go on without: both are told at once.
     """
 
     work: str
@@ -125,6 +126,10 @@ class Event:
     total: int
     unit: str = "frames"
     note: str = ""
+
+    @property
+    def is_wait(self) -> bool:
+        return self.unit == "wait"
 
 
 OnEvent: TypeAlias = Callable[[Event], None]
