@@ -107,7 +107,7 @@ def _since(moment: str) -> str:
 def _place() -> tuple[str, str]:
     """This machine's name, and the space that its process ids count in: containers have one of their own."""
     try:
-        return platform.node(), os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it leads to no file
+        return platform.node(), str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return platform.node(), ""
 
