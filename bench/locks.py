@@ -165,7 +165,7 @@ def held(
     while True:
         try:
             if not _acquire(lock, path):
-                _warn_without(path.parent, on_event)
+                _warn_without(path, folder, on_event)
             break
         except Timeout:
             if not waits:
@@ -277,11 +277,13 @@ def _is_file_or_missing(path: Path) -> bool:
         return True
 
 
-def _warn_without(folder: Path, on_event: OnEvent) -> None:
+def _warn_without(path: Path, folder: Path | None, on_event: OnEvent) -> None:
     """Once, and only where somebody listens."""
     if on_event is not silent and not _warned:
         _warned.add(True)
-        warning = f"{shown(str(folder))}: this file system has no locks; let no other run work in the same folder"
+        place, who = (folder or path.parent).absolute(), holder(path)
+        now = f" ({who} is there now)" if who else ""
+        warning = f"{shown(str(place))}: this file system has no locks; let no other run work in the same folder{now}"
         on_event(Event(warning, 1, 1, "warning"))
 
 

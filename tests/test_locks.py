@@ -154,16 +154,16 @@ def foreign_owner(folder: Path) -> None:
 def test_a_folder_that_somebody_else_made_first_is_not_used(
     first: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("runtime", "cache", "shared"):
+    for name in ("runtime", "state", "shared"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "shared"))
     monkeypatch.setattr(personal, "_USUAL", str(tmp_path / "none"))
     first(tmp_path / "runtime/bench")
-    assert personal.personal_folder().is_relative_to(tmp_path / "cache")
-    (tmp_path / "cache/bench").rename(tmp_path / "away")
-    (tmp_path / "cache/bench").touch()
+    assert personal.personal_folder().is_relative_to(tmp_path / "state")
+    (tmp_path / "state/bench").rename(tmp_path / "away")
+    (tmp_path / "state/bench").touch()
     assert personal.personal_folder() == tmp_path / f"shared/bench-{os.getuid()}"
     (tmp_path / f"shared/bench-{os.getuid()}").rmdir()
     (tmp_path / f"shared/bench-{os.getuid()}").touch()
@@ -174,13 +174,13 @@ def test_a_folder_that_somebody_else_made_first_is_not_used(
 def test_a_folder_with_locks_comes_before_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runtime").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(personal, "_USUAL", str(tmp_path / "none"))
     assert locks.machine_wide("timing") == tmp_path / "runtime/bench/timing.lock"
     assert list((tmp_path / "runtime/bench").iterdir()) == []
-    monkeypatch.setattr(locks, "_has_locks", lambda folder: folder.is_relative_to(tmp_path / "cache"))
-    assert locks.machine_wide("timing").is_relative_to(tmp_path / "cache")
+    monkeypatch.setattr(locks, "_has_locks", lambda folder: folder.is_relative_to(tmp_path / "state"))
+    assert locks.machine_wide("timing").is_relative_to(tmp_path / "state")
     monkeypatch.setattr(locks, "_has_locks", lambda folder: False)
     assert locks.machine_wide("timing") == tmp_path / "runtime/bench/timing.lock"
 
