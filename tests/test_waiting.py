@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from bench.experiment import read
 from bench.pipeline import fidelity
 from bench.pipeline.render import Finished
 from bench.records import Event
+from bench.reports import figures
 from bench.results import predict, store, timing
 from bench.variants import build
 from tests.pace import limit
@@ -46,10 +48,12 @@ def bench(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three variants, of which two are gated by speed, in the current folder."""
+    """Three variants that are quickly built, one gated by its speed, in the current folder; figures are not drawn."""
     file = workplace / "experiments.yaml"
-    text = re.sub(r"      q32-p50: .*", "    gates: {q16: {latency_ratio: 1000}}\n", file.read_text(), flags=re.DOTALL)
-    file.write_text(text)
+    text = re.sub(r"      q8: .*", "      b16: [cast: bf16]\n", file.read_text(), flags=re.DOTALL)
+    file.write_text(text + "    gates: {q16: {latency_ratio: 1000}}\n")
+    shutil.rmtree(workplace / "faces/validation")
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
     monkeypatch.chdir(workplace)
     return workplace
 
@@ -57,6 +61,12 @@ def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def scores(folder: Path) -> dict[str, Any]:
     told: dict[str, Any] = json.loads((folder / "reports/first/scores.json").read_text())
     return told["variants"]
+
+
+def due(folder: Path, **how: Any) -> list[str]:
+    """What a run would time."""
+    file = folder / "experiments.yaml"
+    return [row.name for row in pipeline.forecast(read(file), file, **how).rows if not row.timed]
 
 
 def run(folder: Path, on_event: Any, **how: Any) -> Finished:
@@ -77,7 +87,7 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
         patch.setattr(predict, "predict", fail)
         code, output = bench("run", "--no-timing")
     assert code == 0, output
-    said = "Not timed, so nothing is said of speed: baseline, q16, q8; `bench run` without `--no-timing` times them."
+    said = "Not timed, so nothing is said of speed: baseline, q16, b16; `bench run` without `--no-timing` times them."
     assert said in " ".join(output.split())
     assert said.replace("`bench run`", "").split(";")[0] in (small / "reports/first/report.md").read_text()
     untimed = scores(small)
@@ -86,7 +96,7 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
         assert (one["latency_ms"]["p50"], one["throughput_fps"], one["speedup"], one["measurements"]) == (
             None, None, None, [],
         )  # fmt: skip
-    assert "3 variants" in bench("run", "--dry-run")[1]
+    assert due(small) == ["baseline", "q16", "b16"]
     with monkeypatch.context() as patch:
         patch.setattr(predict, "predict", fail)
         assert bench("check")[0] == 0
@@ -101,12 +111,14 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
 
 
 def test_times_are_taken_again_where_that_is_asked_for(small: Path) -> None:
-    began = {name: one["measurements"] for name, one in (bench("run") and scores(small)).items()}
-    assert "3 variants" not in bench("run", "--dry-run")[1]
-    assert "3 variants" in bench("run", "--dry-run", "--time-again")[1]
+    assert bench("run")[0] == 0
+    began = scores(small)
+    assert due(small) == due(small, timing="none") == []
+    assert due(small, timing="again") == ["baseline", "q16", "b16"]
     assert bench("run", "--time-again", "--only", "q16")[0] == 0
-    again = {name: one["measurements"] for name, one in scores(small).items()}
-    assert {name: again[name] == began[name] for name in again} == {"baseline": False, "q16": False, "q8": True}
+    again = scores(small)
+    same = {name: again[name]["measurements"] == began[name]["measurements"] for name in again}
+    assert same == {"baseline": False, "q16": False, "b16": True}
     code, output = bench("run", "--time-again", "--no-timing")
     assert code == 2
     assert "--no-timing and --time-again" in output
@@ -135,28 +147,34 @@ def test_who_waits_for_another_folders_timing_says_so_and_whoever_wants_no_times
     assert "--no-timing" in fidelity.WHY_WAIT
 
 
-def test_while_another_run_takes_times_results_are_free_and_what_it_timed_is_not_timed_again(
+def test_while_times_are_taken_results_are_free_and_what_another_run_has_timed_is_not_timed_again(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, free, timed = timing.measure, list[bool](), list[int]()
+    measure, free = timing.measure, list[bool]()
 
-    def watched(subjects: Any, *arguments: Any) -> Any:
+    def watched(*arguments: Any) -> Any:
         with locks.tried(small / "results/first" / store.LOCK) as one:
             free.append(one)
-        timed.append(len(subjects))
-        return measure(subjects, *arguments)
+        return measure(*arguments)
 
     monkeypatch.setattr(timing, "measure", watched)
+    run(small, lambda event: None)
+    assert free == [True]
+    times = {path: path.read_bytes() for path in small.glob(f"results/first/*/{store.MEASUREMENTS}")}
+    for path in times:
+        path.unlink()
     with ExitStack() as other:
 
         def told(event: Event) -> None:
             if event.is_wait and event.done == 0:
-                run(small, lambda event: None, timing="due") if other.close() is None else None
+                for path, content in times.items():
+                    path.write_bytes(content)
+                other.close()
 
         other.enter_context(locks.held(small / "variants" / build.LOCKS / "timing.lock", "timing first", folder=small))
         run(small, told)
+    assert len(times) == 3
     assert free == [True]
-    assert timed == [3]
 
 
 def test_results_that_another_run_replaced_meanwhile_are_not_reported(
@@ -173,7 +191,6 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
     code, output = bench("run")
     assert code == 2
     assert "results/first/q16: another run, with other settings" in output
-    monkeypatch.undo()
 
 
 def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) -> None:
@@ -193,8 +210,8 @@ def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) 
         lock = build.lock_file(small / "variants", q16)
         other.enter_context(locks.held(lock, f"building {q16} (q16 of first)", folder=small))
         finished = run(small, told, timing="none")
-    assert sorted(names) == ["baseline", "q8"]
-    assert [one.name for one in finished.run.variants] == ["baseline", "q16", "q8"]
+    assert sorted(names) == ["b16", "baseline"]
+    assert [one.name for one in finished.run.variants] == ["baseline", "q16", "b16"]
     assert baseline in {one.id for one in finished.run.variants}
 
 
