@@ -59,8 +59,9 @@ def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scores(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / "reports/first/scores.json").read_text())
-    return told["variants"]
+    told = json.loads((folder / "reports/first/scores.json").read_text())
+    variants: dict[str, Any] = told["variants"]
+    return variants
 
 
 def due(folder: Path, **how: Any) -> list[str]:
