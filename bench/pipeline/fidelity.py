@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import datasets, locks, runtimes
+from bench import datasets, locks, phases, runtimes
 from bench.errors import UserError
 from bench.pipeline.plan import Plan
 from bench.processor import processor
@@ -35,13 +35,14 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
         return
     title = "choosing the fastest exact kernels"
-    on_event(Event(title, 0, 1, "variants"))
+    on_event(Event(title, 0, 1, "variants", "preparing"))
     doing = f"{title} for {built.id} of {plan.name}"
     lock = build.lock_file(plan.base / "variants", built.id)
     artifact = locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT)
     with artifact, alone(plan, doing, on_event):
         build.check(built)
-        runtime.settle(built, plan.device, plan.threads)
+        with phases.of(title, on_event):
+            runtime.settle(built, plan.device, plan.threads)
     on_event(Event(title, 1, 1, "variants"))
 
 
