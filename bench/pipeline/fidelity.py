@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,17 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     on_event(Event(title, 1, 1, "variants"))
 
 
-def alone(plan: Plan, doing: str, on_event: OnEvent) -> AbstractContextManager[object]:
+@contextmanager
+def alone(plan: Plan, doing: str, on_event: OnEvent) -> Iterator[None]:
     """While this process times something: two that time at once would time each other.
 
     Who wants no times waits for nobody who takes some.
     """
-    lock = locks.machine_wide("timing")
-    if plan.timing == "none":
-        return locks.tried(lock)
-    return locks.held(lock, doing, on_event, folder=plan.base, why=WHY_WAIT)
+    lock, waits = locks.machine_wide("timing"), plan.timing != "none"
+    with ExitStack() as stack:
+        with suppress(locks.TakenError):
+            stack.enter_context(locks.held(lock, doing, on_event, folder=plan.base, why=WHY_WAIT, waits=waits))
+        yield
 
 
 def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:
