@@ -68,7 +68,7 @@ class Holder:
 
     @property
     def text(self) -> str:
-        """ "process 123 that is running demo in /home/me/work since 14:03:05 CET"; as others wrote it, so short."""
+        """ "process 123 that is running demo in /data/work since 14:03:05 CET"; as others wrote it, so short."""
         here = (self.host, self.processes) in (("", ""), _place())
         container = " (in another container)" if self.host == _place()[0] else ""
         machine = "" if here else f" on {shown(self.host, 60)}{container}"

@@ -135,14 +135,14 @@ def test_who_waits_for_another_folders_timing_says_so_and_whoever_wants_no_times
                 others.close()
 
         lock = locks.machine_wide("timing")
-        others.enter_context(locks.held(lock, "timing other", folder=Path("/home/me/elsewhere")))
+        others.enter_context(locks.held(lock, "timing other", folder=Path("/data/elsewhere")))
         inside = small / "variants" / build.LOCKS / "timing.lock"
         with locks.held(inside, "timing first", folder=small):
             run(small, told, timing="none")
         assert not waits
         run(small, told)
     assert [event.done for event in waits] == [0, 1]
-    holder = rf"\(process {os.getpid()} that is timing other in /home/me/elsewhere since [\d:]+ \S+\)"
+    holder = rf"\(process {os.getpid()} that is timing other in /data/elsewhere since [\d:]+ \S+\)"
     assert re.fullmatch(rf"waiting for another run {holder}", waits[0].work)
     assert waits[0].note == fidelity.WHY_WAIT
     assert "--no-timing" in fidelity.WHY_WAIT
