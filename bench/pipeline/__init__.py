@@ -11,10 +11,11 @@ from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import journal, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast
+from bench.pipeline.forecast import Forecast, forecast, stages
 from bench.pipeline.handover import export
 from bench.pipeline.measure import build_variants, measure_variants
 from bench.pipeline.plan import prepare
+from bench.pipeline.remaining import Remaining
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
 from bench.records import OnEvent, silent
@@ -45,14 +46,15 @@ def run(
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
         with locks.announced(variants / build.LOCKS, doing, log):
-            built, failed = build_variants(plan, log)
+            told_left = Remaining(stages(plan, log), log)
+            built, failed = build_variants(plan, told_left)
             # Two runs of one experiment take turns here; the second finds what the first has done.
             with store.locked(plan.results, doing, log):
-                jobs, failed = measure_variants(plan, built, failed, log)
+                jobs, failed = measure_variants(plan, built, failed, told_left)
                 told = summarise(plan, jobs, failed)
                 store.write_attributes(plan.results, plan.frames, told)
                 store.write_run(plan.results, told)
-                finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
+                finished = render.report(plan.base, plan.name, plan.settings, on_event=told_left)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
 
