@@ -155,8 +155,8 @@ def line(view: View, width: int, *, blocks: bool) -> str:
             body = " · ".join(filter(None, (view.work, middle)))
             if cells(body) <= room:
                 return f"{body}  {ending}"
-        if middle and cells(middle) + _LEAST_TITLE + 3 <= room and ending is not endings[0]:
-            return f"{cut(view.work, room - cells(middle) - 3)} · {middle}  {ending}"
+            if middle and cells(middle) + _LEAST_TITLE + 3 <= room and ending is not endings[0]:
+                return f"{cut(view.work, room - cells(middle) - 3)} · {middle}  {ending}"
     return f"{cut(view.doing or view.work, max(1, width - cells(clock) - 2))}  {clock}"[: max(width, 1)]
 
 

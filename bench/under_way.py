@@ -60,6 +60,10 @@ class UnderWay:
             self._left = event.left_s, now
         place = next((i for i, one in enumerate(self._works) if one.whole.work == event.work), None)
         begins = place is None
+        if place is None and not event.total:
+            if not self._works:
+                self.now(_clean(event.work))
+            return False, None
         if place is None:
             self._works.append(_Work(event, now))
             place = len(self._works) - 1

@@ -28,9 +28,11 @@ RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 # area.
 RATES_ORIGIN = "EfficientNet-B5 on an AMD EPYC, scaled by network, area and this machine's present speed"
 RATES_SIZE, RATES_GFLOPS = 380, 75.0
-FRAME_SECONDS = {"onnxruntime": 0.2, "openvino": 0.2, "pytorch": 0.6, "inductor": 0.6}
-DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.028, 0.004, 0.01
-EXPORT_SECONDS, LOAD_SECONDS, SETTLE_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 7.0, 1.0, 20.0, 5.0, 3.0
+FRAME_SECONDS = {"onnxruntime": 0.28, "openvino": 0.28, "pytorch": 0.4, "inductor": 0.4}
+DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.026, 0.004, 0.01
+LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 0.7, 3.0, 3.0
+# Tracing a network's structure, for the first file of it; writing each; choosing kernels, and comparing with the graph.
+TRACE_SECONDS, EXPORT_SECONDS, SETTLE_SECONDS = 17.0, 1.5, 1.5
 # The batch size that is found best most often.
 USUAL_BATCH = {"cpu": 2, "cuda": 128}
 # How much of the work several threads share, of networks that are called and of the rest.
@@ -58,13 +60,15 @@ class Rate:
 
 
 STEPS = {
-    "weights": Rate(4.0),
-    "cast": Rate(3.5),
-    "prune": Rate(30.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
-    # Where pruning did no harm, recover looks once at the frames that it holds out, and ends.
-    "recover": Rate(3.0, 0.3, lambda settings, counts: settings.steps * settings.batch_size),
-    "quantize": Rate(20.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
+    "weights": Rate(4.5),
+    "cast": Rate(3.8),
+    "prune": Rate(35.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.9),
+    "recover": Rate(3.0, 1.4, lambda settings, counts: settings.steps * settings.batch_size, 0.8),
+    "quantize": Rate(45.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.7),
 }
+# Where pruning did no harm, recover looks at the frames that it holds out, and ends.
+_LOOK = Rate(6.0, 1.4, lambda settings, counts: min(64, counts["train"]), 0.8)
+_HARMLESS = 0.5
 
 # A step that these settings spare from looking at frames.
 _BLIND_SECONDS = 2.0
@@ -188,14 +192,15 @@ def _speed(architecture: str, size: int, variant: VariantResult) -> Iterable[Spe
         yield Speed(architecture, size, timed.runtime, timed.device, variant.steps, frame_s)
 
 
-def step(plan: Plan, use: Use | None, known: Known, now: PresentSpeed) -> Estimate:
-    """Building one link; None stands for reading the weights."""
+def step(plan: Plan, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
+    """Building the last link of a chain; an empty one stands for reading the weights."""
+    use = chain[-1] if chain else None
     name, text = (use.name, use.text) if use else ("weights", "weights")
-    rate = STEPS.get(name)
+    rate = _LOOK if _looks_only(chain) else STEPS.get(name)
     if cpu_s := known.built_cpu_s.get((plan.source.architecture, text)):
-        return recorded(on_the_clock(median(cpu_s), rate.parallel if rate else SERIAL, now))
+        return recorded(on_the_clock(_likeliest(cpu_s, chain), rate.parallel if rate else SERIAL, now))
     if seconds := known.built_s.get((plan.source.architecture, text)):
-        return recorded(median(seconds) * _slower(plan, now))
+        return recorded(_likeliest(seconds, chain) * _slower(plan, now))
     network = _network(plan)
     on_frames = use is not None and bool(use.frames)
     if rate is None or (on_frames and (network is None or plan.device != "cpu")):
@@ -204,24 +209,55 @@ def step(plan: Plan, use: Use | None, known: Known, now: PresentSpeed) -> Estima
     if use is not None and not on_frames and use.step.FRAMES:
         return by_rate(_BLIND_SECONDS, SERIAL, now)
     frames = rate.frames(use.settings, counts) if use else 0
-    return by_rate(rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0), rate.parallel, now)
+    left = share(chain[:-1], of_time=False) if on_frames else 1.0
+    return by_rate((rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0)) * left, rate.parallel, now)
 
 
-def frame(plan: Plan, steps: tuple[str, ...], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
+def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
+    """Of what a step took on several networks: the most on the whole one, the least on what pruning left of it."""
+    return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
+
+
+def _looks_only(chain: Sequence[Use]) -> bool:
+    """Whether `recover` most often finds nothing to train."""
+    earlier: list[Any] = [use.settings for use in chain[:-1] if use.name == "prune"]
+    return (
+        len(earlier) == 1
+        and chain[-1].name == "recover"
+        and earlier[0].structure == "structured"
+        and earlier[0].repair
+        and earlier[0].amount <= _HARMLESS
+    )
+
+
+def share(chain: Sequence[Use], *, of_time: bool) -> float:
+    """How much of the network's work is left after a chain: operations, or `of_time` that they take."""
+    left = 1.0
+    for use in chain:
+        settings: Any = use.settings
+        if use.name == "prune" and settings.structure == "structured":
+            left *= 1 - 0.9 * settings.amount
+        if use.name == "quantize" and settings.dtype and of_time:
+            left *= 0.8
+    return left
+
+
+def frame(plan: Plan, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
     """One frame through a variant in a runtime."""
-    network = _network(plan)
+    steps, network, left = tuple(use.text for use in chain), _network(plan), share(chain, of_time=True)
     fitting = [
         one
         for one in known.speeds
         if (one.architecture, one.runtime, one.device) == (plan.source.architecture, runtime, plan.device)
     ]
-    for chain, estimated in ((steps, recorded), ((), rough)):
-        same = [one.frame_s * (plan.spec.size / one.size) ** 2 for one in fitting if one.steps == chain]
+    for wanted, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
+        same = [one.frame_s * (plan.spec.size / one.size) ** 2 for one in fitting if one.steps == wanted]
         if same:
-            return replace(estimated(median(same) * _slower(plan, now)), origins=frozenset({RECORDED}))
+            found = estimated(median(same) * part * _slower(plan, now))
+            return replace(found, origins=frozenset({RECORDED}))
     if plan.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
         return unknown(f"{plan.source.architecture} in {runtime} on {plan.device}")
-    return by_rate(FRAME_SECONDS[runtime] * _scale(plan, network), PARALLEL, now)
+    return by_rate(FRAME_SECONDS[runtime] * left * _scale(plan, network), PARALLEL, now)
 
 
 def timed(plan: Plan, one_frame: Estimate, now: PresentSpeed) -> Estimate:

@@ -119,11 +119,8 @@ def _speed(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed |
     """The machine's present speed; None where all is there, or all but the report."""
     if is_drawn(plan) and all(row.timed and not row.frames for row in rows):
         return None
-    work = "measuring this machine's present speed"
-    on_event(Event(work, 0, 1, "machines"))
-    speed = present_speed.measure(plan.threads)
-    on_event(Event(work, 1, 1, "machines"))
-    return speed
+    on_event(Event("measuring this machine's present speed", 0, 0))
+    return present_speed.measure(plan.threads)
 
 
 def _stages(plan: Plan, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
@@ -216,8 +213,8 @@ def _build(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> 
         chain = plan.chains[row.name]
         for length, link in enumerate(row.links):
             if not link.built and link.of is None:
-                use = chain[length - 1] if length else None
-                due.append((build.title_of(row.name, chain[:length]), estimates.step(plan, use, known, now)))
+                part = chain[:length]
+                due.append((build.title_of(row.name, part), estimates.step(plan, part, known, now)))
     whole = estimates.total(estimate for _, estimate in due)
     return Stage("build", _counted(len(due), "artifact"), whole, tuple(due))
 
@@ -228,10 +225,25 @@ def _load(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
     work = f"{_counted(loaded, 'variant')}, {len(exports)} exported first" if loaded else ""
     if compile_s:
         work += f", {len(compile_s)} compiled first"
-    settled = [row for row in rows if plan.chains[row.name] and plan.chains[row.name][-1].step.PRODUCES == "onnx"]
     seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS + sum(compile_s)
-    seconds += len([row for row in settled if row.frames]) * estimates.SETTLE_SECONDS
+    seconds += len(_structures(plan, exports) - _traced(plan, rows)) * estimates.TRACE_SECONDS
+    seconds += sum(_is_onnx(plan, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
     return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
+
+
+def _is_onnx(plan: Plan, row: Row) -> bool:
+    chain = plan.chains[row.name]
+    return bool(chain) and chain[-1].step.PRODUCES == "onnx"
+
+
+def _structures(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """What networks there are, numbers aside: each is traced once in a run, whoever exports it."""
+    return {tuple(use.text for use in plan.chains[row.name] if use.name == "prune") for row in rows}
+
+
+def _traced(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """Those that building traces already."""
+    return _structures(plan, [row for row in rows if _is_onnx(plan, row) and not row.links[-1].built])
 
 
 def _evaluate(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
@@ -271,7 +283,7 @@ def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
 
 
 def _frame(plan: Plan, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:
-    return estimates.frame(plan, tuple(use.text for use in plan.chains[row.name]), runtime, known, now)
+    return estimates.frame(plan, plan.chains[row.name], runtime, known, now)
 
 
 def _heatmaps(plan: Plan) -> int:

@@ -46,10 +46,12 @@ class Journal:
             _log.warning("warning: %s", event.work)
             return self.on_event(event)
         ends = event.is_whole
+        if event.work not in self.open and not event.total:
+            return self.on_event(event)
         if event.work not in self.open:
             self.open[event.work] = event, time.monotonic(), time.process_time()
             if not ends:
-                _log.info("%s: begins%s", event.work, f" ({event.total} {event.unit})" if event.total else "")
+                _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
         first, began, cpu_began = self.open[event.work]
         if not event.total:
             _log.info("%s: %s", event.work, event.note)
