@@ -194,7 +194,8 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
     )
     counts = {"test": 360, "validation": 80, "calibration": 128, "train": 640}
     frames = {split: replace(one, frames=(one.frames * 100)[: counts[split]]) for split, one in plan.frames.items()}
-    plan = replace(plan, frames=frames)
+    timing = plan.settings.timing.model_copy(update={"seconds": 3.0})
+    plan = replace(plan, frames=frames, settings=plan.settings.model_copy(update={"timing": timing}))
     half = [steps.parse({"prune": 0.5}), steps.parse("recover")]
     quantize = steps.parse({"quantize": "int8"})
     # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".

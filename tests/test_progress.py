@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +224,7 @@ def test_bars_of_another_kind() -> None:
 
     shown = io.StringIO()
 
-    class Bar(tqdm):  # type: ignore[type-arg]  # a class at runtime only
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options, file=shown, mininterval=0)
-
-    with Bars(tqdm=Bar, tick_s=0.02) as bars:
+    with Bars(tqdm=partial(tqdm, file=shown, mininterval=0), tick_s=0.02) as bars:
         bars(Event("evaluating", 0, 100))
         bars(Event("evaluating", 40, 100))
         time.sleep(0.2)

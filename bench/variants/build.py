@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors, load, locks, phases, stored
+from bench import detectors, idle_cores, locks, phases, stored
 from bench.errors import UserError
 from bench.files import remove, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
@@ -263,7 +263,7 @@ def _model(title: str, source: Source, chain: Sequence[Use], lineage: list[str],
     if not chain:
         return detectors.load(source.architecture, source.weights, source.preprocessing)
     parent = read(shop.folder, lineage[-2])
-    with load.torch_threads(shop.threads) as threads:
+    with idle_cores.torch_threads(shop.threads) as threads:
         work = _work(title, source, chain, lineage, shop, scratch, threads)
         model = artifact.load_torch(parent.file)
         phases.begin("preparing")
@@ -314,7 +314,7 @@ def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
 
 def _work(
     title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path,
-    threads: load.Threads,
+    threads: idle_cores.Threads,
 ) -> Work:  # fmt: skip
     first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
 

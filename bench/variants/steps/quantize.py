@@ -120,7 +120,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     import onnx
 
     from bench.detectors.export import to_onnx
-    from bench.load import Load
+    from bench.idle_cores import Load
     from bench.variants.compensation import side_by_side
     from bench.variants.quantisation import network, observe, qdq
 
