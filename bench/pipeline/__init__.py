@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import journal, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast
+from bench.pipeline.forecast import Forecast, forecast, stages
 from bench.pipeline.handover import export
 from bench.pipeline.measure import (
     build_variants,
@@ -21,6 +21,7 @@ from bench.pipeline.measure import (
     time_variants,
 )
 from bench.pipeline.plan import Timing, prepare
+from bench.pipeline.remaining import Remaining
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
 from bench.records import Event, OnEvent, silent
@@ -55,18 +56,19 @@ def run(
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
         plan = replace(plan, timing=timing)
         with locks.announced(variants / build.LOCKS, doing, log):
-            built, failed = build_variants(plan, log)
-            failed |= settle_variants(plan, built, log)
+            told_left = Remaining(stages(plan, log), log)
+            built, failed = build_variants(plan, told_left)
+            failed |= settle_variants(plan, built, told_left)
             # Two runs of one experiment take turns here; the second finds what the first has done.
             with store.locked(plan.results, doing, log):
-                jobs, failed = evaluate_variants(plan, built, failed, log)
-            failed = time_variants(plan, jobs, failed, log)
+                jobs, failed = evaluate_variants(plan, built, failed, told_left)
+            failed = time_variants(plan, jobs, failed, told_left)
             with store.locked(plan.results, doing, log):
                 refuse_changed(plan, jobs, failed)
                 told = summarise(plan, jobs, failed)
                 store.write_attributes(plan.results, plan.frames, told)
                 store.write_run(plan.results, told)
-                finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
+                finished = render.report(plan.base, plan.name, plan.settings, on_event=told_left)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
 

@@ -27,6 +27,7 @@ VERSION = 2
 
 BATCH = 4
 WHY_WAIT = "two runs that time at once would time each other; `--no-timing` does all but timing, without this wait"
+WORKS = SETTLING, COMPARING = "choosing the fastest exact kernels", "comparing with the artifact's own graph"
 
 
 def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
@@ -34,7 +35,7 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     runtime: Any = runtimes.find(runtimes.choose(plan.settings.runtime, built.kind, plan.device))
     if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
         return
-    title = "choosing the fastest exact kernels"
+    title = SETTLING
     on_event(Event(title, 0, 1, "variants", "preparing"))
     doing = f"{title} for {built.id} of {plan.name}"
     lock = build.lock_file(plan.base / "variants", built.id)
@@ -100,7 +101,7 @@ def _split(plan: Plan) -> Split:
 def _batches(plan: Plan, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
     frames = plan.frames[split]
     sample = [frames.frames[index] for index in frames.spread(fidelity.FRAMES)]
-    event = partial(Event, "comparing with the artifact's own graph", total=len(sample))
+    event = partial(Event, COMPARING, total=len(sample))
     done = 0
     for batch in datasets.read_batches(sample, plan.spec, BATCH, threads=plan.threads):
         on_event(event(done=done))

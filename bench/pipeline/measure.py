@@ -215,7 +215,7 @@ def is_time_due(plan: Plan, folder: Path, key: str) -> bool:
 
 def _names(jobs: Mapping[str, Job]) -> dict[str, str]:
     """By artifact, what the first variant that it belongs to is called."""
-    return {job.built.id: name for name, job in reversed(jobs.items())}
+    return {job.built.id: name for name, job in reversed(list(jobs.items()))}
 
 
 def _open(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bench.results.answers import Answer
 
 SHARD_FRAMES = 256
+WORK = "evaluating"
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
 
 
@@ -99,7 +100,7 @@ def predict(
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
-    work = f"evaluating {len(pending)} variant{'s' if len(pending) > 1 else ''}"
+    work = f"{WORK} {len(pending)} variant{'s' if len(pending) > 1 else ''}"
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}

@@ -224,7 +224,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
 
     from bench.detectors import artifact
 
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     title = title_of(name, chain)
     shop.on_event(Event(title, 0, 1, "step", "loading"))
     temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
@@ -246,6 +246,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
                 **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
                 **_description(model, file, shop.folder, lineage),
                 "seconds": round(time.monotonic() - began, 1),
+                "cpu_seconds": round(time.process_time() - cpu_began, 1),
             }
         write_json(temporary / DESCRIPTION, told)
         _put(temporary, told["id"], lineage[-1], shop)
