@@ -61,9 +61,9 @@ class Bars:
             raise KeyboardInterrupt
         if sys.stderr is None:  # a service has none
             return
-        if event.unit == "warning":
+        if event.unit in ("warning", "note"):
             self._close()
-            sys.stderr.write(painted(f"warning: {harmless(shown(event.work, 1000))}\n", sys.stderr))
+            sys.stderr.write(painted(f"{event.unit}: {harmless(shown(event.work, 1000))}\n", sys.stderr))
             return
         from tqdm import tqdm
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from bench import locks
 from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import journal, render
+from bench.pipeline import journal, reasons, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast
+from bench.pipeline.forecast import Forecast, forecast, rows_of
 from bench.pipeline.handover import export
 from bench.pipeline.measure import build_variants, measure_variants
 from bench.pipeline.plan import prepare
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
-from bench.records import OnEvent, silent
+from bench.records import Event, OnEvent, silent
 from bench.results import store
 from bench.variants import build
 
@@ -44,6 +44,8 @@ def run(
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
+        for one in reasons.again(reasons.due(plan, rows_of(plan))):
+            log(Event(f"due again: {one.text}", 1, 1, "note"))
         with locks.announced(variants / build.LOCKS, doing, log):
             built, failed = build_variants(plan, log)
             # Two runs of one experiment take turns here; the second finds what the first has done.
@@ -52,6 +54,7 @@ def run(
                 told = summarise(plan, jobs, failed)
                 store.write_attributes(plan.results, plan.frames, told)
                 store.write_run(plan.results, told)
+                reasons.write(plan, jobs, failed)
                 finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
         log.ended(finished.ending)
         return replace(finished, log=log.path)

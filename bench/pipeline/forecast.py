@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, render
+from bench.pipeline import estimates, reasons, render
 from bench.pipeline.estimates import Estimate, Known
 from bench.pipeline.measure import is_timed, keys, workshop
 from bench.pipeline.plan import Plan, prepare
@@ -60,6 +60,8 @@ class Stage:
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
+    `due` tells why each part of the work is to be done.
+
     `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
     and recover's checkpoint, which is gone in the end, are not in it.
     """
@@ -71,6 +73,7 @@ class Forecast:
     free_bytes: int
     read_frames: int
     read_s: float
+    due: tuple[reasons.Due, ...] = ()
 
 
 def forecast(
@@ -94,7 +97,7 @@ def forecast(
     plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
     read_s = time.monotonic() - began
     known = estimates.recall(plan.base)
-    rows = _rows(plan)
+    rows = rows_of(plan)
     exports = _exports(plan, rows)
     compile_s = _compile_s(plan, rows)
     stages = (
@@ -106,7 +109,8 @@ def forecast(
         _report(plan, rows),
     )
     writes = _writes_bytes(plan, rows, exports, known)
-    return Forecast(plan, rows, stages, writes, shutil.disk_usage(plan.base).free, read, read_s)
+    free = shutil.disk_usage(plan.base).free
+    return Forecast(plan, rows, stages, writes, free, read, read_s, reasons.due(plan, rows) if is_drawn(plan) else ())
 
 
 def is_drawn(plan: Plan) -> bool:
@@ -115,7 +119,8 @@ def is_drawn(plan: Plan) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- what is there
-def _rows(plan: Plan) -> tuple[Row, ...]:
+def rows_of(plan: Plan) -> tuple[Row, ...]:
+    """A row for each variant that is wanted."""
     shop = workshop(plan, silent)
     first: dict[str, str] = {}
     rows = []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, total
 from bench.pipeline.forecast import Forecast, Link, Row, is_drawn
+from bench.pipeline.reasons import again
 
 WIDTH = 100
 MIB = 2**20
@@ -23,6 +24,7 @@ def describe(forecast: Forecast) -> str:
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
     else:
         lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
+        lines += _reasons(forecast)
     return "\n".join([*lines, *_notes(forecast)])
 
 
@@ -43,6 +45,14 @@ def _artifact(link: Link) -> str:
     if link.built:
         return f"reused {link.id[:8]}"
     return f"as {_cut(link.of, 16)}" if link.of else "to build"
+
+
+def _reasons(forecast: Forecast) -> list[str]:
+    """Why work is due; nothing where all of it is new, which the table shows."""
+    if not again(forecast.due):
+        return []
+    texts = [line for one in forecast.due for line in textwrap.wrap(one.text, WIDTH - 2, subsequent_indent="  ")]
+    return ["", "why:", *(f"  {line}" for line in texts)]
 
 
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:

@@ -42,8 +42,8 @@ class Journal:
         return self.file.path if self.file.path.exists() else None
 
     def __call__(self, event: Event) -> None:
-        if event.unit == "warning":
-            _log.warning("warning: %s", event.work)
+        if event.unit in ("warning", "note"):
+            _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
         ends = event.done >= event.total
         if event.work not in self.open:

@@ -117,7 +117,7 @@ BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[N
 class Event:
     """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it.
 
-    With the unit "warning", `work` is a sentence for whoever watches.
+    With the unit "warning" or "note", `work` is a sentence for whoever watches.
     """
 
     work: str
