@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, Split
 from tests.conftest import write_frames
 from tests.pace import limit
+
+ROOT = Path(__file__).parent.parent
 
 
 def _picture(file: Path, seed: int) -> None:
@@ -282,6 +285,47 @@ def test_a_picture_both_real_and_fake_is_an_error(tmp_path: Path) -> None:
     _pictures(tmp_path, ["t/real/a.png", "t/fake/b.png"])
     (tmp_path / "t/fake/a.png").write_bytes((tmp_path / "t/real/a.png").read_bytes())
     assert "identical files, one real and one fake: fake/a.png and real/a.png" in _refused(tmp_path, path="t")
+
+
+# --------------------------------------------------------------------------------- frames without a source
+def _celeb(folder: Path) -> None:
+    """Named as Celeb-DF's: persons, YouTube's videos, and swaps of two persons."""
+    videos = ("real/id0_0001", "real/id1_0002", "real/00170", "fake/id0_id1_0001")
+    _pictures(folder, [f"{video}.mp4.jpg" for video in videos])
+
+
+@pytest.mark.parametrize("places", [{"path": "s"}, {"test": {"path": "s", "source_pattern": r"(id\d+)_"}}])
+def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, places: Any) -> None:
+    _celeb(tmp_path / "s")
+    if "path" in places:
+        places = {**places, "source_pattern": r"(id\d+)_"}
+    (remark,) = _load(tmp_path, **places)["test"].remarks
+    assert remark.startswith("1 of 3 real and 0 of 1 fake test frames have no source (source_pattern ")
+    assert "real/00170.mp4.jpg" in remark
+
+
+def test_the_pattern_of_the_readme_matches_all_that_celeb_df_has(tmp_path: Path) -> None:
+    _celeb(tmp_path / "s")
+    found = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found
+    for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/templates/experiments.yaml")):
+        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {found[1]}
+    frames = _load(tmp_path, path="s", source_pattern=found[1])["test"]
+    assert frames.remarks == ()
+    assert {frame.path: frame.source for frame in frames.frames} == {
+        "real/id0_0001.mp4.jpg": "id0",
+        "real/id1_0002.mp4.jpg": "id1",
+        "real/00170.mp4.jpg": "00170",
+        "fake/id0_id1_0001.mp4.jpg": "id0",
+    }
+
+
+def test_split_auto_without_sources_is_warned_of(tmp_path: Path) -> None:
+    for index in range(12):
+        _picture(tmp_path / f"s/{'real' if index % 2 else 'fake'}/{index}.png", seed=index)
+    (remark,) = _load(tmp_path, path="s", split="auto")["test"].remarks
+    assert remark.startswith("`split: auto` knew no source of 12 of 12 frames")
+    assert _load(tmp_path, path="s", split="auto", source_pattern="(.+)")["test"].remarks == ()
 
 
 # ----------------------------------------------------------------------------------------- split: auto

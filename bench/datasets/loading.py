@@ -15,7 +15,14 @@ from bench.datasets.digests import digest_files
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
 from bench.datasets.sources import find_sources
-from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
+from bench.datasets.splits import (
+    shared_among_judged,
+    shared_content,
+    shared_sources,
+    split_by_source,
+    unknown_sources,
+    unknown_sources_in_auto,
+)
 from bench.errors import UserError, at_home, is_unicode, listed, quoted
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
@@ -89,7 +96,16 @@ def load(
     _refuse(name, shared_content(splits))
     left_out = {split or "test": part.left_out for split, part in checked.items()}
     sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
-    return {**sets, "test": replace(sets["test"], remarks=shared_among_judged(splits))}
+    remarks = {s: unknown_sources(s, frames, _pattern(found, s)) for s, frames in splits.items()}
+    if settings.split == "auto":
+        remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
+    remarks["test"] = (*remarks["test"], *shared_among_judged(splits))
+    return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
+
+
+def _pattern(found: Mapping[Split | None, _Found], split: Split) -> str | None:
+    there = found.get(split, found.get(None))
+    return there.pattern if there else None
 
 
 def _checked(

@@ -14,7 +14,7 @@ from bench.pipeline.clean import clean
 from bench.pipeline.forecast import Forecast, forecast, rows_of
 from bench.pipeline.handover import export
 from bench.pipeline.measure import build_variants, measure_variants
-from bench.pipeline.plan import prepare
+from bench.pipeline.plan import Plan, prepare
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
 from bench.records import Event, OnEvent, silent
@@ -44,8 +44,7 @@ def run(
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
-        for one in reasons.again(reasons.due(plan, rows_of(plan))):
-            log(Event(f"due again: {one.text}", 1, 1, "note"))
+        _explain(plan, log)
         with locks.announced(variants / build.LOCKS, doing, log):
             built, failed = build_variants(plan, log)
             # Two runs of one experiment take turns here; the second finds what the first has done.
@@ -58,6 +57,15 @@ def run(
                 finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
+
+
+def _explain(plan: Plan, on_event: OnEvent) -> None:
+    """Before work begins: why it is due again, and what is to know of the frames. Silent where nothing is due."""
+    due = reasons.due(plan, rows_of(plan))
+    for one in reasons.again(due):
+        on_event(Event(f"due again: {one.text}", 1, 1, "note"))
+    for remark in plan.of_frames if due else ():
+        on_event(Event(remark, 1, 1, "warning"))
 
 
 def _check_rooms(base: Path) -> None:

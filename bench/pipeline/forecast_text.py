@@ -80,7 +80,7 @@ def _notes(forecast: Forecast) -> list[str]:
     left = [name for name in plan.settings.variants if name not in plan.wanted]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += plan.remarks
+    notes += [f"note: {remark}" for remark in (*plan.remarks, *plan.of_frames)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 

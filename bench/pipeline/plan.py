@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
 from bench.detectors import weights_file
-from bench.errors import DEVICES, Keys, UserError, nearest, no_device, problems_of, quoted, refuse_together
+from bench.errors import DEVICES, Keys, UserError, listed, nearest, no_device, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
@@ -47,6 +47,19 @@ class Plan:
     @property
     def results(self) -> Path:
         return self.base / "results" / self.name
+
+    @property
+    def of_frames(self) -> tuple[str, ...]:
+        """What a reader must know of the frames: which were left out, whose sources are not known."""
+        remarks = []
+        for split, frames in self.frames.items():
+            if frames.left_out:
+                remarks.append(
+                    f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
+                    f"decoded and were left out: {listed(frames.left_out, 5)}."
+                )
+            remarks += frames.remarks
+        return tuple(remarks)
 
     @property
     def spec(self) -> InputSpec:

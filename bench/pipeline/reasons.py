@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -42,7 +43,12 @@ _VERSIONED = {
     "export": "bench exports otherwise",
     "versions.export": "bench exports otherwise",
 }
-_NAMED = {"tf32": "tf32", "gpu": "GPU", "seconds": "timing seconds"}
+_NAMED = {"gpu": "GPU", "seconds": "timing seconds", "machine.python": "Python"}
+_SENTENCES = {
+    "weights": "other weights",
+    "content": "the artifact was built again, to other bits",
+    "arithmetic": "other kernels are chosen on this processor",
+}
 _PREFIXES = {"settings": "setting ", "preprocessing": "preprocessing ", "spec": "preprocessing ", "libraries": "",
              "decoded by": ""}  # fmt: skip
 
@@ -197,31 +203,25 @@ def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 def _difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What is said of one name; empty where another one says it."""
     head, _, rest = name.partition(".")
+    change = partial(_changed, before=before.get(name), now=now.get(name))
     if name in _INHERITED or name.endswith(".count") or (head == "machine" and rest != "python"):
         return ""
     if head == "frames":
         return _frames(rest, before, now)
-    if name == "weights":
-        return "other weights"
-    if name == "content":
-        # Of an artifact that is not there yet nobody knows what will be in it.
-        other = name in before and name in now and before.get("variant") == now.get("variant")
-        return "the artifact was built again, to other bits" if other else ""
-    if head == "arithmetic":
-        return "other kernels are chosen on this processor" if name in before and name in now else ""
-    if name == "machine.python":
-        return _changed("Python", before.get(name), now.get(name))
-    if name in _VERSIONED:
-        return f"{_VERSIONED[name]} ({_changed('version', before.get(name), now.get(name))})"
-    if head == "versions":
-        return f"bench's {rest} is another ({_changed('version', before.get(name), now.get(name))})"
-    spelled = f"{_PREFIXES[head]}{rest}" if rest and head in _PREFIXES else _NAMED.get(name, name)
-    return _changed(spelled, before.get(name), now.get(name))
+    if head in _SENTENCES:
+        # Of another artifact it follows; of what is not there yet nobody knows what will be in it.
+        comparable = name in before and name in now and before.get("variant") == now.get("variant")
+        return _SENTENCES[head] if comparable else ""
+    if name in _VERSIONED or head == "versions":
+        return f"{_VERSIONED.get(name, f'bench has another {rest}')} ({change('version')})"
+    return change(f"{_PREFIXES[head]}{rest}" if rest and head in _PREFIXES else _NAMED.get(name, name))
 
 
 def _of_machine(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    fact = name.removeprefix("machine.")
-    return "" if fact == name or fact == "python" else _changed("processor" if fact == "cpu" else fact, before.get(name), now.get(name))
+    head, _, fact = name.partition(".")
+    if head != "machine" or fact == "python":
+        return ""
+    return _changed("processor" if fact == "cpu" else fact, before.get(name), now.get(name))
 
 
 def _frames(split: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
