@@ -53,6 +53,24 @@ class _Found:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A frame set as its files' names and its manifests tell it; no frame was read yet."""
+
+    name: str
+    settings: FrameSetSettings
+    found: Mapping[Split | None, _Found]
+    frames: Mapping[Split | None, tuple[Frame, ...]]
+
+    @property
+    def sets(self) -> dict[Split, FrameSet] | None:
+        """Its splits with frames of unknown content; None where their content decides which split they belong to."""
+        if self.settings.split == "auto":
+            return None
+        splits = {split or "test": frames for split, frames in self.frames.items()}
+        return {s: FrameSet(self.name, s, splits[s], "", "") for s in SPLITS if s in splits}
+
+
+@dataclass(frozen=True)
 class _Checked:
     """The usable frames of a part, and "path: what is wrong" for those that were left out."""
 
@@ -76,6 +94,11 @@ def load(
     `split: auto` they stand with `test`. Everything that is wrong is listed in one `UserError`; what
     can be said without reading the frames is said before reading them.
     """
+    return read(find(name, settings, base), cache, on_event, on_bad_frame=on_bad_frame)
+
+
+def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
+    """What lies at the places of the frame set `name`; all that is wrong by names alone is one `UserError`."""
     found, problems = _gather(settings, base)
     undigested = {split: there.frames() for split, there in found.items()}
     for split, there in found.items():
@@ -83,7 +106,14 @@ def load(
         problems += _wrong_sources(there, undigested[split], settings.split == "auto")
     known = {split: frames for split, frames in undigested.items() if split}
     _refuse(name, problems + shared_sources(known))
+    return Listed(name, settings, found, undigested)
 
+
+def read(
+    listing: Listed, cache: Path, on_event: OnEvent = silent, *, on_bad_frame: Literal["error", "skip"] = "error"
+) -> dict[Split, FrameSet]:
+    """The frame set with every file read, new ones decoded; as `load` says."""
+    name, settings, found, undigested = listing.name, listing.settings, listing.found, listing.frames
     digests, faults = digest_files(name, _by_root(found.values()), cache, on_event)
     if on_bad_frame == "error":
         advice = "replace these files, or leave them out with `on_bad_frame: skip`"

@@ -105,11 +105,11 @@ def unknown_sources(split: Split, frames: Sequence[Frame], pattern: str | None) 
 
 def unknown_sources_in_auto(frames: Sequence[Frame]) -> tuple[str, ...]:
     """What a reader must know where frames were split without knowing which of them are of one video."""
-    unknown = sum(frame.source is None for frame in frames)
+    paths, unknown = {frame.path for frame in frames}, {frame.path for frame in frames if frame.source is None}
     if not unknown:
         return ()
     return (
-        f"`split: auto` knew no source of {unknown:,} of {len({frame.path for frame in frames}):,} frames: frames of "
+        f"`split: auto` knew no source of {len(unknown):,} of {len(paths):,} frames: frames of "
         "one video may be on both sides, and scores then look better than they are. Write source_pattern; where every "
         "frame stands alone, source_pattern: '(.+)'.",
     )
