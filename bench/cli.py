@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench import streams
 from bench.errors import DEVICES, UserError, no_device, on_one_line
@@ -20,8 +21,23 @@ from bench.safe_path import protect
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
+
+class Commands(TyperGroup):
+    """The commands, each with its first sentence whole, over as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n", maxsplit=1)[0].split()))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="bench",
+    cls=Commands,
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
     no_args_is_help=True,
     add_completion=False,
