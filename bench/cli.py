@@ -186,7 +186,12 @@ def report(
 @guarded
 def score(  # noqa: PLR0913, PLR0917 - a command's options
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline. Without NAME, a variant is "
+            "called like its file.",
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The report is written to reports/NAME/.")],
     labels: Annotated[
@@ -197,6 +202,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     label_column: LabelColumn = None,
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each frame's name; its first group is the video or person, where "
+            "no column tells it."
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
@@ -211,9 +223,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     for what, column in named.items():
         if column is not None and not column.strip():
             raise UserError(f"--{what}-column: is empty; expected the name of a column")
-    columns = Columns(**named)
+    names, paths = zip(*map(_named_file, files), strict=True)
+    request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
     with Bars() as bars:
-        finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
+        finished = score_files(request, bars)
     _show(finished, json)
 
 
@@ -346,6 +359,16 @@ def doctor() -> None:
     _say(describe(found))
     if not is_well(found):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE, or a file that is called like its variant; a file whose own name has a = in it stays one."""
+    name, equals, file = text.partition("=")
+    if not equals or "/" in name or "\\" in name or Path(text).exists():
+        return Path(text).stem, Path(text)
+    if not name.strip() or not file:
+        raise UserError(f"{text}: expected NAME=FILE, such as q8=scores/q8.csv, or a file")
+    return name, Path(file)
 
 
 def _names(only: str | None, device: str | None) -> list[str]:

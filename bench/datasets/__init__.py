@@ -2,8 +2,9 @@
 
 from bench.datasets.decoding import LIBRARIES, VERSION, decode, read_batches
 from bench.datasets.loading import Listed, find, load, read
-from bench.datasets.settings import FrameSetSettings, Place
+from bench.datasets.settings import FrameSetSettings, Place, checked_pattern
+from bench.datasets.sources import find_sources
 
 __all__ = [
-    "LIBRARIES", "VERSION", "FrameSetSettings", "Listed", "Place", "decode", "find", "load", "read", "read_batches",
+    "LIBRARIES", "VERSION", "FrameSetSettings", "Listed", "Place", "checked_pattern", "decode", "find", "find_sources", "load", "read", "read_batches",
 ]  # fmt: skip

@@ -20,7 +20,8 @@ _SOURCE_PATTERN = (
 _LONGEST_PATTERN = 500
 
 
-def _checked_pattern(pattern: str | None) -> str | None:
+def checked_pattern(pattern: str | None) -> str | None:
+    """A regular expression with a group, not so long that compiling it takes for ever; otherwise `ValueError`."""
     if pattern is None:
         return None
     if len(pattern) > _LONGEST_PATTERN:  # compiling some of a few thousand letters takes ten seconds
@@ -48,7 +49,7 @@ class Place(BaseModel):
     path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
     source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
 
-    _pattern = field_validator("source_pattern")(_checked_pattern)
+    _pattern = field_validator("source_pattern")(checked_pattern)
 
 
 def _place(value: Any) -> Any:
@@ -84,7 +85,7 @@ class FrameSetSettings(BaseModel):
     )
     train: PlaceOrPath | None = Field(default=None, description="frames that `recover` learns from; labels not needed")
 
-    _pattern = field_validator("source_pattern")(_checked_pattern)
+    _pattern = field_validator("source_pattern")(checked_pattern)
 
     @model_validator(mode="after")
     def _one_form(self) -> FrameSetSettings:

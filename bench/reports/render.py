@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LEDGER = "flips.csv"
 # By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 COLOUR_BAR = "heatmap_colours.png"
 THUMBNAILS = ".thumbnails"
 
