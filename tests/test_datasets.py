@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -75,6 +76,9 @@ def _manifest(file: Path, rows: Sequence[Sequence[object]]) -> None:
         ({"path": "a", "source_pattern": "(x"}, "not a regular expression"),
         ({"test": {"path": "a", "source_pattern": "x"}}, "has no group"),
         ({"path": "a", "split": "random"}, "auto"),
+        ({"test": "a", "columns": {"path": "x"}}, "inside each split"),
+        ({"path": "a", "columns": {"path": "x", "label": "X"}}, "named as two columns at once"),
+        ({"path": "a", "columns": {"file": "x"}}, "file"),
         ({"path": "a", "splt": "auto"}, "splt"),
         ({"path": ""}, "at least 1 character"),
     ],
@@ -176,7 +180,7 @@ def test_manifest_errors_are_listed_in_one_go(tmp_path: Path) -> None:
         ["b.png", "real", "tset"],
         ["gone.png", "real", "test"],
         ["../outside.png", "real", "test"],
-        [str(tmp_path / "m/b.png"), "real", "test"],
+        [str(tmp_path / "outside.png"), "real", "test"],
         ["b.png", "fake", "test"],
         ["./b.png", "fake", "test"],
         ["", "fake", "test"],
@@ -285,6 +289,56 @@ def test_a_picture_both_real_and_fake_is_an_error(tmp_path: Path) -> None:
     _pictures(tmp_path, ["t/real/a.png", "t/fake/b.png"])
     (tmp_path / "t/fake/a.png").write_bytes((tmp_path / "t/real/a.png").read_bytes())
     assert "identical files, one real and one fake: fake/a.png and real/a.png" in _refused(tmp_path, path="t")
+
+
+# --------------------------------------------------------------------------------- a manifest's own names
+NAMED = {"path": "filename", "label": "target", "source": "Video"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_may_be_called_otherwise(tmp_path: Path, kind: str) -> None:
+    _pictures(tmp_path / "s", ["a.png", "b.png"])
+    rows = [
+        ("filename", "Target", "video", "label", "method"),
+        ("a.png", 0, "v1", "x", "m"),
+        ("b.png", 1, "v2", "y", ""),
+    ]
+    _manifest(tmp_path / "s/manifest.csv", rows)
+    if kind == "parquet":
+        pd.read_csv(tmp_path / "s/manifest.csv").to_parquet(tmp_path / "s/manifest.parquet")
+        (tmp_path / "s/manifest.csv").unlink()
+    for places in ({"path": "s", "columns": NAMED}, {"test": {"path": "s", "columns": NAMED}}):
+        frames = _load(tmp_path, **places)["test"].frames
+        assert [(f.path, f.label, f.source) for f in frames] == [("a.png", 0, "v1"), ("b.png", 1, "v2")]
+        assert [dict(f.attributes) for f in frames] == [{"method": "m"}, {"method": ""}]
+
+
+def test_a_hint_says_how_columns_are_named(tmp_path: Path) -> None:
+    _pictures(tmp_path / "s", ["a.png", "b.png"])
+    _manifest(tmp_path / "s/manifest.csv", [("filename", "target"), ("a.png", 0), ("b.png", 1)])
+    assert "no column `path` (if it is 'filename', write `columns: {path: filename}`)" in _refused(tmp_path, path="s")
+    refused = _refused(tmp_path, path="s", columns={"path": "filename"})
+    assert "no column `label` (if it is 'target', write `columns: {label: target}`)" in refused
+    refused = _refused(tmp_path, path="s", columns={"path": "file"})
+    assert "no column 'file', which `columns: {path: …}` names (did you mean 'filename'?)" in refused
+    _pictures(tmp_path / "t", ["real/a.png", "fake/b.png"])
+    assert "`columns` are those of a manifest" in _refused(tmp_path, path="t", columns={"path": "file"})
+
+
+def test_absolute_paths_may_lie_inside(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "s", tmp_path / "other"
+    _pictures(inside, ["a.png", "b/c.png"])
+    _pictures(outside, ["d.png"])
+    (tmp_path / "link").symlink_to(inside)
+    rows = [("path", "label"), (inside / "a.png", 0), (tmp_path / "s/../s/b/c.png", 1)]
+    _manifest(inside / "manifest.csv", rows)
+    for place in ("s", "link"):
+        assert _paths(_load(tmp_path, path=place)["test"]) == ["a.png", "b/c.png"]
+    for path in (outside / "d.png", f"{inside}x/a.png", f"{inside}/../other/d.png"):
+        _manifest(inside / "manifest.csv", [*rows, (path, 1)])
+        assert "or absolute, and stay inside it" in _refused(tmp_path, path="s")
+    _manifest(inside / "manifest.csv", [*rows, ("a.png", 0)])
+    assert "the same path twice" in _refused(tmp_path, path="s")
 
 
 # --------------------------------------------------------------------------------- frames without a source

@@ -21,7 +21,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(file: Path, turned: bool = False, names: tuple[str, ...] = ()) -> None:
     file.parent.mkdir(exist_ok=True)
     rows = [
-        {"frame": f"{name}.jpg", "label": label, "p_fake": 0.1 + 0.8 * (label != turned) + place / 100}
+        {"frame": f"{name}.jpg", "label": label, "p_fake": 0.1 + 0.8 * (label != turned) + place / 1000}
         for place, (name, label) in enumerate([*VIDEOS.items(), *((name, 1) for name in names)])
     ]
     pd.DataFrame(rows).to_csv(file, index=False)

@@ -6,5 +6,6 @@ from bench.datasets.settings import FrameSetSettings, Place, checked_pattern
 from bench.datasets.sources import find_sources
 
 __all__ = [
-    "LIBRARIES", "VERSION", "FrameSetSettings", "Listed", "Place", "checked_pattern", "decode", "find", "find_sources", "load", "read", "read_batches",
+    "LIBRARIES", "VERSION", "FrameSetSettings", "Listed", "Place", "checked_pattern", "decode", "find", "find_sources",
+    "load", "read", "read_batches",
 ]  # fmt: skip

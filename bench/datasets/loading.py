@@ -169,7 +169,7 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     """What lies at the places named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_places(settings.places, base)
-    listing = layouts.read(at_home(base, settings.path))
+    listing = layouts.read(at_home(base, settings.path), _columns(settings))
     found = {split: _Found(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in found:
@@ -179,11 +179,15 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     return found, problems
 
 
+def _columns(settings: FrameSetSettings | Place) -> dict[str, str] | None:
+    return settings.columns.named if settings.columns else None
+
+
 def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Split | None, _Found], list[str]]:
     found: dict[Split | None, _Found] = {}
     problems = []
     for split, place in places.items():
-        listing = layouts.read(at_home(base, place.path))
+        listing = layouts.read(at_home(base, place.path), _columns(place))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
