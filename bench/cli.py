@@ -236,14 +236,19 @@ def export(
     variant: Annotated[str, typer.Argument(help="The variant to hand over.")],
     to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="onnx, or safetensors for a variant that is not quantised.")
+    ] = "onnx",
     file: File = DEFAULT_FILE,
 ) -> None:
-    """Hand over one variant: the measured artifact, a README, and a snippet that runs it."""
+    """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     from bench import pipeline
     from bench.experiment import read, select
 
     name, _ = select(read(file), experiment, file)
-    for path in pipeline.export(file.parent, name, variant, to):
+    with Bars() as bars:
+        written = pipeline.export(file.parent, name, variant, to, form=form, on_event=bars)
+    for path in written:
         _name_path("wrote", path)
 
 

@@ -61,7 +61,7 @@ class Bars:
             raise KeyboardInterrupt
         if sys.stderr is None:  # a service has none
             return
-        if event.unit in ("warning", "note"):
+        if event.is_warning:
             self._close()
             sys.stderr.write(painted(f"{event.unit}: {harmless(shown(event.work, 1000))}\n", sys.stderr))
             return

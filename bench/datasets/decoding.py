@@ -27,7 +27,7 @@ VERSION = 2
 LIBRARIES = ("opencv-python-headless", "pillow")
 
 _ORIENTATION = 0x0112  # EXIF tag
-_LONGEST = 16
+LONGEST = 16
 """`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
 
 
@@ -147,10 +147,10 @@ def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middle of a picture more than `_LONGEST` times as long as it is wide; any other as it is."""
+    """The middle of a picture more than `LONGEST` times as long as it is wide; any other as it is."""
     short, middle = min(frame.shape[:2]), []
     for side in frame.shape[:2]:
-        cut = max(0, side - _LONGEST * short) // 2  # as much on either side, so that the middle stays where it was
+        cut = max(0, side - LONGEST * short) // 2  # as much on either side, so that the middle stays where it was
         middle.append(slice(cut, side - cut))
     return frame[tuple(middle)]
 

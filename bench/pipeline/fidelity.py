@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import datasets, locks, runtimes
+from bench import datasets, locks, phases, runtimes
 from bench.errors import UserError
 from bench.pipeline.plan import Plan
 from bench.processor import processor
@@ -33,12 +33,13 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
         return
     title = "choosing the fastest exact kernels"
-    on_event(Event(title, 0, 1, "variants"))
+    on_event(Event(title, 0, 1, "variants", "preparing"))
     artifact = locks.held(build.lock_file(plan.base / "variants", built.id), f"{title} for {built.id}", on_event)
     # Two runs that time at once would time each other.
     with artifact, locks.held(locks.machine_wide("timing"), title, on_event):
         build.check(built)
-        runtime.settle(built, plan.device, plan.threads)
+        with phases.of(title, on_event):
+            runtime.settle(built, plan.device, plan.threads)
     on_event(Event(title, 1, 1, "variants"))
 
 

@@ -42,15 +42,17 @@ class Journal:
         return self.file.path if self.file.path.exists() else None
 
     def __call__(self, event: Event) -> None:
-        if event.unit in ("warning", "note"):
+        if event.is_warning:
             _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
-        ends = event.done >= event.total
+        ends = event.is_whole
         if event.work not in self.open:
             self.open[event.work] = event, time.monotonic()
             if not ends:
-                _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
+                _log.info("%s: begins%s", event.work, f" ({event.total} {event.unit})" if event.total else "")
         first, began = self.open[event.work]
+        if not event.total:
+            _log.info("%s: %s", event.work, event.note)
         if ends and event.unit == first.unit:
             _log.info("%s: ended after %.1f s", event.work, time.monotonic() - began)
             del self.open[event.work]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench import datasets, locks, runtimes
+from bench import datasets, locks, phases, runtimes
 from bench.errors import UserError
 from bench.files import stops_all
 from bench.pipeline import fidelity
@@ -26,6 +26,7 @@ from bench.results import predict, store, timing
 from bench.variants import build
 
 TIMED_FRAMES = 16
+LOADING = "exporting and loading"
 _MOST_REASON = 2_000
 
 Executable: TypeAlias = tuple[str, str]
@@ -115,7 +116,7 @@ def measure_variants(
     wanted = {job.executable: job.built for job in due.values()}
     # A speed-up is against the baseline in the same runtime, timed in the same session.
     wanted |= {(baseline.id, job.runtime): baseline for job in untimed.values()}
-    sessions, problems = _open(wanted, plan, on_event)
+    sessions, problems = _open(wanted, _names(jobs), plan, on_event)
     failed = failed | {n: problems[job.executable] for n, job in jobs.items() if job.executable in problems}
     failed |= _predict(plan, {n: job for n, job in unpredicted.items() if n not in failed}, sessions, on_event)
     # Timing has the machine to itself, and what memory this process can give back.
@@ -188,24 +189,32 @@ def is_timed(folder: Path, key: str) -> bool:
     return timed is not None and len(timed.baseline) > 0
 
 
+def _names(jobs: Mapping[str, Job]) -> dict[str, str]:
+    """By artifact, what the first variant that it belongs to is called."""
+    return {job.built.id: name for name, job in reversed(jobs.items())}
+
+
 def _open(
-    wanted: Mapping[Executable, Built], plan: Plan, on_event: OnEvent
+    wanted: Mapping[Executable, Built], names: Mapping[str, str], plan: Plan, on_event: OnEvent
 ) -> tuple[dict[Executable, runtimes.Session], dict[Executable, str]]:
     """Load artifacts; for those that cannot be loaded, the reason."""
     sessions: dict[Executable, runtimes.Session] = {}
     problems: dict[Executable, str] = {}
     for done, (key, built) in enumerate(wanted.items()):
-        on_event(Event("exporting and loading", done, len(wanted), "variants"))
+        on_event(Event(LOADING, done, len(wanted), "variants", f"{names[key[0]]}: loading"))
         try:
             # What a runtime exports beside an artifact, it exports once: another run waits for it here.
-            with locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event):
+            with (
+                phases.of(LOADING, on_event, names[key[0]]),
+                locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event),
+            ):
                 build.check(built)
                 fidelity.refuse_unsettled(built, key[1], plan.device)
                 sessions[key] = runtimes.find(key[1]).load(built, plan.device, plan.threads, tf32=plan.settings.tf32)
                 _check_fidelity(plan, built, key[1], sessions[key], on_event)
         except Exception as error:
             problems[key] = _reason(f"loading {key[0]} into {key[1]}", error)
-        on_event(Event("exporting and loading", done + 1, len(wanted), "variants"))
+        on_event(Event(LOADING, done + 1, len(wanted), "variants"))
     return sessions, problems
 
 
@@ -240,6 +249,7 @@ def _time(
         return {}
     places = plan.frames["test"].spread(TIMED_FRAMES)
     frames = [plan.frames["test"].frames[place] for place in places]
+    names = _names(jobs)
     predicted = {job.built.id: job for job in jobs.values() if predict.is_done(job.folder, job.predictions_key)}
     runtimes_used = {job.runtime for job in untimed.values()}
     wanted = {job.executable for job in untimed.values()} | {(baseline, runtime) for runtime in runtimes_used}
@@ -253,6 +263,7 @@ def _time(
                 tf32=plan.settings.tf32,
             ),
             store.read_logits(predicted[variant].folder)[places],
+            names[variant],
         )
         for variant, runtime in sorted(wanted, key=lambda one: one[0] != baseline)
         if variant in predicted

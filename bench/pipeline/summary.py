@@ -17,6 +17,8 @@ from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummar
 from bench.results import attributes, store
 from bench.variants.steps import Use
 
+NOT_SHOWN = "Not shown, since they have no results for these frames yet"
+
 
 def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
     """The run's record; a variant that failed is a row that says why."""
@@ -50,7 +52,7 @@ def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
         )
     left_out = [name for name in plan.settings.variants if name not in shown]
     if left_out:
-        remarks.append(f"Not shown, since they have no results for these frames yet: {', '.join(left_out)}.")
+        remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
     return (*remarks, *plan.of_frames)
 
 

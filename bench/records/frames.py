@@ -115,8 +115,13 @@ BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[N
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one piece of work: `done` of `total` `unit`s. `done == total` ends it.
+    """Progress of one piece of work: `done` of `total` `unit`s.
 
+    The first event of a `work` begins it, and one in the same unit with `done == total` ends it. Between the two may
+    come events in other units, for its parts: such a part's end ends only the part. `note` says what is being done
+    now. Where nobody knows how much that is, `total` is 0: such an event begins a part and ends nothing.
+
+    `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
     With the unit "warning" or "note", `work` is a sentence for whoever watches.
     """
 
@@ -125,6 +130,16 @@ class Event:
     total: int
     unit: str = "frames"
     note: str = ""
+    left_s: float | None = None
+
+    @property
+    def is_warning(self) -> bool:
+        return self.unit in ("warning", "note")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the unit is done: of the work, or of a part of it."""
+        return 0 < self.total <= self.done
 
 
 OnEvent: TypeAlias = Callable[[Event], None]

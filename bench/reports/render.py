@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import phases
 from bench.files import write_atomically, write_text
 from bench.records import Judgement, Preprocessing, Run
 from bench.reports import changes, figures, galleries, html, measured, tables, verdict
@@ -45,10 +46,13 @@ def render(
     """
     shown = None
     if pixels is not None and results is not None:
+        phases.begin("drawing galleries")
         shown = choose(run, judgement)
         draw_overlays(run, judgement, shown, pixels, results)
+    phases.begin("drawing figures")
     drawn = figures.draw(run, judgement, report)
     ledger = _write_ledger(run, judgement, report)
+    phases.begin("writing the pages")
     told = scores(run, judgement)
     pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
     parts = gathered(run, judgement, told, ledger=ledger)

@@ -85,10 +85,10 @@ def predict(
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
     work = f"evaluating {len(pending)} variant{'s' if len(pending) > 1 else ''}"
     progress = partial(Event, work, total=len(rows))
-    on_event(progress(0))
+    on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
     failed, evaluation = _evaluate(computed, rows, spec, read, lambda done: on_event(progress(done)))
-    on_event(progress(len(rows)))
+    on_event(Event(work, 0, 0, "", "writing the results"))
     for variant in pending:
         if variant.name not in failed:
             took_part = any(variant in variants for variants in computed.values())
@@ -96,6 +96,7 @@ def predict(
                 _merge(variant, rows, evaluation if took_part else None)
             except ValueError as error:
                 failed[variant.name] = error
+    on_event(progress(len(rows)))
     return failed
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors, load, locks, stored
+from bench import detectors, idle_cores, locks, phases, stored
 from bench.errors import UserError
 from bench.files import remove, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
@@ -222,8 +222,8 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     from bench.detectors import artifact
 
     began = time.monotonic()
-    title = f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
-    shop.on_event(Event(title, 0, 1, "step"))
+    title = title_of(name, chain)
+    shop.on_event(Event(title, 0, 1, "step", "loading"))
     temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
     scratch = shop.folder / SCRATCH / lineage[-1]
     # Left by a run that was killed; the lock says that nobody else is at it.
@@ -235,19 +235,15 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     temporary.mkdir(parents=True)
     scratch.mkdir(parents=True, exist_ok=True)
     try:
-        if chain:
-            parent = read(shop.folder, lineage[-2])
-            with load.torch_threads(shop.threads) as threads:
-                work = _work(title, source, chain, lineage, shop, scratch, threads)
-                model = chain[-1].step.apply(artifact.load_torch(parent.file), chain[-1].settings, work)
-        else:
-            model = detectors.load(source.architecture, source.weights, source.preprocessing)
-        file = artifact.save(model, temporary)
-        told = {
-            **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
-            **_description(model, file, shop.folder, lineage),
-            "seconds": round(time.monotonic() - began, 1),
-        }
+        with phases.of(title, shop.on_event):
+            model = _model(title, source, chain, lineage, shop, scratch)
+            phases.begin("writing and measuring the file")
+            file = artifact.save(model, temporary)
+            told = {
+                **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
+                **_description(model, file, shop.folder, lineage),
+                "seconds": round(time.monotonic() - began, 1),
+            }
         write_json(temporary / DESCRIPTION, told)
         _put(temporary, told["id"], lineage[-1], shop)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -260,6 +256,25 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
         shutil.rmtree(temporary, ignore_errors=True)
     shop.on_event(Event(title, 1, 1, "step"))
     return str(told["id"])
+
+
+def title_of(name: str, chain: Sequence[Use]) -> str:
+    """What events call the building of the last link of a chain, for the variant that wants it."""
+    return f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
+
+
+def _model(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Any:
+    """What the last step of a chain makes of what is built of the others."""
+    from bench.detectors import artifact
+
+    if not chain:
+        return detectors.load(source.architecture, source.weights, source.preprocessing)
+    parent = read(shop.folder, lineage[-2])
+    with idle_cores.torch_threads(shop.threads) as threads:
+        work = _work(title, source, chain, lineage, shop, scratch, threads)
+        model = artifact.load_torch(parent.file)
+        phases.begin("preparing")
+        return chain[-1].step.apply(model, chain[-1].settings, work)
 
 
 def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
@@ -306,7 +321,7 @@ def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
 
 def _work(
     title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path,
-    threads: load.Threads,
+    threads: idle_cores.Threads,
 ) -> Work:  # fmt: skip
     first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
 
