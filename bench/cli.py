@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench import streams
 from bench.errors import DEVICES, UserError, no_device, on_one_line
@@ -23,8 +24,23 @@ if TYPE_CHECKING:
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
+
+class Commands(TyperGroup):
+    """The commands, each with its first sentence whole, over as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n", maxsplit=1)[0].split()))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="bench",
+    cls=Commands,
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
     no_args_is_help=True,
     add_completion=False,
@@ -183,7 +199,12 @@ def report(
 @guarded
 def score(  # noqa: PLR0913, PLR0917 - a command's options
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline. Without NAME, a variant is "
+            "called like its file.",
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The report is written to reports/NAME/.")],
     labels: Annotated[
@@ -194,6 +215,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     label_column: LabelColumn = None,
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each frame's name; its first group is the video or person, where "
+            "no column tells it."
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
@@ -209,8 +237,9 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         from bench.pipeline.foreign import Request, score_files
         from bench.results.foreign import Columns
 
-        columns = Columns(**named)
-        finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
+        names, paths = zip(*map(_named_file, files), strict=True)
+        request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
+        finished = score_files(request, bars)
     _show(finished, json)
 
 
@@ -360,6 +389,16 @@ def doctor() -> None:
     _say(describe(found))
     if not is_well(found):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE, or a file that is called like its variant; a file whose own name has a = in it stays one."""
+    name, equals, file = text.partition("=")
+    if not equals or "/" in name or "\\" in name or Path(text).exists():
+        return Path(text).stem, Path(text)
+    if not name.strip() or not file:
+        raise UserError(f"{text}: expected NAME=FILE, such as q8=scores/q8.csv, or a file")
+    return name, Path(file)
 
 
 def _names(only: str | None, device: str | None) -> list[str]:
