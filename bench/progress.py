@@ -44,9 +44,13 @@ def tell_unraisable(found: Any) -> None:
 
 
 class Bars:
-    """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still."""
+    """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still.
 
-    def __init__(self) -> None:
+    `tqdm` is the class of the bars, such as `tqdm.auto.tqdm`; that of the terminal if left out.
+    """
+
+    def __init__(self, *, tqdm: Any = None) -> None:
+        self._tqdm = tqdm
         self.bar: Any = None
         self.shown: tuple[str, str, int] | None = None
 
@@ -65,8 +69,9 @@ class Bars:
             self._close()
             sys.stderr.write(painted(f"warning: {harmless(shown(event.work, 1000))}\n", sys.stderr))
             return
-        from tqdm import tqdm
+        from tqdm import tqdm as usual
 
+        tqdm = self._tqdm or usual
         key = (event.work, event.unit, event.total)
         if key != self.shown:
             self._close()

@@ -76,7 +76,7 @@ def prepare(
     wanted = _wanted(settings, only)
     weights_key, here = ("detectors", settings.detector, "weights"), partial(where, "experiments", name)
     chains = {v: chain for v, chain in settings.variants.items() if v in wanted}
-    chosen, remarks = _device(device or settings.device, settings.runtime, list(map(_kind, chains.values())))
+    chosen, remarks = choose_device(device or settings.device, settings.runtime, list(map(_kind, chains.values())))
     problems = [(("experiments", name, *keys), said) for keys, said in _problems(chains, settings.runtime, chosen)]
     refuse_together(where, [*problems_of(weights_key, partial(weights_file.check, weights)), *problems])
     source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
@@ -139,7 +139,7 @@ def _possible(
     return chains
 
 
-def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
+def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """Where the variants, artifacts of these kinds, run: all on one device, so that they can be compared.
 
     Where a CUDA device is there and cannot be used, a remark says why.
