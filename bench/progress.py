@@ -75,7 +75,8 @@ class Bars:
         key = (event.work, event.unit, event.total)
         if key != self.shown:
             self._close()
-            watched = is_terminal(sys.stderr)
+            # A notebook's standard error is no terminal, and somebody watches it.
+            watched = self._tqdm is not None or is_terminal(sys.stderr)
             self.bar = tqdm(
                 desc=harmless(shown(event.work)),
                 total=event.total,

@@ -79,7 +79,7 @@ def score(  # noqa: PLR0913 - the options of the command
     _refuse_other_than_share("threshold", threshold, lowest=False)
     _refuse_other_than_share("margin", margin, lowest=True)
     known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
-    columns = {name: Column(name, values) for name, values in known.items() if values is not None}
+    columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
     columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in (attributes or {}).items()}
     told = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
@@ -110,7 +110,8 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     if baseline not in given:
         others = [str(name) for name in given]
         raise UserError(
-            f"scores: no baseline {quoted(baseline)}{nearest(str(baseline), others)}; found: {listed(others) or 'none'}. "
+            f"scores: no baseline {quoted(baseline)}{nearest(str(baseline), others)}; found: "
+            f"{listed(others) or 'none'}. "
             'Name the variant that the others are compared with: baseline="…"'
         )
     problems: list[str] = []

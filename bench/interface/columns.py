@@ -34,7 +34,7 @@ class Column:
             given = given.detach().cpu()
             given = given.double() if given.is_floating_point() else given
         if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
-            raise UserError(f"{self.name}: expected an array, found a {type(given).__name__}")
+            raise UserError(f"{self.name}: expected an array, found {type(given).__name__}")
         try:
             values = np.asarray(given)
         except (TypeError, ValueError) as error:
@@ -93,7 +93,7 @@ def of_frames(columns: Mapping[str, Column], variants: Sequence[str], attributes
     frames = _frames(columns.get("frames"), len(labels), splits, problems)
     scores = {name: _scores(columns[f"scores[{name!r}]"], problems) for name in variants}
     problems += [
-        f"attributes: {quoted(name)} is what {'predictions' if name in PREDICTED else 'an argument'} is called; rename it"
+        f"attributes: {quoted(name)} has another meaning here; rename it"
         for name in attributes
         if name.strip().casefold() in {*PREDICTED, "label", "source", "split"} or not name.strip()
     ]

@@ -20,10 +20,25 @@ _REPORT = "report.md"
 
 
 @dataclass(frozen=True)
+class _Candidate:
+    name: str
+    qualifies: bool
+    size_mib: float | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
 class _Choice:
     """What of scores.json's `choice` is used."""
 
     chosen: str | None
+    asked: bool
+    candidates: tuple[_Candidate, ...]
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything but AUC is known to choose by."""
+        return self.asked or any(one.size_mib or one.latency_ms for one in self.candidates)
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,10 @@ class Results:
     verdicts : dict of str to str or None
         Of every variant: "baseline", "improved", "stable", "degraded" or "inconclusive"; None where it failed.
     recommendation : str or None
-        The variant to ship under `choose:`, or under the margin; None where none qualifies.
+        The variant to ship under `choose:`, or the smallest under the margin; None where none qualifies, and where
+        neither sizes nor times are known.
+    qualified : tuple of str
+        All variants that could be shipped.
     failed : dict of str to str
         The variants that could not be built or measured, and why.
     """
@@ -94,7 +112,12 @@ class Results:
     @property
     def recommendation(self) -> str | None:
         choice = self._checked[0].choice
-        return choice.chosen if choice and choice.chosen in self.variants else None
+        return choice.chosen if choice and choice.decides and choice.chosen in self.variants else None
+
+    @property
+    def qualified(self) -> tuple[str, ...]:
+        choice = self._checked[0].choice
+        return tuple(one.name for one in choice.candidates if one.qualifies) if choice else ()
 
     @property
     def failed(self) -> dict[str, str]:
@@ -152,7 +175,14 @@ class Results:
 
     @property
     def _summary(self) -> tables.Summary:
-        return tables.Summary(self.experiment, self.variants, self.recommendation, self.warnings, self.folder)
+        return tables.Summary(self.experiment, self.variants, self._advice, self.warnings, self.folder)
+
+    @property
+    def _advice(self) -> str:
+        if self.recommendation:
+            return f"Ship: {self.recommendation}"
+        others = [name for name in self.qualified if name != self.baseline]
+        return f"Can be shipped: {', '.join(others) or 'none but the baseline'}"
 
     def __repr__(self) -> str:
         return tables.text(self._summary)

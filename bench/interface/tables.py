@@ -24,13 +24,13 @@ class Summary:
 
     experiment: str
     variants: Mapping[str, VariantScores]
-    recommendation: str | None
+    advice: str
     warnings: tuple[str, ...]
     folder: Path | None
 
 
 def text(summary: Summary) -> str:
-    """A table in text, and a line for the recommendation, each failure and each warning."""
+    """A table in text, and a line for what to ship, each failure and each warning."""
     rows = [_TITLES, *(_cells(name, one) for name, one in summary.variants.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -76,7 +76,7 @@ def _sentences(summary: Summary) -> list[str]:
     ]
     more = len(summary.warnings) - _MOST_WARNINGS
     return [
-        f"Ship: {shown(summary.recommendation)}" if summary.recommendation else "Ship: none qualifies",
+        shown(summary.advice, 500),
         *failed,
         *(f"Warning: {shown(warning, 500)}" for warning in summary.warnings[:_MOST_WARNINGS]),
         *([f"{more} more in .warnings"] if more > 0 else []),
