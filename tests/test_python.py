@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,8 @@ import bench
 from bench import detectors, progress, stored
 from bench.detectors import efficientnet
 from bench.detectors.lowering import EVERYWHERE
+from bench.interface.results import Results
+from bench.interface.variant_scores import VariantScores
 from bench.records import Event
 from bench.results import timing
 from bench.runtimes.onnxruntime import kernels
@@ -598,3 +602,26 @@ def test_a_folder_that_cannot_be_written_to_is_loaded(copy: Path) -> None:
         assert bench.load(place, device="cpu").predict(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1,)
     finally:
         place.chmod(0o700)
+
+
+# --------------------------------------------------------------------------------------------- docs
+def test_the_page_is_run(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(copy)
+    names: dict[str, Any] = {}
+    for language, text in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL):
+        if language == "bash":
+            code, output = command(*text.split()[1:])
+            assert code == 0, output
+        else:
+            exec(text, names)
+    assert "no baseline" in capsys.readouterr().out
+    assert names["judged"].verdicts["baseline"] == "baseline"
+
+
+def test_the_page_names_every_field() -> None:
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    fields = [field.name for field in dataclasses.fields(VariantScores)]
+    assert [name for name in fields if not name.endswith(("_low", "_high")) and f"`{name}`" not in page] == []
+    attributes = [name for name in dir(Results) if not name.startswith("_")]
+    assert [name for name in attributes if name not in page] == []
