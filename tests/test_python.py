@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from PIL import Image
 
 import bench
-from bench import detectors, progress, stored
+from bench import detectors, locks, progress, stored
 from bench.detectors import efficientnet
 from bench.detectors.lowering import EVERYWHERE
 from bench.interface.results import Results
@@ -154,14 +156,26 @@ def test_it_runs_in_a_thread_with_bars_of_tqdm(copy: Path, capfd: pytest.Capture
     assert run["provenance"]["command"] == f"bench.run('first', {str(file)!r}, only='baseline')"
 
 
+def test_a_wait_is_a_warning(copy: Path) -> None:
+    lock = copy / "results/first/.lock"
+    with ThreadPoolExecutor(1) as pool:
+        with locks.held(lock, "being held"), pytest.warns(UserWarning, match="(?s)another run.*process"):
+            future = pool.submit(bench.run, file=copy / "experiments.yaml")
+            time.sleep(limit(1))
+        assert future.result().failed == {}
+
+
 def test_a_variant_that_fails_is_told_and_raises_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("no such luck")
 
     shutil.rmtree(artifact(copy, "q8"))
     monkeypatch.setattr("bench.variants.steps.quantize.apply", fail)
-    results = bench.run(file=copy / "experiments.yaml")
+    shutil.rmtree(copy / "results")
+    results = bench.run(file=copy / "experiments.yaml", timing=False)
     assert "no such luck" in results.failed["q8"]
+    assert results.variants["q16"].latency_ms is None
+    assert results.variants["q16"].auc is not None
     assert results.variants["q8"].auc is None
     assert "q8 failed: " in repr(results)
     assert pd.isna(results.frame().set_index("variant").loc["q8", "auc"])

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from bench.errors import UserError
+from bench.errors import UserError, shown
 from bench.files import advice
+from bench.ink import harmless
+from bench.painters import waiting
 from bench.progress import Bars, interrupted
 from bench.provenance import called_as
 from bench.records import Event, OnEvent
@@ -39,8 +41,13 @@ def call(told: str, *, progress: bool = False) -> Iterator[OnEvent]:
 
 
 def _listen(event: Event) -> None:
+    """Where no bars are shown: what must be known at once is a warning of Python's."""
     if interrupted.is_set():
         raise KeyboardInterrupt
+    if event.is_warning:
+        warnings.warn(harmless(shown(event.work, 1000)), stacklevel=2)
+    elif event.is_wait and not event.is_whole:
+        warnings.warn(waiting(event), stacklevel=2)
 
 
 def _tqdm() -> Any:

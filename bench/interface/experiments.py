@@ -78,9 +78,8 @@ def run(
         from bench import pipeline
         from bench.experiment import read as read_file
 
-        further_arguments = {} if when == "due" else {"timing": when}
         finished = pipeline.run(
-            read_file(path), path, experiment, only=wanted, device=device, on_event=on_event, **further_arguments
+            read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
         )
     return _of_run(finished.run, finished.told, finished.warnings, path.parent)
 

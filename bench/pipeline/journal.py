@@ -33,7 +33,7 @@ class Journal:
     def __init__(self, folder: Path, on_event: OnEvent) -> None:
         self.on_event = on_event
         self.file = _File(folder)
-        self.open: dict[str, tuple[Event, float]] = {}
+        self.open: dict[str, tuple[Event, float, float]] = {}
 
     @property
     def path(self) -> Path | None:
@@ -44,15 +44,18 @@ class Journal:
             _log.warning("warning: %s", event.work)
             return self.on_event(event)
         ends = event.is_whole
+        if event.work not in self.open and not event.total:
+            return self.on_event(event)
         if event.work not in self.open:
-            self.open[event.work] = event, time.monotonic()
+            self.open[event.work] = event, time.monotonic(), time.process_time()
             if not ends:
-                _log.info("%s: begins%s", event.work, f" ({event.total} {event.unit})" if event.total else "")
-        first, began = self.open[event.work]
+                _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
+        first, began, cpu_began = self.open[event.work]
         if not event.total:
             _log.info("%s: %s", event.work, event.note)
         if ends and event.unit == first.unit:
-            _log.info("%s: ended after %.1f s", event.work, time.monotonic() - began)
+            seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
+            _log.info("%s: ended after %.1f s (%.1f s of processor time)", event.work, seconds, cpu_seconds)
             del self.open[event.work]
         elif ends:
             _log.info("%s: %d %s done%s", event.work, event.total, event.unit, f", {event.note}" if event.note else "")

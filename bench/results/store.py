@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
 COLUMNS = ["frame", "split", "label", "source", "p_fake", "logit_real", "logit_fake"]
 SCHEMA = 1
+WHY_WAIT = (
+    "runs of one experiment take turns, and this one then uses what that one has made; with `--no-timing` it does not "
+    "wait while others take times"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Timed:
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
     refuse_links(folder)
-    with locks.held(folder / LOCK, what, on_event):
+    with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
         for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir() and not inside.is_symlink())):
             sweep(place, held=True)
         yield
