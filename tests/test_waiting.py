@@ -23,7 +23,6 @@ from bench.experiment import read
 from bench.pipeline import fidelity
 from bench.pipeline.render import Finished
 from bench.records import Event
-from bench.reports import figures
 from bench.results import predict, store, timing
 from bench.variants import build
 from tests.pace import limit
@@ -48,12 +47,12 @@ def bench(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three variants that are quickly built, one gated by its speed, in the current folder; figures are not drawn."""
+    """Three variants that are quickly built, one gated by its speed, in the current folder."""
     file = workplace / "experiments.yaml"
     text = re.sub(r"      q8: .*", "      b16: [cast: bf16]\n", file.read_text(), flags=re.DOTALL)
     file.write_text(text + "    gates: {q16: {latency_ratio: 1000}}\n")
     shutil.rmtree(workplace / "faces/validation")
-    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    monkeypatch.setattr("bench.pipeline.forecast._speed", lambda *_: None)  # which takes a second
     monkeypatch.chdir(workplace)
     return workplace
 
@@ -116,7 +115,9 @@ def test_times_are_taken_again_where_that_is_asked_for(small: Path) -> None:
     began = scores(small)
     assert due(small) == due(small, timing="none") == []
     assert due(small, timing="again") == ["baseline", "q16", "b16"]
-    assert bench("run", "--time-again", "--only", "q16")[0] == 0
+    code, output = bench("run", "--time-again", "--only", "q16")
+    assert code == 0, output
+    assert "due again: baseline, q16 (time): `--time-again` was given" in output
     again = scores(small)
     same = {name: again[name]["measurements"] == began[name]["measurements"] for name in again}
     assert same == {"baseline": False, "q16": False, "b16": True}
