@@ -103,6 +103,9 @@ File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; a
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
 Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
+]
 FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
 ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
 LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
@@ -120,16 +123,20 @@ DEFAULT_FILE = Path("experiments.yaml")
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
     github: Annotated[
-        bool, typer.Option("--github", help="Also write .github/workflows/bench.yml, which runs `bench check`.")
+        bool,
+        typer.Option("--github", help="Also .github/workflows/bench.yml, which runs `bench check`, and .gitignore."),
     ] = False,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
-    from bench.templates import write_starter, write_workflow
+    from bench.templates import IGNORED, not_ignored, write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
         _name_path("wrote", path)
     if github:
-        _say("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
+        if lines := not_ignored(folder):
+            _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
+        _say("next: bench's source in tools/bench, commit, push: the job runs as it stands, with the demo")
+        _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
         _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
@@ -277,6 +284,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         Path | None, typer.Option(help="Also compare with scores that `bench accept` wrote, on the same frames.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
+    anyway: Anyway = False,
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
@@ -299,6 +307,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
             device=device,
             timing="none" if no_timing else "due",
             reference=against,
+            anyway=anyway,
             on_event=bars,
         )
     # Before anything is written: a disk that is full does not swallow the verdict.
@@ -325,6 +334,7 @@ def accept(
     to: Annotated[
         Path | None, typer.Option(help="Where to write them; accepted.json beside the experiment file if left out.")
     ] = None,
+    anyway: Anyway = False,
 ) -> None:
     """Write the current scores as the reference for `bench check --against`."""
     _names(None, device)
@@ -333,7 +343,9 @@ def accept(
         from bench.pipeline import accepted
 
         to = to or file.parent / accepted.NAME
-        found, left_out = accepted.accept(read(file), file, experiment, to=to, device=device, on_event=bars)
+        found, left_out = accepted.accept(
+            read(file), file, experiment, to=to, device=device, anyway=anyway, on_event=bars
+        )
     _say(accepted.describe(found, to))
     _note(f"left out {one}" for one in left_out)
 

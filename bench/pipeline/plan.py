@@ -175,7 +175,7 @@ def _possible(
     return chains
 
 
-def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
+def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """Where the variants, artifacts of these kinds, run: all on one device, so that they can be compared.
 
     Where a CUDA device is there and cannot be used, a remark says why.
@@ -203,7 +203,7 @@ def _checked_device(
 ) -> tuple[Device, tuple[str, ...], tuple[str, ...]]:
     """The same, and what is said against the request: then the CPU is what everything else is checked for."""
     try:
-        return *_device(requested, runtime, list(map(_kind, chains.values()))), ()
+        return *choose_device(requested, runtime, list(map(_kind, chains.values()))), ()
     except UserError as error:
         return "cpu", (), error.lines
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 from bench.pipeline import fidelity, notes
 from bench.pipeline.measure import Job, executed
 from bench.pipeline.plan import Plan
-from bench.provenance import machine, version, versions
+from bench.provenance import command, machine, version, versions
 from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
@@ -121,7 +119,7 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(plan: Plan) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "bench": version("bench"),
         "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
+COLUMNS = ["frame", "split", "label", "source", "p_fake", "logit_real", "logit_fake"]
 SCHEMA = 1
 WHY_WAIT = (
     "runs of one experiment take turns, and this one then uses what that one has made; with `--no-timing` it does not "
@@ -205,6 +206,14 @@ def _gone(file: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{file}: is gone; `bench run` makes it again")
     return stored.damaged(file, error, f"delete {file.parent}, `bench run` makes it again")
+
+
+def read_predictions(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
+    """All that predictions.parquet of a variant holds, a row a frame: test frames first.
+
+    `UserError` where they are not as many of each kind as `frames` says.
+    """
+    return _table(folder, COLUMNS, frames)
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

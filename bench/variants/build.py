@@ -187,15 +187,18 @@ def is_built(folder: Path, variant: str) -> bool:
 
 def check(built: Built) -> None:
     """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
+    if found := fault(built):
+        remove(built.file.parent / DESCRIPTION)
+        raise UserError(f"{built.file}: {found}; the same `bench run` builds it again")
+
+
+def fault(built: Built) -> str:
+    """What is wrong with the file of an artifact; empty where it is what was built."""
     if not stored.is_file(built.file) or file_digest(built.file) != built.digest:
-        remove(built.file.parent / DESCRIPTION)
-        raise UserError(f"{built.file}: has changed since it was built; the same `bench run` builds it again")
+        return "has changed since it was built"
     if built.kind == "onnx" and _has_further_files(built.file):
-        remove(built.file.parent / DESCRIPTION)
-        raise UserError(
-            f"{built.file}: refers to further files for its weights, which bench never does; the same `bench run` "
-            "builds it again"
-        )
+        return "refers to further files for its weights, which bench never does"
+    return ""
 
 
 def _has_further_files(file: Path) -> bool:
