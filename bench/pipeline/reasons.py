@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RECORD = "inputs.json"
 NEW = "not made before"
 _GONE = "what was made is gone, damaged or not whole"
+_ASKED = "`--time-again` was given"
 _UNKNOWN = "made by an earlier bench, which left no record of what it used"
 _SCHEMA, _MOST_BYTES, _LONGEST = 1, 16 * stored.MIB, 80
 
@@ -86,7 +87,8 @@ def due(plan: Plan, rows: Sequence[Row]) -> tuple[Due, ...]:
     record = _read(plan.results)
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
-        for work, reasons in _of_row(plan, row, record):
+        for work, why in _of_row(plan, row, record):
+            reasons = (_ASKED,) if work == "time" and plan.timing == "again" and why != (NEW,) else why
             by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.name)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
