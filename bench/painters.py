@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from bench.errors import shown
 from bench.ink import harmless, painted
+from bench.records import Event
 from bench.under_way import View
 
 _BAR_CELLS, _LEAST_TITLE, _WORTH_SAYING_S = 12, 14, 2.0
@@ -199,8 +200,14 @@ def cut(text: str, most: int) -> str:
     return f"{text.rstrip()}…"
 
 
-def warning(text: str) -> str:
-    return f"warning: {harmless(shown(text, 1000))}"
+def remark(event: Event) -> str:
+    """A warning or a note."""
+    return f"{event.unit}: {harmless(shown(event.work, 1000))}"
+
+
+def waiting(event: Event) -> str:
+    """Whom this process waits for, why, and how to go on without."""
+    return harmless(": ".join(shown(text, 1000) for text in (event.work, event.note) if text))
 
 
 def _clock(seconds: float) -> str:

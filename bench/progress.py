@@ -7,12 +7,13 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bench import streams
 from bench.errors import shown
 from bench.ink import harmless
-from bench.painters import Lines, Screen, Tqdm, warning
+from bench.painters import Lines, Screen, Tqdm, remark, waiting
 from bench.under_way import UnderWay
 
 if TYPE_CHECKING:
@@ -88,11 +89,14 @@ class Bars:
             raise KeyboardInterrupt
         with self._lock:
             if event.is_warning:
-                self._painter.say(warning(event.work))
+                self._painter.say(remark(event))
                 return
-            begins, seconds = self._under_way.take(event)
+            # What a wait is for fits no line; while it lasts, the clock stands beside its beginning.
+            begins, seconds = self._under_way.take(replace(event, note="") if event.is_wait else event)
             work = harmless(shown(event.work))
-            if begins:
+            if begins and event.is_wait:
+                self._painter.say(waiting(event))
+            elif begins:
                 self._painter.began(work)
             if seconds is not None:
                 self._painter.ended(work, seconds)

@@ -58,6 +58,8 @@ class UnderWay:
         now = time.monotonic()
         if event.left_s is not None:
             self._left = event.left_s, now
+        elif event.is_wait:
+            self._left = None
         place = next((i for i, one in enumerate(self._works) if one.whole.work == event.work), None)
         begins = place is None
         if place is None and not event.total:

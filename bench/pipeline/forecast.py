@@ -6,15 +6,15 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, present_speed, render
+from bench.pipeline import estimates, present_speed, reasons, render
 from bench.pipeline.estimates import Estimate, Known
-from bench.pipeline.measure import is_timed, keys, workshop
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.measure import is_time_due, keys, workshop
+from bench.pipeline.plan import Plan, Timing, prepare
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict, store
@@ -65,7 +65,8 @@ class Stage:
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
-    `speed` is None where nothing is to be built or measured, so that nobody asked for it.
+    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
+    of the work is to be done.
 
     `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
     and recover's checkpoint, which is gone in the end, are not in it.
@@ -79,6 +80,7 @@ class Forecast:
     free_bytes: int
     read_frames: int
     read_s: float
+    due: tuple[reasons.Due, ...] = ()
 
 
 def forecast(
@@ -88,6 +90,7 @@ def forecast(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     on_event: OnEvent = silent,
 ) -> Forecast:
     """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
@@ -100,18 +103,21 @@ def forecast(
 
     began = time.monotonic()
     plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
+    plan = replace(plan, timing=timing)
     read_s = time.monotonic() - began
     known = estimates.recall(plan.base)
-    rows = _rows(plan)
+    rows = rows_of(plan)
     speed = _speed(plan, rows, on_event)
     stages = _stages(plan, rows, known, speed)
     writes = _writes_bytes(plan, rows, _exports(plan, rows), known)
-    return Forecast(plan, rows, stages, speed, writes, shutil.disk_usage(plan.base).free, read, read_s)
+    free = shutil.disk_usage(plan.base).free
+    due = reasons.due(plan, rows) if is_drawn(plan) else ()
+    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
 
 
 def stages(plan: Plan, on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run of this plan has to do, and how long that takes at the machine's present speed."""
-    rows = _rows(plan)
+    rows = rows_of(plan)
     return _stages(plan, rows, estimates.recall(plan.base), _speed(plan, rows, on_event))
 
 
@@ -141,7 +147,8 @@ def is_drawn(plan: Plan) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- what is there
-def _rows(plan: Plan) -> tuple[Row, ...]:
+def rows_of(plan: Plan) -> tuple[Row, ...]:
+    """A row for each variant that is wanted."""
     shop = workshop(plan, silent)
     first: dict[str, str] = {}
     rows = []
@@ -160,7 +167,7 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
         runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
         folder = plan.results / name
         frames = _frames_left(plan, folder, predictions_key)
-        rows.append(Row(name, links, runtime, frames, is_timed(folder, timing_key)))
+        rows.append(Row(name, links, runtime, frames, not is_time_due(plan, folder, timing_key)))
     return tuple(rows)
 
 

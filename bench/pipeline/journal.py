@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +14,7 @@ from typing import TextIO
 
 from bench.errors import UserError, on_one_line
 from bench.files import advice, make_folder
-from bench.provenance import machine, version, versions
+from bench.provenance import command, machine, version, versions
 from bench.records import Event, OnEvent
 
 KEPT = 20
@@ -43,7 +41,7 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         if event.is_warning:
-            _log.warning("warning: %s", event.work)
+            _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
         ends = event.is_whole
         if event.work not in self.open and not event.total:
@@ -139,7 +137,7 @@ def is_log(path: Path) -> bool:
 
 
 def _header() -> Iterator[str]:
-    yield on_one_line(f"bench {version('bench')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+    yield on_one_line(f"bench {version('bench')}: {command()}")
     yield f"in {on_one_line(str(Path.cwd()))}, process {os.getpid()}"
     yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())

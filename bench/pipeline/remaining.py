@@ -44,13 +44,24 @@ class Remaining:
         self._tasks = [task for stage in stages for task in _tasks(stage)] if foreseen else []
         self._foreseen_s = sum(task.foreseen_s for task in self._tasks)
         self._at, self._began = -1, time.monotonic()
+        self._waits_since = self._began
         self._done_s = self._took_s = 0.0
 
     def __call__(self, event: Event) -> None:
         if event.is_warning or not self._tasks:
             return self._on_event(event)
+        if event.is_wait:
+            return self._wait(event)
         self._go_to(event)
         self._on_event(replace(event, left_s=self._left_s(event)))
+
+    def _wait(self, event: Event) -> None:
+        """Nobody knows how long others take, and it says nothing of how long this run's own work does."""
+        if event.is_whole:
+            self._began += time.monotonic() - self._waits_since
+        else:
+            self._waits_since = time.monotonic()
+        self._on_event(event)
 
     def _go_to(self, event: Event) -> None:
         ahead = (i for i in range(max(self._at, 0), len(self._tasks)) if event.work.startswith(self._tasks[i].titles))

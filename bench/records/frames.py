@@ -123,7 +123,8 @@ class Event:
     `work` has not begun, it only says what is done between two works.
 
     `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
-    With the unit "warning", `work` is a sentence for whoever watches.
+    With the unit "warning" or "note", `work` is a sentence for whoever watches. With the unit "wait", it says for whom
+    this process waits, and `note` why and how to go on without: both are told at once.
     """
 
     work: str
@@ -135,12 +136,16 @@ class Event:
 
     @property
     def is_warning(self) -> bool:
-        return self.unit == "warning"
+        return self.unit in ("warning", "note")
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the unit is done: of the work, or of a part of it."""
         return 0 < self.total <= self.done
+
+    @property
+    def is_wait(self) -> bool:
+        return self.unit == "wait"
 
 
 OnEvent: TypeAlias = Callable[[Event], None]

@@ -75,6 +75,22 @@ def is_done(folder: Path, key: str) -> bool:
         return False
 
 
+def read_executed(folder: Path, key: str) -> Executed | None:
+    """What executed the predictions of this key; None where an earlier version made them, which did not say."""
+    try:
+        mark = stored.read_json(folder / MARK, MIB)
+        executed: Executed | None = stored.typed(Executed, mark["executed"]) if mark["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return executed
+
+
+def write_executed(folder: Path, executed: Executed) -> None:
+    """Say of predictions that are there what executes them."""
+    mark = stored.read_json(folder / MARK, MIB)
+    write_text(folder / MARK, json.dumps({**mark, "executed": asdict(executed)}))
+
+
 def predict(
     pending: Sequence[Pending], rows: Sequence[Labelled], spec: InputSpec, read: BatchReader, on_event: OnEvent
 ) -> dict[str, Exception]:
@@ -215,6 +231,7 @@ def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | 
     write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
     mark = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
     mark["evaluation"] = asdict(evaluation) if evaluation else None
+    mark["executed"] = asdict(variant.session.executed)
     write_text(variant.folder / MARK, json.dumps(mark))
     remove(variant.folder / SHARDS)
 
