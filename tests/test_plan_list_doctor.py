@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,6 +120,7 @@ def test_help_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("bench.pipeline.present_speed.measure", lambda threads: QUIET)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**36))  # others write meanwhile
     before = files(workplace)
     code, output = bench("plan")
     assert code == 0
