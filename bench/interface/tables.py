@@ -57,7 +57,7 @@ def _cells(name: str, one: VariantScores) -> tuple[str, ...]:
         "-" if one.verdict == "baseline" else _number(one.auc_delta, one.auc_delta_low, one.auc_delta_high, "+.4f"),
         _number(one.size_mib, None, None, ".2f"),
         _number(one.latency_ms, None, None, ".2f"),
-        _number(one.speedup, one.speedup_low, one.speedup_high, ".2f"),
+        "-" if one.verdict == "baseline" else _number(one.speedup, one.speedup_low, one.speedup_high, ".2f"),
     )
 
 
