@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench import streams
 from bench.errors import DEVICES, UserError, no_device, on_one_line
@@ -23,8 +24,23 @@ if TYPE_CHECKING:
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
+
+class Commands(TyperGroup):
+    """The commands, each with its first sentence whole, over as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n", maxsplit=1)[0].split()))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="bench",
+    cls=Commands,
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
     no_args_is_help=True,
     add_completion=False,
@@ -87,6 +103,9 @@ File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; a
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
 Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
+]
 FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
 ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
 LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
@@ -104,16 +123,20 @@ DEFAULT_FILE = Path("experiments.yaml")
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
     github: Annotated[
-        bool, typer.Option("--github", help="Also write .github/workflows/bench.yml, which runs `bench check`.")
+        bool,
+        typer.Option("--github", help="Also .github/workflows/bench.yml, which runs `bench check`, and .gitignore."),
     ] = False,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
-    from bench.templates import write_starter, write_workflow
+    from bench.templates import IGNORED, not_ignored, write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
         _name_path("wrote", path)
     if github:
-        _say("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
+        if lines := not_ignored(folder):
+            _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
+        _say("next: bench's source in tools/bench, commit, push: the job runs as it stands, with the demo")
+        _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
         _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
@@ -183,7 +206,12 @@ def report(
 @guarded
 def score(  # noqa: PLR0913, PLR0917 - a command's options
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline. Without NAME, a variant is "
+            "called like its file.",
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The report is written to reports/NAME/.")],
     labels: Annotated[
@@ -194,6 +222,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     label_column: LabelColumn = None,
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each frame's name; its first group is the video or person, where "
+            "no column tells it."
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
@@ -209,8 +244,9 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         from bench.pipeline.foreign import Request, score_files
         from bench.results.foreign import Columns
 
-        columns = Columns(**named)
-        finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
+        names, paths = zip(*map(_named_file, files), strict=True)
+        request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
+        finished = score_files(request, bars)
     _show(finished, json)
 
 
@@ -248,6 +284,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         Path | None, typer.Option(help="Also compare with scores that `bench accept` wrote, on the same frames.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
+    anyway: Anyway = False,
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
@@ -270,6 +307,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
             device=device,
             timing="none" if no_timing else "due",
             reference=against,
+            anyway=anyway,
             on_event=bars,
         )
     # Before anything is written: a disk that is full does not swallow the verdict.
@@ -296,6 +334,7 @@ def accept(
     to: Annotated[
         Path | None, typer.Option(help="Where to write them; accepted.json beside the experiment file if left out.")
     ] = None,
+    anyway: Anyway = False,
 ) -> None:
     """Write the current scores as the reference for `bench check --against`."""
     _names(None, device)
@@ -304,7 +343,9 @@ def accept(
         from bench.pipeline import accepted
 
         to = to or file.parent / accepted.NAME
-        found, left_out = accepted.accept(read(file), file, experiment, to=to, device=device, on_event=bars)
+        found, left_out = accepted.accept(
+            read(file), file, experiment, to=to, device=device, anyway=anyway, on_event=bars
+        )
     _say(accepted.describe(found, to))
     _note(f"left out {one}" for one in left_out)
 
@@ -360,6 +401,16 @@ def doctor() -> None:
     _say(describe(found))
     if not is_well(found):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE, or a file that is called like its variant; a file whose own name has a = in it stays one."""
+    name, equals, file = text.partition("=")
+    if not equals or "/" in name or "\\" in name or Path(text).exists():
+        return Path(text).stem, Path(text)
+    if not name.strip() or not file:
+        raise UserError(f"{text}: expected NAME=FILE, such as q8=scores/q8.csv, or a file")
+    return name, Path(file)
 
 
 def _names(only: str | None, device: str | None) -> list[str]:

@@ -200,8 +200,9 @@ def cut(text: str, most: int) -> str:
     return f"{text.rstrip()}…"
 
 
-def warning(text: str) -> str:
-    return f"warning: {harmless(shown(text, 1000))}"
+def remark(event: Event) -> str:
+    """A warning or a note."""
+    return f"{event.unit}: {harmless(shown(event.work, 1000))}"
 
 
 def waiting(event: Event) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bench import streams
 from bench.errors import shown
 from bench.ink import harmless
-from bench.painters import Lines, Screen, Tqdm, waiting, warning
+from bench.painters import Lines, Screen, Tqdm, remark, waiting
 from bench.under_way import UnderWay
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Bars:
             raise KeyboardInterrupt
         with self._lock:
             if event.is_warning:
-                self._painter.say(warning(event.work))
+                self._painter.say(remark(event))
                 return
             # What a wait is for fits no line; while it lasts, the clock stands beside its beginning.
             begins, seconds = self._under_way.take(replace(event, note="") if event.is_wait else event)

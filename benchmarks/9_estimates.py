@@ -18,6 +18,8 @@ from testbed import show, spread, working_folder
 from bench.templates import write_starter
 
 _BENCH = "from bench.cli import main; main()"
+# What starts is not yet what goes on.
+_STARTING_SECONDS = 2.0
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _TOTAL = re.compile(r"^total +≈ (?:([\d.,]+)–)?([\d.,]+) (s|min|h)$", re.M)
 
@@ -74,7 +76,7 @@ def _options() -> argparse.ArgumentParser:
 def _trial(folder: Path, only: str, loops: int, *, known: bool) -> Trial:
     _forget(folder, known=known)
     with _busy(loops):
-        time.sleep(2)  # what starts is not yet what goes on
+        time.sleep(_STARTING_SECONDS)
         foreseen = _TOTAL.search(_output(folder, ["plan", "--only", only]))
         assert foreseen, "plan foresees nothing"
         low, high, unit = foreseen.groups()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from bench import catalogue, cli, doctor, pipeline, provenance
 from bench.detectors.presets import PRESETS
-from bench.doctor import findings, libraries, machine
+from bench.doctor import findings, int8_speed, libraries, machine
 from bench.experiment import read
 from bench.pipeline import estimates
 from bench.pipeline.estimates import Estimate, Known, Speed
@@ -41,6 +41,12 @@ def bench(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def bench_whole(*arguments: str) -> tuple[int, str]:
+    """The same, whatever the length of lines."""
+    result = CliRunner().invoke(cli.app, list(arguments))
+    return result.exit_code, result.output
+
+
 def planned(folder: Path, **options: Any) -> Forecast:
     file = folder / "experiments.yaml"
     return forecast(read(file), file, **options)
@@ -55,6 +61,61 @@ def files(folder: Path) -> set[str]:
 
 
 # ---------------------------------------------------------------------------------------------------- plan
+def test_all_that_is_quickly_checked_is_told_at_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    file = workplace / "experiments.yaml"
+    text = file.read_text().replace("best_model.tar", "gone.tar").replace("q16: [cast: fp16]", "q16: [recover]")
+    text = text.replace("device: cpu", "device: cuda").replace(
+        "q8: [quantize: int8]", "q8: [quantize: int8, cast: fp16]"
+    )
+    file.write_text(text.replace("{path: faces}", "{path: faces, source_pattern: '(xyz)'}"))
+    monkeypatch.setattr("bench.pipeline.plan.cuda_devices", lambda: ())
+    for command in ("plan", "run"):
+        code, output = bench(command)
+        assert code == 2
+        for words in (
+            "cuda was asked for",
+            "gone.tar: no such weights file",
+            "variants.q16: recover has nothing to do",
+            "variants.q8: cast: fp16 works on torch models",
+            "source_pattern '(xyz)' matches no frame",
+        ):
+            assert words in output
+    file.write_text(text.replace("{path: faces}", "{test: faces/test}"))
+    output = bench("plan")[1]
+    assert "gone.tar: no such weights file" in output
+    assert "q32-p50: prune: 0.5 needs calibration frames" in output
+
+
+def test_frames_without_a_source_are_told_by_plan_run_log_and_report(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    file = workplace / "experiments.yaml"
+    file.write_text(file.read_text().replace("{path: faces}", r"{path: faces, source_pattern: '(\w+/0\d+)'}"))
+    (workplace / "faces/test/fake/000.png").rename(workplace / "faces/test/fake/x00.png")
+    words = "0 of 14 real and 1 of 18 fake test frames have no source"
+    assert words in " ".join(bench("plan")[1].split())
+    code, output = bench_whole("run", "--only", "q16")
+    assert code == 0
+    assert f"warning: {words}" in output
+    assert f"note: {words}" in " ".join(output.split())
+    assert words in next((workplace / "results/first").glob("run-*.log")).read_text()
+    assert words in (workplace / "reports/first/report.md").read_text()
+    assert words not in bench_whole("run", "--only", "q16")[1].partition("Model")[0], "nothing is due"
+
+
+def test_help_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = bench("--help")[1]
+    assert "..." not in output.partition("Commands:")[2]
+    assert all(len(line) <= 80 for line in output.splitlines())
+    for command in cli.app.registered_commands:
+        assert command.callback is not None
+        sentence = (command.callback.__doc__ or "").split("\n\n")[0]
+        assert " ".join(sentence.split()) in " ".join(output.split())
+
+
 def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("bench.pipeline.present_speed.measure", lambda threads: QUIET)
@@ -355,6 +416,23 @@ def test_doctor_is_content_where_these_tests_run(monkeypatch: pytest.MonkeyPatch
         assert any(line.split()[1] == what for line in output.splitlines() if len(line.split()) > 1)
 
 
+def test_doctor_measures_what_int8_gains() -> None:
+    answer = int8_speed.measure(seconds=0.05)
+    assert answer["right"]
+    assert 0 < answer["low"] <= answer["ratio"] <= answer["high"]
+
+
+@pytest.mark.parametrize(("low", "right", "level"), [(1.2, True, "ok"), (0.9, True, "note"), (1.2, False, "problem")])
+def test_doctor_says_how_sure_the_gain_is(
+    low: float, right: bool, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"ratio": 1.5, "low": low, "high": 1.8, "seconds": 1.0, "right": right}
+    monkeypatch.setattr(libraries, "ask", lambda question: answer)
+    (found,) = libraries.int8(tmp_path)
+    assert found.level == level
+    assert not right or f"1.5 times as fast as fp32 in onnxruntime ({low} to 1.8)" in found.found
+
+
 def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     """Put a module before the real one in every Python that is started from here."""
     (folder / f"{name}.py").write_text(textwrap.dedent(text))
@@ -463,7 +541,7 @@ def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.M
 def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
     (found,) = machine.processor(tmp_path)
-    assert (found.level, "AVX2" in found.found) == ("note", True)
+    assert (found.level, "AVX2" in found.found) == ("ok", True), "what int8 gains is measured, and not guessed"
     monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
     assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].found
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))

@@ -9,9 +9,9 @@ from pathlib import Path
 from bench import locks
 from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import journal, render
+from bench.pipeline import journal, reasons, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast, stages
+from bench.pipeline.forecast import Forecast, forecast, rows_of, stages
 from bench.pipeline.handover import export
 from bench.pipeline.measure import (
     build_variants,
@@ -20,7 +20,7 @@ from bench.pipeline.measure import (
     settle_variants,
     time_variants,
 )
-from bench.pipeline.plan import Timing, prepare
+from bench.pipeline.plan import Plan, Timing, prepare
 from bench.pipeline.remaining import Remaining
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
@@ -55,6 +55,7 @@ def run(
         _tell_of_another(path.parent / "results" / name, log)
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
         plan = replace(plan, timing=timing)
+        _explain(plan, log)
         with locks.announced(variants / build.LOCKS, doing, log):
             told_left = Remaining(stages(plan, log), log)
             built, failed = build_variants(plan, told_left)
@@ -68,6 +69,7 @@ def run(
                 told = summarise(plan, jobs, failed)
                 store.write_attributes(plan.results, plan.frames, told)
                 store.write_run(plan.results, told)
+                reasons.write(plan, jobs, failed)
                 finished = render.report(plan.base, plan.name, plan.settings, on_event=told_left)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
@@ -82,6 +84,15 @@ def _tell_of_another(results: Path, on_event: OnEvent) -> None:
         who = "" if free else locks.holder(lock, results.parent.parent)
     if who:
         on_event(Event(f"another run is here ({who}): this one waits before it evaluates", 1, 1, "warning"))
+
+
+def _explain(plan: Plan, on_event: OnEvent) -> None:
+    """Before work begins: why it is due again, and what is to know of the frames. Silent where nothing is due."""
+    due = reasons.due(plan, rows_of(plan))
+    for one in reasons.again(due):
+        on_event(Event(f"due again: {one.text}", 1, 1, "note"))
+    for remark in plan.of_frames if due else ():
+        on_event(Event(remark, 1, 1, "warning"))
 
 
 def _check_rooms(base: Path) -> None:

@@ -14,7 +14,7 @@ from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
 from bench.files import is_stale, is_temporary, remove, size_bytes, temporary_name
-from bench.pipeline import journal
+from bench.pipeline import journal, reasons
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
 from bench.records import OUTCOMES, OnEvent, silent
@@ -25,7 +25,7 @@ from bench.variants import build, description
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, "result"}
-_OF_AN_EXPERIMENT = {store.RUN, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
+_OF_AN_EXPERIMENT = {store.RUN, reasons.RECORD, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
 
 
 @dataclass(frozen=True)

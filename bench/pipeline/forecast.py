@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, present_speed, render
+from bench.pipeline import estimates, present_speed, reasons, render
 from bench.pipeline.estimates import Estimate, Known
 from bench.pipeline.measure import is_time_due, keys, workshop
 from bench.pipeline.plan import Plan, Timing, prepare
@@ -65,7 +65,8 @@ class Stage:
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
-    `speed` is None where nothing is to be built or measured, so that nobody asked for it.
+    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
+    of the work is to be done.
 
     `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
     and recover's checkpoint, which is gone in the end, are not in it.
@@ -79,6 +80,7 @@ class Forecast:
     free_bytes: int
     read_frames: int
     read_s: float
+    due: tuple[reasons.Due, ...] = ()
 
 
 def forecast(
@@ -104,16 +106,18 @@ def forecast(
     plan = replace(plan, timing=timing)
     read_s = time.monotonic() - began
     known = estimates.recall(plan.base)
-    rows = _rows(plan)
+    rows = rows_of(plan)
     speed = _speed(plan, rows, on_event)
     stages = _stages(plan, rows, known, speed)
     writes = _writes_bytes(plan, rows, _exports(plan, rows), known)
-    return Forecast(plan, rows, stages, speed, writes, shutil.disk_usage(plan.base).free, read, read_s)
+    free = shutil.disk_usage(plan.base).free
+    due = reasons.due(plan, rows) if is_drawn(plan) else ()
+    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
 
 
 def stages(plan: Plan, on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run of this plan has to do, and how long that takes at the machine's present speed."""
-    rows = _rows(plan)
+    rows = rows_of(plan)
     return _stages(plan, rows, estimates.recall(plan.base), _speed(plan, rows, on_event))
 
 
@@ -143,7 +147,8 @@ def is_drawn(plan: Plan) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- what is there
-def _rows(plan: Plan) -> tuple[Row, ...]:
+def rows_of(plan: Plan) -> tuple[Row, ...]:
+    """A row for each variant that is wanted."""
     shop = workshop(plan, silent)
     first: dict[str, str] = {}
     rows = []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, total
 from bench.pipeline.forecast import Forecast, Link, Row, is_drawn
+from bench.pipeline.reasons import again
 
 WIDTH = 100
 MIB = 2**20
@@ -24,6 +25,7 @@ def describe(forecast: Forecast) -> str:
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
     else:
         lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
+        lines += _reasons(forecast)
     return "\n".join([*lines, *_notes(forecast)])
 
 
@@ -44,6 +46,14 @@ def _artifact(link: Link) -> str:
     if link.built:
         return f"reused {link.id[:8]}"
     return f"as {_cut(link.of, 16)}" if link.of else "to build"
+
+
+def _reasons(forecast: Forecast) -> list[str]:
+    """Why work is due; nothing where all of it is new, which the table shows."""
+    if not again(forecast.due):
+        return []
+    texts = [line for one in forecast.due for line in textwrap.wrap(one.text, WIDTH - 2, subsequent_indent="  ")]
+    return ["", "why:", *(f"  {line}" for line in texts)]
 
 
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
@@ -71,7 +81,7 @@ def _notes(forecast: Forecast) -> list[str]:
     left = [name for name in plan.settings.variants if name not in plan.wanted]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += plan.remarks
+    notes += [f"note: {remark}" for remark in (*plan.remarks, *plan.of_frames)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 

@@ -41,7 +41,7 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         if event.is_warning:
-            _log.warning("warning: %s", event.work)
+            _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
         ends = event.is_whole
         if event.work not in self.open and not event.total:

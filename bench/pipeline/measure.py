@@ -173,6 +173,14 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
 
     `built` is the artifact where it is there.
     """
+    runtime, predictions, times = inputs(plan, variant, kind, built)
+    return runtime, digest(predictions), digest(times)
+
+
+def inputs(
+    plan: Plan, variant: str, kind: str, built: Built | None = None
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The runtime, and what the two keys are the digests of, as JSON values."""
     runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
     by = runtimes.find(runtime)
     executed: dict[str, Any] = {
@@ -199,7 +207,7 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
         "threads": plan.threads,
         "seconds": plan.settings.timing.seconds,
     }
-    return runtime, digest({**executed, "frames": labelled}), digest(executed | timed)
+    return runtime, {**executed, "frames": labelled}, executed | timed
 
 
 def is_timed(folder: Path, key: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.errors import listed
 from bench.pipeline import fidelity, notes
 from bench.pipeline.measure import Job, executed
 from bench.pipeline.plan import Plan
@@ -57,14 +56,7 @@ def _remarks(plan: Plan, shown: Collection[str], untimed: Sequence[str]) -> tupl
     left_out = [name for name in plan.settings.variants if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
-    for split, frames in plan.frames.items():
-        if frames.left_out:
-            remarks.append(
-                f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
-                f"decoded and were left out: {listed(frames.left_out, 5)}."
-            )
-        remarks += frames.remarks
-    return tuple(remarks)
+    return (*remarks, *plan.of_frames)
 
 
 def _row(

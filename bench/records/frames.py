@@ -123,8 +123,8 @@ class Event:
     `work` has not begun, it only says what is done between two works.
 
     `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
-    With the unit "warning", `work` is a sentence for whoever watches. With the unit "wait", it says for whom this
-    process waits, and `note` why and how to go on without: both are told at once.
+    With the unit "warning" or "note", `work` is a sentence for whoever watches. With the unit "wait", it says for whom
+    this process waits, and `note` why and how to go on without: both are told at once.
     """
 
     work: str
@@ -136,7 +136,7 @@ class Event:
 
     @property
     def is_warning(self) -> bool:
-        return self.unit == "warning"
+        return self.unit in ("warning", "note")
 
     @property
     def is_whole(self) -> bool:

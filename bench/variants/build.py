@@ -60,15 +60,17 @@ class Workshop:
 
 def weights_id(source: Source) -> str:
     """The id of the detector itself."""
-    return digest(
-        {
-            "architecture": source.architecture,
-            "weights": source.digest,
-            "preprocessing": asdict(source.preprocessing),
-            "version": detectors.VERSION,
-            "libraries": versions(detectors.LIBRARIES),
-        }
-    )
+    return digest(_weights_inputs(source))
+
+
+def _weights_inputs(source: Source) -> dict[str, Any]:
+    return {
+        "architecture": source.architecture,
+        "weights": source.digest,
+        "preprocessing": asdict(source.preprocessing),
+        "version": detectors.VERSION,
+        "libraries": versions(detectors.LIBRARIES),
+    }
 
 
 def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
@@ -83,17 +85,23 @@ def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
     return found
 
 
+def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], shop: Workshop) -> list[dict[str, Any]]:
+    """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
+    steps = (_inputs(parent, use, shop) for parent, use in zip(lineage, chain, strict=False))
+    return [_weights_inputs(source), *steps]
+
+
 def _id(before: Sequence[str], source: Source, chain: Sequence[Use], shop: Workshop) -> str:
     """The id at the end of a chain, `before` those on the way there."""
     if not chain:
         return weights_id(source)
-    asked = _asked(before[-1], chain[-1], shop)
+    asked = digest(_inputs(before[-1], chain[-1], shop))
     return (_cut_short(shop.folder, asked) or asked) if _may_be_cut(chain[-1]) else asked
 
 
-def _asked(parent: str, use: Use, shop: Workshop) -> str:
-    """The id of what a step makes of its parent, where nothing cuts it short."""
-    told = {
+def _inputs(parent: str, use: Use, shop: Workshop) -> dict[str, Any]:
+    """All that what a step makes of its parent hangs on; its digest is the id, where nothing cuts the step short."""
+    made_of = {
         "parent": parent,
         "step": use.name,
         "settings": use.settings.model_dump(mode="json"),
@@ -105,11 +113,11 @@ def _asked(parent: str, use: Use, shop: Workshop) -> str:
     }
     # What is quantised is the exported graph.
     if use.step.PRODUCES == "onnx":
-        told["export"] = detectors.EXPORT_VERSION
+        made_of["export"] = detectors.EXPORT_VERSION
     # What was built on a CPU has the id that it had before there were other devices.
     if shop.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
-        told["device"] = shop.device
-    return digest(told)
+        made_of["device"] = shop.device
+    return made_of
 
 
 def _may_be_cut(use: Use) -> bool:
