@@ -87,9 +87,9 @@ def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run
     if request.to is not None:
         _refuse_to_overwrite(request)
     aligned = alignment.align(answers, None, request.columns)
-    digests = {name: hashlib.sha256(one.test.tobytes()).hexdigest() for name, one in aligned.evidence.items()}
-    told = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
-    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": told}, aligned)
+    digests = {name: hashlib.sha256(evidence.test.tobytes()).hexdigest() for name, evidence in aligned.evidence.items()}
+    arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
+    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
     judgement = _judge(run, aligned)
     if request.to is not None:
         _render(run, judgement, request.to)
