@@ -24,11 +24,13 @@ from bench.pipeline.forecast import Forecast, forecast
 from bench.pipeline.forecast_text import describe, duration
 from bench.pipeline.measure import keys
 from bench.pipeline.plan import prepare
+from bench.pipeline.present_speed import PresentSpeed
 from bench.processor import Processor
 from bench.results import predict
 from bench.variants import build, steps
 
 NOTHING_KNOWN = Known({}, {}, ())
+QUIET = estimates.quiet(2)
 
 
 def bench(*arguments: str) -> tuple[int, str]:
@@ -117,6 +119,7 @@ def test_help_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
+    monkeypatch.setattr("bench.pipeline.present_speed.measure", lambda threads: QUIET)
     before = files(workplace)
     code, output = bench("plan")
     assert code == 0
@@ -128,7 +131,11 @@ def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, mon
     assert "and what is unknown" in rows["total"], "nobody knows how fast a tiny detector is"
     assert "unknown amount to write" in output
     # The frames are read once: the second answer says nothing of it.
-    assert bench("plan")[1] == bench("run", "--dry-run")[1] == output[: output.index("read 92 frames")]
+    assert (
+        bench("plan")[1]
+        == bench("run", "--dry-run")[1]
+        == output[output.index("first: ") : output.index("read 92 frames")]
+    )
 
 
 def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,21 +229,21 @@ def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.Monk
 def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
     plan = prepare(read(file), file)
-    assert estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN).unknown == {"tiny in onnxruntime on cpu"}
+    assert estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN, QUIET).unknown == {"tiny in onnxruntime on cpu"}
     speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
     known = Known({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
-    same = estimates.frame(plan, ("cast: fp16",), "onnxruntime", known)
+    same = estimates.frame(plan, [steps.parse({"cast": "fp16"})], "onnxruntime", known, QUIET)
     assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
     assert same.origins == {estimates.RECORDED}
-    other = estimates.frame(plan, ("quantize: int8",), "onnxruntime", known)
+    other = estimates.frame(plan, [steps.parse({"quantize": "int8"})], "onnxruntime", known, QUIET)
     assert other.low_s <= 2.0 <= other.high_s
-    assert estimates.frame(plan, (), "pytorch", known).unknown
-    assert estimates.frame(replace(plan, device="cuda"), (), "onnxruntime", known).unknown
+    assert estimates.frame(plan, (), "pytorch", known, QUIET).unknown
+    assert estimates.frame(replace(plan, device="cuda"), (), "onnxruntime", known, QUIET).unknown
     use = steps.parse("recover")
-    recorded = estimates.step(plan, use, known)
-    assert (recorded.low_s, recorded.high_s) == pytest.approx((7.0, 30.0))
-    assert estimates.step(plan, use, NOTHING_KNOWN).unknown == {"recover on cpu"}
-    assert estimates.step(plan, None, NOTHING_KNOWN).origins == {estimates.ROUGH}
+    recorded = estimates.step(plan, [use], known, QUIET)
+    assert recorded.low_s < 20 < recorded.high_s < 2 * recorded.low_s
+    assert estimates.step(plan, [use], NOTHING_KNOWN, QUIET).unknown == {"recover on cpu"}
+    assert estimates.step(plan, [], NOTHING_KNOWN, QUIET).origins == {estimates.ROUGH}
 
 
 def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
@@ -247,14 +254,83 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
     plan = replace(
         plan, source=replace(plan.source, architecture="efficientnet_b5", preprocessing=preprocessing), threads=2
     )
-    frames = {split: replace(one, frames=one.frames * 20) for split, one in plan.frames.items()}
-    recover = estimates.step(replace(plan, frames=frames), steps.parse("recover"), NOTHING_KNOWN)
-    assert recover.low_s < 78 < recover.high_s
-    frame = estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN)
-    assert frame.low_s < 0.015
-    assert frame.high_s > 0.033
+    counts = {"test": 360, "validation": 80, "calibration": 128, "train": 640}
+    frames = {split: replace(one, frames=(one.frames * 100)[: counts[split]]) for split, one in plan.frames.items()}
+    timing = plan.settings.timing.model_copy(update={"seconds": 3.0})
+    plan = replace(plan, frames=frames, settings=plan.settings.model_copy(update={"timing": timing}))
+    half = [steps.parse({"prune": 0.5}), steps.parse("recover")]
+    quantize = steps.parse({"quantize": "int8"})
+    # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".
+    for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
+        takes = estimates.step(plan, chain, NOTHING_KNOWN, QUIET)
+        assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
+    chains = [[], [steps.parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
+    passes = [estimates.frame(plan, chain, "onnxruntime", NOTHING_KNOWN, QUIET) for chain in chains]
+    evaluated = estimates.total(passes) * 440
+    assert evaluated.low_s < 53 < evaluated.high_s
+    timed = estimates.total(estimates.timed(plan, one, QUIET) for one in passes)
+    assert timed.low_s < 83 < timed.high_s
     smaller = replace(plan, source=replace(plan.source, architecture="tf_efficientnet_b0"))
-    assert estimates.frame(smaller, (), "onnxruntime", NOTHING_KNOWN).high_s < 0.2 * frame.high_s
+    assert estimates.frame(smaller, [], "onnxruntime", NOTHING_KNOWN, QUIET).high_s < 0.3 * passes[0].high_s
+
+
+def test_what_others_do_makes_it_longer(workplace: Path) -> None:
+    """Beside one busy loop, work that threads share takes twice as long, and the rest as long as ever."""
+    file = workplace / "experiments.yaml"
+    plan = replace(prepare(read(file), file), threads=2)
+    busy = PresentSpeed(75.0, 75.0, 75.0, 2)
+    slow = PresentSpeed(25.0, 25.0, 50.0, 2)
+    for cpu_s, parallel, now, seconds in (
+        (10.0, 0.0, QUIET, 10.0),
+        (10.0, 1.0, QUIET, 5.0),
+        (10.0, 1.0, busy, 10.0),
+        (10.0, 0.0, busy, 10.0),
+        (30.0, 0.5, slow, 22.5),
+    ):
+        assert estimates.on_the_clock(cpu_s, parallel, now) == pytest.approx(seconds)
+    known = Known({}, {}, (), {("tiny", "recover"): [20.0]})
+    quiet, beside = (estimates.step(plan, [steps.parse("recover")], known, now) for now in (QUIET, busy))
+    assert quiet.low_s < 12 < quiet.high_s < 2 * quiet.low_s, "of 20 s of processor time, threads share the most"
+    assert beside.low_s < 20 < beside.high_s
+    slower = estimates.step(plan, [], NOTHING_KNOWN, slow)
+    assert slower.low_s == pytest.approx(3 * estimates.step(plan, [], NOTHING_KNOWN, QUIET).low_s, rel=0.2)
+
+
+def test_the_present_speed_takes_less_than_a_second_and_no_torch() -> None:
+    code = """
+import sys, time
+from bench.pipeline import present_speed
+began = time.process_time()
+found = present_speed.measure(2)
+print(time.process_time() - began, found.core > 0.1, 0 < found.alone, 0 < found.free_cores, "torch" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *told = ran.stdout.split()
+    assert float(seconds) < 2.5, "two threads, half of the time"
+    assert told == ["True", "True", "True", "False"]
+
+
+def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def measure(threads: int) -> PresentSpeed:
+        asked.append(threads)
+        return QUIET
+
+    monkeypatch.setattr("bench.pipeline.present_speed.measure", measure)
+    assert planned(workplace).speed == QUIET
+    assert len(asked) == 1
+    monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_timed", lambda folder, key: True)
+    monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
+    monkeypatch.setattr("bench.variants.build.is_built", lambda folder, variant: False)
+    assert planned(workplace).speed is None
+    assert len(asked) == 1
+
+
+def test_sizes_are_those_of_the_network(workplace: Path) -> None:
+    file = workplace / "experiments.yaml"
+    plan = prepare(read(file), file)
+    plan = replace(plan, source=replace(plan.source, architecture="efficientnet_b5"))
     assert estimates.weights_bytes(plan, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
 
 
@@ -281,8 +357,8 @@ def test_each_number_takes_what_it_was_stored_in_last(chain: list[object], store
         (0.0, 0.0, "", "–"),
         (0.0, 0.0, "x", "unknown"),
         (19.4, 81.6, "", "≈ 19–82 s"),
-        (100, 330, "", "≈ 1.7–6 min"),
-        (5000, 20_000, "x", "≈ 1.4–6 h, and what is unknown"),
+        (100, 330, "", "≈ 1.7–5.5 min"),
+        (5000, 20_000, "x", "≈ 1.4–5.6 h, and what is unknown"),
         (7, 7, "", "≈ 7 s"),
     ],
 )

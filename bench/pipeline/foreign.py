@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
-from bench.provenance import file_digest, version, versions
+from bench.provenance import command, file_digest, version, versions
 from bench.records import (
     LABELLED_SPLITS,
     Event,
@@ -75,10 +74,30 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     aligned = _read(request, variants, on_event)
     run = _run(request, variants, aligned)
     on_event(Event("scoring", 0, 1, "reports"))
-    judgement = score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
-    _render(run, judgement, request.folder)
+    _render(run, _judge(run, aligned), request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
+
+
+def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run, Judgement]:
+    """The same for answers in memory, by the names of their variants, the first as baseline; `request` has no files.
+
+    A report is only written where `request.to` says. Raises `UserError` for bad input; then nothing is written.
+    """
+    if request.to is not None:
+        _refuse_to_overwrite(request)
+    aligned = alignment.align(answers, None, request.columns)
+    digests = {name: hashlib.sha256(one.test.tobytes()).hexdigest() for name, one in aligned.evidence.items()}
+    told = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
+    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": told}, aligned)
+    judgement = _judge(run, aligned)
+    if request.to is not None:
+        _render(run, judgement, request.to)
+    return run, judgement
+
+
+def _judge(run: Run, aligned: alignment.Aligned) -> Judgement:
+    return score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
 
 
 def _render(run: Run, judgement: Judgement, folder: Path) -> None:
@@ -205,6 +224,12 @@ def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
 def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Aligned) -> Run:
     used = (*request.files, *([request.labels] if request.labels else []))
     files = {path: file_digest(path) for path in used}
+    told = "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items())
+    return _record(request, {name: files[path][:16] for name, path in variants.items()}, {"files": told}, aligned)
+
+
+def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: alignment.Aligned) -> Run:
+    """The run's record; `ids` tell the variants' content, by name, and `inputs` where their scores come from."""
     return Run(
         experiment=request.name,
         detector="",
@@ -214,12 +239,12 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Alig
         gallery_top=1,
         gallery_heatmaps="gallery",
         frames={split: _summary(some, aligned.digests[split]) for split, some in aligned.frames.items()},
-        variants=tuple(VariantResult(one, files[path][:16], (), "ok", None) for one, path in variants.items()),
+        variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
         provenance={
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "bench": version("bench"),
-            "files": "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items()),
+            **inputs,
             "libraries": ", ".join(f"{one} {found}" for one, found in versions(("numpy", "pyarrow", "scipy")).items()),
         },
         margin=request.margin,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 DEMO_FRAMES = "datasets/demo"
 
+Timing: TypeAlias = Literal["due", "again", "none"]
+"""Which variants a run times: those that have no times yet, all, or none."""
+
 
 @dataclass(frozen=True)
 class Plan:
     """One experiment with everything that it refers to, resolved and checked.
 
     The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they
-    exist. `remarks` are what a reader must know before the numbers.
+    exist. `remarks` are what a reader must know before the numbers, `timing` is which of the wanted are to be timed.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Plan:
     device: Device
     threads: int
     remarks: tuple[str, ...] = ()
+    timing: Timing = "due"
 
     @property
     def results(self) -> Path:
@@ -171,7 +175,7 @@ def _possible(
     return chains
 
 
-def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
+def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """Where the variants, artifacts of these kinds, run: all on one device, so that they can be compared.
 
     Where a CUDA device is there and cannot be used, a remark says why.
@@ -199,7 +203,7 @@ def _checked_device(
 ) -> tuple[Device, tuple[str, ...], tuple[str, ...]]:
     """The same, and what is said against the request: then the CPU is what everything else is checked for."""
     try:
-        return *_device(requested, runtime, list(map(_kind, chains.values()))), ()
+        return *choose_device(requested, runtime, list(map(_kind, chains.values()))), ()
     except UserError as error:
         return "cpu", (), error.lines
 
