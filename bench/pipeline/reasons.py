@@ -152,8 +152,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     before = record.variants.get(row.name) if record else None
     if before is None:
         old = record is None and (plan.results / row.name / predict.MARK).exists()
-        reasons = (_UNKNOWN if old else NEW,)
-        yield from ((work, reasons) for work, is_due in _work(row) if is_due)
+        why = (_UNKNOWN if old else NEW,)
+        yield from ((work, why) for work, is_due in _work(row) if is_due)
         return
     chain, shop = plan.chains[row.name], workshop(plan, silent)
     made_of = build.inputs(plan.source, chain, [link.id for link in row.links], shop)
