@@ -153,8 +153,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     before = record.variants.get(row.name) if record else None
     if before is None:
         old = record is None and (plan.results / row.name / predict.MARK).exists()
-        reasons = (_UNKNOWN if old else NEW,)
-        yield from ((work, reasons) for work, is_due in _work(row) if is_due)
+        why = (_UNKNOWN if old else NEW,)
+        yield from ((work, why) for work, is_due in _work(row) if is_due)
         return
     chain, shop = plan.chains[row.name], workshop(plan, silent)
     made_of = build.inputs(plan.source, chain, [link.id for link in row.links], shop)
@@ -175,7 +175,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     if row.frames:
         yield "evaluate", _reasons(before.predictions, _flat(predictions, plan.frames), further_up)
     if not row.timed:
-        yield "time", _reasons(before.times, _flat(times, plan.frames), further_up)
+        reasons = _reasons(before.times, _flat(times, plan.frames), further_up)
+        yield "time", (_ASKED,) if reasons == (_GONE,) and plan.timing == "again" else reasons
 
 
 def _work(row: Row) -> Iterator[tuple[What, bool]]:
