@@ -30,8 +30,8 @@ def check(  # noqa: PLR0913 - as the command has options
 ) -> tuple[Finished, Checked]:
     """Run what is missing of an experiment and judge it by its gates, and by the accepted scores in `reference`.
 
-    A baseline that is not proven to be better than chance fails, unless `anyway`. Raises `UserError` before any work where there is nothing to judge by, or the accepted scores are of another
-    experiment or of other frames.
+    A baseline that is not proven to be better than chance fails, unless `anyway`. Raises `UserError` before any work
+    where there is nothing to judge by, or the accepted scores are of another experiment or of other frames.
     """
     name, settings = select(experiments, name, path)
     _refuse_without_gates(settings, path, name, reference)
@@ -71,8 +71,8 @@ def _how_to_accept(path: Path, name: str) -> str:
     if (path.parent / accepted.NAME).exists():
         return f"Judged by its gates alone: `--against {accepted.NAME}` compares with the accepted scores too."
     return (
-        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accepted.NAME}: commit it, "
-        f"and `bench check {name} --against {accepted.NAME}` compares later weights with it."
+        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accepted.NAME}: "
+        f"commit it, and `bench check {name} --against {accepted.NAME}` compares later weights with it."
     )
 
 
