@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 import timm
@@ -346,32 +344,6 @@ def test_export_says_where_all_scores_are_equal(finished: Path) -> None:
         assert ("**All its scores are equal**" in (finished / "out" / name / "README.md").read_text()) == said
 
 
-def test_export_hands_over_what_runs(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scores = json.loads((finished / "reports/first/scores.json").read_text())["variants"]
-    frame = finished / "faces/test/fake/003.png"
-    for name in ("q8", "q16"):
-        code, output = bench("export", name, "--to", str(tmp_path / "out" / name))
-        assert code == 0, output
-        wanted = predictions(finished, name)["p_fake"]["fake/003.png"]
-        assert f"{scores[name]['auc']:.4f}" in (tmp_path / "out" / name / "README.md").read_text()
-        about = (tmp_path / "out" / name / "README.md").read_text()
-        assert ("Do not run `model.onnx` itself" in about) == (name == "q8"), "its sums may saturate"
-        assert ("differed from that of `model.onnx`" in about) == (name == "q8")
-        # In this process, where the tiny family is known; the ONNX snippet needs nothing of bench.
-        monkeypatch.setattr(sys, "argv", ["predict.py", str(frame)])
-        runpy.run_path(str(tmp_path / "out" / name / "predict.py"))
-        assert float(capsys.readouterr().out.split()[-1]) == pytest.approx(wanted, abs=1e-3)
-    lowered = onnx.load(tmp_path / "out" / "q8" / "model.onnxruntime-cpu.onnx").graph
-    types = {constant.name: constant.data_type for constant in lowered.initializer}
-    products = [types[node.input[1]] for node in lowered.node if node.op_type == "MatMulIntegerToFloat"]
-    assert set(products) == {onnx.TensorProto.UINT8}, "sums of bytes are to be exact on any CPU"
-    code, output = bench("export", "q8", "--to", str(tmp_path / "out" / "q8"))
-    assert code == 2
-    assert "not an empty folder" in output
-
-
 def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     to, dead = finished / "out", 2**22 + 1
     (to / f".bench-{dead}-0123456789ab.tmp").mkdir(parents=True)
@@ -385,9 +357,9 @@ def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monk
     replace, moved = Path.replace, list[Path]()
 
     def die(path: Path, target: Path) -> Path:
-        if path.parent.parent == to and moved:
+        if target.parent == to and moved:
             raise KeyboardInterrupt
-        moved.extend([path] if path.parent.parent == to else [])
+        moved.extend([path] if target.parent == to else [])
         return replace(path, target)
 
     with monkeypatch.context() as killed:
@@ -396,13 +368,13 @@ def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monk
         killed.setattr(handover, "temporary_name", lambda: f".bench-{dead}-abcdefabcdef.tmp")
         assert bench("export", "q16", "--to", str(to))[0] == 130
     assert len(list(to.iterdir())) == 3
-    left = (to / "model.safetensors").read_bytes()
-    (to / "model.safetensors").write_bytes(left + b"mine")
+    left = (to / "model.onnx").read_bytes()
+    (to / "model.onnx").write_bytes(left + b"mine")
     assert bench("export", "q16", "--to", str(to))[0] == 2
-    (to / "model.safetensors").write_bytes(left)
+    (to / "model.onnx").write_bytes(left)
     code, output = bench("export", "q16", "--to", str(to))
     assert code == 0, output
-    assert sorted(path.name for path in to.iterdir()) == ["README.md", "model.safetensors", "predict.py"]
+    assert sorted(path.name for path in to.iterdir()) == ["README.md", "model.json", "model.onnx", "predict.py"]
 
 
 def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def test_every_frame_is_decoded_once_for_all_variants(tmp_path: Path) -> None:
     variants = pending(tmp_path, a=Sums(), b=Sums(), c=Sums())
     assert predict.predict(variants, rows(41), SPEC, reader, events.append) == {}
     assert (reader.opened, reader.decoded) == (1, list(range(41)))
-    assert [event.done for event in events] == sorted(event.done for event in events)
+    counted = [event.done for event in events if event.total]
+    assert counted == sorted(counted)
     assert events[-1].done == events[-1].total == 41
     check_answers(variants, 41)
     for variant in variants:

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from bench import seals
-from bench.pipeline import handover
+from bench.pipeline.handover import texts
 from bench.variants.description import DESCRIPTION
 from tests.conftest import write_workplace
 from tests.test_pipeline import bench
@@ -133,9 +133,9 @@ def test_only_an_artifact_is_handed_out(finished: Path) -> None:
 
 @pytest.mark.parametrize("text", ['m" + str(open("X","w")) + "', "a\\", "a\nb", '"""', "{{ 1 }}", "\udcff", "ü"])
 def test_text_enters_code_as_a_literal_and_markdown_escaped(text: str) -> None:
-    assert ast.literal_eval(handover._literal(text)) == text
-    assert "`" not in handover._code(f"a`b{text}")[1:-1]
-    assert "\n" not in handover._code(text)
+    assert ast.literal_eval(texts._literal(text)) == text
+    assert "`" not in texts._code(f"a`b{text}")[1:-1]
+    assert "\n" not in texts._code(text)
 
 
 # ------------------------------------------------------------------------------------------------ what is executed

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from bench import load
+from bench import idle_cores
 from bench.errors import UserError
 from bench.records import Event, Executed, silent
 from bench.results import conditions, timed_process, timing
@@ -277,7 +277,7 @@ def test_others_work_is_what_the_processor_did_beside_ours(monkeypatch: pytest.M
 
 
 def test_work_of_processes_that_have_ended_is_ours_too() -> None:
-    before = sum(load.own_cpu_seconds().values())
+    before = sum(idle_cores.own_cpu_seconds().values())
     program = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert sum(load.own_cpu_seconds().values()) - before >= 0.5
+    assert sum(idle_cores.own_cpu_seconds().values()) - before >= 0.5

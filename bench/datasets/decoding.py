@@ -27,7 +27,7 @@ VERSION = 2
 LIBRARIES = ("opencv-python-headless", "pillow")
 
 _ORIENTATION = 0x0112  # EXIF tag
-_LONGEST = 16
+LONGEST = 16
 """`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
 
 
@@ -39,7 +39,7 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     A file that can't be decoded raises `UserError`.
     """
     try:
-        return _fit(_decoded(file), spec)
+        return fit(_decoded(file), spec)
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
@@ -127,7 +127,8 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
 
 
-def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """RGB of any size, uint8 [height, width, 3], as the network takes it, [size, size, 3]."""
     size, (height, width) = spec.size, frame.shape[:2]
     if (height, width) == (size, size):
         return frame
@@ -147,10 +148,10 @@ def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middle of a picture more than `_LONGEST` times as long as it is wide; any other as it is."""
+    """The middle of a picture more than `LONGEST` times as long as it is wide; any other as it is."""
     short, middle = min(frame.shape[:2]), []
     for side in frame.shape[:2]:
-        cut = max(0, side - _LONGEST * short) // 2  # as much on either side, so that the middle stays where it was
+        cut = max(0, side - LONGEST * short) // 2  # as much on either side, so that the middle stays where it was
         middle.append(slice(cut, side - cut))
     return frame[tuple(middle)]
 

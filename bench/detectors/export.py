@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,8 +40,34 @@ def to_onnx(detector: Detector) -> onnx.ModelProto:
     return model
 
 
+def least_ir_version(model: onnx.ModelProto) -> int:
+    """The oldest format that knows the graph's operators: 8 for opset 18, 10 for 21. Old libraries read no newer one.
+
+    It changes nothing that is computed, so graphs that were exported with another one need not be exported again.
+    """
+    from onnx import helper
+
+    # Operators of onnxruntime's own came with no version of the format.
+    version: int = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    return version
+
+
+def copy_in_oldest_format(source: Path, target: Path) -> None:
+    """Copy an ONNX file; where its format is newer than its operators need, only that number changes."""
+    import onnx
+
+    model = onnx.load(source)
+    least = least_ir_version(model)
+    if model.ir_version == least:
+        shutil.copy2(source, target)
+    else:
+        model.ir_version = least
+        target.write_bytes(model.SerializeToString(deterministic=True))
+
+
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what only explains how the graph came about: it is bulky and holds absolute paths."""
+    """Drop what only explains how the graph came about, bulky and with absolute paths; write the oldest format."""
+    model.ir_version = least_ir_version(model)
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("doc_string")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
 
-# The oldest opset the exporter writes by itself; any onnxruntime since 1.14 reads it.
+# The oldest opset the exporter writes by itself; onnxruntime reads it since 1.14.
 OPSET = 18
 # A graph without weights takes about 200 kB; an experiment rarely has more structures than this.
 _MOST_TEMPLATES = 8

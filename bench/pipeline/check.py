@@ -10,28 +10,31 @@ from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import accepted, run
 from bench.pipeline.accepted import Accepted
-from bench.pipeline.plan import prepare
+from bench.pipeline.plan import Timing, prepare
 from bench.pipeline.regression import compare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
 
 
-def check(  # noqa: PLR0913 - as the command has options
+def check(  # noqa: PLR0913 - those of the command
     experiments: Experiments,
     path: Path,
     name: str | None = None,
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     reference: Path | None = None,
     anyway: bool = False,
     on_event: OnEvent = silent,
 ) -> tuple[Finished, Checked]:
     """Run what is missing of an experiment and judge it by its gates, and by the accepted scores in `reference`.
 
-    A baseline that is not proven to be better than chance fails, unless `anyway`. Raises `UserError` before any work
-    where there is nothing to judge by, or the accepted scores are of another experiment or of other frames.
+    With `timing` "none" nothing is timed, and gates on speed fall where there are no times yet. A baseline that is not
+    proven to be better than chance fails, unless `anyway`.
+    Raises `UserError` before any work where there is nothing to judge by, or the accepted scores are of another
+    experiment or of other frames.
     """
     name, settings = select(experiments, name, path)
     _refuse_without_gates(settings, path, name, reference)
@@ -42,7 +45,7 @@ def check(  # noqa: PLR0913 - as the command has options
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = plan.frames["test"]
         accepted.match(kept, len(frames.frames), frames.digest, reference)
-    finished = run(experiments, path, name, only=only, device=device, on_event=on_event)
+    finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
     left = [variant for variant in settings.variants if variant not in judged]
     return finished, Checked(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import datasets, reports, seals, stored
+from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REPORT, MARK = "report.md", ".rendered"
+WORK = "rendering the report"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def report(
             raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
     if run.attributes and not (results / ATTRIBUTES).exists():
         raise UserError(f"{results / ATTRIBUTES}: is gone; `bench run` writes it again")
+    on_event(Event(WORK, 0, 1, "reports", "scoring"))
     judgement = judge(run, results)
 
     drawn, wanted = 0, run.frames["test"].count
@@ -82,16 +84,16 @@ def report(
         nonlocal drawn
         drawn += 1
         if run.gallery_heatmaps == "all" and drawn <= wanted:
-            on_event(Event("drawing heatmaps", drawn, wanted))
+            on_event(Event(WORK, drawn, wanted, "heatmaps", "drawing heatmaps"))
         return datasets.decode(base / run.frames["test"].root / frame, spec)
 
-    on_event(Event("rendering the report", 0, 1, "reports"))
     store.refuse_links(folder)
     sweep(folder, held=True)
-    reports.render(run, judgement, pixels, results, folder)
+    with phases.of(WORK, on_event):
+        reports.render(run, judgement, pixels, results, folder)
     key = _rendered(folder, mark)
     write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
-    on_event(Event("rendering the report", 1, 1, "reports"))
+    on_event(Event(WORK, 1, 1, "reports"))
     return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
 
 

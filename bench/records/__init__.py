@@ -16,6 +16,7 @@ from bench.records.frames import (
     Split,
     silent,
 )
+from bench.records.handed_over import HANDED_OVER, Format, HandedOver, MeasuredBy, ModelFile, Moved
 from bench.records.judged import (
     THRESHOLD_KINDS,
     Auc,
@@ -63,6 +64,7 @@ from bench.records.runs import (
 )
 
 __all__ = [
+    "HANDED_OVER",
     "LABELLED_SPLITS",
     "OUTCOMES",
     "PREDICTED",
@@ -86,16 +88,21 @@ __all__ = [
     "Fidelity",
     "Flips",
     "Footprint",
+    "Format",
     "Frame",
     "FrameSet",
     "GateOutcome",
+    "HandedOver",
     "InputSpec",
     "Interval",
     "Judged",
     "Judgement",
     "Labelled",
     "Loosening",
+    "MeasuredBy",
     "Measurement",
+    "ModelFile",
+    "Moved",
     "OnEvent",
     "OperatingPoint",
     "Outcome",

@@ -96,16 +96,21 @@ def _disturbed(run: Run) -> list[str]:
         if others:
             found.append(
                 f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-                "are those of a busy machine. Time again on a quiet one before you decide by them."
+                f"are those of a busy machine. Time again on a quiet one{_again(run)} before you decide by them."
             )
         if one.gpu_throttling:
             found.append(
                 f"While times were taken ({one.began}), the GPU slowed its clock down "
                 f"({', '.join(one.gpu_throttling)}): the speeds are those of a GPU that is held back. "
                 "See its cooling and its power limit (`nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE`), and time "
-                "again before you decide by them."
+                f"again{_again(run)} before you decide by them."
             )
     return found
+
+
+def _again(run: Run) -> str:
+    """The command that times anew."""
+    return f" (`bench run {run.experiment} --time-again`)"
 
 
 def _unsettled(run: Run) -> list[str]:
@@ -121,8 +126,8 @@ def _unsettled(run: Run) -> list[str]:
         return []
     return [
         f"Times had not settled when the warm-up ended: {', '.join(found)}. The calls that were timed then may still "
-        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine, longer "
-        "(`timing: {seconds: …}`), before you decide by them."
+        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine"
+        f"{_again(run)}, or longer (`timing: {{seconds: …}}`), before you decide by them."
     ]
 
 

@@ -242,13 +242,14 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         chance(comparison.p_holm) if comparison else NONE,
         number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
         NONE if is_baseline else times(found.speedup),
-        "; ".join([*level, *_notes(run, judged, variant, judgement)]) or NONE,
+        "; ".join([*level, *to_know(run, variant, judgement)]) or NONE,
     ]
 
 
-def _notes(run: Run, judged: Judged, variant: VariantResult, judgement: Judgement) -> list[str]:
-    """What the verdict alone does not say."""
+def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
+    """What the verdict alone does not say of a variant, in Markdown, without full stops."""
     found = []
+    judged = judgement.variants[variant.name]
     choice = judgement.choice
     comparison = judged.comparison
     if comparison and comparison.small_but_real:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.load import own_cpu_seconds
+from bench.idle_cores import own_cpu_seconds
 from bench.provenance import cuda_device_name, cuda_devices, machine, nvml_device, text
 from bench.records import Conditions
 

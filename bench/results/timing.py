@@ -31,6 +31,7 @@ Key = TypeVar("Key")
 VERSIONS = {"cpu": 2, "cuda": 3}
 """By device; raised whenever times would be taken in another way."""
 
+WORK = "timing"
 ROUNDS = 10
 MOST_DIFFERENCE = 0.02
 """So far P(fake) may lie from the evaluation's: another batch size may take other kernels, in half precision too."""
@@ -40,10 +41,11 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: how to load it in another process, and what it said of the timed frames, logits [n, 2]."""
+    """What is timed: how to load it in another process, what it said of the timed frames, logits [n, 2], its name."""
 
     load: Callable[[], Predicts]
     logits: NDArray[np.float32]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def measure(
     answers otherwise than it did in the evaluation, is left out from then on and told beside the rest.
     """
     running: dict[Key, Process] = {}
-    turns: _Turns[Key] = _Turns(len(subjects) * 2 * (ROUNDS + 1), on_event)
+    names = {key: subject.name for key, subject in subjects.items()}
+    turns: _Turns[Key] = _Turns(len(subjects) * 2 * (ROUNDS + 1), names, on_event)
 
     def begin(key: Key) -> None:
         running[key] = start()
@@ -156,10 +159,11 @@ def measure(
     give_back_memory()
     try:
         # One after the other: loading is work too, and the peaks of two at once may not fit.
-        turns.each({key: partial(begin, key) for key in subjects})
+        turns.each("loading", {key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
             _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns, watched.sample)
-            best = turns.each({key: partial(one.find_batch, seconds / ROUNDS) for key, one in running.items()})
+            searches = {key: partial(one.find_batch, seconds / ROUNDS) for key, one in running.items()}
+            best = turns.each("finding the best batch size", searches)
             # All take part again, so that what is compared was timed side by side.
             _rounds(running, best, subjects, seconds, turns, watched.sample)
         turns.end()
@@ -214,7 +218,8 @@ def _rounds(
     for key in left:
         running[key].begin(sizes[key])
     for _ in range(ROUNDS):
-        turns.each({key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left}, sample)
+        calls = {key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left}
+        turns.each("timing", calls, sample)
 
 
 def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
@@ -232,17 +237,22 @@ def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
 class _Turns(Generic[Key]):
     """Gives turns, one at a time, to whoever has not failed yet."""
 
-    def __init__(self, total: int, on_event: OnEvent) -> None:
-        self.done, self.total, self.on_event = 0, total, on_event
+    def __init__(self, total: int, names: Mapping[Key, str], on_event: OnEvent) -> None:
+        self.done, self.total, self.names, self.on_event = 0, total, names, on_event
         self.failed: dict[Key, Exception] = {}
 
-    def each(self, turns: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None) -> dict[Key, Any]:
-        """The answers of one turn for each; `after` is called when a turn has ended and the next has not begun."""
+    def each(
+        self, doing: str, turns: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None
+    ) -> dict[Key, Any]:
+        """The answers of one turn for each, `doing` in a word or two.
+
+        `after` is called when a turn has ended and the next has not begun.
+        """
         answers = {}
         for key, turn in turns.items():
             if key in self.failed:
                 continue
-            self.on_event(Event("timing", self.done, self.total, "turns"))
+            self.on_event(Event(WORK, self.done, self.total, "turns", f"{self.names[key]}: {doing}"))
             try:
                 answers[key] = turn()
             except Exception as error:
@@ -253,7 +263,7 @@ class _Turns(Generic[Key]):
 
     def end(self) -> None:
         """There may have been fewer: who fails gets no further turn."""
-        self.on_event(Event("timing", self.total, self.total, "turns"))
+        self.on_event(Event(WORK, self.total, self.total, "turns"))
 
 
 def _check(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:

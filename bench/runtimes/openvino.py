@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench import phases
 from bench.detectors import EXPORT_VERSION, lowering
 from bench.errors import UserError
 from bench.processor import processor
@@ -80,6 +81,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
             "choose another runtime, or set device: cpu"
         )
     core = library().Core()
+    phases.begin("compiling the graph")
     compiled = core.compile_model(
         core.read_model(_file(built)),
         "CPU",

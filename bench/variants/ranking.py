@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench import phases
 from bench.errors import UserError
 from bench.variants import compensation, convolutions
 from bench.variants.convolutions import Places, at
@@ -95,6 +96,7 @@ def rank(model: Detector, groups: list[Group], work: Work, frames: int) -> dict[
     def ranked(root: str) -> Ranked:
         return _eliminated(convs[by_root[root]], *_moments(by_root[root], seen[by_root[root]]))
 
+    phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
     threads = work.threads if work.device == "cpu" else 1
     found = {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench import phases
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -48,6 +50,7 @@ def sparsify(model: Detector, frames: int, work: Work) -> None:
         for done, (name, layer) in enumerate(found.items(), start=1):
             sparse[name] = _sparse(layer.weight.detach().numpy(), seen.pop(name, None))
             work.progress(done, len(found), "layers", "2 of 4")
+    phases.begin("choosing layers")
     left = _MOST_DENSE * sum(weight.size for weight, _ in sparse.values())
     for name, (weight, change) in sorted(sparse.items(), key=lambda one: -one[1][1]):
         if change > _MOST_CHANGE and weight.size <= left:

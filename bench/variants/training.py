@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from bench import seals, stored
+from bench import phases, seals, stored
 from bench.errors import UserError
 from bench.files import sweep, write_atomically
 from bench.provenance import write_json
@@ -77,6 +77,7 @@ def distil(model: Detector, settings: Settings, work: Work, going_on: dict[str, 
 
     Batches and what is varied in them follow from the seed and the step alone.
     """
+    phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
     precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
     # Few frames are all learned from: to tell how far the network is from its teacher, they will do.

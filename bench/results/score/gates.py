@@ -160,10 +160,11 @@ def _size_mib(found: Mapping[str, Any]) -> Quantity:
 
 def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
     if found["speedup"] is None:
-        simulated = found.get("int8") == "simulated"
-        why = (
-            "int8 is simulated here, so its time says nothing" if simulated else "it was not timed beside the baseline"
-        )
+        why = "it was not timed beside the baseline"
+        if found["latency_ms"]["p50"] is None:
+            why = "it was not timed: run once without --no-timing"
+        elif found.get("int8") == "simulated":
+            why = "int8 is simulated here, so its time says nothing"
         return Quantity(None, note=why)
     low, high = found["speedup_interval"]
     return Quantity(1 / found["speedup"], Interval(1 / high, 1 / low))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import seals, stored
+from bench import phases, seals, stored
 from bench.detectors import EXPORT_VERSION, lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.errors import UserError
@@ -147,6 +147,7 @@ def onnx_file(built: Built) -> Path:
         from bench.detectors import artifact
         from bench.detectors.export import to_onnx
 
+        phases.begin("exporting to ONNX")
         return to_onnx(artifact.load_torch(built.file))
 
     if built.kind == "onnx":
@@ -200,6 +201,7 @@ def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
     def lowered() -> onnx.ModelProto:
         import onnx
 
+        phases.begin("lowering for this processor")
         return lowering.lower(onnx.load(built.file), kernels)
 
     made_by = {
@@ -244,6 +246,7 @@ def open_session(
     """
     import onnxruntime
 
+    phases.begin("optimising the graph")
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     options = session_options(threads, floats=floats)
     if optimised:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import stored
+from bench import phases, stored
 from bench.detectors import lowering
 from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.files import remove, write_text
@@ -103,9 +103,11 @@ def fastest(times: Mapping[str, Times]) -> Kernels:
 def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Times]:
     """By name the times of every quantised convolution; those of one shape are timed once. `model` holds shapes."""
     by_shape: dict[object, Times] = {}
-    times = {}
-    for name, shape in lowering.convolution_shapes(model).items():
+    times: dict[str, Times] = {}
+    shapes = lowering.convolution_shapes(model)
+    for name, shape in shapes.items():
         if shape not in by_shape:
+            phases.begin("timing kernels", len(times), len(shapes), "layers")
             by_shape[shape] = _times(model, name, on, threads)
         times[name] = by_shape[shape]
     return times

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bench.detectors.export import least_ir_version
 from bench.variants.quantisation.network import Convolution
 from bench.variants.quantisation.rounding import Rounded
 from bench.variants.quantisation.scales import Activation
@@ -89,7 +90,7 @@ def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProt
     if any(layer.weight.bits == 4 for layer in layers):
         # Four bits, and scales for blocks of inputs, came with opset 21; nothing else in these graphs changed by then.
         next(one for one in found.opset_import if not one.domain).version = _OPSET_OF_FOUR_BITS
-        found.ir_version = max(found.ir_version, 10)
+        found.ir_version = least_ir_version(found)
     return found
 
 

@@ -77,6 +77,7 @@ class Work:
         return [frames.frames[place] for place in frames.spread(most)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
+        """Tell how far a part of the step is; `bench.phases.begin` says what is done where nothing can be counted."""
         self.on_event(Event(self.title, done, total, unit, note))
 
 

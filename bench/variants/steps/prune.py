@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench import phases
 from bench.errors import UserError
 from bench.records import Built, FrameSet, Split
 from bench.variants.repeatable import repeatable
@@ -210,6 +211,7 @@ def _zero(model: Detector, amount: float) -> None:
     import torch
     from torch.nn.utils import prune
 
+    phases.begin("choosing weights")
     layers = weighted_layers(model)
     pairs = [(layer, "weight") for layer in layers.values()]
     prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
@@ -262,6 +264,7 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
     from bench.variants.ranking import FRAMES, rank
     from bench.variants.repair import repair
 
+    phases.begin("tracing the network")
     channels = Channels(model)
     original = copy.deepcopy(model)
     budget = Budget(model, channels.groups, 1 - settings.amount)
@@ -269,6 +272,7 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
         network.to(work.device).to(memory_format=torch.channels_last)
     by_loss = settings.ranking == "loss"
     ranked = rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: found.importance for root, found in ranked.items()}
@@ -280,6 +284,7 @@ def _narrow(model: Detector, settings: Settings, work: Work) -> None:
         left |= channels.cut(group, channels.magnitudes(group) if known is None else known, widths[group.root])
         work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
+        phases.begin("preparing the repair")
         inside = {name.removeprefix("backbone."): stayed for name, stayed in left.items()}
         repair(model, original, inside, work, settings.frames)
     model.cpu().to(memory_format=torch.contiguous_format)

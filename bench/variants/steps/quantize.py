@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from bench import phases
 from bench.errors import UserError
 from bench.records import FrameSet, Split
 
@@ -119,21 +120,25 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     import onnx
 
     from bench.detectors.export import to_onnx
-    from bench.load import Load
+    from bench.idle_cores import Load
     from bench.variants.compensation import side_by_side
     from bench.variants.quantisation import network, observe, qdq
 
     load = Load()
+    phases.begin("exporting to ONNX")
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
+    phases.begin("preparing calibration")
     channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
+    phases.begin("trying ways to round")
     every_way = side_by_side(lambda convolution: _ways(convolution, channels, settings), found, work.threads)
     ways = dict(zip((one.name for one in found), every_way, strict=True))
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
     picked = [_layer(ways[name], one, inputs[name], settings) for name, one in chosen.items()]
     layers = _compensated([layer for layer in picked if layer is not None], channels, model, settings, work)
+    phases.begin("writing the quantised graph")
     quantised = qdq.quantised(graph, layers)
     quantised.metadata_props.add(key="stored", value=settings.stored)
     quantised.metadata_props.add(key="layers", value=_told(layers, chosen))
@@ -182,7 +187,9 @@ def _chosen(model: Detector, ways: Mapping[str, list[Layer]], settings: Settings
     from bench.detectors.artifact import positions_per_frame
     from bench.variants.quantisation import choice, sensitivity
 
+    phases.begin("preparing sensitivities")
     harm = sensitivity.sensitivities(model, ways, min(_GRADIENT_FRAMES, settings.frames), work)
+    phases.begin("choosing")
     weights = {name: layers[0].convolution.weight.size for name, layers in ways.items()}
     positions = positions_per_frame(model)
     macs = {name: size * positions[name] for name, size in weights.items()}
@@ -225,6 +232,7 @@ def _compensated(
 
     names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
     seen = compensation.inputs(model, names, settings.frames, work)
+    phases.begin("rounding")
 
     def made_good(layer: Layer) -> Layer:
         return _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))

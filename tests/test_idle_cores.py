@@ -18,10 +18,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench import load
+from bench import idle_cores
 from bench.detectors.detector import Detector
 from bench.detectors.export import to_onnx
-from bench.load import Load
+from bench.idle_cores import Load
 from bench.records import Event, Frame, InputSpec
 from bench.variants import build, steps
 
@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> _Machine:
     monkeypatch.setattr(time, "monotonic", lambda: machine.now)
     monkeypatch.setattr(psutil, "cpu_times", machine.cpu_times)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(load, "_tree_seconds", lambda: machine.own)
+    monkeypatch.setattr(idle_cores, "_tree_seconds", lambda: machine.own)
     return machine
 
 
@@ -94,7 +94,7 @@ def test_looks_are_half_a_second_apart(machine: _Machine) -> None:
 def test_one_thread_is_not_looked_at(machine: _Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Load()
     machine.passes(1.0, own=0.0, others=4.0)
-    monkeypatch.setattr(load, "_busy_seconds", lambda: pytest.fail("looked"))
+    monkeypatch.setattr(idle_cores, "_busy_seconds", lambda: pytest.fail("looked"))
     assert watched.threads(1) == 1
 
 
@@ -118,15 +118,15 @@ def _spin(seconds: float) -> None:
 
 
 def test_work_of_this_process_and_its_children_is_its_own() -> None:
-    before = load._tree_seconds()
+    before = idle_cores._tree_seconds()
     child = multiprocessing.get_context("spawn").Process(target=_spin, args=(0.5,))
     child.start()
     _spin(0.3)
     time.sleep(0.1)
-    assert load._tree_seconds() > before + 0.1
+    assert idle_cores._tree_seconds() > before + 0.1
     child.join()
     # Of ended children the system still tells.
-    assert load._tree_seconds() > before + 0.3
+    assert idle_cores._tree_seconds() > before + 0.3
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_torch_follows_at_batches_and_events(machine: _Machine) -> None:
             yield np.zeros(1, np.uint8)
 
     heard: list[Event] = []
-    with load.torch_threads(4) as threads:
+    with idle_cores.torch_threads(4) as threads:
         assert torch.get_num_threads() == 4
         frames = (Frame("a.png", Path("a.png"), 0, None, ""),)
         for _ in threads.before_batches(read)(frames, InputSpec(8), 1):
@@ -160,7 +160,7 @@ def test_torch_follows_at_batches_and_events(machine: _Machine) -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_threads_are_set_only_when_the_answer_changes(machine: _Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: list[int] = []
-    with load.torch_threads(4) as threads:
+    with idle_cores.torch_threads(4) as threads:
         monkeypatch.setattr(torch, "set_num_threads", changes.append)
         monkeypatch.setattr(torch, "get_num_threads", lambda: changes[-1] if changes else 4)
         for others in (3.0, 3.0, 0.0, 0.0):
@@ -171,7 +171,7 @@ def test_threads_are_set_only_when_the_answer_changes(machine: _Machine, monkeyp
 
 @pytest.mark.usefixtures("two_threads")
 def test_what_others_have_set_stays(machine: _Machine) -> None:
-    with load.torch_threads(4) as threads:
+    with idle_cores.torch_threads(4) as threads:
         torch.set_num_threads(3)
         machine.passes(1.0, own=1.0, others=3.0)
         threads.follow()
@@ -180,7 +180,7 @@ def test_what_others_have_set_stays(machine: _Machine) -> None:
 
 @pytest.mark.usefixtures("two_threads")
 def test_restored_after_a_failure() -> None:
-    with pytest.raises(RuntimeError, match="step"), load.torch_threads(1):
+    with pytest.raises(RuntimeError, match="step"), idle_cores.torch_threads(1):
         raise RuntimeError("step")
     assert torch.get_num_threads() == 2
 

@@ -1,0 +1,108 @@
+"""How far the files that are handed over move P(fake) from the predictions that a variant's numbers are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import stored
+from bench.errors import UserError
+from bench.provenance import version
+from bench.records import Built, Event, Judgement, Moved, OnEvent, Run
+from bench.results import score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FRAMES = 32
+"""Test frames that are compared, evenly spread over all."""
+
+SNIPPET = "predict.py"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A file and who runs it: `p_fake` takes the path of a picture."""
+
+    file: str
+    by: str
+    version: str
+    p_fake: Callable[[Path], float]
+
+
+def measure(
+    run: Run, judgement: Judgement, variant: str, ways: Sequence[Way], base: Path, on_event: OnEvent
+) -> tuple[Moved, ...]:
+    """Compare each way with the stored predictions; empty where none of the frames can be read any more."""
+    import numpy as np
+
+    before = judgement.evidence[variant].test
+    rows = [place * len(before) // FRAMES for place in range(FRAMES)] if len(before) > FRAMES else range(len(before))
+    paths = {row: base / run.frames["test"].root / str(judgement.test.frames[row]) for row in rows}
+    progress = partial(Event, "comparing with the predictions", total=len(ways) * len(paths))
+    moved, done = [], 0
+    for way in ways:
+        answers: dict[int, float] = {}
+        for row, path in paths.items():
+            on_event(progress(done=done))
+            if (answer := _answer(way, path)) is not None:
+                answers[row] = answer
+            done += 1
+        if answers:
+            after = np.array(list(answers.values()))
+            moved.append(_moved(way, before[list(answers)], after, run.threshold))
+    on_event(progress(done=done))
+    return tuple(moved)
+
+
+def _answer(way: Way, path: Path) -> float | None:
+    """None where the frame is gone, or no picture for OpenCV."""
+    try:
+        stored.refuse_other_than_file(path)
+        return way.p_fake(path)
+    except (OSError, ValueError, UserError):
+        return None
+
+
+def _moved(way: Way, before: NDArray[np.float64], after: NDArray[np.float64], threshold: float) -> Moved:
+    change = abs(after - before)
+    flips = int(((after >= threshold) != (before >= threshold)).sum())
+    return Moved(way.file, way.by, way.version, len(after), float(change.mean()), float(change.max()), flips)
+
+
+def ways(folder: Path, built: Built, model: str) -> list[Way]:
+    """`predict.py` of the folder; where it runs another file than an int8 artifact, that too, with and without what
+    onnxruntime makes of it by itself.
+    """
+    snippet = _loaded(folder / "predict.py")
+    library = "onnxruntime" if model.endswith(".onnx") else "torch"
+    found = [Way(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))]
+    return [*found, *_of_artifact(built, snippet)] if built.stored == "int8" else found
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    """The names of a module, without a trace in its folder."""
+    names: dict[str, Any] = {"__name__": "predict", "__file__": str(file)}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
+    return names
+
+
+def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Way]:
+    """An ONNX artifact in onnxruntime on a CPU, on frames that `snippet` reads."""
+    from bench.runtimes import onnxruntime
+
+    def p_fake(session: Any, path: Path) -> float:
+        logits, _ = session.run(list(onnxruntime.OUTPUTS), {"frames": snippet["fitted"](snippet["read"](path))[None]})
+        return float(score.p_fake(logits[:, 0], logits[:, 1])[0])
+
+    sessions = {
+        "onnxruntime, its own settings": onnxruntime.open_session(built.file, 0, ["CPUExecutionProvider"]),
+        "onnxruntime, no optimisation": onnxruntime.load_reference(built, 0).session,
+    }
+    return [
+        Way(built.file.name, by, version("onnxruntime"), partial(p_fake, session)) for by, session in sessions.items()
+    ]
