@@ -97,10 +97,9 @@ def test_students_t_narrows_faster_and_one_frame_as_their_number() -> None:
 
 
 def test_further_frames_follow_the_rule_that_one_frame_of_the_smaller_class_counts() -> None:
-    """Also where the interval is still wider than that: of 90 real frames it takes more than 100."""
-    more = further_frames(Auc(0.0, Interval(-0.0112, 0.0112)), 0.01, 180, 90)
-    assert more == pytest.approx(21, abs=1)
-    assert 90 * (180 + (more or 0)) / 180 > 100
+    """Also where the interval is still wider than that, and few degrees of freedom let it narrow faster."""
+    more = further_frames(Auc(0.0, Interval(-0.021, 0.021), freedom=1), 0.01, 100, 50)
+    assert more == pytest.approx(101, abs=1), "it takes more than 100 real frames, of which there are 50 in 100"
     few = further_frames(Auc(0.0, Interval(-0.0211, 0.0211), narrow=Interval(-0.0105, 0.0105)), 0.01, 200, 50)
     assert few is not None
     assert 50 * (200 + few) / 200 > 100

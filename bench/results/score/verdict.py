@@ -50,22 +50,22 @@ def further_frames(delta: Auc, margin: float, count: int, fewest: int) -> int | 
     narrow = delta.narrow or whole
     reach = max(narrow.width, 1 / fewest)
     few, many = 1.0, 2 * max((reach / room) ** 2, 1 / (fewest * room), 1.0)
+    quantile = student_quantile(0.95, delta.freedom)
     for _ in range(60):
         middle = math.sqrt(few * many)
-        if verdict(delta.value, _with_more(delta, narrow, middle, fewest), margin) == "inconclusive":
+        narrower = student_quantile(0.95, delta.freedom * middle) / quantile / math.sqrt(middle)
+        if verdict(delta.value, _with_more(delta.value, narrow, narrower, fewest * middle), margin) == "inconclusive":
             few = middle
         else:
             many = middle
     return max(math.floor(count * many) + 1 - count, 1)
 
 
-def _with_more(delta: Auc, narrow: Interval, times: float, fewest: int) -> Interval:
-    """The interval to expect of so many times as many frames, by the rule of `auc.difference`."""
-    narrower = student_quantile(0.95, delta.freedom * times) / student_quantile(0.95, delta.freedom) / math.sqrt(times)
-    value, one_frame = delta.value, 1 / (fewest * times)
-    low, high = value - (value - narrow.low) * narrower, value + (narrow.high - value) * narrower
+def _with_more(value: float, interval: Interval, narrower: float, fewest: float) -> Interval:
+    """`interval` around `value`, `narrower` times as wide, by the rule of `auc.difference` for so small a class."""
+    low, high = value - (value - interval.low) * narrower, value + (interval.high - value) * narrower
     return Interval(
-        min(low, value - one_frame) if low <= 0 else low, max(high, value + one_frame) if high >= 0 else high
+        min(low, value - 1 / fewest) if low <= 0 else low, max(high, value + 1 / fewest) if high >= 0 else high
     )
 
 
