@@ -17,8 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.control_groups import cpu_quota, total_memory
 from bench.files import write_text
-from bench.processor import allowed_cores, cpu_quota, cpuinfo, flags, processor
+from bench.processor import allowed_cores, cpuinfo, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
@@ -175,16 +176,27 @@ def cpu_cores() -> int:
     return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+def _cores() -> str:
+    allowed, quota = len(allowed_cores()), cpu_quota()
+    return f"{allowed} cores" if quota is None or quota >= allowed else f"{quota:g} of {allowed} cores allowed"
+
+
+def _memory() -> str:
     import psutil
 
+    total, allowed = psutil.virtual_memory().total, total_memory()
+    text = f"{total / 2**30:.0f} GiB"
+    return text if allowed >= total else f"{allowed / 2**30:.1f} of {text} allowed"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
     asked = processor()
     sets = flags(asked.features)
     model = f" ({asked.model}{f'; {sets}' if sets else ''})" if asked.model else ""
     return {
-        "cpu": f"{cpu_name()}{model}, {cpu_cores()} cores",
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "cpu": f"{cpu_name()}{model}, {_cores()}",
+        "memory": _memory(),
         "CUDA devices": ", ".join(cuda_devices()) or "none",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": platform.python_version(),

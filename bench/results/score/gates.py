@@ -135,9 +135,12 @@ def _size_mib(found: Mapping[str, Any]) -> Quantity:
 def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
     if found["speedup"] is None:
         simulated = found.get("int8") == "simulated"
-        why = (
-            "int8 is simulated here, so its time says nothing" if simulated else "it was not timed beside the baseline"
-        )
+        timed = found.get("latency_ms") and found["latency_ms"]["p50"] is not None
+        why = "it was not timed beside the baseline"
+        if simulated:
+            why = "int8 is simulated here, so its time says nothing"
+        elif timed:
+            why = "its time does not compare with the baseline's; the report says why"
         return Quantity(None, note=why)
     low, high = found["speedup_interval"]
     return Quantity(1 / found["speedup"], Interval(1 / high, 1 / low))
