@@ -237,7 +237,7 @@ def _peak_rss_mib() -> float | None:
     """The high-water mark of this process alone; `ru_maxrss` begins at that of whoever started it on Linux."""
     status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
+        for line in status.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
         return None
