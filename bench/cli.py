@@ -7,9 +7,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench import streams
 from bench.errors import DEVICES, UserError, no_device, on_one_line
@@ -18,10 +19,28 @@ from bench.ink import harmless, painted
 from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
 from bench.safe_path import protect
 
+if TYPE_CHECKING:
+    from bench.pipeline.plan import Timing
+
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
+
+
+class Commands(TyperGroup):
+    """The commands, each with its first sentence whole, over as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n", maxsplit=1)[0].split()))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="bench",
+    cls=Commands,
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
     no_args_is_help=True,
     add_completion=False,
@@ -84,11 +103,17 @@ File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; a
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
 Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
+]
 FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
 ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
 LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
 SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
 SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
+NoTiming = Annotated[
+    bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 DEFAULT_FILE = Path("experiments.yaml")
 
@@ -98,23 +123,27 @@ DEFAULT_FILE = Path("experiments.yaml")
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
     github: Annotated[
-        bool, typer.Option("--github", help="Also write .github/workflows/bench.yml, which runs `bench check`.")
+        bool,
+        typer.Option("--github", help="Also .github/workflows/bench.yml, which runs `bench check`, and .gitignore."),
     ] = False,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
-    from bench.templates import write_starter, write_workflow
+    from bench.templates import IGNORED, not_ignored, write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
         _name_path("wrote", path)
     if github:
-        _say("next: adapt the lines marked (1) to (4), write `gates:`, then `bench run`, `bench accept`, commit")
+        if lines := not_ignored(folder):
+            _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
+        _say("next: bench's source in tools/bench, commit, push: the job runs as it stands, with the demo")
+        _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
         _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
 
 @app.command()
 @guarded
-def run(
+def run(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,
@@ -122,17 +151,24 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, as `bench plan` does.")
     ] = False,
+    no_timing: NoTiming = False,
+    time_again: Annotated[
+        bool, typer.Option("--time-again", help="Time all variants anew, on a machine that is quiet now.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
-    from bench import pipeline
-    from bench.experiment import read
-
+    if no_timing and time_again:
+        raise UserError("--no-timing and --time-again: one times nothing, the other everything; give one of them")
+    timing: Timing = "none" if no_timing else "again" if time_again else "due"
     if dry_run:
-        return _show_plan(experiment, file, only, device)
+        return _show_plan(experiment, file, only, device, timing)
     wanted = _names(only, device)
-    with Bars() as bars:
-        finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, on_event=bars)
+    with _bars(file) as bars:
+        from bench import pipeline
+        from bench.experiment import read
+
+        finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars)
     _show(finished, json)
 
 
@@ -154,11 +190,11 @@ def report(
     json: Json = False,
 ) -> None:
     """Render the report again from stored results."""
-    from bench import pipeline
-    from bench.experiment import read, select
+    with _bars(file) as bars:
+        from bench import pipeline
+        from bench.experiment import read, select
 
-    name, settings = select(read(file), experiment, file)
-    with Bars() as bars:
+        name, settings = select(read(file), experiment, file)
         finished = pipeline.report(file.parent, name, settings, again=True, on_event=bars)
     bundled = pipeline.bundle(file.parent, name) if bundle else None
     _show(finished, json)
@@ -170,7 +206,12 @@ def report(
 @guarded
 def score(  # noqa: PLR0913, PLR0917 - a command's options
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="CSV, Parquet, or a JSON map of frame to score; the first is the baseline. Without NAME, a variant is "
+            "called like its file.",
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The report is written to reports/NAME/.")],
     labels: Annotated[
@@ -181,23 +222,31 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     label_column: LabelColumn = None,
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each frame's name; its first group is the video or person, where "
+            "no column tells it."
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
     json: Json = False,
 ) -> None:
     """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
-    from bench.pipeline.foreign import Request, score_files
-    from bench.results.foreign import Columns
-
     named = {"frame": frame_column, "score": score_column, "label": label_column}
     named |= {"source": source_column, "split": split_column}
     for what, column in named.items():
         if column is not None and not column.strip():
             raise UserError(f"--{what}-column: is empty; expected the name of a column")
-    columns = Columns(**named)
-    with Bars() as bars:
-        finished = score_files(Request(name, tuple(files), columns, labels, threshold, margin, to), bars)
+    with Bars("reading scores") as bars:
+        from bench.pipeline.foreign import Request, score_files
+        from bench.results.foreign import Columns
+
+        names, paths = zip(*map(_named_file, files), strict=True)
+        request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
+        finished = score_files(request, bars)
     _show(finished, json)
 
 
@@ -213,11 +262,11 @@ def export(
     file: File = DEFAULT_FILE,
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
-    from bench import pipeline
-    from bench.experiment import read, select
+    with _bars(file) as bars:
+        from bench import pipeline
+        from bench.experiment import read, select
 
-    name, _ = select(read(file), experiment, file)
-    with Bars() as bars:
+        name, _ = select(read(file), experiment, file)
         written = pipeline.export(file.parent, name, variant, to, form=form, on_event=bars)
     for path in written:
         _name_path("wrote", path)
@@ -225,29 +274,42 @@ def export(
 
 @app.command()
 @guarded
-def check(
+def check(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,
     device: DeviceOption = None,
+    no_timing: NoTiming = False,
     against: Annotated[
         Path | None, typer.Option(help="Also compare with scores that `bench accept` wrote, on the same frames.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
+    anyway: Anyway = False,
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
-    from bench.experiment import read, select
-    from bench.pipeline.check import check as judge
-    from bench.reports import checked
+    wanted = _names(only, device)
+    with _bars(file) as bars:
+        from bench.experiment import read, select
+        from bench.pipeline.check import check as judge
+        from bench.reports import checked
 
-    wanted, experiments = _names(only, device), read(file)
-    name, _ = select(experiments, experiment, file)
-    reports = file.parent / "reports" / name
-    junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
-    checked.refuse_unwritable(junit, summary)
-    with Bars() as bars:
-        finished, found = judge(experiments, file, name, only=wanted, device=device, reference=against, on_event=bars)
+        experiments = read(file)
+        name, _ = select(experiments, experiment, file)
+        reports = file.parent / "reports" / name
+        junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
+        checked.refuse_unwritable(junit, summary)
+        finished, found = judge(
+            experiments,
+            file,
+            name,
+            only=wanted,
+            device=device,
+            timing="none" if no_timing else "due",
+            reference=against,
+            anyway=anyway,
+            on_event=bars,
+        )
     # Before anything is written: a disk that is full does not swallow the verdict.
     _say(checked.terminal(found))
     checked.write(found, junit, summary)
@@ -272,15 +334,18 @@ def accept(
     to: Annotated[
         Path | None, typer.Option(help="Where to write them; accepted.json beside the experiment file if left out.")
     ] = None,
+    anyway: Anyway = False,
 ) -> None:
     """Write the current scores as the reference for `bench check --against`."""
-    from bench.experiment import read
-    from bench.pipeline import accepted
-
     _names(None, device)
-    to = to or file.parent / accepted.NAME
-    with Bars() as bars:
-        found, left_out = accepted.accept(read(file), file, experiment, to=to, device=device, on_event=bars)
+    with _bars(file) as bars:
+        from bench.experiment import read
+        from bench.pipeline import accepted
+
+        to = to or file.parent / accepted.NAME
+        found, left_out = accepted.accept(
+            read(file), file, experiment, to=to, device=device, anyway=anyway, on_event=bars
+        )
     _say(accepted.describe(found, to))
     _note(f"left out {one}" for one in left_out)
 
@@ -292,11 +357,11 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what no experiment refers to.")] = False,
 ) -> None:
     """Show what lies in variants/ and results/ with sizes, and what no experiment refers to; remove that on request."""
-    from bench import pipeline
-    from bench.experiment import read
-    from bench.pipeline.clean_text import describe
+    with _bars(file) as bars:
+        from bench import pipeline
+        from bench.experiment import read
+        from bench.pipeline.clean_text import describe
 
-    with Bars() as bars:
         inventory = pipeline.clean(read(file), file, remove_it=yes, on_event=bars)
     _say(describe(inventory, file))
 
@@ -329,12 +394,23 @@ def list_(
 @guarded
 def doctor() -> None:
     """Check whether this machine and this installation can run experiments, and say what to mend."""
-    from bench.doctor import describe, examine, is_well
+    with Bars("checking") as bars:
+        from bench.doctor import describe, examine, is_well
 
-    found = examine(Path.cwd(), _told_to_watchers)
+        found = examine(Path.cwd(), lambda check: bars.now(f"checking {check}"))
     _say(describe(found))
     if not is_well(found):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE, or a file that is called like its variant; a file whose own name has a = in it stays one."""
+    name, equals, file = text.partition("=")
+    if not equals or "/" in name or "\\" in name or Path(text).exists():
+        return Path(text).stem, Path(text)
+    if not name.strip() or not file:
+        raise UserError(f"{text}: expected NAME=FILE, such as q8=scores/q8.csv, or a file")
+    return name, Path(file)
 
 
 def _names(only: str | None, device: str | None) -> list[str]:
@@ -347,19 +423,23 @@ def _names(only: str | None, device: str | None) -> list[str]:
     return wanted
 
 
-def _told_to_watchers(check: str) -> None:
-    if streams.is_terminal(sys.stderr):
-        _say(f"checking {check} …", err=True)
+def _bars(file: Path) -> Bars:
+    """What is seen from the first moment: imports take their time too."""
+    return Bars(f"reading {on_one_line(str(file))}")
 
 
-def _show_plan(experiment: str | None, file: Path, only: str | None, device: str | None) -> None:
-    from bench import pipeline
-    from bench.experiment import read
-    from bench.pipeline.forecast_text import describe
-
+def _show_plan(
+    experiment: str | None, file: Path, only: str | None, device: str | None, timing: Timing = "due"
+) -> None:
     wanted = _names(only, device)
-    with Bars() as bars:
-        found = pipeline.forecast(read(file), file, experiment, only=wanted, device=device, on_event=bars)
+    with _bars(file) as bars:
+        from bench import pipeline
+        from bench.experiment import read
+        from bench.pipeline.forecast_text import describe
+
+        found = pipeline.forecast(
+            read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars
+        )
     _say(describe(found))
 
 

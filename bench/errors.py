@@ -23,6 +23,35 @@ _EXPECTED = {
 }
 
 
+_MEANT = {
+    "detector detectors architecture": "model models network networks backbone arch net detector detectors",
+    "frames datasets path": "dataset datasets data frame frames images faces sets",
+    "experiments": "experiment runs benchmarks",
+    "variants": "variant models candidates compression",
+    "weights": "checkpoint checkpoints ckpt model_path weight pretrained state_dict file path",
+    "preprocessing": "preprocess transform transforms preset normalize normalization input",
+    "path": "folder root dir directory manifest file location",
+    "source_pattern": "pattern regex source sources video",
+    "validation": "val valid dev",
+    "calibration": "calib cal calibrate",
+    "train": "training",
+    "device": "gpu cuda accelerator",
+    "threads": "workers num_threads num_workers cores cpus",
+    "runtime": "backend engine provider executor",
+    "threshold": "cutoff cut_off",
+    "seed": "random_seed random_state",
+    "gates": "limits checks",
+    "cast": "fp16 bf16 half float16 bfloat16 precision",
+    "quantize": "int8 int4 ptq quantization quantisation",
+    "prune": "sparsify sparsity",
+    "recover": "finetune fine-tune fine_tune retrain train distill distillation",
+    "amount": "ratio rate sparsity share fraction",
+    "learning_rate": "lr",
+    "steps": "epochs iterations",
+}
+"""What other tools, and people, call what is meant, by what it is called here."""
+
+
 class UserError(Exception):
     """Bad input. The message names file, line or key, what was found, what was expected, what to do.
 
@@ -60,9 +89,14 @@ def quoted(value: object) -> str:
     return shown(repr(value))
 
 
-def refuse_together(where: Callable[..., str], problems: Iterable[tuple[Keys, str | UserError]]) -> None:
-    """Raise all problems in one `UserError`, a line each. Each has its keys, whose place `where` tells."""
-    lines: list[str] = []
+def refuse_together(
+    where: Callable[..., str], problems: Iterable[tuple[Keys, str | UserError]], *, first: Iterable[str] = ()
+) -> None:
+    """Raise all problems in one `UserError`, a line each, after the lines of `first`, which stand in no file.
+
+    Each has its keys, whose place `where` tells.
+    """
+    lines = list(first)
     for keys, problem in problems:
         first, *further = problem.lines if isinstance(problem, UserError) else (problem,)
         lines += [f"{where(*keys)}: {first}", *further]
@@ -76,6 +110,9 @@ def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys,
         check()
     except UserError as error:
         yield keys, error
+
+
+_LIMITS = {"less_than_equal": "le", "less_than": "lt"}
 
 
 def said(problem: Mapping[str, Any]) -> str:
@@ -92,14 +129,24 @@ def _hint(problem: Mapping[str, Any]) -> str:
     found, message = problem["input"], problem["msg"]
     if problem["type"] == "literal_error":
         return nearest(str(found), re.findall(r"'([^']+)'", message))
+    most = (problem.get("ctx") or {}).get(_LIMITS.get(problem["type"], ""), math.inf)
+    if type(found) in (int, float) and most <= 1 < found <= 100:
+        return f" (a share, not per cent: write {found / 100:g})"
     if not isinstance(found, str) or not re.search("valid (number|integer)", message):
         return ""
+    return _hint_of_number(found, whole="integer" in message)
+
+
+def _hint_of_number(found: str, *, whole: bool) -> str:
+    """How a number is written that YAML took for text."""
     if re.fullmatch(r"[+-]?\d+,\d+", found):
         return " (decimals take a point, not a comma)"
+    if unit := re.fullmatch(r"([+-]?\d+(?:\.\d+)?) ?(%|[A-Za-z]+)", found):
+        return f" (write {float(unit[1]) / 100:g} for {unit[1]} %)" if unit[2] == "%" else f" (write {unit[1]} alone)"
     power = re.fullmatch(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", found, re.IGNORECASE)
     if power is None:
         return ""
-    if "integer" in message:
+    if whole:
         return " (YAML reads that as text: write all digits)"
     whole, part, sign, exponent = power.groups()
     return f" (YAML reads that as text: write {whole}{part or '.0'}e{sign or '+'}{exponent})"
@@ -143,6 +190,10 @@ def is_unicode(text: str) -> bool:
 def nearest(found: str, choices: Iterable[str]) -> str:
     """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
     spelled = {choice.casefold(): choice for choice in choices}
+    word = found.casefold()
+    meant = (name for names, others in _MEANT.items() if word in others.split() for name in names.split())
+    if synonym := next((name for name in meant if name in spelled and name != word), None):
+        return f" (did you mean {quoted(spelled[synonym])}?)"
     close = difflib.get_close_matches(found.casefold(), list(spelled), n=1, cutoff=0.5)
     return f" (did you mean {quoted(spelled[close[0]])}?)" if close else ""
 

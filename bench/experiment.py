@@ -291,7 +291,12 @@ def _problems(found: dict[str, Any], tree: Any) -> Iterator[str]:
     try:
         Experiments.model_validate(found, context=_WITH_ORDER)
     except ValidationError as error:
-        yield from (yaml_file.explain(problem, tree, Experiments) for problem in error.errors())
+        problems = error.errors()
+        # What is there under another name is not also missing.
+        meant = {yaml_file.meant(problem, Experiments) for problem in problems}
+        for problem in problems:
+            if problem["type"] != "missing" or problem["loc"] not in meant:
+                yield yaml_file.explain(problem, tree, Experiments)
 
 
 def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     temporary = path.parent / temporary_name()
     try:
         with _written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             with temporary.open("wb") as file:
                 write(file)
             rename(temporary, path)
@@ -97,9 +98,48 @@ def write_text(path: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and those above it where they are not there. Raises `NotWrittenError`."""
+    """Make the folder and those above it where they are not there, each as open as the one around it.
+
+    Raises `NotWrittenError`.
+    """
     with _written(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
+
+
+def _make(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        share(folder)
+
+
+def share(path: Path) -> None:
+    """Let a team write what this user made in a folder that the team may write in, whatever the umask.
+
+    As far as the system lets this user: a group that the folder belongs to must be one of this user's.
+    """
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        around, made = path.parent.stat(), path.lstat()
+        writers = around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        # Where everybody has files of their own, such as /tmp, nothing is shared.
+        if not writers or around.st_mode & stat.S_ISVTX or made.st_uid != os.geteuid():
+            return
+        if made.st_gid != around.st_gid:
+            os.chown(path, -1, around.st_gid, follow_symlinks=False)
+        # Who may write may read, and enter folders.
+        shared = writers | writers << 1 | (writers >> 1 if path.is_dir() else 0)
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if mode | shared != mode:
+            path.chmod(mode | shared)
 
 
 @contextmanager

@@ -44,8 +44,8 @@ def _places() -> Iterator[Path]:
     else:
         runtime = [*_given("XDG_RUNTIME_DIR"), Path(f"{_USUAL}/{user}")]
         yield from (folder / "bench" for folder in runtime if folder.is_dir())
-        caches = _given("XDG_CACHE_HOME") or [home / ".cache" for home in _home()]
-        yield from (folder / "bench" / machine for folder in caches)
+        states = _given("XDG_STATE_HOME") or [home / ".local" / "state" for home in _home()]
+        yield from (folder / "bench" / machine for folder in states)
     yield Path(tempfile.gettempdir()) / f"bench-{user}"
 
 

@@ -1,22 +1,27 @@
-"""Progress bars, and the wish to stop."""
+"""Progress as it is seen, and the wish to stop."""
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from bench import streams
 from bench.errors import shown
-from bench.ink import harmless, painted
-from bench.streams import is_terminal
+from bench.ink import harmless
+from bench.painters import Lines, Screen, Tqdm, remark, waiting
+from bench.under_way import UnderWay
 
 if TYPE_CHECKING:
     from bench.records import Event
 
-LASTING_SECONDS = 2.0
-"""Work that lasts longer is shown."""
-
+TICK_SECONDS, LINE_SECONDS = 0.5, 30.0
+# Between two drawings that events ask for.
+_LEAST_SECONDS = 0.1
 
 interrupted = threading.Event()
 """Set once a signal to end came."""
@@ -44,52 +49,80 @@ def tell_unraisable(found: Any) -> None:
 
 
 class Bars:
-    """Shows events as tqdm bars, one at a time: what, how many, how fast, how long still."""
+    """Listens to events and shows what is under way: on a terminal in a line whose clock ticks, else in lines.
 
-    def __init__(self) -> None:
-        self.bar: Any = None
-        self.shown: tuple[str, str, int] | None = None
+    `doing` says what is done before the first event. With `tqdm`, a class such as `tqdm.auto.tqdm`, its bars are
+    shown, as in a notebook. It is drawn again every `tick_s` seconds, whatever the main thread does; where nobody
+    watches, a line is written every `line_s` seconds.
+
+    Raises `KeyboardInterrupt` at the next event where an interrupt was lost in a library.
+    """
+
+    def __init__(
+        self, doing: str = "starting", *, tqdm: Any = None, tick_s: float = TICK_SECONDS, line_s: float = LINE_SECONDS
+    ) -> None:
+        self._under_way = UnderWay(doing)
+        self._tick_s = tick_s
+        self._painter = _painter(tqdm, line_s)
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._drawn = 0.0
+        self._clock = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> Bars:
+        if isinstance(self._painter, Screen):
+            streams.make_room = self._painter.make_room
+        self._draw()
+        self._clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self._over.set()
+        # A terminal that is stopped may keep the thread from its end.
+        self._clock.join(2 * TICK_SECONDS)
+        streams.make_room = None
+        with self._lock:
+            self._painter.clear()
 
     def __call__(self, event: Event) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
-        if sys.stderr is None:  # a service has none
-            return
-        if event.unit == "warning":
-            self._close()
-            sys.stderr.write(painted(f"warning: {harmless(shown(event.work, 1000))}\n", sys.stderr))
-            return
-        from tqdm import tqdm
+        with self._lock:
+            if event.is_warning:
+                self._painter.say(remark(event))
+                return
+            # What a wait is for fits no line; while it lasts, the clock stands beside its beginning.
+            begins, seconds = self._under_way.take(replace(event, note="") if event.is_wait else event)
+            work = harmless(shown(event.work))
+            if begins and event.is_wait:
+                self._painter.say(waiting(event))
+            elif begins:
+                self._painter.began(work)
+            if seconds is not None:
+                self._painter.ended(work, seconds)
+            if begins or not event.total or time.monotonic() - self._drawn >= _LEAST_SECONDS:
+                self._draw()
 
-        key = (event.work, event.unit, event.total)
-        if key != self.shown:
-            self._close()
-            watched = is_terminal(sys.stderr)
-            self.bar = tqdm(
-                desc=harmless(shown(event.work)),
-                total=event.total,
-                unit=f" {shown(event.unit)}",
-                file=sys.stderr,
-                # Where nobody watches, a line every ten seconds is enough to see that it lives.
-                mininterval=0.1 if watched else 10.0,
-                delay=0 if watched else LASTING_SECONDS,
-            )
-            self.shown = key
-        if event.note:
-            self.bar.set_postfix_str(harmless(shown(event.note)), refresh=False)
-        self.bar.update(event.done - self.bar.n)
-        if event.done >= event.total:
-            self._close()
+    def now(self, doing: str) -> None:
+        """Say what is done while no event does."""
+        with self._lock:
+            self._under_way.now(doing)
+            self._draw()
 
-    def _close(self) -> None:
-        if self.bar is not None:
-            # What was over in a moment leaves no line behind.
-            self.bar.leave = self.bar.format_dict["elapsed"] > LASTING_SECONDS
-            self.bar.close()
-        self.bar, self.shown = None, None
+    def _tick(self) -> None:
+        while not self._over.wait(self._tick_s):
+            with self._lock:
+                if not self._over.is_set():
+                    self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        self._painter.tick(self._under_way.view())
+
+
+def _painter(tqdm: Any, line_s: float) -> Screen | Lines | Tqdm:
+    if tqdm is not None:
+        return Tqdm(tqdm)
+    if sys.stderr is None:  # a service has none
+        return Lines(io.StringIO(), line_s)
+    return Screen(sys.stderr) if streams.is_terminal(sys.stderr) else Lines(sys.stderr, line_s)

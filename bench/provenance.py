@@ -8,10 +8,12 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,22 @@ from bench.files import write_text
 from bench.processor import allowed_cores, cpuinfo, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_called: ContextVar[str] = ContextVar("called", default="")
+
+
+def command() -> str:
+    """What started the work: the call from Python, or the command line."""
+    return _called.get() or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+@contextmanager
+def called_as(call: str) -> Iterator[None]:
+    """Inside, and in this thread, `command` is this call: a notebook's command line says nothing of what it does."""
+    before = _called.set(call)
+    try:
+        yield
+    finally:
+        _called.reset(before)
 
 
 def digest(value: Any) -> str:

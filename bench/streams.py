@@ -11,6 +11,7 @@ import io
 import os
 import select
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -25,6 +26,10 @@ _NOBODY_READS = {
 }  # fmt: skip
 
 
+make_room: Callable[[int], None] | None = None
+"""Called with the descriptor before a guarded stream writes to a terminal on which a line is drawn over and over."""
+
+
 class _Outlet(io.FileIO):
     """Takes everything. What it could not pass on is lost, and why is in `trouble`, if anybody could have read it."""
 
@@ -35,6 +40,8 @@ class _Outlet(io.FileIO):
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
+            if make_room is not None and self.was_terminal:
+                make_room(self.fileno())
             # None from a pipe that is full and was opened not to wait, as some programs leave theirs to others.
             while (written := cast("int | None", super().write(data))) is None:
                 select.select([], [self], [])

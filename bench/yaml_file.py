@@ -82,6 +82,15 @@ def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str
     return f"{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
 
 
+def meant(problem: Any, model: type[BaseModel]) -> tuple[Any, ...]:
+    """The place of the known key that an unknown one probably is; () where it is none."""
+    if problem["type"] != "extra_forbidden":
+        return ()
+    *above, key = problem["loc"]
+    hint = nearest(str(key), _keys_beside(problem["loc"], model))
+    return (*above, hint.split("'")[1]) if hint else ()
+
+
 def _spelled(location: Sequence[Any]) -> str:
     """Keys with points between them; which entry of a list it is, the line tells."""
     parts = [part if isinstance(part, str) else in_yaml(part) for part in location if type(part) is not int]

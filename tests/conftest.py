@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from bench import datasets, detectors
 from bench.datasets import FrameSetSettings
 from bench.detectors import efficientnet
 from bench.detectors.lowering import EVERYWHERE
+from bench.files import write_atomically
 from bench.records import BatchReader, Built
+from bench.reports import figures
 from bench.results import timing
 from bench.results.timed_process import serve
 from bench.runtimes.onnxruntime import kernels
@@ -69,6 +72,17 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         state = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
         patch.setenv("XDG_STATE_HOME", str(state))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is painted on a report's figures, which takes longest of it, but for tests marked `figures`."""
+    if "figures" not in request.keywords:
+        blank = BytesIO()
+        Image.new("RGB", (1, 1)).save(blank, "png")
+        monkeypatch.setattr(
+            figures, "_save", lambda figure, path: write_atomically(path, lambda file: file.write(blank.getvalue()))
+        )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -34,17 +35,9 @@ class _Absent(MetaPathFinder):
 
 def take_away(system: str) -> None:
     """Modules, functions and constants, and all of /proc; what Python's own library has imported stays as it is."""
-    # What of Python's library asks the same at its import, and would be another one on such a system.
-    import asyncio  # noqa: F401
-    import multiprocessing.popen_spawn_posix
-    import multiprocessing.resource_tracker  # noqa: F401
-    import shutil
-    import subprocess
-    import tempfile  # noqa: F401
-
-    import filelock  # noqa: F401
-    import psutil  # noqa: F401
-
+    # These ask for them at their import, and are others on such a system.
+    for name in ("asyncio", "multiprocessing.resource_tracker", "shutil", "subprocess", "filelock", "psutil"):
+        importlib.import_module(name)
     lacking = LACKING[system]
     sys.meta_path.insert(0, _Absent(lacking["modules"]))
     for name in lacking["modules"]:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,3 +174,24 @@ def test_many_frames_are_scored_and_rendered(capsys: pytest.CaptureFixture[str])
     for row in rows:
         assert 0 < numbers(row["s"])[0] < limit(60)
         assert 0.05 < numbers(row["peak, GiB"])[0] < 4
+
+
+def test_estimates(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nine, told = script("9_estimates"), iter(["total  ≈ 0.001–90 s", "total        ≈ 1.5–3 h"] * 2)
+
+    def output(folder: Path, words: list[str]) -> str:
+        (folder / "results/demo/q16").mkdir(parents=True, exist_ok=True)
+        (folder / "results/demo/q16/measurements.json").touch()
+        if words[0] == "plan":
+            return f"stage\n{next(told)}\n"
+        time.sleep(0.01)
+        return ""
+
+    monkeypatch.setattr(nine, "_output", output)
+    monkeypatch.setattr(nine, "_STARTING_SECONDS", 0.0)
+    nine.main(["--runs", "2", "--loops", "1", "--known", "--folder", str(tmp_path)])
+    rows = table(capsys.readouterr().out)
+    assert [row["ended within the range"] for row in rows] == ["1 of 2", "1 of 2"]
+    assert [row["earlier runs"] for row in rows] == ["none", "known"]
+    assert nine.Trial(60.0, 120.0, 119.0).hit
+    assert not nine.Trial(60.0, 120.0, 121.0).hit

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -27,6 +29,8 @@ from bench.errors import UserError
 from bench.records import Event, Frame, FrameSet, Split
 from tests.conftest import write_frames
 from tests.pace import limit
+
+ROOT = Path(__file__).parent.parent
 
 
 def _picture(file: Path, seed: int) -> None:
@@ -72,6 +76,9 @@ def _manifest(file: Path, rows: Sequence[Sequence[object]]) -> None:
         ({"path": "a", "source_pattern": "(x"}, "not a regular expression"),
         ({"test": {"path": "a", "source_pattern": "x"}}, "has no group"),
         ({"path": "a", "split": "random"}, "auto"),
+        ({"test": "a", "columns": {"path": "x"}}, "inside each split"),
+        ({"path": "a", "columns": {"path": "x", "label": "X"}}, "named as two columns at once"),
+        ({"path": "a", "columns": {"file": "x"}}, "file"),
         ({"path": "a", "splt": "auto"}, "splt"),
         ({"path": ""}, "at least 1 character"),
     ],
@@ -173,7 +180,7 @@ def test_manifest_errors_are_listed_in_one_go(tmp_path: Path) -> None:
         ["b.png", "real", "tset"],
         ["gone.png", "real", "test"],
         ["../outside.png", "real", "test"],
-        [str(tmp_path / "m/b.png"), "real", "test"],
+        [str(tmp_path / "outside.png"), "real", "test"],
         ["b.png", "fake", "test"],
         ["./b.png", "fake", "test"],
         ["", "fake", "test"],
@@ -282,6 +289,97 @@ def test_a_picture_both_real_and_fake_is_an_error(tmp_path: Path) -> None:
     _pictures(tmp_path, ["t/real/a.png", "t/fake/b.png"])
     (tmp_path / "t/fake/a.png").write_bytes((tmp_path / "t/real/a.png").read_bytes())
     assert "identical files, one real and one fake: fake/a.png and real/a.png" in _refused(tmp_path, path="t")
+
+
+# --------------------------------------------------------------------------------- a manifest's own names
+NAMED = {"path": "filename", "label": "target", "source": "Video"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_may_be_called_otherwise(tmp_path: Path, kind: str) -> None:
+    _pictures(tmp_path / "s", ["a.png", "b.png"])
+    rows = [
+        ("filename", "Target", "video", "label", "method"),
+        ("a.png", 0, "v1", "x", "m"),
+        ("b.png", 1, "v2", "y", ""),
+    ]
+    _manifest(tmp_path / "s/manifest.csv", rows)
+    if kind == "parquet":
+        pd.read_csv(tmp_path / "s/manifest.csv").to_parquet(tmp_path / "s/manifest.parquet")
+        (tmp_path / "s/manifest.csv").unlink()
+    for places in ({"path": "s", "columns": NAMED}, {"test": {"path": "s", "columns": NAMED}}):
+        frames = _load(tmp_path, **places)["test"].frames
+        assert [(f.path, f.label, f.source) for f in frames] == [("a.png", 0, "v1"), ("b.png", 1, "v2")]
+        assert [dict(f.attributes) for f in frames] == [{"method": "m"}, {"method": ""}]
+
+
+def test_a_hint_says_how_columns_are_named(tmp_path: Path) -> None:
+    _pictures(tmp_path / "s", ["a.png", "b.png"])
+    _manifest(tmp_path / "s/manifest.csv", [("filename", "target"), ("a.png", 0), ("b.png", 1)])
+    assert "no column `path` (if it is 'filename', write `columns: {path: filename}`)" in _refused(tmp_path, path="s")
+    refused = _refused(tmp_path, path="s", columns={"path": "filename"})
+    assert "no column `label` (if it is 'target', write `columns: {label: target}`)" in refused
+    refused = _refused(tmp_path, path="s", columns={"path": "file"})
+    assert "no column 'file', which `columns: {path: …}` names (did you mean 'filename'?)" in refused
+    _pictures(tmp_path / "t", ["real/a.png", "fake/b.png"])
+    assert "`columns` are those of a manifest" in _refused(tmp_path, path="t", columns={"path": "file"})
+
+
+def test_absolute_paths_may_lie_inside(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "s", tmp_path / "other"
+    _pictures(inside, ["a.png", "b/c.png"])
+    _pictures(outside, ["d.png"])
+    (tmp_path / "link").symlink_to(inside)
+    rows = [("path", "label"), (inside / "a.png", 0), (tmp_path / "s/../s/b/c.png", 1)]
+    _manifest(inside / "manifest.csv", rows)
+    for place in ("s", "link"):
+        assert _paths(_load(tmp_path, path=place)["test"]) == ["a.png", "b/c.png"]
+    for path in (outside / "d.png", f"{inside}x/a.png", f"{inside}/../other/d.png"):
+        _manifest(inside / "manifest.csv", [*rows, (path, 1)])
+        assert "or absolute, and stay inside it" in _refused(tmp_path, path="s")
+    _manifest(inside / "manifest.csv", [*rows, ("a.png", 0)])
+    assert "the same path twice" in _refused(tmp_path, path="s")
+
+
+# --------------------------------------------------------------------------------- frames without a source
+def _celeb(folder: Path) -> None:
+    """Named as Celeb-DF's: persons, YouTube's videos, and swaps of two persons."""
+    videos = ("real/id0_0001", "real/id1_0002", "real/00170", "fake/id0_id1_0001")
+    _pictures(folder, [f"{video}.mp4.jpg" for video in videos])
+
+
+@pytest.mark.parametrize("places", [{"path": "s"}, {"test": {"path": "s", "source_pattern": r"(id\d+)_"}}])
+def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, places: Any) -> None:
+    _celeb(tmp_path / "s")
+    if "path" in places:
+        places = {**places, "source_pattern": r"(id\d+)_"}
+    (remark,) = _load(tmp_path, **places)["test"].remarks
+    assert remark.startswith("1 of 3 real and 0 of 1 fake test frames have no source (source_pattern ")
+    assert "real/00170.mp4.jpg" in remark
+
+
+def test_the_pattern_of_the_readme_matches_all_that_celeb_df_has(tmp_path: Path) -> None:
+    _celeb(tmp_path / "s")
+    found = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found
+    for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/templates/experiments.yaml")):
+        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {found[1]}
+    frames = _load(tmp_path, path="s", source_pattern=found[1])["test"]
+    assert frames.remarks == ()
+    assert {frame.path: frame.source for frame in frames.frames} == {
+        "real/id0_0001.mp4.jpg": "id0",
+        "real/id1_0002.mp4.jpg": "id1",
+        "real/00170.mp4.jpg": "00170",
+        "fake/id0_id1_0001.mp4.jpg": "id0",
+    }
+
+
+def test_split_auto_without_sources_is_warned_of(tmp_path: Path) -> None:
+    for index in range(12):
+        _picture(tmp_path / f"s/{'real' if index % 2 else 'fake'}/{index}.png", seed=index)
+    (remark,) = _load(tmp_path, path="s", split="auto")["test"].remarks
+    assert remark.startswith("`split: auto` knew no source of 12 of 12 frames")
+    assert _load(tmp_path, path="s", split="auto", source_pattern="(.+)")["test"].remarks == ()
 
 
 # ----------------------------------------------------------------------------------------- split: auto

@@ -23,7 +23,8 @@ def variant(**changed: Any) -> dict[str, Any]:
         "auc": 0.90, "auc_ci": [0.86, 0.94], "auc_delta": -0.02, "auc_delta_ci": [-0.03, -0.01],
         "confusion": {"tp": 80, "fn": 20, "tn": 95, "fp": 5},
         "recall": 0.80, "recall_ci": [0.71, 0.87], "specificity": 0.95, "specificity_ci": [0.89, 0.98],
-        "speedup": 2.0, "speedup_interval": [1.6, 2.5], "flips": {"worse": 7, "better": 2, "p": 0.18},
+        "latency_ms": {"p50": 12.0}, "speedup": 2.0, "speedup_interval": [1.6, 2.5],
+        "flips": {"worse": 7, "better": 2, "p": 0.18},
         "slices": [part("NT", -0.05, [-0.09, -0.01])],
         **changed,
     }  # fmt: skip
@@ -100,6 +101,11 @@ def test_what_could_not_be_had_falls(gate: str) -> None:
         found = judged(q8, **{gate: limit})
         assert (found.fell, found.value, found.room, found.proven) == (True, None, None, False)
         assert said in found.note
+
+
+def test_what_was_not_timed_has_no_latency_ratio() -> None:
+    found = judged(variant(speedup=None, speedup_interval=None, latency_ms={"p50": None}), latency_ratio=1.0)
+    assert (found.fell, found.note) == (True, "it was not timed: run once without --no-timing")
 
 
 def test_simulated_int8_has_no_latency_ratio() -> None:

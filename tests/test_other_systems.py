@@ -41,7 +41,7 @@ def test_a_run_to_its_report(system: str, tmp_path: Path) -> None:
     assert (tmp_path / "reports" / "first" / "report.html").is_file()
 
 
-class _InUse(PermissionError):
+class _InUseError(PermissionError):
     winerror = 32
 
 
@@ -54,7 +54,7 @@ def test_a_file_that_a_scanner_has_open_is_renamed_once_it_is_closed(
     def refused_twice(path: Path, target: Path) -> Path:
         tries.append(path)
         if len(tries) < 3:
-            raise _InUse(13, "Permission denied", str(path))
+            raise _InUseError(13, "Permission denied", str(path))
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", refused_twice)
@@ -83,11 +83,11 @@ def test_what_may_not_be_renamed_is_not_tried_again(tmp_path: Path, monkeypatch:
 
 
 def test_a_path_that_is_too_long_for_windows_is_said() -> None:
-    class NotThere(FileNotFoundError):
+    class NotThereError(FileNotFoundError):
         winerror = 3
 
-    assert "LongPathsEnabled" in str(files.advice(NotThere(2, "No such file", "C:\\" + "a" * 300)))
-    assert files.advice(NotThere(2, "No such file", "C:\\a")) is None
+    assert "LongPathsEnabled" in str(files.advice(NotThereError(2, "No such file", "C:\\" + "a" * 300)))
+    assert files.advice(NotThereError(2, "No such file", "C:\\a")) is None
 
 
 def test_a_secret_is_written_byte_by_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

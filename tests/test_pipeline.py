@@ -357,9 +357,9 @@ def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monk
     replace, moved = Path.replace, list[Path]()
 
     def die(path: Path, target: Path) -> Path:
-        if path.parent.parent == to and moved:
+        if target.parent == to and moved:
             raise KeyboardInterrupt
-        moved.extend([path] if path.parent.parent == to else [])
+        moved.extend([path] if target.parent == to else [])
         return replace(path, target)
 
     with monkeypatch.context() as killed:

@@ -282,6 +282,15 @@ def test_golden(tmp_path: Path) -> None:
     assert rounded(found["scores.json"]) == rounded(golden["scores.json"])
 
 
+@pytest.mark.figures
+def test_figures_are_pictures_whose_names_can_be_read(tmp_path: Path) -> None:
+    _, report = rendered(tmp_path, *made_up(FRAMES))
+    for name in ("size_auc.png", "latency_auc.png", "roc.png", "reliability.png", "heatmap_colours.png"):
+        with Image.open(report / name) as picture:
+            assert picture.width > 500, name
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 20, name
+
+
 def test_each_evaluation_is_told_once_and_where_decoding_was_its_limit(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     first = Evaluation(512, 12.3, 1.2, 4)
@@ -610,6 +619,7 @@ def test_scores_json_has_every_key_of_the_interface_for_every_variant(tmp_path: 
     assert scores["variants"]["baseline"]["latency_ms"]["p99"] is None
 
 
+@pytest.mark.figures
 def test_bundle_is_whole_wherever_it_is_unpacked(tmp_path: Path) -> None:
     frames = [NASTY, *FRAMES[1:]]
     results, report = rendered(tmp_path, *made_up(frames))

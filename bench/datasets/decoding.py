@@ -39,7 +39,7 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     A file that can't be decoded raises `UserError`.
     """
     try:
-        return _fit(_decoded(file), spec)
+        return fit(_decoded(file), spec)
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
@@ -127,7 +127,8 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
 
 
-def _fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """RGB of any size, uint8 [height, width, 3], as the network takes it, [size, size, 3]."""
     size, (height, width) = spec.size, frame.shape[:2]
     if (height, width) == (size, size):
         return frame

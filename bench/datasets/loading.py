@@ -15,7 +15,14 @@ from bench.datasets.digests import digest_files
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
 from bench.datasets.sources import find_sources
-from bench.datasets.splits import shared_among_judged, shared_content, shared_sources, split_by_source
+from bench.datasets.splits import (
+    shared_among_judged,
+    shared_content,
+    shared_sources,
+    split_by_source,
+    unknown_sources,
+    unknown_sources_in_auto,
+)
 from bench.errors import UserError, at_home, is_unicode, listed, quoted
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
@@ -46,6 +53,24 @@ class _Found:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A frame set as its files' names and its manifests tell it; no frame was read yet."""
+
+    name: str
+    settings: FrameSetSettings
+    found: Mapping[Split | None, _Found]
+    frames: Mapping[Split | None, tuple[Frame, ...]]
+
+    @property
+    def sets(self) -> dict[Split, FrameSet] | None:
+        """Its splits with frames of unknown content; None where their content decides which split they belong to."""
+        if self.settings.split == "auto":
+            return None
+        splits = {split or "test": frames for split, frames in self.frames.items()}
+        return {s: FrameSet(self.name, s, splits[s], "", "") for s in SPLITS if s in splits}
+
+
+@dataclass(frozen=True)
 class _Checked:
     """The usable frames of a part, and "path: what is wrong" for those that were left out."""
 
@@ -69,6 +94,11 @@ def load(
     `split: auto` they stand with `test`. Everything that is wrong is listed in one `UserError`; what
     can be said without reading the frames is said before reading them.
     """
+    return read(find(name, settings, base), cache, on_event, on_bad_frame=on_bad_frame)
+
+
+def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
+    """What lies at the places of the frame set `name`; all that is wrong by names alone is one `UserError`."""
     found, problems = _gather(settings, base)
     undigested = {split: there.frames() for split, there in found.items()}
     for split, there in found.items():
@@ -76,7 +106,14 @@ def load(
         problems += _wrong_sources(there, undigested[split], settings.split == "auto")
     known = {split: frames for split, frames in undigested.items() if split}
     _refuse(name, problems + shared_sources(known))
+    return Listed(name, settings, found, undigested)
 
+
+def read(
+    listing: Listed, cache: Path, on_event: OnEvent = silent, *, on_bad_frame: Literal["error", "skip"] = "error"
+) -> dict[Split, FrameSet]:
+    """The frame set with every file read, new ones decoded; as `load` says."""
+    name, settings, found, undigested = listing.name, listing.settings, listing.found, listing.frames
     digests, faults = digest_files(name, _by_root(found.values()), cache, on_event)
     if on_bad_frame == "error":
         advice = "replace these files, or leave them out with `on_bad_frame: skip`"
@@ -89,7 +126,16 @@ def load(
     _refuse(name, shared_content(splits))
     left_out = {split or "test": part.left_out for split, part in checked.items()}
     sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
-    return {**sets, "test": replace(sets["test"], remarks=shared_among_judged(splits))}
+    remarks = {s: unknown_sources(s, frames, _pattern(found, s)) for s, frames in splits.items()}
+    if settings.split == "auto":
+        remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
+    remarks["test"] = (*remarks["test"], *shared_among_judged(splits))
+    return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
+
+
+def _pattern(found: Mapping[Split | None, _Found], split: Split) -> str | None:
+    there = found.get(split, found.get(None))
+    return there.pattern if there else None
 
 
 def _checked(
@@ -123,7 +169,7 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     """What lies at the places named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_places(settings.places, base)
-    listing = layouts.read(at_home(base, settings.path))
+    listing = layouts.read(at_home(base, settings.path), _columns(settings))
     found = {split: _Found(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in found:
@@ -133,11 +179,15 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     return found, problems
 
 
+def _columns(settings: FrameSetSettings | Place) -> dict[str, str] | None:
+    return settings.columns.named if settings.columns else None
+
+
 def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Split | None, _Found], list[str]]:
     found: dict[Split | None, _Found] = {}
     problems = []
     for split, place in places.items():
-        listing = layouts.read(at_home(base, place.path))
+        listing = layouts.read(at_home(base, place.path), _columns(place))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:

@@ -20,7 +20,8 @@ _SOURCE_PATTERN = (
 _LONGEST_PATTERN = 500
 
 
-def _checked_pattern(pattern: str | None) -> str | None:
+def checked_pattern(pattern: str | None) -> str | None:
+    """A regular expression with a group, not so long that compiling it takes for ever; otherwise `ValueError`."""
     if pattern is None:
         return None
     if len(pattern) > _LONGEST_PATTERN:  # compiling some of a few thousand letters takes ten seconds
@@ -40,6 +41,36 @@ def _checked_pattern(pattern: str | None) -> str | None:
     return pattern
 
 
+class ColumnSettings(BaseModel):
+    """What a manifest calls its columns, where that is not as usual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = Field(default=None, min_length=1, description="the column of frames' paths, if not `path`")
+    label: str | None = Field(default=None, min_length=1, description="the column real or 0, fake or 1, if not `label`")
+    source: str | None = Field(
+        default=None, min_length=1, description="the column of videos or persons, if not `source`"
+    )
+    split: str | None = Field(
+        default=None, min_length=1, description="the column test, validation, calibration or train, if not `split`"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ColumnSettings:
+        names = list(self.named.values())
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{quoted(min(twice))} is named as two columns at once")
+        return self
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What each known column is called, in lower case without blanks around it."""
+        return {role: (getattr(self, role) or role).strip().lower() for role in ("path", "label", "source", "split")}
+
+
+_COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
+
+
 class Place(BaseModel):
     """Where the frames of one split lie; `validation: folder` is short for `validation: {path: folder}`."""
 
@@ -47,8 +78,9 @@ class Place(BaseModel):
 
     path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
     source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
+    columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
 
-    _pattern = field_validator("source_pattern")(_checked_pattern)
+    _pattern = field_validator("source_pattern")(checked_pattern)
 
 
 def _place(value: Any) -> Any:
@@ -75,6 +107,7 @@ class FrameSetSettings(BaseModel):
         "of which are calibration too",
     )
     source_pattern: str | None = Field(default=None, description=f"with `path`: {_SOURCE_PATTERN}")
+    columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
     test: PlaceOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: PlaceOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
@@ -84,7 +117,7 @@ class FrameSetSettings(BaseModel):
     )
     train: PlaceOrPath | None = Field(default=None, description="frames that `recover` learns from; labels not needed")
 
-    _pattern = field_validator("source_pattern")(_checked_pattern)
+    _pattern = field_validator("source_pattern")(checked_pattern)
 
     @model_validator(mode="after")
     def _one_form(self) -> FrameSetSettings:
@@ -95,9 +128,9 @@ class FrameSetSettings(BaseModel):
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
         if places and "test" not in places:
             raise ValueError("`test` is missing: the frames that are reported")
-        for key in ("split", "source_pattern"):
+        for key in ("split", "source_pattern", "columns"):
             if places and getattr(self, key) is not None:
-                where = "; write it inside each split, as {path: …, source_pattern: …}" if "pattern" in key else ""
+                where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.errors import listed, quoted
 from bench.records import LABELLED_SPLITS, Frame, Split
@@ -84,6 +84,35 @@ def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, .
     if files:
         remarks.append(f"Test and validation share {len(files)} identical files: {listed(files, 5)}.")
     return tuple(remarks)
+
+
+def unknown_sources(split: Split, frames: Sequence[Frame], pattern: str | None) -> tuple[str, ...]:
+    """What a reader must know where the sources of a split's frames are known in part: how many of each class."""
+    unknown = [frame for frame in frames if frame.source is None]
+    if not unknown or len(unknown) == len(frames):
+        return ()
+    counts = " and ".join(
+        f"{sum(frame.label == label for frame in unknown):,} of {total:,}{word}"
+        for label, word in ((0, " real"), (1, " fake"), (None, ""))
+        if (total := sum(frame.label == label for frame in frames))
+    )
+    why = f"source_pattern {quoted(pattern)} does not match them" if pattern else "their cells are empty"
+    return (
+        f"{counts} {split} frames have no source ({why}): {listed((frame.path for frame in unknown), 3)}. Each counts "
+        "as a video of its own: where they share videos, intervals are too narrow, and a video may be on both sides.",
+    )
+
+
+def unknown_sources_in_auto(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """What a reader must know where frames were split without knowing which of them are of one video."""
+    paths, unknown = {frame.path for frame in frames}, {frame.path for frame in frames if frame.source is None}
+    if not unknown:
+        return ()
+    return (
+        f"`split: auto` knew no source of {len(unknown):,} of {len(paths):,} frames: frames of "
+        "one video may be on both sides, and scores then look better than they are. Write source_pattern; where every "
+        "frame stands alone, source_pattern: '(.+)'.",
+    )
 
 
 def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:

@@ -75,7 +75,8 @@ def find(architecture: str) -> Family:
     known = architectures()
     raise UserError(
         f"unknown architecture {quoted(architecture)}{nearest(architecture, known)}; "
-        f"architectures are: {', '.join(known)}"
+        f"architectures are: {', '.join(known)}. Of another network, `bench score` judges the scores that it gave "
+        "elsewhere (docs/scores-from-elsewhere.md); docs/extending.md says how bench learns a network"
     )
 
 

@@ -83,6 +83,25 @@ def load_torch(path: Path) -> Detector:
     return detector.eval()
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What an artifact of either kind says of itself; both have `architecture` and `preprocessing` (JSON).
+
+    Raises `UserError` where it is missing, damaged or foreign.
+    """
+    if path.suffix != ".onnx":
+        return _read_metadata(path)
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except DecodeError as error:
+        raise _foreign(path, str(error)) from error
+    return {prop.key: prop.value for prop in model.metadata_props}
+
+
 def _read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors artifact says of itself, from its first bytes alone; torch is not needed.
 

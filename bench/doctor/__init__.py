@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("timm", libraries.timm),
     ("onnxruntime", libraries.onnxruntime),
     ("providers", libraries.providers),
+    ("int8", libraries.int8),
     ("openvino", libraries.openvino),
     ("inductor", libraries.inductor),
     ("processor", machine.processor),

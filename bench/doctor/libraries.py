@@ -128,6 +128,25 @@ def _provider(name: str) -> Finding:
     return Finding("note" if mend else "ok", what, trouble, mend)
 
 
+def int8(folder: Path) -> Sequence[Finding]:
+    """What integers gain on this processor: a small network in both, timed in turns."""
+    try:
+        answer = ask("int8")
+    except AnswerError as error:
+        return [Finding("note", "int8", f"could not be timed: {error}")]
+    if not answer["right"]:
+        return [Finding("problem", "int8", "a small network computes otherwise in integers than in floats", AGAIN)]
+    speed = f"{answer['ratio']:.2g} times as fast as fp32 in onnxruntime ({answer['low']:.2g} to {answer['high']:.2g})"
+    text = f"{speed}: a small network on one thread, timed in turns for {answer['seconds']:.1f} s"
+    if answer["low"] > 1:
+        return [Finding("ok", "int8", text)]
+    return [
+        Finding(
+            "note", "int8", text, "here int8 makes files smaller, and is not proven faster; `bench run` times yours"
+        )
+    ]
+
+
 def openvino(folder: Path) -> Sequence[Finding]:
     """The optional runtime: nothing else needs it."""
     if version("openvino") == "absent":

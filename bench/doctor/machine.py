@@ -12,11 +12,9 @@ from typing import Any
 
 from bench.control_groups import available_memory, cpu_quota, memory_limit, total_memory
 from bench.doctor.findings import Finding
-from bench.processor import VNNI, flags
+from bench.processor import flags
 from bench.processor import processor as asked_processor
 from bench.provenance import cpu_cores, cpu_name, cuda_device_name, cuda_devices, cuda_trouble, nvml_device, text
-
-INT8 = VNNI | {"asimddp", "i8mm"}
 
 LEAST_MEMORY_GIB, GOOD_MEMORY_GIB = 1.0, 4.0
 LEAST_DISK_GIB, GOOD_DISK_GIB = 0.5, 5.0
@@ -30,9 +28,6 @@ def processor(folder: Path) -> Sequence[Finding]:
     limited = "" if quota is None else f" (a quota of {quota:g} cores' time)"
     told = f"{cpu_name()}, {cpu_cores()} cores{limited}; "
     told += spelled or f"{platform.machine()}, instructions unknown"
-    if spelled and not INT8 & features:
-        slower = "no int8 instructions (VNNI): int8 is exact here too, and gains little speed, or none"
-        return [Finding("note", "processor", told, slower)]
     return [Finding("ok", "processor", told)]
 
 

@@ -57,6 +57,13 @@ def provider(name: str) -> dict[str, Any]:
     return {"loads": name in session.get_providers(), "right": found.tolist() == [0, 0, 1, 2]}
 
 
+def int8() -> dict[str, Any]:
+    """How many times as fast a small network runs in int8 as in fp32, each turn of both compared: median, quartiles."""
+    from bench.doctor import int8_speed
+
+    return int8_speed.measure()
+
+
 def openvino() -> dict[str, Any]:
     """OpenVINO's version, and whether a network with one node runs; the types that this CPU is fast in."""
     import numpy as np

@@ -9,15 +9,22 @@ from pathlib import Path
 from bench import locks
 from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import journal, render
+from bench.pipeline import journal, reasons, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast
+from bench.pipeline.forecast import Forecast, forecast, rows_of, stages
 from bench.pipeline.handover import export
-from bench.pipeline.measure import build_variants, measure_variants
-from bench.pipeline.plan import prepare
+from bench.pipeline.measure import (
+    build_variants,
+    evaluate_variants,
+    refuse_changed,
+    settle_variants,
+    time_variants,
+)
+from bench.pipeline.plan import Plan, Timing, prepare
+from bench.pipeline.remaining import Remaining
 from bench.pipeline.render import Finished, bundle
 from bench.pipeline.summary import summarise
-from bench.records import OnEvent, silent
+from bench.records import Event, OnEvent, silent
 from bench.results import store
 from bench.variants import build
 
@@ -31,30 +38,61 @@ def run(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     on_event: OnEvent = silent,
 ) -> Finished:
     """Everything: build what is missing, evaluate and time it, render the report.
 
     `path` is the experiment file, which all folders are relative to; `only` names the variants to
-    run (the baseline always does), `device` overrides the file's. Raises `UserError` for bad input.
+    run (the baseline always does), `device` overrides the file's, `timing` says what is timed: what has no times
+    yet, all "again", or "none". Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     _check_rooms(path.parent)
     locks.check(path.parent / "results" / name / store.LOCK)
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
+        _tell_of_another(path.parent / "results" / name, log)
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
+        plan = replace(plan, timing=timing)
+        _explain(plan, log)
         with locks.announced(variants / build.LOCKS, doing, log):
-            built, failed = build_variants(plan, log)
+            told_left = Remaining(stages(plan, log), log)
+            built, failed = build_variants(plan, told_left)
+            failed |= settle_variants(plan, built, told_left)
             # Two runs of one experiment take turns here; the second finds what the first has done.
             with store.locked(plan.results, doing, log):
-                jobs, failed = measure_variants(plan, built, failed, log)
+                jobs, failed = evaluate_variants(plan, built, failed, told_left)
+            failed = time_variants(plan, jobs, failed, told_left)
+            with store.locked(plan.results, doing, log):
+                refuse_changed(plan, jobs, failed)
                 told = summarise(plan, jobs, failed)
                 store.write_attributes(plan.results, plan.frames, told)
                 store.write_run(plan.results, told)
-                finished = render.report(plan.base, plan.name, plan.settings, on_event=log)
+                reasons.write(plan, jobs, failed)
+                finished = render.report(plan.base, plan.name, plan.settings, on_event=told_left)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
+
+
+def _tell_of_another(results: Path, on_event: OnEvent) -> None:
+    """At once, since it may take a while until this run needs what another one holds."""
+    lock = results / store.LOCK
+    if not lock.exists():
+        return
+    with locks.tried(lock) as free:
+        who = "" if free else locks.holder(lock, results.parent.parent)
+    if who:
+        on_event(Event(f"another run is here ({who}): this one waits before it evaluates", 1, 1, "warning"))
+
+
+def _explain(plan: Plan, on_event: OnEvent) -> None:
+    """Before work begins: why it is due again, and what is to know of the frames. Silent where nothing is due."""
+    due = reasons.due(plan, rows_of(plan))
+    for one in reasons.again(due):
+        on_event(Event(f"due again: {one.text}", 1, 1, "note"))
+    for remark in plan.of_frames if due else ():
+        on_event(Event(remark, 1, 1, "warning"))
 
 
 def _check_rooms(base: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 
 from bench import stored
 from bench.errors import UserError, listed, on_one_line, quoted
-from bench.experiment import Experiments, select
+from bench.experiment import Experiments, ExperimentSettings, select
 from bench.files import write_text
 from bench.pipeline import render
 from bench.pipeline.measure import workshop
@@ -26,6 +26,7 @@ from bench.pipeline.plan import Plan, prepare
 from bench.provenance import version
 from bench.records import OnEvent, Run, VariantResult, Verdict, silent
 from bench.results import store
+from bench.results.score.gates import ABOVE_CHANCE, above_chance
 from bench.results.settings import Above, Margin, Number, Share
 from bench.variants import build
 
@@ -104,19 +105,21 @@ class Accepted:
     variants: dict[str, AcceptedVariant]
 
 
-def accept(
+def accept(  # noqa: PLR0913 - as the command has options
     experiments: Experiments,
     path: Path,
     name: str | None = None,
     *,
     to: Path,
     device: str | None = None,
+    anyway: bool = False,
     on_event: OnEvent = silent,
 ) -> tuple[Accepted, tuple[str, ...]]:
     """Write the stored scores of an experiment to `to`: what was written, and what was left out and why.
 
     The same scores leave the file as it is, with its date. Raises `UserError` where there are no results, where
-    they are not those of the weights, frames and steps as they are now, and where `to` holds something else.
+    they are not those of the weights, frames and steps as they are now, where `to` holds something else, and,
+    unless `anyway`, where the baseline is not proven to be better than chance or fell at its own `auc` gate.
     """
     name, settings = select(experiments, name, path)
     results = path.parent / "results" / name
@@ -132,6 +135,8 @@ def accept(
             raise UserError(
                 f"{results}: every variant failed, so there is nothing to accept; {finished.report} says why"
             )
+        if not anyway:
+            _refuse_chance(finished.told, settings)
         found = _accepted(finished.run, finished.told, {one.name: margins(results, finished.run, one) for one in fine})
     there = _there(to, found)
     if there is None or _content(there) != _content(found):
@@ -140,6 +145,27 @@ def accept(
     known = {variant.name for variant in finished.run.variants}
     left_out += [f"{variant}: has no results yet" for variant in settings.variants if variant not in known]
     return found, tuple(left_out)
+
+
+def _refuse_chance(told: Mapping[str, Any], settings: ExperimentSettings) -> None:
+    """What is compared with a detector at chance passes for nothing."""
+    fell = above_chance(told, settings.gates)
+    if fell is None:
+        return
+    auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
+    within = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
+    what = f"has the AUC {auc}{within} on {told['frames']['test']['count']:,} test frames"
+    if fell.gate != ABOVE_CHANCE:
+        raise UserError(
+            f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing was "
+            "written: mend the detector, change the gate, or accept it with --anyway"
+        )
+    raise UserError(
+        f"{quoted(fell.variant)}, the baseline, {what}, which is not proven to be better than chance; nothing was "
+        "written, since what is compared with it says nothing",
+        "check weights, labels and `preprocessing:`, or add test frames; if you know that it is fine, use --anyway, or "
+        f"give it an AUC gate of its own: `gates: {{{fell.variant}: {{auc: 0.6}}}}`",
+    )
 
 
 def describe(found: Accepted, to: Path) -> str:

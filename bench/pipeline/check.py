@@ -10,25 +10,29 @@ from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import accepted, run
 from bench.pipeline.accepted import Accepted
-from bench.pipeline.plan import prepare
+from bench.pipeline.plan import Timing, prepare
 from bench.pipeline.regression import compare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, asked, judge_gates
+from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
 
 
-def check(
+def check(  # noqa: PLR0913 - those of the command
     experiments: Experiments,
     path: Path,
     name: str | None = None,
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     reference: Path | None = None,
+    anyway: bool = False,
     on_event: OnEvent = silent,
 ) -> tuple[Finished, Checked]:
     """Run what is missing of an experiment and judge it by its gates, and by the accepted scores in `reference`.
 
+    With `timing` "none" nothing is timed, and gates on speed fall where there are no times yet. A baseline that is not
+    proven to be better than chance fails, unless `anyway`.
     Raises `UserError` before any work where there is nothing to judge by, or the accepted scores are of another
     experiment or of other frames.
     """
@@ -41,18 +45,19 @@ def check(
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = plan.frames["test"]
         accepted.match(kept, len(frames.frames), frames.digest, reference)
-    finished = run(experiments, path, name, only=only, device=device, on_event=on_event)
+    finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
     left = [variant for variant in settings.variants if variant not in judged]
     return finished, Checked(
         experiment=name,
-        outcomes=_by_variant(_by_gates(finished, settings, judged) + (compared.outcomes if compared else ())),
+        outcomes=_by_variant(_outcomes(finished, settings, judged, anyway) + (compared.outcomes if compared else ())),
         failed={
             one.name: one.reason or "no reason was recorded" for one in finished.run.variants if one.status != "ok"
         },
         warnings=(*finished.warnings, *(compared.warnings if compared else ())),
         remarks=(
             *(compared.remarks if compared else ()),
+            *(() if reference else (_how_to_accept(path, name),)),
             *((f"Not judged, since --only leaves them out: {', '.join(left)}.",) if left else ()),
         ),
     )
@@ -62,6 +67,25 @@ def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:
     """All gates of a variant together, variants in the order of their first."""
     order = list(dict.fromkeys(one.variant for one in outcomes))
     return tuple(sorted(outcomes, key=lambda one: order.index(one.variant)))
+
+
+def _how_to_accept(path: Path, name: str) -> str:
+    """What a check by gates alone leaves out, and what to do about it."""
+    if (path.parent / accepted.NAME).exists():
+        return f"Judged by its gates alone: `--against {accepted.NAME}` compares with the accepted scores too."
+    return (
+        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accepted.NAME}: commit it, "
+        f"and `bench check {name} --against {accepted.NAME}` compares later weights with it."
+    )
+
+
+def _outcomes(
+    finished: Finished, settings: ExperimentSettings, judged: Collection[str], anyway: bool
+) -> tuple[GateOutcome, ...]:
+    by_gates = _by_gates(finished, settings, judged)
+    fell = None if anyway else above_chance(finished.told, settings.gates)
+    # One of the baseline's own is among the others already.
+    return by_gates if fell is None or fell in by_gates else (fell, *by_gates)
 
 
 def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collection[str]) -> tuple[GateOutcome, ...]:

@@ -14,7 +14,7 @@ from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
 from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
-from bench.pipeline import journal
+from bench.pipeline import journal, reasons
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
 from bench.records import OUTCOMES, OnEvent, silent
@@ -25,7 +25,7 @@ from bench.variants import build, description
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, "result"}
-_OF_AN_EXPERIMENT = {store.RUN, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
+_OF_AN_EXPERIMENT = {store.RUN, reasons.RECORD, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def clean(experiments: Experiments, path: Path, *, remove_it: bool = False, on_e
     """
     base = path.parent
     referred = _referred(experiments, path, on_event)
-    items = (*_variants(base, referred), *_results(base / "results", referred), *_caches(base / "datasets"))
+    items = (*_variants(base, referred), *_results(base, referred), *_caches(base / "datasets"))
     notes = (
         *(f"what {name} refers to cannot be told: {why}" for name, why in referred.unreadable.items()),
         *(f"the variants of {name} cannot be told: {why}" for name, why in referred.unknown.items()),
@@ -171,14 +171,17 @@ def _title(path: Path) -> str:
     return plain(f"variant {told.name} ({' > '.join(link.step for link in told.lineage)})")
 
 
-def _results(folder: Path, referred: _Referred) -> Iterator[Item]:
-    for experiment in _inside(folder):
+def _results(base: Path, referred: _Referred) -> Iterator[Item]:
+    # A run that takes times does not hold its results meanwhile.
+    running = ", ".join(locks.running(base / "variants" / build.LOCKS))
+    for experiment in _inside(base / "results"):
         # Only folders in which a run has been are known to be results.
         lock = experiment / store.LOCK
         if not lock.exists():
             continue
         with locks.tried(lock) as free:
-            busy = "" if free else f"in use by {locks.holder(lock) or 'another run'}"
+            holder = running if free else locks.holder(lock) or "another run"
+        busy = f"in use by {holder}" if holder else ""
         for path in _inside(experiment):
             if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
                 kept = referred.result(experiment.name, path.name) or _foreign(path) or busy

@@ -14,19 +14,27 @@ def describe(inventory: Inventory, path: Path) -> str:
     paths = [on_one_line(str(item.path.relative_to(base))) for item in inventory.items]
     width = max(map(len, paths), default=0)
     lines = [
-        f"{name:{width}}  {item.size_bytes / 2**20:9.1f} MiB  {_state(item, inventory)}"
+        f"{name:{width}}  {_mib(item.size_bytes):>11}  {_state(item, inventory)}"
         for name, item in zip(paths, inventory.items, strict=True)
     ]
     lines += [f"note: {on_one_line(note)}" for note in inventory.notes]
-    total = sum(item.size_bytes for item in inventory.items) / 2**20
-    going = sum(item.size_bytes for item in inventory.can_go) / 2**20
+    total = sum(item.size_bytes for item in inventory.items)
+    going = sum(item.size_bytes for item in inventory.can_go)
+    gone = sum(item.size_bytes for item in inventory.items if item.path in inventory.removed)
     if inventory.removed:
-        lines.append(f"removed {len(inventory.removed)} of {len(inventory.items)}")
+        count = f"{len(inventory.removed)} of {len(inventory.items)}"
+        lines.append(f"removed {count}: {_mib(gone)}; {_mib(total - gone)} left")
     elif inventory.can_go:
-        lines.append(f"{going:.1f} of {total:.1f} MiB can go: `bench clean --yes` removes what nothing refers to")
+        lines.append(f"{_mib(going)} of {_mib(total)} can go: `bench clean --yes` removes what nothing refers to")
     else:
-        lines.append(f"{total:.1f} MiB, all of it in use")
+        lines.append(f"{_mib(total)}, all of it in use" if inventory.items else "nothing there")
     return "\n".join(lines)
+
+
+def _mib(size_bytes: int) -> str:
+    """ "12.3 MiB"; what would be rounded to nothing is "< 0.1 MiB"."""
+    mib = size_bytes / 2**20
+    return "< 0.1 MiB" if 0 < mib < 0.05 else f"{mib:,.1f} MiB"
 
 
 def _state(item: Item, inventory: Inventory) -> str:

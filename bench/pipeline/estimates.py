@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.errors import UserError
 from bench.pipeline.plan import Plan
+from bench.pipeline.present_speed import PresentSpeed
 from bench.provenance import machine
 from bench.records import Split, VariantResult
 from bench.results import store, timing
-from bench.results.timed_process import LARGEST_BATCH, PROBE_CALLS, WARM_UP_CALLS
+from bench.results.timed_process import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
 from bench.results.warm_up import MOST_SECONDS
 from bench.variants import description
 from bench.variants.steps import Use
 
 RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 
-# All of it measured on 2 cores of an AMD EPYC (Zen 5), EfficientNet-B5. A frame's share was measured at 160 px
-# (15 to 33 ms in onnxruntime) and is told for 380 px, since it grows with the area. Half or twice that is possible.
-RATES_ORIGIN = "EfficientNet-B5 on 2 cores of an AMD EPYC, scaled by network, area and cores"
-RATES_SIZE, RATES_THREADS = 380, 2
-FRAME_SECONDS = {"onnxruntime": 0.1, "openvino": 0.1, "pytorch": 0.3, "inductor": 0.3}
-DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.014, 0.004, 0.01
-EXPORT_SECONDS, LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 7.0, 1.0, 5.0, 3.0
+# Seconds of processor time, most of them measured on cores that did so many Gflop of matrix products in one such
+# second, with an EfficientNet-B5. A frame's share was measured at 160 px, and is given for 380 px: it grows with the
+# area.
+RATES_ORIGIN = "EfficientNet-B5 on an AMD EPYC, scaled by network, area and this machine's present speed"
+RATES_SIZE, RATES_GFLOPS = 380, 75.0
+FRAME_SECONDS = {"onnxruntime": 0.28, "openvino": 0.28, "pytorch": 0.4, "inductor": 0.4}
+DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.026, 0.004, 0.01
+LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 1.2, 3.0, 4.5
+# Tracing a network's structure, for the first file of it; writing each; choosing kernels, and comparing with the graph.
+TRACE_SECONDS, EXPORT_SECONDS, SETTLE_SECONDS = 17.0, 1.5, 1.5
+# The batch size that is found best most often.
+USUAL_BATCH = {"cpu": 2, "cuda": 128}
+# How much of the work several threads share, of networks that are called and of the rest.
+PARALLEL, SERIAL = 0.9, 0.1
+
+ROUGHLY, BY_RECORDS = 1.38, 1.3
+"""An estimate may be wrong by this factor, either way."""
 
 # Multiply-accumulates a pixel against B5's, and millions of parameters without the thousand classes: table 2 of
 # Tan and Le (EfficientNet, ICML 2019).
@@ -39,21 +51,24 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds of a step: once, and for each of the frames that it reads."""
+    """Seconds of processor time of a step: once, and for each of the frames that it reads."""
 
     once_s: float
     frame_s: float = 0.0
     frames: Callable[[Any, Mapping[Split, int]], int] = lambda settings, counts: 0
+    parallel: float = SERIAL
 
 
 STEPS = {
-    "weights": Rate(3.0),
-    "cast": Rate(1.0),
-    "prune": Rate(30.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
-    # Where pruning did no harm, recover looks once at the frames that it holds out, and ends.
-    "recover": Rate(3.0, 0.3, lambda settings, counts: settings.steps * settings.batch_size),
-    "quantize": Rate(20.0, 0.7, lambda settings, counts: min(settings.frames, counts["calibration"])),
+    "weights": Rate(4.5),
+    "cast": Rate(3.8),
+    "prune": Rate(35.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.9),
+    "recover": Rate(3.0, 1.4, lambda settings, counts: settings.steps * settings.batch_size, 0.8),
+    "quantize": Rate(45.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.7),
 }
+# Where pruning did no harm, recover looks at the frames that it holds out, and ends.
+_LOOK = Rate(6.0, 1.4, lambda settings, counts: min(64, counts["train"]), 0.8)
+_HARMLESS = 0.5
 
 # A step that these settings spare from looking at frames.
 _BLIND_SECONDS = 2.0
@@ -89,7 +104,26 @@ def unknown(what: str) -> Estimate:
 
 
 def rough(seconds: float) -> Estimate:
-    return Estimate(seconds / 2, seconds * 2, frozenset({ROUGH}))
+    return Estimate(seconds / ROUGHLY, seconds * ROUGHLY, frozenset({ROUGH}))
+
+
+def recorded(seconds: float) -> Estimate:
+    return Estimate(seconds / BY_RECORDS, seconds * BY_RECORDS, frozenset({RECORDED}))
+
+
+def quiet(threads: int) -> PresentSpeed:
+    """The machine that rates come from, with nothing else to do."""
+    return PresentSpeed(RATES_GFLOPS, RATES_GFLOPS, RATES_GFLOPS * threads, threads)
+
+
+def on_the_clock(cpu_s: float, parallel: float, now: PresentSpeed) -> float:
+    """How long so many seconds of this machine's processor time take now, where threads share the part `parallel`."""
+    return cpu_s * now.core * ((1 - parallel) / now.alone + parallel / max(now.together, now.alone))
+
+
+def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
+    """The same of seconds of the machine that rates come from."""
+    return rough(on_the_clock(cpu_s * RATES_GFLOPS / now.core, parallel, now))
 
 
 @dataclass(frozen=True)
@@ -106,16 +140,21 @@ class Speed:
 
 @dataclass(frozen=True)
 class Known:
-    """What a folder's earlier runs tell: seconds of each (architecture, step), parameters, speeds."""
+    """What a folder's earlier runs tell: seconds of each (architecture, step), parameters, speeds.
+
+    `built_s` are on the clock, with whatever else the machine had to do; `built_cpu_s` of processor time.
+    """
 
     built_s: Mapping[tuple[str, str], Sequence[float]]
     parameters: Mapping[str, int]
     speeds: Sequence[Speed]
+    built_cpu_s: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
 
 
 def recall(base: Path) -> Known:
     """Read what lies in `variants/` and `results/` below `base`; what is damaged tells nothing."""
     built_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+    built_cpu_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     parameters = {}
     for path in sorted((base / "variants").glob(f"*/{description.DESCRIPTION}")):
         told = description.find(base / "variants", path.parent.name)
@@ -125,7 +164,9 @@ def recall(base: Path) -> Known:
         if step == "weights" and told.parameters is not None:
             parameters[told.architecture] = told.parameters
         built_s[told.architecture, step].append(told.seconds)
-    return Known(built_s, parameters, tuple(_speeds(base)))
+        if told.cpu_seconds is not None:
+            built_cpu_s[told.architecture, step].append(told.cpu_seconds)
+    return Known(built_s, parameters, tuple(_speeds(base)), built_cpu_s)
 
 
 def _speeds(base: Path) -> Iterable[Speed]:
@@ -145,54 +186,95 @@ def _speed(architecture: str, size: int, variant: VariantResult) -> Iterable[Spe
     timed = max(variant.measurements, key=lambda one: one.batch_size, default=None)
     samples = [sample for samples in timed.rounds_ms for sample in samples] if timed else []
     if timed and samples:
-        frame_s = median(samples) / 1000 / timed.batch_size
+        # What others took of the cores meanwhile, they took from these calls.
+        others = variant.conditions.others_cpu if variant.conditions else None
+        frame_s = median(samples) / 1000 / timed.batch_size * (1 - min(others or 0.0, 0.5))
         yield Speed(architecture, size, timed.runtime, timed.device, variant.steps, frame_s)
 
 
-def step(plan: Plan, use: Use | None, known: Known) -> Estimate:
-    """Building one link; None stands for reading the weights."""
+def step(plan: Plan, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
+    """Building the last link of a chain; an empty one stands for reading the weights."""
+    use = chain[-1] if chain else None
     name, text = (use.name, use.text) if use else ("weights", "weights")
-    if recorded := known.built_s.get((plan.source.architecture, text)):
-        return Estimate(min(recorded) * 0.7, max(recorded) * 1.5, frozenset({RECORDED}))
-    rate, network = STEPS.get(name), _network(plan)
+    rate = _LOOK if _looks_only(chain) else STEPS.get(name)
+    if cpu_s := known.built_cpu_s.get((plan.source.architecture, text)):
+        return recorded(on_the_clock(_likeliest(cpu_s, chain), rate.parallel if rate else SERIAL, now))
+    if seconds := known.built_s.get((plan.source.architecture, text)):
+        return recorded(_likeliest(seconds, chain) * _slower(plan, now))
+    network = _network(plan)
     on_frames = use is not None and bool(use.frames)
     if rate is None or (on_frames and (network is None or plan.device != "cpu")):
         return unknown(f"{text} on {plan.device}")
     counts = {split: len(frames.frames) for split, frames in plan.frames.items()}
     if use is not None and not on_frames and use.step.FRAMES:
-        return rough(_BLIND_SECONDS)
+        return by_rate(_BLIND_SECONDS, SERIAL, now)
     frames = rate.frames(use.settings, counts) if use else 0
-    return rough(rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0))
+    left = share(chain[:-1], of_time=False) if on_frames else 1.0
+    return by_rate((rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0)) * left, rate.parallel, now)
 
 
-def frame(plan: Plan, steps: tuple[str, ...], runtime: str, known: Known) -> Estimate:
+def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
+    """Of what a step took on several networks: the most on the whole one, the least on what pruning left of it."""
+    return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
+
+
+def _looks_only(chain: Sequence[Use]) -> bool:
+    """Whether `recover` most often finds nothing to train."""
+    earlier: list[Any] = [use.settings for use in chain[:-1] if use.name == "prune"]
+    return (
+        len(earlier) == 1
+        and chain[-1].name == "recover"
+        and earlier[0].structure == "structured"
+        and earlier[0].repair
+        and earlier[0].amount <= _HARMLESS
+    )
+
+
+def share(chain: Sequence[Use], *, of_time: bool) -> float:
+    """How much of the network's work is left after a chain: operations, or `of_time` that they take."""
+    left = 1.0
+    for use in chain:
+        settings: Any = use.settings
+        if use.name == "prune" and settings.structure == "structured":
+            left *= 1 - 0.9 * settings.amount
+        if use.name == "quantize" and settings.dtype and of_time:
+            left *= 0.8
+    return left
+
+
+def frame(plan: Plan, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
     """One frame through a variant in a runtime."""
-    network = _network(plan)
+    steps, network, left = tuple(use.text for use in chain), _network(plan), share(chain, of_time=True)
     fitting = [
         one
         for one in known.speeds
         if (one.architecture, one.runtime, one.device) == (plan.source.architecture, runtime, plan.device)
     ]
-    for chain, low, high in ((steps, 0.8, 1.5), ((), 0.3, 2.0)):
-        same = [one.frame_s * (plan.spec.size / one.size) ** 2 for one in fitting if one.steps == chain]
+    for wanted, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
+        same = [one.frame_s * (plan.spec.size / one.size) ** 2 for one in fitting if one.steps == wanted]
         if same:
-            return Estimate(min(same) * low, max(same) * high, frozenset({RECORDED}))
+            found = estimated(median(same) * part * _slower(plan, now))
+            return replace(found, origins=frozenset({RECORDED}))
     if plan.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
         return unknown(f"{plan.source.architecture} in {runtime} on {plan.device}")
-    return rough(FRAME_SECONDS[runtime] * _scale(plan, network))
+    return by_rate(FRAME_SECONDS[runtime] * left * _scale(plan, network), PARALLEL, now)
 
 
-def timed(plan: Plan, one_frame: Estimate) -> Estimate:
+def timed(plan: Plan, one_frame: Estimate, now: PresentSpeed) -> Estimate:
     """Timing one variant: for the seconds set at batch 1, for as long at the best batch, and what finding it takes."""
-    seconds, rounds, largest = plan.settings.timing.seconds, timing.ROUNDS, LARGEST_BATCH[plan.device]
-    sizes = [2**power for power in range(largest.bit_length())]
+    seconds, rounds = plan.settings.timing.seconds, timing.ROUNDS
+    frame_s = math.sqrt(one_frame.low_s * one_frame.high_s)
+    best = USUAL_BATCH[plan.device]
     # Each turn makes one call before it counts, and its last call may end late.
-    least = 2 * seconds + one_frame.low_s * (2 * rounds + WARM_UP_CALLS)
-    turns = 2 * seconds + one_frame.high_s * rounds * 2 * (1 + largest / 2)
-    probes = max(len(sizes) * seconds / rounds, one_frame.high_s * sum(sizes) * (PROBE_CALLS + 1))
-    started = rough(PROCESS_SECONDS)
-    settling = 2 * MOST_SECONDS if plan.device == "cuda" else 0.0
-    return Estimate(least, turns + probes + settling, one_frame.origins, one_frame.unknown) + started
+    turns_s = 2 * seconds + frame_s * (WARM_UP_CALLS + rounds * 1.5 * (1 + best))
+    tried = [size for size in (1, *BATCHES[plan.device]) if size <= 4 * best]
+    # What was found best is compared with one frame once more.
+    probed = [*tried, *((1, best) * CONFIRMING_ROUNDS)]
+    probes_s = sum(max(seconds / rounds, frame_s * size * PROBE_CALLS) + frame_s * size for size in probed)
+    started_s = on_the_clock(PROCESS_SECONDS * RATES_GFLOPS / now.core, SERIAL, now)
+    settling_s = 2 * MOST_SECONDS if plan.device == "cuda" else 0.0
+    found = rough(turns_s + probes_s + started_s + settling_s)
+    return Estimate(found.low_s, found.high_s, one_frame.origins, one_frame.unknown)
 
 
 def weights_bytes(plan: Plan, known: Known) -> int | None:
@@ -223,4 +305,9 @@ def _network(plan: Plan) -> float | None:
 
 
 def _scale(plan: Plan, network: float) -> float:
-    return network * (plan.spec.size / RATES_SIZE) ** 2 * RATES_THREADS / plan.threads
+    return network * (plan.spec.size / RATES_SIZE) ** 2
+
+
+def _slower(plan: Plan, now: PresentSpeed) -> float:
+    """How many times longer networks take now than with the machine to themselves; less than 1 is for luck."""
+    return max(1.0, now.core * plan.threads / max(now.together, now.alone))

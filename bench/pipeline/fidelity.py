@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ VERSION = 2
 """Raised whenever the same artifact in the same runtime would be measured otherwise."""
 
 BATCH = 4
+WHY_WAIT = "two runs that time at once would time each other; `--no-timing` does all but timing, without this wait"
+WORKS = SETTLING, COMPARING = "choosing the fastest exact kernels", "comparing with the artifact's own graph"
 
 
 def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
@@ -32,15 +35,29 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     runtime: Any = runtimes.find(runtimes.choose(plan.settings.runtime, built.kind, plan.device))
     if not hasattr(runtime, "settle") or runtime.is_settled(built, plan.device):
         return
-    title = "choosing the fastest exact kernels"
+    title = SETTLING
     on_event(Event(title, 0, 1, "variants", "preparing"))
-    artifact = locks.held(build.lock_file(plan.base / "variants", built.id), f"{title} for {built.id}", on_event)
-    # Two runs that time at once would time each other.
-    with artifact, locks.held(locks.machine_wide("timing"), title, on_event):
+    doing = f"{title} for {built.id} of {plan.name}"
+    lock = build.lock_file(plan.base / "variants", built.id)
+    artifact = locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT)
+    with artifact, alone(plan, doing, on_event):
         build.check(built)
         with phases.of(title, on_event):
             runtime.settle(built, plan.device, plan.threads)
     on_event(Event(title, 1, 1, "variants"))
+
+
+@contextmanager
+def alone(plan: Plan, doing: str, on_event: OnEvent) -> Iterator[None]:
+    """While this process times something: two that time at once would time each other.
+
+    Who wants no times waits for nobody who takes some.
+    """
+    lock, waits = locks.machine_wide("timing"), plan.timing != "none"
+    with ExitStack() as stack:
+        with suppress(locks.TakenError):
+            stack.enter_context(locks.held(lock, doing, on_event, folder=plan.base, why=WHY_WAIT, waits=waits))
+        yield
 
 
 def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:
@@ -84,7 +101,7 @@ def _split(plan: Plan) -> Split:
 def _batches(plan: Plan, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
     frames = plan.frames[split]
     sample = [frames.frames[index] for index in frames.spread(fidelity.FRAMES)]
-    event = partial(Event, "comparing with the artifact's own graph", total=len(sample))
+    event = partial(Event, COMPARING, total=len(sample))
     done = 0
     for batch in datasets.read_batches(sample, plan.spec, BATCH, threads=plan.threads):
         on_event(event(done=done))

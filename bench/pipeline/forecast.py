@@ -6,15 +6,16 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, render
+from bench.pipeline import estimates, present_speed, reasons, render
 from bench.pipeline.estimates import Estimate, Known
-from bench.pipeline.measure import is_timed, keys, workshop
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.measure import is_time_due, keys, workshop
+from bench.pipeline.plan import Plan, Timing, prepare
+from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict, store
 from bench.variants import build
@@ -49,16 +50,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's work in words, empty where there is none, and how long it takes."""
+    """A stage's work in words, empty where there is none, and how long it takes.
+
+    `parts` are what its pieces take, by what events call them, where these can be foreseen one by one.
+    """
 
     name: str
     work: str
     estimate: Estimate
+    parts: tuple[tuple[str, Estimate], ...] = ()
 
 
 @dataclass(frozen=True)
 class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
+
+    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
+    of the work is to be done.
 
     `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
     and recover's checkpoint, which is gone in the end, are not in it.
@@ -67,10 +75,12 @@ class Forecast:
     plan: Plan
     rows: tuple[Row, ...]
     stages: tuple[Stage, ...]
+    speed: PresentSpeed | None
     writes_bytes: int | None
     free_bytes: int
     read_frames: int
     read_s: float
+    due: tuple[reasons.Due, ...] = ()
 
 
 def forecast(
@@ -80,6 +90,7 @@ def forecast(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    timing: Timing = "due",
     on_event: OnEvent = silent,
 ) -> Forecast:
     """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
@@ -92,21 +103,42 @@ def forecast(
 
     began = time.monotonic()
     plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
+    plan = replace(plan, timing=timing)
     read_s = time.monotonic() - began
     known = estimates.recall(plan.base)
-    rows = _rows(plan)
-    exports = _exports(plan, rows)
-    compile_s = _compile_s(plan, rows)
-    stages = (
-        _draw(plan),
-        _build(plan, rows, known),
-        _load(rows, exports, compile_s),
-        _evaluate(plan, rows, known),
-        _time(plan, rows, known),
-        _report(plan, rows),
+    rows = rows_of(plan)
+    speed = _speed(plan, rows, on_event)
+    stages = _stages(plan, rows, known, speed)
+    writes = _writes_bytes(plan, rows, _exports(plan, rows), known)
+    free = shutil.disk_usage(plan.base).free
+    due = reasons.due(plan, rows) if is_drawn(plan) else ()
+    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
+
+
+def stages(plan: Plan, on_event: OnEvent) -> tuple[Stage, ...]:
+    """What a run of this plan has to do, and how long that takes at the machine's present speed."""
+    rows = rows_of(plan)
+    return _stages(plan, rows, estimates.recall(plan.base), _speed(plan, rows, on_event))
+
+
+def _speed(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
+    """The machine's present speed; None where all is there, or all but the report."""
+    if is_drawn(plan) and all(row.timed and not row.frames for row in rows):
+        return None
+    on_event(Event("measuring this machine's present speed", 0, 0))
+    return present_speed.measure(plan.threads)
+
+
+def _stages(plan: Plan, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
+    now = speed or estimates.quiet(plan.threads)
+    return (
+        _draw(plan, now),
+        _build(plan, rows, known, now),
+        _load(plan, rows, now),
+        _evaluate(plan, rows, known, now),
+        _time(plan, rows, known, now),
+        _report(plan, rows, now),
     )
-    writes = _writes_bytes(plan, rows, exports, known)
-    return Forecast(plan, rows, stages, writes, shutil.disk_usage(plan.base).free, read, read_s)
 
 
 def is_drawn(plan: Plan) -> bool:
@@ -115,7 +147,8 @@ def is_drawn(plan: Plan) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- what is there
-def _rows(plan: Plan) -> tuple[Row, ...]:
+def rows_of(plan: Plan) -> tuple[Row, ...]:
+    """A row for each variant that is wanted."""
     shop = workshop(plan, silent)
     first: dict[str, str] = {}
     rows = []
@@ -134,7 +167,7 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
         runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
         folder = plan.results / name
         frames = _frames_left(plan, folder, predictions_key)
-        rows.append(Row(name, links, runtime, frames, is_timed(folder, timing_key)))
+        rows.append(Row(name, links, runtime, frames, not is_time_due(plan, folder, timing_key)))
     return tuple(rows)
 
 
@@ -173,59 +206,80 @@ def _compile_s(plan: Plan, rows: Sequence[Row]) -> list[float]:
 
 
 # ---------------------------------------------------------------------------------------------- the stages
-def _draw(plan: Plan) -> Stage:
+def _draw(plan: Plan, now: PresentSpeed) -> Stage:
     if is_drawn(plan):
         return Stage("draw", "", Estimate())
     count = sum(len(frames.frames) for frames in plan.frames.values())
-    return Stage("draw", f"{count:,} frames of the demo set", estimates.rough(count * estimates.DRAWN_FRAME_SECONDS))
+    takes = estimates.by_rate(count * estimates.DRAWN_FRAME_SECONDS, estimates.PARALLEL, now)
+    return Stage("draw", f"{count:,} frames of the demo set", takes)
 
 
-def _build(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
-    due = [
-        estimates.step(plan, use, known)
-        for row in rows
-        for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True)
-        if not link.built and link.of is None
-    ]
-    return Stage("build", _counted(len(due), "artifact"), estimates.total(due))
+def _build(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+    due = []
+    for row in rows:
+        chain = plan.chains[row.name]
+        for length, link in enumerate(row.links):
+            if not link.built and link.of is None:
+                part = chain[:length]
+                due.append((build.title_of(row.name, part), estimates.step(plan, part, known, now)))
+    whole = estimates.total(estimate for _, estimate in due)
+    return Stage("build", _counted(len(due), "artifact"), whole, tuple(due))
 
 
-def _load(rows: Sequence[Row], exports: Sequence[Row], compile_s: Sequence[float]) -> Stage:
+def _load(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
+    exports, compile_s = _exports(plan, rows), _compile_s(plan, rows)
     loaded = len(_executables(rows))
     work = f"{_counted(loaded, 'variant')}, {len(exports)} exported first" if loaded else ""
     if compile_s:
         work += f", {len(compile_s)} compiled first"
     seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS + sum(compile_s)
-    return Stage("load", work, estimates.rough(seconds) if loaded else Estimate())
+    seconds += len(_structures(plan, exports) - _traced(plan, rows)) * estimates.TRACE_SECONDS
+    seconds += sum(_is_onnx(plan, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
+    return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
 
 
-def _evaluate(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
+def _is_onnx(plan: Plan, row: Row) -> bool:
+    chain = plan.chains[row.name]
+    return bool(chain) and chain[-1].step.PRODUCES == "onnx"
+
+
+def _structures(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """What networks there are, numbers aside: each is traced once in a run, whoever exports it."""
+    return {tuple(use.text for use in plan.chains[row.name] if use.name == "prune") for row in rows}
+
+
+def _traced(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """Those that building traces already."""
+    return _structures(plan, [row for row in rows if _is_onnx(plan, row) and not row.links[-1].built])
+
+
+def _evaluate(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
     due = [row for row in rows if row.frames]
     if not due:
         return Stage("evaluate", "", Estimate())
     frames = max(row.frames for row in due)
     work = f"{_counted(len(due), 'variant')} on {frames:,} frames"
-    passes = estimates.total(_frame(plan, row, row.runtime, known) * row.frames for row in due)
-    return Stage("evaluate", work, passes + estimates.rough(frames * estimates.DECODED_FRAME_SECONDS / plan.threads))
+    passes = estimates.total(_frame(plan, row, row.runtime, known, now) * row.frames for row in due)
+    decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
+    return Stage("evaluate", work, passes + decoded)
 
 
-def _time(plan: Plan, rows: Sequence[Row], known: Known) -> Stage:
+def _time(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
     untimed = [row for row in rows if not row.timed]
     wanted = {(row.id, row.runtime): row for row in untimed}
     wanted |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
     beside = len(wanted) - len({(row.id, row.runtime) for row in untimed})
     work = _counted(len(untimed), "variant") + (", the baseline beside them" if untimed and beside else "")
-    due = (estimates.timed(plan, _frame(plan, row, runtime, known)) for (_, runtime), row in wanted.items())
+    due = (estimates.timed(plan, _frame(plan, row, runtime, known, now), now) for (_, runtime), row in wanted.items())
     return Stage("time", work, estimates.total(due))
 
 
-def _report(plan: Plan, rows: Sequence[Row]) -> Stage:
+def _report(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
     done = all(row.timed and not row.frames for row in rows) and _is_reported(plan, rows)
     if done:
         return Stage("report", "", Estimate())
-    return Stage(
-        "report", "due", estimates.rough(estimates.REPORT_SECONDS + _heatmaps(plan) * estimates.HEATMAP_SECONDS)
-    )
+    seconds = estimates.REPORT_SECONDS + _heatmaps(plan) * estimates.HEATMAP_SECONDS
+    return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
 def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
@@ -235,8 +289,8 @@ def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
     return set(told) <= set(plan.chains) and all(told.get(row.name) == row.id for row in rows)
 
 
-def _frame(plan: Plan, row: Row, runtime: str, known: Known) -> Estimate:
-    return estimates.frame(plan, tuple(use.text for use in plan.chains[row.name]), runtime, known)
+def _frame(plan: Plan, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:
+    return estimates.frame(plan, plan.chains[row.name], runtime, known, now)
 
 
 def _heatmaps(plan: Plan) -> int:
@@ -258,7 +312,9 @@ def _writes_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
     predicted = sum(row.frames for row in rows) * 2 * (100 + 4 * math.ceil(plan.spec.size / 32) ** 2)
     drawn = 0 if is_drawn(plan) else sum(len(frames.frames) for frames in plan.frames.values()) * DRAWN_FRAME_BYTES
-    rendered = _heatmaps(plan) * HEATMAP_BYTES + REPORT_BYTES if _report(plan, rows).work else 0
+    rendered = (
+        _heatmaps(plan) * HEATMAP_BYTES + REPORT_BYTES if _report(plan, rows, estimates.quiet(plan.threads)).work else 0
+    )
     return artifacts + predicted + drawn + rendered
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, total
 from bench.pipeline.forecast import Forecast, Link, Row, is_drawn
+from bench.pipeline.reasons import again
 
 WIDTH = 100
 MIB = 2**20
@@ -23,6 +25,7 @@ def describe(forecast: Forecast) -> str:
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
     else:
         lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
+        lines += _reasons(forecast)
     return "\n".join([*lines, *_notes(forecast)])
 
 
@@ -45,6 +48,14 @@ def _artifact(link: Link) -> str:
     return f"as {_cut(link.of, 16)}" if link.of else "to build"
 
 
+def _reasons(forecast: Forecast) -> list[str]:
+    """Why work is due; nothing where all of it is new, which the table shows."""
+    if not again(forecast.due):
+        return []
+    texts = [line for one in forecast.due for line in textwrap.wrap(one.text, WIDTH - 2, subsequent_indent="  ")]
+    return ["", "why:", *(f"  {line}" for line in texts)]
+
+
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
     lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
     if is_drawn(forecast.plan):
@@ -60,7 +71,7 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append("disk: that is not enough; `bench clean` shows what can go")
     if whole.origins:
         told = sorted(f"{one} ({RATES_ORIGIN})" if one == ROUGH else one for one in whole.origins)
-        notes.append(f"estimates: by {' and '.join(told)}; the time of loading and of the report is always rough")
+        notes.append(f"estimates: by {' and '.join(told)}; {_sureness(forecast, whole)}")
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(plan):
@@ -70,8 +81,18 @@ def _notes(forecast: Forecast) -> list[str]:
     left = [name for name in plan.settings.variants if name not in plan.wanted]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += plan.remarks
+    notes += [f"note: {remark}" for remark in (*plan.remarks, *plan.of_frames)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _sureness(forecast: Forecast, whole: Estimate) -> str:
+    factor = math.sqrt(whole.high_s / whole.low_s) if whole.low_s else 1.0
+    sure = f"they may be wrong by a factor of {factor:.1f} either way, and more"
+    speed = forecast.speed
+    if speed is None:
+        return f"{sure} on a busy machine"
+    free = min(speed.free_cores, speed.threads)
+    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {speed.threads} cores free)"
 
 
 def _disk(forecast: Forecast) -> str:
@@ -93,7 +114,7 @@ def duration(estimate: Estimate) -> str:
 def _rounded(value: float) -> str:
     """Two digits are more than an estimate knows."""
     if value < 10:
-        return f"{max(value, 0.1):.1f}".removesuffix(".0") if value < 3 else f"{value:.0f}"
+        return f"{max(value, 0.1):.1f}".removesuffix(".0")
     return f"{float(f'{value:.2g}'):,.0f}"
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from bench import reports, stored
+from bench import datasets, reports, stored
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
-from bench.provenance import file_digest, version, versions
+from bench.provenance import command, file_digest, version, versions
 from bench.records import (
     LABELLED_SPLITS,
     Event,
@@ -38,7 +38,9 @@ _SCORES = "scores.json"
 class Request:
     """Which files to score, the first as baseline, and how; `labels` is a file of labels alone.
 
-    The report is written to the folder `to`, or `reports/<name>/`.
+    `names` are those of the variants, in the order of the files; left out, each is called like its file, without the
+    ending. `source_pattern` finds in a frame's name the source that no file tells. The report is written to the
+    folder `to`, or `reports/<name>/`.
     """
 
     name: str
@@ -48,6 +50,14 @@ class Request:
     threshold: float = 0.5
     margin: float = 0.01
     to: Path | None = None
+    names: tuple[str, ...] = ()
+    source_pattern: str | None = None
+
+    @property
+    def variants(self) -> list[tuple[str, Path]]:
+        """Name and file of each, in order; names may still be doubled."""
+        names = self.names or tuple(file.stem for file in self.files)
+        return list(zip(names, self.files, strict=True))
 
     @property
     def folder(self) -> Path:
@@ -55,7 +65,7 @@ class Request:
 
 
 def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
-    """Score and render what the files say. A variant is called as its file is, without the ending.
+    """Score and render what the files say.
 
     Raises `UserError` for bad input; then nothing is written.
     """
@@ -64,10 +74,30 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     aligned = _read(request, variants, on_event)
     run = _run(request, variants, aligned)
     on_event(Event("scoring", 0, 1, "reports"))
-    judgement = score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
-    _render(run, judgement, request.folder)
+    _render(run, _judge(run, aligned), request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
+
+
+def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run, Judgement]:
+    """The same for answers in memory, by the names of their variants, the first as baseline; `request` has no files.
+
+    A report is only written where `request.to` says. Raises `UserError` for bad input; then nothing is written.
+    """
+    if request.to is not None:
+        _refuse_to_overwrite(request)
+    aligned = alignment.align(answers, None, request.columns)
+    digests = {name: hashlib.sha256(one.test.tobytes()).hexdigest() for name, one in aligned.evidence.items()}
+    told = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
+    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": told}, aligned)
+    judgement = _judge(run, aligned)
+    if request.to is not None:
+        _render(run, judgement, request.to)
+    return run, judgement
+
+
+def _judge(run: Run, aligned: alignment.Aligned) -> Judgement:
+    return score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
 
 
 def _render(run: Run, judgement: Judgement, folder: Path) -> None:
@@ -90,22 +120,31 @@ def _checked(request: Request) -> dict[str, Path]:
         problems.append(f"--threshold: expected a number above 0 and below 1, found {request.threshold}")
     if not 0 <= request.margin < 1:
         problems.append(f"--margin: expected a number from 0 to below 1, found {request.margin}")
-    for what, one in (("--name", request.name), *((str(file), file.stem) for file in request.files)):
+    try:
+        datasets.checked_pattern(request.source_pattern)
+    except ValueError as error:
+        problems.append(f"--source-pattern: {error}")
+    hint = "; write NAME=FILE to call it otherwise"
+    for what, name, advice in (
+        ("--name", request.name, ""),
+        *((str(file), name, hint if name == file.stem else "") for name, file in request.variants),
+    ):
         try:
-            checked_name(one)
+            checked_name(name)
         except ValueError as error:
-            problems.append(f"{what}: {error}")
+            problems.append(f"{what}: {error}{advice}")
     variants: dict[str, Path] = {}
-    for file in request.files:
-        other = variants.setdefault(file.stem.casefold(), file)
-        if other is not file:
+    for name, file in request.variants:
+        if (key := name.casefold()) in variants:
+            example = quoted(f"other={file}")
             problems.append(
-                f"{other} and {file}: both would be the variant {quoted(file.stem)}, as a variant is called like its "
-                "file; rename or copy one"
+                f"{variants[key]} and {file}: both would be the variant {quoted(name)}, as a variant is called like "
+                f"its file; write NAME=FILE, such as {example}"
             )
+        variants.setdefault(key, file)
     if problems:
         raise UserError(*problems)
-    return {file.stem: file for file in request.files}
+    return dict(request.variants)
 
 
 def _refuse_to_overwrite(request: Request) -> None:
@@ -153,14 +192,44 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
             problems += error.lines
     if problems:
         raise UserError(*problems)
-    aligned = alignment.align(answers, told, columns)
+    find_sources = partial(_sources, request.source_pattern) if request.source_pattern else None
+    aligned = alignment.align(answers, told, columns, find_sources)
     on_event(Event("reading scores", total, total, "files"))
     return aligned
+
+
+def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
+    """What the pattern finds in each frame's name; `UserError` where it finds nothing at all."""
+    found = datasets.find_sources(pattern, frames)
+    if frames and not any(found):
+        raise UserError(f"--source-pattern {quoted(pattern)} matches no frame, for example {quoted(frames[0])}")
+    return found
+
+
+def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
+    """What a reader must know where the sources of a split are known in part."""
+    for split, some in frames.items():
+        unknown = some.sources.isna().to_numpy()
+        if unknown.any() and not unknown.all():
+            counts = " and ".join(
+                f"{int(unknown[some.labels == label].sum()):,} of {int((some.labels == label).sum()):,} {word}"
+                for label, word in enumerate(("real", "fake"))
+            )
+            yield (
+                f"{counts} {split} frames have no source: {listed(some.frames[unknown], 3)}. Each counts as a video of "
+                "its own: where they share videos, intervals are too narrow."
+            )
 
 
 def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Aligned) -> Run:
     used = (*request.files, *([request.labels] if request.labels else []))
     files = {path: file_digest(path) for path in used}
+    told = "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items())
+    return _record(request, {name: files[path][:16] for name, path in variants.items()}, {"files": told}, aligned)
+
+
+def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: alignment.Aligned) -> Run:
+    """The run's record; `ids` tell the variants' content, by name, and `inputs` where their scores come from."""
     return Run(
         experiment=request.name,
         detector="",
@@ -170,16 +239,16 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: alignment.Alig
         gallery_top=1,
         gallery_heatmaps="gallery",
         frames={split: _summary(some, aligned.digests[split]) for split, some in aligned.frames.items()},
-        variants=tuple(VariantResult(one, files[path][:16], (), "ok", None) for one, path in variants.items()),
+        variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
         provenance={
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "bench": version("bench"),
-            "files": "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items()),
+            **inputs,
             "libraries": ", ".join(f"{one} {found}" for one, found in versions(("numpy", "pyarrow", "scipy")).items()),
         },
         margin=request.margin,
-        warnings=(*aligned.remarks, *_shared_sources(aligned.frames)),
+        warnings=(*aligned.remarks, *_unknown_sources(aligned.frames), *_shared_sources(aligned.frames)),
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +14,7 @@ from typing import TextIO
 
 from bench.errors import UserError, on_one_line
 from bench.files import advice, make_folder
-from bench.provenance import machine, version, versions
+from bench.provenance import command, machine, version, versions
 from bench.records import Event, OnEvent
 
 KEPT = 20
@@ -35,7 +33,7 @@ class Journal:
     def __init__(self, folder: Path, on_event: OnEvent) -> None:
         self.on_event = on_event
         self.file = _File(folder)
-        self.open: dict[str, tuple[Event, float]] = {}
+        self.open: dict[str, tuple[Event, float, float]] = {}
 
     @property
     def path(self) -> Path | None:
@@ -43,18 +41,21 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         if event.is_warning:
-            _log.warning("warning: %s", event.work)
+            _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
         ends = event.is_whole
+        if event.work not in self.open and not event.total:
+            return self.on_event(event)
         if event.work not in self.open:
-            self.open[event.work] = event, time.monotonic()
+            self.open[event.work] = event, time.monotonic(), time.process_time()
             if not ends:
-                _log.info("%s: begins%s", event.work, f" ({event.total} {event.unit})" if event.total else "")
-        first, began = self.open[event.work]
+                _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
+        first, began, cpu_began = self.open[event.work]
         if not event.total:
             _log.info("%s: %s", event.work, event.note)
         if ends and event.unit == first.unit:
-            _log.info("%s: ended after %.1f s", event.work, time.monotonic() - began)
+            seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
+            _log.info("%s: ended after %.1f s (%.1f s of processor time)", event.work, seconds, cpu_seconds)
             del self.open[event.work]
         elif ends:
             _log.info("%s: %d %s done%s", event.work, event.total, event.unit, f", {event.note}" if event.note else "")
@@ -136,7 +137,7 @@ def is_log(path: Path) -> bool:
 
 
 def _header() -> Iterator[str]:
-    yield on_one_line(f"bench {version('bench')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+    yield on_one_line(f"bench {version('bench')}: {command()}")
     yield f"in {on_one_line(str(Path.cwd()))}, process {os.getpid()}"
     yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())

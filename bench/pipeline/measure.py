@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench import datasets, locks, phases, runtimes
 from bench.errors import UserError
@@ -20,10 +20,15 @@ from bench.records import (
     BatchReader,
     Built,
     Event,
+    Executed,
     OnEvent,
 )
 from bench.results import predict, store, timing
 from bench.variants import build
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TIMED_FRAMES = 16
 LOADING = "exporting and loading"
@@ -34,21 +39,30 @@ Executable: TypeAlias = tuple[str, str]
 
 
 def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
-    """The artifacts of all variants, and for those that could not be built the reason."""
+    """The artifacts of all variants, and for those that could not be built the reason.
+
+    While another process builds one of them, the others are built here.
+    """
     shop = workshop(plan, on_event)
     built: dict[str, Built] = {}
     failed: dict[str, str] = {}
-    for name, chain in plan.chains.items():
+
+    def make(name: str) -> None:
+        chain = plan.chains[name]
         if name not in plan.wanted and not build.is_built(shop.folder, build.ids(plan.source, chain, shop)[-1]):
-            continue
+            return
         try:
-            built[name] = build.build(name, plan.source, chain, shop)
+            built[name] = build.build(name, plan.source, chain, shop, waits=False)
+        except locks.TakenError:
+            raise
         except Exception as error:
             # Weights that cannot be used are bad input; a step that fails is that variant's outcome.
             if not chain:
                 raise
             failed[name] = _reason(f"building {name}", error)
-    return built, failed
+
+    locks.each(plan.chains, make, on_event, build.WHY_WAIT)
+    return {name: built[name] for name in plan.chains if name in built}, failed
 
 
 def workshop(plan: Plan, on_event: OnEvent) -> build.Workshop:
@@ -62,6 +76,7 @@ def workshop(plan: Plan, on_event: OnEvent) -> build.Workshop:
         threads=plan.threads,
         seed=plan.settings.seed,
         on_event=on_event,
+        experiment=plan.name,
     )
 
 
@@ -98,42 +113,54 @@ class Job:
         return self.built.id, self.runtime
 
 
-def measure_variants(
-    plan: Plan, built: dict[str, Built], failed: dict[str, str], on_event: OnEvent
+def settle_variants(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
+    """Have kernels chosen on this processor where that was not done yet; for what fails at it, the reason."""
+    failed: dict[str, str] = {}
+    for name, artifact in built.items():
+        if name not in plan.wanted:
+            continue
+        try:
+            fidelity.settle(plan, artifact, on_event)
+        except Exception as error:
+            failed[name] = _reason(f"choosing kernels for {name}", error)
+    return failed
+
+
+def evaluate_variants(
+    plan: Plan, built: Mapping[str, Built], failed: dict[str, str], on_event: OnEvent
 ) -> tuple[dict[str, Job], dict[str, str]]:
-    """Evaluate and time every variant that has no results yet; returned is also what failed so far, and why."""
-    failed = failed | _settle(plan, {n: artifact for n, artifact in built.items() if n in plan.wanted}, on_event)
+    """Evaluate every variant that has no results yet; returned is also what failed so far, and why."""
     jobs = {name: _job(plan, name, artifact) for name, artifact in built.items()}
     unpredicted = {n: job for n, job in jobs.items() if not predict.is_done(job.folder, job.predictions_key)}
-    untimed = {n: job for n, job in jobs.items() if not is_timed(job.folder, job.timing_key)}
+    untimed = _untimed(plan, jobs)
     unchecked = {n: job for n, job in jobs.items() if fidelity.is_due(plan, job.built, job.runtime)}
+    unknown = {n: job for n, job in jobs.items() if executed(job) is None}
     # Of the variants that were not asked for, those are shown whose results are there, their fidelity too.
-    for name in (unpredicted.keys() | untimed.keys() | unchecked.keys()) - plan.wanted:
-        for some in (jobs, unpredicted, untimed, unchecked):
+    for name in (unpredicted.keys() | unchecked.keys() | unknown.keys()) - plan.wanted:
+        for some in (jobs, unpredicted, unchecked, unknown):
             some.pop(name, None)
     baseline = jobs[next(iter(plan.chains))].built
-    due = {n: job for n, job in (unpredicted | untimed | unchecked).items() if n not in failed}
+    due = {n: job for n, job in (unpredicted | untimed | unchecked | unknown).items() if n not in failed}
     wanted = {job.executable: job.built for job in due.values()}
     # A speed-up is against the baseline in the same runtime, timed in the same session.
     wanted |= {(baseline.id, job.runtime): baseline for job in untimed.values()}
     sessions, problems = _open(wanted, _names(jobs), plan, on_event)
     failed = failed | {n: problems[job.executable] for n, job in jobs.items() if job.executable in problems}
     failed |= _predict(plan, {n: job for n, job in unpredicted.items() if n not in failed}, sessions, on_event)
-    # Timing has the machine to itself, and what memory this process can give back.
-    sessions.clear()
-    failed |= _time(plan, jobs, {n: job for n, job in untimed.items() if n not in failed}, baseline.id, on_event)
+    for job in (job for n, job in unknown.items() if n not in failed and executed(job) is None):
+        predict.write_executed(job.folder, sessions[job.executable].executed)
     return jobs, failed
 
 
-def _settle(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
-    """Have kernels chosen on this processor where that was not done yet; for what fails at it, the reason."""
-    failed: dict[str, str] = {}
-    for name, artifact in built.items():
-        try:
-            fidelity.settle(plan, artifact, on_event)
-        except Exception as error:
-            failed[name] = _reason(f"choosing kernels for {name}", error)
-    return failed
+def _untimed(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+    """What is to be timed."""
+    return {n: job for n, job in jobs.items() if n in plan.wanted and is_time_due(plan, job.folder, job.timing_key)}
+
+
+def executed(job: Job) -> Executed | None:
+    """What executes a variant, as far as it was timed or evaluated."""
+    timed = store.read_timed(job.folder, job.timing_key)
+    return timed.executed if timed else predict.read_executed(job.folder, job.predictions_key)
 
 
 def _job(plan: Plan, name: str, built: Built) -> Job:
@@ -146,6 +173,14 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
 
     `built` is the artifact where it is there.
     """
+    runtime, predictions, times = inputs(plan, variant, kind, built)
+    return runtime, digest(predictions), digest(times)
+
+
+def inputs(
+    plan: Plan, variant: str, kind: str, built: Built | None = None
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The runtime, and what the two keys are the digests of, as JSON values."""
     runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
     by = runtimes.find(runtime)
     executed: dict[str, Any] = {
@@ -172,7 +207,7 @@ def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tup
         "threads": plan.threads,
         "seconds": plan.settings.timing.seconds,
     }
-    return runtime, digest({**executed, "frames": labelled}), digest(executed | timed)
+    return runtime, {**executed, "frames": labelled}, executed | timed
 
 
 def is_timed(folder: Path, key: str) -> bool:
@@ -181,9 +216,14 @@ def is_timed(folder: Path, key: str) -> bool:
     return timed is not None and len(timed.baseline) > 0
 
 
+def is_time_due(plan: Plan, folder: Path, key: str) -> bool:
+    """Whether this run times a variant anyway, or since that was not done yet."""
+    return plan.timing == "again" or (plan.timing == "due" and not is_timed(folder, key))
+
+
 def _names(jobs: Mapping[str, Job]) -> dict[str, str]:
     """By artifact, what the first variant that it belongs to is called."""
-    return {job.built.id: name for name, job in reversed(jobs.items())}
+    return {job.built.id: name for name, job in reversed(list(jobs.items()))}
 
 
 def _open(
@@ -194,11 +234,12 @@ def _open(
     problems: dict[Executable, str] = {}
     for done, (key, built) in enumerate(wanted.items()):
         on_event(Event(LOADING, done, len(wanted), "variants", f"{names[key[0]]}: loading"))
+        lock, doing = build.lock_file(plan.base / "variants", built.id), f"exporting {built.id} of {plan.name}"
         try:
             # What a runtime exports beside an artifact, it exports once: another run waits for it here.
             with (
                 phases.of(LOADING, on_event, names[key[0]]),
-                locks.held(build.lock_file(plan.base / "variants", built.id), f"exporting {built.id}", on_event),
+                locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT),
             ):
                 build.check(built)
                 fidelity.refuse_unsettled(built, key[1], plan.device)
@@ -233,12 +274,46 @@ def _predict(
     return {name: _reason(f"evaluating {name}", error) for name, error in problems.items()}
 
 
-def _time(
-    plan: Plan, jobs: Mapping[str, Job], untimed: Mapping[str, Job], baseline: str, on_event: OnEvent
-) -> dict[str, str]:
-    """Time variants and the baseline beside them in one session, and store the samples; returned is what failed."""
-    if not untimed:
-        return {}
+def time_variants(plan: Plan, jobs: Mapping[str, Job], failed: dict[str, str], on_event: OnEvent) -> dict[str, str]:
+    """Time what is to be timed and the baseline beside it in one session, and store the samples.
+
+    Returned is what failed so far. Nobody who only evaluates or renders has to wait meanwhile: results are
+    held where they are read and written alone.
+    """
+    if not _untimed(plan, {n: job for n, job in jobs.items() if n not in failed}):
+        return failed
+    doing = f"timing {plan.name}"
+    lock = plan.base / "variants" / build.LOCKS / "timing.lock"
+    # A team shares the folder, and the machine-wide lock is each user's own.
+    with locks.held(lock, doing, on_event, folder=plan.base, why=fidelity.WHY_WAIT):
+        with store.locked(plan.results, doing, on_event):
+            # Another run may have timed some while this one waited.
+            untimed = _untimed(plan, {n: job for n, job in jobs.items() if n not in failed})
+            baseline = jobs[next(iter(plan.chains))].built.id
+            if not untimed:
+                return failed
+            subjects, batch = _subjects(plan, jobs, untimed, baseline)
+        with fidelity.alone(plan, doing, on_event):
+            session = timing.measure(subjects, batch, plan.settings.timing.seconds, on_event)
+        with store.locked(plan.results, doing, on_event):
+            for job in untimed.values():
+                if found := session.found.get(job.executable):
+                    beside = session.found.get((baseline, job.runtime))
+                    timed = store.Timed(
+                        found.executed, found.measurements, beside.measurements if beside else (), session.conditions
+                    )
+                    store.write_timed(job.folder, job.timing_key, timed)
+    return failed | {
+        name: _reason(f"timing {name}", session.failed[job.executable])
+        for name, job in untimed.items()
+        if job.executable in session.failed
+    }
+
+
+def _subjects(
+    plan: Plan, jobs: Mapping[str, Job], untimed: Mapping[str, Job], baseline: str
+) -> tuple[dict[Executable, timing.Subject], NDArray[np.uint8]]:
+    """What is timed side by side, the baseline first, and the frames that it is timed with."""
     places = plan.frames["test"].spread(TIMED_FRAMES)
     frames = [plan.frames["test"].frames[place] for place in places]
     names = _names(jobs)
@@ -260,22 +335,18 @@ def _time(
         for variant, runtime in sorted(wanted, key=lambda one: one[0] != baseline)
         if variant in predicted
     }
-    batch = next(_reader(plan.threads)(frames, plan.spec, len(frames)))
-    # Two runs that time at once would time each other.
-    with locks.held(locks.machine_wide("timing"), f"timing {plan.name}", on_event):
-        session = timing.measure(subjects, batch, plan.settings.timing.seconds, on_event)
-    for job in untimed.values():
-        if found := session.found.get(job.executable):
-            beside = session.found.get((baseline, job.runtime))
-            timed = store.Timed(
-                found.executed, found.measurements, beside.measurements if beside else (), session.conditions
+    return subjects, next(_reader(plan.threads)(frames, plan.spec, len(frames)))
+
+
+def refuse_changed(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> None:
+    """Raise `UserError` where another run, of other settings, has put its results in the place of these meanwhile."""
+    for name, job in jobs.items():
+        there = predict.is_done(job.folder, job.predictions_key) and executed(job) is not None
+        if name not in failed and not there:
+            raise UserError(
+                f"{job.folder}: another run, with other settings, frames or weights, wrote its results here while this "
+                "one took times: run the same command again when that one is done"
             )
-            store.write_timed(job.folder, job.timing_key, timed)
-    return {
-        name: _reason(f"timing {name}", session.failed[job.executable])
-        for name, job in untimed.items()
-        if job.executable in session.failed
-    }
 
 
 def _reader(threads: int) -> BatchReader:

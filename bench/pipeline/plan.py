@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets, detectors, runtimes, yaml_file
 from bench.datasets import demo
 from bench.detectors import weights_file
-from bench.errors import DEVICES, Keys, UserError, nearest, no_device, problems_of, quoted, refuse_together
+from bench.errors import DEVICES, Keys, UserError, listed, nearest, no_device, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import FrameSet, InputSpec, OnEvent, Split, silent
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 DEMO_FRAMES = "datasets/demo"
 
+Timing: TypeAlias = Literal["due", "again", "none"]
+"""Which variants a run times: those that have no times yet, all, or none."""
+
 
 @dataclass(frozen=True)
 class Plan:
     """One experiment with everything that it refers to, resolved and checked.
 
     The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they
-    exist. `remarks` are what a reader must know before the numbers.
+    exist. `remarks` are what a reader must know before the numbers, `timing` is which of the wanted are to be timed.
     """
 
     name: str
@@ -43,10 +46,24 @@ class Plan:
     device: Device
     threads: int
     remarks: tuple[str, ...] = ()
+    timing: Timing = "due"
 
     @property
     def results(self) -> Path:
         return self.base / "results" / self.name
+
+    @property
+    def of_frames(self) -> tuple[str, ...]:
+        """What a reader must know of the frames: which were left out, whose sources are not known."""
+        remarks = []
+        for split, frames in self.frames.items():
+            if frames.left_out:
+                remarks.append(
+                    f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
+                    f"decoded and were left out: {listed(frames.left_out, 5)}."
+                )
+            remarks += frames.remarks
+        return tuple(remarks)
 
     @property
     def spec(self) -> InputSpec:
@@ -63,7 +80,9 @@ def prepare(
     for_run: bool = False,
     on_event: OnEvent = silent,
 ) -> Plan:
-    """Resolve and check an experiment, what is quickly checked first; nothing is built or evaluated yet.
+    """Resolve and check an experiment; nothing is built or evaluated yet.
+
+    All that is quickly checked is, and what is wrong is one `UserError`; then what must be read.
 
     `for_run`, the demo set is drawn where it is not there, and weights that no artifact was made of yet
     are read whole, which needs torch. Otherwise an undrawn set's frames have no content yet.
@@ -76,13 +95,22 @@ def prepare(
     wanted = _wanted(settings, only)
     weights_key, here = ("detectors", settings.detector, "weights"), partial(where, "experiments", name)
     chains = {v: chain for v, chain in settings.variants.items() if v in wanted}
-    chosen, remarks = _device(device or settings.device, settings.runtime, list(map(_kind, chains.values())))
-    problems = [(("experiments", name, *keys), said) for keys, said in _problems(chains, settings.runtime, chosen)]
-    refuse_together(where, [*problems_of(weights_key, partial(weights_file.check, weights)), *problems])
+    chosen, remarks, refused = _checked_device(device or settings.device, settings.runtime, chains)
+    listing = _Listing(experiments, settings.frames, base)
+    problems = [
+        *problems_of(weights_key, partial(weights_file.check, weights)),
+        *((("experiments", name, *keys), text) for keys, text in _problems(chains, settings.runtime, chosen)),
+        *problems_of(("datasets", settings.frames), listing.find),
+        *((("experiments", name, *keys), text) for keys, text in _lacking(chains, listing.sets)),
+    ]
+    refuse_together(where, problems, first=refused)
     source = build.Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
+    problems = []
     if for_run and not build.is_built(base / "variants", build.weights_id(source)):
-        refuse_together(where, problems_of(weights_key, partial(_read_weights, source)))
-    frames = _frames(experiments, settings, base, where, for_run, on_event)
+        problems += problems_of(weights_key, partial(_read_weights, source))
+    draw = partial(listing.read, settings.on_bad_frame, for_run, on_event)
+    refuse_together(where, [*problems, *problems_of(("datasets", settings.frames), draw)])
+    frames = listing.frames
     return Plan(
         name=name,
         base=base,
@@ -119,6 +147,14 @@ def _kind(chain: Sequence[steps.Use]) -> str:
     return chain[-1].step.PRODUCES if chain else "torch"
 
 
+def _lacking(
+    chains: Mapping[str, Sequence[steps.Use]], frames: Mapping[Split, FrameSet] | None
+) -> Iterator[tuple[Keys, str]]:
+    """Splits that steps need and that are not there, as far as that is known without reading a frame."""
+    for variant, chain in chains.items() if frames else ():
+        yield from ((("variants", variant, place), text) for place, text in steps.frame_problems(chain, frames or {}))
+
+
 def _read_weights(source: build.Source) -> None:
     detectors.load(source.architecture, source.weights, source.preprocessing)
 
@@ -139,7 +175,7 @@ def _possible(
     return chains
 
 
-def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
+def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """Where the variants, artifacts of these kinds, run: all on one device, so that they can be compared.
 
     Where a CUDA device is there and cannot be used, a remark says why.
@@ -162,6 +198,16 @@ def _device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device,
     return "cpu", (f"There is a CUDA device, but the CPU was used: {trouble}.",)
 
 
+def _checked_device(
+    requested: str, runtime: str, chains: Mapping[str, Sequence[steps.Use]]
+) -> tuple[Device, tuple[str, ...], tuple[str, ...]]:
+    """The same, and what is said against the request: then the CPU is what everything else is checked for."""
+    try:
+        return *choose_device(requested, runtime, list(map(_kind, chains.values()))), ()
+    except UserError as error:
+        return "cpu", (), error.lines
+
+
 def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]:
     for variant in only:
         if variant not in settings.variants:
@@ -172,24 +218,36 @@ def _wanted(settings: ExperimentSettings, only: Sequence[str]) -> frozenset[str]
     return frozenset({settings.baseline, *only} if only else settings.variants)
 
 
-def _frames(
-    experiments: Experiments,
-    settings: ExperimentSettings,
-    base: Path,
-    where: Callable[..., str],
-    draw: bool,
-    on_event: OnEvent,
-) -> dict[Split, FrameSet]:
-    places = experiments.datasets[settings.frames]
-    folder = base / DEMO_FRAMES
-    # A set of the user's own may lie there; only what the demo drew is ever drawn again.
-    if places.path == DEMO_FRAMES and (not folder.exists() or (folder / demo.CARD).exists()):
-        if not draw and not demo.is_drawn(folder):
-            return demo.undrawn(settings.frames)
-        demo.draw(folder, on_event)
-    cache = base / "datasets" / ".cache"
-    try:
-        return datasets.load(settings.frames, places, base, cache, on_event, on_bad_frame=settings.on_bad_frame)
-    except UserError as error:
-        first, *further = error.lines
-        raise UserError(f"{where('datasets', settings.frames)}: {first}", *further) from error
+class _Listing:
+    """The frame set of an experiment: first found by its files' names, then read."""
+
+    def __init__(self, experiments: Experiments, name: str, base: Path) -> None:
+        self.name, self.base, self.settings = name, base, experiments.datasets[name]
+        folder = base / DEMO_FRAMES
+        # A set of the user's own may lie there; only what the demo drew is ever drawn again.
+        named = self.settings.path == DEMO_FRAMES
+        self.is_demo = named and (not folder.exists() or (folder / demo.CARD).exists())
+        self.listed: datasets.Listed | None = None
+        self.frames: dict[Split, FrameSet] = {}
+
+    @property
+    def sets(self) -> dict[Split, FrameSet] | None:
+        """The splits without their frames' content; None where they are not known yet."""
+        return self.listed.sets if self.listed else None
+
+    def find(self) -> None:
+        """What the demo draws is no matter of what lies there."""
+        if not self.is_demo:
+            self.listed = datasets.find(self.name, self.settings, self.base)
+
+    def read(self, on_bad_frame: Literal["error", "skip"], draw: bool, on_event: OnEvent) -> None:
+        if self.is_demo:
+            folder = self.base / DEMO_FRAMES
+            if not draw and not demo.is_drawn(folder):
+                self.frames = demo.undrawn(self.name)
+                return
+            demo.draw(folder, on_event)
+            self.listed = datasets.find(self.name, self.settings, self.base)
+        assert self.listed is not None
+        cache = self.base / "datasets" / ".cache"
+        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)

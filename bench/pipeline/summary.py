@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.errors import listed
 from bench.pipeline import fidelity, notes
-from bench.pipeline.measure import Job
+from bench.pipeline.measure import Job, executed
 from bench.pipeline.plan import Plan
-from bench.provenance import machine, version, versions
+from bench.provenance import command, machine, version, versions
 from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
@@ -40,28 +37,26 @@ def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) ->
         frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
         variants=rows,
         provenance=_provenance(plan) | _gpus(rows),
-        warnings=_remarks(plan, shown),
+        warnings=_remarks(plan, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
     )
 
 
-def _remarks(plan: Plan, shown: Collection[str]) -> tuple[str, ...]:
+def _remarks(plan: Plan, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know before the numbers."""
     remarks = list(plan.remarks)
     if plan.detector.weights == "demo":
         remarks.append(
             "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
         )
+    if untimed:
+        remarks.append(
+            f"Not timed, so nothing is said of speed: {', '.join(untimed)}; `bench run` without `--no-timing` times "
+            f"{'it' if len(untimed) == 1 else 'them'}."
+        )
     left_out = [name for name in plan.settings.variants if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
-    for split, frames in plan.frames.items():
-        if frames.left_out:
-            remarks.append(
-                f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
-                f"decoded and were left out: {listed(frames.left_out, 5)}."
-            )
-        remarks += frames.remarks
-    return tuple(remarks)
+    return (*remarks, *plan.of_frames)
 
 
 def _row(
@@ -71,7 +66,6 @@ def _row(
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
     timed = store.read_timed(job.folder, job.timing_key)
-    assert timed is not None
     exactness = fidelity.read(plan, job.built, job.runtime)
     return VariantResult(
         name=name,
@@ -82,10 +76,10 @@ def _row(
         footprint=Footprint(
             job.built.size_bytes, job.built.parameters, job.built.macs, job.built.zeros, job.built.zstd_bytes
         ),
-        executed=timed.executed,
-        measurements=timed.measurements,
-        baseline=timed.baseline,
-        conditions=timed.conditions,
+        executed=executed(job),
+        measurements=timed.measurements if timed else (),
+        baseline=timed.baseline if timed else (),
+        conditions=timed.conditions if timed else None,
         predictions_key=job.predictions_key,
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
@@ -125,7 +119,7 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(plan: Plan) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "bench": version("bench"),
         "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",

@@ -119,10 +119,12 @@ class Event:
 
     The first event of a `work` begins it, and one in the same unit with `done == total` ends it. Between the two may
     come events in other units, for its parts: such a part's end ends only the part. `note` says what is being done
-    now. Where nobody knows how much that is, `total` is 0: such an event begins a part and ends nothing.
+    now. Where nobody knows how much that is, `total` is 0: such an event begins a part and ends nothing; where its
+    `work` has not begun, it only says what is done between two works.
 
     `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
-    With the unit "warning", `work` is a sentence for whoever watches.
+    With the unit "warning" or "note", `work` is a sentence for whoever watches. With the unit "wait", it says for whom
+    this process waits, and `note` why and how to go on without: both are told at once.
     """
 
     work: str
@@ -134,12 +136,16 @@ class Event:
 
     @property
     def is_warning(self) -> bool:
-        return self.unit == "warning"
+        return self.unit in ("warning", "note")
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the unit is done: of the work, or of a part of it."""
         return 0 < self.total <= self.done
+
+    @property
+    def is_wait(self) -> bool:
+        return self.unit == "wait"
 
 
 OnEvent: TypeAlias = Callable[[Event], None]

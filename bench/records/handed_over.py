@@ -47,8 +47,8 @@ class Moved:
     """How far P(fake) lies from the predictions that a variant's numbers are of, where a file runs otherwise.
 
     `mean` and `largest` are absolute differences over `frames` test frames, `flips` the frames among these that change
-    sides at the threshold. `by` says what ran: "predict.py", or a library that read the file with its own defaults;
-    `version` is that of the library.
+    sides at the threshold. `by` says what ran: "predict.py", or a library that read the file, and how; `version` is
+    that of the library.
     """
 
     file: str

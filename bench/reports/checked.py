@@ -23,7 +23,7 @@ _TITLES: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("gate", "left"),
     ("value (95 % interval)", "right"),
     ("limit", "right"),
-    ("margin", "right"),
+    ("headroom", "right"),
     ("outcome", "left"),
     ("note", "left"),
 )
@@ -33,10 +33,11 @@ _DIGITS = {"size_mib": 2, "latency_ratio": 2, "flips": 0, "size_change": 1}
 
 _CHANGES = ("auc_change", "size_change")
 _JUNIT_BEGINS = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="bench check"'
-_SUMMARY_BEGINS = ("### ✅ bench check: ", "### ❌ bench check: ")
+_SUMMARY_BEGINS = ("### ✅ bench check: ", "### 🟡 bench check: ", "### ❌ bench check: ")
 _FOOTNOTE = (
     "A gate falls where the whole interval lies beyond its limit (with `strict`, where the estimate does); "
-    "*not proven* means that the interval holds the limit: more frames would tell."
+    "🟡 *not proven* passes, and means that the interval holds the limit: more frames would tell. "
+    "Headroom is the distance of the estimate to the limit, negative beyond it."
 )
 _FOOTNOTE_AGAINST = (
     "`auc_change` falls where a loss is proven and its estimate is beyond the limit (with `strict`, where the estimate "
@@ -109,7 +110,7 @@ def headline(checked: Checked) -> str:
 def terminal(checked: Checked) -> str:
     """The gates variant by variant in plain ASCII, at most 80 columns. Without a final newline."""
     lines = wrapped(f"WARNING: {one}" for one in checked.warnings)
-    lines += _line(("gate", "value (95 % interval)", "limit", "margin", "outcome"))
+    lines += _line(("gate", "value (95 % interval)", "limit", "headroom", "outcome"))
     for name, outcomes in groupby(checked.outcomes, lambda one: one.variant):
         lines += wrapped([name])
         for one in outcomes:
@@ -123,7 +124,8 @@ def terminal(checked: Checked) -> str:
 def markdown(checked: Checked) -> str:
     """A summary for a pull request. With a final newline."""
     bad = checked.fell or checked.failed
-    parts = [_SUMMARY_BEGINS[bool(bad)] + escape(checked.experiment)]
+    unproven = any(not one.proven for one in checked.outcomes) or not checked.outcomes
+    parts = [_SUMMARY_BEGINS[2 if bad else int(unproven)] + escape(checked.experiment)]
     parts += [f"> ⚠️ **{escape(one)}**" for one in checked.warnings]
     parts.append(f"**{headline(checked)}**")
     parts += [f"- **{escape(name)}** failed: {escape(reason)}" for name, reason in checked.failed.items()]
@@ -172,7 +174,7 @@ def sentence(one: GateOutcome) -> str:
     """A gate in one line: "auc_drop 0.0321 [0.0123, 0.0519], limit 0.0100, FELL: …"."""
     value, limit, room = _numbers(one)
     note = f" ({one.note})" if one.note else ""
-    return ascii_(f"{one.gate} {value}, limit {limit}, margin {room}: {outcome(one)}{note}")
+    return ascii_(f"{one.gate} {value}, limit {limit}, headroom {room}: {outcome(one)}{note}")
 
 
 def _case(suite: ElementTree.Element, experiment: str, variant: str, name: str) -> ElementTree.Element:
@@ -189,7 +191,7 @@ def _xml_lines(texts: Iterable[str]) -> str:
 
 
 def _numbers(one: GateOutcome) -> tuple[str, str, str]:
-    """Value with interval, limit as it was set, and margin; with digits enough to tell what differs apart."""
+    """Value with interval, limit as it was set, and headroom; with digits enough to tell what differs apart."""
     percent = one.gate == "size_change"
     scale, unit = (100, " %") if percent else (1, "")
     # As a person writes it: no more digits than it has, and no exponent.
@@ -207,7 +209,7 @@ def _numbers(one: GateOutcome) -> tuple[str, str, str]:
 
 
 def _marked(one: GateOutcome) -> str:
-    return "❌ **fell**" if one.fell else "✅" if one.proven else "✅ *not proven*"
+    return "❌ **fell**" if one.fell else "✅" if one.proven else "🟡 *not proven*"
 
 
 def _line(cells: tuple[str, ...]) -> list[str]:

@@ -92,28 +92,32 @@ def _disturbed(run: Run) -> list[str]:
         if others:
             found.append(
                 f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-                "are those of a busy machine. Time again on a quiet one before you decide by them."
+                f"are those of a busy machine. Time again on a quiet one{_again(run)} before you decide by them."
             )
         if one.is_throttled:
-            found.append(_stopped_by_quota(one))
+            found.append(_stopped_by_quota(run, one))
         if one.gpu_throttling:
             found.append(
                 f"While times were taken ({one.began}), the GPU slowed its clock down "
                 f"({', '.join(one.gpu_throttling)}): the speeds are those of a GPU that is held back. "
                 "See its cooling and its power limit (`nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE`), and time "
-                "again before you decide by them."
+                f"again{_again(run)} before you decide by them."
             )
     return found
 
 
-def _stopped_by_quota(one: Conditions) -> str:
+def _stopped_by_quota(run: Run, one: Conditions) -> str:
     return (
         f"While times were taken ({one.began}), **the CPU quota stopped them** in "
         f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for {number(one.throttled_seconds or 0, 1)} s "
         "in all: which variant it met is chance, so no speed-up is told and no speed is judged. Give the container or "
-        "job a whole core for every thread, or set fewer threads (`threads: 1`), and time again "
-        "(`bench run --time-again`)."
+        f"job a whole core for every thread, or set fewer threads (`threads: 1`), and time again{_again(run)}."
     )
+
+
+def _again(run: Run) -> str:
+    """The command that times anew."""
+    return f" (`bench run {run.experiment} --time-again`)"
 
 
 def _unsettled(run: Run) -> list[str]:
@@ -129,8 +133,8 @@ def _unsettled(run: Run) -> list[str]:
         return []
     return [
         f"Times had not settled when the warm-up ended: {', '.join(found)}. The calls that were timed then may still "
-        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine, longer "
-        "(`timing: {seconds: …}`), before you decide by them."
+        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine"
+        f"{_again(run)}, or longer (`timing: {{seconds: …}}`), before you decide by them."
     ]
 
 

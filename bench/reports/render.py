@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEDGER = "flips.csv"
+# By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 COLOUR_BAR = "heatmap_colours.png"
 THUMBNAILS = ".thumbnails"
 
@@ -68,8 +70,16 @@ def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
     if found is None:
         (report / LEDGER).unlink(missing_ok=True)
         return False
+    # People open it in a spreadsheet, and names of frames come from strangers.
+    for name in ("frame", "source", "variant"):
+        found[name] = found[name].map(_no_formula, na_action="ignore")
     write_atomically(report / LEDGER, lambda file: found.to_csv(file, index=False, errors="replace"))
     return True
+
+
+def _no_formula(cell: object) -> object:
+    """Text as a spreadsheet shows it: what it would take for a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
 def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.records import LABELLED_SPLITS, Evidence, Labelled, Split
@@ -35,11 +35,18 @@ class Aligned:
     remarks: tuple[str, ...] = ()
 
 
-def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Columns) -> Aligned:
+FindSources: TypeAlias = Callable[[Sequence[str]], Sequence[str | None]]
+"""The sources that are found in frames' names, None where none is."""
+
+
+def align(
+    answers: Mapping[str, Answers], labels: Answers | None, columns: Columns, find_sources: FindSources | None = None
+) -> Aligned:
     """Put what all files say into the order of the first, test frames before validation frames.
 
     `labels` is a file of labels alone, which may know further frames. Each column comes from the first file that
-    has it, `labels` before the others. All that is unlike is told in one `UserError`.
+    has it, `labels` before the others; where none tells a frame's source, `find_sources` does. All that is unlike is
+    told in one `UserError`.
     """
     import numpy as np
     import pyarrow as pa
@@ -50,6 +57,8 @@ def align(answers: Mapping[str, Answers], labels: Answers | None, columns: Colum
     rows = {id(one): _places(first, one) for one in everything}
     _together([_other_frames(first, one, rows[id(one)], one is labels) for one in everything])
     known, remarks = _agreed(first, everything, rows)
+    if find_sources:
+        known["source"] = _filled(known.get("source"), first.frames, find_sources)
     splits = _codes(known.pop("split"), LABELLED_SPLITS) if "split" in known else np.zeros(len(first.frames), np.int8)
     order = splits.argsort(kind="stable")
     in_order = {name: column.take(pa.array(order)) for name, column in (known | {"frame": first.frames}).items()}
@@ -181,6 +190,15 @@ def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
     import pyarrow as pa
 
     return None if codes is None else pa.array(words, pa.large_string()).take(pa.array(codes))
+
+
+def _filled(sources: Any, frames: Any, find_sources: FindSources) -> Any:
+    """The sources, as Arrow text [n], and those that names tell where they are empty."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pa.array(find_sources(frames.to_pylist()), pa.large_string())
+    return found if sources is None else pc.coalesce(sources.cast(found.type), found)
 
 
 def _codes(column: Any, words: Sequence[str]) -> NDArray[np.int8]:

@@ -210,11 +210,10 @@ class _Reader:
         if any(map(_DECIMAL_COMMA.fullmatch, self.table.cells(name, np.flatnonzero(missing)[:EXAMPLES].tolist()))):
             told += " (write decimal points, not commas)"
         self._report(told, missing, name)
-        # float32 rounds a softmax a little beyond 1.
-        scores = np.where(np.abs(scores - np.clip(scores, 0, 1)) <= _ROUNDING, np.clip(scores, 0, 1), scores)
+        scores = without_rounding(scores)
         outside = (scores < 0) | (scores > 1)
         if outside.any():
-            self._report(f"{name} lies outside [0, 1]{_looks_like(scores)}", outside, name)
+            self._report(f"{name} lies outside [0, 1]{looks_like(scores)}", outside, name)
         return scores
 
     def labels(self, name: str | None) -> NDArray[np.int8] | None:
@@ -277,7 +276,15 @@ class _Reader:
 _ROUNDING = 1e-6
 
 
-def _looks_like(scores: NDArray[np.float64]) -> str:
+def without_rounding(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float32 rounds a softmax a little beyond 1: what lies there is 1, and what lies as little below 0 is 0."""
+    import numpy as np
+
+    clipped = np.clip(scores, 0, 1)
+    return np.where(np.abs(scores - clipped) <= _ROUNDING, clipped, scores)
+
+
+def looks_like(scores: NDArray[np.float64]) -> str:
     """What numbers outside [0, 1] probably are, as a hint."""
     import numpy as np
 

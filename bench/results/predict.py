@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bench.results.answers import Answer
 
 SHARD_FRAMES = 256
+WORK = "evaluating"
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
 
 
@@ -76,6 +77,22 @@ def is_done(folder: Path, key: str) -> bool:
         return False
 
 
+def read_executed(folder: Path, key: str) -> Executed | None:
+    """What executed the predictions of this key; None where an earlier version made them, which did not say."""
+    try:
+        mark = stored.read_json(folder / MARK, MIB)
+        executed: Executed | None = stored.typed(Executed, mark["executed"]) if mark["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return executed
+
+
+def write_executed(folder: Path, executed: Executed) -> None:
+    """Say of predictions that are there what executes them."""
+    mark = stored.read_json(folder / MARK, MIB)
+    write_text(folder / MARK, json.dumps({**mark, "executed": asdict(executed)}))
+
+
 def predict(
     pending: Sequence[Pending], rows: Sequence[Labelled], spec: InputSpec, read: BatchReader, on_event: OnEvent
 ) -> dict[str, Exception]:
@@ -85,7 +102,7 @@ def predict(
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
-    work = f"evaluating {len(pending)} variant{'s' if len(pending) > 1 else ''}"
+    work = f"{WORK} {len(pending)} variant{'s' if len(pending) > 1 else ''}"
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
@@ -223,6 +240,7 @@ def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | 
     write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
     mark = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
     mark["evaluation"] = asdict(evaluation) if evaluation else None
+    mark["executed"] = asdict(variant.session.executed)
     write_text(variant.folder / MARK, json.dumps(mark))
     remove(variant.folder / SHARDS)
 

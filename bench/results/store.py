@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
+COLUMNS = ["frame", "split", "label", "source", "p_fake", "logit_real", "logit_fake"]
 SCHEMA = 1
+WHY_WAIT = (
+    "runs of one experiment take turns, and this one then uses what that one has made; with `--no-timing` it does not "
+    "wait while others take times"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Timed:
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
     refuse_links(folder)
-    with locks.held(folder / LOCK, what, on_event):
+    with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
         for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir() and not inside.is_symlink())):
             sweep(place, held=True)
         yield
@@ -201,6 +206,14 @@ def _gone(file: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{file}: is gone; `bench run` makes it again")
     return stored.damaged(file, error, f"delete {file.parent}, `bench run` makes it again")
+
+
+def read_predictions(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
+    """All that predictions.parquet of a variant holds, a row a frame: test frames first.
+
+    `UserError` where they are not as many of each kind as `frames` says.
+    """
+    return _table(folder, COLUMNS, frames)
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

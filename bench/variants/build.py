@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import detectors, idle_cores, locks, phases, stored
 from bench.errors import UserError
-from bench.files import remove, stops_all
+from bench.files import make_folder, remove, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
 from bench.variants import description, sparsity
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LOCKS, SCRATCH = ".locks", ".scratch"
+WHY_WAIT = "what it makes is used here too, once it is there; Ctrl-C ends the wait, and loses nothing"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Source:
 class Workshop:
     """Where and with what variants are built.
 
-    `decoder` tells which versions of what turn files into pixels.
+    `decoder` tells which versions of what turn files into pixels, `experiment` for which one is built.
     """
 
     folder: Path
@@ -54,19 +55,22 @@ class Workshop:
     threads: int
     seed: int
     on_event: OnEvent
+    experiment: str = ""
 
 
 def weights_id(source: Source) -> str:
     """The id of the detector itself."""
-    return digest(
-        {
-            "architecture": source.architecture,
-            "weights": source.digest,
-            "preprocessing": asdict(source.preprocessing),
-            "version": detectors.VERSION,
-            "libraries": versions(detectors.LIBRARIES),
-        }
-    )
+    return digest(_weights_inputs(source))
+
+
+def _weights_inputs(source: Source) -> dict[str, Any]:
+    return {
+        "architecture": source.architecture,
+        "weights": source.digest,
+        "preprocessing": asdict(source.preprocessing),
+        "version": detectors.VERSION,
+        "libraries": versions(detectors.LIBRARIES),
+    }
 
 
 def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
@@ -81,17 +85,23 @@ def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
     return found
 
 
+def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], shop: Workshop) -> list[dict[str, Any]]:
+    """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
+    steps = (_inputs(parent, use, shop) for parent, use in zip(lineage, chain, strict=False))
+    return [_weights_inputs(source), *steps]
+
+
 def _id(before: Sequence[str], source: Source, chain: Sequence[Use], shop: Workshop) -> str:
     """The id at the end of a chain, `before` those on the way there."""
     if not chain:
         return weights_id(source)
-    asked = _asked(before[-1], chain[-1], shop)
+    asked = digest(_inputs(before[-1], chain[-1], shop))
     return (_cut_short(shop.folder, asked) or asked) if _may_be_cut(chain[-1]) else asked
 
 
-def _asked(parent: str, use: Use, shop: Workshop) -> str:
-    """The id of what a step makes of its parent, where nothing cuts it short."""
-    told = {
+def _inputs(parent: str, use: Use, shop: Workshop) -> dict[str, Any]:
+    """All that what a step makes of its parent hangs on; its digest is the id, where nothing cuts the step short."""
+    made_of = {
         "parent": parent,
         "step": use.name,
         "settings": use.settings.model_dump(mode="json"),
@@ -103,11 +113,11 @@ def _asked(parent: str, use: Use, shop: Workshop) -> str:
     }
     # What is quantised is the exported graph.
     if use.step.PRODUCES == "onnx":
-        told["export"] = detectors.EXPORT_VERSION
+        made_of["export"] = detectors.EXPORT_VERSION
     # What was built on a CPU has the id that it had before there were other devices.
     if shop.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
-        told["device"] = shop.device
-    return digest(told)
+        made_of["device"] = shop.device
+    return made_of
 
 
 def _may_be_cut(use: Use) -> bool:
@@ -133,18 +143,27 @@ def _seen(frames: FrameSet, use: Use) -> str:
     return frames.digest if getattr(use.step, "SEES_SOURCES", False) else frames.content
 
 
-def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop) -> Built:
+def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop, *, waits: bool = True) -> Built:
     """The artifact at the end of a chain, building whichever links are not there yet.
 
-    Raises what the failing step raises; links before it stay.
+    Raises what the failing step raises; links before it stay. Without `waits`, `locks.TakenError` where another
+    process is building the next link.
     """
+    doing = f" of {shop.experiment}" if shop.experiment else ""
     lineage: list[str] = []
     for length in range(len(chain) + 1):
         part = chain[:length]
         variant = _id(lineage, source, part, shop)
         if not is_built(shop.folder, variant):
             # Another run may be building the same link: wait for it, then find it done, perhaps under an id of its own.
-            with locks.held(lock_file(shop.folder, variant), f"building {variant} ({name})", shop.on_event):
+            with locks.held(
+                lock_file(shop.folder, variant),
+                f"building {variant} ({name}{doing})",
+                shop.on_event,
+                folder=shop.folder.parent,
+                why=WHY_WAIT,
+                waits=waits,
+            ):
                 variant = _id(lineage, source, part, shop)
                 if not is_built(shop.folder, variant):
                     variant = _build_link(name, source, part, [*lineage, variant], shop)
@@ -168,15 +187,18 @@ def is_built(folder: Path, variant: str) -> bool:
 
 def check(built: Built) -> None:
     """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
+    if found := fault(built):
+        remove(built.file.parent / DESCRIPTION)
+        raise UserError(f"{built.file}: {found}; the same `bench run` builds it again")
+
+
+def fault(built: Built) -> str:
+    """What is wrong with the file of an artifact; empty where it is what was built."""
     if not stored.is_file(built.file) or file_digest(built.file) != built.digest:
-        remove(built.file.parent / DESCRIPTION)
-        raise UserError(f"{built.file}: has changed since it was built; the same `bench run` builds it again")
+        return "has changed since it was built"
     if built.kind == "onnx" and _has_further_files(built.file):
-        remove(built.file.parent / DESCRIPTION)
-        raise UserError(
-            f"{built.file}: refers to further files for its weights, which bench never does; the same `bench run` "
-            "builds it again"
-        )
+        return "refers to further files for its weights, which bench never does"
+    return ""
 
 
 def _has_further_files(file: Path) -> bool:
@@ -213,7 +235,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
 
     from bench.detectors import artifact
 
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     title = title_of(name, chain)
     shop.on_event(Event(title, 0, 1, "step", "loading"))
     temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
@@ -224,8 +246,8 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
     for place in (scratch.parent, scratch):
         if place.is_symlink() or not place.is_dir():
             remove(place)
-    temporary.mkdir(parents=True)
-    scratch.mkdir(parents=True, exist_ok=True)
+    make_folder(temporary)
+    make_folder(scratch)
     try:
         with phases.of(title, shop.on_event):
             model = _model(title, source, chain, lineage, shop, scratch)
@@ -235,6 +257,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
                 **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
                 **_description(model, file, shop.folder, lineage),
                 "seconds": round(time.monotonic() - began, 1),
+                "cpu_seconds": round(time.process_time() - cpu_began, 1),
             }
         write_json(temporary / DESCRIPTION, told)
         _put(temporary, told["id"], lineage[-1], shop)
@@ -273,7 +296,9 @@ def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
     """Move an artifact to its place; what lies there under an id of its own, another run may be looking at."""
     with contextlib.ExitStack() as stack:
         if own != asked:
-            stack.enter_context(locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event))
+            stack.enter_context(
+                locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event, folder=shop.folder.parent)
+            )
         remove(shop.folder / own)
         temporary.replace(shop.folder / own)
 

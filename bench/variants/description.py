@@ -72,6 +72,7 @@ class Description:
     macs: Count | None
     margin_bias: Finite
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cpu_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     zeros: Annotated[float, Field(ge=0, le=1)] | None = None
     zstd_bytes: Count | None = None
     asked_for: Id | None = None

@@ -5,7 +5,8 @@ A layout is a module with
 - `RANK`: layouts are asked in rising order, the more explicit ones first;
 - `SHAPE`: what it looks like, for error messages;
 - `recognises(path)`: whether `path` has this shape, from names alone;
-- `read(path)`: its frames, and everything that is wrong with them.
+- `read(path, columns)`: its frames, and everything that is wrong with them; `columns` are a manifest's names of
+  path, label, source and split, in lower case, None for these names.
 
 The module's top imports nothing heavy: it is also read when all results are there already.
 """
@@ -76,7 +77,7 @@ class Layout(Protocol):
 
     def recognises(self, path: Path) -> bool: ...
 
-    def read(self, path: Path) -> Listing: ...
+    def read(self, path: Path, columns: Mapping[str, str] | None = None) -> Listing: ...
 
 
 @cache
@@ -86,7 +87,7 @@ def layouts() -> tuple[Layout, ...]:
     return tuple(sorted(modules, key=lambda module: int(module.RANK)))
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
     """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
     try:
         if path.is_symlink() and not path.exists():
@@ -96,7 +97,7 @@ def read(path: Path) -> Listing:
             return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
         for layout in layouts():
             if layout.recognises(path):
-                return layout.read(path)
+                return layout.read(path, columns)
     except OSError as error:
         return Listing(path, {}, (f"{error.filename or path}: can't be read: {error.strerror or error}",))
     shapes = "; ".join(layout.SHAPE for layout in layouts())

@@ -8,7 +8,7 @@ first of them is the frame's attribute "folder".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, SUFFIXES, Entry, Listing, Part
@@ -24,18 +24,16 @@ def recognises(path: Path) -> bool:
     return path.is_dir()
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
     if lost := _lost_folders(path):
         return Listing(path, {}, (f"{path}: {listed(lost)}: {LEADS_NOWHERE}",))
     folders = _sub_folders(path)
     labelled = [name for name in folders if name.lower() in ("real", "fake")]
     splits = [name for name in folders if name.lower() in SPLIT_WORDS]
-    if labelled and splits:
-        found = listed(f"{name}/" for name in labelled + splits)
-        expected = "expected either real/ and fake/, or split folders with those inside"
-        return Listing(path, {}, (f"{path}: holds {found} side by side; {expected}",))
+    if wrong := _misunderstood(labelled, splits, columns):
+        return Listing(path, {}, (f"{path}: {wrong}",))
     if splits:
-        return _read_splits(path, splits)
+        return _read_splits(path, splits, columns)
     if labelled:
         return Listing(path, {None: _labelled(path, labelled)})
     entries = tuple(sorted(_walk(path, "", None), key=lambda entry: entry.path))
@@ -44,18 +42,26 @@ def read(path: Path) -> Listing:
     return Listing(path, {None: Part(entries, f"{path} has no folders real/ and fake/, {_holds(folders)}")})
 
 
+def _misunderstood(labelled: list[str], splits: list[str], columns: Mapping[str, str] | None) -> str:
+    """What these folders leave unclear, or what was said of them that means nothing; empty where all is clear."""
+    if labelled and splits:
+        found = listed(f"{name}/" for name in labelled + splits)
+        return f"holds {found} side by side; expected either real/ and fake/, or split folders with those inside"
+    return "" if splits or not columns else "`columns` are those of a manifest, and there is none; leave them out"
+
+
 def _labelled(path: Path, folders: list[str]) -> Part:
     entries = [e for name in folders for e in _walk(path / name, f"{name}/", LABEL_WORDS[name.lower()])]
     labels_from = f"labels come from the folders real/ and fake/ in {path}; frames are {', '.join(SUFFIXES)}"
     return Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
 
 
-def _read_splits(path: Path, folders: list[str]) -> Listing:
+def _read_splits(path: Path, folders: list[str], columns: Mapping[str, str] | None) -> Listing:
     parts: dict[Split | None, Part] = {}
     problems: list[str] = []
     for name in folders:
         split = SPLIT_WORDS[name.lower()]
-        inside = read_any(path / name)
+        inside = read_any(path / name, columns)
         problems += inside.problems
         if split in parts:
             problems.append(

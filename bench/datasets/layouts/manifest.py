@@ -3,7 +3,7 @@
 Every further column is an attribute of the frames, its name and values as they are written. What is
 no text or number (nested values, bytes) is left out, and so are columns without a name.
 
-Paths are relative to the manifest's folder and stay inside it, links included. A folder that holds
+Paths are relative to the manifest's folder, or absolute, and stay inside it, links included. A folder that holds
 a `manifest.csv` or `manifest.parquet` is read by it.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Listing, Part
-from bench.errors import listed, nearest, quoted
+from bench.errors import listed, nearest, quoted, shown
 from bench.records import LABELLED_SPLITS, PREDICTED, Split
 
 RANK = 10
@@ -42,7 +42,7 @@ def recognises(path: Path) -> bool:
     return _is_manifest(path) or any(map(os.path.lexists, _manifests(path)))
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
     manifests = [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
     manifest = manifests[0]
     for lost in manifests:
@@ -52,18 +52,19 @@ def read(path: Path) -> Listing:
     if len(manifests) > 1:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
-        columns, rows = _table(manifest)
+        roles = {name: role for role, name in (columns or dict(zip(_COLUMNS, _COLUMNS, strict=True))).items()}
+        found, rows = _table(manifest, roles)
     except MemoryError:
         raise
     except Exception as error:  # damaged files make the readers fail in many ways
         told = " ".join((str(error) or type(error).__name__).split())[:300]
         return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {told}",))
-    problems = _wrong_columns(manifest, columns)
+    problems = _wrong_columns(manifest, found, roles)
     if not problems and not rows:
         problems = [f"{manifest}: has no rows"]
     if problems:
         return Listing(manifest.parent, {}, tuple(problems))
-    return _Reader(manifest, columns).listing(rows)
+    return _Reader(manifest, found).listing(rows)
 
 
 def _is_manifest(path: Path) -> bool:
@@ -74,15 +75,15 @@ def _manifests(folder: Path) -> list[Path]:
     return [folder / name for name in _NAMES] if folder.is_dir() else []
 
 
-def _table(manifest: Path) -> tuple[list[str], list[Row]]:
-    return _parquet(manifest) if manifest.suffix.lower() == ".parquet" else _csv(manifest)
+def _table(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]]:
+    return (_parquet if manifest.suffix.lower() == ".parquet" else _csv)(manifest, roles)
 
 
-def _csv(manifest: Path) -> tuple[list[str], list[Row]]:
+def _csv(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]]:
     # utf-8-sig: spreadsheets put a byte order mark in front.
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        columns = [_named(name) for name in next(reader, [])]
+        columns = [_named(name, roles) for name in next(reader, [])]
         rows: list[Row] = []
         for cells in reader:
             row = dict(zip(columns, cells, strict=False))
@@ -93,26 +94,31 @@ def _csv(manifest: Path) -> tuple[list[str], list[Row]]:
         return columns, rows
 
 
-def _parquet(manifest: Path) -> tuple[list[str], list[Row]]:
+def _parquet(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(manifest) as file:
         names, told = file.schema_arrow.names, file.metadata
-        wanted = [name for name in names if _named(name) in _COLUMNS or _is_plain(file.schema_arrow.field(name).type)]
+        named = {name: _named(name, roles) for name in names}
+        wanted = [name for name in names if named[name] in _COLUMNS or _is_plain(file.schema_arrow.field(name).type)]
         size_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
         if told.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
             raise ValueError(f"{told.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for a manifest")
         table = file.read(columns=wanted) if len(set(wanted)) == len(wanted) else file.read().select([])
-    columns = [name for name in map(_named, names) if name in _COLUMNS or name in map(_named, table.column_names)]
-    cells = {_named(name): [_text(cell) for cell in table.column(name).to_pylist()] for name in table.column_names}
+    columns = [named[name] for name in names if named[name] in _COLUMNS or name in table.column_names]
+    cells = {named[name]: [_text(cell) for cell in table.column(name).to_pylist()] for name in table.column_names}
     rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
     return columns, [(f"row {number}", row) for number, row in enumerate(rows)]
 
 
-def _named(column: str) -> str:
-    """A known column's name in any case, another's as it is written."""
+def _named(column: str, roles: Mapping[str, str]) -> str:
+    """What a known column is, whatever the case of its name; another's name as it is written.
+
+    Where another column is named for it, one that is called so by chance has no name.
+    """
     stripped = column.strip()
-    return stripped.lower() if stripped.lower() in _COLUMNS else stripped
+    role = roles.get(stripped.lower())
+    return role or ("" if stripped.lower() in _COLUMNS else stripped)
 
 
 def _further(columns: list[str]) -> list[str]:
@@ -133,14 +139,22 @@ def _text(cell: object) -> str:
     return "" if cell is None or cell != cell else str(cell)  # noqa: PLR0124 - only NaN differs from itself
 
 
-def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
-    """`path` must be there; a column that is nearly called like a missing one is a misprint."""
-    problems = []
+def _wrong_columns(manifest: Path, columns: list[str], roles: Mapping[str, str]) -> list[str]:
+    """`path` must be there, and what was named; a column that is nearly called like a missing one is a misprint."""
+    problems = [
+        f"{manifest}: no column {quoted(name)}, which `columns: {{{role}: …}}` names{nearest(name, columns)}; found: "
+        f"{listed(filter(None, columns))}"
+        for name, role in roles.items()
+        if name != role and role not in columns
+    ]
+    if problems:
+        return problems
     extra = [name for name in columns if name not in _COLUMNS]
     if "path" not in columns:
         hint = nearest("path", extra)
         if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|"):
             hint = " (its columns must be separated by commas)"
+        hint = hint or _usual(extra, "path")
         problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
     for name in ("label", "source", "split"):
         close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
@@ -148,6 +162,30 @@ def _wrong_columns(manifest: Path, columns: list[str]) -> list[str]:
     doubled = [name for name in _COLUMNS if columns.count(name) > 1]
     problems += [f"{manifest}: two columns are called {quoted(name)}" for name in doubled]
     return problems + _wrong_attributes(manifest, _further(columns))
+
+
+_USUAL = {
+    "path": (
+        "filename",
+        "file",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+        "frame",
+    ),
+    "label": ("target", "class", "y", "is_fake", "category"),
+}
+"""What other manifests call these columns."""
+
+
+def _usual(columns: list[str], role: str) -> str:
+    """A hint where a column is called as others call that one."""
+    alike = next((name for name in columns if name.lower() in _USUAL[role]), None)
+    return f" (if it is {quoted(alike)}, write `columns: {{{role}: {shown(alike)}}}`)" if alike else ""
 
 
 def _wrong_attributes(manifest: Path, further: list[str]) -> list[str]:
@@ -171,6 +209,7 @@ class _Reader:
     def __init__(self, manifest: Path, columns: list[str]) -> None:
         self.manifest, self.folder, self.columns = manifest, str(manifest.parent), columns
         self.real = os.path.realpath(self.folder)
+        self.tops = [f"{top.replace(os.sep, '/').rstrip('/')}/" for top in (os.path.abspath(self.folder), self.real)]  # noqa: PTH100 - links stay
         self.inside: dict[str, bool] = {}
         self.wrong: dict[str, list[str]] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
@@ -181,7 +220,8 @@ class _Reader:
         parts: dict[Split | None, list[Entry]] = {}
         for split, entry in self._entries(rows):
             parts.setdefault(split, []).append(entry)
-        column = "in the column `label`" if "label" in self.columns else "but there is no column `label`"
+        lacks = f"but there is no column `label`{_usual(self.further, 'label')}"
+        column = "in the column `label`" if "label" in self.columns else lacks
         labels_from = f"labels are looked for in {self.manifest}, {column}"
         problems = tuple(f"{self.manifest}: {kind}: {listed(rows, 10)}" for kind, rows in self.wrong.items())
         by_path = {
@@ -235,18 +275,24 @@ class _Reader:
 
     def _path(self, where: str, cells: Mapping[str, str], split: Split | None) -> str | None:
         found = cells.get("path", "").strip()
-        path = posixpath.normpath(found.replace("\\", "/")) if found else ""
+        path = self._below(posixpath.normpath(found.replace("\\", "/"))) if found else ""
         if not path or path == ".":
             self._report("path is empty", where)
             return None
         if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
-            self._report(f"path must be relative to {self.folder} and stay inside it", f"{where} {quoted(found)}")
+            kind = f"path must be relative to {self.folder}, or absolute, and stay inside it"
+            self._report(kind, f"{where} {quoted(found)}")
             return None
         first = self.seen.setdefault((split, path), where)
         if first != where:
             self._report("the same path twice", f"{first} and {where} {quoted(path)}")
             return None
         return path
+
+    def _below(self, path: str) -> str:
+        """An absolute path inside the manifest's folder as one relative to it; any other as it is."""
+        top = next((top for top in self.tops if path.startswith(top)), "")
+        return path.removeprefix(top)
 
     def _stat(self, where: str, path: str, file: str) -> Any:
         try:

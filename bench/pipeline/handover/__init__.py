@@ -11,7 +11,7 @@ from bench.files import advice, is_leftover, sweep, temporary_name
 from bench.pipeline.handover import models, moved, texts
 from bench.pipeline.render import judge
 from bench.provenance import file_digest
-from bench.records import HANDED_OVER, Built, OnEvent, Run, VariantResult, silent
+from bench.records import HANDED_OVER, Built, Event, OnEvent, Run, VariantResult, silent
 from bench.results import store
 from bench.variants import build
 
@@ -38,7 +38,9 @@ def export(
     own = to / temporary_name()
     try:
         own.mkdir(parents=True)
+        on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, own)
+        on_event(Event("exporting", 1, 1, "variants"))
         facts = texts.Facts(run, result, built, judgement, files)
         texts.write_snippet(facts, own)
         ways = moved.ways(own, built, facts.model)

@@ -46,7 +46,11 @@ def oldest(built: Built) -> Versions:
 
 
 def installed() -> Versions:
-    return Versions(version("numpy"), version("opencv-python-headless"), version("onnxruntime"))
+    import cv2
+
+    opencv = version("opencv-python-headless")
+    # OpenCV is one library under several distribution names, whose last numbers differ.
+    return Versions(version("numpy"), f"{cv2.__version__}.*" if opencv == "absent" else opencv, version("onnxruntime"))
 
 
 def checked(form: str, built: Built, variant: str) -> Format:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FRAMES = 32
 """Test frames that are compared, evenly spread over all."""
 
+SNIPPET = "predict.py"
+
 
 @dataclass(frozen=True)
 class Way:
@@ -73,13 +75,13 @@ def _moved(way: Way, before: NDArray[np.float64], after: NDArray[np.float64], th
 
 
 def ways(folder: Path, built: Built, model: str) -> list[Way]:
-    """`predict.py` of the folder; where it runs another file than the artifact, that in onnxruntime as it comes."""
+    """`predict.py` of the folder; where it runs another file than an int8 artifact, that too, with and without what
+    onnxruntime makes of it by itself.
+    """
     snippet = _loaded(folder / "predict.py")
     library = "onnxruntime" if model.endswith(".onnx") else "torch"
-    found = [Way(model, "predict.py", version(library), lambda path: float(snippet["predict"]([path])[0]))]
-    if built.stored == "int8":
-        found.append(_as_it_comes(folder / built.file.name, snippet))
-    return found
+    found = [Way(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))]
+    return [*found, *_of_artifact(built, snippet)] if built.stored == "int8" else found
 
 
 def _loaded(file: Path) -> dict[str, Any]:
@@ -89,14 +91,18 @@ def _loaded(file: Path) -> dict[str, Any]:
     return names
 
 
-def _as_it_comes(file: Path, snippet: dict[str, Any]) -> Way:
-    """The file in a session with onnxruntime's own settings, on frames that `snippet` reads."""
+def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Way]:
+    """An ONNX artifact in onnxruntime on a CPU, on frames that `snippet` reads."""
     from bench.runtimes import onnxruntime
 
-    session = onnxruntime.open_session(file, 0, ["CPUExecutionProvider"])
-
-    def p_fake(path: Path) -> float:
+    def p_fake(session: Any, path: Path) -> float:
         logits, _ = session.run(list(onnxruntime.OUTPUTS), {"frames": snippet["fitted"](snippet["read"](path))[None]})
         return float(score.p_fake(logits[:, 0], logits[:, 1])[0])
 
-    return Way(file.name, "onnxruntime", version("onnxruntime"), p_fake)
+    sessions = {
+        "onnxruntime, its own settings": onnxruntime.open_session(built.file, 0, ["CPUExecutionProvider"]),
+        "onnxruntime, no optimisation": onnxruntime.load_reference(built, 0).session,
+    }
+    return [
+        Way(built.file.name, by, version("onnxruntime"), partial(p_fake, session)) for by, session in sessions.items()
+    ]

@@ -9,9 +9,12 @@ from typing import Any
 from bench.records import GateOutcome, Interval
 from bench.results.settings import AGAINST_BASELINE, GateSettings
 
-EVERY = "all"
+EVERY, ABOVE_CHANCE = "all", "above_chance"
 AT_LEAST = ("auc", "recall")
 """The gates whose limit is the least that will do; that of all others is the most."""
+
+CHANCE = 0.5
+"""The AUC of a detector that guesses."""
 
 _SLACK = 1e-9  # limits are decimals, which binary fractions miss by less than this
 
@@ -43,6 +46,29 @@ def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> t
         for name in names
         for gate, (limit, strict) in _limits(name, gates, name == told["baseline"]).items()
     )
+
+
+def above_chance(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> GateOutcome | None:
+    """The gate that fell because nothing that is compared with the baseline says anything; None where none did.
+
+    It falls where the baseline's AUC is not proven to be better than chance. An `auc` gate under the baseline's
+    own name is judged in its place. A baseline that failed has other gates to fall at.
+    """
+    name = told["baseline"]
+    baseline = told["variants"].get(name)
+    if baseline is None or baseline["status"] != "ok":
+        return None
+    if name in gates and "auc" in gates[name].limits:
+        limit, strict = _limits(name, gates, is_baseline=True)["auc"]
+        decided = _outcome(name, "auc", limit, strict, _auc(baseline))
+        return decided if decided.fell else None
+    measured = _auc(baseline)
+    value, interval = measured.value, measured.interval
+    if value is not None and interval is not None and interval.low > CHANCE:
+        return None
+    room = None if value is None else value - CHANCE
+    why = measured.note or "not proven to be better than chance, so what is compared with it says nothing"
+    return GateOutcome(name, ABOVE_CHANCE, value, interval, CHANCE, room, fell=True, proven=False, note=why)
 
 
 def asked(names: Iterable[str], baseline: str, gates: Mapping[str, GateSettings]) -> bool:
@@ -134,13 +160,11 @@ def _size_mib(found: Mapping[str, Any]) -> Quantity:
 
 def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
     if found["speedup"] is None:
-        simulated = found.get("int8") == "simulated"
-        timed = found.get("latency_ms") and found["latency_ms"]["p50"] is not None
-        why = "it was not timed beside the baseline"
-        if simulated:
+        why = "it was not timed beside the baseline, or a CPU quota stopped it: the report says which"
+        if found["latency_ms"]["p50"] is None:
+            why = "it was not timed: run once without --no-timing"
+        elif found.get("int8") == "simulated":
             why = "int8 is simulated here, so its time says nothing"
-        elif timed:
-            why = "its time does not compare with the baseline's; the report says why"
         return Quantity(None, note=why)
     low, high = found["speedup_interval"]
     return Quantity(1 / found["speedup"], Interval(1 / high, 1 / low))

@@ -103,7 +103,7 @@ def fastest(times: Mapping[str, Times]) -> Kernels:
 def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Times]:
     """By name the times of every quantised convolution; those of one shape are timed once. `model` holds shapes."""
     by_shape: dict[object, Times] = {}
-    times = {}
+    times: dict[str, Times] = {}
     shapes = lowering.convolution_shapes(model)
     for name, shape in shapes.items():
         if shape not in by_shape:

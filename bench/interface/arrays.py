@@ -1,0 +1,179 @@
+"""`bench.score`: scores that were made elsewhere, as arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, listed, nearest, quoted
+from bench.interface.call import call
+from bench.interface.columns import Column, of_frames
+from bench.interface.results import Results, results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.records import Judgement
+    from bench.results.foreign import Answers
+
+
+def score(  # noqa: PLR0913 - the options of the command
+    labels: Any,
+    scores: Mapping[str, Any],
+    *,
+    sources: Any = None,
+    frames: Any = None,
+    splits: Any = None,
+    attributes: Mapping[str, Any] | None = None,
+    baseline: str = "baseline",
+    threshold: float = 0.5,
+    margin: float = 0.01,
+    to: str | os.PathLike[str] | None = None,
+) -> Results:
+    """Judge P(fake) of the same frames by several variants: the numbers and verdicts of the command `bench score`.
+
+    Arrays may be NumPy arrays, lists, pandas Series or PyTorch tensors, and are all in the same order.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        1 for fake, 0 for real.
+    scores : mapping of str to array-like of shape (n,)
+        P(fake) in [0, 1] of every frame, by the name of the variant.
+    sources : array-like of shape (n,), optional
+        The video or person that each frame comes from; missing where unknown. Intervals then are by source too.
+    frames : array-like of shape (n,), optional
+        Names of the frames, each once in a split; their places if left out.
+    splits : array-like of shape (n,), optional
+        "test" or "validation". Validation frames only set thresholds. All are test frames if left out.
+    attributes : mapping of str to array-like of shape (n,), optional
+        What else is known of the frames, such as the method of a fake: AUC is also told by slice.
+    baseline : str, default="baseline"
+        The variant that the others are compared with.
+    threshold : float, default=0.5
+        A frame counts as fake from this score on.
+    margin : float, default=0.01
+        A smaller loss of AUC does not matter.
+    to : path, optional
+        Also write the report to this folder, which is new, empty, or holds such a report.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    UserError
+        Where lengths differ, a label is not 0 or 1, a score is missing or outside [0, 1], a class has no frame, the
+        baseline is not among the variants, or arrays are pandas Series with other indexes.
+
+    Examples
+    --------
+    >>> results = bench.score([0, 0, 1, 1], {"baseline": [0.1, 0.4, 0.7, 0.9], "q8": [0.2, 0.3, 0.6, 0.9]})
+    >>> results.verdicts
+    """
+    ordered = _variants(scores, baseline)
+    _refuse_other_than_share("threshold", threshold, lowest=False)
+    _refuse_other_than_share("margin", margin, lowest=True)
+    known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
+    columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
+    columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
+    columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in (attributes or {}).items()}
+    told = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
+    with call(told):
+        from bench.pipeline.foreign import Request, score_answers
+        from bench.reports import plain_warnings
+        from bench.reports.scores import scores as numbers
+        from bench.results.foreign import Columns
+
+        answers = of_frames(columns, list(ordered), list(attributes or {}))
+        folder = None if to is None else Path(os.fspath(to))
+        request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
+        run, judgement = score_answers(request, answers)
+        found = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
+    warnings = (*plain_warnings(run, found), *run.warnings)
+    return results(found, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
+
+
+def _variants(scores: Any, baseline: str) -> dict[str, Any]:
+    """The variants' scores, the baseline first; what is wrong with their names is told at once."""
+    from bench.experiment import checked_name
+
+    if not callable(getattr(scores, "items", None)):
+        raise UserError(
+            f'scores: expected a mapping such as {{"baseline": p, "q8": q}}, found a {type(scores).__name__}'
+        )
+    given = dict(scores.items())
+    if baseline not in given:
+        others = [str(name) for name in given]
+        raise UserError(
+            f"scores: no baseline {quoted(baseline)}{nearest(str(baseline), others)}; found: "
+            f"{listed(others) or 'none'}. "
+            'Name the variant that the others are compared with: baseline="…"'
+        )
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for name in given:
+        try:
+            checked_name(name)
+        except ValueError as error:
+            problems.append(f"scores: {error}")
+            continue
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            problems.append(f"scores: {quoted(other)} and {quoted(name)} differ only in case; rename one")
+    if problems:
+        raise UserError(*problems)
+    return {baseline: given.pop(baseline), **given}
+
+
+def _refuse_other_than_share(name: str, value: Any, *, lowest: bool) -> None:
+    """0 itself is allowed with `lowest`."""
+    from numbers import Real
+
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
+    if not (0 < number < 1 or (lowest and number == 0)):
+        raise UserError(
+            f"{name}: expected a number {'from 0 to' if lowest else 'above 0 and'} below 1, found {value!r}"
+        )
+
+
+def _name(folder: Path | None) -> str:
+    """What the report is called: as its folder, where that can be a name."""
+    from bench.experiment import checked_name
+
+    try:
+        return checked_name(folder.absolute().name) if folder else "scores"
+    except ValueError:
+        return "scores"
+
+
+class _InMemory:
+    """Predictions as they were given, in the order of the arrays, test frames first."""
+
+    def __init__(self, judgement: Judgement, answers: Mapping[str, Answers]) -> None:
+        self._judgement, self._answers = judgement, answers
+
+    def __call__(self, variant: str) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        judgement, evidence = self._judgement, self._judgement.evidence[variant]
+        parts: Sequence[Any] = [("test", judgement.test, evidence.test)]
+        if judgement.validation is not None:
+            parts = [*parts, ("validation", judgement.validation, evidence.validation)]
+        tables = [
+            pd.DataFrame(
+                {
+                    "frame": rows.frames.astype("str"),
+                    "split": split,
+                    "label": rows.labels.astype(np.int8),
+                    "source": rows.sources.astype("string"),
+                    "p_fake": p_fake,
+                }
+            )
+            for split, rows, p_fake in parts
+        ]
+        return pd.concat(tables, ignore_index=True)

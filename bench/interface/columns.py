@@ -1,0 +1,198 @@
+"""Arrays of any library as columns of frames; what is wrong with them is told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, quoted
+from bench.records import LABELLED_SPLITS, PREDICTED
+from bench.results import foreign
+from bench.results.foreign import Answers
+from bench.results.foreign_tables import EXAMPLES, examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Column:
+    """One array as it was given, called `name` in messages. Raises `UserError` where it is no column."""
+
+    def __init__(self, name: str, given: Any) -> None:
+        self.name, self.given = name, given
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """What was given [n]."""
+        import numpy as np
+
+        given = self.given
+        if callable(getattr(given, "detach", None)):  # a tensor that training still holds on to, or on a GPU
+            given = given.detach().cpu()
+            given = given.double() if given.is_floating_point() else given
+        if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
+            raise UserError(f"{self.name}: expected an array, found {type(given).__name__}")
+        try:
+            values = np.asarray(given)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.name}: expected an array: {error}") from error
+        if values.ndim != 1:
+            hint = (
+                "; of the two columns of a classifier, take that of fake: p[:, 1]" if values.shape[1:] == (2,) else ""
+            )
+            raise UserError(f"{self.name}: expected one dimension, found the shape {values.shape}{hint}")
+        return values
+
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """float64 [n], NaN where something is no number."""
+        import numpy as np
+        import pandas as pd
+
+        if self.values.dtype.kind in "fiub":
+            return self.values.astype(np.float64)
+        if any(isinstance(value, (str, bytes)) for value in self.values):
+            raise UserError(f"{self.name}: holds text; expected numbers")
+        numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(self.values), errors="coerce").to_numpy(np.float64)
+        return numbers
+
+    @property
+    def text(self) -> Any:
+        """Arrow text [n] with nulls for what is missing; None where there is nothing else."""
+        import pandas as pd
+        import pyarrow as pa
+
+        missing = pd.isna(self.values)
+        words = [None if lacks else str(one).strip() or None for one, lacks in zip(self.values, missing, strict=True)]
+        return pa.array(words, pa.large_string()) if any(word is not None for word in words) else None
+
+    def wrong(self, what: str, rows: NDArray[np.bool_]) -> str:
+        """What to say of the rows that are wrong; empty where none is."""
+        import numpy as np
+
+        places = np.flatnonzero(rows)
+        told = [f"[{place}] is {quoted(_plain(self.values[place]))}" for place in places[:EXAMPLES].tolist()]
+        return (
+            f"{self.name}: {what} in {len(places):,} of {len(rows):,} rows: {examples(told, len(places))}"
+            if told
+            else ""
+        )
+
+
+def of_frames(columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]) -> dict[str, Answers]:
+    """What each variant says of the frames; the first has what else is known of them, too.
+
+    Raises `UserError` with all that is wrong.
+    """
+    _refuse_unlike(columns)
+    problems: list[str] = []
+    labels, splits = _labels(columns["labels"], problems), _splits(columns.get("splits"), problems)
+    frames = _frames(columns.get("frames"), len(labels), splits, problems)
+    scores = {name: _scores(columns[f"scores[{name!r}]"], problems) for name in variants}
+    problems += [
+        f"attributes: {quoted(name)} has another meaning here; rename it"
+        for name in attributes
+        if name.strip().casefold() in {*PREDICTED, "label", "source", "split"} or not name.strip()
+    ]
+    if problems:
+        raise UserError(*problems)
+    further = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
+    sources = columns["sources"].text if "sources" in columns else None
+    first, *others = variants
+    known = {name: text for name, text in further.items() if text is not None}
+    return {
+        first: Answers(Path(first), (), frames, scores[first], labels, splits, sources, known),
+        **{name: Answers(Path(name), (), frames, scores[name], splits=splits) for name in others},
+    }
+
+
+def _refuse_unlike(columns: Mapping[str, Column]) -> None:
+    """All arrays have the length of the labels, and all that have pandas' index the same one."""
+    labels = columns["labels"]
+    count = len(labels.values)
+    if not count:
+        raise UserError("labels: is empty; expected a label for every frame")
+    problems = [
+        f"{one.name}: has {len(one.values):,} rows, and labels have {count:,}"
+        for one in columns.values()
+        if len(one.values) != count
+    ]
+    if problems:
+        raise UserError(*problems)
+    indexed = [one for one in columns.values() if hasattr(one.given, "iloc") and hasattr(one.given, "index")]
+    problems = [
+        f"{one.name}: has another index than {indexed[0].name}; bring both into one order, or give `.to_numpy()` where "
+        "they are in one order already"
+        for one in indexed
+        if not one.given.index.equals(indexed[0].given.index)
+    ]
+    if problems:
+        raise UserError(*problems)
+
+
+def _labels(column: Column, problems: list[str]) -> NDArray[np.int8]:
+    import numpy as np
+
+    try:
+        numbers = column.numbers
+    except UserError as error:
+        problems += [f"{line}: 1 for fake, 0 for real" for line in error.lines]
+        return np.zeros(len(column.values), np.int8)
+    wrong = ~np.isin(numbers, (0.0, 1.0))
+    problems += filter(None, [column.wrong("a label is neither 0 (real) nor 1 (fake)", wrong)])
+    return np.where(wrong, 0, numbers).astype(np.int8)
+
+
+def _splits(column: Column | None, problems: list[str]) -> NDArray[np.int8] | None:
+    import numpy as np
+
+    if column is None:
+        return None
+    codes = np.array([LABELLED_SPLITS.index(one) if one in LABELLED_SPLITS else -1 for one in column.values], np.int8)
+    problems += filter(None, [column.wrong("a split is neither test nor validation", codes < 0)])
+    return codes
+
+
+def _frames(column: Column | None, count: int, splits: Any, problems: list[str]) -> Any:
+    """Names as Arrow text [n]; the places where none were given."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if column is None:
+        return pa.array(map(str, range(count)), pa.large_string())
+    text = column.text
+    if text is None or text.null_count:
+        empty = np.ones(count, bool) if text is None else text.is_null().to_numpy(zero_copy_only=False)
+        problems += filter(None, [column.wrong("no name of a frame", empty)])
+        return pa.array(map(str, range(count)), pa.large_string())
+    keys = pd.DataFrame({"frame": text.to_pandas(), "split": 0 if splits is None else splits})
+    problems += filter(
+        None, [column.wrong("frames stand there more than once", keys.duplicated(keep=False).to_numpy())]
+    )
+    return text
+
+
+def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
+    import numpy as np
+
+    try:
+        numbers = column.numbers
+    except UserError as error:
+        problems += error.lines
+        return np.zeros(len(column.values))
+    missing = np.isnan(numbers)
+    scores = foreign.without_rounding(numbers)
+    outside = (scores < 0) | (scores > 1)
+    hint = foreign.looks_like(scores) if outside.any() else ""
+    told = (column.wrong("a score is missing", missing), column.wrong(f"a score lies outside [0, 1]{hint}", outside))
+    problems += filter(None, told)
+    return scores
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number in place of NumPy's, whose text names its type."""
+    return value.item() if hasattr(value, "item") else value

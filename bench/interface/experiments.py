@@ -1,0 +1,220 @@
+"""`bench.run` and `bench.read`: experiments from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import stored
+from bench.errors import DEVICES, UserError, no_device, on_one_line, quoted
+from bench.interface.call import call
+from bench.interface.results import Results, results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.pipeline.plan import Timing
+    from bench.records import Run
+
+_NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
+
+
+def run(
+    experiment: str | None = None,
+    file: str | os.PathLike[str] = "experiments.yaml",
+    *,
+    only: str | Sequence[str] | None = None,
+    device: Literal["auto", "cuda", "cpu"] | None = None,
+    timing: bool | Literal["again"] = True,
+    progress: bool = False,
+) -> Results:
+    """Build the variants of an experiment, evaluate and time each, and render the report.
+
+    The same as the command `bench run`: what exists is not made again, and what was interrupted goes on where it was.
+
+    Parameters
+    ----------
+    experiment : str, optional
+        Its name under `experiments:`; not needed where there is only one.
+    file : path, default="experiments.yaml"
+        The experiment file. All folders are relative to it.
+    only : str or sequence of str, optional
+        Run these variants alone; the baseline always runs.
+    device : {"auto", "cuda", "cpu"}, optional
+        Overrides the file's.
+    timing : bool or "again", default=True
+        False does all but timing; "again" takes the times of all variants anew.
+    progress : bool, default=False
+        Show bars of `tqdm.auto`.
+
+    Returns
+    -------
+    Results
+        A variant that failed is in its `failed`, and raises nothing.
+
+    Raises
+    ------
+    UserError
+        For anything that is wrong with the input, mostly before any work.
+    KeyboardInterrupt
+        Where it is interrupted: what is finished is kept, and the same call goes on from there.
+
+    Examples
+    --------
+    >>> results = bench.run("first", only=["q8"], progress=True)
+    >>> results.variants["q8"].auc_delta
+    """
+    path = Path(os.fspath(file))
+    wanted, when = _names(only), _when(timing)
+    if device is not None and device not in DEVICES:
+        raise UserError(f"device: {no_device(device)}")
+    given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
+    further = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+    told = f"bench.run({experiment!r}, {str(path)!r}{further})"
+    with call(on_one_line(told), progress=progress) as on_event:
+        from bench import pipeline
+        from bench.experiment import read as read_file
+
+        finished = pipeline.run(
+            read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
+        )
+    return _of_run(finished.run, finished.told, finished.warnings, path.parent)
+
+
+def read(folder: str | os.PathLike[str]) -> Results:
+    """The results of an experiment that was run before, from its report or its stored results.
+
+    Parameters
+    ----------
+    folder : path
+        `reports/<experiment>`, or the scores.json in it, which is read as it is; or `results/<experiment>`, of which
+        everything is scored again. Nothing is written.
+
+    Returns
+    -------
+    Results
+        Of a report that lies without its `results/<experiment>` beside it, or of `bench score`, there are no
+        predictions.
+
+    Raises
+    ------
+    UserError
+        Where there is neither, or it is damaged.
+
+    Examples
+    --------
+    >>> bench.read("reports/first").frame()
+    """
+    place = Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100 - links stay links, and are judged as such
+    if place.name == "scores.json":
+        place = place.parent
+    with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
+        if (place / "run.json").exists():
+            return _of_results(place)
+        if (place / "scores.json").exists():
+            return _of_report(place)
+    raise UserError(
+        f"{place}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
+        + _where_else(place)
+    )
+
+
+def _names(only: str | Sequence[str] | None) -> list[str]:
+    """The variants to run; a text may name several, separated by commas."""
+    if only is None:
+        return []
+    if not isinstance(only, str) and not all(isinstance(name, str) for name in only):
+        raise UserError(f"only: expected names of variants, found {quoted(only)}")
+    wanted = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
+    if not wanted:
+        raise UserError('only: names no variant; expected names, such as only=["q8", "q16"]')
+    return wanted
+
+
+def _when(timing: bool | str) -> Timing:
+    if timing == "again":
+        return "again"
+    if not isinstance(timing, bool):
+        raise UserError(f'timing: expected True, False or "again", found {quoted(timing)}')
+    return "due" if timing else "none"
+
+
+def _where_else(place: Path) -> str:
+    """A hint for a folder that holds such folders."""
+    reports = place if place.name == "reports" else place / "reports"
+    inside = sorted(path.parent.name for path in reports.glob("*/scores.json")) if reports.is_dir() else []
+    return f", such as {reports / inside[0]}" if inside else ""
+
+
+def _of_run(run: Run, scores: dict[str, Any], warnings: tuple[str, ...], base: Path) -> Results:
+    folder = (base / "reports" / run.experiment).absolute()
+    return _checked(folder, scores, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
+
+
+def _of_results(place: Path) -> Results:
+    from bench.pipeline.render import judge
+    from bench.reports import plain_warnings
+    from bench.reports.scores import scores
+    from bench.results import store
+
+    run = store.read_run(place)
+    told = json.loads(json.dumps(scores(run, judge(run, place))))
+    report = place.parent.parent / "reports" / place.name
+    folder = report if (report / "scores.json").exists() else None
+    return _checked(place, told, (*plain_warnings(run, told), *run.warnings), folder, _Stored(place, run))
+
+
+def _of_report(place: Path) -> Results:
+    from bench import reports
+
+    try:
+        told = reports.read_scores(place)
+    except (OSError, ValueError) as error:
+        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
+    beside = place.parent.parent / "results" / place.name
+    run = _run_of(told, beside)
+    warnings = (*reports.plain_warnings(run, told), *run.warnings) if run else (_NO_WARNINGS,)
+    return _checked(place, told, warnings, place, _Stored(beside, run))
+
+
+def _run_of(told: dict[str, Any], results: Path) -> Run | None:
+    """The run that a report is of; None where it is not there, or another one's results are."""
+    from bench.results import store
+
+    try:
+        run = store.read_run(results)
+        ids = {name: one["id"] for name, one in told["variants"].items()}
+        digests = {split: one["digest"] for split, one in told["frames"].items()}
+    except (UserError, KeyError, TypeError, AttributeError):
+        return None
+    same = ids == {one.name: one.id for one in run.variants} and told.get("experiment") == run.experiment
+    return run if same and digests == {split: one.digest for split, one in run.frames.items()} else None
+
+
+def _checked(
+    place: Path, scores: dict[str, Any], warnings: tuple[str, ...], folder: Path | None, predictions: _Stored
+) -> Results:
+    try:
+        return results(scores, warnings, folder, predictions)
+    except stored.DamagedError as error:
+        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
+
+
+class _Stored:
+    """Predictions as a run stored them, in the folder of its results."""
+
+    def __init__(self, results: Path, run: Run | None) -> None:
+        self._results, self._run = results, run
+
+    def __call__(self, variant: str) -> pd.DataFrame:
+        from bench.results import predict, store
+
+        if self._run is None:
+            raise UserError(f"{self._results}: does not hold the results of this report, so there are no predictions")
+        key = next(one.predictions_key for one in self._run.variants if one.name == variant)
+        if not predict.is_done(self._results / variant, key):
+            raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
+        return store.read_predictions(self._results / variant, self._run.frames)

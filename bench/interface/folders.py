@@ -1,0 +1,169 @@
+"""What `bench.load` opens: a variant's folder, or one that `bench export` wrote; both may be a stranger's."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import runtimes, stored
+from bench.errors import UserError, quoted
+from bench.provenance import cpu_cores, file_digest
+from bench.records import HANDED_OVER, Built, Executed, HandedOver, InputSpec, Preprocessing
+from bench.variants import build
+from bench.variants.description import DESCRIPTION
+
+if TYPE_CHECKING:
+    from bench.runtimes import Device, Session
+
+_LARGEST_SIDE = 2**14
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+# Files that hold the network of an export, and what they hold.
+_KINDS = {"model.onnx": "onnx", "model.onnxruntime-cpu.onnx": "onnx", "model.safetensors": "torch"}
+_LOWERED = "model.onnxruntime-cpu.onnx"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A folder's network, ready to predict. `name` is that of its variant."""
+
+    name: str
+    spec: InputSpec
+    session: Session
+
+
+def open_folder(folder: Path, device: str) -> Opened:
+    """Load what lies in a folder; `device` is "auto", "cuda" or "cpu". Raises `UserError`."""
+    if stored.is_file(folder / DESCRIPTION):
+        return _open_variant(folder, device)
+    if stored.is_file(folder / HANDED_OVER):
+        return _open_export(folder, device)
+    raise UserError(f"{folder}: {_not_there(folder)}")
+
+
+def _not_there(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder; expected variants/<id>, or one that `bench export` wrote"
+    expected = f"holds neither {DESCRIPTION} nor {HANDED_OVER}; expected variants/<id>, or what `bench export` wrote"
+    if any((folder / name).exists() for name in _KINDS):
+        return f"{expected}. Where an earlier version exported this one: export it again"
+    return expected
+
+
+def _open_variant(folder: Path, device: str) -> Opened:
+    """From where it was built: what a runtime makes of it is kept beside it, as evaluation does."""
+    from bench import locks
+    from bench.variants import description
+
+    try:
+        built, name = build.read(folder.parent, folder.name), description.read(folder.parent, folder.name).name
+    except (OSError, ValueError) as error:
+        raise stored.damaged(folder / DESCRIPTION, error, "`bench run` builds it again") from error
+    if fault := build.fault(built):
+        raise UserError(f"{built.file}: {fault}; delete {folder}, and `bench run` builds it again")
+    spec, where = _spec(built), _device(device, built.kind)
+    runtime = runtimes.find(runtimes.choose("auto", built.kind, where))
+    try:
+        # What a runtime exports beside an artifact, it exports once: a run may be at it.
+        with locks.held(build.lock_file(folder.parent, built.id), f"loading {built.id}"):
+            return Opened(name, spec, runtime.load(built, where, cpu_cores()))
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+    with _aside(built) as own:
+        return Opened(name, spec, runtime.load(own, where, cpu_cores()))
+
+
+def _open_export(folder: Path, device: str) -> Opened:
+    """From files that are checked and run as they were handed over; nothing is written beside them."""
+    path = folder / HANDED_OVER
+    try:
+        told: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
+        kind = _KINDS[told.model]
+        artifact = next((name for name in told.files if name in _KINDS and name != _LOWERED), "")
+    except (OSError, ValueError, KeyError) as error:
+        raise stored.damaged(path, error, "export the variant again") from error
+    where = _device(device, kind)
+    name = told.model if where == "cpu" or told.model != _LOWERED else artifact
+    if name not in told.files:
+        raise UserError(f"{path}: damaged (its files do not hold {quoted(name)}); export the variant again")
+    file = told.files[name]
+    built = Built(
+        told.id, folder / name, "torch" if kind == "torch" else "onnx", file.stored, file.size_bytes, None, None,
+        told.margin_bias, 0.0, digest=file.sha256,
+    )  # fmt: skip
+    with _aside(built) as own:
+        spec = _spec(own)
+        if spec != told.input:
+            raise UserError(f"{path}: says another input than {name} itself; export the variant again")
+        if name == _LOWERED:
+            return Opened(told.variant, spec, _lowered(own))
+        runtime = runtimes.find(runtimes.choose("auto", own.kind, where))
+        return Opened(told.variant, spec, runtime.load(own, where, cpu_cores()))
+
+
+def _device(requested: str, kind: str) -> Device:
+    from bench.pipeline.plan import choose_device
+
+    return choose_device(requested, "auto", [kind])[0]
+
+
+def _lowered(built: Built) -> Session:
+    """A session of a file that onnxruntime's CPU kernels run as it stands."""
+    from bench.provenance import cpu_name
+    from bench.runtimes import onnxruntime
+
+    threads, provider = cpu_cores(), "CPUExecutionProvider"
+    session = onnxruntime.open_session(built.file, threads, [provider], floats=True)
+    executed = Executed("onnxruntime", "cpu", cpu_name(), (provider,), built.stored, "int8", threads=threads)
+    return onnxruntime.Session(session, executed)
+
+
+@contextmanager
+def _aside(built: Built) -> Iterator[Built]:
+    """The artifact in a temporary folder, which goes as the block ends. Raises `UserError` where it is damaged."""
+    with ExitStack() as stack:
+        # Windows removes no file that a library still holds.
+        place = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+        copy = Path(stack.enter_context(place)) / ("model.onnx" if built.kind == "onnx" else "model.safetensors")
+        try:
+            _copy(built.file, copy)
+        except stored.DamagedError as error:
+            raise stored.damaged(built.file, error, "export the variant again") from error
+        except FileNotFoundError as error:
+            raise UserError(f"{built.file}: is gone; export the variant again") from error
+        own = replace(built, file=copy, digest=built.digest or file_digest(copy))
+        if fault := build.fault(own):
+            raise UserError(f"{built.file}: {fault}; export the variant again")
+        yield own
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    with stored.open_file(source, links=False) as file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def _spec(built: Built) -> InputSpec:
+    """How frames are fitted, as the artifact itself says in its metadata."""
+    from bench.detectors import artifact
+
+    try:
+        told: Preprocessing = stored.typed(Preprocessing, json.loads(artifact.metadata(built.file)["preprocessing"]))
+    except (KeyError, ValueError, RecursionError) as error:
+        raise stored.damaged(built.file, error, "it does not say what frames it takes") from error
+    if not 1 <= told.size <= _LARGEST_SIDE:
+        raise UserError(f"{built.file}: damaged (frames of {told.size} pixels); build or export it again")
+    return told.input_spec
+
+
+def absolute(folder: str | os.PathLike[str]) -> Path:
+    """The folder with all names, so that the last one is an id; links stay, and are judged as such."""
+    return Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100

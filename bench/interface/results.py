@@ -1,0 +1,203 @@
+"""What an experiment or arrays of scores came to, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import stored
+from bench.errors import UserError, nearest, quoted
+from bench.interface import tables
+from bench.interface.variant_scores import COUNTS, VariantScores, variant_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REPORT = "report.md"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    name: str
+    qualifies: bool
+    size_mib: float | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What of scores.json's `choice` is used."""
+
+    chosen: str | None
+    asked: bool
+    candidates: tuple[_Candidate, ...]
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything but AUC is known to choose by."""
+        return self.asked or any(one.size_mib or one.latency_ms for one in self.candidates)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What of scores.json is used besides its variants."""
+
+    experiment: str
+    baseline: str
+    variants: dict[str, Any]
+    choice: _Choice | None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Results:
+    """The results of an experiment, or of arrays of scores. `bench.run`, `bench.read` and `bench.score` give it.
+
+    Attributes
+    ----------
+    scores : dict
+        All that scores.json holds (reports/README.md lists its keys), slices, thresholds and measurements among it.
+    warnings : tuple of str
+        What must be read before any number.
+    folder : pathlib.Path or None
+        That of the report (report.html, report.md, scores.json); None where there is none.
+    experiment : str
+        Its name.
+    baseline : str
+        The variant that the others are compared with.
+    variants : dict of str to VariantScores
+        The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`.
+    verdicts : dict of str to str or None
+        Of every variant: "baseline", "improved", "stable", "degraded" or "inconclusive"; None where it failed.
+    recommendation : str or None
+        The variant to ship under `choose:`, or the smallest under the margin; None where none qualifies, and where
+        neither sizes nor times are known.
+    qualified : tuple of str
+        All variants that could be shipped.
+    failed : dict of str to str
+        The variants that could not be built or measured, and why.
+    """
+
+    scores: dict[str, Any]
+    warnings: tuple[str, ...]
+    folder: Path | None
+    _predictions: Callable[[str], pd.DataFrame] = field()
+
+    @cached_property
+    def _checked(self) -> tuple[_Scores, dict[str, VariantScores]]:
+        known: _Scores = stored.typed(_Scores, self.scores)
+        variants = {name: variant_scores(name, one) for name, one in known.variants.items()}
+        if known.baseline not in variants:
+            raise stored.DamagedError("its baseline is none of its variants")
+        return known, variants
+
+    @property
+    def experiment(self) -> str:
+        return self._checked[0].experiment
+
+    @property
+    def baseline(self) -> str:
+        return self._checked[0].baseline
+
+    @property
+    def variants(self) -> dict[str, VariantScores]:
+        return dict(self._checked[1])
+
+    @property
+    def verdicts(self) -> dict[str, str | None]:
+        return {name: one.verdict for name, one in self.variants.items()}
+
+    @property
+    def recommendation(self) -> str | None:
+        choice = self._checked[0].choice
+        return choice.chosen if choice and choice.decides and choice.chosen in self.variants else None
+
+    @property
+    def qualified(self) -> tuple[str, ...]:
+        choice = self._checked[0].choice
+        return tuple(one.name for one in choice.candidates if one.qualifies) if choice else ()
+
+    @property
+    def failed(self) -> dict[str, str]:
+        return {
+            name: one.reason or "no reason was recorded"
+            for name, one in self.variants.items()
+            if one.status == "failed"
+        }
+
+    def frame(self) -> pd.DataFrame:
+        """The numbers of all variants as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a variant, the baseline first, and a column for each field of `VariantScores`: `variant`, `verdict`,
+            `auc`, `auc_low`, `auc_high`, … What could not be had is missing (NaN or <NA>).
+
+        Examples
+        --------
+        >>> results.frame()[["variant", "verdict", "auc_delta", "auc_delta_low", "auc_delta_high"]]
+        """
+        import pandas as pd
+
+        table = pd.DataFrame([asdict(one) | {"steps": ", ".join(one.steps)} for one in self.variants.values()])
+        kinds = {name: "Int64" if name in COUNTS else "float64" for name in tables.NUMBERS}
+        return table.astype(kinds)
+
+    def predictions(self, variant: str) -> pd.DataFrame:
+        """What a variant says of every frame.
+
+        Parameters
+        ----------
+        variant : str
+            Its name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a frame, test frames first: `frame` (its name), `split` ("test" or "validation"), `label` (1 fake,
+            0 real), `source`, `p_fake` in [0, 1]; of an experiment also `logit_real` and `logit_fake`.
+
+        Raises
+        ------
+        UserError
+            Where there is no such variant, it failed, or its predictions are gone or belong to another run.
+        """
+        known = self.variants
+        if variant not in known:
+            hint = nearest(str(variant), known)
+            raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(known)}")
+        if variant in self.failed:
+            raise UserError(f"variant {quoted(variant)} failed, it has no predictions: {self.failed[variant]}")
+        return self._predictions(variant)
+
+    @property
+    def _summary(self) -> tables.Summary:
+        return tables.Summary(self.experiment, self.variants, self._advice, self.warnings, self.folder)
+
+    @property
+    def _advice(self) -> str:
+        if self.recommendation:
+            return f"Ship: {self.recommendation}"
+        others = [name for name in self.qualified if name != self.baseline]
+        return f"Can be shipped: {', '.join(others) or 'none but the baseline'}"
+
+    def __repr__(self) -> str:
+        return tables.text(self._summary)
+
+    def _repr_html_(self) -> str:
+        return tables.page(self._summary)
+
+
+def results(
+    scores: Mapping[str, Any],
+    warnings: tuple[str, ...],
+    folder: Path | None,
+    predictions: Callable[[str], pd.DataFrame],
+) -> Results:
+    """`Results` of what scores.json holds. Raises `DamagedError` where that is not as `bench` writes it."""
+    made = Results(dict(scores), warnings, folder, predictions)
+    _ = made._checked
+    return made
