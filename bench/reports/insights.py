@@ -110,7 +110,8 @@ def _stopped_by_quota(run: Run, one: Conditions) -> str:
     return (
         f"While times were taken ({one.began}), **the CPU quota stopped them** in "
         f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for "
-        f"{number(one.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is told and no speed is judged. Give the container or "
+        f"{number(one.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is told "
+        "and no speed is judged. Give the container or "
         f"job a whole core for every thread, or set fewer threads (`threads: 1`), and time again{_again(run)}."
     )
 
