@@ -720,6 +720,18 @@ def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> Non
     assert not [line for line in plain_warnings(under(ON_A_GPU), read_scores(report)) if "While times" in line]
 
 
+def test_a_quota_that_stopped_timed_calls_is_told_and_earns_no_speed_up(tmp_path: Path) -> None:
+    stopped = under(dataclasses.replace(ON_A_GPU, gpu=None, throttled_seconds=24.4, throttled_share=0.395))
+    _, report = rendered(tmp_path, stopped, made_up(FRAMES)[1])
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "| 24.4 s, in 40 % of its periods |" in text
+    said = "**the CPU quota stopped them** in 40 % of its periods, for 24.4 s in all"
+    assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), {said}" in text
+    name = stopped.variants[1].name
+    assert read_scores(report)["variants"][name]["speedup"] is None
+    assert read_scores(report)["variants"][name]["latency_ms"]["p50"] is not None
+
+
 def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
     """A variant's own, and the baseline's in a runtime that only a variant uses."""
     run, answers = made_up(FRAMES)

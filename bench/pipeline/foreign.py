@@ -13,7 +13,7 @@ from bench import datasets, reports, stored
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
-from bench.files import is_leftover, make_folder, remove, sweep, temporary_name
+from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
 from bench.provenance import command, file_digest, version, versions
 from bench.records import (
@@ -108,7 +108,7 @@ def _render(run: Run, judgement: Judgement, folder: Path) -> None:
     try:
         reports.render(run, judgement, None, None, own)
         for path in sorted(own.iterdir(), key=lambda path: path.name != _SCORES):
-            path.replace(folder / path.name)
+            rename(path, folder / path.name)
     finally:
         remove(own)
 

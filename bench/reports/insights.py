@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import unescape
 from typing import Any
 
-from bench.records import Judgement, Run
+from bench.records import Conditions, Judgement, Run
 from bench.reports.measured import DISTURBED, disturbances
 from bench.reports.tables import reduction
 from bench.reports.text import (
@@ -98,6 +98,8 @@ def _disturbed(run: Run) -> list[str]:
                 f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
                 f"are those of a busy machine. Time again on a quiet one{_again(run)} before you decide by them."
             )
+        if one.is_throttled:
+            found.append(_stopped_by_quota(run, one))
         if one.gpu_throttling:
             found.append(
                 f"While times were taken ({one.began}), the GPU slowed its clock down "
@@ -106,6 +108,16 @@ def _disturbed(run: Run) -> list[str]:
                 f"again{_again(run)} before you decide by them."
             )
     return found
+
+
+def _stopped_by_quota(run: Run, one: Conditions) -> str:
+    return (
+        f"While times were taken ({one.began}), **the CPU quota stopped them** in "
+        f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for "
+        f"{number(one.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is told "
+        "and no speed is judged. Give the container or "
+        f"job a whole core for every thread, or set fewer threads (`threads: 1`), and time again{_again(run)}."
+    )
 
 
 def _again(run: Run) -> str:
