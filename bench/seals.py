@@ -37,7 +37,7 @@ def seal(file: Path, secret: bytes, key: str) -> str:
     return code.hexdigest()
 
 
-def seal_of(data: bytes, secret: bytes, key: str) -> str:
+def seal_of(data: bytes | memoryview, secret: bytes, key: str) -> str:
     """The same of bytes."""
     code = _begun(secret, key)
     code.update(data)

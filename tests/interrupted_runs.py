@@ -29,7 +29,7 @@ def prepare() -> None:
     from bench.detectors.lowering import EVERYWHERE
     from bench.results import predict, timing
     from bench.runtimes.onnxruntime import kernels
-    from bench.variants import training
+    from bench.variants import checkpoints
     from tests import tiny
     from tests.conftest import start_in_a_thread
 
@@ -39,7 +39,7 @@ def prepare() -> None:
     _start = timing.start
     timing.start = start_in_a_thread
     predict.SHARD_FRAMES = 8
-    training.CHECKPOINT_SECONDS = 0.0
+    checkpoints.INTERVAL_SECONDS = 0.0
     # Kernels chosen by timing may differ from folder to folder where they are equally fast, and scores with them.
     kernels.fastest = lambda times: EVERYWHERE
     assert cli

@@ -112,7 +112,7 @@ def test_leftovers_of_killed_runs_go(workplace: Path, monkeypatch: pytest.Monkey
         "0123456789abcdef",
         [
             Path(f"variants/.tmp-0123456789abcdef-{dead}/model.onnx"),
-            Path("variants/.scratch/0123456789abcdef/checkpoint.pt"),
+            Path("variants/.scratch/0123456789abcdef/training.checkpoint"),
             Path(f"datasets/.cache/.bench-{dead}-0123456789ab.tmp"),
             Path(f"datasets/.bench-{dead}-0123456789ab.tmp/drawn/test/x.jpg"),
         ],

@@ -30,7 +30,7 @@ import torch
 from bench import files, locks, pipeline, progress
 from bench.errors import UserError
 from bench.records import Event
-from bench.variants import training
+from bench.variants import checkpoints, training
 from bench.variants.steps import recover
 from tests import tiny
 from tests.conftest import write_frames
@@ -473,11 +473,11 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
         if len(steps) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(training, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         recover.apply(copy.deepcopy(teacher), settings, surroundings)
-    checkpoint = surroundings.scratch / training.CHECKPOINT
+    checkpoint = surroundings.scratch / f"{training.CHECKPOINT}.checkpoint"
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     found = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()

@@ -53,10 +53,14 @@ def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> di
     """Of every named 1x1 convolution, over at most `frames` calibration frames."""
     import torch
 
-    sums: dict[str, Any] = {}
-    totals: dict[str, Any] = {}
-    about: dict[str, Any] = {}
-    seen: dict[str, int] = {}
+    device, part = next(model.parameters()).device, work.part("covariances")
+    sums: dict[str, Any] = part.tensors("sums", device)
+    totals: dict[str, Any] = part.tensors("totals", device)
+    about: dict[str, Any] = part.tensors("about", device)
+    seen: dict[str, int] = part.state.get("seen", {})
+
+    def state() -> dict[str, Any]:
+        return {"done": done, "sums": sums, "totals": totals, "about": about, "seen": seen}
 
     def watch(name: str) -> Any:
         def hook(module: object, entering: tuple[Any, ...]) -> None:
@@ -75,12 +79,13 @@ def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> di
         return hook
 
     hooks = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
-    device, total, done = next(model.parameters()).device, len(work.spread("calibration", frames)), 0
+    total, done = len(work.spread("calibration", frames)), part.state.get("done", 0)
     try:
         with torch.no_grad():
-            for batch in work.batches("calibration", batch_size(work.spec.size), frames):
+            for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
                 model(torch.from_numpy(batch).to(device))
                 done += len(batch)
+                part.keep(state, last=done == total)
                 work.progress(done, total, "frames", "covariances")
     finally:
         for hook in hooks:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import Part, State
     from bench.variants.steps import Work
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
@@ -74,9 +75,9 @@ def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
     return found
 
 
-def inputs_of(model: Detector, work: Work, most: int) -> Iterator[Tensor]:
-    """Calibration frames as the backbone gets them, float32 [n, 3, H, W], at most `most` of them."""
-    for batch in work.batches("calibration", batch_size(model.preprocessing.size), most):
+def inputs_of(model: Detector, work: Work, most: int, skip: int = 0) -> Iterator[Tensor]:
+    """Calibration frames as the backbone gets them, float32 [n, 3, H, W], at most `most` but for the first `skip`."""
+    for batch in work.batches("calibration", batch_size(model.preprocessing.size), most, skip):
         yield prepared(model, batch)
 
 
@@ -93,17 +94,18 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
     tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
-def backward(model: Detector, work: Work, frames: int) -> None:
+def backward(model: Detector, work: Work, frames: int, part: Part, seen: Callable[[], State]) -> None:
     """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames.
 
-    Raises `UserError` where the margin tells nothing.
+    Goes on where `part` was, and keeps in it what hooks have `seen` by then. Raises `UserError` where the margin tells nothing.
     """
-    done, total = 0, len(work.spread("calibration", frames))
+    done, total = part.state.get("done", 0), len(work.spread("calibration", frames))
     model.requires_grad_(False)
-    margins = []
-    for inputs in inputs_of(model, work, frames):
-        margins.append(backward_from_margin(model, inputs))
+    margins: list[Tensor] = part.state.get("margins", [])
+    for inputs in inputs_of(model, work, frames, done):
+        margins.append(backward_from_margin(model, inputs).cpu())
         done += len(inputs)
+        part.keep(lambda: {"done": done, "margins": margins, "seen": seen()}, last=done == total)
         work.progress(done, total, "frames", "ranking")
     spread_of(torch.cat(margins), "prune")
 
@@ -137,7 +139,7 @@ class Places:
 
     def __init__(self, frames: int, seed: int = 0) -> None:
         self._frames = frames
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, conv: nn.Conv2d, output: Tensor) -> Tensor:
         """Flat places [n, P] in the output [n, C, h, w]: all, or as many as make `conv`'s inputs well determined."""
@@ -147,7 +149,7 @@ class Places:
         each = -(-wanted // self._frames)
         if positions <= each:
             return torch.arange(positions, device=output.device).expand(count, -1)
-        drawn = [torch.randperm(positions, generator=self._generator)[:each] for _ in range(count)]
+        drawn = [torch.randperm(positions, generator=self.generator)[:each] for _ in range(count)]
         return torch.stack(drawn).to(output.device)
 
 

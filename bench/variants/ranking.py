@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bench import phases
 from bench.errors import UserError
 from bench.variants import compensation, convolutions
+from bench.variants.checkpoints import each
 from bench.variants.convolutions import Places, at
 from bench.variants.ridge import is_constant
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.variants.channels import Group
+    from bench.variants.checkpoints import State
     from bench.variants.steps import Work
 
 # At most: a gradient wants three times the work of a forward pass, and four times these frames rank no better.
@@ -93,23 +95,31 @@ def rank(model: Detector, groups: list[Group], work: Work, frames: int) -> dict[
     seen = _observed(model, convs, work, min(frames, FRAMES))
     roots = [group.root for group in groups if group.root in by_root]
 
-    def ranked(root: str) -> Ranked:
-        return _eliminated(convs[by_root[root]], *_moments(by_root[root], seen[by_root[root]]))
+    def ranked(root: str) -> State:
+        one = _eliminated(convs[by_root[root]], *_moments(by_root[root], seen[by_root[root]]))
+        return {"importance": one.importance, "losses": torch.from_numpy(one.losses)}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
     threads = work.threads if work.device == "cpu" else 1
     found = {}
-    for root, of_group in zip(roots, compensation.side_by_side(ranked, roots, threads), strict=True):
-        found[root] = of_group
+    every = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(ranked, rest, threads))
+    for root, state in zip(roots, every, strict=True):
+        found[root] = Ranked(state["importance"], state["losses"].numpy())
         work.progress(len(found), len(roots), "layers", "ranking")
     return found
 
 
 def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frames: int) -> dict[str, _Seen]:
     """One forward and one backward pass of the margin over the frames."""
-    seen = {name: _Seen() for name in convs}
+    part = work.part("ranking, observed")
     places = Places(len(work.spread("calibration", frames)), seed=1)
+    seen = {name: _Seen() for name in convs}
+    if part.state:
+        places.generator.set_state(part.state["seen"]["generator"])
+        device = model.head.weight.device
+        for name, (samples, count, *sums) in part.state["seen"]["sums"].items():
+            seen[name] = _Seen(samples, count, *(one.to(device) for one in sums))
 
     def note(name: str, conv: nn.Module, read: Tensor, written: Tensor) -> None:
         assert isinstance(conv, nn.Conv2d)
@@ -128,8 +138,12 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
 
         convolutions.on_gradient(written, note_gradient)
 
+    def state() -> State:
+        sums = {name: [one.samples, one.frames, one.read, one.squares, one.gradients] for name, one in seen.items()}
+        return {"generator": places.generator.get_state(), "sums": sums}
+
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames)
+        convolutions.backward(model, work, frames, part, state)
     return seen
 
 

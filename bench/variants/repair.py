@@ -11,7 +11,7 @@ channels are scaled and whose next layer takes the inverse is repaired to the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +25,7 @@ from bench.variants.ridge import Moments, judging_frames
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
     from bench.variants.steps import Work
 
 # Two networks' activations are kept between units: in half the bits, scaled into what those can hold.
@@ -34,24 +35,24 @@ _LARGEST = 2.0**14
 class Kept:
     """Batches of activations, kept as fp16 with one power of two each: rounding far below what pruning changes."""
 
-    def __init__(self) -> None:
-        self._batches: list[tuple[Tensor, float]] = []
+    def __init__(self, batches: Sequence[tuple[Tensor, float]] = (), device: torch.device | None = None) -> None:
+        self.batches = [(small.to(device), scale) for small, scale in batches]
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[place] for place in range(len(self)))
 
     def __getitem__(self, place: int) -> Tensor:
-        small, scale = self._batches[place]
+        small, scale = self.batches[place]
         return small.float() * scale
 
     def append(self, batch: Tensor) -> None:
-        self._batches.append(_halved(batch))
+        self.batches.append(_halved(batch))
 
     def __setitem__(self, place: int, batch: Tensor) -> None:
-        self._batches[place] = _halved(batch)
+        self.batches[place] = _halved(batch)
 
 
 def _halved(batch: Tensor) -> tuple[Tensor, float]:
@@ -73,7 +74,16 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
     norms = convolutions.norms_after(pruned.backbone, found[0][:1])
     judge = judging_frames([frame.source for frame in work.spread("calibration", frames)])
     pairs = list(zip(convolutions.units(original.backbone), convolutions.units(pruned.backbone), strict=True))
-    for done, ((name, before), (_, after)) in enumerate(pairs, start=1):
+    part = work.part("repairing")
+    if part.state:
+        pruned.load_state_dict(part.state["network"])
+        wanted, found = (Kept(part.state[side], pruned.head.weight.device) for side in ("wanted", "found"))
+
+    def state() -> State:
+        return {"done": done, "network": pruned.state_dict(), "wanted": wanted.batches, "found": found.batches}
+
+    first = part.state.get("done", 0)
+    for done, ((name, before), (_, after)) in enumerate(pairs[first:], start=first + 1):
         now = convolutions.convolutions(name, after)
         cut = {
             conv: module
@@ -91,6 +101,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         wanted = ahead
         for place in range(len(found)):
             found[place] = after(found[place])
+        part.keep(state, last=done == len(pairs))
         work.progress(done, len(pairs), "layers", "repairing")
     if pruned.head.in_features < original.head.in_features:
         _make_up_in_head(pruned, original, wanted, found)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
     from bench.variants.compensation import Inputs
     from bench.variants.steps import Work
 
@@ -41,14 +42,21 @@ def sparsify(model: Detector, frames: int, work: Work) -> None:
     import torch
 
     from bench.variants import compensation
+    from bench.variants.checkpoints import each
 
     found = layers(model)
     pointwise = [name for name, layer in found.items() if tuple(layer.kernel_size) == (1, 1)]
     seen = compensation.inputs(model, pointwise, frames, work)
     sparse: dict[str, tuple[NDArray[np.float32], float]] = {}
+
+    def made(name: str) -> State:
+        weight, change = _sparse(found[name].weight.detach().numpy(), seen.pop(name, None))
+        return {"weight": torch.from_numpy(weight), "change": change}
+
     with compensation.one_thread():
-        for done, (name, layer) in enumerate(found.items(), start=1):
-            sparse[name] = _sparse(layer.weight.detach().numpy(), seen.pop(name, None))
+        every = each(work.part("2 of 4"), list(found), lambda rest: (made(name) for name in rest))
+        for done, (name, state) in enumerate(zip(found, every, strict=True), start=1):
+            sparse[name] = state["weight"].numpy(), state["change"]
             work.progress(done, len(found), "layers", "2 of 4")
     phases.begin("choosing layers")
     left = _MOST_DENSE * sum(weight.size for weight, _ in sparse.values())

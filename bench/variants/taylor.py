@@ -20,6 +20,7 @@ from bench.variants.ranking import not_finite
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.variants.channels import Group
+    from bench.variants.checkpoints import State
     from bench.variants.steps import Work
 
 
@@ -64,7 +65,10 @@ def _writers(model: Detector, group: Group) -> list[str]:
 
 
 def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frames: int) -> dict[str, _Written]:
+    part = work.part("ranking of sums")
     seen = {name: _Written() for name in convs}
+    for name, (places, *sums) in part.state.get("seen", {}).items():
+        seen[name] = _Written(*([one.to(model.head.weight.device) for one in by_batch] for by_batch in sums), places)
 
     def note(name: str, _: nn.Module, __: Tensor, written: Tensor) -> None:
         one, outputs = seen[name], written.detach().double()
@@ -77,6 +81,9 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
 
         convolutions.on_gradient(written, note_gradient)
 
+    def state() -> State:
+        return {name: [one.places, one.outputs, one.gradients, one.products] for name, one in seen.items()}
+
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames)
+        convolutions.backward(model, work, frames, part, state)
     return seen

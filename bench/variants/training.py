@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from bench import phases, seals, stored
+from bench import phases
 from bench.errors import UserError
-from bench.files import sweep, write_atomically
 from bench.provenance import write_json
 from bench.records import Frame
-from bench.variants import distillation
+from bench.variants import checkpoints, distillation
 from bench.variants.distillation import Lower, Precision, distillation_loss
 
 if TYPE_CHECKING:
@@ -31,9 +29,7 @@ _CHECKS = 10
 _PATIENCE = 3
 _DIVERGED = 10.0
 _FAR = 0.5
-CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 20.0
-"""A run that is killed loses about so much training, and a step."""
+CHECKPOINT = "training"
 RECORD = "record.json"
 """What became of the training, in the step's scratch folder: for `variant.json`."""
 
@@ -77,6 +73,8 @@ def distil(model: Detector, settings: Settings, work: Work, going_on: dict[str, 
 
     Batches and what is varied in them follow from the seed and the step alone.
     """
+    # What comes before the first step takes its time, too.
+    saved_at = time.monotonic()
     phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
     precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
@@ -85,7 +83,6 @@ def distil(model: Detector, settings: Settings, work: Work, going_on: dict[str, 
     tools = _tools(model, exam, settings, precision, work)
     training, best = _restored(going_on, tools) if going_on else _begun(settings, tools)
     clock = time.monotonic() - training.seconds
-    saved_at = time.monotonic()
     order = work.seed + 1, training.step
     for batch in distillation.shuffled(work, learned, settings.batch_size, training.total, *order):
         _step(training, settings, tools, distillation.varied(batch, work.seed, training.step))
@@ -97,7 +94,7 @@ def distil(model: Detector, settings: Settings, work: Work, going_on: dict[str, 
             work.progress(training.step, training.total, "steps", _note(training, tools.exam))
         if training.step == training.total:
             break
-        if time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
+        if time.monotonic() - saved_at >= checkpoints.INTERVAL_SECONDS:
             _save(work, asdict(training), tools, best)
             saved_at = time.monotonic()
     if training.step == 0:
@@ -285,38 +282,18 @@ def _share_of_rate(step: int, steps: int) -> float:
 # ------------------------------------------------------------------------------------ checkpoints
 def _save(work: Work, told: dict[str, Any], tools: _Tools, best: State) -> None:
     """Keep all that the next step depends on, so that a run that is killed goes on from here."""
-    import torch
-
     parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
-    memory = io.BytesIO()
-    torch.save(told | {"best": best} | {name: part.state_dict() for name, part in parts.items()}, memory)
-    data = memory.getvalue()
-    # In one file, so that no kill comes between the two.
-    seal = seals.seal_of(data, seals.lasting_secret(), _key(work)).encode("ascii")
-    write_atomically(work.scratch / CHECKPOINT, lambda file: file.write(seal + b"\n" + data))
-
-
-def _key(work: Work) -> str:
-    """What is trained is part of the seal: the state of one training is not another's."""
-    return f"recover {work.scratch.name}"
+    states = {name: part.state_dict() for name, part in parts.items()}
+    checkpoints.write(work, CHECKPOINT, told | {"best": best} | states)
 
 
 def saved(work: Work) -> dict[str, Any] | None:
     """What a killed run of this user kept; None where there is nothing, or nothing that can be read: then all begins
-    again. A stranger's is not looked at.
+    again.
     """
-    import torch
-
-    sweep(work.scratch, held=True)
-    try:
-        seal, _, data = stored.read_bytes(work.scratch / CHECKPOINT, 2**40, links=False).partition(b"\n")
-        if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(work)), seal.decode("ascii")):
-            return None
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # damaged files fail in more ways than torch documents
-        return None
+    found = checkpoints.read(work, CHECKPOINT)
     wanted = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
-    return found if isinstance(found, dict) and wanted <= found.keys() else None
+    return found if found and wanted <= found.keys() else None
 
 
 def _restored(going_on: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.variants.compensation import batch_size
@@ -43,13 +43,15 @@ def observe(
     told = _telling(model, tensors).SerializeToString()
     session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
-    total, done = len(work.spread("calibration", frames)), 0
-    seen = {tensor: _Seen(total) for tensor in tensors}
-    for batch in work.batches("calibration", batch_size(work.spec.size), frames):
+    total, part = len(work.spread("calibration", frames)), work.part("calibrating")
+    done: int = part.state.get("done", 0)
+    seen = {tensor: _Seen(total, part.state[tensor] if done else None) for tensor in tensors}
+    for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
         values = session.run(names, {"frames": batch})
         for place, tensor in enumerate(tensors):
             seen[tensor].add(done, values[place :: len(tensors)])
         done += len(batch)
+        part.keep(lambda: {"done": done} | {name: one.state() for name, one in seen.items()}, last=done == total)
         work.progress(done, total, "frames", "calibrating")
     places = _places(model)
     found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}
@@ -65,9 +67,16 @@ def observe(
 class _Seen:
     """What one tensor held so far. Made once for all frames: many small arrays would tear the memory to pieces."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, state: list[Any] | None) -> None:
         self.frames = frames
         self.extremes: NDArray[np.float32] | None = None
+        if state:
+            self.extremes, self.mean, self.square = (tensor.numpy() for tensor in state)
+
+    def state(self) -> list[Any]:
+        import torch
+
+        return [torch.from_numpy(values) for values in (self.extremes, self.mean, self.square)]
 
     def add(self, first: int, values: Sequence[NDArray[np.float32]]) -> None:
         """The reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCE`."""

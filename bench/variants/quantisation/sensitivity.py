@@ -36,18 +36,20 @@ def sensitivities(
     import torch
 
     network = _Watched(model.float().eval(), ways)
-    total, done = len(work.spread("calibration", frames)), 0
+    total, part = len(work.spread("calibration", frames)), work.part("sensitivity")
+    done: int = part.state.get("done", 0)
     # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
-    margins = torch.zeros(total)
-    moved = {name: torch.zeros(len(layers), total) for name, layers in ways.items()}
+    margins = part.state["margins"] if done else torch.zeros(total)
+    moved = part.state["moved"] if done else {name: torch.zeros(len(ways[name]), total) for name in ways}
     try:
-        for batch in work.batches("calibration", batch_size(work.spec.size), frames):
+        for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
             found, margin = network.moved_by(torch.from_numpy(batch))
             now = slice(done, done + len(batch))
             for name, one in found.items():
                 moved[name][:, now] = one
             margins[now] = margin
             done += len(batch)
+            part.keep(lambda: {"done": done, "margins": margins, "moved": moved}, last=done == total)
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import Part
 
 Kind: TypeAlias = Literal["torch", "onnx"]
 
@@ -67,9 +68,20 @@ class Work:
     on_event: OnEvent
     earlier: Sequence[Use] = ()
 
-    def batches(self, split: Split, batch_size: int, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB batches [n, 3, size, size] of a split, in its order; `most` frames, evenly spread over it."""
-        return self.read(self.spread(split, most), self.spec, batch_size)
+    def batches(
+        self, split: Split, batch_size: int, most: int | None = None, skip: int = 0
+    ) -> Iterator[NDArray[np.uint8]]:
+        """uint8 RGB batches [n, 3, size, size] of a split, in its order; `most` frames, evenly spread over it.
+
+        The first `skip` frames of these, whole batches, are left out, unread.
+        """
+        return self.read(self.spread(split, most)[skip:], self.spec, batch_size)
+
+    def part(self, name: str) -> Part:
+        """What this step, or a killed run of it, has done of a part of it, such as a pass over the frames."""
+        from bench.variants.checkpoints import Part
+
+        return Part(self, name)
 
     def spread(self, split: Split, most: int | None = None) -> Sequence[Frame]:
         """At most `most` frames of a split, evenly spread over it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
     from bench.variants.compensation import Inputs
     from bench.variants.quantisation.choice import Choice
     from bench.variants.quantisation.network import Convolution
@@ -117,16 +118,13 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     pays, and so are the outputs of convolutions other than 1x1. Convolutions that rounding would harm
     most stay in float.
     """
-    import onnx
-
-    from bench.detectors.export import to_onnx
     from bench.idle_cores import Load
     from bench.variants.compensation import side_by_side
     from bench.variants.quantisation import network, observe, qdq
 
     load = Load()
     phases.begin("exporting to ONNX")
-    graph = onnx.shape_inference.infer_shapes(to_onnx(model))
+    graph = _exported(model, work)
     found = network.convolutions(graph)
     tensors = dict.fromkeys(name for one in found for name in (one.input, *_rounded_outputs(one, settings)))
     phases.begin("preparing calibration")
@@ -143,6 +141,22 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     quantised.metadata_props.add(key="stored", value=settings.stored)
     quantised.metadata_props.add(key="layers", value=_told(layers, chosen))
     return quantised
+
+
+def _exported(model: Detector, work: Work) -> onnx.ModelProto:
+    import numpy as np
+    import onnx
+    import torch
+
+    from bench.detectors.export import to_onnx
+
+    part = work.part("exporting")
+    if part.state:
+        return onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
+    graph = onnx.shape_inference.infer_shapes(to_onnx(model))
+    text = np.frombuffer(graph.SerializeToString(), np.uint8)
+    part.keep(lambda: {"graph": torch.from_numpy(text.copy())}, last=True)
+    return graph
 
 
 def _rounded_outputs(convolution: Convolution, settings: Settings) -> list[str]:
@@ -228,16 +242,31 @@ def _compensated(
     """The same layers, where weights of 1x1 convolutions are rounded so that they make good for each other, and biases
     make good for what is still lost on average.
     """
+    import torch
+
     from bench.variants import compensation
+    from bench.variants.checkpoints import each
 
     names = [layer.convolution.name for layer in layers if layer.convolution.pointwise]
     seen = compensation.inputs(model, names, settings.frames, work)
     phases.begin("rounding")
 
-    def made_good(layer: Layer) -> Layer:
-        return _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
+    def made_good(layer: Layer) -> State:
+        one = _made_good(layer, channels[layer.convolution.input], seen.pop(layer.convolution.name, None))
+        arrays = {"integers": one.weight.integers, "steps": one.weight.steps, "shift": one.shift}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    return list(compensation.side_by_side(made_good, layers, work.threads))
+    every = each(work.part("rounding"), layers, lambda rest: compensation.side_by_side(made_good, rest, work.threads))
+    return [_with(layer, state) for layer, state in zip(layers, every, strict=True)]
+
+
+def _with(layer: Layer, state: State) -> Layer:
+    """The layer with weights and shift of a state."""
+    import dataclasses
+
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    weight = dataclasses.replace(layer.weight, integers=arrays["integers"], steps=arrays["steps"])
+    return dataclasses.replace(layer, weight=weight, shift=arrays["shift"])
 
 
 def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:

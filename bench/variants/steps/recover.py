@@ -152,6 +152,7 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
     import torch
     from torch import nn
 
+    part = work.part("recalibrating")
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -160,9 +161,14 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
         norm.train()
     frames = work.frames["train"].frames
     total = max(1, min(_RECALIBRATION_FRAMES, len(frames)) // batch_size)
+    first = part.state.get("done", 0)
+    if first:
+        model.load_state_dict(part.state["norms"], strict=False)
+    batches = distillation.shuffled(work, frames, batch_size, total, work.seed, first)
     with torch.no_grad():
-        for done, batch in enumerate(distillation.shuffled(work, frames, batch_size, total, work.seed), start=1):
+        for done, batch in enumerate(batches, start=first + 1):
             model(batch)
+            part.keep(lambda done=done: {"done": done, "norms": dict(model.named_buffers())}, last=done == total)
             work.progress(done, total, "batches", "batch-norm recalibration")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
