@@ -87,8 +87,7 @@ def due(plan: Plan, rows: Sequence[Row]) -> tuple[Due, ...]:
     record = _read(plan.results)
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
-        for work, why in _of_row(plan, row, record):
-            reasons = (_ASKED,) if work == "time" and plan.timing == "again" and why != (NEW,) else why
+        for work, reasons in _of_row(plan, row, record):
             by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.name)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
