@@ -273,7 +273,7 @@ def test_a_script_on_standard_input_runs(untimed: Path) -> None:
     program = f"{PREPARED}\nresults = bench.run()\nprint(results.failed, results.variants['q16'].speedup is not None)\n"
     done = run_python(program, "-", cwd=untimed)
     assert done.stdout.strip() == "{} True", done.stderr
-    assert done.stderr == ""
+    assert "Traceback" not in done.stderr
 
 
 def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
