@@ -14,7 +14,7 @@ LACKING = {
     "windows": {
         "modules": ("fcntl", "resource", "pwd", "grp", "termios"),
         "os": (
-            "O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "O_CLOEXEC", "getuid", "geteuid", "getgid", "fork",
+            "O_NOFOLLOW", "O_DIRECTORY", "getuid", "geteuid", "getgid", "fork",
             "sched_getaffinity", "getpgid", "setsid", "killpg",
         ),
         "signal": ("SIGHUP", "pthread_sigmask", "setitimer", "SIGPROF", "SIGALRM", "alarm", "SIG_UNBLOCK"),
@@ -34,7 +34,7 @@ class _Absent(MetaPathFinder):
 
 
 def take_away(system: str) -> None:
-    """Modules, functions and constants, and all of /proc; what Python's own library has imported stays as it is."""
+    """Modules, functions and constants, and all of /proc; what has imported them already, as filelock, keeps them."""
     # These ask for them at their import, and are others on such a system.
     for name in ("asyncio", "multiprocessing.resource_tracker", "shutil", "subprocess", "filelock", "psutil"):
         importlib.import_module(name)
