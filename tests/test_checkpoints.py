@@ -50,7 +50,7 @@ def test_a_step_killed_at_every_checkpoint_ends_in_the_same_bytes(
 
     def save_and_die(surroundings: Work, name: str, state: dict[str, Any]) -> None:
         saved(surroundings, name, state)
-        kept.append((name, state["done"] if "done" in state else len(state.get("made", "1"))))
+        kept.append((name, state["done"]))
         raise _KilledError
 
     monkeypatch.setattr(checkpoints, "write", save_and_die)
@@ -98,12 +98,12 @@ def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
 ) -> None:
     surroundings = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 20.0)
-    checkpoints.Part(surroundings, "pass").keep(lambda: pytest.fail("saved"), last=True)
+    checkpoints.Part(surroundings, "pass").keep(1, 1, lambda: pytest.fail("saved"))
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "write_atomically", full)
-    checkpoints.Part(surroundings, "pass").keep(lambda: {"done": 1})
+    checkpoints.Part(surroundings, "pass").keep(1, 2, dict)
     assert list((tmp_path / "one").iterdir()) == []
