@@ -59,7 +59,7 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
             raise _KilledError
 
     monkeypatch.setattr(checkpoints, "write", save_and_die)
-    for kills in range(200):
+    for _ in range(200):
         try:
             result = step.apply(copy.deepcopy(model), settings, _work(tmp_path / "killed", model))
             break
@@ -68,9 +68,8 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     else:
         pytest.fail(f"never done: {kept}")
     assert _bytes(result) == wanted
-    assert kills > 1 or len(kept) < 2 * EVERY
     # Nothing was done twice.
-    assert len(kept) == len(set(kept)) > 3
+    assert len(kept) == len(set(kept)) >= EVERY
     for part in {name for name, _ in kept}:
         done = [count for name, count in kept if name == part]
         assert done == sorted(done)
