@@ -47,16 +47,21 @@ class Part:
         """The named tensors below a key of the state, on a device; none where nothing was saved."""
         return {name: tensor.to(device) for name, tensor in self.state.get(key, {}).items()}
 
-    def keep(self, state: Callable[[], State], *, last: bool = False) -> None:
-        """Save what `state()` gives, where enough was done since the last time; `last` where the part is done.
+    @property
+    def done(self) -> int:
+        """How many frames, layers or batches a killed run had done when it saved."""
+        return int(self.state.get("done", 0))
+
+    def keep(self, done: int, total: int, state: Callable[[], State]) -> None:
+        """Save what `state()` gives and how much of `total` is done, where that is enough since the last time.
 
         Where there is no room for it, the step goes on without.
         """
         began = time.monotonic()
-        if began - self._saved_at < (min(REST_SECONDS, self._interval) if last else self._interval):
+        if began - self._saved_at < (min(REST_SECONDS, self._interval) if done == total else self._interval):
             return
         with suppress(OSError):
-            write(self._work, self._name, state())
+            write(self._work, self._name, state() | {"done": done})
         self._saved_at = time.monotonic()
         longest = max(INTERVAL_SECONDS, min(2 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
         self._interval = longest
@@ -110,5 +115,5 @@ def each(part: Part, items: Sequence[_Item], work: Callable[[Sequence[_Item]], I
     made = list(made)
     for one in work(items[len(made) :]):
         made.append(one)
-        part.keep(lambda: {"made": made}, last=len(made) == len(items))
+        part.keep(len(made), len(items), lambda: {"made": made})
         yield one

@@ -60,7 +60,7 @@ def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> di
     seen: dict[str, int] = part.state.get("seen", {})
 
     def state() -> dict[str, Any]:
-        return {"done": done, "sums": sums, "totals": totals, "about": about, "seen": seen}
+        return {"sums": sums, "totals": totals, "about": about, "seen": seen}
 
     def watch(name: str) -> Any:
         def hook(module: object, entering: tuple[Any, ...]) -> None:
@@ -79,13 +79,13 @@ def inputs(model: Detector, names: Iterable[str], frames: int, work: Work) -> di
         return hook
 
     hooks = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
-    total, done = len(work.spread("calibration", frames)), part.state.get("done", 0)
+    total, done = len(work.spread("calibration", frames)), part.done
     try:
         with torch.no_grad():
             for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
                 model(torch.from_numpy(batch).to(device))
                 done += len(batch)
-                part.keep(state, last=done == total)
+                part.keep(done, total, state)
                 work.progress(done, total, "frames", "covariances")
     finally:
         for hook in hooks:

@@ -97,15 +97,16 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
 def backward(model: Detector, work: Work, frames: int, part: Part, seen: Callable[[], State]) -> None:
     """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames.
 
-    Goes on where `part` was, and keeps in it what hooks have `seen` by then. Raises `UserError` where the margin tells nothing.
+    Goes on where `part` was, and keeps in it what hooks have `seen` by then. Raises `UserError` where the margin tells
+    nothing.
     """
-    done, total = part.state.get("done", 0), len(work.spread("calibration", frames))
+    done, total = part.done, len(work.spread("calibration", frames))
     model.requires_grad_(False)
     margins: list[Tensor] = part.state.get("margins", [])
     for inputs in inputs_of(model, work, frames, done):
         margins.append(backward_from_margin(model, inputs).cpu())
         done += len(inputs)
-        part.keep(lambda: {"done": done, "margins": margins, "seen": seen()}, last=done == total)
+        part.keep(done, total, lambda: {"margins": margins, "seen": seen()})
         work.progress(done, total, "frames", "ranking")
     spread_of(torch.cat(margins), "prune")
 

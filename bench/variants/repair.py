@@ -80,10 +80,9 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         wanted, found = (Kept(part.state[side], pruned.head.weight.device) for side in ("wanted", "found"))
 
     def state() -> State:
-        return {"done": done, "network": pruned.state_dict(), "wanted": wanted.batches, "found": found.batches}
+        return {"network": pruned.state_dict(), "wanted": wanted.batches, "found": found.batches}
 
-    first = part.state.get("done", 0)
-    for done, ((name, before), (_, after)) in enumerate(pairs[first:], start=first + 1):
+    for done, ((name, before), (_, after)) in enumerate(pairs[part.done :], start=part.done + 1):
         now = convolutions.convolutions(name, after)
         cut = {
             conv: module
@@ -101,7 +100,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         wanted = ahead
         for place in range(len(found)):
             found[place] = after(found[place])
-        part.keep(state, last=done == len(pairs))
+        part.keep(done, len(pairs), state)
         work.progress(done, len(pairs), "layers", "repairing")
     if pruned.head.in_features < original.head.in_features:
         _make_up_in_head(pruned, original, wanted, found)

@@ -44,14 +44,14 @@ def observe(
     session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
     total, part = len(work.spread("calibration", frames)), work.part("calibrating")
-    done: int = part.state.get("done", 0)
+    done = part.done
     seen = {tensor: _Seen(total, part.state[tensor] if done else None) for tensor in tensors}
     for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
         values = session.run(names, {"frames": batch})
         for place, tensor in enumerate(tensors):
             seen[tensor].add(done, values[place :: len(tensors)])
         done += len(batch)
-        part.keep(lambda: {"done": done} | {name: one.state() for name, one in seen.items()}, last=done == total)
+        part.keep(done, total, lambda: {name: one.state() for name, one in seen.items()})
         work.progress(done, total, "frames", "calibrating")
     places = _places(model)
     found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}

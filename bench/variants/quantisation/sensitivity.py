@@ -37,7 +37,7 @@ def sensitivities(
 
     network = _Watched(model.float().eval(), ways)
     total, part = len(work.spread("calibration", frames)), work.part("sensitivity")
-    done: int = part.state.get("done", 0)
+    done = part.done
     # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
     margins = part.state["margins"] if done else torch.zeros(total)
     moved = part.state["moved"] if done else {name: torch.zeros(len(ways[name]), total) for name in ways}
@@ -49,7 +49,7 @@ def sensitivities(
                 moved[name][:, now] = one
             margins[now] = margin
             done += len(batch)
-            part.keep(lambda: {"done": done, "margins": margins, "moved": moved}, last=done == total)
+            part.keep(done, total, lambda: {"margins": margins, "moved": moved})
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()

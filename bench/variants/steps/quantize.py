@@ -119,8 +119,9 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     most stay in float.
     """
     from bench.idle_cores import Load
+    from bench.variants.checkpoints import each
     from bench.variants.compensation import side_by_side
-    from bench.variants.quantisation import network, observe, qdq
+    from bench.variants.quantisation import network, observe, packing, qdq
 
     load = Load()
     phases.begin("exporting to ONNX")
@@ -130,8 +131,12 @@ def apply(model: Detector, settings: Settings, work: Work) -> onnx.ModelProto:
     phases.begin("preparing calibration")
     channels = observe.observe(graph, list(tensors), settings.frames, work, load.threads(work.threads))
     phases.begin("trying ways to round")
-    every_way = side_by_side(lambda convolution: _ways(convolution, channels, settings), found, work.threads)
-    ways = dict(zip((one.name for one in found), every_way, strict=True))
+
+    def ways_of(convolution: Convolution) -> State:
+        return packing.packed(_ways(convolution, channels, settings))
+
+    every = each(work.part("ways to round"), found, lambda rest: side_by_side(ways_of, rest, work.threads))
+    ways = {one.name: packing.unpacked(state, one) for one, state in zip(found, every, strict=True)}
     chosen = _chosen(model, ways, settings, work)
     inputs = {one.name: channels[one.input] for one in found}
     picked = [_layer(ways[name], one, inputs[name], settings) for name, one in chosen.items()]
@@ -155,7 +160,7 @@ def _exported(model: Detector, work: Work) -> onnx.ModelProto:
         return onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
     graph = onnx.shape_inference.infer_shapes(to_onnx(model))
     text = np.frombuffer(graph.SerializeToString(), np.uint8)
-    part.keep(lambda: {"graph": torch.from_numpy(text.copy())}, last=True)
+    part.keep(1, 1, lambda: {"graph": torch.from_numpy(text.copy())})
     return graph
 
 

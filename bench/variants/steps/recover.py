@@ -161,14 +161,13 @@ def recalibrate(model: Detector, work: Work, batch_size: int) -> None:
         norm.train()
     frames = work.frames["train"].frames
     total = max(1, min(_RECALIBRATION_FRAMES, len(frames)) // batch_size)
-    first = part.state.get("done", 0)
-    if first:
+    if part.state:
         model.load_state_dict(part.state["norms"], strict=False)
-    batches = distillation.shuffled(work, frames, batch_size, total, work.seed, first)
+    batches = distillation.shuffled(work, frames, batch_size, total, work.seed, part.done)
     with torch.no_grad():
-        for done, batch in enumerate(batches, start=first + 1):
+        for done, batch in enumerate(batches, start=part.done + 1):
             model(batch)
-            part.keep(lambda done=done: {"done": done, "norms": dict(model.named_buffers())}, last=done == total)
+            part.keep(done, total, lambda: {"norms": dict(model.named_buffers())})
             work.progress(done, total, "batches", "batch-norm recalibration")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
