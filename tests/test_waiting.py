@@ -13,12 +13,14 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from bench import cli, locks, pipeline
+from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline import estimates, fidelity, present_speed
 from bench.pipeline.render import Finished
@@ -206,6 +208,25 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
     assert keys
     assert code == 2
     assert "another run, with other settings" in output
+
+
+def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> None:
+        raise UserError("gone")
+
+    unsettled = SimpleNamespace(is_settled=lambda *_: False, settle=None)
+    monkeypatch.setattr(fidelity.runtimes, "find", lambda name: unsettled)
+    monkeypatch.setattr(build, "check", gone)
+    plan: Any = SimpleNamespace(
+        base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
+    )
+    built: Any = SimpleNamespace(id="0123456789abcdef", kind="onnx")
+    events: list[Event] = []
+    with pytest.raises(UserError, match="gone"):
+        fidelity.settle(plan, built, events.append)
+    assert [(event.is_whole, event.has_failed) for event in events] == [(False, False), (True, True)]
 
 
 def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) -> None:

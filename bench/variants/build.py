@@ -266,6 +266,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
         # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
         if not stops_all(error):
             shutil.rmtree(scratch, ignore_errors=True)
+        shop.on_event(Event(title, 1, 1, "step", Event.FAILED))
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
