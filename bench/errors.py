@@ -134,10 +134,10 @@ def _hint(problem: Mapping[str, Any]) -> str:
         return f" (a share, not per cent: write {found / 100:g})"
     if not isinstance(found, str) or not re.search("valid (number|integer)", message):
         return ""
-    return _hint_of_number(found, whole="integer" in message)
+    return _hint_of_number(found, is_whole="integer" in message)
 
 
-def _hint_of_number(found: str, *, whole: bool) -> str:
+def _hint_of_number(found: str, *, is_whole: bool) -> str:
     """How a number is written that YAML took for text."""
     if re.fullmatch(r"[+-]?\d+,\d+", found):
         return " (decimals take a point, not a comma)"
@@ -146,7 +146,7 @@ def _hint_of_number(found: str, *, whole: bool) -> str:
     power = re.fullmatch(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", found, re.IGNORECASE)
     if power is None:
         return ""
-    if whole:
+    if is_whole:
         return " (YAML reads that as text: write all digits)"
     whole, part, sign, exponent = power.groups()
     return f" (YAML reads that as text: write {whole}{part or '.0'}e{sign or '+'}{exponent})"

@@ -51,6 +51,13 @@ _NO_MORE_WRITING = {
 }  # fmt: skip
 
 
+# Windows: access denied, sharing violation, lock violation.
+_IN_USE = {5, 32, 33}
+_PATIENCE_SECONDS, _RETRY_SECONDS = 2.0, 0.05
+# Of whole paths on Windows, unless it and the program both allow longer ones; then a file "is not there".
+_LONGEST_ON_WINDOWS = 259
+
+
 class NotWrittenError(OSError):
     """A file or folder that the file system did not let be made."""
 
@@ -63,10 +70,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             _make(path.parent)
             with temporary.open("wb") as file:
                 write(file)
-            temporary.replace(path)
+            rename(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or a folder, in the place of a file that is there.
+
+    Windows refuses it for as long as anybody has one of them open, as virus scanners do for moments after every
+    write: it is tried again for two seconds.
+    """
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _IN_USE or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -189,6 +213,8 @@ def advice(error: OSError) -> str | None:
     """Which path the file system refused, why, and what to do; None where that says nothing about the machine."""
     known = _ADVICE | _ADVICE_ON_WRITING if isinstance(error, NotWrittenError) else _ADVICE
     told = known.get(error.errno or 0)
+    if getattr(error, "winerror", None) is not None and len(str(error.filename or "")) > _LONGEST_ON_WINDOWS:
+        told = f"{_ADVICE[errno.ENAMETOOLONG]}, or allow long paths in Windows (LongPathsEnabled)"
     return None if told is None else f"{error.filename or 'a file'}: {told}"
 
 

@@ -1,4 +1,4 @@
-"""What the processor says of itself, and how much of it this process may use. Free of heavy imports.
+"""What the processor says of itself, and which of its cores this process may use. Free of heavy imports.
 
 x86 processors are asked by their instruction CPUID: `/proc/cpuinfo` shows those of the host under an emulator
 and in some containers, and no library known to the project tells of AVX-VNNI and AMX without loading PyTorch.
@@ -12,7 +12,7 @@ import mmap
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -158,46 +158,6 @@ def _numpy_features() -> frozenset[str]:
     known: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
     spelled = {"AVX2": "avx2", "AVX512F": "avx512f", "AVX512VNNI": "avx512_vnni"}
     return frozenset(name for numpy_name, name in spelled.items() if known.get(numpy_name))
-
-
-def cpu_quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
-    """How many cores' time the control groups of this process allow, the least of them; None where none sets a limit.
-
-    By the kernel's documentation: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1, for
-    the group itself and all above it.
-    """
-    quotas = [quota for folder in _group_folders(root, groups) if (quota := _quota(folder)) is not None]
-    return min(quotas, default=None)
-
-
-def _group_folders(root: Path, groups: Path) -> Iterator[Path]:
-    try:
-        lines = groups.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mounts = (controllers, "cpu") if controllers else ("unified", "")
-        mounted = next((root / mount for mount in mounts if (root / mount).is_dir()), root)
-        folder = mounted / group.lstrip("/")
-        # In a container the path may be the host's, of which only the mounted end is to be seen.
-        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(mounted))
-
-
-def _quota(folder: Path) -> float | None:
-    """A group's own limit in cores."""
-    try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-        else:
-            quota, period = (
-                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period")
-            )
-        return int(quota) / int(period) if quota not in ("max", "-1") else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
 
 
 def allowed_cores() -> list[int]:

@@ -19,8 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.control_groups import cpu_quota, total_memory
 from bench.files import write_text
-from bench.processor import allowed_cores, cpu_quota, cpuinfo, flags, processor
+from bench.processor import allowed_cores, cpuinfo, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _called: ContextVar[str] = ContextVar("called", default="")
@@ -53,16 +54,42 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# Where a distribution's module has another name than itself.
+_MODULES = {
+    "opencv-python-headless": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml",
+    "onnxruntime-gpu": "onnxruntime", "nvidia-ml-py": "pynvml",
+}  # fmt: skip
+
+
 @cache
 def version(distribution: str) -> str:
-    """The installed version of a distribution, without importing it; "absent" where there is none."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        if distribution == "bench":
-            return str(source_tree().get("version", "absent"))
-        # onnxruntime is one library under several distribution names.
-        return version("onnxruntime-gpu") if distribution == "onnxruntime" else "absent"
+    """The version of a library that runs here, without importing it; "absent" where there is none.
+
+    Of a module that is imported it is what is written beside it, or else what it says itself: another copy of it may
+    come first where packages are listed. Of what is not imported it is that of the first place on Python's path.
+    """
+    module = sys.modules.get(_MODULES.get(distribution, distribution.replace("-", "_")))
+    # onnxruntime is one library under several distribution names.
+    names = ("onnxruntime", "onnxruntime-gpu") if distribution == "onnxruntime" else (distribution,)
+    if module is not None and getattr(module, "__file__", None):
+        place = str(Path(str(module.__file__)).parents[1])
+        beside = [one.version for name in names for one in metadata.distributions(name=name, path=[place])]
+        says = str(getattr(module, "__version__", ""))
+        if beside:
+            # Of two that have written over each other, the one whose files are left.
+            return next((one for one in beside if len(beside) > 1 and _agree(says, one)), beside[0])
+        if says:
+            return says
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return str(source_tree().get("version", "absent")) if distribution == "bench" else "absent"
+
+
+def _agree(says: str, written: str) -> bool:
+    """Whether one begins with the other, but for what marks a build: "2.9.0+cu128" and "2.9.0"."""
+    one, other = says.partition("+")[0], written.partition("+")[0]
+    return bool(one) and (one.startswith(other) or other.startswith(one))
 
 
 def source_tree() -> Mapping[str, Any]:
@@ -193,16 +220,27 @@ def cpu_cores() -> int:
     return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+def _cores() -> str:
+    allowed, quota = len(allowed_cores()), cpu_quota()
+    return f"{allowed} cores" if quota is None or quota >= allowed else f"{quota:g} of {allowed} cores allowed"
+
+
+def _memory() -> str:
     import psutil
 
+    total, allowed = psutil.virtual_memory().total, total_memory()
+    text = f"{total / 2**30:.0f} GiB"
+    return text if allowed >= total else f"{allowed / 2**30:.1f} of {text} allowed"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
     asked = processor()
     sets = flags(asked.features)
     model = f" ({asked.model}{f'; {sets}' if sets else ''})" if asked.model else ""
     return {
-        "cpu": f"{cpu_name()}{model}, {cpu_cores()} cores",
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "cpu": f"{cpu_name()}{model}, {_cores()}",
+        "memory": _memory(),
         "CUDA devices": ", ".join(cuda_devices()) or "none",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": platform.python_version(),

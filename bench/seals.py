@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import stored
 from bench.errors import UserError
-from bench.files import temporary_name
+from bench.files import rename, temporary_name
 
 _SECRET_BYTES = 32
 _MOST_BYTES = 1000
@@ -144,7 +144,7 @@ def _read(file: Path) -> bytes | None:
             value = source.read(_SECRET_BYTES + 1)
     except (FileNotFoundError, stored.DamagedError):
         return None
-    private = sys.platform == "win32" or (
+    private = not hasattr(os, "geteuid") or (
         stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
     )
     return value if private and len(value) == _SECRET_BYTES else None
@@ -154,10 +154,12 @@ def _write(file: Path, value: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = file.with_name(temporary_name())
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Windows would write every line feed as two bytes.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(temporary, flags, 0o600)
         with os.fdopen(descriptor, "wb") as target:
             target.write(value)
-        temporary.replace(file)
+        rename(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
 

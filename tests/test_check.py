@@ -735,6 +735,7 @@ def test_steps_of_the_workflow_in_a_shell(fresh_repository: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_workflow_runs_unedited_in_a_fresh_repository(fresh_repository: Path) -> None:
     program(fresh_repository, "bench", f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m bench "$@"')
     checked_by_gates = step(fresh_repository, "Check")

@@ -83,7 +83,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(folder: Path) -> HandedOver:
+def description(folder: Path) -> HandedOver:
     record: HandedOver = stored.typed(HandedOver, stored.read_json(folder / "model.json"))
     return record
 
@@ -126,7 +126,7 @@ def test_lowered_weights_are_exact_on_any_processor(exports: Path) -> None:
 
 @pytest.mark.parametrize("name", ["baseline", "q16", "q8", "w8", "w4"])
 def test_who_loads_a_file_is_true(exports: Path, name: str) -> None:
-    record = told(exports / "out" / name)
+    record = description(exports / "out" / name)
     frames = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32), dtype=np.uint8)
     for file, about in record.files.items():
         path = str(exports / "out" / name / file)
@@ -147,12 +147,12 @@ def test_who_loads_a_file_is_true(exports: Path, name: str) -> None:
 
 
 def test_description_for_programs(exports: Path) -> None:
-    record = told(exports / "out/q8")
+    record = description(exports / "out/q8")
     assert (record.model, record.input, record.threshold) == (models.LOWERED, InputSpec(32), 0.5)
-    assert {name: one.stored for name, one in record.files.items()} == {models.LOWERED: "int8", "model.onnx": "int8"}
-    for name, one in record.files.items():
+    assert {name: file.stored for name, file in record.files.items()} == {models.LOWERED: "int8", "model.onnx": "int8"}
+    for name, file in record.files.items():
         path = exports / "out/q8" / name
-        assert (one.sha256, one.size_bytes) == (file_digest(path), path.stat().st_size)
+        assert (file.sha256, file.size_bytes) == (file_digest(path), path.stat().st_size)
     assert (record.measured.file, record.measured.runtime) == (models.LOWERED, "onnxruntime")
     scores = json.loads((exports / "reports/first/scores.json").read_text())["variants"]
     assert (record.scores["auc"], record.baseline_scores["auc"]) == (scores["q8"]["auc"], scores["baseline"]["auc"])
@@ -160,8 +160,8 @@ def test_description_for_programs(exports: Path) -> None:
     snippet, *artifact = record.moved
     assert (snippet.file, snippet.by, snippet.frames) == (models.LOWERED, "predict.py", 32)
     assert snippet.mean < 0.01
-    assert [one.by for one in artifact] == ["onnxruntime, its own settings", "onnxruntime, no optimisation"]
-    assert {one.file for one in artifact} == {"model.onnx"}
+    assert [way.by for way in artifact] == ["onnxruntime, its own settings", "onnxruntime, no optimisation"]
+    assert {way.file for way in artifact} == {"model.onnx"}
 
 
 def test_readme_says_what_it_is(exports: Path) -> None:
@@ -170,7 +170,7 @@ def test_readme_says_what_it_is(exports: Path) -> None:
         about = (exports / "out" / name / "README.md").read_text(encoding="utf-8")
         for variant in (name, "baseline"):
             assert f"{scores[variant]['auc']:.4f} (" in about
-        record = told(exports / "out" / name)
+        record = description(exports / "out" / name)
         assert f", from `{record.measured.file}`" in about
         assert f"on {record.moved[0].frames} test frames" in about
         kind = {"q8": "int8", "w4": "int4 weights"}.get(name, "float")
@@ -220,7 +220,7 @@ def test_safetensors_for_floats_alone(
     assert bench("export", "q16", "--to", str(tmp_path / "out"), "--format", "safetensors")[0] == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["README.md", "model.json", "model.safetensors", "predict.py"]
-    record = told(tmp_path / "out")
+    record = description(tmp_path / "out")
     assert (record.model, record.measured.file) == ("model.safetensors", None)
     assert record.moved[0].largest < 1e-3
     assert "needs bench" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
@@ -238,13 +238,13 @@ def test_what_ran_in_pytorch_is_exported_now(
     assert bench("run")[0] == 0
     assert not list(tmp_path.glob("variants/*/*.onnx"))
     assert bench("export", "baseline", "--to", "out")[0] == 0
-    record = told(tmp_path / "out")
+    record = description(tmp_path / "out")
     assert (record.model, record.measured.file, record.measured.runtime) == ("model.onnx", None, "pytorch")
     assert record.moved[0].mean < 0.01
     assert "not `model.onnx`" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     (tmp_path / "faces/test").rename(tmp_path / "elsewhere")
     assert bench("export", "baseline", "--to", "again")[0] == 0
-    assert told(tmp_path / "again").moved == ()
+    assert description(tmp_path / "again").moved == ()
     assert "was not measured" in (tmp_path / "again/README.md").read_text(encoding="utf-8")
 
 

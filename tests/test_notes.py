@@ -85,3 +85,22 @@ def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path)
     assert (found.error_before, found.error_after) == (0.05, 0.047)
     (tmp_path / ids["recovered"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
     assert notes.recovered(built) == ()
+
+
+def test_why_half_is_far_less_than_half_is_said() -> None:
+    from bench.variants.steps import Use, find, prune
+
+    before = Built("b", Path("b"), "torch", "fp32", 114_000_000, 28_340_000, 1_200_000_000, 0.0, 1.0)
+    after = dataclasses.replace(before, parameters=4_980_000, macs=498_000_000)
+    half = prune.Settings(amount=0.5)
+    told = prune.remark(half, before, after) or ""
+    assert "at most 50 % of each" in told
+    assert "42 % of the MACs are left and 18 % of the parameters" in told
+    near = dataclasses.replace(before, parameters=13_000_000, macs=590_000_000)
+    assert prune.remark(half, before, near) is None
+    assert prune.remark(half, before, dataclasses.replace(after, parameters=None)) is None
+    assert prune.remark(prune.Settings(amount=0.5, structure="unstructured"), before, after) is None
+    use = Use("prune", half, "prune: 0.5")
+    assert find("prune") is prune
+    assert told in notes.notes([use], after, before)
+    assert told not in notes.notes([use, use], after, before)

@@ -18,7 +18,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import processor, provenance
+from bench import control_groups, processor, provenance
 from bench.detectors import lowering
 from bench.processor import Processor
 from bench.records import Preprocessing
@@ -124,7 +124,7 @@ def test_processors_of_arm_are_told_apart(tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------- the quota
-def control_groups(folder: Path, files: dict[str, str], lines: str) -> tuple[Path, Path]:
+def group_files(folder: Path, files: dict[str, str], lines: str) -> tuple[Path, Path]:
     for name, text in files.items():
         (folder / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "cgroup" / name).write_text(text)
@@ -155,11 +155,11 @@ def control_groups(folder: Path, files: dict[str, str], lines: str) -> tuple[Pat
 def test_the_quota_is_the_least_of_a_group_and_those_above_it(
     files: dict[str, str], lines: str, quota: float | None, tmp_path: Path
 ) -> None:
-    assert processor.cpu_quota(*control_groups(tmp_path, files, lines)) == quota
+    assert control_groups.cpu_quota(*group_files(tmp_path, files, lines)) == quota
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
-    assert processor.cpu_quota(tmp_path, tmp_path / "groups") is None
+    assert control_groups.cpu_quota(tmp_path, tmp_path / "groups") is None
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 4), (0.3, 1), (1.9, 1), (2.5, 2), (64.0, 4)])

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,22 @@ def test_what_is_left_follows_what_the_work_took(monkeypatch: pytest.MonkeyPatch
     assert left(Event("evaluating 2 variants", 90, 100), 327) < 0.6 * begun
     assert left(Event("rendering the report", 0, 1, "reports"), 400) == pytest.approx(0)
     assert heard[0].work == "building a"
+
+
+def test_a_wait_is_no_sign_of_a_slow_machine_and_nobody_knows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, heard, under_way = Clock(), list[Event](), UnderWay("reading")
+    monkeypatch.setattr("bench.pipeline.remaining.time", clock)
+    stages = (Stage("build", "1", Estimate(), (("building a", Estimate(100, 100)),)),)
+    remaining = Remaining(stages, heard.append)
+    before, wait = Event("building a", 0, 1, "step"), Event("waiting for another run (who)", 0, 1, "wait", "why")
+    rounding = Event("building a", 0, 0, "", "rounding")
+    for now, event in ((0, before), (20, wait), (620, replace(wait, done=1)), (660, rounding)):
+        clock.now = now
+        remaining(event)
+        under_way.take(heard[-1])
+        if event is wait:
+            assert under_way.view().left_s is None
+    assert [one.left_s for one in heard] == [pytest.approx(100), None, None, pytest.approx(40)]
 
 
 def test_what_nobody_can_foresee_is_not_told() -> None:

@@ -121,6 +121,14 @@ def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytes
     assert "→ 99.0" in log
 
 
+def test_times_that_are_asked_for_again_are_not_gone(ran: Path) -> None:
+    plan = replace(planned(ran), timing="again")
+    (due,) = reasons.due(plan, rows_of(plan))
+    assert (due.work, due.reasons) == (("time",), (reasons._ASKED,))
+    plan = replace(planned(ran), timing="none")
+    assert reasons.due(plan, rows_of(plan)) == ()
+
+
 def test_a_record_is_not_believed(ran: Path) -> None:
     record = ran / "results/first" / reasons.RECORD
     value = json.loads(record.read_text())

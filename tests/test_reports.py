@@ -459,6 +459,10 @@ def test_scores_from_elsewhere_have_no_galleries_and_no_empty_parts(tmp_path: Pa
     for row in text.splitlines():
         assert "| – |" not in row or "baseline" in row or "q8" in row or "q16" in row
     assert is_whole(tmp_path)
+    page = re.sub(
+        r"<(style|script).*?</\1>", "", (tmp_path / "report.html").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    assert not re.search(r"Galleries|galler(y|ies)\b(?!-)|Pareto", re.sub(r"<[^>]*>", "", page))
     told = summary(run, read_scores(tmp_path))
     assert "MiB" not in told
     assert "q16: stable" in told
@@ -716,6 +720,18 @@ def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> Non
     assert not [line for line in plain_warnings(under(ON_A_GPU), read_scores(report)) if "While times" in line]
 
 
+def test_a_quota_that_stopped_timed_calls_is_told_and_earns_no_speed_up(tmp_path: Path) -> None:
+    stopped = under(dataclasses.replace(ON_A_GPU, gpu=None, throttled_seconds=24.4, throttled_share=0.395))
+    _, report = rendered(tmp_path, stopped, made_up(FRAMES)[1])
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "| 24.4 s, in 40 % of its periods |" in text
+    said = "**the CPU quota stopped them** in 40 % of its periods, for 24.4 s in all"
+    assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), {said}" in text
+    name = stopped.variants[1].name
+    assert read_scores(report)["variants"][name]["speedup"] is None
+    assert read_scores(report)["variants"][name]["latency_ms"]["p50"] is not None
+
+
 def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
     """A variant's own, and the baseline's in a runtime that only a variant uses."""
     run, answers = made_up(FRAMES)
@@ -897,6 +913,47 @@ def test_only_a_proven_loss_in_a_slice_is_called_a_loss(high: float, proven: boo
     assert ("is proven to lose where" in str(verdict.overview(run, found))) == proven
 
 
+@pytest.mark.parametrize(
+    ("at_once", "said"),
+    [
+        (Interval(-0.8, -0.2), "holds for all slices at once as well."),
+        (Interval(-0.9, -0.1), "−0.9000 to −0.1000 for all slices at once."),
+    ],
+)
+def test_one_interval_is_not_written_twice_for_a_slice(at_once: Interval, said: str) -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    delta = Auc(-0.5, Interval(-0.8, -0.2))
+    one = Slice("quality", "low", 12, 12, None, Auc(0.5, Interval(0.4, 0.6)), delta, 0.01, at_once)
+    q8 = dataclasses.replace(found.variants["q8"], slices=(one,))
+    assert said in changes.worst(dataclasses.replace(found, variants={"q8": q8}))[0]
+
+
+def test_where_none_is_proven_the_smaller_ones_are_not_called_larger() -> None:
+    run, answers = made_up(FRAMES)
+    found = judged(run, answers)
+    variants = dict(found.variants)
+    for name, one in variants.items():
+        if one.comparison:
+            variants[name] = dataclasses.replace(
+                one, comparison=dataclasses.replace(one.comparison, verdict="inconclusive")
+            )
+    told = insights._smallest(run, dataclasses.replace(found, variants=variants))[0]
+    assert "none. Smaller than the baseline, but not proven to: **q16**" in told
+    assert "**q8**" not in told, "whose file is larger"
+    larger = dataclasses.replace(run, variants=(run.variants[0], run.variants[2]))
+    assert "none is smaller than the baseline itself" in insights._smallest(larger, found)[0]
+
+
+def test_who_calls_nearly_all_frames_the_same_is_told() -> None:
+    run, answers = made_up(FRAMES)
+    assert "**q16**" not in " ".join(insights._one_sided(run, judged(run, answers)))
+    same = answers.answering("q16", dict.fromkeys(range(TEST), 0.9))
+    (told,) = insights._one_sided(run, judged(run, same))
+    assert told.startswith("At 0.5, **q16** and **q16-p50** each call nearly all")
+    assert "frames fake (95 % or more)" in told
+
+
 def test_ties_in_flips_are_named_and_told_of_the_right_answers() -> None:
     run, answers = made_up(FRAMES)
     twin = dataclasses.replace(answers, evidence={**answers.evidence, "q16-p50": answers.evidence["q8"]})
@@ -1053,10 +1110,12 @@ def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> 
         (difference(Auc(-0.004, Interval(-0.0079, -0.00002))), "−0.00400 (−0.00790 to −0.00002)"),
         (difference(Auc(-0.004, Interval(-0.0079, -1e-16))), "−0.0040 (−0.0079 to 0.0000)"),
         (further(1), "about 1 further frame"),
-        (further(2862), "about 2,900 further frames"),
+        (further(2862), "about 3,000 further frames"),
         (further(23_456_789), "more than a million further frames"),
-        (about(93), "93"),
-        (about(3241), "3,300"),
+        (about(93), "100"),
+        (about(3241), "4,000"),
+        (about(21), "30"),
+        (about(1234), "1,500"),
         (str(table([("a", "left"), ("b", "right"), ("c", "left")], [["1", "–", "2"], ["3", "", "4"]])).count("|"), 12),
         (shortened("real/portrait-of-somebody-0007.png"), "portrait-…ody-0007"),
         (shortened("a/b/id37_id3_0004.mp4.jpg"), "id37_id3_0004"),

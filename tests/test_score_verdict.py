@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.records import Auc, Interval
+from bench.records import Auc, Comparison, Interval
 from bench.results.score.auc import difference
 from bench.results.score.intervals import holm
 from bench.results.score.placements import placements
@@ -22,6 +22,7 @@ DOC = (Path(__file__).parent.parent / "docs" / "verdicts.md").read_text(encoding
 ROW = re.compile(r"^\| (-?[\d.]+) \| (-?[\d.]+) \| (-?[\d.]+) \| ([\d.]+) \| (\w+) \| (yes|no) \|$", flags=re.MULTILINE)
 TABLE = [(*map(float, row[:4]), row[4], row[5] == "yes") for row in ROW.findall(DOC)]
 
+MANY = 10**12  # of so many frames one moves nothing
 AREAS = st.integers(-300, 300).map(lambda thousandths: thousandths / 1000)
 WIDTHS = st.integers(0, 300).map(lambda thousandths: thousandths / 1000)
 MARGINS = st.integers(0, 50).map(lambda thousandths: thousandths / 1000)
@@ -53,6 +54,7 @@ def test_every_verdict_is_what_the_page_says(delta: float, below: float, above: 
     assert verdict(delta, Interval(low, high), margin) == (found[0] if found else "inconclusive")
 
 
+@settings(deadline=None)
 @given(AREAS, WIDTHS, WIDTHS, MARGINS, st.integers(10, 100_000))
 def test_further_frames_are_just_enough(delta: float, below: float, above: float, margin: float, count: int) -> None:
     interval = Interval(delta - below, delta + above)
@@ -61,7 +63,7 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
         shrunk = math.sqrt(count / (count + frames))
         return verdict(delta, Interval(delta - below * shrunk, delta + above * shrunk), margin)
 
-    more = further_frames(Auc(delta, interval), margin, count)
+    more = further_frames(Auc(delta, interval), margin, count, MANY)
     if after(0) != "inconclusive":
         assert more is None
     elif more is None:
@@ -78,21 +80,49 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
     [(-0.01, -0.03, 0.01, 0.01), (0.0, -0.02, 0.02, 0.0), (0.0, -1.0, 1.0, 0.01), (0.0, 0.0, 0.0, 0.01)],
 )
 def test_no_number_of_frames_settles_these(delta: float, low: float, high: float, margin: float) -> None:
-    assert further_frames(Auc(delta, Interval(low, high)), margin, 100) is None
+    assert further_frames(Auc(delta, Interval(low, high)), margin, 100, MANY) is None
 
 
 def test_four_times_the_frames_halve_the_interval() -> None:
-    assert further_frames(Auc(0.0, Interval(-0.02, 0.02)), 0.01, 100) == pytest.approx(300, abs=1)
-    assert further_frames(Auc(-0.05, Interval(-0.2, 0.1)), 0.01, 100) == pytest.approx(800, abs=1)
+    assert further_frames(Auc(0.0, Interval(-0.02, 0.02)), 0.01, 100, MANY) == pytest.approx(300, abs=1)
+    assert further_frames(Auc(-0.05, Interval(-0.2, 0.1)), 0.01, 100, MANY) == pytest.approx(800, abs=1)
 
 
 def test_students_t_narrows_faster_and_one_frame_as_their_number() -> None:
     wide = Interval(-0.1, 0.1)
-    assert further_frames(Auc(0.0, wide, freedom=2), 0.01, 100) == pytest.approx(0.25 * 9900, rel=0.2)
+    assert further_frames(Auc(0.0, wide, freedom=2), 0.01, 100, MANY) == pytest.approx(0.25 * 9900, rel=0.2)
     one_frame = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.004, 0.004))
-    assert further_frames(one_frame, 0.01, 100) == pytest.approx(100, abs=1)
+    assert further_frames(one_frame, 0.01, 100, 50) == pytest.approx(100, abs=1)
     both = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.016, 0.016))
-    assert further_frames(both, 0.01, 100) == pytest.approx(156, abs=1)
+    assert further_frames(both, 0.01, 100, 50) == pytest.approx(156, abs=1)
+
+
+def test_further_frames_follow_the_rule_that_one_frame_of_the_smaller_class_counts() -> None:
+    """Also where the interval is still wider than that, and few degrees of freedom let it narrow faster."""
+    more = further_frames(Auc(0.0, Interval(-0.021, 0.021), freedom=1), 0.01, 100, 50)
+    assert more == pytest.approx(101, abs=1), "it takes more than 100 real frames, of which there are 50 in 100"
+    few = further_frames(Auc(0.0, Interval(-0.0211, 0.0211), narrow=Interval(-0.0105, 0.0105)), 0.01, 200, 50)
+    assert few is not None
+    assert 50 * (200 + few) / 200 > 100
+
+
+def test_so_many_more_of_the_same_frames_do_settle_it() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], [40, 160])
+    own = rng.normal(size=200) + 2.5 * labels
+    other = own + 0.02 * rng.normal(size=200)
+
+    def compared(times: int) -> Comparison:
+        all_labels = np.tile(labels, times)
+        placed = {name: placements(all_labels, np.tile(one, times)) for name, one in (("a", own), ("b", other))}
+        return compare(placed, "a", None, 0.01)["b"]
+
+    once = compared(1)
+    assert once.verdict == "inconclusive"
+    assert once.further_frames is not None
+    enough = math.ceil((200 + once.further_frames) / 200)
+    assert compared(enough).verdict != "inconclusive"
+    assert once.further_frames > 200, "more than 100 real frames, of which there are 40 in 200"
 
 
 # ------------------------------------------------------------------------------------ comparisons
@@ -142,7 +172,7 @@ def test_no_number_of_frames_settles_what_tells_none_apart() -> None:
     assert (found["same"].verdict, found["same"].further_frames) == ("inconclusive", None)
     assert found["same"].all_equal
     assert not found["broken"].all_equal
-    assert further_frames(found["same"].delta, margin, 50), "which one that told some apart would be told"
+    assert further_frames(found["same"].delta, margin, 50, MANY), "which one that told some apart would be told"
 
 
 def test_the_interval_that_leads_makes_the_verdict() -> None:

@@ -50,6 +50,21 @@ def test_what_may_be_nothing_is_printed_as_about_one() -> None:
     assert times(found).startswith("≈ 1 (")
 
 
+@pytest.mark.parametrize(("seconds", "speedup"), [(None, True), (0.05, True), (3.0, False)])
+def test_what_a_quota_stopped_earns_no_speed(seconds: float | None, speedup: bool) -> None:
+    """More than a hundredth of the ten seconds that the session took."""
+    conditions = Conditions("now", 10.0, 2, {}, throttled_seconds=seconds, throttled_share=0.4)
+    own, baseline = (measured(noisy(median, 1)) for median in (10, 16))
+    variant = VariantResult("q16", "", ("cast",), "ok", None, None, EXECUTED, (own,), (baseline,), conditions)
+    first = replace(variant, name="baseline", steps=(), measurements=(baseline,))
+    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (first, variant), {})
+    found = speeds(run)["q16"]
+    assert found.single, "the times themselves are kept"
+    assert [one is not None for one in (found.speedup, found.gain, found.latency_ms)] == [speedup] * 3
+    (effect,) = effects(run, {}, None)
+    assert (effect.speed is not None) == speedup
+
+
 def test_drift_that_all_share_does_not_widen_the_interval() -> None:
     """The machine slows down threefold over the rounds; the variant is twice as fast in each."""
     drift = np.linspace(1, 3, 10)[:, None]

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench import idle_cores
 from bench.errors import UserError
-from bench.records import Event, Executed, silent
+from bench.records import Event, Executed, PeakMemory, silent
 from bench.results import conditions, timed_process, timing
 from tests.conftest import start_in_a_thread
 from tests.pace import limit
@@ -245,6 +246,61 @@ def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
     session = timing.measure({"a": timing.Subject(killed, LOGITS), "b": subject()}, FRAMES, 0.01, silent)
     assert list(session.found) == ["b"]
     assert "exit code -9: killed" in str(session.failed["a"])
+
+
+@dataclass
+class Fills(StandIn):
+    """Is killed for batches of more than `fits` frames, which it would be faster with."""
+
+    fits: int = 2
+
+    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        if len(frames) > self.fits:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict_timed(frames)
+
+
+def test_who_is_killed_with_a_batch_is_tried_with_half_of_it() -> None:
+    """While sizes are tried, and while they are timed: a size that is found by the first may no longer fit."""
+    session = timing.measure({"a": timing.Subject(partial(Fills, call=0.004), LOGITS)}, FRAMES, 0.03, silent)
+    assert session.failed == {}
+    assert [one.batch_size for one in session.found["a"].measurements] == [1, 2]
+
+
+class _Scripted(timing.Process):
+    """Finds batch 8, and is killed with more than two frames while these are timed; in no process at all."""
+
+    started: ClassVar[list[_Scripted]] = []
+
+    def __init__(self) -> None:
+        super().__init__(None, cast(Any, None))
+        self.started.append(self)
+
+    def do(self, order: Any) -> Any:
+        if isinstance(order, timed_process.FindBatch):
+            return 8
+        if isinstance(order, timed_process.Turn):
+            if order.batch_size > 2:
+                raise timing.KilledError(self.batch_size, for_memory=True)
+            logits = LOGITS[np.arange(order.batch_size) % 2]
+            return timed_process.Turned((4.0 / order.batch_size,), (), logits, PeakMemory(1.0), EXECUTED)
+        return EXECUTED if isinstance(order, tuple) else None
+
+    def end(self) -> None:
+        pass
+
+
+def test_who_is_killed_while_batches_are_timed_has_all_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Scripted, "started", [])
+    monkeypatch.setattr(timing, "start", _Scripted)
+    events = list[Event]()
+    session = timing.measure({"a": subject()}, FRAMES, 0.01, events.append)
+    assert session.failed == {}
+    assert len(_Scripted.started) == 3, "8, 4, then 2 frames"
+    assert [(one.batch_size, len(one.rounds_ms)) for one in session.found["a"].measurements] == [
+        (1, timing.ROUNDS), (2, timing.ROUNDS)
+    ]  # fmt: skip
+    assert events[-1].done == events[-1].total
 
 
 def test_an_error_comes_with_the_traceback_of_its_process() -> None:

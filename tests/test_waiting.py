@@ -20,10 +20,9 @@ from typer.testing import CliRunner
 
 from bench import cli, locks, pipeline
 from bench.experiment import read
-from bench.pipeline import fidelity
+from bench.pipeline import estimates, fidelity, present_speed
 from bench.pipeline.render import Finished
 from bench.records import Event
-from bench.reports import figures
 from bench.results import predict, store, timing
 from bench.variants import build
 from tests.pace import limit
@@ -48,12 +47,12 @@ def bench(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three variants that are quickly built, one gated by its speed, in the current folder; figures are not drawn."""
+    """Three variants that are quickly built, one gated by its speed, in the current folder."""
     file = workplace / "experiments.yaml"
     text = re.sub(r"      q8: .*", "      b16: [cast: bf16]\n", file.read_text(), flags=re.DOTALL)
     file.write_text(text + "    gates: {q16: {latency_ratio: 1000}}\n")
     shutil.rmtree(workplace / "faces/validation")
-    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    monkeypatch.setattr(present_speed, "measure", estimates.quiet)  # it takes a second
     monkeypatch.chdir(workplace)
     return workplace
 
@@ -82,7 +81,7 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(timing, "measure", fail)
-        code, output = bench("check", "--no-timing")
+        code, output = bench("check", "--anyway", "--no-timing")
         assert code == 1, output
         assert "it was not timed: run once without --no-timing" in (small / "reports/first/check.md").read_text()
         patch.setattr(predict, "predict", fail)
@@ -100,12 +99,12 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
     assert due(small) == ["baseline", "q16", "b16"]
     with monkeypatch.context() as patch:
         patch.setattr(predict, "predict", fail)
-        assert bench("check")[0] == 0
+        assert bench("check", "--anyway")[0] == 0
         timed = scores(small)
         assert all(one["latency_ms"]["p50"] for one in timed.values())
         assert {name: one["auc"] for name, one in timed.items()} == {name: one["auc"] for name, one in untimed.items()}
         patch.setattr(timing, "measure", fail)
-        code, output = bench("check", "--no-timing")
+        code, output = bench("check", "--anyway", "--no-timing")
         assert code == 0, output
         assert "Not timed" not in output
         assert scores(small) == timed
@@ -116,7 +115,9 @@ def test_times_are_taken_again_where_that_is_asked_for(small: Path) -> None:
     began = scores(small)
     assert due(small) == due(small, timing="none") == []
     assert due(small, timing="again") == ["baseline", "q16", "b16"]
-    assert bench("run", "--time-again", "--only", "q16")[0] == 0
+    code, output = bench("run", "--time-again", "--only", "q16")
+    assert code == 0, output
+    assert "due again: baseline, q16 (time): `--time-again` was given" in output
     again = scores(small)
     same = {name: again[name]["measurements"] == began[name]["measurements"] for name in again}
     assert same == {"baseline": False, "q16": False, "b16": True}

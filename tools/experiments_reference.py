@@ -49,6 +49,7 @@ def _sections() -> Iterator[str]:
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
     yield _section("datasets: {name: {test: …}}", models["Place"])
+    yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])

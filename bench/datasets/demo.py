@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench import stored
 from bench.errors import UserError
-from bench.files import remove, sweep, temporary_name
+from bench.files import remove, rename, sweep, temporary_name
 from bench.provenance import cpu_cores
 from bench.records import Event, Frame, FrameSet, OnEvent, Split, silent
 
@@ -177,9 +177,9 @@ def _put(drawn: Path, folder: Path, aside: Path) -> None:
     """Rename `drawn` to `folder`; whatever another process put there in the meantime is as good."""
     if not is_drawn(folder):
         with contextlib.suppress(FileNotFoundError):
-            folder.rename(aside)
+            rename(folder, aside)
     try:
-        drawn.rename(folder)
+        rename(drawn, folder)
     except OSError:
         if not is_drawn(folder):
             raise

@@ -34,7 +34,9 @@ def ask(question: str, *arguments: str) -> Any:
     command = [sys.executable, "-P", "-m", "bench.doctor.questions", question, *arguments]
     try:
         with protected():
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE_SECONDS, check=False
+            )
     except subprocess.TimeoutExpired as error:
         raise AnswerError(f"no answer within {PATIENCE_SECONDS:.0f} s") from error
     if done.returncode:

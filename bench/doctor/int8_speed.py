@@ -66,7 +66,7 @@ def network(quantised: bool) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     generator = np.random.default_rng(1)
-    constants = {"scale": np.float32(_MOST / 255), "zero": np.uint8(0)}
+    constants: dict[str, Any] = {"scale": np.float32(_MOST / 255), "zero": np.uint8(0)}
     nodes, values = [], "x"
     for place, (channels, filters, side) in enumerate(_LAYERS):
         weights = generator.normal(0, (2 / (channels * side * side)) ** 0.5, (filters, channels, side, side))

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.control_groups import available_memory, cpu_quota, memory_limit, total_memory
 from bench.doctor.findings import Finding
-from bench.processor import cpu_quota, flags
+from bench.processor import flags
 from bench.processor import processor as asked_processor
 from bench.provenance import cpu_cores, cpu_name, cuda_device_name, cuda_devices, cuda_trouble, nvml_device, text
 
@@ -62,13 +63,14 @@ def _gpu_name() -> str:
 
 
 def memory(folder: Path) -> Sequence[Finding]:
-    import psutil
-
-    found = psutil.virtual_memory()
-    told = f"{found.available / GIB:.1f} of {found.total / GIB:.1f} GiB available"
-    if found.available < LEAST_MEMORY_GIB * GIB:
-        return [Finding("problem", "memory", told, "close other programs, or take a machine with more")]
-    if found.available < GOOD_MEMORY_GIB * GIB:
+    """What this process can still take: a control group may leave it less than the machine has."""
+    available, limit = available_memory(), memory_limit()
+    told = f"{available / GIB:.1f} of {total_memory() / GIB:.1f} GiB available"
+    told += "" if limit is None else " (the limit of its control group)"
+    if available < LEAST_MEMORY_GIB * GIB:
+        more = "raise the limit of the container or job" if limit is not None else "take a machine with more"
+        return [Finding("problem", "memory", told, f"close other programs, or {more}")]
+    if available < GOOD_MEMORY_GIB * GIB:
         return [Finding("note", "memory", told, "large networks or frames may not fit; batches shrink by themselves")]
     return [Finding("ok", "memory", told)]
 

@@ -82,8 +82,8 @@ def score(  # noqa: PLR0913 - the options of the command
     columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
     columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in (attributes or {}).items()}
-    told = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
-    with call(told):
+    code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
+    with call(code):
         from bench.pipeline.foreign import Request, score_answers
         from bench.reports import plain_warnings
         from bench.reports.scores import scores as numbers
@@ -93,9 +93,9 @@ def score(  # noqa: PLR0913 - the options of the command
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
         run, judgement = score_answers(request, answers)
-        found = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
-    warnings = (*plain_warnings(run, found), *run.warnings)
-    return results(found, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
+        content = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
+    warnings = (*plain_warnings(run, content), *run.warnings)
+    return results(content, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:

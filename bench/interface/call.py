@@ -24,14 +24,14 @@ logging.getLogger("bench").addHandler(logging.NullHandler())
 
 
 @contextmanager
-def call(told: str, *, progress: bool = False) -> Iterator[OnEvent]:
+def call(code: str, *, progress: bool = False) -> Iterator[OnEvent]:
     """Inside, work may be interrupted and fail as a notebook expects it; yielded is who listens to its events.
 
-    `told` is the call as the report's provenance names it. An error of the system that people can mend is raised
+    `code` is the call as the report's provenance names it. An error of the system that people can mend is raised
     as `UserError`. Raises `KeyboardInterrupt` where an interrupt was lost in a library.
     """
     bars: Any = Bars(tqdm=_tqdm()) if progress else nullcontext(_listen)
-    with called_as(told), _interruptible(), bars as on_event:
+    with called_as(code), _interruptible(), bars as on_event:
         try:
             yield on_event
         except OSError as error:

@@ -66,7 +66,9 @@ class Column:
         import pyarrow as pa
 
         missing = pd.isna(self.values)
-        words = [None if lacks else str(one).strip() or None for one, lacks in zip(self.values, missing, strict=True)]
+        words = [
+            None if lacks else str(value).strip() or None for value, lacks in zip(self.values, missing, strict=True)
+        ]
         return pa.array(words, pa.large_string()) if any(word is not None for word in words) else None
 
     def wrong(self, what: str, rows: NDArray[np.bool_]) -> str:
@@ -74,10 +76,10 @@ class Column:
         import numpy as np
 
         places = np.flatnonzero(rows)
-        told = [f"[{place}] is {quoted(_plain(self.values[place]))}" for place in places[:EXAMPLES].tolist()]
+        places_shown = [f"[{place}] is {quoted(_plain(self.values[place]))}" for place in places[:EXAMPLES].tolist()]
         return (
-            f"{self.name}: {what} in {len(places):,} of {len(rows):,} rows: {examples(told, len(places))}"
-            if told
+            f"{self.name}: {what} in {len(places):,} of {len(rows):,} rows: {examples(places_shown, len(places))}"
+            if places_shown
             else ""
         )
 
@@ -116,18 +118,20 @@ def _refuse_unlike(columns: Mapping[str, Column]) -> None:
     if not count:
         raise UserError("labels: is empty; expected a label for every frame")
     problems = [
-        f"{one.name}: has {len(one.values):,} rows, and labels have {count:,}"
-        for one in columns.values()
-        if len(one.values) != count
+        f"{column.name}: has {len(column.values):,} rows, and labels have {count:,}"
+        for column in columns.values()
+        if len(column.values) != count
     ]
     if problems:
         raise UserError(*problems)
-    indexed = [one for one in columns.values() if hasattr(one.given, "iloc") and hasattr(one.given, "index")]
+    indexed = [
+        column for column in columns.values() if hasattr(column.given, "iloc") and hasattr(column.given, "index")
+    ]
     problems = [
-        f"{one.name}: has another index than {indexed[0].name}; bring both into one order, or give `.to_numpy()` where "
-        "they are in one order already"
-        for one in indexed
-        if not one.given.index.equals(indexed[0].given.index)
+        f"{column.name}: has another index than {indexed[0].name}; bring both into one order, or give `.to_numpy()` "
+        "where they are in one order already"
+        for column in indexed
+        if not column.given.index.equals(indexed[0].given.index)
     ]
     if problems:
         raise UserError(*problems)
@@ -151,7 +155,9 @@ def _splits(column: Column | None, problems: list[str]) -> NDArray[np.int8] | No
 
     if column is None:
         return None
-    codes = np.array([LABELLED_SPLITS.index(one) if one in LABELLED_SPLITS else -1 for one in column.values], np.int8)
+    codes = np.array(
+        [LABELLED_SPLITS.index(value) if value in LABELLED_SPLITS else -1 for value in column.values], np.int8
+    )
     problems += filter(None, [column.wrong("a split is neither test nor validation", codes < 0)])
     return codes
 
@@ -188,8 +194,8 @@ def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
     scores = foreign.without_rounding(numbers)
     outside = (scores < 0) | (scores > 1)
     hint = foreign.looks_like(scores) if outside.any() else ""
-    told = (column.wrong("a score is missing", missing), column.wrong(f"a score lies outside [0, 1]{hint}", outside))
-    problems += filter(None, told)
+    faults = (column.wrong("a score is missing", missing), column.wrong(f"a score lies outside [0, 1]{hint}", outside))
+    problems += filter(None, faults)
     return scores
 
 

@@ -73,8 +73,8 @@ def run(
         raise UserError(f"device: {no_device(device)}")
     given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
     further = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
-    told = f"bench.run({experiment!r}, {str(path)!r}{further})"
-    with call(on_one_line(told), progress=progress) as on_event:
+    code = f"bench.run({experiment!r}, {str(path)!r}{further})"
+    with call(on_one_line(code), progress=progress) as on_event:
         from bench import pipeline
         from bench.experiment import read as read_file
 
@@ -161,37 +161,37 @@ def _of_results(place: Path) -> Results:
     from bench.results import store
 
     run = store.read_run(place)
-    told = json.loads(json.dumps(scores(run, judge(run, place))))
+    content = json.loads(json.dumps(scores(run, judge(run, place))))
     report = place.parent.parent / "reports" / place.name
     folder = report if (report / "scores.json").exists() else None
-    return _checked(place, told, (*plain_warnings(run, told), *run.warnings), folder, _Stored(place, run))
+    return _checked(place, content, (*plain_warnings(run, content), *run.warnings), folder, _Stored(place, run))
 
 
 def _of_report(place: Path) -> Results:
     from bench import reports
 
     try:
-        told = reports.read_scores(place)
+        content = reports.read_scores(place)
     except (OSError, ValueError) as error:
         raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
     beside = place.parent.parent / "results" / place.name
-    run = _run_of(told, beside)
-    warnings = (*reports.plain_warnings(run, told), *run.warnings) if run else (_NO_WARNINGS,)
-    return _checked(place, told, warnings, place, _Stored(beside, run))
+    run = _run_of(content, beside)
+    warnings = (*reports.plain_warnings(run, content), *run.warnings) if run else (_NO_WARNINGS,)
+    return _checked(place, content, warnings, place, _Stored(beside, run))
 
 
-def _run_of(told: dict[str, Any], results: Path) -> Run | None:
+def _run_of(content: dict[str, Any], results: Path) -> Run | None:
     """The run that a report is of; None where it is not there, or another one's results are."""
     from bench.results import store
 
     try:
         run = store.read_run(results)
-        ids = {name: one["id"] for name, one in told["variants"].items()}
-        digests = {split: one["digest"] for split, one in told["frames"].items()}
+        ids = {name: item["id"] for name, item in content["variants"].items()}
+        digests = {split: item["digest"] for split, item in content["frames"].items()}
     except (UserError, KeyError, TypeError, AttributeError):
         return None
-    same = ids == {one.name: one.id for one in run.variants} and told.get("experiment") == run.experiment
-    return run if same and digests == {split: one.digest for split, one in run.frames.items()} else None
+    same = ids == {item.name: item.id for item in run.variants} and content.get("experiment") == run.experiment
+    return run if same and digests == {split: item.digest for split, item in run.frames.items()} else None
 
 
 def _checked(
@@ -214,7 +214,7 @@ class _Stored:
 
         if self._run is None:
             raise UserError(f"{self._results}: does not hold the results of this report, so there are no predictions")
-        key = next(one.predictions_key for one in self._run.variants if one.name == variant)
+        key = next(item.predictions_key for item in self._run.variants if item.name == variant)
         if not predict.is_done(self._results / variant, key):
             raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
         return store.read_predictions(self._results / variant, self._run.frames)

@@ -76,36 +76,36 @@ def _open_variant(folder: Path, device: str) -> Opened:
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
-    with _aside(built) as own:
-        return Opened(name, spec, runtime.load(own, where, cpu_cores()))
+    with _aside(built) as copied:
+        return Opened(name, spec, runtime.load(copied, where, cpu_cores()))
 
 
 def _open_export(folder: Path, device: str) -> Opened:
     """From files that are checked and run as they were handed over; nothing is written beside them."""
     path = folder / HANDED_OVER
     try:
-        told: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
-        kind = _KINDS[told.model]
-        artifact = next((name for name in told.files if name in _KINDS and name != _LOWERED), "")
+        record: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
+        kind = _KINDS[record.model]
+        artifact = next((name for name in record.files if name in _KINDS and name != _LOWERED), "")
     except (OSError, ValueError, KeyError) as error:
         raise stored.damaged(path, error, "export the variant again") from error
     where = _device(device, kind)
-    name = told.model if where == "cpu" or told.model != _LOWERED else artifact
-    if name not in told.files:
+    name = record.model if where == "cpu" or record.model != _LOWERED else artifact
+    if name not in record.files:
         raise UserError(f"{path}: damaged (its files do not hold {quoted(name)}); export the variant again")
-    file = told.files[name]
+    file = record.files[name]
     built = Built(
-        told.id, folder / name, "torch" if kind == "torch" else "onnx", file.stored, file.size_bytes, None, None,
-        told.margin_bias, 0.0, digest=file.sha256,
+        record.id, folder / name, "torch" if kind == "torch" else "onnx", file.stored, file.size_bytes, None, None,
+        record.margin_bias, 0.0, digest=file.sha256,
     )  # fmt: skip
-    with _aside(built) as own:
-        spec = _spec(own)
-        if spec != told.input:
+    with _aside(built) as copied:
+        spec = _spec(copied)
+        if spec != record.input:
             raise UserError(f"{path}: says another input than {name} itself; export the variant again")
         if name == _LOWERED:
-            return Opened(told.variant, spec, _lowered(own))
-        runtime = runtimes.find(runtimes.choose("auto", own.kind, where))
-        return Opened(told.variant, spec, runtime.load(own, where, cpu_cores()))
+            return Opened(record.variant, spec, _lowered(copied))
+        runtime = runtimes.find(runtimes.choose("auto", copied.kind, where))
+        return Opened(record.variant, spec, runtime.load(copied, where, cpu_cores()))
 
 
 def _device(requested: str, kind: str) -> Device:
@@ -138,10 +138,10 @@ def _aside(built: Built) -> Iterator[Built]:
             raise stored.damaged(built.file, error, "export the variant again") from error
         except FileNotFoundError as error:
             raise UserError(f"{built.file}: is gone; export the variant again") from error
-        own = replace(built, file=copy, digest=built.digest or file_digest(copy))
-        if fault := build.fault(own):
+        copied = replace(built, file=copy, digest=built.digest or file_digest(copy))
+        if fault := build.fault(copied):
             raise UserError(f"{built.file}: {fault}; export the variant again")
-        yield own
+        yield copied
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -156,12 +156,14 @@ def _spec(built: Built) -> InputSpec:
     from bench.detectors import artifact
 
     try:
-        told: Preprocessing = stored.typed(Preprocessing, json.loads(artifact.metadata(built.file)["preprocessing"]))
+        preprocessing: Preprocessing = stored.typed(
+            Preprocessing, json.loads(artifact.metadata(built.file)["preprocessing"])
+        )
     except (KeyError, ValueError, RecursionError) as error:
         raise stored.damaged(built.file, error, "it does not say what frames it takes") from error
-    if not 1 <= told.size <= _LARGEST_SIDE:
-        raise UserError(f"{built.file}: damaged (frames of {told.size} pixels); build or export it again")
-    return told.input_spec
+    if not 1 <= preprocessing.size <= _LARGEST_SIDE:
+        raise UserError(f"{built.file}: damaged (frames of {preprocessing.size} pixels); build or export it again")
+    return preprocessing.input_spec
 
 
 def absolute(folder: str | os.PathLike[str]) -> Path:

@@ -104,7 +104,10 @@ class Model:
         spec = self._opened.spec
         size = batch_size(spec, self.device)
         for start in range(0, len(pictures), size):
-            fitted = [fit(np.ascontiguousarray(one), spec).transpose(2, 0, 1) for one in pictures[start : start + size]]
+            fitted = [
+                fit(np.ascontiguousarray(picture), spec).transpose(2, 0, 1)
+                for picture in pictures[start : start + size]
+            ]
             yield np.ascontiguousarray(fitted)
 
     def __repr__(self) -> str:
@@ -161,8 +164,8 @@ def _pictures(frames: Any) -> Sequence[NDArray[np.uint8]]:
     if isinstance(frames, (str, bytes, os.PathLike)):
         raise UserError("frames: expected arrays of pixels, found a path; decode the file first")
     if isinstance(frames, (list, tuple)):
-        pictures: Sequence[Any] = [_array(one, f"frames[{place}]") for place, one in enumerate(frames)]
-        problems = [said for place, one in enumerate(pictures) if (said := _fault(one, f"frames[{place}]"))]
+        pictures: Sequence[Any] = [_array(picture, f"frames[{place}]") for place, picture in enumerate(frames)]
+        problems = [fault for place, picture in enumerate(pictures) if (fault := _fault(picture, f"frames[{place}]"))]
         if problems:
             raise UserError(*problems[:5])
         return pictures
@@ -172,8 +175,8 @@ def _pictures(frames: Any) -> Sequence[NDArray[np.uint8]]:
         raise UserError(f"frames: expected the shape [n, height, width, 3], found {list(array.shape)}{hint}")
     if not len(array):
         return []
-    if said := _fault(array[0], "frames"):
-        raise UserError(said)
+    if fault := _fault(array[0], "frames"):
+        raise UserError(fault)
     return list(np.asarray(array))
 
 

@@ -38,7 +38,7 @@ class _Choice:
     @property
     def decides(self) -> bool:
         """Whether anything but AUC is known to choose by."""
-        return self.asked or any(one.size_mib or one.latency_ms for one in self.candidates)
+        return self.asked or any(candidate.size_mib or candidate.latency_ms for candidate in self.candidates)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Results:
     @cached_property
     def _checked(self) -> tuple[_Scores, dict[str, VariantScores]]:
         known: _Scores = stored.typed(_Scores, self.scores)
-        variants = {name: variant_scores(name, one) for name, one in known.variants.items()}
+        variants = {name: variant_scores(name, content) for name, content in known.variants.items()}
         if known.baseline not in variants:
             raise stored.DamagedError("its baseline is none of its variants")
         return known, variants
@@ -107,7 +107,7 @@ class Results:
 
     @property
     def verdicts(self) -> dict[str, str | None]:
-        return {name: one.verdict for name, one in self.variants.items()}
+        return {name: scores.verdict for name, scores in self.variants.items()}
 
     @property
     def recommendation(self) -> str | None:
@@ -117,14 +117,14 @@ class Results:
     @property
     def qualified(self) -> tuple[str, ...]:
         choice = self._checked[0].choice
-        return tuple(one.name for one in choice.candidates if one.qualifies) if choice else ()
+        return tuple(candidate.name for candidate in choice.candidates if candidate.qualifies) if choice else ()
 
     @property
     def failed(self) -> dict[str, str]:
         return {
-            name: one.reason or "no reason was recorded"
-            for name, one in self.variants.items()
-            if one.status == "failed"
+            name: scores.reason or "no reason was recorded"
+            for name, scores in self.variants.items()
+            if scores.status == "failed"
         }
 
     def frame(self) -> pd.DataFrame:
@@ -142,7 +142,7 @@ class Results:
         """
         import pandas as pd
 
-        table = pd.DataFrame([asdict(one) | {"steps": ", ".join(one.steps)} for one in self.variants.values()])
+        table = pd.DataFrame([asdict(scores) | {"steps": ", ".join(scores.steps)} for scores in self.variants.values()])
         kinds = {name: "Int64" if name in COUNTS else "float64" for name in tables.NUMBERS}
         return table.astype(kinds)
 

@@ -11,7 +11,7 @@ from bench.errors import shown
 from bench.ink import harmless
 from bench.interface.variant_scores import VariantScores
 
-NUMBERS = tuple(one.name for one in fields(VariantScores) if one.type in ("float | None", "int | None"))
+NUMBERS = tuple(field.name for field in fields(VariantScores) if field.type in ("float | None", "int | None"))
 """The columns of `Results.frame()` that hold numbers."""
 
 _TITLES = ("variant", "verdict", "AUC (95 %)", "difference (95 %)", "MiB", "ms", "speed-up (95 %)")
@@ -31,7 +31,7 @@ class Summary:
 
 def text(summary: Summary) -> str:
     """A table in text, and a line for what to ship, each failure and each warning."""
-    rows = [_TITLES, *(_cells(name, one) for name, one in summary.variants.items())]
+    rows = [_TITLES, *(_cells(name, scores) for name, scores in summary.variants.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return harmless("\n".join([f"Results of {shown(summary.experiment)}", *lines, *_sentences(summary)]))
@@ -41,23 +41,27 @@ def page(summary: Summary) -> str:
     """The same in HTML."""
     head = "".join(f"<th>{escape(title)}</th>" for title in _TITLES)
     rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(name, one))}</tr>"
-        for name, one in summary.variants.items()
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(name, scores))}</tr>"
+        for name, scores in summary.variants.items()
     )
-    told = "".join(f"<div>{escape(sentence)}</div>" for sentence in _sentences(summary))
+    sentences = "".join(f"<div>{escape(sentence)}</div>" for sentence in _sentences(summary))
     title = escape(f"Results of {shown(summary.experiment)}")
-    return f"<div><b>{title}</b></div><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{told}"
+    return f"<div><b>{title}</b></div><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{sentences}"
 
 
-def _cells(name: str, one: VariantScores) -> tuple[str, ...]:
+def _cells(name: str, scores: VariantScores) -> tuple[str, ...]:
     return (
         shown(name),
-        one.verdict or ("failed" if one.status == "failed" else "-"),
-        _number(one.auc, one.auc_low, one.auc_high, ".4f"),
-        "-" if one.verdict == "baseline" else _number(one.auc_delta, one.auc_delta_low, one.auc_delta_high, "+.4f"),
-        _number(one.size_mib, None, None, ".2f"),
-        _number(one.latency_ms, None, None, ".2f"),
-        _number(one.speedup, one.speedup_low, one.speedup_high, ".2f"),
+        scores.verdict or ("failed" if scores.status == "failed" else "-"),
+        _number(scores.auc, scores.auc_low, scores.auc_high, ".4f"),
+        "-"
+        if scores.verdict == "baseline"
+        else _number(scores.auc_delta, scores.auc_delta_low, scores.auc_delta_high, "+.4f"),
+        _number(scores.size_mib, None, None, ".2f"),
+        _number(scores.latency_ms, None, None, ".2f"),
+        "-"
+        if scores.verdict == "baseline"
+        else _number(scores.speedup, scores.speedup_low, scores.speedup_high, ".2f"),
     )
 
 
@@ -70,9 +74,9 @@ def _number(value: float | None, low: float | None, high: float | None, form: st
 
 def _sentences(summary: Summary) -> list[str]:
     failed = [
-        f"{shown(name)} failed: {shown(one.reason or 'no reason was recorded')}"
-        for name, one in summary.variants.items()
-        if one.status == "failed"
+        f"{shown(name)} failed: {shown(scores.reason or 'no reason was recorded')}"
+        for name, scores in summary.variants.items()
+        if scores.status == "failed"
     ]
     more = len(summary.warnings) - _MOST_WARNINGS
     return [

@@ -86,16 +86,16 @@ COUNTS = ("further_frames", "parameters", "macs", "throughput_batch_size", "tp",
 """Whole numbers, which may lack."""
 
 
-def variant_scores(name: str, told: Any) -> VariantScores:
+def variant_scores(name: str, content: Any) -> VariantScores:
     """What scores.json says of a variant. Raises `DamagedError` where it is not as `bench` writes it."""
     try:
         flat = {
-            **told,
-            **told["confusion"],
-            **{key: value for name in _INTERVALS for key, value in _ends(name, told[f"{name}_ci"]).items()},
-            **{key: value for name in _RATIOS for key, value in _ends(name, told[f"{name}_interval"]).items()},
+            **content,
+            **content["confusion"],
+            **{key: value for name in _INTERVALS for key, value in _ends(name, content[f"{name}_ci"]).items()},
+            **{key: value for name in _RATIOS for key, value in _ends(name, content[f"{name}_interval"]).items()},
             "variant": name,
-            "latency_ms": told["latency_ms"]["p50"],
+            "latency_ms": content["latency_ms"]["p50"],
         }
     except (KeyError, TypeError, ValueError) as error:
         raise stored.DamagedError(f"of a variant it does not say all: {error}"[:200]) from error

@@ -105,7 +105,7 @@ class Accepted:
     variants: dict[str, AcceptedVariant]
 
 
-def accept(  # noqa: PLR0913 - as the command has options
+def accept(
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -157,8 +157,8 @@ def _refuse_chance(told: Mapping[str, Any], settings: ExperimentSettings) -> Non
     what = f"has the AUC {auc}{within} on {told['frames']['test']['count']:,} test frames"
     if fell.gate != ABOVE_CHANCE:
         raise UserError(
-            f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing was "
-            "written: mend the detector, change the gate, or accept it with --anyway"
+            f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing "
+            "was written: mend the detector, change the gate, or accept it with --anyway"
         )
     raise UserError(
         f"{quoted(fell.variant)}, the baseline, {what}, which is not proven to be better than chance; nothing was "

@@ -74,8 +74,8 @@ def _how_to_accept(path: Path, name: str) -> str:
     if (path.parent / accepted.NAME).exists():
         return f"Judged by its gates alone: `--against {accepted.NAME}` compares with the accepted scores too."
     return (
-        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accepted.NAME}: commit it, "
-        f"and `bench check {name} --against {accepted.NAME}` compares later weights with it."
+        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accepted.NAME}: "
+        f"commit it, and `bench check {name} --against {accepted.NAME}` compares later weights with it."
     )
 
 

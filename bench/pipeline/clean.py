@@ -13,7 +13,7 @@ from bench import locks, stored
 from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
-from bench.files import is_stale, is_temporary, remove, size_bytes, temporary_name
+from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
 from bench.pipeline import journal, reasons
 from bench.pipeline.measure import workshop
 from bench.pipeline.plan import DEMO_FRAMES, prepare
@@ -247,7 +247,7 @@ def _removed(item: Item) -> bool:
             # Renamed first, so that it is there whole or not at all even if this is killed.
             doomed = item.path.with_name(temporary_name())
             with suppress(FileNotFoundError):  # another process was faster
-                item.path.rename(doomed)
+                rename(item.path, doomed)
             remove(doomed)
             _prune(item.path.parent)
     return not item.path.exists()

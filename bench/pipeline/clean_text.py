@@ -32,9 +32,9 @@ def describe(inventory: Inventory, path: Path) -> str:
 
 
 def _mib(size_bytes: int) -> str:
-    """ "12.3 MiB"; what would be rounded to nothing is "< 0.1 MiB"."""
+    """ "12.3 MiB"; of what would be rounded to nothing, more digits."""
     mib = size_bytes / 2**20
-    return "< 0.1 MiB" if 0 < mib < 0.05 else f"{mib:,.1f} MiB"
+    return f"{max(mib, 0.001):.3f} MiB" if 0 < mib < 0.05 else f"{mib:,.1f} MiB"
 
 
 def _state(item: Item, inventory: Inventory) -> str:

@@ -196,7 +196,7 @@ def step(plan: Plan, chain: Sequence[Use], known: Known, now: PresentSpeed) -> E
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
     name, text = (use.name, use.text) if use else ("weights", "weights")
-    rate = _LOOK if _looks_only(chain) else STEPS.get(name)
+    rate = _LOOK if looks_only(chain) else STEPS.get(name)
     if cpu_s := known.built_cpu_s.get((plan.source.architecture, text)):
         return recorded(on_the_clock(_likeliest(cpu_s, chain), rate.parallel if rate else SERIAL, now))
     if seconds := known.built_s.get((plan.source.architecture, text)):
@@ -218,7 +218,7 @@ def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
     return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
 
 
-def _looks_only(chain: Sequence[Use]) -> bool:
+def looks_only(chain: Sequence[Use]) -> bool:
     """Whether `recover` most often finds nothing to train."""
     earlier: list[Any] = [use.settings for use in chain[:-1] if use.name == "prune"]
     return (

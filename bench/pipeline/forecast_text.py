@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, total
+from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, looks_only, total
 from bench.pipeline.forecast import Forecast, Link, Row, is_drawn
 from bench.pipeline.reasons import again
 
@@ -72,6 +72,8 @@ def _notes(forecast: Forecast) -> list[str]:
     if whole.origins:
         told = sorted(f"{one} ({RATES_ORIGIN})" if one == ROUGH else one for one in whole.origins)
         notes.append(f"estimates: by {' and '.join(told)}; {_sureness(forecast, whole)}")
+    if any(_is_look(forecast, row, place) for row in forecast.rows for place in range(len(row.links))):
+        notes.append("recover counts as a look at held-out frames, as most often where it follows a prune that repairs")
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(plan):
@@ -83,6 +85,12 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"left as they are: {', '.join(left)}")
     notes += [f"note: {remark}" for remark in (*plan.remarks, *plan.of_frames)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _is_look(forecast: Forecast, row: Row, place: int) -> bool:
+    """Whether a link is to be built by a `recover` that is not expected to train."""
+    link, chain = row.links[place], forecast.plan.chains[row.name][:place]
+    return not link.built and link.of is None and bool(chain) and looks_only(chain)
 
 
 def _sureness(forecast: Forecast, whole: Estimate) -> str:

@@ -13,7 +13,7 @@ from bench import datasets, reports, stored
 from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
-from bench.files import is_leftover, make_folder, remove, sweep, temporary_name
+from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
 from bench.pipeline.render import REPORT, Finished
 from bench.provenance import command, file_digest, version, versions
 from bench.records import (
@@ -87,9 +87,9 @@ def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run
     if request.to is not None:
         _refuse_to_overwrite(request)
     aligned = alignment.align(answers, None, request.columns)
-    digests = {name: hashlib.sha256(one.test.tobytes()).hexdigest() for name, one in aligned.evidence.items()}
-    told = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
-    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": told}, aligned)
+    digests = {name: hashlib.sha256(evidence.test.tobytes()).hexdigest() for name, evidence in aligned.evidence.items()}
+    arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
+    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
     judgement = _judge(run, aligned)
     if request.to is not None:
         _render(run, judgement, request.to)
@@ -108,7 +108,7 @@ def _render(run: Run, judgement: Judgement, folder: Path) -> None:
     try:
         reports.render(run, judgement, None, None, own)
         for path in sorted(own.iterdir(), key=lambda path: path.name != _SCORES):
-            path.replace(folder / path.name)
+            rename(path, folder / path.name)
     finally:
         remove(own)
 

@@ -31,10 +31,20 @@ def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...
     if not chain:
         return ()
     took = f"its last step took {built.seconds:.0f} s"
+    took_more = tuple(_remarks(chain, baseline, built))
     structures = {getattr(use.settings, "structure", "structured") for use in chain}
     if structures == {"structured"}:
-        return (took,)
-    return (took, *_of_zeros(built, baseline, _skipped(built) if "2of4" in structures else ""))
+        return (took, *took_more)
+    return (took, *took_more, *_of_zeros(built, baseline, _skipped(built) if "2of4" in structures else ""))
+
+
+def _remarks(chain: Sequence[Use], before: Built, after: Built) -> Iterator[str]:
+    """What the steps say of what they took; of a step that stands there twice nobody knows which took what."""
+    for use in chain:
+        remark = getattr(use.step, "remark", None)
+        is_alone = [other.name for other in chain].count(use.name) == 1
+        if remark and is_alone and (text := remark(use.settings, before, after)):
+            yield text
 
 
 def _of_zeros(built: Built, baseline: Built, elsewhere: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def prepare(
     chains = {v: chain for v, chain in settings.variants.items() if v in wanted}
     chosen, remarks, refused = _checked_device(device or settings.device, settings.runtime, chains)
     listing = _Listing(experiments, settings.frames, base)
-    problems = [
+    problems: list[tuple[Keys, str | UserError]] = [
         *problems_of(weights_key, partial(weights_file.check, weights)),
         *((("experiments", name, *keys), text) for keys, text in _problems(chains, settings.runtime, chosen)),
         *problems_of(("datasets", settings.frames), listing.find),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RECORD = "inputs.json"
 NEW = "not made before"
 _GONE = "what was made is gone, damaged or not whole"
+_ASKED = "`--time-again` was given"
 _UNKNOWN = "made by an earlier bench, which left no record of what it used"
 _SCHEMA, _MOST_BYTES, _LONGEST = 1, 16 * stored.MIB, 80
 
@@ -151,8 +152,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     before = record.variants.get(row.name) if record else None
     if before is None:
         old = record is None and (plan.results / row.name / predict.MARK).exists()
-        reasons = (_UNKNOWN if old else NEW,)
-        yield from ((work, reasons) for work, is_due in _work(row) if is_due)
+        why = (_UNKNOWN if old else NEW,)
+        yield from ((work, why) for work, is_due in _work(row) if is_due)
         return
     chain, shop = plan.chains[row.name], workshop(plan, silent)
     made_of = build.inputs(plan.source, chain, [link.id for link in row.links], shop)
@@ -173,7 +174,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     if row.frames:
         yield "evaluate", _reasons(before.predictions, _flat(predictions, plan.frames), further_up)
     if not row.timed:
-        yield "time", _reasons(before.times, _flat(times, plan.frames), further_up)
+        reasons = _reasons(before.times, _flat(times, plan.frames), further_up)
+        yield "time", (_ASKED,) if reasons == (_GONE,) and plan.timing == "again" else reasons
 
 
 def _work(row: Row) -> Iterator[tuple[What, bool]]:

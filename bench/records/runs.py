@@ -117,6 +117,10 @@ class Measurement:
     settled: bool | None = None
 
 
+LEAST_THROTTLED_SHARE = 0.01
+"""Of the time that a session took: less of it, a thread that is a little over its quota loses for a moment."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """The machine while variants were timed together.
@@ -124,7 +128,8 @@ class Conditions:
     `others_cpu` is the share of all cores that other processes used; `cpu_mhz` and `gpu_mhz` are
     clocks when it began and when it ended, `gpu_mhz_range` the lowest and the highest that were seen, after each
     turn; `gpu_throttling` says what slowed the GPU's clocks down, `gpu_processes` are others' processes on it.
-    None or empty where the system does not tell.
+    `throttled_seconds` is how long a CPU quota stopped this process, summed over cores, `throttled_share` the share
+    of the quota's periods in which it did. None or empty where the system does not tell.
     """
 
     began: str
@@ -138,6 +143,13 @@ class Conditions:
     gpu_processes: tuple[str, ...] = ()
     gpu_mhz_range: tuple[float, float] | None = None
     gpu_throttling: tuple[str, ...] = ()
+    throttled_seconds: float | None = None
+    throttled_share: float | None = None
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether a CPU quota took so much away that times are those of the quota, not of the variant."""
+        return (self.throttled_seconds or 0.0) > LEAST_THROTTLED_SHARE * self.seconds
 
 
 @dataclass(frozen=True)

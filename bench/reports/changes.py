@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Effect, Judgement, Run, Slice
+from bench.records import Auc, Effect, Interval, Judgement, Run, Slice
 from bench.reports.tables import area
 from bench.reports.text import (
     NONE,
@@ -131,7 +131,7 @@ def worst(judgement: Judgement) -> list[str]:
         least = one.worst_slice
         if least is None or least.delta is None or least.delta.value >= 0:
             continue
-        at_once = f", {span(least.simultaneous)} for all slices at once" if least.simultaneous else ""
+        at_once = _at_once(least.delta, least.simultaneous) if least.simultaneous else ""
         place = f"{escape(least.column)} = {escape(least.value)}"
         frames = counted(least.fake + least.real, "frame")
         where = f"is proven to lose where {place} ({frames})"
@@ -139,6 +139,13 @@ def worst(judgement: Judgement) -> list[str]:
             where = f"has its lowest estimate where {place} ({frames}), not proven"
         found.append(f"**{escape(name)}** {where}: ΔAUC {difference(least.delta)}{at_once}.")
     return found
+
+
+def _at_once(delta: Auc, simultaneous: Interval) -> str:
+    """The wider interval; what one frame could make may bound both alike."""
+    if span(simultaneous) == span(delta.interval):
+        return ", an interval that holds for all slices at once as well"
+    return f", {span(simultaneous)} for all slices at once"
 
 
 def ablation(judgement: Judgement) -> Table | None:

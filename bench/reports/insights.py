@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import unescape
 from typing import Any
 
-from bench.records import Judgement, Run
+from bench.records import Conditions, Judgement, Run
 from bench.reports.measured import DISTURBED, disturbances
 from bench.reports.tables import reduction
 from bench.reports.text import (
@@ -23,6 +23,9 @@ from bench.reports.text import (
     within,
 )
 
+NEARLY_ALL = 0.95
+"""From this share of frames on, one verdict for them is worth a sentence."""
+
 KEPT = ("baseline", "stable", "improved")
 
 
@@ -34,6 +37,7 @@ def insights(run: Run, judgement: Judgement) -> list[str]:
         *_drops(judgement),
         *_fastest(run, judgement),
         *_flipped(run, judgement),
+        *_one_sided(run, judgement),
         *_other_reason(judgement),
     ]
 
@@ -94,6 +98,8 @@ def _disturbed(run: Run) -> list[str]:
                 f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
                 f"are those of a busy machine. Time again on a quiet one{_again(run)} before you decide by them."
             )
+        if one.is_throttled:
+            found.append(_stopped_by_quota(run, one))
         if one.gpu_throttling:
             found.append(
                 f"While times were taken ({one.began}), the GPU slowed its clock down "
@@ -102,6 +108,16 @@ def _disturbed(run: Run) -> list[str]:
                 f"again{_again(run)} before you decide by them."
             )
     return found
+
+
+def _stopped_by_quota(run: Run, one: Conditions) -> str:
+    return (
+        f"While times were taken ({one.began}), **the CPU quota stopped them** in "
+        f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for "
+        f"{number(one.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is told "
+        "and no speed is judged. Give the container or "
+        f"job a whole core for every thread, or set fewer threads (`threads: 1`), and time again{_again(run)}."
+    )
 
 
 def _again(run: Run) -> str:
@@ -151,7 +167,13 @@ def _smallest(run: Run, judgement: Judgement) -> list[str]:
         if name in compared and compared[name].verdict in KEPT and size < baseline.footprint.size_bytes
     }
     if not kept:
-        return [f"{rule}: none is smaller than the baseline itself."]
+        smaller = [name for name, size in sizes.items() if size < baseline.footprint.size_bytes]
+        open_ = [name for name in smaller if name in compared]
+        return (
+            [f"{rule}: none. Smaller than the baseline, but not proven to: {listed(open_)}."]
+            if open_
+            else [f"{rule}: none is smaller than the baseline itself."]
+        )
     least = min(kept.values())
     names = [name for name, size in kept.items() if size == least]
     variant = next(one for one in run.variants if one.name == names[0])
@@ -223,6 +245,27 @@ def _flipped(run: Run, judgement: Judgement) -> list[str]:
     answers = f"{most:,} of the baseline's {counted(right, 'right answer')}{' each' if names[1:] else ''}"
     share = number(100 * most / right, 1)
     return [f"Most frames flipped to wrong at {run.threshold:g}: {listed(names)}, {answers} ({share} %)."]
+
+
+def _one_sided(run: Run, judgement: Judgement) -> list[str]:
+    """Who calls nearly all frames the same at the fixed threshold, though the frames are of both classes."""
+    found: dict[str, list[str]] = {}
+    for name, one in judgement.variants.items():
+        point = one.fixed
+        fakes, reals = point.tp + point.fn, point.fp + point.tn
+        called = {"fake": point.tp + point.fp, "real": point.fn + point.tn}
+        verdict, most = max(called.items(), key=lambda pair: pair[1])
+        right = {"fake": fakes, "real": reals}[verdict]
+        # As many of one verdict as there are frames of it is what a good detector says.
+        if min(fakes, reals) and most >= NEARLY_ALL * (fakes + reals) and most > right:
+            found.setdefault(verdict, []).append(name)
+    count = run.frames["test"].count
+    return [
+        f"At {run.threshold:g}, {listed(names)} {'calls' if len(names) == 1 else 'each call'} nearly all "
+        f"{count:,} frames {verdict} ({100 * NEARLY_ALL:g} % or more): the threshold does not suit these scores, "
+        "whatever the AUC; see the thresholds that were judged, and check preprocessing."
+        for verdict, names in found.items()
+    ]
 
 
 def _other_reason(judgement: Judgement) -> list[str]:

@@ -24,7 +24,9 @@ def sessions(run: Run) -> list[Conditions]:
 def disturbances(run: Run) -> list[Conditions]:
     """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
     return [
-        one for one in sessions(run) if (one.others_cpu or 0) > DISTURBED or one.gpu_processes or one.gpu_throttling
+        one
+        for one in sessions(run)
+        if (one.others_cpu or 0) > DISTURBED or one.gpu_processes or one.gpu_throttling or one.is_throttled
     ]
 
 
@@ -151,15 +153,25 @@ def conditions(run: Run) -> Table | None:
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)"]
+    with_quota = any(one.throttled_seconds is not None for one in found)
+    titles += ["Stopped by the CPU quota"] if with_quota else []
     titles += ["GPU", "GPU clock (MHz)", "GPU slowed down by", "Others on the GPU"] if on_gpu else []
     rows = []
     for one in found:
         others = NONE if one.others_cpu is None else f"{number(100 * one.others_cpu, 1)} %"
         cells = [escape(one.began), number(one.seconds, 0), str(one.variants), others, _from_to(one.cpu_mhz)]
+        cells += [_stopped(one)] if with_quota else []
         if on_gpu:
             cells += _gpu_cells(one)
         rows.append(cells)
     return table(columns(titles, "left"), rows) if rows else None
+
+
+def _stopped(one: Conditions) -> str:
+    if one.throttled_seconds is None:
+        return NONE
+    share = "" if one.throttled_share is None else f", in {number(100 * one.throttled_share, 0)} % of its periods"
+    return f"{number(one.throttled_seconds, 1)} s{share}"
 
 
 def _gpu_cells(one: Conditions) -> list[str]:

@@ -132,8 +132,10 @@ def chance(p: float | None) -> str:
 
 
 def about(count: int) -> str:
-    """An estimate of how many, rounded up to two digits: "3,300"."""
-    unit = 10 ** max(len(str(count)) - 2, 0)
+    """An estimate of how many, rounded up to what it deserves: "15", "40", "4,000"."""
+    # One digit; after a 1 that would be too coarse, and halves are taken.
+    tenfold = 10 ** (len(str(count)) - 1)
+    unit = max(tenfold // 2 if count <= 2 * tenfold else tenfold, 1)
     return f"{-(-count // unit) * unit:,}"
 
 

@@ -87,6 +87,8 @@ def measurements(told: Iterable[Measurement]) -> None:
 
 
 def conditions(told: Conditions) -> None:
+    if (told.throttled_seconds or 0.0) < 0 or not 0 <= (told.throttled_share or 0.0) <= 1:
+        raise DamagedError("its conditions tell of time that there is not")
     _texts([told.began, *told.machine, *told.machine.values(), *told.gpu_processes, *told.gpu_throttling])
 
 

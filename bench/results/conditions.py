@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.control_groups import throttled_between, throttling
 from bench.idle_cores import own_cpu_seconds
 from bench.provenance import cuda_device_name, cuda_devices, machine, nvml_device, text
 from bench.records import Conditions
@@ -42,7 +43,7 @@ def watch(variants: int) -> Iterator[Watch]:
     with _gpu() as gpu:
         began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         watched = Watch(Conditions(began, 0.0, variants, machine()), gpu.sample if gpu else lambda: None)
-        own, mhz = own_cpu_seconds(), _cpu_mhz()
+        own, mhz, waited = own_cpu_seconds(), _cpu_mhz(), throttling()
         psutil.cpu_percent()  # what the next call tells is since this one
         try:
             yield watched
@@ -51,7 +52,7 @@ def watch(variants: int) -> Iterator[Watch]:
             busy = psutil.cpu_percent() / 100
             ended = own_cpu_seconds()
             used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
-            after = _cpu_mhz()
+            after, throttled = _cpu_mhz(), throttled_between(waited, throttling())
             conditions = Conditions(
                 began=began,
                 seconds=round(seconds, 1),
@@ -59,6 +60,8 @@ def watch(variants: int) -> Iterator[Watch]:
                 machine=machine(),
                 others_cpu=round(max(0.0, busy - used), 3),
                 cpu_mhz=(mhz, after) if mhz and after else None,
+                throttled_seconds=round(throttled.seconds, 3) if throttled else None,
+                throttled_share=round(throttled.share, 3) if throttled else None,
             )
             watched.conditions = gpu.add_to(conditions) if gpu else conditions
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench import stored
+from bench.control_groups import available_memory
 from bench.files import remove, write_atomically, write_text
 from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent
 from bench.results.answers import Answers, Part
+from bench.results.attempts import noted
 from bench.stored import MIB
 
 if TYPE_CHECKING:
@@ -104,7 +106,15 @@ def predict(
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
-    failed, evaluation = _evaluate(computed, rows, spec, read, lambda done: on_event(progress(done)))
+    asked = {variant.name: variant for variants in computed.values() for variant in variants}
+    sizes = {name: batch_size(spec, variant.session.executed.device) for name, variant in asked.items()}
+    folders = {name: _shard(variant, 0).parent for name, variant in asked.items()}
+
+    def reading(frames: Sequence[Frame], size: int) -> Iterator[NDArray[np.uint8]]:
+        return read(frames, spec, size)
+
+    with noted(folders, sizes) as allowed:
+        failed, evaluation = _evaluate(computed, rows, allowed, reading, lambda done: on_event(progress(done)))
     on_event(Event(work, 0, 0, "", "writing the results"))
     for variant in pending:
         if variant.name not in failed:
@@ -120,30 +130,31 @@ def predict(
 def _evaluate(
     missing: Mapping[int, Sequence[Pending]],
     rows: Sequence[Labelled],
-    spec: InputSpec,
-    read: BatchReader,
+    sizes: dict[str, int],
+    read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Exception], Evaluation]:
-    """Compute the missing shards, by the row that each begins at; returned is what variants failed of."""
-    began, count = time.perf_counter(), 0
-    sessions = {variant.name: variant.session for variants in missing.values() for variant in variants}
-    sizes = {name: batch_size(spec, session.executed.device) for name, session in sessions.items()}
+    """Compute the missing shards, by the row that each begins at; returned is what variants failed of.
+
+    `sizes` are frames a batch, by variant.
+    """
+    began, count, variants = time.perf_counter(), 0, len(sizes)
     # A batch never crosses the border of a shard, also where that is not as long as the batches are.
     size = math.gcd(max(sizes.values(), default=1), SHARD_FRAMES)
     places = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
     frames = [row.frame for low in missing for row in rows[low : _end(low, rows)]]
-    batches = _Waited(read(frames, spec, size))
+    batches = _Waited(read(frames, size))
     answers = Answers(sizes, _Shards(len(rows)).keep)
     for (low, start), batch in zip(places, batches, strict=True):
         advance(start)  # frames before this batch's: answers are still under way
         for variant in missing[low]:
             answers.give(Part(variant, start, batch))
         count += len(batch)
-        if len(answers.failed) == len(sessions):
+        if len(answers.failed) == variants:
             break
     answers.finish()
     seconds = time.perf_counter() - began
-    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), len(sessions) - len(answers.failed))
+    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), variants - len(answers.failed))
     return answers.failed, evaluation
 
 
@@ -196,9 +207,7 @@ def batch_size(spec: InputSpec, device: str) -> int:
 
         free, most = torch.cuda.mem_get_info()[0], 128
     else:
-        import psutil
-
-        free, most = psutil.virtual_memory().available, 4
+        free, most = available_memory(), 4
     fitting = max(1, min(most, int(free / 4 / frame_bytes)))
     return 1 << fitting.bit_length() - 1
 

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bench.control_groups import available_memory
 from bench.records import Executed, PeakMemory
 from bench.results.predict import Predicts
 from bench.results.warm_up import settle
@@ -99,23 +101,35 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class Trying:
+    """Told before a batch of this size is tried, which may be the last that is heard of this process."""
+
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class FindBatch:
     """Find the batch size of the highest throughput among 1 and `BATCHES`, as far as they fit into memory.
 
     The climb ends after two sizes in a row that gain nothing, where memory runs out, or where the next
     size would take more than half of what is free. What it found is compared with one frame once more,
-    in alternation, because a moment of somebody else's work can make any size look good.
+    in alternation, because a moment of somebody else's work can make any size look good. Sizes above `most` are
+    not tried.
     """
 
     seconds: float
+    most: int | None = None
 
-    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> int:
+    def carry_out(
+        self, session: Predicts, frames: NDArray[np.uint8], tell: Callable[[Trying], object] = lambda _: None
+    ) -> int:
         best, misses = 1, 0
         at_rest = _peak_memory().rss_mib or 0.0
         highest = self._frames_per_second(session, _batch(frames, 1))
         for size in BATCHES[session.executed.device]:
-            if misses == 2 or not _leaves_room(at_rest):
+            if misses == 2 or size > (self.most or size) or not _leaves_room(at_rest):
                 break
+            tell(Trying(size))
             try:
                 rate = self._frames_per_second(session, _batch(frames, size))
             except MemoryError:
@@ -161,7 +175,8 @@ def serve(connection: Connection) -> None:
         session: Predicts = load()
         connection.send(session.executed)
         while (order := connection.recv()) is not None:
-            answer = order.carry_out(session, frames)
+            listener = (connection.send,) if isinstance(order, FindBatch) else ()
+            answer = order.carry_out(session, frames, *listener)
             # Sizes that were only tried must not count in the peaks of those that are timed.
             _rest(session, from_all=isinstance(order, FindBatch))
             connection.send(answer)
@@ -207,10 +222,8 @@ def _batch(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _leaves_room(at_rest_mib: float) -> bool:
     """Whether twice of what batches have taken so far would fit into half of the free memory."""
-    import psutil
-
     taken = (_peak_memory().rss_mib or 0.0) - at_rest_mib
-    return 2 * taken <= psutil.virtual_memory().available / MIB / 2
+    return 2 * taken <= available_memory() / MIB / 2
 
 
 def _peak_memory() -> PeakMemory:
@@ -224,7 +237,7 @@ def _peak_rss_mib() -> float | None:
     """The high-water mark of this process alone; `ru_maxrss` begins at that of whoever started it on Linux."""
     status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
+        for line in status.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
         return None

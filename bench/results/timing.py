@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
@@ -16,10 +16,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bench.control_groups import memory_kills
 from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory
 from bench.results.conditions import watch
 from bench.results.predict import Predicts
-from bench.results.timed_process import FindBatch, Turn, Turned, WarmUp, give_back_memory, serve
+from bench.results.timed_process import FindBatch, Trying, Turn, Turned, WarmUp, give_back_memory, serve
 from bench.safe_path import protected
 
 if TYPE_CHECKING:
@@ -65,6 +66,16 @@ class Timings(Generic[Key]):
     conditions: Conditions
 
 
+class KilledError(RuntimeError):
+    """A process was killed while it computed batches of `batch_size`; `for_memory` where the kernel says so."""
+
+    def __init__(self, batch_size: int, *, for_memory: bool) -> None:
+        frames = "one frame at a time" if batch_size == 1 else f"batches of {batch_size} frames"
+        why = "for want of memory" if for_memory else "most often for want of memory"
+        super().__init__(f"its process ended without an answer (exit code -9: killed, {why}; it computed {frames})")
+        self.batch_size = batch_size
+
+
 @dataclass
 class Process:
     """A subject in its own process, and what it told so far."""
@@ -75,6 +86,9 @@ class Process:
     measurements: list[Measurement] = field(default_factory=list)
     settled: dict[int, bool | None] = field(default_factory=dict)
     """By batch size, whether times had settled at the end of its latest warm-up."""
+    batch_size: int = 1
+    """Of what it computes now."""
+    kills: int | None = field(default_factory=memory_kills)
 
     def load(self, subject: Subject, frames: NDArray[np.uint8]) -> None:
         # Sent rather than passed as arguments: those block for ever where a process ends before it reads them.
@@ -82,12 +96,13 @@ class Process:
         self.warm_up(1)
 
     def warm_up(self, batch_size: int) -> None:
+        self.batch_size = batch_size
         self.settled[batch_size] = self.do(WarmUp(batch_size))
 
-    def find_batch(self, seconds: float) -> int:
+    def find_batch(self, seconds: float, most: int | None = None) -> int:
         """The batch size of the highest throughput; on CUDA the process has then warmed up for it."""
         assert self.executed is not None
-        best: int = self.do(FindBatch(seconds))
+        best: int = self.do(FindBatch(seconds, most))
         if self.executed.device == "cuda":
             self.warm_up(best)
         return best
@@ -100,6 +115,7 @@ class Process:
     def turn(self, seconds: float, wanted: NDArray[np.float32]) -> None:
         """Take a turn at the batch size that was begun last, and add what it gave to that measurement."""
         before = self.measurements[-1]
+        self.batch_size = before.batch_size
         turned: Turned = self.do(Turn(before.batch_size, seconds))
         _check(turned.logits, wanted)
         # How a batch of this size is executed, is known since it was.
@@ -129,15 +145,20 @@ class Process:
 
     def _answer(self) -> Any:
         try:
-            answer = self.connection.recv()
+            while isinstance(answer := self.connection.recv(), Trying):
+                self.batch_size = answer.batch_size
         except (EOFError, ConnectionError) as error:
             self.process.join(PATIENCE_SECONDS)
-            code = self.process.exitcode
-            killed = ": killed, most often for want of memory" if code == -9 else ""
-            raise RuntimeError(f"its process ended without an answer (exit code {code}{killed})") from error
+            raise self._ended() from error
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _ended(self) -> RuntimeError:
+        code, kills = self.process.exitcode, memory_kills()
+        if code != -9:
+            return RuntimeError(f"its process ended without an answer (exit code {code})")
+        return KilledError(self.batch_size, for_memory=(kills or 0) > (self.kills or 0))
 
 
 def measure(
@@ -156,16 +177,38 @@ def measure(
         running[key] = start()
         running[key].load(subjects[key], frames)
 
+    def begin_again(key: Key) -> None:
+        ended = running[key]
+        ended.end()
+        begin(key)
+        running[key].measurements = ended.measurements
+
+    def find_batch(key: Key, most: int | None = None) -> int:
+        try:
+            return running[key].find_batch(seconds / ROUNDS, most)
+        except KilledError as error:
+            if error.batch_size == 1:
+                raise
+            begin_again(key)
+            return find_batch(key, error.batch_size // 2)
+
     give_back_memory()
     try:
         # One after the other: loading is work too, and the peaks of two at once may not fit.
         turns.each("loading", {key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
             _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns, watched.sample)
-            searches = {key: partial(one.find_batch, seconds / ROUNDS) for key, one in running.items()}
+            searches = {key: partial(find_batch, key) for key in running}
             best = turns.each("finding the best batch size", searches)
             # All take part again, so that what is compared was timed side by side.
             _rounds(running, best, subjects, seconds, turns, watched.sample)
+            while killed := turns.killed():
+                for key in best.keys() - turns.failed.keys() | killed.keys():
+                    del running[key].measurements[1:]
+                best |= {key: size // 2 for key, size in killed.items()}
+                turns.again(len(killed) + len(best) * ROUNDS, killed)
+                turns.each("loading again", {key: partial(begin_again, key) for key in killed})
+                _rounds(running, best, subjects, seconds, turns, watched.sample)
         turns.end()
     finally:
         for one in running.values():
@@ -260,6 +303,20 @@ class _Turns(Generic[Key]):
             after()
             self.done += 1
         return answers
+
+    def killed(self) -> dict[Key, int]:
+        """Whose process was killed with batches of more than one frame, and of how many."""
+        return {
+            key: error.batch_size
+            for key, error in self.failed.items()
+            if isinstance(error, KilledError) and error.batch_size > 1
+        }
+
+    def again(self, turns: int, keys: Iterable[Key]) -> None:
+        """Let these take part again; so many turns are to come."""
+        self.total = self.done + turns
+        for key in keys:
+            del self.failed[key]
 
     def end(self) -> None:
         """There may have been fewer: who fails gets no further turn."""

@@ -187,9 +187,9 @@ def is_built(folder: Path, variant: str) -> bool:
 
 def check(built: Built) -> None:
     """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
-    if found := fault(built):
+    if wrong := fault(built):
         remove(built.file.parent / DESCRIPTION)
-        raise UserError(f"{built.file}: {found}; the same `bench run` builds it again")
+        raise UserError(f"{built.file}: {wrong}; the same `bench run` builds it again")
 
 
 def fault(built: Built) -> str:

@@ -35,19 +35,19 @@ def export(
     build.check(built)
     judgement = judge(run, base / "results" / name)
     # Filled inside the target, so that a killed export is known by what it leaves, and can be made again.
-    own = to / temporary_name()
+    scratch = to / temporary_name()
     try:
-        own.mkdir(parents=True)
+        scratch.mkdir(parents=True)
         on_event(Event("exporting", 0, 1, "variants"))
-        files = models.write(built, form, own)
+        files = models.write(built, form, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
         facts = texts.Facts(run, result, built, judgement, files)
-        texts.write_snippet(facts, own)
-        ways = moved.ways(own, built, facts.model)
-        texts.write_about(facts, moved.measure(run, judgement, variant, ways, base, on_event), own)
-        whole = [own / file for file in _NAMES if (own / file).exists()]
+        texts.write_snippet(facts, scratch)
+        ways = moved.ways(scratch, built, facts.model)
+        texts.write_about(facts, moved.measure(run, judgement, variant, ways, base, on_event), scratch)
+        whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
         # Should this be killed while files take their places, the next export knows which of them are its own.
-        (own / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
+        (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
         return [path.replace(to / path.name) for path in whole]
     except OSError as error:
         raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
@@ -57,7 +57,7 @@ def export(
 
 def _variant(base: Path, run: Run, name: str) -> tuple[VariantResult, Built]:
     """Its results and its artifact; `UserError` where one of them is missing."""
-    known = {one.name: one for one in run.variants}
+    known = {result.name: result for result in run.variants}
     if name not in known:
         raise UserError(
             f"variant {quoted(name)} has no results in this report{nearest(name, known)}; those that have: "

@@ -38,7 +38,7 @@ OLDEST = {
     "int8 weights": _OLDEST,
     "int4 weights": Versions(numpy="1.23.2", opencv="3.4.17.61", onnxruntime="1.19.0"),
 }
-"""By what is stored: the oldest that give the same scores. `tests/test_handover_oldest.py` installs them."""
+"""By what is stored: the oldest that give the same scores. `tests/test_handover.py` installs them."""
 
 
 def oldest(built: Built) -> Versions:

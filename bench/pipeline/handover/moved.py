@@ -75,13 +75,11 @@ def _moved(way: Way, before: NDArray[np.float64], after: NDArray[np.float64], th
 
 
 def ways(folder: Path, built: Built, model: str) -> list[Way]:
-    """`predict.py` of the folder; where it runs another file than an int8 artifact, that too, with and without what
-    onnxruntime makes of it by itself.
-    """
+    """`predict.py` of the folder; of an int8 variant, whose artifact is another file, that as well, in two ways."""
     snippet = _loaded(folder / "predict.py")
     library = "onnxruntime" if model.endswith(".onnx") else "torch"
-    found = [Way(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))]
-    return [*found, *_of_artifact(built, snippet)] if built.stored == "int8" else found
+    by_snippet = Way(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))
+    return [by_snippet, *(_of_artifact(built, snippet) if built.stored == "int8" else [])]
 
 
 def _loaded(file: Path) -> dict[str, Any]:

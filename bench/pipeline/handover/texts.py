@@ -29,7 +29,7 @@ from bench.records import (
 from bench.reports.insights import warnings
 from bench.reports.scores import scores
 from bench.reports.tables import area, verdict
-from bench.reports.text import MIB, difference, escape, number, plain, rough, times
+from bench.reports.text import MIB, NONE, difference, escape, number, plain, rough, times
 from bench.reports.verdict import to_know
 from bench.templates import HERE
 
@@ -77,7 +77,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
     write_json(folder / HANDED_OVER, dataclasses.asdict(record))
     run, variant = facts.run, facts.variant
     judged = facts.judgement.variants[variant.name]
-    told = {
+    values = {
         **_of_snippet(facts),
         "run": run,
         "variant": variant,
@@ -93,7 +93,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "mib": _mib,
         "share": _share,
     }
-    _write("handover.md.j2", folder / "README.md", told)
+    _write("handover.md.j2", folder / "README.md", values)
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     run, variant, executed = facts.run, facts.variant, facts.executed
-    told = scores(run, facts.judgement)["variants"]
+    by_variant = scores(run, facts.judgement)["variants"]
     file = models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
@@ -131,8 +131,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         ),
         moved=moved,
         baseline=facts.baseline.name,
-        scores=told[variant.name],
-        baseline_scores=told[facts.baseline.name],
+        scores=by_variant[variant.name],
+        baseline_scores=by_variant[facts.baseline.name],
     )
 
 
@@ -146,31 +146,29 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
     comparison = judged[0].comparison if judged[0] else None
     reference = speeds[0].reference
     return [
-        ("ROC AUC (95 %)", *(area(one.auc if one else None) for one in judged)),
-        ("its difference (95 %)", difference(comparison.delta if comparison else None), "–"),
-        ("milliseconds a frame, batch 1", *(rough(one.single.p50_ms if one.single else None) for one in speeds)),
+        ("ROC AUC (95 %)", *(area(answers.auc if answers else None) for answers in judged)),
+        ("its difference (95 %)", difference(comparison.delta if comparison else None), NONE),
+        ("milliseconds a frame, batch 1", *(rough(speed.single.p50_ms if speed.single else None) for speed in speeds)),
         (
             "times faster than the baseline in the same runtime",
             times(speeds[0].speedup),
-            f"{rough(reference.p50_ms)} ms in {escape(reference.runtime)}" if reference else "–",
+            f"{rough(reference.p50_ms)} ms in {escape(reference.runtime)}" if reference else NONE,
         ),
-        ("as bench stores it, MiB", *(number(one.size_bytes / MIB, 2) if one else "–" for one in footprints)),
-        ("timed in", *(f"{escape(one.runtime)} on {escape(one.device)}" if one else "–" for one in executed)),
+        ("as bench stores it, MiB", *(_mib(size.size_bytes) if size else NONE for size in footprints)),
+        ("timed in", *(f"{escape(ran.runtime)} on {escape(ran.device)}" if ran else NONE for ran in executed)),
     ]
 
 
 def _warnings(facts: Facts) -> list[str]:
     """Everything that the report says of this variant before and beside its numbers, in Markdown."""
     pair = (facts.baseline, facts.variant)
-    alone = replace(facts.run, variants=tuple(one for one in facts.run.variants if one in pair))
-    known = to_know(facts.run, facts.variant, facts.judgement)
-    of_run = [escape(one) for one in facts.run.warnings if not one.startswith(NOT_SHOWN)]
-    notes = [f"{escape(one)}." for one in facts.variant.notes]
+    alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
+    beside = to_know(facts.run, facts.variant, facts.judgement)
+    beside += [escape(note) for note in facts.variant.notes]
     return [
         *warnings(alone, scores(facts.run, facts.judgement)),
-        *of_run,
-        *(f"{one[0].upper()}{one[1:]}." for one in known),
-        *(f"{one[0].upper()}{one[1:]}" for one in notes),
+        *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]
 
 

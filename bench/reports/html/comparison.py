@@ -35,12 +35,22 @@ class Row:
     cells: tuple[Cell, ...]
 
 
+# The first table holds what a window shows whole, the second the rest.
+_LAST_OF_FIRST = "What to know"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """`titles` with whether the column is of numbers; the variants' names stand before."""
 
     titles: tuple[tuple[str, bool], ...]
     rows: tuple[Row, ...]
+
+    @property
+    def main(self) -> int:
+        """How many columns stand in the first table: up to what to know of each variant."""
+        names = [title for title, _ in self.titles]
+        return names.index(_LAST_OF_FIRST) + 1 if _LAST_OF_FIRST in names else len(names)
 
     def facts(self, name: str) -> dict[str, Markup]:
         """What is known of a variant, by title; what is not is left out."""

@@ -403,7 +403,9 @@ function setUpPrinting() {
   /** @type {HTMLDetailsElement[]} */
   let closed = [];
   window.addEventListener("beforeprint", () => {
-    closed = Array.from(document.querySelectorAll("details")).filter((one) => !one.open);
+    // Pictures fill pages: of the galleries, those are printed that the reader opened.
+    const details = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details:not(.gallery)"));
+    closed = Array.from(details).filter((one) => !one.open);
     closed.forEach((one) => {
       one.open = true;
     });

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.records import Effect, Footprint, Ratio, Run, VariantResult
 from bench.results.score.auc import difference
-from bench.results.score.speed import is_simulated, ratio, taken
+from bench.results.score.speed import is_simulated, is_throttled, ratio, taken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def _speed(variant: VariantResult, ancestor: VariantResult) -> Ratio | None:
         return None
     if variant.conditions is None or variant.conditions != ancestor.conditions:
         return None
-    if is_simulated(own) or is_simulated(before):
+    if is_simulated(own) or is_simulated(before) or is_throttled(variant):
         return None
     mine, theirs = taken(variant), taken(ancestor)
     return ratio(mine[0], theirs[0]) if mine and theirs else None

@@ -50,7 +50,9 @@ def against(
         delta=delta,
         p=p,
         verdict=verdict.verdict(delta.value, delta.interval, margin),
-        further_frames=None if placed.all_equal else verdict.further_frames(delta, margin, len(labels)),
+        further_frames=None
+        if placed.all_equal
+        else verdict.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 

@@ -19,7 +19,7 @@ from bench.records import (
     Speed,
     VariantResult,
 )
-from bench.results.score.speed import is_simulated
+from bench.results.score.speed import is_simulated, is_throttled
 
 Criterion: TypeAlias = Literal["size", "latency", "auc"]
 
@@ -147,6 +147,8 @@ def _why_untimed(variant: VariantResult) -> str:
         return "it was not timed here"
     if is_simulated(variant.executed):
         return "its int8 was simulated, and the time of that is not the time of int8"
+    if is_throttled(variant):
+        return "a CPU quota stopped it again and again while it was timed"
     return "it was not timed"
 
 

@@ -160,7 +160,7 @@ def _size_mib(found: Mapping[str, Any]) -> Quantity:
 
 def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
     if found["speedup"] is None:
-        why = "it was not timed beside the baseline"
+        why = "it was not timed beside the baseline, or a CPU quota stopped it: the report says which"
         if found["latency_ms"]["p50"] is None:
             why = "it was not timed: run once without --no-timing"
         elif found.get("int8") == "simulated":

@@ -57,7 +57,7 @@ def speed(variant: VariantResult) -> Speed:
     if variant.status != "ok" or executed is None:
         return Speed()
     own, reference = taken(variant), _taken(variant.baseline, executed)
-    comparable = len(own) == len(reference) > 0 and not is_simulated(executed)
+    comparable = len(own) == len(reference) > 0 and not is_simulated(executed) and not is_throttled(variant)
     return Speed(
         single=timing(own[0]) if own else None,
         best=timing(own[-1]) if own else None,
@@ -80,7 +80,7 @@ def speeds(run: Run) -> dict[str, Speed]:
 
 def _latency_ms(variant: VariantResult, own: Speed, first: VariantResult, baseline: Timing | None) -> float | None:
     """The machine may have been slower in another session; by how much, the baseline tells, which was timed in both."""
-    if own.single is None or variant.executed is None or is_simulated(variant.executed):
+    if own.single is None or variant.executed is None or is_simulated(variant.executed) or is_throttled(variant):
         return None
     median = own.single.p50_ms
     if variant.conditions == first.conditions or own.reference is None or baseline is None:
@@ -100,6 +100,11 @@ def taken(variant: VariantResult) -> list[Measurement]:
 def is_simulated(executed: Executed) -> bool:
     """Whether int8 was computed in float, so that its time is not that of int8; so too where nobody can tell."""
     return executed.stored == "int8" and executed.int8 != "native"
+
+
+def is_throttled(variant: VariantResult) -> bool:
+    """Whether a CPU quota stopped it while it was timed: how often is chance, so such times compare with nothing."""
+    return variant.conditions is not None and variant.conditions.is_throttled
 
 
 def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:

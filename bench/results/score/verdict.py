@@ -32,38 +32,47 @@ def small_but_real(interval: Interval, margin: float) -> bool:
     return interval.low > -margin and interval.high < 0
 
 
-def further_frames(delta: Auc, margin: float, count: int) -> int | None:
+def further_frames(delta: Auc, margin: float, count: int, fewest: int) -> int | None:
     """How many more frames than `count` would settle an inconclusive verdict; None where it is settled, or none would.
 
     If the difference stays what it is, and its interval narrows with the square root of the number of
-    frames, with which the degrees of freedom of Student's t grow, while what one frame could make
-    shrinks as their number grows.
+    frames, with which the degrees of freedom of Student's t grow. Where it holds 0, it reaches as far as one
+    frame of the smaller class makes, however narrow it becomes: `fewest` are the frames of that class, whose
+    share stays what it is.
     """
-    value, whole, narrow = delta.value, delta.interval, delta.narrow or delta.interval
+    whole = delta.interval
     # An interval that ends where differences do may reach any way beyond.
-    if verdict(value, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
+    if verdict(delta.value, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
         return None
-    if value < -margin:
-        room, reach, one_frame = -value, narrow.high - value, whole.high - value
-    else:
-        room, reach, one_frame = value + margin, value - narrow.low, value - whole.low
-    if room <= 0 or one_frame <= 0:
+    room = -delta.value if delta.value < -margin else delta.value + margin
+    if room <= 0:
         return None
-    times = max(_times_as_many(reach, room, delta.freedom), one_frame / room if one_frame > reach else 1.0)
-    return max(math.floor(count * times) + 1 - count, 1)
-
-
-def _times_as_many(reach: float, room: float, freedom: float) -> float:
-    """How many times as many frames let an interval that reaches so far reach no further than `room`."""
-    error = reach / student_quantile(0.95, freedom)
-    few, many = 1.0, max((reach / room) ** 2, 1.0)
+    narrow = delta.narrow or whole
+    reach = max(narrow.width, 1 / fewest)
+    few, many = 1.0, 2 * max((reach / room) ** 2, 1 / (fewest * room), 1.0)
+    quantile = student_quantile(0.95, delta.freedom)
     for _ in range(60):
         middle = math.sqrt(few * many)
-        if student_quantile(0.95, freedom * middle) * error / math.sqrt(middle) < room:
-            many = middle
-        else:
+        narrower = student_quantile(0.95, delta.freedom * middle) / quantile / math.sqrt(middle)
+        if verdict(delta.value, _with_more(delta.value, narrow, narrower, fewest * middle), margin) == "inconclusive":
             few = middle
-    return many
+        else:
+            many = middle
+    return max(math.floor(count * many) + 1 - count, 1)
+
+
+def _with_more(value: float, interval: Interval, narrower: float, fewest: float) -> Interval:
+    """`interval` around `value`, `narrower` times as wide, by the rule of `auc.difference` for so small a class."""
+    low, high = value - (value - interval.low) * narrower, value + (interval.high - value) * narrower
+    return Interval(
+        min(low, value - 1 / fewest) if low <= 0 else low, max(high, value + 1 / fewest) if high >= 0 else high
+    )
+
+
+def _sizes(placed: Placements) -> tuple[int, int]:
+    """How many frames there are, and how many of the smaller class."""
+    fake = int(placed.is_fake.sum())
+    return len(placed.is_fake), min(fake, len(placed.is_fake) - fake)
 
 
 def compare(
@@ -82,7 +91,7 @@ def compare(
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
             # What tells no frame from another settles nothing with more of them.
-            further_frames=None if placed[name].all_equal else further_frames(delta, margin, len(placed[name].is_fake)),
+            further_frames=None if placed[name].all_equal else further_frames(delta, margin, *_sizes(placed[name])),
             all_equal=placed[name].all_equal,
         )
         for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)

@@ -17,6 +17,7 @@ A step is a module with
   artifact's id is made of its content;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;
 - where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names;
+- where a reader of the report must know why it took what it took: `remark(settings, before, after)`, of two `Built`;
 - where there is more to say against what came before: `why_not_after(settings, earlier)`.
 
 The module's top imports nothing heavy: it is also read to check a configuration.

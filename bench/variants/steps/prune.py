@@ -31,7 +31,7 @@ from pydantic import (
 
 from bench import phases
 from bench.errors import UserError
-from bench.records import FrameSet, Split
+from bench.records import Built, FrameSet, Split
 from bench.variants.repeatable import repeatable
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm"
 MAIN = "amount"
 
 LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
+FAR_LESS = 0.8
+"""Where less than this share of what may stay is left, the report says why."""
+
 # Settings that mean nothing for a structure.
 _OF_STRUCTURE = {
     "structured": set[str](),
@@ -222,6 +225,25 @@ def _zero(model: Detector, amount: float) -> None:
         with torch.no_grad():
             # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
             layer.weight.add_(0.0)
+
+
+def remark(settings: Settings, before: Built, after: Built) -> str | None:
+    """Why far fewer parameters are left than were asked for; None where they are not."""
+    if settings.structure != "structured" or not (before.parameters and before.macs):
+        return None
+    if not (after.parameters and after.macs):
+        return None
+    parameters, macs = after.parameters / before.parameters, after.macs / before.macs
+    asked = 1 - settings.amount
+    if min(parameters, macs) > FAR_LESS * asked:
+        return None
+    most, least = ("MACs", "parameters") if macs > parameters else ("parameters", "MACs")
+    return (
+        f"prune: {settings.amount:g} leaves at most {100 * asked:g} % of each: parameters, MACs and bytes of the file "
+        f"(and about as much of the estimated time); what is hardest to cut binds, and the rest falls further: "
+        f"{100 * max(parameters, macs):.0f} % of the {most} are left and {100 * min(parameters, macs):.0f} % of the "
+        f"{least}, since wide layers at low resolution hold most parameters, and those at high resolution take the time"
+    )
 
 
 def weighted_layers(model: Detector) -> dict[str, nn.Conv2d | nn.Linear]:
