@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -294,10 +295,9 @@ def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
         PREPARED,
         "results = bench.run(progress=True)\nresults",
         "results.frame()[['variant', 'auc', 'auc_low', 'auc_high']]",
-        "import os, signal, threading\n"
-        "threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
-        "import time, bench.pipeline\n"
-        "bench.pipeline.run = lambda *_, **__: time.sleep(60)\n"
+        "import os, signal, threading, time, bench.pipeline\n"
+        "stop = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "bench.pipeline.run = lambda *_, **__: (stop.start(), time.sleep(60))\n"
         "try:\n    bench.run()\nexcept KeyboardInterrupt:\n    print('stopped')",
         "bench.read('reports/first').verdicts['baseline']",
     ]
