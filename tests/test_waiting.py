@@ -217,7 +217,8 @@ def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
         raise UserError("gone")
 
     unsettled = SimpleNamespace(is_settled=lambda *_: False, settle=None)
-    monkeypatch.setattr(fidelity.runtimes, "find", lambda name: unsettled)
+    monkeypatch.setattr("bench.runtimes.find", lambda name: unsettled)
+    monkeypatch.setattr("bench.runtimes.choose", lambda *_: "any")
     monkeypatch.setattr(build, "check", gone)
     plan: Any = SimpleNamespace(
         base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
