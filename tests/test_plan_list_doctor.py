@@ -65,7 +65,7 @@ def files(folder: Path) -> set[str]:
 def test_who_wants_no_times_is_not_told_that_some_are_there(workplace: Path) -> None:
     found = planned(workplace, only=["q16"], timing="none")
     assert "time" not in due(found)
-    rows = [line for line in describe(found).splitlines() if "onnxruntime" in line]
+    rows = [line for line in describe(found).splitlines() if "frames, onnxruntime" in line]
     assert [line.split()[-1] for line in rows] == ["out", "out"], rows
 
 
