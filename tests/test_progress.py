@@ -304,6 +304,13 @@ def test_a_wait_is_no_sign_of_a_slow_machine_and_nobody_knows_its_end(monkeypatc
     assert [one.left_s for one in heard] == [pytest.approx(100), None, None, pytest.approx(40)]
 
 
+def test_what_takes_no_time_leaves_none_to_tell() -> None:
+    events: list[Event] = []
+    stage = Stage("build", "1 artifact", Estimate(), (("building q8", Estimate()),))
+    Remaining([stage], events.append)(Event("building q8", 0, 1, "step"))
+    assert events == [Event("building q8", 0, 1, "step")]
+
+
 def test_what_nobody_can_foresee_is_not_told() -> None:
     heard: list[Event] = []
     stages = (Stage("build", "1", Estimate(1, 2, unknown=frozenset({"recover on cuda"}))),)

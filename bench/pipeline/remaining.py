@@ -48,7 +48,8 @@ class Remaining:
         self._done_s = self._took_s = 0.0
 
     def __call__(self, event: Event) -> None:
-        if event.is_warning or not self._tasks:
+        # What took less than is recorded foresees nothing.
+        if event.is_warning or not self._foreseen_s:
             return self._on_event(event)
         if event.is_wait:
             return self._wait(event)
