@@ -246,6 +246,8 @@ def test_what_ran_in_pytorch_is_exported_now(
     first.write_bytes(second.read_bytes())
     assert bench("export", "baseline", "--to", "changed")[0] == 0
     assert description(tmp_path / "changed").moved == ()
+    assert "scores were compared (below)" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "scores were compared (below)" not in (tmp_path / "changed/README.md").read_text(encoding="utf-8")
     (tmp_path / "faces/test").rename(tmp_path / "elsewhere")
     assert bench("export", "baseline", "--to", "again")[0] == 0
     assert description(tmp_path / "again").moved == ()
