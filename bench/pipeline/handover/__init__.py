@@ -27,9 +27,10 @@ def export(
     `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
     move P(fake) is measured on test frames, where these are still there.
     """
+    form = models.known(form)
     run = store.read_run(base / "results" / name)
     result, built = _variant(base, run, variant)
-    form = models.checked(form, built, variant)
+    models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     build.check(built)
