@@ -24,7 +24,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
 }
 
 
-EVERY = 5
+EVERY = 3
 """Killed at so many checkpoints only: what is before the first part is repeated every time."""
 
 

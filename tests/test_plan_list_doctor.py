@@ -322,7 +322,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
     monkeypatch.setattr("bench.pipeline.present_speed.measure", measure)
     assert planned(workplace).speed == QUIET
     assert len(asked) == 1
-    monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_timed", lambda folder, key: True)
+    monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)
     monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
     monkeypatch.setattr("bench.variants.build.is_built", lambda folder, variant: False)
     assert planned(workplace).speed is None

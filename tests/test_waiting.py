@@ -189,10 +189,23 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
         mark.write_text(json.dumps({**json.loads(mark.read_text()), "key": "another"}))
         return measure(*arguments)
 
-    monkeypatch.setattr(timing, "measure", replaced)
-    code, output = bench("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(timing, "measure", replaced)
+        code, output = bench("run")
     assert code == 2
     assert "results/first/q16: another run, with other settings" in output
+    # Of another length of timing, which the scores know nothing of.
+    write, keys = store.write_timed, list[str]()
+
+    def of_another(folder: Path, key: str, timed: store.Timed) -> None:
+        keys.append(key)
+        write(folder, "another", timed)
+
+    monkeypatch.setattr(store, "write_timed", of_another)
+    code, output = bench("run", "--time-again")
+    assert keys
+    assert code == 2
+    assert "another run, with other settings" in output
 
 
 def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) -> None:

@@ -88,7 +88,8 @@ class Remaining:
         left_s = max(task.foreseen_s * factor - elapsed, task.foreseen_s * _LEAST_LEFT)
         if event.total > 1 and event.done and _counts_all(event):
             share = event.done / event.total
-            left_s = (1 - share) * left_s + share * elapsed / share * (1 - share)
+            # Believed by as much as is done: at this pace, the rest takes `elapsed / share * (1 - share)`.
+            left_s = (1 - share) * left_s + (1 - share) * elapsed
         return left_s + after * factor
 
 

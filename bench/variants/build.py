@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import detectors, idle_cores, locks, phases, stored
 from bench.errors import UserError
-from bench.files import make_folder, remove, stops_all
+from bench.files import make_folder, remove, rename, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
 from bench.variants import description, sparsity
@@ -300,7 +300,7 @@ def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
                 locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event, folder=shop.folder.parent)
             )
         remove(shop.folder / own)
-        temporary.replace(shop.folder / own)
+        rename(temporary, shop.folder / own)
 
 
 def _told(
