@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from bench.reports import figures
 from bench.results import timing
 from bench.results.timed_process import serve
 from bench.runtimes.onnxruntime import kernels
-from bench.variants import build, steps
+from bench.variants import build, checkpoints, steps
 from tests import pace, tiny
 
 
@@ -72,6 +73,13 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         state = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
         patch.setenv("XDG_STATE_HOME", str(state))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that tests build in one scratch folder go on from no checkpoint of each other."""
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", math.inf)
+    monkeypatch.setattr(checkpoints, "REST_SECONDS", math.inf)
 
 
 @pytest.fixture(autouse=True)
