@@ -62,6 +62,13 @@ def files(folder: Path) -> set[str]:
 
 
 # ---------------------------------------------------------------------------------------------------- plan
+def test_who_wants_no_times_is_not_told_that_some_are_there(workplace: Path) -> None:
+    found = planned(workplace, only=["q16"], timing="none")
+    assert "time" not in due(found)
+    rows = [line for line in describe(found).splitlines() if "frames, onnxruntime" in line]
+    assert [line.split()[-1] for line in rows] == ["out", "out"], rows
+
+
 def test_all_that_is_quickly_checked_is_told_at_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     file = workplace / "experiments.yaml"

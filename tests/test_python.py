@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,15 @@ def test_a_full_disk_is_a_user_error(copy: Path, monkeypatch: pytest.MonkeyPatch
 
 
 # ---------------------------------------------------------------------------------------- interrupt
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts: shells start what runs in the background without that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_leaves_everything_as_it_was(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(copy / "results")
     handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
@@ -287,10 +297,9 @@ def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
         PREPARED,
         "results = bench.run(progress=True)\nresults",
         "results.frame()[['variant', 'auc', 'auc_low', 'auc_high']]",
-        "import os, signal, threading\n"
-        "threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
-        "import time, bench.pipeline\n"
-        "bench.pipeline.run = lambda *_, **__: time.sleep(60)\n"
+        "import os, signal, threading, time, bench.pipeline\n"
+        "stop = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "bench.pipeline.run = lambda *_, **__: (stop.start(), time.sleep(60))\n"
         "try:\n    bench.run()\nexcept KeyboardInterrupt:\n    print('stopped')",
         "bench.read('reports/first').verdicts['baseline']",
     ]
