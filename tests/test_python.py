@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
@@ -498,7 +500,7 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"baseline": P}, {"attributes": {"label": Y}}, "another meaning"),
         (Y, {"baseline": P}, {"attributes": ["method"]}, "attributes: expected a mapping"),
         (Y, {"baseline": P}, {"attributes": {1: Y}}, "attributes: expected names as text, found 1"),
-        (Y, {"baseline": np.ma.masked_array(P, mask=Y)}, {}, "a score is missing in 10 of 20"),
+        (Y, {"baseline": np.ma.masked_array(P, mask=Y == 1)}, {}, "a score is missing in 10 of 20"),
         (Y, {"baseline": P + 1j}, {}, "holds complex numbers"),
         (Y, {"baseline": P}, {"threshold": 1.5}, "threshold: expected a number above 0"),
         (Y, {"baseline": P}, {"margin": -1}, "margin: expected a number from 0"),
@@ -622,6 +624,24 @@ def test_a_strangers_export_is_checked(
     (to / "model.json").write_text(json.dumps(told))
     with pytest.raises(bench.UserError, match="export the variant again"):
         bench.load(to)
+
+
+def test_an_export_that_holds_another_network_is_a_user_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though model.json has its digest."""
+    monkeypatch.chdir(folder)
+    command("export", "q16", "--to", str(tmp_path / "model"))
+    file, told = tmp_path / "model/model.onnx", stored.read_json(tmp_path / "model/model.json")
+    whole = onnx.load(file)
+    renamed = onnx.ModelProto.FromString(whole.SerializeToString())
+    renamed.graph.output[0].name = "elsewhere"
+    for content in (b"\x08\x0agarbage", renamed.SerializeToString()):
+        file.write_bytes(content)
+        told["files"]["model.onnx"]["sha256"] = hashlib.sha256(content).hexdigest()
+        (tmp_path / "model/model.json").write_text(json.dumps(told))
+        with pytest.raises(bench.UserError, match="cannot be loaded"):
+            bench.load(tmp_path / "model", device="cpu")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user that cannot write everywhere")

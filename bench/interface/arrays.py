@@ -103,9 +103,7 @@ def _attributes(attributes: Any) -> dict[str, Any]:
     if attributes is None:
         return {}
     if not callable(getattr(attributes, "items", None)):
-        raise UserError(
-            f'attributes: expected a mapping such as {{"method": m}}, found a {type(attributes).__name__}'
-        )
+        raise UserError(f'attributes: expected a mapping such as {{"method": m}}, found a {type(attributes).__name__}')
     given = dict(attributes.items())
     if wrong := [name for name in given if not isinstance(name, str)]:
         raise UserError(f"attributes: expected names as text, found {quoted(wrong[0])}")

@@ -66,7 +66,7 @@ def _are_those_of(run: Run, test: Labelled, base: Path, on_event: OnEvent) -> bo
     """Whether every test frame has the content that was evaluated: the predictions are of no other."""
     import pandas as pd
 
-    frames, digests = run.frames["test"], []
+    frames, digests = run.frames["test"], list[str]()
     progress = partial(Event, "reading the test frames", total=len(test.frames))
     try:
         for path in test.frames:
