@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from bench.reports import figures
 from bench.results import timing
 from bench.results.timed_process import serve
 from bench.runtimes.onnxruntime import kernels
-from bench.variants import build, steps
+from bench.variants import build, checkpoints, steps
 from tests import pace, tiny
 
 
@@ -83,6 +84,16 @@ def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(
             figures, "_save", lambda figure, path: write_atomically(path, lambda file: file.write(blank.getvalue()))
         )
+
+
+@pytest.fixture(autouse=True)
+def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of several models that share a test's folder would go on from each other's work on a slow machine.
+
+    In a run every scratch folder belongs to one artifact. Tests of checkpoints set the interval themselves.
+    """
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", math.inf)
+    monkeypatch.setattr(checkpoints, "REST_SECONDS", math.inf)
 
 
 @pytest.fixture
