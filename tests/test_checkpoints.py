@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
 }
 
 
-EVERY = 9
+EVERY = 3
 """Killed at so many checkpoints only: what is before the first part is repeated every time."""
 
 
