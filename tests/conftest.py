@@ -93,6 +93,16 @@ def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         )
 
 
+@pytest.fixture(autouse=True)
+def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of several models that share a test's folder would go on from each other's work on a slow machine.
+
+    In a run every scratch folder belongs to one artifact. Tests of checkpoints set the interval themselves.
+    """
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", math.inf)
+    monkeypatch.setattr(checkpoints, "REST_SECONDS", math.inf)
+
+
 @pytest.fixture
 def tiny_family(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes `architecture: tiny` known beside the real families."""

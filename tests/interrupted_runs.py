@@ -2,16 +2,19 @@
 
 Every line on its input is JSON, {"folder": …, "log": …}, with "largest_file": bytes where the system shall
 refuse larger ones, "arguments": those of another command than `run`, "own_processes": true where timing shall
-start some as it always does. The answer is the number of the process that runs `bench run` in that folder, and,
-once that has ended, a line with its wait status. {"figures": false} leaves figures empty from then on. Nothing but
-the start is special: the run is the whole program, in a process of its own.
+start some as it always does, "units": a file that takes a line for every unit of a step's work, "kill_after": how
+many of them until the run is killed. The answer is the number of the process that runs `bench run` in that folder,
+and, once that has ended, a line with its wait status. {"figures": false} leaves figures empty from then on. Nothing
+but the start is special: the run is the whole program, in a process of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import traceback
@@ -39,7 +42,8 @@ def prepare() -> None:
     _start = timing.start
     timing.start = start_in_a_thread
     predict.SHARD_FRAMES = 8
-    checkpoints.INTERVAL_SECONDS = 0.0
+    # Short enough that most kills find something kept, and long enough that saving is not most of the work.
+    checkpoints.INTERVAL_SECONDS = 0.05
     # Kernels chosen by timing may differ from folder to folder where they are equally fast, and scores with them.
     kernels.fastest = lambda times: EVERYWHERE
     assert cli
@@ -65,6 +69,8 @@ def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         if told.get("own_processes"):
             timing.start = _start
+        if units := told.get("units"):
+            _note_units(Path(units), told.get("kill_after"))
         cli.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -74,6 +80,31 @@ def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _note_units(file: Path, kill_after: int | None) -> None:
+    """A line "step's folder, part, number" for every frame, layer, batch or training step that is done."""
+    from bench.variants import checkpoints, training
+
+    keep, step, count = checkpoints.Part.keep, training._step, itertools.count(1)
+    checkpoints.INTERVAL_SECONDS = 0.0
+
+    def note(*unit: object) -> None:
+        with file.open("a") as lines:
+            lines.write(" ".join(map(str, unit)) + "\n")
+        if next(count) == kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def keep_and_note(part: Any, done: int, *rest: Any) -> None:
+        note(part._work.scratch.name, part._name, done)
+        keep(part, done, *rest)
+
+    def step_and_note(state: Any, *rest: Any) -> None:
+        step(state, *rest)
+        note("training", state.step)
+
+    replaced: Any = checkpoints.Part, training
+    replaced[0].keep, replaced[1]._step = keep_and_note, step_and_note
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import weakref
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bench.detectors.detector import Detector
-from bench.variants import checkpoints
+from bench.variants import checkpoints, distillation
 from bench.variants.steps import Work, prune, quantize, recover
 from tests import tiny
 from tests.test_steps_torch import work
@@ -74,6 +75,28 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     for part in {name for name, _ in kept}:
         done = [count for name, count in kept if name == part]
         assert done == sorted(done)
+
+
+def test_what_the_teacher_told_a_killed_run_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    model = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    surroundings, asked = _work(tmp_path / "one", model), list[int]()
+    frames, lower, answers = surroundings.frames["train"].frames, contextlib.nullcontext, distillation._answers
+
+    def answer(detector: Detector, batches: Any, lower: Any) -> Any:
+        asked.extend(len(batch) for batch in batches)
+        if len(asked) == 3:
+            raise _KilledError
+        return answers(detector, batches, lower)
+
+    monkeypatch.setattr(distillation, "_answers", answer)
+    with pytest.raises(_KilledError):
+        distillation.exam(model, "train", frames, surroundings, 4, lower)
+    found = distillation.exam(model, "train", frames, surroundings, 4, lower)
+    assert asked == [4] * 5
+    margins, cams = answers(model, found.batches, lower)
+    assert torch.equal(found.margins, margins)
+    assert torch.equal(found.cams, cams)
 
 
 def _work(folder: Path, model: Detector) -> Work:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,7 +39,7 @@ from tests.pace import limit
 from tests.test_pipeline import bench
 from tests.test_steps_torch import work
 
-KILLS = 8
+KILLS = 3
 MANY_KILLS = 100
 SEED = 3
 WORKERS = 2
@@ -252,7 +253,25 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     assert results(folder) == untimed(undisturbed)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
+    pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
+) -> None:
+    folder, units = place(pattern, pattern / "units"), pattern / "units.txt"
+    kills = (7, 40, 30)
+    for count in kills:
+        assert warm[0].run(folder, units=str(units), kill_after=count) == -signal.SIGKILL
+    assert warm[0].run(folder, units=str(units)) == 0
+    done = Counter(units.read_text().splitlines())
+    repeated = {unit: count for unit, count in done.items() if count > 1}
+    print(f"{len(done)} units, repeated: {repeated}")
+    assert len(done) > sum(kills)
+    assert sum(repeated.values()) - len(repeated) <= len(kills), repeated
+    assert results(folder) == untimed(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_ctrl_c_waits_for_the_end_of_an_export(how: signal.Signals, pattern: Path, warm: list[Warm]) -> None:
     """torch would abort the process where an exception comes up within its tracing."""
     if signal.getsignal(how) is signal.SIG_IGN:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench.records import Frame
+from bench.variants import checkpoints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -197,12 +198,18 @@ class Exam:
 
 
 def exam(teacher: Detector, name: str, frames: Sequence[Frame], work: Work, batch_size: int, lower: Lower) -> Exam:
-    """Read the frames and ask the teacher, once."""
+    """Read the frames and ask the teacher, once: what it told a run that was killed is not asked again."""
     import torch
+
+    def ask(left: Sequence[Tensor]) -> Iterator[checkpoints.State]:
+        for batch in left:
+            margins, cams = _answers(teacher, [batch], lower)
+            yield {"margins": margins, "cams": cams}
 
     read = work.read(frames, work.spec, batch_size)
     batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
-    margins, cams = _answers(teacher, batches, lower)
+    answers = list(checkpoints.each(work.part("answers of the teacher"), batches, ask))
+    margins, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
     labels = tuple(frame.label for frame in frames if frame.label is not None)
     whole = len(labels) == len(frames) and len(set(labels)) == 2
     return Exam(name, batches, margins, cams, labels if whole else None)
