@@ -21,7 +21,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
     "int8": (quantize, quantize.Settings(dtype="int8", frames=16)),
     "int4 weights": (quantize, quantize.Settings(weights="int4", frames=16)),
     "half the channels": (prune, prune.Settings(amount=0.5, frames=16)),
-    "2 of 4": (prune, prune.Settings(structure="2of4", frames=16)),
+    "2 of 4": (prune, prune.Settings.model_validate({"structure": "2of4", "frames": 16})),
     "recalibrated": (recover, recover.Settings(steps=0, recalibrate=True, batch_size=4)),
 }
 

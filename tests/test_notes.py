@@ -88,7 +88,7 @@ def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path)
 
 
 def test_why_half_is_far_less_than_half_is_said() -> None:
-    from bench.variants.steps import Use, find, prune
+    from bench.variants.steps import Use, prune
 
     before = Built("b", Path("b"), "torch", "fp32", 114_000_000, 28_340_000, 1_200_000_000, 0.0, 1.0)
     after = dataclasses.replace(before, parameters=4_980_000, macs=498_000_000)
@@ -101,6 +101,5 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     assert prune.remark(half, before, dataclasses.replace(after, parameters=None)) is None
     assert prune.remark(prune.Settings(amount=0.5, structure="unstructured"), before, after) is None
     use = Use("prune", half, "prune: 0.5")
-    assert find("prune") is prune
     assert told in notes.notes([use], after, before)
     assert told not in notes.notes([use, use], after, before)

@@ -68,7 +68,8 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: Work, frame
     part = work.part("ranking of sums")
     seen = {name: _Written() for name in convs}
     for name, (places, *sums) in part.state.get("seen", {}).items():
-        seen[name] = _Written(*([one.to(model.head.weight.device) for one in by_batch] for by_batch in sums), places)
+        outputs, gradients, products = ([one.to(model.head.weight.device) for one in by_batch] for by_batch in sums)
+        seen[name] = _Written(outputs, gradients, products, places)
 
     def note(name: str, _: nn.Module, __: Tensor, written: Tensor) -> None:
         one, outputs = seen[name], written.detach().double()

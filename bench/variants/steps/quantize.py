@@ -157,8 +157,9 @@ def _exported(model: Detector, work: Work) -> onnx.ModelProto:
 
     part = work.part("exporting")
     if part.state:
-        return onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
-    graph = onnx.shape_inference.infer_shapes(to_onnx(model))
+        saved: onnx.ModelProto = onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
+        return saved
+    graph: onnx.ModelProto = onnx.shape_inference.infer_shapes(to_onnx(model))
     text = np.frombuffer(graph.SerializeToString(), np.uint8)
     part.keep(1, 1, lambda: {"graph": torch.from_numpy(text.copy())})
     return graph
