@@ -13,12 +13,12 @@ from bench.ink import harmless, painted
 from bench.records import Event
 from bench.under_way import View
 
-_BAR_CELLS, _LEAST_TITLE, _WORTH_SAYING_S = 12, 14, 2.0
+_BAR_CELLS, _LEAST_TITLE, _WORTH_SAYING_S, _WORTH_LEAVING_S = 12, 14, 2.0, 5.0
 _COLUMNS = 80
 
 
 class Screen:
-    """One line on a terminal, drawn over and over; nothing of it stays."""
+    """One line on a terminal, drawn over and over. What took long leaves a line that says so."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -32,7 +32,8 @@ class Screen:
         """The next line says so."""
 
     def ended(self, work: str, seconds: float, *, failed: bool = False) -> None:
-        """The next line says so."""
+        if failed or seconds >= _WORTH_LEAVING_S:
+            self.say(ending(work, seconds, failed=failed))
 
     def tick(self, view: View) -> None:
         columns = self._columns()
@@ -91,7 +92,7 @@ class Lines:
 
     def ended(self, work: str, seconds: float, *, failed: bool = False) -> None:
         if failed or seconds >= _WORTH_SAYING_S:
-            self.say(f"{work}: {'failed after' if failed else 'done in'} {spoken(seconds)}")
+            self.say(ending(work, seconds, failed=failed))
 
     def tick(self, view: View) -> None:
         if time.monotonic() - self._written >= self._every_s:
@@ -171,6 +172,10 @@ def left(view: View) -> str:
     if seconds < 5400:
         return f"about {max(1, round(seconds / 60))} min left"
     return f"about {seconds / 3600:.1f} h left"
+
+
+def ending(work: str, seconds: float, *, failed: bool) -> str:
+    return f"{work}: {'failed after' if failed else 'done in'} {spoken(seconds)}"
 
 
 def spoken(seconds: float) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import stored
+from bench import locks, stored
 from bench.errors import UserError
 from bench.files import remove, rename, sweep, temporary_name
 from bench.provenance import cpu_cores
@@ -102,8 +102,8 @@ def undrawn(name: str) -> dict[Split, FrameSet]:
 def draw(folder: Path, on_event: OnEvent = silent) -> None:
     """Draw the demo set into `folder`, unless it is there: 1,208 frames of 160 px, each of its own portrait.
 
-    Written to a temporary folder beside it and renamed, so that it is there whole or not at all,
-    also when two processes draw at once. An older version is replaced; a folder that holds
+    Written to a temporary folder beside it and renamed, so that it is there whole or not at all; of two processes
+    one draws, and the other waits for it. An older version is replaced; a folder that holds
     anything else raises `UserError`.
     """
     if is_drawn(folder):
@@ -113,14 +113,21 @@ def draw(folder: Path, on_event: OnEvent = silent) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder.parent)
-        own = folder.parent / temporary_name()
-        try:
-            _draw_all(own / "drawn", on_event)
-            _put(own / "drawn", folder, own / "outdated")
-        finally:
-            remove(own)
+        # Another run that draws it already does it for both.
+        with locks.held(folder.with_name(f".{folder.name}.lock"), "drawing the demo set", on_event, folder=folder):
+            if not is_drawn(folder):
+                _draw_into(folder, on_event)
     except OSError as error:
         raise UserError(f"{folder}: the demo set can't be written here: {error.strerror or error}") from error
+
+
+def _draw_into(folder: Path, on_event: OnEvent) -> None:
+    own = folder.parent / temporary_name()
+    try:
+        _draw_all(own / "drawn", on_event)
+        _put(own / "drawn", folder, own / "outdated")
+    finally:
+        remove(own)
 
 
 def _draw_all(folder: Path, on_event: OnEvent) -> None:

@@ -44,7 +44,7 @@ def _listen(event: Event) -> None:
     """Where no bars are shown: what must be known at once is a warning of Python's."""
     if interrupted.is_set():
         raise KeyboardInterrupt
-    if event.is_warning:
+    if event.unit == "warning":
         warnings.warn(harmless(shown(event.work, 1000)), stacklevel=2)
     elif event.is_wait and not event.is_whole:
         warnings.warn(waiting(event), stacklevel=2)

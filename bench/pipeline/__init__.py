@@ -11,7 +11,9 @@ from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import journal, reasons, render
 from bench.pipeline.clean import clean
-from bench.pipeline.forecast import Forecast, forecast, rows_of, stages
+from bench.pipeline.estimates import total
+from bench.pipeline.forecast import Forecast, Stage, forecast, rows_of, stages
+from bench.pipeline.forecast_text import duration
 from bench.pipeline.handover import export
 from bench.pipeline.measure import (
     build_variants,
@@ -57,7 +59,9 @@ def run(
         plan = replace(plan, timing=timing)
         _explain(plan, log)
         with locks.announced(variants / build.LOCKS, doing, log):
-            told_left = Remaining(stages(plan, log), log)
+            due = stages(plan, log)
+            _foresee(plan, due, log)
+            told_left = Remaining(due, log)
             built, failed = build_variants(plan, told_left)
             failed |= settle_variants(plan, built, told_left)
             # Two runs of one experiment take turns here; the second finds what the first has done.
@@ -93,6 +97,13 @@ def _explain(plan: Plan, on_event: OnEvent) -> None:
         on_event(Event(f"due again: {one.text}", 1, 1, "note"))
     for remark in plan.of_frames if due else ():
         on_event(Event(remark, 1, 1, "warning"))
+
+
+def _foresee(plan: Plan, due: Sequence[Stage], on_event: OnEvent) -> None:
+    """What there is to do and about how long that takes; silent where nothing is."""
+    if works := [f"{stage.name} {stage.work}" for stage in due if stage.work and stage.name != "report"]:
+        takes = duration(total(stage.estimate for stage in due))
+        on_event(Event(f"{plan.name}: {'; '.join(works)}; takes {takes} in all", 1, 1, "note"))
 
 
 def _check_rooms(base: Path) -> None:

@@ -86,6 +86,8 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "onnx": facts.model.endswith(".onnx"),
         "lowered": models.LOWERED,
         "rows": _rows(facts),
+        "none": NONE,
+        "alone": variant is facts.baseline,
         "verdict": verdict(variant is facts.baseline, judged),
         "warnings": _warnings(facts),
         "installed": models.installed(),
@@ -155,7 +157,13 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
             f"{rough(reference.p50_ms)} ms in {escape(reference.runtime)}" if reference else NONE,
         ),
         ("as bench stores it, MiB", *(_mib(size.size_bytes) if size else NONE for size in footprints)),
-        ("timed in", *(f"{escape(ran.runtime)} on {escape(ran.device)}" if ran else NONE for ran in executed)),
+        (
+            "timed in",
+            *(
+                f"{escape(ran.runtime)} on {escape(ran.device)}" if ran and speed.single else NONE
+                for ran, speed in zip(executed, speeds, strict=True)
+            ),
+        ),
     ]
 
 
