@@ -53,7 +53,7 @@ def take_away(system: str) -> None:
             raise FileNotFoundError(2, "No such file or directory", str(path))
         return read_text(path, *arguments, **named)  # type: ignore[arg-type]
 
-    Path.read_text = without_proc  # type: ignore[method-assign]
+    Path.read_text = without_proc  # type: ignore[method-assign, assignment]
     Path.exists = lambda path, **named: not path.is_relative_to("/proc") and exists(path, **named)  # type: ignore[method-assign]
 
 
