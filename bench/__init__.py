@@ -6,9 +6,11 @@ with an input is raised as `UserError`. docs/python.md shows each; these names s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Imports nothing: at `python -m bench` the working folder still comes before the standard library here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from bench.errors import UserError
     from bench.interface.arrays import score
     from bench.interface.experiments import read, run

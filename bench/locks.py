@@ -12,6 +12,7 @@ import platform
 import re
 import stat
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -84,7 +85,7 @@ class Holder:
             return True
         if not 0 < self.process < _MOST_PROCESSES or not psutil.pid_exists(self.process):
             return False
-        with suppress(psutil.Error, ValueError):
+        with suppress(psutil.Error, ValueError, OverflowError, OSError):
             process = psutil.Process(self.process)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
@@ -172,8 +173,8 @@ def held(
                 raise TakenError(path, folder) from None
             wait.told(path, folder)
             time.sleep(POLL_SECONDS)
-    wait.over()
     try:
+        wait.over()
         # Who holds it is for people alone, so a disk that does not take it stops nobody.
         with suppress(OSError):
             write_text(_note(path), _told(path, what, folder))
@@ -307,7 +308,8 @@ def holder(path: Path, folder: Path | None = None) -> str:
 def announced(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
     """Tell in `folder` that this process is at work, for as long as it is: see `running`."""
     running(folder)
-    path = folder / f"run-{os.getpid()}.lock"
+    # In two containers that share the folder, two runs may have the same number: neither must wait for the other.
+    path = folder / f"run-{os.getpid()}-{uuid.uuid4().hex[:12]}.lock"
     with held(path, what, on_event):
         try:
             yield
@@ -338,7 +340,7 @@ def machine_wide(name: str) -> Path:
 
 def _has_locks(folder: Path) -> bool:
     """Whether its file system has some; a home folder on a network may have none."""
-    path = folder / f"probe-{os.getpid()}.lock"
+    path = folder / f"probe-{os.getpid()}-{uuid.uuid4().hex[:12]}.lock"
     lock = _lock(path)
     try:
         return _acquire(lock, path)

@@ -31,7 +31,7 @@ class Screen:
     def began(self, work: str) -> None:
         """The next line says so."""
 
-    def ended(self, work: str, seconds: float) -> None:
+    def ended(self, work: str, seconds: float, *, failed: bool = False) -> None:
         """The next line says so."""
 
     def tick(self, view: View) -> None:
@@ -89,9 +89,9 @@ class Lines:
     def began(self, work: str) -> None:
         self.say(work)
 
-    def ended(self, work: str, seconds: float) -> None:
-        if seconds >= _WORTH_SAYING_S:
-            self.say(f"{work}: done in {spoken(seconds)}")
+    def ended(self, work: str, seconds: float, *, failed: bool = False) -> None:
+        if failed or seconds >= _WORTH_SAYING_S:
+            self.say(f"{work}: {'failed after' if failed else 'done in'} {spoken(seconds)}")
 
     def tick(self, view: View) -> None:
         if time.monotonic() - self._written >= self._every_s:
@@ -118,7 +118,7 @@ class Tqdm:
     def began(self, work: str) -> None:
         """The next bar says so."""
 
-    def ended(self, work: str, seconds: float) -> None:
+    def ended(self, work: str, seconds: float, *, failed: bool = False) -> None:
         self.clear()
 
     def tick(self, view: View) -> None:

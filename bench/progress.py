@@ -99,7 +99,7 @@ class Bars:
             elif begins:
                 self._painter.began(work)
             if seconds is not None:
-                self._painter.ended(work, seconds)
+                self._painter.ended(work, seconds, failed=event.has_failed)
             if begins or not event.total or time.monotonic() - self._drawn >= _LEAST_SECONDS:
                 self._draw()
 

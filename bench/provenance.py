@@ -29,7 +29,8 @@ _called: ContextVar[str] = ContextVar("called", default="")
 
 def command() -> str:
     """What started the work: the call from Python, or the command line."""
-    return _called.get() or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return _called.get() or shlex.join(["bench" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 @contextmanager

@@ -1012,6 +1012,9 @@ CASES: dict[str, list[Case]] = {
              patch=with_cuda(files=("__init__.py",), version=(11, 4))),
     ],
     "The command line": [
+        Case("an unknown format", "`bench export --format tflite`",
+             ("--format: 'tflite' is no format; expected onnx or safetensors",), command="export",
+             arguments=("q8", "--to", "out", "--format", "tflite")),
         Case("no such experiment", "`bench run frist`", ("no experiment 'frist'", "did you mean 'first'"),
              arguments=("frist",)),
         Case("no such variant", "`--only q9`", ("no variant 'q9'", "did you mean"), arguments=("--only", "q9")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,15 @@ def test_what_is_not_this_users_or_of_another_variant_is_not_read(tmp_path: Path
         file.write_bytes(damaged)
         assert checkpoints.read(surroundings, "pass") is None
         assert checkpoints.Part(surroundings, "pass").state == {}
+
+
+def test_what_was_saved_takes_no_memory_once_the_step_goes_on(tmp_path: Path) -> None:
+    surroundings = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    checkpoints.write(surroundings, "pass", {"done": 3, "sums": torch.ones(3)})
+    part = surroundings.part("pass")
+    sums = weakref.ref(part.state["sums"])
+    part.keep(4, 9, dict)
+    assert (part.done, sums()) == (3, None)
 
 
 def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(

@@ -452,7 +452,7 @@ def test_bad_input_ends_a_process_with_its_code(tmp_path: Path) -> None:
     for name in ["cells.csv", "numbers.csv"] * 5:
         ran = subprocess.run([*command, name], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ran.returncode == 2, ran.stderr
-        assert ran.stderr.startswith(f"error: {name}: ")
+        assert f"\nerror: {name}: " in f"\n{ran.stderr}"
 
 
 def test_what_is_refused_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, benches: Benches) -> Path
     benches.answer(figures=False)
     benches.answer(folder=str(folder), log=str(benches.log), here=True)
     assert (benches.line(limit(200)) or "").strip() == "0", benches.log.read_text()
-    code, output = benches.run(folder, ["accept"])
+    code, output = benches.run(folder, ["accept", "--anyway"])
     assert code == 0, output
     kept = folder.parent.parent / "finished"
     shutil.copytree(folder, kept)

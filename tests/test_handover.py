@@ -229,7 +229,7 @@ def test_safetensors_for_floats_alone(
 def test_what_ran_in_pytorch_is_exported_now(
     exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And where frames are gone, nothing is said of them."""
+    """And where frames are gone, or others than those that were evaluated, nothing is said of them."""
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "pytorch")
@@ -242,6 +242,12 @@ def test_what_ran_in_pytorch_is_exported_now(
     assert (record.model, record.measured.file, record.measured.runtime) == ("model.onnx", None, "pytorch")
     assert record.moved[0].mean < 0.01
     assert "not `model.onnx`" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    first, second = sorted((tmp_path / "faces/test/real").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert bench("export", "baseline", "--to", "changed")[0] == 0
+    assert description(tmp_path / "changed").moved == ()
+    assert "scores were compared (below)" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "scores were compared (below)" not in (tmp_path / "changed/README.md").read_text(encoding="utf-8")
     (tmp_path / "faces/test").rename(tmp_path / "elsewhere")
     assert bench("export", "baseline", "--to", "again")[0] == 0
     assert description(tmp_path / "again").moved == ()

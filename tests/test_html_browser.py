@@ -385,6 +385,14 @@ def test_long_names_stay_in_their_places(tab: browser.Page, long_names: Path, wi
     assert tab.evaluate(beyond) == []
 
 
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_first_table_fits_the_window(shown: Shown, width: int) -> None:
+    shown.page.resize(width)
+    box = "document.querySelector('#compared').closest('.scroll')"
+    assert shown.page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") <= 1
+    assert shown.page.evaluate(f"innerWidth - {box}.getBoundingClientRect().right") <= 40
+
+
 def test_dark_and_light(shown: Shown) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     light = shown.page.evaluate(background)

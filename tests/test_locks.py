@@ -69,6 +69,24 @@ def test_a_wait_tells_who_holds_it_and_what_for_and_ends(tmp_path: Path, other: 
         assert free
 
 
+def test_whoever_is_interrupted_at_the_end_of_a_wait_holds_nothing(
+    tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
+    """As in a notebook, where the error, and with it all that was at work, is kept for later."""
+
+    def interrupted(event: Event) -> None:
+        assert other.stdin is not None
+        other.stdin.close()
+        if event.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept, locks.held(tmp_path / "lock", "exporting abc", interrupted):
+        pytest.fail("went on")
+    with locks.tried(tmp_path / "lock") as free:
+        assert free
+    assert kept.value.__traceback__
+
+
 def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     other.send_signal(signal.SIGKILL)
     other.wait(limit(5))
@@ -89,6 +107,17 @@ def test_a_process_tells_that_it_is_at_work_and_nothing_is_left_of_it(tmp_path: 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyboardInterrupt), locks.announced(tmp_path, "running demo"):
         raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_two_containers_that_have_one_number_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    def waits(event: Event) -> None:
+        pytest.fail(event.work)
+
+    with locks.announced(tmp_path, "running first"), locks.announced(tmp_path, "running second", waits):
+        assert sorted(text.split(" since ")[0] for text in locks.running(tmp_path)) == [
+            f"process {os.getpid()} that is running {name}" for name in ("first", "second")
+        ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,7 +326,7 @@ def test_two_users_of_a_shared_folder_take_turns(tmp_path: Path) -> None:
     room.mkdir()
     os.chown(room, 12345, team)
     room.chmod(0o775)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):  # pytest-xdist's workers have one more
         folder.chmod(folder.stat().st_mode | 0o055)
     with locks.tried(tmp_path / "lock"):  # what it imports is imported, before users come that may not read it
         pass

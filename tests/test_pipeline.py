@@ -305,6 +305,7 @@ def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: 
     code, output = bench("run", "--only", "q8,q16")
     assert code == 3
     assert "volcano" in output
+    assert re.search(r"^building q8: .*: failed after \d+ s$", output, re.MULTILINE)
     scores = json.loads((workplace / "reports/first/scores.json").read_text())["variants"]
     assert (scores["q8"]["status"], scores["q16"]["status"]) == ("failed", "ok")
     assert "volcano" in scores["q8"]["reason"]

@@ -62,6 +62,13 @@ def files(folder: Path) -> set[str]:
 
 
 # ---------------------------------------------------------------------------------------------------- plan
+def test_who_wants_no_times_is_not_told_that_some_are_there(workplace: Path) -> None:
+    found = planned(workplace, only=["q16"], timing="none")
+    assert "time" not in due(found)
+    rows = [line for line in describe(found).splitlines() if "frames, onnxruntime" in line]
+    assert [line.split()[-1] for line in rows] == ["out", "out"], rows
+
+
 def test_all_that_is_quickly_checked_is_told_at_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     file = workplace / "experiments.yaml"
@@ -322,7 +329,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
     monkeypatch.setattr("bench.pipeline.present_speed.measure", measure)
     assert planned(workplace).speed == QUIET
     assert len(asked) == 1
-    monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_timed", lambda folder, key: True)
+    monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)
     monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
     monkeypatch.setattr("bench.variants.build.is_built", lambda folder, variant: False)
     assert planned(workplace).speed is None

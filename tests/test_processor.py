@@ -250,3 +250,9 @@ def test_int8_is_exact_on_an_emulated_processor_without_vnni(tmp_path: Path) -> 
     exact = b0.margin(b0.run(graph, frames)[0])
     for name in ("logits", "without_options"):
         assert np.abs(b0.margin(answers[name]) - exact).max() < 0.02 * exact.std(), name
+
+
+@pytest.mark.parametrize("program", ["bench", "__main__.py"])
+def test_the_command_is_bench_however_it_was_started(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [f"/usr/lib/{program}", "run", "my first"])
+    assert provenance.command() == "bench run 'my first'"

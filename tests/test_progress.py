@@ -206,6 +206,15 @@ def test_what_is_innermost_is_shown_and_ends_with_what_is_around_it() -> None:
     assert under_way.view().work == "preparing what is next"
 
 
+def test_what_failed_is_no_longer_under_way_and_is_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars(Event("building q8", 0, 1, "step", "loading"))
+        bars(Event("building q8", 40, 128, "frames", "calibrating"))
+        bars(Event("building q8", 1, 1, "step", Event.FAILED))
+        assert bars._under_way.view().work == "preparing what is next"
+    assert capsys.readouterr().err == "building q8\nbuilding q8: failed after 0 s\n"
+
+
 def test_phases_are_told_from_deep_inside() -> None:
     events: list[Event] = []
     phases.begin("nobody listens")
@@ -293,6 +302,13 @@ def test_a_wait_is_no_sign_of_a_slow_machine_and_nobody_knows_its_end(monkeypatc
         if event is wait:
             assert under_way.view().left_s is None
     assert [one.left_s for one in heard] == [pytest.approx(100), None, None, pytest.approx(40)]
+
+
+def test_what_takes_no_time_leaves_none_to_tell() -> None:
+    events: list[Event] = []
+    stage = Stage("build", "1 artifact", Estimate(), (("building q8", Estimate()),))
+    Remaining([stage], events.append)(Event("building q8", 0, 1, "step"))
+    assert events == [Event("building q8", 0, 1, "step")]
 
 
 def test_what_nobody_can_foresee_is_not_told() -> None:

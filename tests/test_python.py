@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -11,10 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
@@ -209,6 +212,15 @@ def test_a_full_disk_is_a_user_error(copy: Path, monkeypatch: pytest.MonkeyPatch
 
 
 # ---------------------------------------------------------------------------------------- interrupt
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts: shells start what runs in the background without that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_leaves_everything_as_it_was(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(copy / "results")
     handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
@@ -285,10 +297,9 @@ def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
         PREPARED,
         "results = bench.run(progress=True)\nresults",
         "results.frame()[['variant', 'auc', 'auc_low', 'auc_high']]",
-        "import os, signal, threading\n"
-        "threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
-        "import time, bench.pipeline\n"
-        "bench.pipeline.run = lambda *_, **__: time.sleep(60)\n"
+        "import os, signal, threading, time, bench.pipeline\n"
+        "stop = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "bench.pipeline.run = lambda *_, **__: (stop.start(), time.sleep(60))\n"
         "try:\n    bench.run()\nexcept KeyboardInterrupt:\n    print('stopped')",
         "bench.read('reports/first').verdicts['baseline']",
     ]
@@ -487,6 +498,10 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"baseline": P}, {"frames": [None] * 20}, "no name of a frame"),
         (Y, {"baseline": P}, {"splits": ["train"] * 20}, "neither test nor validation"),
         (Y, {"baseline": P}, {"attributes": {"label": Y}}, "another meaning"),
+        (Y, {"baseline": P}, {"attributes": ["method"]}, "attributes: expected a mapping"),
+        (Y, {"baseline": P}, {"attributes": {1: Y}}, "attributes: expected names as text, found 1"),
+        (Y, {"baseline": np.ma.masked_array(P, mask=Y == 1)}, {}, "a score is missing in 10 of 20"),
+        (Y, {"baseline": P + 1j}, {}, "holds complex numbers"),
         (Y, {"baseline": P}, {"threshold": 1.5}, "threshold: expected a number above 0"),
         (Y, {"baseline": P}, {"margin": -1}, "margin: expected a number from 0"),
     ],
@@ -609,6 +624,24 @@ def test_a_strangers_export_is_checked(
     (to / "model.json").write_text(json.dumps(told))
     with pytest.raises(bench.UserError, match="export the variant again"):
         bench.load(to)
+
+
+def test_an_export_that_holds_another_network_is_a_user_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though model.json has its digest."""
+    monkeypatch.chdir(folder)
+    command("export", "q16", "--to", str(tmp_path / "model"))
+    file, told = tmp_path / "model/model.onnx", stored.read_json(tmp_path / "model/model.json")
+    whole = onnx.load(file)
+    renamed = onnx.ModelProto.FromString(whole.SerializeToString())
+    renamed.graph.output[0].name = "elsewhere"
+    for content in (b"\x08\x0agarbage", renamed.SerializeToString()):
+        file.write_bytes(content)
+        told["files"]["model.onnx"]["sha256"] = hashlib.sha256(content).hexdigest()
+        (tmp_path / "model/model.json").write_text(json.dumps(told))
+        with pytest.raises(bench.UserError, match="cannot be loaded"):
+            bench.load(tmp_path / "model", device="cpu")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user that cannot write everywhere")

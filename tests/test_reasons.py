@@ -133,6 +133,8 @@ def test_a_record_is_not_believed(ran: Path) -> None:
     record = ran / "results/first" / reasons.RECORD
     value = json.loads(record.read_text())
     value["variants"]["q8"]["links"][1]["settings.activations"] = "a\x1b[2J\n::error::b" + "x" * 500
+    value["variants"]["q8"]["links"][1]["versions.\x1b[2J" + "x" * 500] = "1"
+    value["variants"]["q8"]["predictions"]["frames.\x1b[2J" + "x" * 500] = "1"
     record.write_text(json.dumps(value))
     shutil.rmtree(ran / "variants")
     plan = planned(ran)

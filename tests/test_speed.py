@@ -153,6 +153,9 @@ def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
     assert [found[one.name].latency_ms for one in variants] == pytest.approx([10, 11, 12])
     assert found["q8"].single
     assert found["q8"].single.p50_ms == 30
+    stopped = replace(variants[0], conditions=replace(quiet, throttled_seconds=0.5))
+    found = speeds(Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (stopped, variants[2]), {}))
+    assert [found[name].latency_ms for name in ("baseline", "q8")] == [None, 30]
     simulated = replace(variants[2], executed=replace(EXECUTED, stored="int8", int8="simulated"))
     run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
     assert speeds(run)["q8"].latency_ms is None

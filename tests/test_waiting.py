@@ -13,12 +13,14 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from bench import cli, locks, pipeline
+from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline import estimates, fidelity, present_speed
 from bench.pipeline.render import Finished
@@ -189,10 +191,43 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
         mark.write_text(json.dumps({**json.loads(mark.read_text()), "key": "another"}))
         return measure(*arguments)
 
-    monkeypatch.setattr(timing, "measure", replaced)
-    code, output = bench("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(timing, "measure", replaced)
+        code, output = bench("run")
     assert code == 2
     assert "results/first/q16: another run, with other settings" in output
+    # Of another length of timing, which the scores know nothing of.
+    write, keys = store.write_timed, list[str]()
+
+    def of_another(folder: Path, key: str, timed: store.Timed) -> None:
+        keys.append(key)
+        write(folder, "another", timed)
+
+    monkeypatch.setattr(store, "write_timed", of_another)
+    code, output = bench("run", "--time-again")
+    assert keys
+    assert code == 2
+    assert "another run, with other settings" in output
+
+
+def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> None:
+        raise UserError("gone")
+
+    unsettled = SimpleNamespace(is_settled=lambda *_: False, settle=None)
+    monkeypatch.setattr("bench.runtimes.find", lambda name: unsettled)
+    monkeypatch.setattr("bench.runtimes.choose", lambda *_: "any")
+    monkeypatch.setattr(build, "check", gone)
+    plan: Any = SimpleNamespace(
+        base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
+    )
+    built: Any = SimpleNamespace(id="0123456789abcdef", kind="onnx")
+    events: list[Event] = []
+    with pytest.raises(UserError, match="gone"):
+        fidelity.settle(plan, built, events.append)
+    assert [(event.is_whole, event.has_failed) for event in events] == [(False, False), (True, True)]
 
 
 def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) -> None:

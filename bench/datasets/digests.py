@@ -41,6 +41,14 @@ Known = dict[str, tuple[int, int, str, str]]
 """Size in bytes, modification time in nanoseconds, SHA-256 and what is wrong, by path below the root."""
 
 
+def of_set(frames: Iterable[tuple[str, int | None, str | None, str]]) -> str:
+    """The digest of a split's frames, each as its path, label, source and the SHA-256 of its file."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(json.dumps(frame).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def digest_files(
     name: str, roots: Mapping[Path, Iterable[Entry]], cache: Path, on_event: OnEvent
 ) -> tuple[dict[str, str], dict[str, str]]:

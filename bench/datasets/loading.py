@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.datasets import layouts
-from bench.datasets.digests import digest_files
+from bench.datasets.digests import digest_files, of_set
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Place
 from bench.datasets.sources import find_sources
@@ -253,11 +252,11 @@ def _splits(frames: Mapping[Split | None, tuple[Frame, ...]], auto: bool) -> dic
 
 
 def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], left_out: tuple[str, ...]) -> FrameSet:
-    digest, content = hashlib.sha256(), hashlib.sha256()
+    digest = of_set((frame.path, frame.label, frame.source, frame.digest) for frame in frames)
+    content = hashlib.sha256()
     for frame in frames:
-        digest.update(json.dumps([frame.path, frame.label, frame.source, frame.digest]).encode() + b"\n")
         content.update(bytes.fromhex(frame.digest))
-    return FrameSet(name, split, frames, digest.hexdigest(), content.hexdigest(), left_out)
+    return FrameSet(name, split, frames, digest, content.hexdigest(), left_out)
 
 
 def _refuse(name: str, problems: Sequence[str], *, most: int = 20, advice: str = "") -> None:

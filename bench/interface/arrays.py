@@ -75,13 +75,13 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results = bench.score([0, 0, 1, 1], {"baseline": [0.1, 0.4, 0.7, 0.9], "q8": [0.2, 0.3, 0.6, 0.9]})
     >>> results.verdicts
     """
-    ordered = _variants(scores, baseline)
+    ordered, known_of_frames = _variants(scores, baseline), _attributes(attributes)
     _refuse_other_than_share("threshold", threshold, lowest=False)
     _refuse_other_than_share("margin", margin, lowest=True)
     known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
     columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
-    columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in (attributes or {}).items()}
+    columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in known_of_frames.items()}
     code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
     with call(code):
         from bench.pipeline.foreign import Request, score_answers
@@ -89,13 +89,25 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.reports.scores import scores as numbers
         from bench.results.foreign import Columns
 
-        answers = of_frames(columns, list(ordered), list(attributes or {}))
+        answers = of_frames(columns, list(ordered), list(known_of_frames))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
         run, judgement = score_answers(request, answers)
         content = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
     warnings = (*plain_warnings(run, content), *run.warnings)
     return results(content, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
+
+
+def _attributes(attributes: Any) -> dict[str, Any]:
+    """What else is known of the frames, by names that are text."""
+    if attributes is None:
+        return {}
+    if not callable(getattr(attributes, "items", None)):
+        raise UserError(f'attributes: expected a mapping such as {{"method": m}}, found a {type(attributes).__name__}')
+    given = dict(attributes.items())
+    if wrong := [name for name in given if not isinstance(name, str)]:
+        raise UserError(f"attributes: expected names as text, found {quoted(wrong[0])}")
+    return given
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class Column:
             given = given.double() if given.is_floating_point() else given
         if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
             raise UserError(f"{self.name}: expected an array, found {type(given).__name__}")
+        if isinstance(given, np.ma.MaskedArray):  # NumPy would show what lies below the mask
+            masked = np.ma.getmaskarray(given)
+            given = np.array(given.data, object)
+            given[masked] = None
         try:
             values = np.asarray(given)
         except (TypeError, ValueError) as error:
@@ -56,6 +60,8 @@ class Column:
             return self.values.astype(np.float64)
         if any(isinstance(value, (str, bytes)) for value in self.values):
             raise UserError(f"{self.name}: holds text; expected numbers")
+        if self.values.dtype.kind == "c":
+            raise UserError(f"{self.name}: holds complex numbers; expected real ones")
         numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(self.values), errors="coerce").to_numpy(np.float64)
         return numbers
 

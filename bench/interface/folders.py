@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import runtimes, stored
-from bench.errors import UserError, quoted
+from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
 from bench.records import HANDED_OVER, Built, Executed, HandedOver, InputSpec, Preprocessing
 from bench.variants import build
@@ -98,7 +98,7 @@ def _open_export(folder: Path, device: str) -> Opened:
         record.id, folder / name, "torch" if kind == "torch" else "onnx", file.stored, file.size_bytes, None, None,
         record.margin_bias, 0.0, digest=file.sha256,
     )  # fmt: skip
-    with _aside(built) as copied:
+    with _loading(built.file), _aside(built) as copied:
         spec = _spec(copied)
         if spec != record.input:
             raise UserError(f"{path}: says another input than {name} itself; export the variant again")
@@ -106,6 +106,20 @@ def _open_export(folder: Path, device: str) -> Opened:
             return Opened(record.variant, spec, _lowered(copied))
         runtime = runtimes.find(runtimes.choose("auto", copied.kind, where))
         return Opened(record.variant, spec, runtime.load(copied, where, cpu_cores()))
+
+
+@contextmanager
+def _loading(file: Path) -> Iterator[None]:
+    """What libraries say of a file that is no network of ours is a `UserError`; their errors have no common type."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        first = shown((str(error).splitlines() or [""])[0])
+        raise UserError(
+            f"{file}: cannot be loaded ({type(error).__name__}: {first}); export the variant again"
+        ) from error
 
 
 def _device(requested: str, kind: str) -> Device:

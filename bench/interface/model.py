@@ -149,7 +149,10 @@ def _answered(
 ) -> list[NDArray[np.float32]]:
     """The logits of a batch, in halves where memory runs out."""
     try:
-        return [predict(batch)]
+        logits = predict(batch)
+        if logits.shape != (len(batch), 2):
+            raise UserError(f"the network answers {list(logits.shape)}, not two logits a frame; export it again")
+        return [logits]
     except MemoryError:
         if len(batch) == 1:
             raise

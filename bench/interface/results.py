@@ -181,6 +181,8 @@ class Results:
     def _advice(self) -> str:
         if self.recommendation:
             return f"Ship: {self.recommendation}"
+        if not self.qualified:
+            return "No variant can be recommended"
         others = [name for name in self.qualified if name != self.baseline]
         return f"Can be shipped: {', '.join(others) or 'none but the baseline'}"
 

@@ -40,10 +40,14 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     doing = f"{title} for {built.id} of {plan.name}"
     lock = build.lock_file(plan.base / "variants", built.id)
     artifact = locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT)
-    with artifact, alone(plan, doing, on_event):
-        build.check(built)
-        with phases.of(title, on_event):
-            runtime.settle(built, plan.device, plan.threads)
+    try:
+        with artifact, alone(plan, doing, on_event):
+            build.check(built)
+            with phases.of(title, on_event):
+                runtime.settle(built, plan.device, plan.threads)
+    except Exception:
+        on_event(Event(title, 1, 1, "variants", Event.FAILED))
+        raise
     on_event(Event(title, 1, 1, "variants"))
 
 

@@ -20,7 +20,7 @@ def describe(forecast: Forecast) -> str:
     counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in plan.frames.items())
     head = f"{plan.name}: {len(forecast.rows)} variants of {plan.source.architecture} at {plan.spec.size} px"
     lines = textwrap.wrap(f"{head}; frames: {counts}; on {plan.device}, {plan.threads} threads", WIDTH)
-    lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast.rows)]), ""]
+    lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast)]), ""]
     if not any(stage.work for stage in forecast.stages):
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
     else:
@@ -29,14 +29,15 @@ def describe(forecast: Forecast) -> str:
     return "\n".join([*lines, *_notes(forecast)])
 
 
-def _rows(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
     cells: list[tuple[str, ...]] = []
-    for row in rows:
+    for row in forecast.rows:
+        time = "left out" if forecast.plan.timing == "none" else "reused" if row.timed else "due"
         for place, link in enumerate(row.links):
             if place == 0 and len(row.links) > 1:
                 continue  # where the chain begins is said once, at the baseline
             evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
-            last = (evaluate, "reused" if row.timed else "due") if link is row.links[-1] else ("", "")
+            last = (evaluate, time) if link is row.links[-1] else ("", "")
             name = row.name if place == min(1, len(row.links) - 1) else ""
             cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
     return cells

@@ -55,7 +55,8 @@ class Journal:
             _log.info("%s: %s", event.work, event.note)
         if ends and event.unit == first.unit:
             seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
-            _log.info("%s: ended after %.1f s (%.1f s of processor time)", event.work, seconds, cpu_seconds)
+            how = "failed" if event.has_failed else "ended"
+            _log.info("%s: %s after %.1f s (%.1f s of processor time)", event.work, how, seconds, cpu_seconds)
             del self.open[event.work]
         elif ends:
             _log.info("%s: %d %s done%s", event.work, event.total, event.unit, f", {event.note}" if event.note else "")

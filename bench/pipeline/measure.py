@@ -342,6 +342,8 @@ def refuse_changed(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str
     """Raise `UserError` where another run, of other settings, has put its results in the place of these meanwhile."""
     for name, job in jobs.items():
         there = predict.is_done(job.folder, job.predictions_key) and executed(job) is not None
+        is_to_be_timed = name in plan.wanted and plan.timing != "none"
+        there &= not is_to_be_timed or store.read_timed(job.folder, job.timing_key) is not None
         if name not in failed and not there:
             raise UserError(
                 f"{job.folder}: another run, with other settings, frames or weights, wrote its results here while this "

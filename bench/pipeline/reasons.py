@@ -215,7 +215,7 @@ def _difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) ->
         comparable = name in before and name in now and before.get("variant") == now.get("variant")
         return _SENTENCES[head] if comparable else ""
     if name in _VERSIONED or head == "versions":
-        return f"{_VERSIONED.get(name, f'bench has another {rest}')} ({change('version')})"
+        return f"{_VERSIONED.get(name, f'bench has another {shown(rest, _LONGEST)}')} ({change('version')})"
     return change(f"{_PREFIXES[head]}{rest}" if rest and head in _PREFIXES else _NAMED.get(name, name))
 
 
@@ -229,6 +229,7 @@ def _of_machine(name: str, before: Mapping[str, str], now: Mapping[str, str]) ->
 def _frames(split: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     counts = [given.get(f"frames.{split}.count") for given in (before, now)]
     old, new = (shown(count, 20) if count else None for count in counts)
+    split = shown(split, _LONGEST)
     if old is None or new is None:
         return f"{new or 'no'} {split} frames, {'none' if old is None else old} before"
     if old != new:

@@ -48,7 +48,8 @@ class Remaining:
         self._done_s = self._took_s = 0.0
 
     def __call__(self, event: Event) -> None:
-        if event.is_warning or not self._tasks:
+        # What took less than is recorded foresees nothing.
+        if event.is_warning or not self._foreseen_s:
             return self._on_event(event)
         if event.is_wait:
             return self._wait(event)
@@ -88,7 +89,8 @@ class Remaining:
         left_s = max(task.foreseen_s * factor - elapsed, task.foreseen_s * _LEAST_LEFT)
         if event.total > 1 and event.done and _counts_all(event):
             share = event.done / event.total
-            left_s = (1 - share) * left_s + share * elapsed / share * (1 - share)
+            # Believed by as much as is done: at this pace, the rest takes `elapsed / share * (1 - share)`.
+            left_s = (1 - share) * left_s + (1 - share) * elapsed
         return left_s + after * factor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,12 +120,14 @@ class Event:
     The first event of a `work` begins it, and one in the same unit with `done == total` ends it. Between the two may
     come events in other units, for its parts: such a part's end ends only the part. `note` says what is being done
     now. Where nobody knows how much that is, `total` is 0: such an event begins a part and ends nothing; where its
-    `work` has not begun, it only says what is done between two works.
+    `work` has not begun, it only says what is done between two works. A work that fails ends with the note `FAILED`.
 
     `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
     With the unit "warning" or "note", `work` is a sentence for whoever watches. With the unit "wait", it says for whom
     this process waits, and `note` why and how to go on without: both are told at once.
     """
+
+    FAILED: ClassVar = "failed"
 
     work: str
     done: int
@@ -142,6 +144,10 @@ class Event:
     def is_whole(self) -> bool:
         """Whether all of the unit is done: of the work, or of a part of it."""
         return 0 < self.total <= self.done
+
+    @property
+    def has_failed(self) -> bool:
+        return self.is_whole and self.note == self.FAILED
 
     @property
     def is_wait(self) -> bool:

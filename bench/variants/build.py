@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import detectors, idle_cores, locks, phases, stored
 from bench.errors import UserError
-from bench.files import make_folder, remove, stops_all
+from bench.files import make_folder, remove, rename, stops_all
 from bench.provenance import digest, file_digest, versions, write_json
 from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
 from bench.variants import description, sparsity
@@ -266,6 +266,7 @@ def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[s
         # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
         if not stops_all(error):
             shutil.rmtree(scratch, ignore_errors=True)
+        shop.on_event(Event(title, 1, 1, "step", Event.FAILED))
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -300,7 +301,7 @@ def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
                 locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event, folder=shop.folder.parent)
             )
         remove(shop.folder / own)
-        temporary.replace(shop.folder / own)
+        rename(temporary, shop.folder / own)
 
 
 def _told(

@@ -35,11 +35,14 @@ _MOST_BYTES = 2**40
 
 
 class Part:
-    """One part of a step. `state` is what a killed run saved of it; empty where there is nothing."""
+    """One part of a step. `state` is what a killed run saved of it, until the step has gone on from there; empty where
+    there is nothing. `done` is how many frames, layers or batches that run had done when it saved.
+    """
 
     def __init__(self, work: Work, name: str) -> None:
         self._work, self._name = work, name
         self.state: State = read(work, name) or {}
+        self.done = int(self.state.get("done", 0))
         self._saved_at = time.monotonic()
         self._interval = INTERVAL_SECONDS
 
@@ -47,16 +50,13 @@ class Part:
         """The named tensors below a key of the state, on a device; none where nothing was saved."""
         return {name: tensor.to(device) for name, tensor in self.state.get(key, {}).items()}
 
-    @property
-    def done(self) -> int:
-        """How many frames, layers or batches a killed run had done when it saved."""
-        return int(self.state.get("done", 0))
-
     def keep(self, done: int, total: int, state: Callable[[], State]) -> None:
         """Save what `state()` gives and how much of `total` is done, where that is enough since the last time.
 
         Where there is no room for it, the step goes on without.
         """
+        # Activations of all frames may be in it, and there may be no memory for two of them.
+        self.state = {}
         began = time.monotonic()
         if began - self._saved_at < (min(REST_SECONDS, self._interval) if done == total else self._interval):
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import stored
 from bench.errors import UserError, listed, nearest, quoted
-from bench.files import advice, is_leftover, sweep, temporary_name
+from bench.files import advice, is_leftover, rename, sweep, temporary_name
 from bench.pipeline.handover import models, moved, texts
 from bench.pipeline.render import judge
 from bench.provenance import file_digest
@@ -27,9 +27,10 @@ def export(
     `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
     move P(fake) is measured on test frames, where these are still there.
     """
+    form = models.known(form)
     run = store.read_run(base / "results" / name)
     result, built = _variant(base, run, variant)
-    form = models.checked(form, built, variant)
+    models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     build.check(built)
@@ -48,7 +49,9 @@ def export(
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
         # Should this be killed while files take their places, the next export knows which of them are its own.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
-        return [path.replace(to / path.name) for path in whole]
+        for path in whole:
+            rename(path, to / path.name)
+        return [to / path.name for path in whole]
     except OSError as error:
         raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
     finally:

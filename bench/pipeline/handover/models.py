@@ -53,17 +53,21 @@ def installed() -> Versions:
     return Versions(version("numpy"), f"{cv2.__version__}.*" if opencv == "absent" else opencv, version("onnxruntime"))
 
 
-def checked(form: str, built: Built, variant: str) -> Format:
-    """A format that there is and that this variant can have; `UserError` otherwise."""
+def known(form: str) -> Format:
+    """A format that there is; `UserError` otherwise."""
+    for format_ in FORMATS:
+        if form == format_:
+            return format_
+    raise UserError(f"--format: {quoted(form)} is no format; expected {' or '.join(FORMATS)}")
+
+
+def refuse_other_format(form: Format, built: Built, variant: str) -> None:
+    """`UserError` where this variant cannot have this format."""
     if form == "safetensors" and built.kind != "torch":
         raise UserError(
             f"--format safetensors: {quoted(variant)} is stored as {built.stored}, and a quantised variant is an ONNX "
             "file; leave --format out, or export the variant that it was quantised from"
         )
-    for known in FORMATS:
-        if form == known:
-            return known
-    raise UserError(f"--format: {quoted(form)} is no format; expected {' or '.join(FORMATS)}")
 
 
 def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:

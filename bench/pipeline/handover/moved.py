@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import stored
+from bench.datasets.digests import of_set
 from bench.errors import UserError
-from bench.provenance import version
-from bench.records import Built, Event, Judgement, Moved, OnEvent, Run
+from bench.provenance import file_digest, version
+from bench.records import Built, Event, Judgement, Labelled, Moved, OnEvent, Run
 from bench.results import score
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ class Way:
 def measure(
     run: Run, judgement: Judgement, variant: str, ways: Sequence[Way], base: Path, on_event: OnEvent
 ) -> tuple[Moved, ...]:
-    """Compare each way with the stored predictions; empty where none of the frames can be read any more."""
+    """Compare each way with the stored predictions; empty where the test frames are not those of the run any more."""
     import numpy as np
 
+    if not _are_those_of(run, judgement.test, base, on_event):
+        return ()
     before = judgement.evidence[variant].test
     rows = [place * len(before) // FRAMES for place in range(FRAMES)] if len(before) > FRAMES else range(len(before))
     paths = {row: base / run.frames["test"].root / str(judgement.test.frames[row]) for row in rows}
@@ -57,6 +60,25 @@ def measure(
             moved.append(_moved(way, before[list(answers)], after, run.threshold))
     on_event(progress(done=done))
     return tuple(moved)
+
+
+def _are_those_of(run: Run, test: Labelled, base: Path, on_event: OnEvent) -> bool:
+    """Whether every test frame has the content that was evaluated: the predictions are of no other."""
+    import pandas as pd
+
+    frames, digests = run.frames["test"], list[str]()
+    progress = partial(Event, "reading the test frames", total=len(test.frames))
+    try:
+        for path in test.frames:
+            on_event(progress(done=len(digests)))
+            file = base / frames.root / str(path)
+            stored.refuse_other_than_file(file)
+            digests.append(file_digest(file))
+    except (OSError, ValueError):
+        return False
+    on_event(progress(done=len(digests)))
+    sources = (None if pd.isna(source) else str(source) for source in test.sources)
+    return of_set(zip(map(str, test.frames), test.labels.tolist(), sources, digests, strict=True)) == frames.digest
 
 
 def _answer(way: Way, path: Path) -> float | None:

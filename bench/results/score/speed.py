@@ -85,6 +85,9 @@ def _latency_ms(variant: VariantResult, own: Speed, first: VariantResult, baseli
     median = own.single.p50_ms
     if variant.conditions == first.conditions or own.reference is None or baseline is None:
         return median
+    # How slow a quota made the baseline is chance: it tells nothing of the machine.
+    if is_throttled(first):
+        return median
     same = (own.single.runtime, own.single.device) == (baseline.runtime, baseline.device)
     return median * baseline.p50_ms / own.reference.p50_ms if same else median
 
