@@ -76,13 +76,6 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that tests build in one scratch folder go on from no checkpoint of each other."""
-    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", math.inf)
-    monkeypatch.setattr(checkpoints, "REST_SECONDS", math.inf)
-
-
-@pytest.fixture(autouse=True)
 def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is painted on a report's figures, which takes longest of it, but for tests marked `figures`."""
     if "figures" not in request.keywords:

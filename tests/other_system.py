@@ -54,7 +54,7 @@ def take_away(system: str) -> None:
         return read_text(path, *arguments, **named)  # type: ignore[arg-type]
 
     Path.read_text = without_proc  # type: ignore[method-assign, assignment]
-    Path.exists = lambda path, **named: not path.is_relative_to("/proc") and exists(path, **named)  # type: ignore[method-assign, assignment]
+    Path.exists = lambda path, **named: not path.is_relative_to("/proc") and exists(path, **named)  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
     pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
 ) -> None:
     folder, units = place(pattern, pattern / "units"), pattern / "units.txt"
-    kills = (7, 40, 30)
+    kills = (7, 20, 15)
     for count in kills:
         assert warm[0].run(folder, units=str(units), kill_after=count) == -signal.SIGKILL
     assert warm[0].run(folder, units=str(units)) == 0
