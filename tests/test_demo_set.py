@@ -51,7 +51,7 @@ def test_drawn_set_loads_with_labels_sources_and_distinct_content(tmp_path: Path
     assert len({frame.source for frame in _frames(sets)}) == 20
     assert len({frame.digest for frame in _frames(sets)}) == 20
     assert (events[0].done, events[-1].done, events[-1].total) == (0, 20, 20)
-    assert {child.name for child in tmp_path.iterdir()} == {"demo", "cache"}  # nothing temporary is left
+    assert {child.name for child in tmp_path.iterdir()} == {"demo", ".demo.lock", "cache"}  # nothing temporary is left
 
 
 @pytest.mark.usefixtures("small")
@@ -110,7 +110,7 @@ def test_the_slower_of_two_processes_keeps_what_the_faster_one_drew(
     demo.draw(folder)
     assert demo.is_drawn(folder)
     assert (folder / "of the faster").exists()
-    assert [child.name for child in tmp_path.iterdir()] == ["demo"]
+    assert {child.name for child in tmp_path.iterdir()} == {"demo", ".demo.lock"}
 
 
 @pytest.mark.usefixtures("small")
