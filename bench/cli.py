@@ -41,6 +41,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="bench",
     cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Compress a deepfake detector, measure every variant, and see which one you can ship.",
     no_args_is_help=True,
     add_completion=False,
@@ -135,7 +136,9 @@ def init(
     if github:
         if lines := not_ignored(folder):
             _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
-        _say("next: bench's source in tools/bench, commit, push: the job runs as it stands, with the demo")
+        _say(
+            "next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo"
+        )
         _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
         _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")

@@ -582,6 +582,13 @@ def test_other_frames_are_refused(folder: Path, frames: Any, told: str) -> None:
         model.predict(frames)
 
 
+@pytest.mark.parametrize("call", [bench.load, bench.read])
+@pytest.mark.parametrize("folder", [3, None, ["reports"]])
+def test_what_is_no_path_is_a_user_error(call: Any, folder: Any) -> None:
+    with pytest.raises(bench.UserError, match="expected the path of a folder, got"):
+        call(folder)
+
+
 def test_what_cannot_be_loaded_is_a_user_error(copy: Path) -> None:
     with pytest.raises(bench.UserError, match="no such folder"):
         bench.load(copy / "nowhere")

@@ -109,7 +109,7 @@ def providers(folder: Path) -> Sequence[Finding]:
 
 
 def _provider(name: str) -> Finding:
-    what = name.removesuffix("ExecutionProvider")
+    what = name.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")
     try:
         said = ask("provider", name)
         trouble = "" if said["loads"] and said["right"] else "computes wrongly" if said["loads"] else "does not load"
@@ -124,7 +124,7 @@ def _provider(name: str) -> Finding:
     if what == "CUDA":
         mend = f'python -m pip install "onnxruntime-gpu[cuda,cudnn]" in the version that fits the driver, {ON_CPU}'
         return Finding("problem", what, trouble, mend)
-    mend = "only `runtime: tensorrt` needs it: install NVIDIA's TensorRT libraries" if what == "Tensorrt" else ""
+    mend = "only `runtime: tensorrt` needs it: install NVIDIA's TensorRT libraries" if what == "TensorRT" else ""
     return Finding("note" if mend else "ok", what, trouble, mend)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,13 @@ from bench.records import Event, OnEvent
 
 # A program that sets up no logging gets none of ours on standard error.
 logging.getLogger("bench").addHandler(logging.NullHandler())
+
+
+def path_of(folder: object) -> str:
+    """A folder's path as text; `UserError` where it is no path."""
+    if isinstance(folder, str | os.PathLike):
+        return os.fspath(folder)
+    raise UserError(f"expected the path of a folder, got {shown(repr(folder))} ({type(folder).__name__})")
 
 
 @contextmanager

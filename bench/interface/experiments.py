@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import stored
 from bench.errors import DEVICES, UserError, no_device, on_one_line, quoted
-from bench.interface.call import call
+from bench.interface.call import call, path_of
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ def read(folder: str | os.PathLike[str]) -> Results:
     --------
     >>> bench.read("reports/first").frame()
     """
-    place = Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100 - links stay links, and are judged as such
+    path = path_of(folder)
+    place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay links, and are judged as such
     if place.name == "scores.json":
         place = place.parent
-    with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
+    with call(on_one_line(f"bench.read({path!r})")):
         if (place / "run.json").exists():
             return _of_results(place)
         if (place / "scores.json").exists():

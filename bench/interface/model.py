@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, on_one_line, shown
-from bench.interface.call import call
+from bench.interface.call import call, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,8 +140,9 @@ def load(folder: str | os.PathLike[str], *, device: Literal["auto", "cuda", "cpu
     """
     from bench.interface.folders import absolute, open_folder
 
-    with call(on_one_line(f"bench.load({os.fspath(folder)!r})")):
-        return Model(open_folder(absolute(folder), device))
+    path = path_of(folder)
+    with call(on_one_line(f"bench.load({path!r})")):
+        return Model(open_folder(absolute(path), device))
 
 
 def _answered(

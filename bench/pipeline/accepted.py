@@ -290,7 +290,7 @@ def _there(to: Path, found: Accepted) -> Accepted | None:
         raise
     except UserError:
         if not _is_accepted(to):
-            raise
+            raise UserError(f"{to}: no file of `bench accept`, and stays as it is; --to names another file") from None
         return None
     return there
 
