@@ -136,9 +136,7 @@ def init(
     if github:
         if lines := not_ignored(folder):
             _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
-        _say(
-            "next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo"
-        )
+        _say("next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo")
         _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
         _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")

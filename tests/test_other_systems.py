@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from packaging.requirements import Requirement
 
 from bench import files, provenance, seals
 from bench.doctor import libraries
+from tests.conftest import write_workplace
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +35,18 @@ def test_commands_start_without_what_a_system_lacks(system: str, tmp_path: Path)
     done = on(system, tmp_path, "list")
     assert done.returncode == 0, done.stderr
     assert "layouts" in done.stdout
+
+
+@pytest.mark.parametrize("system", ["windows", pytest.param("macos", marks=pytest.mark.slow)])
+def test_a_run_reaches_its_report_without_what_a_system_lacks(system: str, tmp_path: Path) -> None:
+    write_workplace(tmp_path)
+    done = on(system, tmp_path, "run", "--only", "q16")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "reports/first/scores.json").read_text(encoding="utf-8"))["variants"]
+    assert [told[name]["status"] for name in ("baseline", "q16")] == ["ok", "ok"]
+    assert told["q16"]["latency_ms"]["p50"] > 0
+    planned = on(system, tmp_path, "plan", "--only", "q16")
+    assert (planned.returncode, "nothing to do" in planned.stdout) == (0, True), planned.stderr
 
 
 class _InUseError(PermissionError):

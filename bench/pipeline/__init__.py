@@ -103,7 +103,7 @@ def _foresee(plan: Plan, due: Sequence[Stage], on_event: OnEvent) -> None:
     """What there is to do and about how long that takes; silent where nothing is."""
     if works := [f"{stage.name} {stage.work}" for stage in due if stage.work and stage.name != "report"]:
         takes = duration(total(stage.estimate for stage in due))
-        on_event(Event(f"{plan.name}: {'; '.join(works)}; takes {takes} in all", 1, 1, "note"))
+        on_event(Event(f"{plan.name}: {'; '.join(works)}; takes {takes}", 1, 1, "note"))
 
 
 def _check_rooms(base: Path) -> None:
