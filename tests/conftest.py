@@ -174,6 +174,14 @@ def start_in_a_thread() -> timing.Process:
     return timing.Process(thread, ours)
 
 
+def run_quickly(patch: pytest.MonkeyPatch) -> None:
+    """Runs of the tiny family take seconds, and give the same scores each time."""
+    patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+    patch.setattr(timing, "start", start_in_a_thread)
+    # On so small a network the faster kernels are chosen by chance, and scores hang on them.
+    patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+
+
 def write_workplace(folder: Path) -> None:
     """Weights, frames in all splits, and an experiments.yaml of all six variants."""
     tiny.save_weights(folder / "best_model.tar")
@@ -209,8 +217,6 @@ experiments:
 @pytest.fixture
 def workplace(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as `write_workplace` fills it, in which runs of the tiny family take seconds."""
-    monkeypatch.setattr(timing, "start", start_in_a_thread)
-    # On so small a network the faster kernels are chosen by chance, and scores hang on them.
-    monkeypatch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+    run_quickly(monkeypatch)
     write_workplace(tmp_path)
     return tmp_path

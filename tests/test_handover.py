@@ -27,19 +27,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import cli, datasets, detectors, stored
+from bench import cli, datasets, stored
 from bench.datasets.decoding import LONGEST
-from bench.detectors import efficientnet
 from bench.detectors.export import copy_in_oldest_format, least_ir_version
-from bench.detectors.lowering import EVERYWHERE
 from bench.pipeline.handover import models, texts
 from bench.pipeline.summary import NOT_SHOWN
 from bench.provenance import file_digest
-from bench.records import Built, HandedOver, InputSpec
+from bench.records import LOWERED, Built, HandedOver, InputSpec
 from bench.results import timing
-from bench.runtimes.onnxruntime import kernels
-from tests import tiny
-from tests.conftest import start_in_a_thread, write_frames, write_workplace
+from tests.conftest import run_quickly, start_in_a_thread, write_frames, write_workplace
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = """{baseline: [], q16: [cast: fp16], q8: [quantize: int8], w8: [quantize: {weights: int8}],
@@ -70,9 +66,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with what was exported of each variant in out/."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
-        patch.setattr(timing, "start", start_in_a_thread)
-        patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+        run_quickly(patch)
         patch.chdir(folder)
         write(folder)
         code, output = bench("run")
@@ -96,7 +90,7 @@ def loaded(folder: Path) -> dict[str, Any]:
 
 
 def test_all_variants_have_an_onnx_file(exports: Path) -> None:
-    for name, lowered in (("baseline", []), ("q16", []), ("q8", [models.LOWERED]), ("w8", []), ("w4", [])):
+    for name, lowered in (("baseline", []), ("q16", []), ("q8", [LOWERED]), ("w8", []), ("w4", [])):
         folder = exports / "out" / name
         files = ["README.md", "model.json", "model.onnx", *lowered, "predict.py"]
         assert sorted(path.name for path in folder.iterdir()) == sorted(files), name
@@ -118,7 +112,7 @@ def test_snippet_gives_the_measured_scores(exports: Path, name: str) -> None:
 
 
 def test_lowered_weights_are_exact_on_any_processor(exports: Path) -> None:
-    graph = onnx.load(exports / "out/q8" / models.LOWERED).graph
+    graph = onnx.load(exports / "out/q8" / LOWERED).graph
     types = {constant.name: constant.data_type for constant in graph.initializer}
     products = [types[node.input[1]] for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert set(products) == {onnx.TensorProto.UINT8}
@@ -141,24 +135,24 @@ def test_who_loads_a_file_is_true(exports: Path, name: str) -> None:
             network.setInput(frames)
             logits = np.asarray(network.forward(["logits", "cam"])[0]).reshape(-1)
             np.testing.assert_allclose(logits, answer.reshape(-1), atol=1e-2, rtol=1e-3)
-        elif file == models.LOWERED or name == "w4":
+        elif file == LOWERED or name == "w4":
             with pytest.raises(cv2.error):
                 cv2.dnn.readNetFromONNX(path)
 
 
 def test_description_for_programs(exports: Path) -> None:
     record = description(exports / "out/q8")
-    assert (record.model, record.input, record.threshold) == (models.LOWERED, InputSpec(32), 0.5)
-    assert {name: file.stored for name, file in record.files.items()} == {models.LOWERED: "int8", "model.onnx": "int8"}
+    assert (record.model, record.input, record.threshold) == (LOWERED, InputSpec(32), 0.5)
+    assert {name: file.stored for name, file in record.files.items()} == {LOWERED: "int8", "model.onnx": "int8"}
     for name, file in record.files.items():
         path = exports / "out/q8" / name
         assert (file.sha256, file.size_bytes) == (file_digest(path), path.stat().st_size)
-    assert (record.measured.file, record.measured.runtime) == (models.LOWERED, "onnxruntime")
+    assert (record.measured.file, record.measured.runtime) == (LOWERED, "onnxruntime")
     scores = json.loads((exports / "reports/first/scores.json").read_text())["variants"]
     assert (record.scores["auc"], record.baseline_scores["auc"]) == (scores["q8"]["auc"], scores["baseline"]["auc"])
     assert record.scores["auc_delta_p_holm"] == scores["q8"]["auc_delta_p_holm"], "of all variants, as in the report"
     snippet, *artifact = record.moved
-    assert (snippet.file, snippet.by, snippet.frames) == (models.LOWERED, "predict.py", 32)
+    assert (snippet.file, snippet.by, snippet.frames) == (LOWERED, "predict.py", 32)
     assert snippet.mean < 0.01
     assert [way.by for way in artifact] == ["onnxruntime, its own settings", "onnxruntime, no optimisation"]
     assert {way.file for way in artifact} == {"model.onnx"}

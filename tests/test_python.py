@@ -24,16 +24,11 @@ import torch
 from PIL import Image
 
 import bench
-from bench import detectors, progress, stored
-from bench.detectors import efficientnet
-from bench.detectors.lowering import EVERYWHERE
+from bench import progress, stored
 from bench.interface.results import Results
 from bench.interface.variant_scores import VariantScores
 from bench.records import Event, OnEvent
-from bench.results import timing
-from bench.runtimes.onnxruntime import kernels
-from tests import tiny
-from tests.conftest import start_in_a_thread, write_workplace
+from tests.conftest import run_quickly, write_workplace
 from tests.pace import limit
 from tests.test_pipeline import bench as command
 
@@ -52,9 +47,8 @@ def write_small_workplace(folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _tiny(tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "start", start_in_a_thread)
-    monkeypatch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_quickly(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `bench.run` was called once."""
     place = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
-        patch.setattr(timing, "start", start_in_a_thread)
-        patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+        run_quickly(patch)
         bench.run(file=write_small_workplace(place))
     return place
 
@@ -240,8 +232,7 @@ def test_an_interrupt_leaves_everything_as_it_was(copy: Path, monkeypatch: pytes
     assert not progress.interrupted.is_set()
     assert list(copy.rglob("*.tmp")) == []
     monkeypatch.undo()
-    monkeypatch.setattr(detectors, "families", lambda: (tiny, efficientnet))
-    monkeypatch.setattr(timing, "start", start_in_a_thread)
+    run_quickly(monkeypatch)
     assert bench.run(file=copy / "experiments.yaml", only="baseline").failed == {}
 
 

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, shown
@@ -24,10 +25,13 @@ from bench.records import Event, OnEvent
 logging.getLogger("bench").addHandler(logging.NullHandler())
 
 
-def path_of(folder: object) -> str:
-    """A folder's path as text; `UserError` where it is no path."""
+def absolute(folder: object) -> Path:
+    """The folder with all names, so that the last one is an id; links stay, and are judged as such.
+
+    Raises `UserError` where it is no path.
+    """
     if isinstance(folder, str | os.PathLike):
-        return os.fspath(folder)
+        return Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100 - `resolve` would follow the links
     raise UserError(f"expected the path of a folder, got {shown(repr(folder))} ({type(folder).__name__})")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import stored
 from bench.errors import DEVICES, UserError, no_device, on_one_line, quoted
-from bench.interface.call import call, path_of
+from bench.interface.call import absolute, call
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
@@ -108,11 +108,10 @@ def read(folder: str | os.PathLike[str]) -> Results:
     --------
     >>> bench.read("reports/first").frame()
     """
-    path = path_of(folder)
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay links, and are judged as such
+    place = absolute(folder)
     if place.name == "scores.json":
         place = place.parent
-    with call(on_one_line(f"bench.read({path!r})")):
+    with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
         if (place / "run.json").exists():
             return _of_results(place)
         if (place / "scores.json").exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench import runtimes, stored
 from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
-from bench.records import HANDED_OVER, Built, Executed, HandedOver, InputSpec, Preprocessing
+from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Executed, HandedOver, InputSpec, Preprocessing
 from bench.variants import build
 from bench.variants.description import DESCRIPTION
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 _LARGEST_SIDE = 2**14
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Files that hold the network of an export, and what they hold.
-_KINDS = {"model.onnx": "onnx", "model.onnxruntime-cpu.onnx": "onnx", "model.safetensors": "torch"}
-_LOWERED = "model.onnxruntime-cpu.onnx"
+_KINDS = {ONNX: "onnx", LOWERED: "onnx", SAFETENSORS: "torch"}
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,11 @@ def _open_export(folder: Path, device: str) -> Opened:
     try:
         record: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
         kind = _KINDS[record.model]
-        artifact = next((name for name in record.files if name in _KINDS and name != _LOWERED), "")
+        artifact = next((name for name in record.files if name in _KINDS and name != LOWERED), "")
     except (OSError, ValueError, KeyError) as error:
         raise stored.damaged(path, error, "export the variant again") from error
     where = _device(device, kind)
-    name = record.model if where == "cpu" or record.model != _LOWERED else artifact
+    name = record.model if where == "cpu" or record.model != LOWERED else artifact
     if name not in record.files:
         raise UserError(f"{path}: damaged (its files do not hold {quoted(name)}); export the variant again")
     file = record.files[name]
@@ -102,7 +100,7 @@ def _open_export(folder: Path, device: str) -> Opened:
         spec = _spec(copied)
         if spec != record.input:
             raise UserError(f"{path}: says another input than {name} itself; export the variant again")
-        if name == _LOWERED:
+        if name == LOWERED:
             return Opened(record.variant, spec, _lowered(copied))
         runtime = runtimes.find(runtimes.choose("auto", copied.kind, where))
         return Opened(record.variant, spec, runtime.load(copied, where, cpu_cores()))
@@ -178,8 +176,3 @@ def _spec(built: Built) -> InputSpec:
     if not 1 <= preprocessing.size <= _LARGEST_SIDE:
         raise UserError(f"{built.file}: damaged (frames of {preprocessing.size} pixels); build or export it again")
     return preprocessing.input_spec
-
-
-def absolute(folder: str | os.PathLike[str]) -> Path:
-    """The folder with all names, so that the last one is an id; links stay, and are judged as such."""
-    return Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100

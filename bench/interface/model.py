@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, on_one_line, shown
-from bench.interface.call import call, path_of
+from bench.interface.call import absolute, call
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,11 +138,11 @@ def load(folder: str | os.PathLike[str], *, device: Literal["auto", "cuda", "cpu
     --------
     >>> bench.load("handed-over").predict(frames)
     """
-    from bench.interface.folders import absolute, open_folder
+    from bench.interface.folders import open_folder
 
-    path = path_of(folder)
-    with call(on_one_line(f"bench.load({path!r})")):
-        return Model(open_folder(absolute(path), device))
+    place = absolute(folder)
+    with call(on_one_line(f"bench.load({os.fspath(folder)!r})")):
+        return Model(open_folder(place, device))
 
 
 def _answered(

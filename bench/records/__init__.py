@@ -16,7 +16,17 @@ from bench.records.frames import (
     Split,
     silent,
 )
-from bench.records.handed_over import HANDED_OVER, Format, HandedOver, MeasuredBy, ModelFile, Moved
+from bench.records.handed_over import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Format,
+    HandedOver,
+    MeasuredBy,
+    ModelFile,
+    Moved,
+)
 from bench.records.judged import (
     THRESHOLD_KINDS,
     Auc,
@@ -66,8 +76,11 @@ from bench.records.runs import (
 __all__ = [
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LOWERED",
+    "ONNX",
     "OUTCOMES",
     "PREDICTED",
+    "SAFETENSORS",
     "SPLITS",
     "THRESHOLD_KINDS",
     "Auc",

@@ -11,6 +11,8 @@ Format: TypeAlias = Literal["onnx", "safetensors"]
 
 HANDED_OVER = "model.json"
 """The file's name; its content is a `HandedOver`."""
+ONNX, LOWERED, SAFETENSORS = "model.onnx", "model.onnxruntime-cpu.onnx", "model.safetensors"
+"""The names of the files with the network. The second is an int8 one arranged for onnxruntime on a CPU."""
 
 
 @dataclass(frozen=True)

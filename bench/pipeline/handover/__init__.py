@@ -11,11 +11,11 @@ from bench.files import advice, is_leftover, rename, sweep, temporary_name
 from bench.pipeline.handover import models, moved, texts
 from bench.pipeline.render import judge
 from bench.provenance import file_digest
-from bench.records import HANDED_OVER, Built, Event, OnEvent, Run, VariantResult, silent
+from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Event, OnEvent, Run, VariantResult, silent
 from bench.results import store
 from bench.variants import build
 
-_NAMES = ("model.safetensors", "model.onnx", models.LOWERED, "README.md", "predict.py", HANDED_OVER)
+_NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from bench.errors import UserError, quoted
 from bench.provenance import file_digest, version
-from bench.records import Built, Executed, Format, ModelFile
+from bench.records import LOWERED, ONNX, Built, Executed, Format, ModelFile
 
-LOWERED = "model.onnxruntime-cpu.onnx"
 FORMATS: tuple[Format, ...] = ("onnx", "safetensors")
 
 
@@ -80,7 +79,7 @@ def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
     from bench.detectors.export import copy_in_oldest_format
     from bench.runtimes.onnxruntime import lowered_file, onnx_file
 
-    model = folder / "model.onnx"
+    model = folder / ONNX
     copy_in_oldest_format(onnx_file(built), model)
     if built.stored == "int8":
         copy_in_oldest_format(lowered_file(built), folder / LOWERED)
@@ -107,7 +106,7 @@ def executed_file(built: Built, executed: Executed, files: Mapping[str, ModelFil
             return LOWERED if onnxruntime.chosen(built) == EVERYWHERE else None
         if executed.runtime == "openvino" and openvino.arithmetic(built, "cpu"):
             return None
-    return "model.onnx" if executed.runtime != "inductor" and "model.onnx" in files else None
+    return ONNX if executed.runtime != "inductor" and ONNX in files else None
 
 
 def _described(files: dict[Path, tuple[str, tuple[str, ...]]]) -> dict[str, ModelFile]:

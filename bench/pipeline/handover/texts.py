@@ -15,6 +15,7 @@ from bench.pipeline.summary import NOT_SHOWN
 from bench.provenance import version, write_json
 from bench.records import (
     HANDED_OVER,
+    LOWERED,
     Built,
     Executed,
     HandedOver,
@@ -84,7 +85,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "judged": judged,
         "record": record,
         "onnx": facts.model.endswith(".onnx"),
-        "lowered": models.LOWERED,
+        "lowered": LOWERED,
         "rows": _rows(facts),
         "none": NONE,
         "alone": variant is facts.baseline,
