@@ -88,7 +88,7 @@ class Bars:
         if interrupted.is_set():
             raise KeyboardInterrupt
         with self._lock:
-            if event.is_warning:
+            if event.is_message:
                 self._painter.say(remark(event))
                 return
             # What a wait is for fits no line; while it lasts, the clock stands beside its beginning.

@@ -12,7 +12,7 @@ from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import journal, reasons, render
 from bench.pipeline.clean import clean
 from bench.pipeline.estimates import total
-from bench.pipeline.forecast import Forecast, Stage, forecast, rows_of, stages
+from bench.pipeline.forecast import Forecast, Row, Stage, forecast, rows_of, stages
 from bench.pipeline.forecast_text import duration
 from bench.pipeline.handover import export
 from bench.pipeline.measure import (
@@ -57,9 +57,10 @@ def run(
         _tell_of_another(path.parent / "results" / name, log)
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
         plan = replace(plan, timing=timing)
-        _explain(plan, log)
+        rows = rows_of(plan)
+        _explain(plan, rows, log)
         with locks.announced(variants / build.LOCKS, doing, log):
-            due = stages(plan, log)
+            due = stages(plan, rows, log)
             _foresee(plan, due, log)
             told_left = Remaining(due, log)
             built, failed = build_variants(plan, told_left)
@@ -90,9 +91,9 @@ def _tell_of_another(results: Path, on_event: OnEvent) -> None:
         on_event(Event(f"another run is here ({who}): this one waits before it evaluates", 1, 1, "warning"))
 
 
-def _explain(plan: Plan, on_event: OnEvent) -> None:
+def _explain(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> None:
     """Before work begins: why it is due again, and what is to know of the frames. Silent where nothing is due."""
-    due = reasons.due(plan, rows_of(plan))
+    due = reasons.due(plan, rows)
     for one in reasons.again(due):
         on_event(Event(f"due again: {one.text}", 1, 1, "note"))
     for remark in plan.of_frames if due else ():

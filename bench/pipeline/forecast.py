@@ -115,9 +115,8 @@ def forecast(
     return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
 
 
-def stages(plan: Plan, on_event: OnEvent) -> tuple[Stage, ...]:
+def stages(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run of this plan has to do, and how long that takes at the machine's present speed."""
-    rows = rows_of(plan)
     return _stages(plan, rows, estimates.recall(plan.base), _speed(plan, rows, on_event))
 
 

@@ -40,7 +40,7 @@ class Journal:
         return self.file.path if self.file.path.exists() else None
 
     def __call__(self, event: Event) -> None:
-        if event.is_warning:
+        if event.is_message:
             _log.info("%s: %s", event.unit, event.work)
             return self.on_event(event)
         ends = event.is_whole

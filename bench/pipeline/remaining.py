@@ -49,7 +49,7 @@ class Remaining:
 
     def __call__(self, event: Event) -> None:
         # What took less than is recorded foresees nothing.
-        if event.is_warning or not self._foreseen_s:
+        if event.is_message or not self._foreseen_s:
             return self._on_event(event)
         if event.is_wait:
             return self._wait(event)

@@ -137,7 +137,7 @@ class Event:
     left_s: float | None = None
 
     @property
-    def is_warning(self) -> bool:
+    def is_message(self) -> bool:
         return self.unit in ("warning", "note")
 
     @property
