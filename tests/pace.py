@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import cache
 
 IDLE_SECONDS = 0.05
@@ -39,6 +40,16 @@ def slowdown() -> float:
 def limit(seconds: float) -> float:
     """A limit of time for this machine, from one for an idle, fast machine."""
     return seconds * slowdown()
+
+
+def comes_true(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether `condition` holds within a limit of time."""
+    end = time.monotonic() + limit(seconds)
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
 
 
 def _work() -> None:

@@ -659,7 +659,7 @@ def test_page_shows_the_template() -> None:
 def test_workflow_is_one() -> None:
     found = yaml.load(TEMPLATE.read_text(encoding="utf-8"), yaml.BaseLoader)
     assert set(found) == {"name", "on", "permissions", "concurrency", "env", "jobs"}
-    assert found["on"]["push"] == {"branches": ["main"]}, "whose caches every pull request sees"
+    assert found["on"]["push"] == {"branches": ["main", "master"]}, "whose caches every pull request sees"
     (job,) = found["jobs"].values()
     (cache,) = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/cache")]
     assert "github.run_id" in cache["key"]
