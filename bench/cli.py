@@ -20,7 +20,7 @@ from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
 from bench.safe_path import protect
 
 if TYPE_CHECKING:
-    from bench.pipeline.plan import Timing
+    from bench.pipeline.prepare import Timing
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -129,7 +129,7 @@ def init(
     ] = False,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
-    from bench.templates import IGNORED, not_ignored, write_starter, write_workflow
+    from bench.commands.init import IGNORED, not_ignored, write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
         _name_path("wrote", path)
@@ -192,12 +192,13 @@ def report(
 ) -> None:
     """Render the report again from stored results."""
     with _bars(file) as bars:
-        from bench import pipeline
+        from bench.commands.report import report as render_again
         from bench.experiment import read, select
+        from bench.pipeline.render import bundle as pack
 
         name, settings = select(read(file), experiment, file)
-        finished = pipeline.report(file.parent, name, settings, again=True, on_event=bars)
-    bundled = pipeline.bundle(file.parent, name) if bundle else None
+        finished = render_again(file.parent, name, settings, again=True, on_event=bars)
+        bundled = pack(file.parent, name) if bundle else None
     _show(finished, json)
     if bundled:
         _name_path("bundle:", bundled, err=json)
@@ -242,8 +243,8 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         if column is not None and not column.strip():
             raise UserError(f"--{what}-column: is empty; expected the name of a column")
     with Bars("reading scores") as bars:
-        from bench.pipeline.foreign import Request, score_files
-        from bench.results.foreign import Columns
+        from bench.commands.score import Request, score_files
+        from bench.results.external.read import Columns
 
         names, paths = zip(*map(_named_file, files), strict=True)
         request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
@@ -264,11 +265,11 @@ def export(
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     with _bars(file) as bars:
-        from bench import pipeline
+        from bench.commands.export import export as hand_over
         from bench.experiment import read, select
 
         name, _ = select(read(file), experiment, file)
-        written = pipeline.export(file.parent, name, variant, to, form=form, on_event=bars)
+        written = hand_over(file.parent, name, variant, to, form=form, on_event=bars)
     for path in written:
         _name_path("wrote", path)
 
@@ -291,8 +292,8 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
     wanted = _names(only, device)
     with _bars(file) as bars:
+        from bench.commands.check import check as judge
         from bench.experiment import read, select
-        from bench.pipeline.check import check as judge
         from bench.reports import checked
 
         experiments = read(file)
@@ -340,14 +341,14 @@ def accept(
     """Write the current scores as the reference for `bench check --against`."""
     _names(None, device)
     with _bars(file) as bars:
+        from bench.commands import accept
         from bench.experiment import read
-        from bench.pipeline import accepted
 
-        to = to or file.parent / accepted.NAME
-        found, left_out = accepted.accept(
+        to = to or file.parent / accept.NAME
+        found, left_out = accept.accept(
             read(file), file, experiment, to=to, device=device, anyway=anyway, on_event=bars
         )
-    _say(accepted.describe(found, to))
+    _say(accept.describe(found, to))
     _note(f"left out {one}" for one in left_out)
 
 
@@ -359,11 +360,11 @@ def clean(
 ) -> None:
     """Show what lies in variants/ and results/ with sizes, and what no experiment refers to; remove that on request."""
     with _bars(file) as bars:
-        from bench import pipeline
+        from bench.commands.clean import clean as take_away
+        from bench.commands.clean import describe
         from bench.experiment import read
-        from bench.pipeline.clean_text import describe
 
-        inventory = pipeline.clean(read(file), file, remove_it=yes, on_event=bars)
+        inventory = take_away(read(file), file, remove_it=yes, on_event=bars)
     _say(describe(inventory, file))
 
 
@@ -386,7 +387,7 @@ def list_(
     ] = None,
 ) -> None:
     """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
-    from bench.catalogue import describe
+    from bench.commands.list import describe
 
     _say(describe(kind))
 
@@ -396,7 +397,7 @@ def list_(
 def doctor() -> None:
     """Check whether this machine and this installation can run experiments, and say what to mend."""
     with Bars("checking") as bars:
-        from bench.doctor import describe, examine, is_well
+        from bench.commands.doctor import describe, examine, is_well
 
         found = examine(Path.cwd(), lambda check: bars.now(f"checking {check}"))
     _say(describe(found))
@@ -434,13 +435,11 @@ def _show_plan(
 ) -> None:
     wanted = _names(only, device)
     with _bars(file) as bars:
-        from bench import pipeline
+        from bench.commands.plan import forecast
+        from bench.commands.plan.text import describe
         from bench.experiment import read
-        from bench.pipeline.forecast_text import describe
 
-        found = pipeline.forecast(
-            read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars
-        )
+        found = forecast(read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars)
     _say(describe(found))
 
 
@@ -480,7 +479,7 @@ def _show(finished: Any, as_json: bool) -> None:
 
 
 def _note(texts: Iterable[str], *, err: bool = False) -> None:
-    from bench.reports.plain import wrapped
+    from bench.reports.terminal.plain import wrapped
 
     for line in wrapped(f"note: {text}" for text in texts):
         _say(line, err=err)

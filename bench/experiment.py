@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from bench import detectors, yaml_file
 from bench.datasets.settings import FrameSetSettings
+from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.errors import (
     DEVICES,
@@ -42,7 +43,8 @@ from bench.errors import (
 from bench.records import Preprocessing
 from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
-from bench.variants.steps import EntryError, Use, order_problems, parse
+from bench.variants.chain import EntryError, order_problems, parse
+from bench.variants.steps import Use
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -116,7 +118,7 @@ class DetectorSettings(_Model):
     @field_validator("architecture")
     @classmethod
     def _known(cls, architecture: str) -> str:
-        _as_value_error(partial(detectors.find, architecture))
+        _as_value_error(partial(families.find, architecture))
         return architecture
 
     @field_validator("weights")

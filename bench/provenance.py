@@ -19,9 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.control_groups import cpu_quota, total_memory
 from bench.files import write_text
-from bench.processor import allowed_cores, cpuinfo, flags, processor
+from bench.system.control_groups import cpu_quota, total_memory
+from bench.system.processor import allowed_cores, cpuinfo, flags, processor
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _called: ContextVar[str] = ContextVar("called", default="")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import detectors, runtimes
+from bench import runtimes
+from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.experiment import Experiments
 from bench.variants import steps
@@ -49,7 +50,7 @@ def json_schema() -> dict[str, Any]:
     detector = found["$defs"]["DetectorSettings"]["properties"]
     detector["preprocessing"] |= {"anyOf": _preprocessing(found["$defs"].pop("Preprocessing"))}
     del detector["preprocessing"]["$ref"]
-    detector["architecture"]["enum"] = list(detectors.architectures())
+    detector["architecture"]["enum"] = list(families.architectures())
     _name_limits(found)
     return found
 

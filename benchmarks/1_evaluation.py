@@ -21,7 +21,7 @@ from testbed import (
     workplace,
 )
 
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
 from bench.runtimes import Session

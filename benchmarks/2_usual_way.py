@@ -27,7 +27,7 @@ from testbed import (
 )
 
 from bench import runtimes
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from bench.records import Evidence
 from bench.results import store
 from bench.runtimes import Session

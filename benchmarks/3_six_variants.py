@@ -22,7 +22,7 @@ from testbed import (
     working_folder,
 )
 
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from bench.records import Frame, InputSpec
 
 VARIANTS = {

@@ -16,7 +16,7 @@ from testbed import NAME, furnish, options, show, working_folder, workplace
 
 from bench import pipeline
 from bench.experiment import read
-from bench.pipeline.plan import prepare
+from bench.pipeline.prepare import prepare
 from bench.records import Event
 from bench.results import predict
 

@@ -39,14 +39,16 @@ from twin import twin
 
 from bench import datasets, detectors, runtimes
 from bench.datasets import FrameSetSettings, demo
-from bench.detectors import efficientnet
+from bench.detectors.families import efficientnet
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.provenance import cpu_cores, cpu_name, digest, file_digest, versions, write_json
 from bench.records import Auc, Built, silent
 from bench.results.score.auc import difference, estimate
 from bench.results.score.placements import Placements, placements
-from bench.variants import build, steps
+from bench.variants import build, cache, ids, steps
+from bench.variants.chain import frame_problems, order_problems, parse
+from bench.variants.context import BuildContext, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,12 +173,12 @@ def cases(given: argparse.Namespace) -> list[Case]:
         architecture, file = weights[name.removesuffix("-twin")]
         if name.endswith("-twin"):
             file = _twin_file(architecture, file, given.folder / f"{name}.safetensors")
-        source = build.Source(architecture, file, file_digest(file), PREPROCESSING)
-        shop = build.Workshop(
+        source = Source(architecture, file, file_digest(file), PREPROCESSING)
+        context = BuildContext(
             given.folder / "variants", frames, read, versions(("opencv-python-headless", "numpy")), "cpu",
             given.threads, 0, silent,
         )  # fmt: skip
-        found.append(Case(name, source, shop))
+        found.append(Case(name, source, context))
     return found
 
 
@@ -196,7 +198,7 @@ def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
 
 # ---------------------------------------------------------------------------------------- the work
 def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64], rounds: int) -> Judge:
-    baseline = build.build(BASELINE, case.source, [], case.shop)
+    baseline = build.build(BASELINE, case.source, [], case.context)
     margins = _margins(_loaded(baseline, "onnxruntime", case), frames)
     return Judge(frames, labels, margins, placements(labels, margins), baseline, rounds)
 
@@ -204,21 +206,21 @@ def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64], rou
 def _kept_or_found(row: Row, case: Case, judge: Judge, folder: Path) -> Found:
     """A row of an earlier run where nothing that it hangs on has changed."""
     told = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
-    frames = {split: one.content for split, one in case.shop.frames.items()}
-    told |= {"rounds": judge.rounds, "threads": case.shop.threads, "cpu": [cpu_name(), cpu_cores()]}
+    frames = {split: one.content for split, one in case.context.frames.items()}
+    told |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
     used = (*runtimes.find(row.runtime).LIBRARIES, *(row.peer.libraries if row.peer else ()))
     told |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
     told |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
     empty = Found(case.name, row.name, row.whose, row.runtime, digest(told), len(judge.labels))
     try:
-        chain = [steps.parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
+        chain = [parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
         if chain:
-            empty = replace(empty, key=digest([told, build.ids(case.source, chain, case.shop)[-1]]))
+            empty = replace(empty, key=digest([told, ids.of_chain(case.source, chain, case.context)[-1]]))
         kept = folder / "rows" / f"{case.name}-{empty.key}.json"
         if kept.exists():
             return Found(**json.loads(kept.read_text(encoding="utf-8")))
         _refuse_missing(row)
-        steps.check(chain, case.shop.frames)
+        _refuse_problems(chain, case)
         found = _measured(_built(row, chain, case, folder), row, case, judge, empty)
     except Exception as error:  # whatever a peer fails of is what its row says
         if not isinstance(error, UserError):
@@ -227,6 +229,12 @@ def _kept_or_found(row: Row, case: Case, judge: Judge, folder: Path) -> Found:
     kept.parent.mkdir(exist_ok=True)
     write_json(kept, asdict(found))
     return found
+
+
+def _refuse_problems(chain: Sequence[steps.Use], case: Case) -> None:
+    """Raise `UserError` where a chain cannot work on these frames."""
+    if problems := [*order_problems(chain), *frame_problems(chain, case.context.frames)]:
+        raise UserError(*(problem for _, problem in problems))
 
 
 def _refuse_missing(row: Row) -> None:
@@ -239,13 +247,13 @@ def _built(row: Row, chain: Sequence[steps.Use], case: Case, folder: Path) -> Bu
     """The artifact, its `seconds` those of the whole chain."""
     if row.peer:
         return made(row.peer, case, folder / "peers" / digest([case.source.digest, row.name]))
-    built = build.build(row.name, case.source, chain, case.shop)
-    links = build.ids(case.source, chain, case.shop)[1:]
-    return replace(built, seconds=sum(build.read(case.shop.folder, link).seconds for link in links))
+    built = build.build(row.name, case.source, chain, case.context)
+    links = ids.of_chain(case.source, chain, case.context)[1:]
+    return replace(built, seconds=sum(cache.read(case.context.folder, link).seconds for link in links))
 
 
 def _loaded(built: Built, runtime: str, case: Case) -> Session:
-    return runtimes.find(runtime).load(built, "cpu", case.shop.threads)
+    return runtimes.find(runtime).load(built, "cpu", case.context.threads)
 
 
 def _margins(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.float64]:

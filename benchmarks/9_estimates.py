@@ -15,7 +15,7 @@ from pathlib import Path
 
 from testbed import show, spread, working_folder
 
-from bench.templates import write_starter
+from bench.commands.init import write_starter
 
 _BENCH = "from bench.cli import main; main()"
 # What starts is not yet what goes on.

@@ -24,8 +24,8 @@ from bench.datasets.demo import photograph_pair
 from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
 from bench.files import write_atomically
-from bench.pipeline.measure import build_variants
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.build import build_variants
+from bench.pipeline.prepare import Plan, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
 from bench.results import predict, store

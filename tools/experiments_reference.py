@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from bench import templates
+from bench.commands import init
 from bench.detectors.presets import PRESETS
 from bench.schema import json_schema
 from bench.variants import steps
@@ -31,7 +31,7 @@ Node = Mapping[str, Any]
 
 def renewed(page: str) -> str:
     """The page with all that is generated made anew; the text around it stays."""
-    example = (templates.HERE / "experiments.yaml").read_text(encoding="utf-8")
+    example = (init.HERE / "experiments.yaml").read_text(encoding="utf-8")
     for mark, made in (("example", f"```yaml\n{example}```"), ("keys", "\n\n".join(_sections()))):
         before, _, rest = page.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition(f"<!-- /{mark} -->\n")

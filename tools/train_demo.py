@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from bench.datasets.demo import photograph_pair
-from bench.detectors import efficientnet
 from bench.detectors.detector import Detector
+from bench.detectors.families import efficientnet
 from bench.records import Preprocessing
 
 PREPROCESSING = Preprocessing(size=160, channels="bgr", wavelet="sym2")

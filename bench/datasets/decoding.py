@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench import stored
 from bench.errors import UserError
+from bench.provenance import versions
 from bench.records import Frame, InputSpec
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ LIBRARIES = ("opencv-python-headless", "pillow")
 _ORIENTATION = 0x0112  # EXIF tag
 LONGEST = 16
 """`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
+
+
+def decoder_versions() -> dict[str, str]:
+    """What turns files into pixels, by version, for ids and keys."""
+    return {"version": str(VERSION), **versions(LIBRARIES)}
 
 
 def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:

@@ -56,6 +56,11 @@ class Detector(nn.Module):
         margin = (weight[1] - weight[0]).reshape(1, -1, 1, 1)
         return logits, F.conv2d(features, margin).squeeze(1)
 
+    def weighted_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
+        """The backbone's convolutions and linear layers, by name."""
+        modules = self.backbone.named_modules(prefix="backbone")
+        return {name: module for name, module in modules if isinstance(module, (nn.Conv2d, nn.Linear))}
+
     @property
     def margin_bias(self) -> float:
         """`bias_fake - bias_real`, the part of the margin that no place in the frame speaks for."""

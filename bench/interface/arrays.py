@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.records import Judgement
-    from bench.results.foreign import Answers
+    from bench.results.external.read import Answers
 
 
 def score(  # noqa: PLR0913 - the options of the command
@@ -84,10 +84,10 @@ def score(  # noqa: PLR0913 - the options of the command
     columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in known_of_frames.items()}
     code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
     with call(code):
-        from bench.pipeline.foreign import Request, score_answers
+        from bench.commands.score import Request, score_answers
         from bench.reports import plain_warnings
         from bench.reports.scores import scores as numbers
-        from bench.results.foreign import Columns
+        from bench.results.external.read import Columns
 
         answers = of_frames(columns, list(ordered), list(known_of_frames))
         folder = None if to is None else Path(os.fspath(to))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED
-from bench.results import foreign
-from bench.results.foreign import Answers
-from bench.results.foreign_tables import EXAMPLES, examples
+from bench.results.external import read
+from bench.results.external.read import Answers
+from bench.results.external.tables import EXAMPLES, examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,9 +197,9 @@ def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
         problems += error.lines
         return np.zeros(len(column.values))
     missing = np.isnan(numbers)
-    scores = foreign.without_rounding(numbers)
+    scores = read.without_rounding(numbers)
     outside = (scores < 0) | (scores > 1)
-    hint = foreign.looks_like(scores) if outside.any() else ""
+    hint = read.looks_like(scores) if outside.any() else ""
     faults = (column.wrong("a score is missing", missing), column.wrong(f"a score lies outside [0, 1]{hint}", outside))
     problems += filter(None, faults)
     return scores

@@ -16,7 +16,7 @@ from bench.interface.results import Results, results
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.pipeline.plan import Timing
+    from bench.pipeline.prepare import Timing
     from bench.records import Run
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."

@@ -15,7 +15,7 @@ from bench import runtimes, stored
 from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
 from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Executed, HandedOver, InputSpec, Preprocessing
-from bench.variants import build
+from bench.variants import cache
 from bench.variants.description import DESCRIPTION
 
 if TYPE_CHECKING:
@@ -60,16 +60,16 @@ def _open_variant(folder: Path, device: str) -> Opened:
     from bench.variants import description
 
     try:
-        built, name = build.read(folder.parent, folder.name), description.read(folder.parent, folder.name).name
+        built, name = cache.read(folder.parent, folder.name), description.read(folder.parent, folder.name).name
     except (OSError, ValueError) as error:
         raise stored.damaged(folder / DESCRIPTION, error, "`bench run` builds it again") from error
-    if fault := build.fault(built):
+    if fault := cache.fault(built):
         raise UserError(f"{built.file}: {fault}; delete {folder}, and `bench run` builds it again")
     spec, where = _spec(built), _device(device, built.kind)
     runtime = runtimes.find(runtimes.choose("auto", built.kind, where))
     try:
         # What a runtime exports beside an artifact, it exports once: a run may be at it.
-        with locks.held(build.lock_file(folder.parent, built.id), f"loading {built.id}"):
+        with locks.held(cache.lock_file(folder.parent, built.id), f"loading {built.id}"):
             return Opened(name, spec, runtime.load(built, where, cpu_cores()))
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
@@ -121,7 +121,7 @@ def _loading(file: Path) -> Iterator[None]:
 
 
 def _device(requested: str, kind: str) -> Device:
-    from bench.pipeline.plan import choose_device
+    from bench.pipeline.prepare import choose_device
 
     return choose_device(requested, "auto", [kind])[0]
 
@@ -151,7 +151,7 @@ def _aside(built: Built) -> Iterator[Built]:
         except FileNotFoundError as error:
             raise UserError(f"{built.file}: is gone; export the variant again") from error
         copied = replace(built, file=copy, digest=built.digest or file_digest(copy))
-        if fault := build.fault(copied):
+        if fault := cache.fault(copied):
             raise UserError(f"{built.file}: {fault}; export the variant again")
         yield copied
 
@@ -165,11 +165,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def _spec(built: Built) -> InputSpec:
     """How frames are fitted, as the artifact itself says in its metadata."""
-    from bench.detectors import artifact
+    from bench.artifacts import safetensors
 
     try:
         preprocessing: Preprocessing = stored.typed(
-            Preprocessing, json.loads(artifact.metadata(built.file)["preprocessing"])
+            Preprocessing, json.loads(safetensors.metadata(built.file)["preprocessing"])
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise stored.damaged(built.file, error, "it does not say what frames it takes") from error

@@ -8,29 +8,22 @@ from pathlib import Path
 
 from bench import locks
 from bench.errors import UserError
-from bench.experiment import Experiments, ExperimentSettings, select
+from bench.experiment import Experiments, select
 from bench.pipeline import journal, reasons, render
-from bench.pipeline.clean import clean
-from bench.pipeline.estimates import total
-from bench.pipeline.forecast import Forecast, Row, Stage, forecast, rows_of, stages
-from bench.pipeline.forecast_text import duration
-from bench.pipeline.handover import export
-from bench.pipeline.measure import (
-    build_variants,
-    evaluate_variants,
-    refuse_changed,
-    settle_variants,
-    time_variants,
-)
-from bench.pipeline.plan import Plan, Timing, prepare
+from bench.pipeline.build import build_variants, settle_variants
+from bench.pipeline.estimates import duration, total
+from bench.pipeline.evaluate import evaluate_variants, refuse_changed
+from bench.pipeline.forecast import Row, Stage, rows_of, stages
+from bench.pipeline.prepare import Plan, Timing, prepare
 from bench.pipeline.remaining import Remaining
-from bench.pipeline.render import Finished, bundle
+from bench.pipeline.render import Finished
 from bench.pipeline.summary import summarise
+from bench.pipeline.time import time_variants
 from bench.records import Event, OnEvent, silent
 from bench.results import store
-from bench.variants import build
+from bench.variants import cache
 
-__all__ = ["Finished", "Forecast", "bundle", "clean", "export", "forecast", "report", "run"]
+__all__ = ["Finished", "run"]
 
 
 def run(
@@ -59,7 +52,7 @@ def run(
         plan = replace(plan, timing=timing)
         rows = rows_of(plan)
         _explain(plan, rows, log)
-        with locks.announced(variants / build.LOCKS, doing, log):
+        with locks.announced(variants / cache.LOCKS, doing, log):
             due = stages(plan, rows, log)
             _foresee(plan, due, log)
             told_left = Remaining(due, log)
@@ -112,12 +105,3 @@ def _check_rooms(base: Path) -> None:
     for room in ("variants", "results", "reports"):
         if (base / room).exists() and not (base / room).is_dir():
             raise UserError(f"{base / room}: is a file, and bench keeps a folder there; move it away")
-
-
-def report(
-    base: Path, name: str, settings: ExperimentSettings, *, again: bool = False, on_event: OnEvent = silent
-) -> Finished:
-    """Score and render what is stored, waiting for a run that is at it; see `render.report`."""
-    store.read_run(base / "results" / name)
-    with store.locked(base / "results" / name, f"rendering {name}", on_event):
-        return render.report(base, name, settings, again=again, on_event=on_event)

@@ -11,13 +11,13 @@ from statistics import median
 from typing import Any
 
 from bench.errors import UserError
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from bench.pipeline.present_speed import PresentSpeed
 from bench.provenance import machine
 from bench.records import Split, VariantResult
 from bench.results import store, timing
-from bench.results.timed_process import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
-from bench.results.warm_up import MOST_SECONDS
+from bench.results.timing.warm_up import MOST_SECONDS
+from bench.results.timing.worker import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
 from bench.variants import description
 from bench.variants.steps import Use
 
@@ -311,3 +311,20 @@ def _scale(plan: Plan, network: float) -> float:
 def _slower(plan: Plan, now: PresentSpeed) -> float:
     """How many times longer networks take now than with the machine to themselves; less than 1 is for luck."""
     return max(1.0, now.core * plan.threads / max(now.together, now.alone))
+
+
+def duration(estimate: Estimate) -> str:
+    """ "≈ 20–80 s", "≈ 2–5 min"; with what is unknown on top, or nothing but unknown."""
+    if not estimate.high_s:
+        return "unknown" if estimate.unknown else "–"
+    unit, seconds = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if estimate.high_s >= 2 * s), ("s", 1))
+    low, high = (_rounded(value / seconds) for value in (estimate.low_s, estimate.high_s))
+    span = f"≈ {low}–{high} {unit}" if low != high else f"≈ {high} {unit}"
+    return f"{span}, and what is unknown" if estimate.unknown else span
+
+
+def _rounded(value: float) -> str:
+    """Two digits are more than an estimate knows."""
+    if value < 10:
+        return f"{max(value, 0.1):.1f}".removesuffix(".0")
+    return f"{float(f'{value:.2g}'):,.0f}"

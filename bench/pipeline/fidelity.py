@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench import datasets, locks, phases, runtimes
 from bench.errors import UserError
-from bench.pipeline.plan import Plan
-from bench.processor import processor
+from bench.pipeline.prepare import Plan
 from bench.provenance import cuda_devices, cuda_version, digest, versions
 from bench.records import Built, Event, Fidelity, OnEvent, Split
 from bench.results import fidelity
 from bench.runtimes import onnxruntime
-from bench.variants import build
+from bench.system.processor import processor
+from bench.variants import cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +38,11 @@ def settle(plan: Plan, built: Built, on_event: OnEvent) -> None:
     title = SETTLING
     on_event(Event(title, 0, 1, "variants", "preparing"))
     doing = f"{title} for {built.id} of {plan.name}"
-    lock = build.lock_file(plan.base / "variants", built.id)
-    artifact = locks.held(lock, doing, on_event, folder=plan.base, why=build.WHY_WAIT)
+    lock = cache.lock_file(plan.base / "variants", built.id)
+    artifact = locks.held(lock, doing, on_event, folder=plan.base, why=cache.WHY_WAIT)
     try:
         with artifact, alone(plan, doing, on_event):
-            build.check(built)
+            cache.check(built)
             with phases.of(title, on_event):
                 runtime.settle(built, plan.device, plan.threads)
     except Exception:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import runtimes
-from bench.experiment import Experiments
-from bench.pipeline import estimates, present_speed, reasons, render
+from bench.pipeline import estimates, present_speed, render
+from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate, Known
-from bench.pipeline.measure import is_time_due, keys, workshop
-from bench.pipeline.plan import Plan, Timing, prepare
+from bench.pipeline.jobs import is_time_due, keys
+from bench.pipeline.prepare import Plan
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict, store
-from bench.variants import build
-
-HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
+from bench.variants import build, cache, ids
 
 
 @dataclass(frozen=True)
@@ -61,66 +56,12 @@ class Stage:
     parts: tuple[tuple[str, Estimate], ...] = ()
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
-
-    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
-    of the work is to be done.
-
-    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
-    and recover's checkpoint, which is gone in the end, are not in it.
-    """
-
-    plan: Plan
-    rows: tuple[Row, ...]
-    stages: tuple[Stage, ...]
-    speed: PresentSpeed | None
-    writes_bytes: int | None
-    free_bytes: int
-    read_frames: int
-    read_s: float
-    due: tuple[reasons.Due, ...] = ()
-
-
-def forecast(
-    experiments: Experiments,
-    path: Path,
-    name: str | None = None,
-    *,
-    only: Sequence[str] = (),
-    device: str | None = None,
-    timing: Timing = "due",
-    on_event: OnEvent = silent,
-) -> Forecast:
-    """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
-    read = 0
-
-    def listen(event: Event) -> None:
-        nonlocal read
-        read = max(read, event.done)
-        on_event(event)
-
-    began = time.monotonic()
-    plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
-    plan = replace(plan, timing=timing)
-    read_s = time.monotonic() - began
-    known = estimates.recall(plan.base)
-    rows = rows_of(plan)
-    speed = _speed(plan, rows, on_event)
-    stages = _stages(plan, rows, known, speed)
-    writes = _writes_bytes(plan, rows, _exports(plan, rows), known)
-    free = shutil.disk_usage(plan.base).free
-    due = reasons.due(plan, rows) if is_drawn(plan) else ()
-    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
-
-
 def stages(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run of this plan has to do, and how long that takes at the machine's present speed."""
-    return _stages(plan, rows, estimates.recall(plan.base), _speed(plan, rows, on_event))
+    return stages_at(plan, rows, estimates.recall(plan.base), present(plan, rows, on_event))
 
 
-def _speed(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
+def present(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where all is there, or all but the report."""
     if is_drawn(plan) and all(row.timed and not row.frames for row in rows):
         return None
@@ -128,7 +69,8 @@ def _speed(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed |
     return present_speed.measure(plan.threads)
 
 
-def _stages(plan: Plan, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
+def stages_at(plan: Plan, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
+    """What a run of this plan has to do, and how long that takes at `speed`, or on an idle machine without it."""
     now = speed or estimates.quiet(plan.threads)
     return (
         _draw(plan, now),
@@ -148,21 +90,21 @@ def is_drawn(plan: Plan) -> bool:
 # ------------------------------------------------------------------------------------------- what is there
 def rows_of(plan: Plan) -> tuple[Row, ...]:
     """A row for each variant that is wanted."""
-    shop = workshop(plan, silent)
+    context = build_context(plan, silent)
     first: dict[str, str] = {}
     rows = []
     for name, chain in plan.chains.items():
         if name not in plan.wanted:
             continue
-        lineage = build.ids(plan.source, chain, shop)
+        lineage = ids.of_chain(plan.source, chain, context)
         links = tuple(
-            Link(text, one, build.is_built(shop.folder, one), first.get(one))
+            Link(text, one, cache.is_built(context.folder, one), first.get(one))
             for one, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
         )
         for one in lineage:
             first.setdefault(one, name)
         kind = chain[-1].step.PRODUCES if chain else "torch"
-        built = build.read(shop.folder, lineage[-1]) if links[-1].built else None
+        built = cache.read(context.folder, lineage[-1]) if links[-1].built else None
         runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
         folder = plan.results / name
         frames = _frames_left(plan, folder, predictions_key)
@@ -187,7 +129,7 @@ def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
     }
 
 
-def _exports(plan: Plan, rows: Sequence[Row]) -> list[Row]:
+def exports(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     """Variants that a runtime must export first, which it does once."""
     torch = {row.name for row in rows if not (chain := plan.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
     wanted = {
@@ -226,13 +168,13 @@ def _build(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> 
 
 
 def _load(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    exports, compile_s = _exports(plan, rows), _compile_s(plan, rows)
+    exported, compile_s = exports(plan, rows), _compile_s(plan, rows)
     loaded = len(_executables(rows))
-    work = f"{_counted(loaded, 'variant')}, {len(exports)} exported first" if loaded else ""
+    work = f"{_counted(loaded, 'variant')}, {len(exported)} exported first" if loaded else ""
     if compile_s:
         work += f", {len(compile_s)} compiled first"
-    seconds = loaded * estimates.LOAD_SECONDS + len(exports) * estimates.EXPORT_SECONDS + sum(compile_s)
-    seconds += len(_structures(plan, exports) - _traced(plan, rows)) * estimates.TRACE_SECONDS
+    seconds = loaded * estimates.LOAD_SECONDS + len(exported) * estimates.EXPORT_SECONDS + sum(compile_s)
+    seconds += len(_structures(plan, exported) - _traced(plan, rows)) * estimates.TRACE_SECONDS
     seconds += sum(_is_onnx(plan, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
     return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
 
@@ -277,7 +219,7 @@ def _report(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
     done = all(row.timed and not row.frames for row in rows) and _is_reported(plan, rows)
     if done:
         return Stage("report", "", Estimate())
-    seconds = estimates.REPORT_SECONDS + _heatmaps(plan) * estimates.HEATMAP_SECONDS
+    seconds = estimates.REPORT_SECONDS + heatmaps(plan) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
@@ -292,7 +234,7 @@ def _frame(plan: Plan, row: Row, runtime: str, known: Known, now: PresentSpeed) 
     return estimates.frame(plan, plan.chains[row.name], runtime, known, now)
 
 
-def _heatmaps(plan: Plan) -> int:
+def heatmaps(plan: Plan) -> int:
     """How many heatmaps the report draws at most."""
     gallery, count = plan.settings.gallery, len(plan.frames["test"].frames)
     each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
@@ -301,34 +243,3 @@ def _heatmaps(plan: Plan) -> int:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' if count > 1 else ''}" if count else ""
-
-
-# -------------------------------------------------------------------------------------------------- disk
-def _writes_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
-    artifacts = _artifact_bytes(plan, rows, exports, known)
-    if artifacts is None:
-        return None
-    # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
-    predicted = sum(row.frames for row in rows) * 2 * (100 + 4 * math.ceil(plan.spec.size / 32) ** 2)
-    drawn = 0 if is_drawn(plan) else sum(len(frames.frames) for frames in plan.frames.values()) * DRAWN_FRAME_BYTES
-    rendered = (
-        _heatmaps(plan) * HEATMAP_BYTES + REPORT_BYTES if _report(plan, rows, estimates.quiet(plan.threads)).work else 0
-    )
-    return artifacts + predicted + drawn + rendered
-
-
-def _artifact_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
-    detector = estimates.weights_bytes(plan, known)
-    if detector is None:
-        due = exports or any(not link.built for row in rows for link in row.links)
-        return None if due else 0
-    written = 0.0
-    for row in rows:
-        stored = numbers = float(detector)
-        for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True):
-            if use:
-                stored, numbers = estimates.bytes_left(use, stored, numbers)
-            written += stored if not link.built and link.of is None else 0
-        # What is exported is in fp32, however it was stored.
-        written += numbers if row in exports else 0
-    return round(written)

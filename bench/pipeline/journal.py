@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.errors import UserError, on_one_line
-from bench.files import advice, make_folder
+from bench.files import advice, make_folder, stops_all
 from bench.provenance import command, machine, version, versions
 from bench.records import Event, OnEvent
 
 KEPT = 20
+_MOST_REASON = 2_000
 LIBRARIES = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "openvino", "numpy")
 
 _NAME = re.compile(r"run-\d{8}T\d{6}Z-\d+\.log")
@@ -142,3 +143,16 @@ def _header() -> Iterator[str]:
     yield f"in {on_one_line(str(Path.cwd()))}, process {os.getpid()}"
     yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())
+
+
+def failure(doing: str, error: Exception) -> str:
+    """What the report says of a failure; the traceback goes into the run's log, for whoever mends it."""
+    if stops_all(error):
+        raise error
+    # Some compilers' errors are files of their own; the log has them whole.
+    text = str(error).strip().replace("\0", "")[:_MOST_REASON] or type(error).__name__
+    if isinstance(error, UserError):
+        _log.error("%s failed: %s", doing, text)
+        return text
+    _log.error("%s failed", doing, exc_info=error)
+    return f"{type(error).__name__}: {text}"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from bench.artifacts.footprint import two_of_four
 from bench.records import Built, Recovery
-from bench.stored import MOST_BYTES, open_file, parsed
 from bench.variants import description
 from bench.variants.steps import Use
 
 _MIB = 2**20
-# Bytes a weight.
-_FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
-_GROUP, _ZEROS = 4, 2
 
 
 def recovered(built: Built) -> tuple[Recovery, ...]:
@@ -64,7 +59,7 @@ def _skipped(built: Built) -> str:
     if built.kind != "torch":
         return ""
     try:
-        found = list(_two_of_four(built.file))
+        found = list(two_of_four(built.file))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return ""  # whoever loads the file says what is wrong with it
     if not any(found):
@@ -72,25 +67,3 @@ def _skipped(built: Built) -> str:
     within = "" if all(found) else f" in {sum(found)} of {len(found)} convolutions"
     able = "in half precision" if built.stored in ("fp16", "bf16") else "cast to half precision"
     return f"; {able}, TensorRT can skip two of every four{within} on NVIDIA GPUs from Ampere on"
-
-
-def _two_of_four(file: Path) -> Iterator[bool]:
-    """For every convolution that reads its channels in fours, whether at least two of each four weights are zero.
-
-    Read from the bytes of a safetensors file, since NumPy has no bf16.
-    """
-    import numpy as np
-
-    with open_file(file) as stored:
-        length = int.from_bytes(stored.read(8), "little")
-        header = parsed(stored.read(min(length, MOST_BYTES)).decode("utf-8"))
-        begin = stored.tell()
-        for name, told in header.items():
-            shape, size = told.get("shape", ()), _FLOATS.get(told.get("dtype"))
-            if size is None or not name.startswith("backbone.") or len(shape) != 4 or shape[1] % _GROUP:
-                continue
-            stored.seek(begin + told["data_offsets"][0])
-            bits = np.frombuffer(stored.read(size * math.prod(shape)), f"<u{size}").reshape(shape)
-            # Shifted out is the sign, which a zero may have.
-            fours = np.moveaxis(bits << 1, 1, -1).reshape(-1, _GROUP)
-            yield bool(((fours == 0).sum(axis=1) >= _ZEROS).all())

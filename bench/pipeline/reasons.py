@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bench import stored
 from bench.errors import shown
-from bench.pipeline.measure import inputs, is_timed, workshop
+from bench.pipeline.build import build_context
+from bench.pipeline.jobs import inputs, is_timed
 from bench.provenance import write_json
 from bench.records import FrameSet, silent
 from bench.results import predict
-from bench.variants import build
+from bench.variants import cache, ids
 
 if TYPE_CHECKING:
     from bench.pipeline.forecast import Row
-    from bench.pipeline.measure import Job
-    from bench.pipeline.plan import Plan
+    from bench.pipeline.jobs import Job
+    from bench.pipeline.prepare import Plan
 
 RECORD = "inputs.json"
 NEW = "not made before"
@@ -112,11 +113,11 @@ def write(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Non
 
 
 def _made_from(plan: Plan, name: str, job: Job) -> _Variant:
-    chain, shop = plan.chains[name], workshop(plan, silent)
-    lineage = build.ids(plan.source, chain, shop)
+    chain, context = plan.chains[name], build_context(plan, silent)
+    lineage = ids.of_chain(plan.source, chain, context)
     _, predictions, times = inputs(plan, job.built.id, job.built.kind, job.built)
     return _Variant(
-        tuple(_flat(one, plan.frames) for one in build.inputs(plan.source, chain, lineage, shop)),
+        tuple(_flat(one, plan.frames) for one in ids.inputs(plan.source, chain, lineage, context)),
         _flat(predictions, plan.frames) if predict.is_done(job.folder, job.predictions_key) else {},
         _flat(times, plan.frames) if is_timed(job.folder, job.timing_key) else None,
     )
@@ -155,8 +156,8 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
         why = (_UNKNOWN if old else NEW,)
         yield from ((work, why) for work, is_due in _work(row) if is_due)
         return
-    chain, shop = plan.chains[row.name], workshop(plan, silent)
-    made_of = build.inputs(plan.source, chain, [link.id for link in row.links], shop)
+    chain, context = plan.chains[row.name], build_context(plan, silent)
+    made_of = ids.inputs(plan.source, chain, [link.id for link in row.links], context)
     further_up: list[str] = []
     built_for: list[str] = []
     for place, (link, one) in enumerate(zip(row.links, made_of, strict=True)):
@@ -167,7 +168,7 @@ def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What
     if len(before.links) > len(row.links):
         further_up.append(f"step {shown(before.links[len(row.links)].get('step', ''))} is left out")
     kind = chain[-1].step.PRODUCES if chain else "torch"
-    artifact = build.read(shop.folder, row.id) if row.links[-1].built else None
+    artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
     _, predictions, times = inputs(plan, row.id, kind, artifact)
     if built_for:
         yield "build", tuple(dict.fromkeys(built_for))

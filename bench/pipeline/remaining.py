@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline import fidelity, measure, render
+from bench.pipeline import evaluate, fidelity, render
 from bench.pipeline.forecast import Stage
 from bench.records import Event, OnEvent
 from bench.results import predict, timing
 
 # What events call the work of a stage begins with one of these.
 _TITLES = {
-    "load": (*fidelity.WORKS, measure.LOADING),
+    "load": (*fidelity.WORKS, evaluate.LOADING),
     "evaluate": (predict.WORK,),
     "time": (timing.WORK,),
     "report": (render.WORK,),

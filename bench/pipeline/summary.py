@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.pipeline import fidelity, notes
-from bench.pipeline.measure import Job, executed
-from bench.pipeline.plan import Plan
+from bench.pipeline.jobs import Job, executed
+from bench.pipeline.prepare import Plan
 from bench.provenance import command, machine, version, versions
 from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store

@@ -27,7 +27,22 @@ from bench.records.handed_over import (
     ModelFile,
     Moved,
 )
-from bench.records.judged import (
+from bench.records.runs import (
+    Built,
+    Choose,
+    Conditions,
+    Evaluation,
+    Executed,
+    Fidelity,
+    Footprint,
+    Measurement,
+    PeakMemory,
+    Recovery,
+    Run,
+    SplitSummary,
+    VariantResult,
+)
+from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
     Candidate,
@@ -56,21 +71,6 @@ from bench.records.judged import (
     ThresholdKind,
     Timing,
     Verdict,
-)
-from bench.records.runs import (
-    Built,
-    Choose,
-    Conditions,
-    Evaluation,
-    Executed,
-    Fidelity,
-    Footprint,
-    Measurement,
-    PeakMemory,
-    Recovery,
-    Run,
-    SplitSummary,
-    VariantResult,
 )
 
 __all__ = [

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 from bench.errors import UserError
 from bench.files import write_text
 from bench.records import Checked, GateOutcome
-from bench.reports.plain import ascii_, wrapped
-from bench.reports.text import NONE, enough, escape, number, plain, signed, table
+from bench.reports.content.text import NONE, enough, escape, number, plain, signed, table
+from bench.reports.terminal.plain import ascii_, wrapped
 
 _COLUMNS = (21, 26, 8, 8, 10)
 _TITLES: tuple[tuple[str, Literal["left", "right"]], ...] = (

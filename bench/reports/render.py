@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from bench import phases
 from bench.files import write_atomically, write_text
 from bench.records import Judgement, Preprocessing, Run
-from bench.reports import changes, figures, galleries, html, measured, tables, verdict
-from bench.reports.gallery import Galleries, draw_overlays
-from bench.reports.gallery import galleries as choose
+from bench.reports import html
+from bench.reports.content import changes, measured, tables, verdict
+from bench.reports.content.insights import insights, warnings
+from bench.reports.content.text import counted, escape
 from bench.reports.html.pictures import pictured
-from bench.reports.insights import insights, warnings
 from bench.reports.markdown import environment as markdown_environment
-from bench.reports.markdown import notes
+from bench.reports.markdown import galleries, notes
+from bench.reports.pictures import figures
+from bench.reports.pictures.gallery import Galleries, draw_overlays
+from bench.reports.pictures.gallery import galleries as choose
 from bench.reports.scores import scores
-from bench.reports.text import counted, escape
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,7 +27,7 @@ from bench.records import (
     Speed,
     VariantResult,
 )
-from bench.reports.text import MIB
+from bench.reports.content.text import MIB
 
 SCHEMA = 1
 SCORES = "scores.json"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import stored
-from bench.control_groups import memory_group, memory_kills, memory_limit
 from bench.files import remove, write_text
+from bench.system.control_groups import memory_group, memory_kills, memory_limit
 
 NOTE = "attempt.json"
 

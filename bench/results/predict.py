@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench import stored
-from bench.control_groups import available_memory
 from bench.files import remove, write_atomically, write_text
 from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent
 from bench.results.answers import Answers, Part
 from bench.results.attempts import noted
 from bench.stored import MIB
+from bench.system.control_groups import available_memory
 
 if TYPE_CHECKING:
     import zipfile

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
-from bench.detectors import EXPORT_VERSION, lowering
+from bench.artifacts import EXPORT_VERSION
 from bench.errors import UserError
-from bench.processor import processor
 from bench.provenance import cpu_name, versions
 from bench.records import Built, Executed
 from bench.runtimes import onnxruntime
+from bench.runtimes.onnxruntime import lowering
+from bench.system.processor import processor
 
 if TYPE_CHECKING:
     import numpy as np

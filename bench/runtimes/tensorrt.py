@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import seals
-from bench.detectors import EXPORT_VERSION
+from bench.artifacts import EXPORT_VERSION
 from bench.errors import UserError
 from bench.provenance import digest, file_digest, versions
 from bench.records import Built, Executed

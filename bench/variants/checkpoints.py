@@ -17,7 +17,7 @@ from bench import seals, stored
 from bench.files import sweep, write_atomically
 
 if TYPE_CHECKING:
-    from bench.variants.steps import Work
+    from bench.variants.steps import StepContext
 
 State: TypeAlias = dict[str, Any]
 """Tensors, numbers and text, in lists and dictionaries."""
@@ -39,7 +39,7 @@ class Part:
     there is nothing. `done` is how many frames, layers or batches that run had done when it saved.
     """
 
-    def __init__(self, work: Work, name: str) -> None:
+    def __init__(self, work: StepContext, name: str) -> None:
         self._work, self._name = work, name
         self.state: State = read(work, name) or {}
         self.done = int(self.state.get("done", 0))
@@ -67,7 +67,7 @@ class Part:
         self._interval = longest
 
 
-def write(work: Work, name: str, state: State) -> None:
+def write(work: StepContext, name: str, state: State) -> None:
     """Save the state of a part. `NotWrittenError` where that can't be done."""
     import torch
 
@@ -84,7 +84,7 @@ def write(work: Work, name: str, state: State) -> None:
     write_atomically(work.scratch / _file(name), fill)
 
 
-def read(work: Work, name: str) -> State | None:
+def read(work: StepContext, name: str) -> State | None:
     """What a killed run of this user saved; None where there is nothing, or nothing that can be read."""
     import torch
 
@@ -103,7 +103,7 @@ def _file(name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', name)}.checkpoint"
 
 
-def _key(work: Work, name: str) -> str:
+def _key(work: StepContext, name: str) -> str:
     """What it belongs to is part of the seal: sums over other threads differ in their last bits."""
     return f"checkpoint {_LAYOUT} {work.scratch.name} {name} {work.device} {work.threads}"
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bench import runtimes
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from gpu_parts import Job, large, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 

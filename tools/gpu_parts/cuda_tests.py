@@ -9,7 +9,7 @@ from typing import Any
 from gpu_parts import Job
 
 ROOT = Path(__file__).resolve().parents[2]
-_REHEARSAL = ("tests/test_runtimes_contract.py", "-k", "test_timed_calls and cpu and pytorch")
+_REHEARSAL = ("tests/runtimes/test_contract.py", "-k", "test_timed_calls and cpu and pytorch")
 
 
 class Outcomes:

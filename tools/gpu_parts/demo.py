@@ -17,9 +17,9 @@ import yaml
 
 from bench import runtimes
 from bench.experiment import read
-from bench.pipeline import bundle
-from bench.pipeline.measure import build_variants
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.build import build_variants
+from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.render import bundle
 from bench.records import Built, silent
 from gpu_parts import Job, luggage, sessions
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bench import doctor
-from bench.doctor.findings import Finding
-from bench.doctor.libraries import packages
+from bench.commands import doctor
+from bench.commands.doctor.findings import Finding
+from bench.commands.doctor.libraries import packages
 from bench.provenance import cuda_version, machine, nvml_device, text, versions
 from gpu_parts import Job
 from gpu_parts.record import NEEDS_CUDA, Cells

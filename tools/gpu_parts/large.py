@@ -8,7 +8,7 @@ from typing import Any
 
 import testbed
 
-from bench.pipeline.plan import Plan
+from bench.pipeline.prepare import Plan
 from gpu_parts import Job, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 

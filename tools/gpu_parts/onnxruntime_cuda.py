@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import runtimes
-from bench.pipeline.measure import workshop
-from bench.pipeline.plan import Plan
+from bench.pipeline.build import build_context
+from bench.pipeline.prepare import Plan
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job, demo, sessions
@@ -42,7 +42,7 @@ def _library() -> Cells:
 
 
 def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
-    artifact = build.build(variant, plan.source, plan.chains[variant], workshop(plan, silent))
+    artifact = build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
     seconds, batches = (0.01, (1, 2)) if job.small else (0.3, (8, 32, 128))
     with sessions.session(artifact, job, "onnxruntime") as session:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import testbed
 
-from bench.detectors import artifact
-from bench.pipeline.measure import workshop
-from bench.pipeline.plan import Plan
+from bench.artifacts import safetensors
+from bench.pipeline.build import build_context
+from bench.pipeline.prepare import Plan
 from bench.records import Built, silent
-from bench.variants.steps import Work, recover
+from bench.variants.steps import StepContext, recover
 from gpu_parts import Job, sessions
 from gpu_parts.record import NEEDS_CUDA, Cells
 
@@ -59,9 +59,9 @@ class Bed:
         """The weights after training, and the step's record of it."""
         chosen = recover.Settings(batch_size=self.batch, enough=0.0, recalibrate=False, **settings)
         with tempfile.TemporaryDirectory(dir=self.plan.base) as scratch:
-            work = Work(
+            work = StepContext(
                 title="recover", spec=self.plan.spec, frames=self.plan.frames,
-                read=workshop(self.plan, silent).read, teacher=lambda: artifact.load_torch(teacher.file),
+                read=build_context(self.plan, silent).read, teacher=lambda: safetensors.load_torch(teacher.file),
                 device=self.plan.device, threads=self.plan.threads, seed=0, scratch=Path(scratch), on_event=silent,
             )  # fmt: skip
             trained = recover.apply(student, chosen, work)
@@ -71,7 +71,7 @@ class Bed:
 
 def _timed(bed: Bed, precision: str, steps: int) -> Cells:
     began = time.monotonic()
-    student = artifact.load_torch(bed.half.file)
+    student = safetensors.load_torch(bed.half.file)
     weights, told = bed.train(bed.whole, student, precision=precision, steps=steps, learning_rate=1e-7)
     seconds = time.monotonic() - began
     return {
@@ -102,7 +102,7 @@ def _repeated(bed: Bed, precision: str, steps: int) -> Cells:
 def _noisy(built: Built) -> Detector:
     import torch
 
-    student, generator = artifact.load_torch(built.file), torch.Generator().manual_seed(1)
+    student, generator = safetensors.load_torch(built.file), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in student.parameters():
             weight.mul_(1 + 0.01 * torch.randn(weight.shape, generator=generator))

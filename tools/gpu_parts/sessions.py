@@ -18,8 +18,8 @@ import testbed
 
 from bench import runtimes
 from bench.experiment import read
-from bench.pipeline.measure import workshop
-from bench.pipeline.plan import Plan, prepare
+from bench.pipeline.build import build_context
+from bench.pipeline.prepare import Plan, prepare
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job
@@ -59,7 +59,7 @@ def furnished(folder: Path, place: testbed.Workplace) -> Plan:
 
 
 def built(plan: Plan, variant: str) -> Built:
-    return build.build(variant, plan.source, plan.chains[variant], workshop(plan, silent))
+    return build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
 
 
 # ------------------------------------------------------------------------------------------ sessions

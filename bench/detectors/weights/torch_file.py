@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from bench.detectors.weights import pickled
-from bench.detectors.weights.stored import Contents, harmless, storage_dtype
+from bench.detectors.weights.stored_tensors import Contents, harmless, storage_dtype
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _CHUNK = 2**20

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Judgement, Run
-from bench.reports.figures import comparable_latencies
+from bench.reports.content.text import MIB, NONE, escape, number, plain
+from bench.reports.content.verdict import weighs
 from bench.reports.html import chart, curves, galleries, trade
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.inline import inline, text_of
 from bench.reports.html.pictures import Pictures, ranks
 from bench.reports.markdown import notes
-from bench.reports.text import MIB, NONE, escape, number, plain
-from bench.reports.verdict import weighs
+from bench.reports.pictures.figures import comparable_latencies
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.records import Judged
-from bench.reports.text import number
+from bench.reports.content.text import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup

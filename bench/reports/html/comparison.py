@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Choice, Run
+from bench.reports.content.text import NONE, Table
 from bench.reports.html.inline import inline, text_of
-from bench.reports.text import NONE, Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup

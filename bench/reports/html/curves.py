@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from bench.records import Evidence, Judgement, Reliability
+from bench.reports.content.text import counted, number, plain, within
 from bench.reports.html.chart import Axes, Scored, colour, element, marker, plot
-from bench.reports.panels import bins, zoom
-from bench.reports.text import counted, number, plain, within
+from bench.reports.pictures.panels import bins, zoom
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Judgement, Outcome, Run
-from bench.reports.galleries import TITLES
+from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
-from bench.reports.text import plain, shortened
+from bench.reports.markdown.galleries import TITLES
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Judgement, Outcome, Run
-from bench.reports.gallery import first, map_of, scale_of
-from bench.reports.overlay import colour_bar, shades, supporting
+from bench.reports.pictures.gallery import first, map_of, scale_of
+from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

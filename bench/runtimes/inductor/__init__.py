@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import seals
 from bench.errors import UserError
-from bench.processor import processor
 from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.inductor import package, requirements
 from bench.runtimes.pytorch import HostSession, on_cuda
+from bench.system.processor import processor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,12 +58,12 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     """
     import torch
 
-    from bench.detectors import artifact
+    from bench.artifacts import safetensors
     from bench.runtimes.pytorch.network import computed, float32, uses_tf32
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
-    detector = artifact.load_torch(built.file)
+    detector = safetensors.load_torch(built.file)
     if device == "cpu":
         torch.set_num_threads(threads)
         detector = detector.float()

@@ -89,7 +89,7 @@ def compile_to(file: Path, detector: Detector, inputs: Tensor, config: Mapping[s
     """
     import torch
 
-    from bench.detectors import tracing
+    from bench.artifacts import tracing
 
     body = _body(detector).to(inputs.device).eval()
     with torch.no_grad(), tracing.quiet():

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases, seals, stored
-from bench.detectors import EXPORT_VERSION, lowering
-from bench.detectors.lowering import EVERYWHERE, Kernels
+from bench.artifacts import EXPORT_VERSION
 from bench.errors import UserError
 from bench.files import remove, sweep, write_atomically, write_text
-from bench.processor import processor
 from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
 from bench.records import Built, Executed
 from bench.runtimes.onnxruntime import kernels as kernel_choice
+from bench.runtimes.onnxruntime import lowering
+from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
+from bench.system.processor import processor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,11 +145,11 @@ def onnx_file(built: Built) -> Path:
     """The artifact's ONNX file; that of a safetensors artifact is exported once and kept beside it."""
 
     def exported() -> onnx.ModelProto:
-        from bench.detectors import artifact
-        from bench.detectors.export import to_onnx
+        from bench.artifacts import safetensors
+        from bench.artifacts.onnx_export import to_onnx
 
         phases.begin("exporting to ONNX")
-        return to_onnx(artifact.load_torch(built.file))
+        return to_onnx(safetensors.load_torch(built.file))
 
     if built.kind == "onnx":
         return built.file

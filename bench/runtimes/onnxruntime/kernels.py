@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import phases, stored
-from bench.detectors import lowering
-from bench.detectors.lowering import EVERYWHERE, Kernels
 from bench.files import remove, write_text
-from bench.processor import Processor, processor
 from bench.provenance import digest, versions
+from bench.runtimes.onnxruntime import lowering
+from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
+from bench.system.processor import Processor, processor
 
 if TYPE_CHECKING:
     import onnx

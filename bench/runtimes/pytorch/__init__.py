@@ -55,14 +55,14 @@ def load(
     """
     import torch
 
-    from bench.detectors import artifact
+    from bench.artifacts import safetensors
     from bench.runtimes.pytorch.network import Network
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but PyTorch sees no CUDA device: is a CUDA build installed?")
     if device == "cpu":
         torch.set_num_threads(threads)
-    network = Network(artifact.load_torch(built.file).eval(), device, built.stored, tf32=tf32)
+    network = Network(safetensors.load_torch(built.file).eval(), device, built.stored, tf32=tf32)
     executed = Executed(
         runtime="pytorch",
         device=device,

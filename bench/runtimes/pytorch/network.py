@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.detector import Detector
-from bench.runtimes.pytorch.folding import fold
+from bench.runtimes.pytorch.batch_norms import fold
 
 AUTOTUNED = False
 """Whether cuDNN times its algorithms for every new shape, and takes the fastest, which need not be the same twice.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
-    from bench.variants.steps import Work
+    from bench.variants.steps import StepContext
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
@@ -38,7 +38,7 @@ class Settings(BaseModel):
     dtype: Literal["fp16", "bf16"] = Field(description="what every stored number becomes")
 
 
-def apply(model: Detector, settings: Settings, work: Work) -> Detector:
+def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, its backbone and head in `settings.dtype`.
 
     A batch norm's variance that is too large for it is made smaller first, together with what it is the variance of.
@@ -68,7 +68,7 @@ def _shrink_variances(model: Detector, limit: float) -> None:
     import torch
     from torch import nn
 
-    from bench.variants.convolutions import norms_after
+    from bench.variants.layers.convolutions import norms_after
 
     def factors(norm: nn.Module) -> Tensor | None:
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or not norm.running_var.max() > limit:

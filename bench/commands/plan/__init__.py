@@ -1,0 +1,71 @@
+"""`bench plan`: what a run would do, how long it takes, and how much it writes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.commands.plan.disk import writes_bytes
+from bench.experiment import Experiments
+from bench.pipeline import estimates, reasons
+from bench.pipeline.forecast import Row, Stage, exports, is_drawn, present, rows_of, stages_at
+from bench.pipeline.prepare import Plan, Timing, prepare
+from bench.pipeline.present_speed import PresentSpeed
+from bench.records import Event, OnEvent, silent
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
+
+    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
+    of the work is to be done.
+
+    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
+    and recover's checkpoint, which is gone in the end, are not in it.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    stages: tuple[Stage, ...]
+    speed: PresentSpeed | None
+    writes_bytes: int | None
+    free_bytes: int
+    read_frames: int
+    read_s: float
+    due: tuple[reasons.Due, ...] = ()
+
+
+def forecast(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    timing: Timing = "due",
+    on_event: OnEvent = silent,
+) -> Forecast:
+    """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
+    read = 0
+
+    def listen(event: Event) -> None:
+        nonlocal read
+        read = max(read, event.done)
+        on_event(event)
+
+    began = time.monotonic()
+    plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
+    plan = replace(plan, timing=timing)
+    read_s = time.monotonic() - began
+    known = estimates.recall(plan.base)
+    rows = rows_of(plan)
+    speed = present(plan, rows, on_event)
+    stages = stages_at(plan, rows, known, speed)
+    writes = writes_bytes(plan, rows, exports(plan, rows), known, renders=bool(stages[-1].work))
+    free = shutil.disk_usage(plan.base).free
+    due = reasons.due(plan, rows) if is_drawn(plan) else ()
+    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)

@@ -1,0 +1,42 @@
+"""How much a run will write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.pipeline import estimates
+from bench.pipeline.estimates import Known
+from bench.pipeline.forecast import Row, heatmaps, is_drawn
+from bench.pipeline.prepare import Plan
+
+HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
+
+
+def writes_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known, *, renders: bool) -> int | None:
+    """Bytes that a run will write; None where the size of the network is unknown."""
+    artifacts = _artifact_bytes(plan, rows, exports, known)
+    if artifacts is None:
+        return None
+    # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
+    predicted = sum(row.frames for row in rows) * 2 * (100 + 4 * math.ceil(plan.spec.size / 32) ** 2)
+    drawn = 0 if is_drawn(plan) else sum(len(frames.frames) for frames in plan.frames.values()) * DRAWN_FRAME_BYTES
+    rendered = heatmaps(plan) * HEATMAP_BYTES + REPORT_BYTES if renders else 0
+    return artifacts + predicted + drawn + rendered
+
+
+def _artifact_bytes(plan: Plan, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
+    detector = estimates.weights_bytes(plan, known)
+    if detector is None:
+        due = exports or any(not link.built for row in rows for link in row.links)
+        return None if due else 0
+    written = 0.0
+    for row in rows:
+        stored = numbers = float(detector)
+        for use, link in zip((None, *plan.chains[row.name]), row.links, strict=True):
+            if use:
+                stored, numbers = estimates.bytes_left(use, stored, numbers)
+            written += stored if not link.built and link.of is None else 0
+        # What is exported is in fp32, however it was stored.
+        written += numbers if row in exports else 0
+    return round(written)

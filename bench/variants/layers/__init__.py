@@ -1,0 +1,1 @@
+"""What the steps share: looking into convolutions, error compensation, repeatable computation."""

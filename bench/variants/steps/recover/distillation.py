@@ -1,0 +1,271 @@
+"""What a compressed detector learns from the one that it came from: on which frames, and measured how.
+
+The pupil is asked for the teacher's margin, for its class-activation map, which says at every place of
+the frame what the margin says of the whole (so the heatmaps recover too, and a frame teaches more than
+one number), and for its features at the end of every resolution at which both networks still have the
+same widths. Every error is a share of the teacher's variance, the features' channel by channel, so
+that none weighs more for being written in larger numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bench.records import Frame
+from bench.variants import checkpoints
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import StepContext
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+Lower: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Makes a context in which convolutions run in a chosen precision."""
+
+HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 128, 16
+_BALANCING = 8
+# Batches whose frames are chosen before the first of them is read.
+_DRAWN_AT_ONCE = 256
+FEATURES = 2.0
+"""How much the features weigh against margin and CAM."""
+
+
+def native_precision(device: str) -> Precision:
+    """What the device multiplies fastest in: half the bits where it has units for them.
+
+    A CPU needs AMX for it: with AVX-512's bf16 instructions alone a step took longer than in fp32.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Older versions of torch have no public way to tell, and go on in fp32.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16" if capabilities.get("amx_bf16") else "fp32"
+
+
+def lowered(device: str, precision: Precision) -> Lower:
+    import torch
+
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return lambda: torch.autocast(torch.device(device).type, dtype, enabled=precision != "fp32")
+
+
+# ------------------------------------------------------------------------------------------ errors
+def distillation_loss(
+    pupil: Detector,
+    teacher: Detector,
+    frames: Tensor,
+    lower: Lower | None = None,
+) -> Tensor:
+    """Errors of margin, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
+    import torch
+
+    from bench.variants.layers.convolutions import units
+
+    lower = lower or lowered(str(frames.device), "fp32")
+    with torch.no_grad():
+        wanted = found = teacher.preprocess(frames)
+    # Both go through the frames side by side, so that no feature is kept for longer than it is compared.
+    errors: list[Tensor] = []
+    with lower():
+        for (_, theirs), (_, own) in zip(units(teacher.backbone), units(pupil.backbone), strict=True):
+            before = found, wanted
+            with torch.no_grad():
+                wanted = theirs(wanted)
+            found = own(found)
+            if wanted.shape[2:] != before[1].shape[2:]:
+                errors += _feature_error(*before)
+    errors += _feature_error(found, wanted)
+    with torch.no_grad():
+        wanted_logits, wanted_cam = teacher.classify(wanted)
+    logits, cam = pupil.classify(found)
+    loss = answer_error(_margin(logits), cam, _margin(wanted_logits), wanted_cam)
+    return loss + FEATURES * torch.stack(errors).mean() if errors else loss
+
+
+def answer_error(margin: Tensor, cam: Tensor, wanted_margin: Tensor, wanted_cam: Tensor) -> Tensor:
+    """Squared error of margins [N] and of CAMs [N, h, w], each as a share of the teacher's variance, added up."""
+    import torch.nn.functional as F
+
+    # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
+    by_margin = F.mse_loss(margin, wanted_margin) / wanted_margin.var().clamp_min(0.1)
+    by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
+    error: Tensor = by_margin + by_place
+    return error
+
+
+def _feature_error(found: Tensor, wanted: Tensor) -> list[Tensor]:
+    """One error, or none where the widths differ, or where both are the input itself."""
+    if found.shape != wanted.shape or found is wanted:
+        return []
+    variance = wanted.float().var((0, 2, 3), keepdim=True)
+    # A channel that hardly moves in this batch must not outweigh the others.
+    floor = 1e-3 * variance.mean() + 1e-12
+    return [((found.float() - wanted.float()).square() / variance.clamp_min(floor)).mean()]
+
+
+def _margin(logits: Tensor) -> Tensor:
+    return logits[:, 1] - logits[:, 0]
+
+
+# ------------------------------------------------------------------------------------- step sizes
+def step_sizes(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The parameters, with how far each of their numbers may move, as a multiple of the learning rate.
+
+    AdamW moves all numbers equally far, which is nothing to a channel that is written in large numbers
+    and ruin to one in small ones. Here a weight moves in proportion to the size of its row times that of its
+    column, those of a batch norm in proportion to the larger of scale and shift, so that a network and
+    the same one with rescaled channels learn alike; biases of convolutions, and the inputs of grouped ones that
+    are not depthwise, do not take part. The typical number of a tensor moves as it would have.
+    """
+    import torch
+
+    sizes: dict[Tensor, Tensor] = {}
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        weight, bias = own.get("weight"), own.get("bias")
+        if weight is not None and weight.ndim > 1:
+            sizes[weight] = _rows_by_columns(weight.detach())
+        elif weight is not None and bias is not None:
+            sizes[weight] = sizes[bias] = _typically_one(torch.maximum(weight.detach().abs(), bias.detach().abs()))
+    return [(weight, sizes.get(weight, torch.ones_like(weight))) for weight in model.parameters()]
+
+
+def _rows_by_columns(weight: Tensor) -> Tensor:
+    """The geometric mean is 1, and with what is returned divided out all rows and columns are equally large."""
+    squares = weight.flatten(2).square().mean(2) if weight.ndim > 2 else weight.square()
+    rows, columns = squares.mean(1), squares.mean(0)
+    for _ in range(_BALANCING):
+        rows = (squares / _nowhere_zero(columns)).mean(1)
+        columns = (squares / _nowhere_zero(rows)[:, None]).mean(0)
+    sizes = _typically_one(rows.sqrt())[:, None] * _typically_one(columns.sqrt())
+    return sizes.reshape(*sizes.shape, *[1] * (weight.ndim - 2)).expand_as(weight)
+
+
+def _typically_one(sizes: Tensor) -> Tensor:
+    sizes = _nowhere_zero(sizes)
+    return sizes / sizes.log().mean().exp()
+
+
+def _nowhere_zero(sizes: Tensor) -> Tensor:
+    return sizes.clamp_min(max(1e-6 * float(sizes.max()), 1e-30))
+
+
+# ------------------------------------------------------------------------------------------ frames
+def held_out(frames: Sequence[Frame], seed: int) -> tuple[list[Frame], list[Frame]]:
+    """Split into frames to learn from and at most a tenth to judge the learning by, no source in both.
+
+    Sources are drawn by the seed. Where a tenth is too few to tell anything, or no source is small enough,
+    all frames are learned from.
+    """
+    import numpy as np
+
+    sources: dict[str, list[Frame]] = {}
+    for frame in frames:
+        sources.setdefault(frame.source or frame.digest or frame.path, []).append(frame)
+    most = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(frames)))
+    chosen: set[Frame] = set()
+    groups = list(sources.values())
+    for place in np.random.default_rng(seed).permutation(len(groups)):
+        some = groups[place]
+        if len(chosen) + len(some) <= most:
+            chosen.update(some)
+    if len(chosen) < HELD_OUT_LEAST:
+        return list(frames), []
+    return [frame for frame in frames if frame not in chosen], [frame for frame in frames if frame in chosen]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What the pupil is judged by: frames, uint8 RGB batches, with the teacher's margins [N] and CAMs [N, h, w].
+
+    `name` is "held-out" or "train". `labels`, 1 for fake, where all are known and both classes are there.
+    """
+
+    name: str
+    batches: tuple[Tensor, ...]
+    margins: Tensor
+    cams: Tensor
+    labels: tuple[int, ...] | None
+
+
+def exam(
+    teacher: Detector, name: str, frames: Sequence[Frame], work: StepContext, batch_size: int, lower: Lower
+) -> Exam:
+    """Read the frames and ask the teacher, once: what it told a run that was killed is not asked again."""
+    import torch
+
+    def ask(left: Sequence[Tensor]) -> Iterator[checkpoints.State]:
+        for batch in left:
+            margins, cams = _answers(teacher, [batch], lower)
+            yield {"margins": margins, "cams": cams}
+
+    read = work.read(frames, work.spec, batch_size)
+    batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
+    answers = list(checkpoints.each(work.part("answers of the teacher"), batches, ask))
+    margins, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
+    labels = tuple(frame.label for frame in frames if frame.label is not None)
+    whole = len(labels) == len(frames) and len(set(labels)) == 2
+    return Exam(name, batches, margins, cams, labels if whole else None)
+
+
+def examine(pupil: Detector, exam: Exam, lower: Lower) -> tuple[float, float | None]:
+    """Error of the answers (infinite where it is not finite), and ROC AUC where there are labels."""
+    from sklearn.metrics import roc_auc_score
+
+    margins, cams = _answers(pupil, exam.batches, lower)
+    error = float(answer_error(margins, cams, exam.margins, exam.cams))
+    if not math.isfinite(error):
+        return math.inf, None
+    return error, float(roc_auc_score(exam.labels, margins.cpu().numpy())) if exam.labels else None
+
+
+def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor]:
+    import torch
+
+    margins, cams = [], []
+    with torch.no_grad():
+        for frames in batches:
+            inputs = detector.preprocess(frames)
+            with lower():
+                features = detector.backbone(inputs)
+            logits, cam = detector.classify(features)
+            margins.append(_margin(logits))
+            cams.append(cam)
+    return torch.cat(margins), torch.cat(cams)
+
+
+def varied(frames: Tensor, seed: int, step: int) -> Tensor:
+    """Frames uint8 [N, 3, H, W], half of them mirrored, drawn by the seed and the step."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    flipped = torch.rand(len(frames), generator=generator) < 0.5
+    return torch.where(flipped.to(frames.device).reshape(-1, 1, 1, 1), frames.flip(3), frames)
+
+
+def shuffled(
+    work: StepContext, frames: Sequence[Frame], batch_size: int, batches: int, seed: int, skip: int = 0
+) -> Iterator[Tensor]:
+    """`batches` full batches on the device, going through the frames in a new order each time around.
+
+    The first `skip` of them are left out, unread.
+    """
+    import numpy as np
+    import torch
+
+    rng = np.random.default_rng(seed)
+    endless = itertools.chain.from_iterable(rng.permutation(len(frames)) for _ in itertools.count())
+    order = itertools.islice(endless, skip * batch_size, batches * batch_size)
+    # Drawn piece by piece: a limit of time may end this long before all that was asked for.
+    while part := [frames[place] for place in itertools.islice(order, _DRAWN_AT_ONCE * batch_size)]:
+        for batch in work.read(part, work.spec, batch_size):
+            yield torch.from_numpy(batch).to(work.device)
