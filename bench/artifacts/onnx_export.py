@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,10 +110,3 @@ def _describe(model: onnx.ModelProto, detector: Detector) -> None:
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
     }
     helper.set_model_props(model, facts)
-
-
-def is_pointwise(node: onnx.NodeProto, shape: Sequence[int]) -> bool:
-    """Whether a convolution, with a weight of this shape, is a matrix product at every place: 1x1 and plain."""
-    told = {attribute.name: attribute for attribute in node.attribute}
-    plain = all(set(told[name].ints) <= {usual} for name, usual in (("strides", 1), ("pads", 0)) if name in told)
-    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in told or told["group"].i == 1)

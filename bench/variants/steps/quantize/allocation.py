@@ -1,28 +1,34 @@
-"""Which way to quantise every convolution, and which to leave in float: the least harm within a budget."""
+"""Bit allocation: which candidate every convolution gets, and which convolutions stay as they are, within a budget."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from bench import phases
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.variants.steps.quantize.layer import Layer
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`harm`: what all rounding together may add to the margin's variance, as a share of it.
+    """`noise`: what all rounding together may add to the logit difference, as a share of its variance.
 
-    `weights`, `macs`: the shares of all weights and multiply-accumulates that may be kept in more bits for it.
+    `weights`, `macs`: the shares of all weights and multiply-accumulates that may stay in more bits for it.
     """
 
-    harm: float
+    noise: float
     weights: float
     macs: float
 
 
-# What is expected to move the margin by as much as it varies is no detector any more.
+# Noise that moves the logit difference by as much as it varies leaves no detector.
 _MOST = 1.0
-# A harm of 5e-4 moves probabilities by about .006 on average.
+# A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
     "int8": Budget(5e-4, 0.01, 0.15),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
@@ -31,54 +37,93 @@ BUDGETS = {
 
 
 @dataclass(frozen=True)
-class Choice:
-    """`way`: the place of the chosen one; None where the convolution stays as it is. `harm`: its expected share."""
+class Candidate:
+    """A candidate's expected noise, and how many sets of channel scales it has."""
 
-    way: int | None
-    harm: float
+    noise: float
+    extra_scales: int
 
 
 @dataclass(frozen=True)
-class Way:
-    """`harm`: the expected share of the margin's variance. `extras`: sets of factors that it needs."""
+class Allocation:
+    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one."""
 
-    harm: float
-    extras: int
+    candidate: int | None
+    noise: float
 
 
-def choose(
-    ways: Mapping[str, Sequence[Way]], weights: Mapping[str, int], macs: Mapping[str, int], budget: Budget
-) -> dict[str, Choice]:
-    """By convolution.
+def among_layers(
+    candidates: Mapping[str, Sequence[Layer]],
+    noise: Mapping[str, Sequence[float]],
+    positions: Mapping[str, int],
+    budget: Budget,
+) -> dict[str, Allocation]:
+    """By convolution, as `allocate`: `noise` is that of its candidates, `positions` how often it runs for a frame."""
+    phases.begin("allocating bits")
+    weights = {name: layers[0].convolution.weight.size for name, layers in candidates.items()}
+    macs = {name: size * positions[name] for name, size in weights.items()}
+    expected = {
+        name: [Candidate(share, layer.extra_scales) for share, layer in zip(noise[name], layers, strict=True)]
+        for name, layers in candidates.items()
+    }
+    return allocate(expected, weights, macs, budget)
 
-    The simplest way is taken whose harm is within the convolution's fair share; where none is, the least harmful.
-    Where the sum is still above the budget, the most harmful convolutions stay as they are, as far as it goes.
-    Raises `UserError` where nothing would be left of the margin.
+
+def allocate(
+    candidates: Mapping[str, Sequence[Candidate]],
+    weights: Mapping[str, int],
+    macs: Mapping[str, int],
+    budget: Budget,
+) -> dict[str, Allocation]:
+    """The allocation of each convolution, by name.
+
+    It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
+    is, the one of least noise. If the sum is then above the budget, the noisiest convolutions stay as they are, as far
+    as the budget's weights and MACs go. Raises `UserError` where noise would bury the logit difference.
     """
-    fair = budget.harm / max(len(ways), 1)
-    found = {}
-    for name, known in ways.items():
-        way = _best(known, fair)
-        found[name] = Choice(way, known[way].harm)
+    even_share = budget.noise / max(len(candidates), 1)
+    allocations = {}
+    for name, of_convolution in candidates.items():
+        best = _best(of_convolution, even_share)
+        allocations[name] = Allocation(best, of_convolution[best].noise)
     left_weights, left_macs = budget.weights * sum(weights.values()), budget.macs * sum(macs.values())
-    for name in sorted(found, key=lambda name: -found[name].harm):
-        if sum(choice.harm for choice in found.values()) <= budget.harm:
+    for name in sorted(allocations, key=lambda name: -allocations[name].noise):
+        if _total_noise(allocations) <= budget.noise:
             break
         if weights[name] <= left_weights and macs[name] <= left_macs:
             left_weights, left_macs = left_weights - weights[name], left_macs - macs[name]
-            found[name] = Choice(None, 0.0)
-    expected = sum(choice.harm for choice in found.values())
+            allocations[name] = Allocation(None, 0.0)
+    expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(
-            f"quantize: rounding would change the margin by {expected:.2g} times what it varies by on calibration "
-            f"frames (at most {_MOST:g} is allowed, {budget.harm:g} usual), so nothing would be left of it; check that "
-            "the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
+            f"quantize: rounding would change the difference of the logits by {expected:.2g} times its variance on "
+            f"calibration frames (at most {_MOST:g} is allowed, {budget.noise:g} usual), so nothing would be left of "
+            "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
-    return found
+    return allocations
 
 
-def _best(ways: Sequence[Way], fair: float) -> int:
-    fitting = [place for place, way in enumerate(ways) if way.harm <= fair]
+def record(allocations: Mapping[str, Allocation], layers: Sequence[Layer]) -> str:
+    """What the file tells of its layers, as JSON.
+
+    By module below the backbone: the bits of its weights and of its input (32 is float), and its expected noise.
+    """
+    by_name = {layer.convolution.name: layer for layer in layers}
+    modules = {}
+    for name, allocation in allocations.items():
+        layer = by_name.get(name)
+        bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
+        modules[name.removeprefix("backbone.")] = [*bits, float(f"{allocation.noise:.1e}")]
+    return json.dumps(modules, separators=(",", ":"), allow_nan=False)
+
+
+def _total_noise(allocations: Mapping[str, Allocation]) -> float:
+    return sum(allocation.noise for allocation in allocations.values())
+
+
+def _best(candidates: Sequence[Candidate], even_share: float) -> int:
+    """The index of the candidate to take."""
+    fitting = [index for index, candidate in enumerate(candidates) if candidate.noise <= even_share]
     if fitting:
-        return min(fitting, key=lambda place: (ways[place].extras, ways[place].harm))
-    return min(range(len(ways)), key=lambda place: ways[place].harm)
+        return min(fitting, key=lambda index: (candidates[index].extra_scales, candidates[index].noise))
+    return min(range(len(candidates)), key=lambda index: candidates[index].noise)

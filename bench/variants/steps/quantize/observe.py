@@ -1,71 +1,86 @@
-"""What the calibration frames put into every convolution: statistics by channel, streamed batch by batch."""
+"""What the calibration frames put into every convolution: statistics of each channel, added up batch by batch."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import phases
+from bench.artifacts.onnx_graph import shapes
 from bench.errors import UserError
 from bench.variants.layers.compensation import batch_size
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from numpy.typing import NDArray
 
     from bench.variants.steps import StepContext
 
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
+
 
 @dataclass(frozen=True)
-class Channels:
-    """A tensor's values over the calibration frames: extremes [frames, channels], mean and mean square [channels]."""
+class ChannelStatistics:
+    """A tensor over the calibration frames: extremes [frames, channels], mean and mean square [channels]."""
 
     lowest: NDArray[np.float32]
     highest: NDArray[np.float32]
     mean: NDArray[np.float64]
     mean_square: NDArray[np.float64]
 
+    def is_finite(self) -> bool:
+        """Whether all of it is."""
+        return all(np.isfinite(numbers).all() for numbers in (self.lowest, self.highest, self.mean, self.mean_square))
+
 
 def observe(
     model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: StepContext, threads: int
-) -> dict[str, Channels]:
-    """Run at most `frames` calibration frames through the float graph, and keep what each tensor held.
+) -> dict[str, ChannelStatistics]:
+    """By tensor, the statistics of its channels over at most `frames` calibration frames.
 
-    The extremes are taken inside the graph, so that no activation outlives its batch.
+    The float graph `model` runs, and the reductions run inside it, so that no activation outlives its batch.
+    Raises `UserError` where values are not finite.
     """
-    import onnxruntime
-
+    phases.begin("preparing calibration")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    told = _telling(model, tensors).SerializeToString()
-    session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
-    names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
+    observed = _with_reductions(model, tensors).SerializeToString()
+    session = onnxruntime.InferenceSession(observed, options, providers=["CPUExecutionProvider"])
+    names = [f"{tensor}/{reduction}" for reduction in _REDUCTIONS for tensor in tensors]
     total, part = len(work.spread("calibration", frames)), work.part("calibrating")
     done = part.done
-    seen = {tensor: _Seen(total, part.state[tensor] if done else None) for tensor in tensors}
+    sums = {tensor: _Sums(total, part.state[tensor] if done else None) for tensor in tensors}
     for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
-        values = session.run(names, {"frames": batch})
-        for place, tensor in enumerate(tensors):
-            seen[tensor].add(done, values[place :: len(tensors)])
+        reduced = session.run(names, {"frames": batch})
+        for index, tensor in enumerate(tensors):
+            sums[tensor].add(done, reduced[index :: len(tensors)])
         done += len(batch)
-        part.keep(done, total, lambda: {name: one.state() for name, one in seen.items()})
+        part.keep(done, total, lambda: {tensor: of_tensor.state() for tensor, of_tensor in sums.items()})
         work.progress(done, total, "frames", "calibrating")
-    places = _places(model)
-    found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}
-    broken = next((tensor for tensor, one in found.items() if not _is_finite(one)), None)
+    sides = shapes(model.graph)
+    statistics = {tensor: of_tensor.statistics(*sides[tensor][2:]) for tensor, of_tensor in sums.items()}
+    broken = next((tensor for tensor, of_tensor in statistics.items() if not of_tensor.is_finite()), None)
     if broken:
         raise UserError(
             f"quantize: on calibration frames the network computes values in {broken} that are not finite, so there "
             "is no range to find; check the weights, and the frames that the detector was made for"
         )
-    return found
+    return statistics
 
 
-class _Seen:
-    """What one tensor held so far. Made once for all frames: many small arrays would tear the memory to pieces."""
+class _Sums:
+    """The statistics of one tensor so far. The arrays are made once, for all frames: many small ones would fragment
+    the memory.
+    """
 
     def __init__(self, frames: int, state: list[Any] | None) -> None:
         self.frames = frames
@@ -74,15 +89,12 @@ class _Seen:
             self.extremes, self.mean, self.square = (tensor.numpy() for tensor in state)
 
     def state(self) -> list[Any]:
-        import torch
+        """What a checkpoint stores; `__init__` takes it back."""
+        return [torch.from_numpy(numbers) for numbers in (self.extremes, self.mean, self.square)]
 
-        return [torch.from_numpy(values) for values in (self.extremes, self.mean, self.square)]
-
-    def add(self, first: int, values: Sequence[NDArray[np.float32]]) -> None:
-        """The reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCE`."""
-        import numpy as np
-
-        lowest, highest, mean, norm = values
+    def add(self, first: int, reduced: Sequence[NDArray[np.float32]]) -> None:
+        """Add the reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCTIONS`."""
+        lowest, highest, mean, norm = reduced
         if self.extremes is None:
             self.extremes = np.empty((2, self.frames, lowest.shape[1]), np.float32)
             self.mean, self.square = np.zeros(lowest.shape[1]), np.zeros(lowest.shape[1])
@@ -90,41 +102,21 @@ class _Seen:
         self.mean += mean.sum(0, dtype=np.float64) / self.frames
         self.square += np.square(norm, dtype=np.float64).sum(0) / self.frames
 
-    def channels(self, places: int) -> Channels:
+    def statistics(self, height: int, width: int) -> ChannelStatistics:
+        """The statistics of the frames so far, of maps [height, width]."""
         assert self.extremes is not None
-        return Channels(self.extremes[0], self.extremes[1], self.mean, self.square / places)
+        return ChannelStatistics(self.extremes[0], self.extremes[1], self.mean, self.square / (height * width))
 
 
-def _is_finite(channels: Channels) -> bool:
-    import numpy as np
-
-    kept = (channels.lowest, channels.highest, channels.mean, channels.mean_square)
-    return all(np.isfinite(values).all() for values in kept)
-
-
-_REDUCE = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
-
-
-def _places(model: onnx.ModelProto) -> dict[str, int]:
-    """Height times width of every map, from the inferred shapes."""
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*model.graph.value_info, *model.graph.input)}
-    return {name: sides[2].dim_value * sides[3].dim_value for name, sides in shapes.items() if len(sides) == 4}
-
-
-def _telling(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """The graph with the statistics of every tensor as its only outputs."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    told = onnx.ModelProto()
-    told.CopyFrom(model)
-    graph = told.graph
+def _with_reductions(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """The graph with the reductions of every tensor as its only outputs, each [n, channels]."""
+    observed = copy.deepcopy(model)
+    graph = observed.graph
     del graph.output[:]
     graph.initializer.append(numpy_helper.from_array(np.array([2, 3], dtype=np.int64), "sides"))
     for tensor in tensors:
-        for reduce in _REDUCE:
-            name = f"{tensor}/{reduce}"
-            graph.node.append(helper.make_node(reduce, [tensor, "sides"], [name], name=name, keepdims=0))
+        for reduction in _REDUCTIONS:
+            name = f"{tensor}/{reduction}"
+            graph.node.append(helper.make_node(reduction, [tensor, "sides"], [name], name=name, keepdims=0))
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]))
-    return told
+    return observed

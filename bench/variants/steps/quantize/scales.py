@@ -1,9 +1,9 @@
 """Where the 256 levels of a tensor go, so that the convolution that reads it loses least.
 
-An activation has one scale and one zero point: that is all that integer kernels know. But every
-input channel may be multiplied by a factor first, if its weights are divided by it (as SmoothQuant does:
-Xiao et al., ICML 2023). Factors follow from what the channel holds and from its weights, so a
-network whose channels were rescaled, and that computes the same thing, is quantised to the same integers.
+An activation has one scale and one zero point: integer kernels know no more. But every input channel may be
+multiplied by a channel scale first, if the weights that read it are divided by it (SmoothQuant: Xiao et al., ICML
+2023). Channel scales follow from the channel's values and weights. So a network whose channels were rescaled, and
+that computes the same, is quantised to the same integers.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.variants.steps.quantize.exported import Convolution
-from bench.variants.steps.quantize.observe import Channels
+import numpy as np
+
+from bench.variants.steps.quantize.graph import Convolution
+from bench.variants.steps.quantize.observe import ChannelStatistics
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LEVELS = 255
 LARGEST_WEIGHT = 127
-# From factors that even out the weights (0) to factors that even out the activations (1).
+# From channel scales that even out the weights (0) to such that even out the activations (1).
 _BALANCES = (0.25, 0.5, 0.75, 1.0)
 _TINY = 1e-12
 
@@ -33,104 +34,96 @@ class Activation:
     zero_point: int
 
 
-def for_tensor(channels: Channels, within: float) -> Activation:
-    """One scale for all channels: from the lowest to the highest value of all but the most extreme frames."""
-    import numpy as np
-
-    lowest = min(float(np.quantile(channels.lowest.min(1), 1 - within)), 0.0)
-    highest = max(float(np.quantile(channels.highest.max(1), within)), 0.0)
+# Below, `coverage` is the share of calibration frames whose extremes the 256 levels hold.
+def for_tensor(statistics: ChannelStatistics, coverage: float) -> Activation:
+    """One scale for all channels, from the lowest to the highest value of the covered frames."""
+    lowest = min(float(np.quantile(statistics.lowest.min(1), 1 - coverage)), 0.0)
+    highest = max(float(np.quantile(statistics.highest.max(1), coverage)), 0.0)
     scale = max((highest - lowest) / LEVELS, _TINY)
     return Activation(float(np.float32(scale)), round(-lowest / scale))
 
 
-def for_outputs(channels: Channels, within: float) -> tuple[Activation, NDArray[np.float32]]:
-    """One scale, and a factor for every channel that is written [out]: each then fills the levels as far as it can."""
-    import numpy as np
-
-    lowest, highest = _extremes(channels, within)
+def for_outputs(statistics: ChannelStatistics, coverage: float) -> tuple[Activation, NDArray[np.float32]]:
+    """One scale, and channel scales [out] under which each written channel fills the levels as far as it can."""
+    lowest, highest = _extremes(statistics, coverage)
     live = (lowest < -_TINY) | (highest > _TINY)
-    factors = np.ones(len(live))
+    channel_scales = np.ones(len(live))
     if not live.any():
-        return Activation(1.0, 0), factors.astype(np.float32)
+        return Activation(1.0, 0), channel_scales.astype(np.float32)
     # Whatever its scale, a channel may lose the same share.
-    square = np.maximum(channels.mean_square[live], _TINY**2)
-    zero_point, factors[live] = _zero_point(lowest[live], highest[live], 1 / square)
-    factors[~live] = np.median(factors[live])
-    return Activation(1.0, zero_point), factors.astype(np.float32)
+    square = np.maximum(statistics.mean_square[live], _TINY**2)
+    zero_point, channel_scales[live] = _zero_point(lowest[live], highest[live], 1 / square)
+    channel_scales[~live] = np.median(channel_scales[live])
+    return Activation(1.0, zero_point), channel_scales.astype(np.float32)
 
 
-def for_channels(convolution: Convolution, channels: Channels, within: float) -> tuple[Activation, NDArray[np.float32]]:
-    """One scale, and a factor for every input channel [in]: those by which the outputs' expected error is least.
+def for_inputs(
+    convolution: Convolution, statistics: ChannelStatistics, coverage: float
+) -> tuple[Activation, NDArray[np.float32]]:
+    """One scale, and the input's channel scales [in] for which the outputs' expected error is least.
 
-    `within`: the share of frames whose extremes are to be represented, channel by channel.
+    The extremes of the covered frames are held channel by channel.
     """
-    import numpy as np
-
-    lowest, highest = _extremes(channels, within)
-    columns = convolution.columns().astype(np.float64)
-    energy = np.square(columns).sum(1)
+    lowest, highest = _extremes(statistics, coverage)
+    weights = convolution.weight_by_input().astype(np.float64)
+    energy = np.square(weights).sum(1)
     live = ((lowest < -_TINY) | (highest > _TINY)) & (energy > _TINY)
     if not live.any():
         return Activation(1.0, 0), np.ones(convolution.inputs, np.float32)
-    widest = np.abs(columns).max(1)
-    square = channels.mean_square
+    widest = np.abs(weights).max(1)
     zero_point, reach = _zero_point(lowest[live], highest[live], energy[live])
-    found = []
+    trials = []
     for balance in _BALANCES if convolution.groups == 1 else (1.0,):
-        factors = np.ones(convolution.inputs)
-        factors[live] = reach**balance * widest[live] ** (1 - balance)
+        channel_scales = np.ones(convolution.inputs)
+        channel_scales[live] = reach**balance * widest[live] ** (1 - balance)
         # The largest product must still be within reach.
-        scale = float((factors[live] / reach).max())
-        factors[~live] = _for_silent(widest, factors, live)[~live]
-        found.append((_error(convolution, factors, scale, energy, square), factors / scale))
-    best = min(found, key=lambda one: one[0])[1]
-    # The scale is part of the factors.
+        scale = float((channel_scales[live] / reach).max())
+        channel_scales[~live] = _for_silent(widest, channel_scales, live)[~live]
+        error = _expected_error(convolution, channel_scales, scale, energy, statistics.mean_square)
+        trials.append((error, channel_scales / scale))
+    _, best = min(trials, key=lambda trial: trial[0])
+    # The scale is part of the channel scales.
     return Activation(1.0, zero_point), best.astype(np.float32)
 
 
-def for_weights(convolution: Convolution, channels: Channels) -> NDArray[np.float32]:
-    """A factor for every input channel [in] that lets the rounding of weights alone cost least.
+def for_weights(convolution: Convolution, statistics: ChannelStatistics) -> NDArray[np.float32]:
+    """The input's channel scales [in] under which the rounding of weights alone costs least.
 
-    Inputs that carry much get finer weights (as AWQ does: Lin et al., MLSys 2024).
+    Inputs that carry much get finer weights (AWQ: Lin et al., MLSys 2024).
     """
-    import numpy as np
-
-    widest = np.abs(convolution.columns()).max(1).astype(np.float64)
-    carried = np.sqrt(channels.mean_square)
+    widest = np.abs(convolution.weight_by_input()).max(1).astype(np.float64)
+    carried = np.sqrt(statistics.mean_square)
     live = (widest > _TINY) & (carried > _TINY)
-    factors = np.ones(convolution.inputs)
+    channel_scales = np.ones(convolution.inputs)
     if live.any():
-        factors[live] = np.sqrt(widest[live] / carried[live])
-        factors[live] /= np.median(factors[live])
-        factors[~live] = _for_silent(widest, factors, live)[~live]
-    return factors.astype(np.float32)
+        channel_scales[live] = np.sqrt(widest[live] / carried[live])
+        channel_scales[live] /= np.median(channel_scales[live])
+        channel_scales[~live] = _for_silent(widest, channel_scales, live)[~live]
+    return channel_scales.astype(np.float32)
 
 
-def _extremes(channels: Channels, within: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By channel, from where to where the values of all but the most extreme frames reach; 0 is among them."""
-    import numpy as np
-
-    lowest = np.minimum(np.quantile(channels.lowest, 1 - within, axis=0), 0.0)
-    highest = np.maximum(np.quantile(channels.highest, within, axis=0), 0.0)
+def _extremes(statistics: ChannelStatistics, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lowest and the highest value of each channel over the covered frames [channels]; 0 lies between them."""
+    lowest = np.minimum(np.quantile(statistics.lowest, 1 - coverage, axis=0), 0.0)
+    highest = np.maximum(np.quantile(statistics.highest, coverage, axis=0), 0.0)
     return lowest, highest
 
 
 def _for_silent(
-    widest: NDArray[np.float64], factors: NDArray[np.float64], live: NDArray[np.bool_]
+    widest: NDArray[np.float64], channel_scales: NDArray[np.float64], live: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Factors for channels that no frame showed: their weights come to be as large as the others', and set no steps."""
-    import numpy as np
+    """Scales [in] for channels that are zero in every frame.
 
-    usual = float(np.median(widest[live] / factors[live]))
+    Under them their weights are as large as those of the others, and set no weight's scale.
+    """
+    usual = float(np.median(widest[live] / channel_scales[live]))
     return np.where(widest > _TINY, widest / max(usual, _TINY), 1.0)
 
 
 def _zero_point(
     lowest: NDArray[np.float64], highest: NDArray[np.float64], energy: NDArray[np.float64]
 ) -> tuple[int, NDArray[np.float64]]:
-    """The zero point that serves all channels best, and how far each may be stretched with it, in levels a unit."""
-    import numpy as np
-
+    """The zero point that is best for all channels, and each one's largest scale with it, in levels a unit."""
     points = np.arange(LEVELS + 1)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         below = np.where(lowest < -_TINY, points / -lowest, np.inf)
@@ -142,21 +135,22 @@ def _zero_point(
     return best, reach[best]
 
 
-def _error(
+def _expected_error(
     convolution: Convolution,
-    factors: NDArray[np.float64],
+    channel_scales: NDArray[np.float64],
     scale: float,
     energy: NDArray[np.float64],
-    square: NDArray[np.float64],
+    mean_square: NDArray[np.float64],
 ) -> float:
-    """Expected squared error of all outputs, from rounding activations and weights, in units of 1 / 12."""
-    import numpy as np
+    """Expected squared error of all outputs, from rounding activations and weights, in units of 1 / 12.
 
-    by_activation = float((energy * np.square(scale / factors)).sum())
-    weight = convolution.by_input((1 / factors).astype(np.float32))
-    steps = np.abs(weight.reshape(len(weight), -1)).max(1) / LARGEST_WEIGHT
-    per_output = convolution.weight.shape[1:]
-    groups = np.square(factors) * square
-    energy_in = groups.reshape(convolution.groups, -1).sum(1) * np.prod(per_output[1:])
-    by_group = np.square(steps).reshape(convolution.groups, -1).sum(1)
+    `energy` [in] is the sum of each input's squared weights, `mean_square` [in] that of its values.
+    """
+    by_activation = float((energy * np.square(scale / channel_scales)).sum())
+    weight = convolution.scaled_weight((1 / channel_scales).astype(np.float32))
+    weight_scales = np.abs(weight.reshape(len(weight), -1)).max(1) / LARGEST_WEIGHT
+    kernel = convolution.weight.shape[2:]
+    scaled_square = np.square(channel_scales) * mean_square
+    energy_in = scaled_square.reshape(convolution.groups, -1).sum(1) * np.prod(kernel)
+    by_group = np.square(weight_scales).reshape(convolution.groups, -1).sum(1)
     return by_activation + float((by_group * energy_in).sum())

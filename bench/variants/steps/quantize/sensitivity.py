@@ -1,8 +1,8 @@
-"""How far each convolution's rounding alone would move the margin: one backward pass for all of them.
+"""The noise of every candidate: how far its rounding alone would move the logit difference.
 
-To first order, a disturbance d of a tensor x moves a frame's margin by the sum of d * dm/dx. So the
-gradients of one pass over a few frames tell of every convolution, and of every way to quantise it, what
-it would cost, in shares of the margin's variance.
+To first order, a disturbance d of a tensor x moves a frame's logit difference m by the sum of d * dm/dx. So one
+backward pass over a few frames gives, for every convolution and each of its candidates, the expected noise: the mean
+square of what it moves m by, as a share of the variance of m.
 """
 
 from __future__ import annotations
@@ -12,170 +12,170 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import phases
 from bench.variants.layers.compensation import batch_size
 from bench.variants.layers.convolutions import backward_from_margin, on_gradient, padded, spread_of
-from bench.variants.steps.quantize.qdq import Layer
+from bench.variants.steps.quantize.layer import Layer
 from bench.variants.steps.quantize.scales import LEVELS, Activation
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
     from bench.variants.steps import StepContext
 
 
 def sensitivities(
-    model: Detector, ways: Mapping[str, Sequence[Layer]], frames: int, work: StepContext
+    model: Detector, candidates: Mapping[str, Sequence[Layer]], frames: int, work: StepContext
 ) -> dict[str, list[float]]:
-    """For every convolution by name, and every way to quantise it: E[(change of margin)^2] / Var(margin).
+    """By name of each convolution, the noise of each of its candidates: E[(change of m)^2] / Var(m).
 
     At most `frames` calibration frames are read.
     """
-    import torch
-
-    network = _Watched(model.float().eval(), ways)
+    phases.begin("preparing sensitivities")
+    network = _Probed(model.float().eval(), candidates)
     total, part = len(work.spread("calibration", frames)), work.part("sensitivity")
     done = part.done
-    # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
-    margins = part.state["margins"] if done else torch.zeros(total)
-    moved = part.state["moved"] if done else {name: torch.zeros(len(ways[name]), total) for name in ways}
+    # Made once for all frames: small tensors that stay, between large ones that go, would fragment the memory.
+    logit_diffs = part.state["margins"] if done else torch.zeros(total)
+    if done:
+        changes = part.state["moved"]
+    else:
+        changes = {name: torch.zeros(len(layers), total) for name, layers in candidates.items()}
     try:
         for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
-            found, margin = network.moved_by(torch.from_numpy(batch))
-            now = slice(done, done + len(batch))
-            for name, one in found.items():
-                moved[name][:, now] = one
-            margins[now] = margin
+            of_batch, logit_diff = network.changes(torch.from_numpy(batch))
+            columns = slice(done, done + len(batch))
+            for name, change in of_batch.items():
+                changes[name][:, columns] = change
+            logit_diffs[columns] = logit_diff
             done += len(batch)
-            part.keep(done, total, lambda: {"margins": margins, "moved": moved})
+            part.keep(done, total, lambda: {"margins": logit_diffs, "moved": changes})
             work.progress(done, total, "frames", "sensitivity")
     finally:
         network.release()
-    spread = spread_of(margins, "quantize")
-    return {name: (one.square().mean(1) / spread).tolist() for name, one in moved.items()}
+    variance = spread_of(logit_diffs, "quantize")
+    return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
 
 
-class _Watched:
-    """A detector whose convolutions tell, in a backward pass, what disturbing them would do."""
+class _Probed:
+    """A detector whose convolutions see, in a backward pass, by how much each candidate would move each frame."""
 
-    def __init__(self, model: Detector, ways: Mapping[str, Sequence[Layer]]) -> None:
+    def __init__(self, model: Detector, candidates: Mapping[str, Sequence[Layer]]) -> None:
+        """Hook every convolution that has candidates, and freeze the weights until `release`."""
         self.model = model
-        self.moved: dict[str, Tensor] = {}
+        self.changes_by_name: dict[str, Tensor] = {}
         self.hooks: list[Any] = []
-        self.frozen = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        self.trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
-        for name, layers in ways.items():
+        for name, layers in candidates.items():
             convolution: Any = model.get_submodule(name)
-            watch = _Convolution(convolution, layers)
+            probe = _Convolution(convolution, layers)
             self.hooks += [
-                convolution.register_forward_pre_hook(partial(self._enters, name, watch)),
-                convolution.register_forward_hook(partial(self._leaves, name, watch)),
+                convolution.register_forward_pre_hook(partial(self._on_input, name, probe)),
+                convolution.register_forward_hook(partial(self._on_output, name, probe)),
             ]
 
-    def moved_by(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """By convolution: how far each way moves each frame's margin [ways, n]; and the margins [n]."""
-        import torch
-
-        self.moved = {}
+    def changes(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """By convolution, what each candidate adds to each logit difference [candidates, n]; and those [n]."""
+        self.changes_by_name = {}
         with torch.no_grad():
             inputs = self.model.preprocess(frames)
-        margin = backward_from_margin(self.model, inputs)
-        return self.moved, margin
+        logit_diff = backward_from_margin(self.model, inputs)
+        return self.changes_by_name, logit_diff
 
     def release(self) -> None:
+        """Leave the detector as it was."""
         for hook in self.hooks:
             hook.remove()
-        for parameter, wanted in self.frozen:
-            parameter.requires_grad_(wanted)
+        for parameter, requires_grad in self.trainable:
+            parameter.requires_grad_(requires_grad)
 
-    def _add(self, name: str, moved: Tensor) -> None:
-        self.moved[name] = self.moved[name] + moved if name in self.moved else moved
+    def _add(self, name: str, change: Tensor) -> None:
+        before = self.changes_by_name.get(name)
+        self.changes_by_name[name] = change if before is None else before + change
 
-    def _enters(self, name: str, watch: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-        # A tensor of its own, so that its gradient is what passes through this convolution alone.
-        own: Any = inputs[0].view_as(inputs[0])
-        watch.input = own.detach()
-        on_gradient(own, lambda gradient: self._add(name, watch.by_input(gradient)))
-        return (own, *inputs[1:])
+    def _on_input(self, name: str, probe: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        # A view, so that its gradient is what passes through this convolution alone.
+        view: Any = inputs[0].view_as(inputs[0])
+        probe.input = view.detach()
+        on_gradient(view, lambda gradient: self._add(name, probe.by_input(gradient)))
+        return (view, *inputs[1:])
 
-    def _leaves(self, name: str, watch: _Convolution, module: nn.Module, inputs: object, output: Any) -> None:
+    def _on_output(self, name: str, probe: _Convolution, module: nn.Module, inputs: object, output: Any) -> None:
         written = output.detach()
-        on_gradient(output, lambda gradient: self._add(name, watch.by_output(written, gradient)))
+        on_gradient(output, lambda gradient: self._add(name, probe.by_output(written, gradient)))
 
 
 @dataclass
 class _Convolution:
-    """A convolution with the ways to quantise it. `input` is what the last batch put in."""
+    """A convolution and its candidates. `input` is what the last batch put in."""
 
     module: Any
-    layers: Sequence[Layer]
+    candidates: Sequence[Layer]
     input: Any = None
 
     def by_input(self, gradient: Tensor) -> Tensor:
-        """How far rounding the inputs moves each margin: [ways, n]."""
+        """What rounding the inputs adds to each logit difference [candidates, n]."""
 
-        def moved(layer: Layer) -> Tensor:
+        def change(layer: Layer) -> Tensor:
             if layer.input is None:
                 return gradient.new_zeros(len(gradient))
-            return _product(_rounding(self.input, layer.input, layer.factors), gradient)
+            return _product(_rounding_error(self.input, layer.input, layer.channel_scales), gradient)
 
-        return self._once_each(lambda layer: (id(layer.input), id(layer.factors)), moved)
+        return self._once_each(lambda layer: (id(layer.input), id(layer.channel_scales)), change)
 
     def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
         """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
-        import torch
-        import torch.nn.functional as F
-
         module, ratio, framed = self.module, self.unfolding, padded(self.module, self.input)
-        own = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
+        module_bias = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
         scale = ratio.reshape(-1, 1, 1)
 
-        # What the margin's gradient at the weights is, frame by frame, is the same for every way to round them.
-        by_frame = _at_weights(module, framed, gradient) if _is_matrix(module) else None
+        # The gradient at the weights, frame by frame, is the same for every candidate.
+        by_frame = _at_weights(module, framed, gradient) if _is_one_by_one(module) else None
 
-        def by_weight(layer: Layer) -> Tensor:
-            weight = torch.from_numpy(layer.change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+        def of_weight(layer: Layer) -> Tensor:
+            weight = torch.from_numpy(layer.weight_change()).to(written) * ratio.reshape(-1, 1, 1, 1)
             if by_frame is not None:
                 return by_frame @ weight.flatten()
             change = F.conv2d(framed, weight, None, module.stride, 0, module.dilation, module.groups)
             return _product(change, gradient)
 
-        def by_rounding(layer: Layer) -> Tensor:
+        def of_output(layer: Layer) -> Tensor:
             if layer.output is None:
                 return gradient.new_zeros(len(gradient))
             bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
-            rounded = _rounding((written - own) / scale + bias, layer.output, layer.output_factors)
-            return _product(scale * rounded, gradient)
+            folded = (written - module_bias) / scale + bias
+            return _product(scale * _rounding_error(folded, layer.output, layer.output_channel_scales), gradient)
 
-        return self._once_each(lambda layer: id(layer.weight), by_weight) + self._once_each(
-            lambda layer: (id(layer.output), id(layer.output_factors)), by_rounding
+        return self._once_each(lambda layer: id(layer.weight), of_weight) + self._once_each(
+            lambda layer: (id(layer.output), id(layer.output_channel_scales)), of_output
         )
 
-    def _once_each(self, part: Callable[[Layer], Hashable], moved: Callable[[Layer], Tensor]) -> Tensor:
-        """[ways, n], computed once for all layers that have the same part."""
-        import torch
-
-        found: dict[Hashable, Tensor] = {}
-        for layer in self.layers:
-            if part(layer) not in found:
-                found[part(layer)] = moved(layer)
-        return torch.stack([found[part(layer)] for layer in self.layers])
+    def _once_each(self, part: Callable[[Layer], Hashable], change: Callable[[Layer], Tensor]) -> Tensor:
+        """`change` of every candidate [candidates, n], computed once for all that have the same part."""
+        changes: dict[Hashable, Tensor] = {}
+        for layer in self.candidates:
+            if part(layer) not in changes:
+                changes[part(layer)] = change(layer)
+        return torch.stack([changes[part(layer)] for layer in self.candidates])
 
     @cached_property
     def unfolding(self) -> Tensor:
-        """By output channel, the network's weights over the graph's."""
-        import torch
-
-        own = self.module.weight.detach().flatten(1)
-        folded = torch.from_numpy(self.layers[0].convolution.weight).to(own).flatten(1)
+        """By output channel, the module's weights over the graph's [out]."""
+        weight = self.module.weight.detach().flatten(1)
+        folded = torch.from_numpy(self.candidates[0].convolution.weight).to(weight).flatten(1)
         energy = folded.square().sum(1)
-        return torch.where(energy > 0, (own * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
+        return torch.where(energy > 0, (weight * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
 
 
-def _is_matrix(convolution: Any) -> bool:
-    """Whether a convolution is one matrix product, at every place by itself."""
+def _is_one_by_one(convolution: Any) -> bool:
+    """Whether a convolution is a matrix product at every position that it is applied at, with any stride."""
     return tuple(convolution.kernel_size) == (1, 1) and convolution.groups == 1
 
 
@@ -187,15 +187,16 @@ def _at_weights(convolution: Any, framed: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _product(change: Tensor, gradient: Tensor) -> Tensor:
+    """Frame by frame the inner product of two tensors [n, …]: [n]."""
     return (change * gradient).flatten(1).sum(1)
 
 
-def _rounding(tensor: Tensor, activation: Activation, factors: NDArray[np.float32] | None = None) -> Tensor:
-    """What writing a tensor in eight bits adds to it."""
-    import torch
-
-    factor: Any = 1 / activation.scale
-    if factors is not None:
-        factor = torch.from_numpy(factors).to(tensor).reshape(1, -1, 1, 1) * factor
-    integers = torch.round(tensor * factor).add_(activation.zero_point).clamp_(0, LEVELS)
-    return integers.sub_(activation.zero_point).div_(factor).sub_(tensor)
+def _rounding_error(
+    tensor: Tensor, activation: Activation, channel_scales: NDArray[np.float32] | None = None
+) -> Tensor:
+    """What writing a tensor [n, channels, h, w] in eight bits adds to it."""
+    levels: Any = 1 / activation.scale
+    if channel_scales is not None:
+        levels = torch.from_numpy(channel_scales).to(tensor).reshape(1, -1, 1, 1) * levels
+    integers = torch.round(tensor * levels).add_(activation.zero_point).clamp_(0, LEVELS)
+    return integers.sub_(activation.zero_point).div_(levels).sub_(tensor)
