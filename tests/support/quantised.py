@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ CALIBRATION = 24
 
 
 EVENTS: list[Event] = []
+# A folder of its own for every step: on a slow machine it writes checkpoints, which no other step must go on from.
+_SCRATCH: list[TemporaryDirectory[str]] = []
 
 
 def calibration(size: int = b0.SIZE) -> StepContext:
@@ -32,10 +35,11 @@ def calibration(size: int = b0.SIZE) -> StepContext:
     def teacher() -> Any:
         raise AssertionError("quantize has no use for a teacher")
 
+    _SCRATCH.append(TemporaryDirectory(prefix="quantize"))
     listed = tuple(Frame(f"{i}.png", Path(f"{i}.png"), None, None, str(i)) for i in range(len(pixels)))
     return StepContext(
         title="quantize", spec=InputSpec(size), read=read, teacher=teacher, device="cpu", threads=2, seed=0,
-        frames={"calibration": FrameSet("calibration", "calibration", listed, "", "")}, scratch=Path(),
+        frames={"calibration": FrameSet("calibration", "calibration", listed, "", "")}, scratch=Path(_SCRATCH[-1].name),
         on_event=EVENTS.append,
     )  # fmt: skip
 
