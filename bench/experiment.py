@@ -41,7 +41,7 @@ from bench.errors import (
     shown,
 )
 from bench.records import Preprocessing
-from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
+from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use

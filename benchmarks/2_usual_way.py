@@ -28,7 +28,7 @@ from testbed import (
 
 from bench import runtimes
 from bench.pipeline.prepare import Plan
-from bench.records import Evidence
+from bench.records import Predictions
 from bench.results import store
 from bench.runtimes import Session
 
@@ -190,8 +190,8 @@ def _scores(plan: Plan, session: Session) -> NDArray[np.float64]:
     return found.test if found.validation is None else np.concatenate([found.test, found.validation])
 
 
-def _answers(plan: Plan, folder: Path) -> Evidence:
-    return store.read_evidence(folder, len(plan.frames["test"].frames))
+def _answers(plan: Plan, folder: Path) -> Predictions:
+    return store.read_predictions(folder, len(plan.frames["test"].frames))
 
 
 if __name__ == "__main__":

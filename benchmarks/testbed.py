@@ -222,13 +222,13 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
     folder = plan.results / f"pass-{next(_passes)}"
     pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
     splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
-    rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
+    rows = [predict.FrameRow(frames.split, frame) for frames in splits for frame in frames.frames]
     failed = predict.predict(pending, rows, plan.spec, read or reader(plan), silent)
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
         labels = store.read_labelled(folder, variant.name)[0].labels
-        found = store.read_evidence(variant.folder, len(labels))
+        found = store.read_predictions(variant.folder, len(labels))
         placed, curve = placements.placements(labels, found.ranks), points.roc(labels, found.ranks)
         points.score(labels, found.test, placed, curve)
         points.operating_point(labels, found.test, plan.settings.threshold)

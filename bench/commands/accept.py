@@ -24,10 +24,10 @@ from bench.pipeline import render
 from bench.pipeline.build import build_context
 from bench.pipeline.prepare import Plan, prepare
 from bench.provenance import version
-from bench.records import OnEvent, Run, VariantResult, Verdict, silent
+from bench.records import OnEvent, RunRecord, VariantResult, Verdict, silent
 from bench.results import store
+from bench.results.limits import Above, Margin, Number, Share
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
-from bench.results.settings import Above, Margin, Number, Share
 from bench.variants import ids
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _content(found: Accepted) -> Accepted:
     return replace(found, accepted="", variants=variants)
 
 
-def margins(results: Path, run: Run, variant: VariantResult) -> NDArray[np.float32]:
+def margins(results: Path, run: RunRecord, variant: VariantResult) -> NDArray[np.float32]:
     """`logit_fake - logit_real` of the test frames [n], little endian on every machine."""
     logits = store.read_logits(results / variant.name)[: run.frames["test"].count]
     return (logits[:, 1] - logits[:, 0]).astype("<f4")
@@ -308,7 +308,7 @@ def _is_accepted(to: Path) -> bool:
     return isinstance(told, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(told)
 
 
-def _refuse_stale(run: Run, plan: Plan) -> None:
+def _refuse_stale(run: RunRecord, plan: Plan) -> None:
     """Weights, test frames and how each variant is made must be the same in the results as they are now."""
     context = build_context(plan, silent)
     ids = {name: ids.of_chain(plan.source, chain, context)[-1] for name, chain in plan.chains.items()}
@@ -323,7 +323,7 @@ def _refuse_stale(run: Run, plan: Plan) -> None:
         raise UserError(f"{plan.results}: was made of {told}; `bench run` brings them up to date")
 
 
-def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:
+def _accepted(run: RunRecord, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:
     test = run.frames["test"]
     return Accepted(
         schema=SCHEMA,

@@ -18,11 +18,11 @@ from bench.pipeline.render import REPORT, Finished
 from bench.provenance import command, file_digest, version, versions
 from bench.records import (
     LABELLED_SPLITS,
+    Evaluation,
     Event,
-    Judgement,
-    Labelled,
+    LabelledFrames,
     OnEvent,
-    Run,
+    RunRecord,
     Split,
     SplitSummary,
     VariantResult,
@@ -75,12 +75,12 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     aligned = _read(request, variants, on_event)
     run = _run(request, variants, aligned)
     on_event(Event("scoring", 0, 1, "reports"))
-    _render(run, _judge(run, aligned), request.folder)
+    _render(run, _evaluate(run, aligned), request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
 
 
-def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run, Judgement]:
+def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[RunRecord, Evaluation]:
     """The same for answers in memory, by the names of their variants, the first as baseline; `request` has no files.
 
     A report is only written where `request.to` says. Raises `UserError` for bad input; then nothing is written.
@@ -88,26 +88,29 @@ def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run
     if request.to is not None:
         _refuse_to_overwrite(request)
     aligned = align.align(answers, None, request.columns)
-    digests = {name: hashlib.sha256(evidence.test.tobytes()).hexdigest() for name, evidence in aligned.evidence.items()}
+    digests = {
+        name: hashlib.sha256(predictions.test.tobytes()).hexdigest()
+        for name, predictions in aligned.predictions.items()
+    }
     arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
     run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
-    judgement = _judge(run, aligned)
+    evaluation = _evaluate(run, aligned)
     if request.to is not None:
-        _render(run, judgement, request.to)
-    return run, judgement
+        _render(run, evaluation, request.to)
+    return run, evaluation
 
 
-def _judge(run: Run, aligned: align.Aligned) -> Judgement:
-    return score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
+def _evaluate(run: RunRecord, aligned: align.Aligned) -> Evaluation:
+    return score.evaluate(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.predictions)
 
 
-def _render(run: Run, judgement: Judgement, folder: Path) -> None:
+def _render(run: RunRecord, evaluation: Evaluation, folder: Path) -> None:
     """Rendered aside, so that what is interrupted leaves the folder as it was; the file it is known by goes first."""
     make_folder(folder)
     sweep(folder, held=True)
     own = folder / temporary_name()
     try:
-        reports.render(run, judgement, None, None, own)
+        reports.render(run, evaluation, None, None, own)
         for path in sorted(own.iterdir(), key=lambda path: path.name != _SCORES):
             rename(path, folder / path.name)
     finally:
@@ -207,7 +210,7 @@ def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
     return found
 
 
-def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
+def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
     """What a reader must know where the sources of a split are known in part."""
     for split, some in frames.items():
         unknown = some.sources.isna().to_numpy()
@@ -222,16 +225,16 @@ def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
             )
 
 
-def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned) -> Run:
+def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned) -> RunRecord:
     used = (*request.files, *([request.labels] if request.labels else []))
     files = {path: file_digest(path) for path in used}
     told = "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items())
     return _record(request, {name: files[path][:16] for name, path in variants.items()}, {"files": told}, aligned)
 
 
-def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> Run:
+def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
     """The run's record; `ids` tell the variants' content, by name, and `inputs` where their scores come from."""
-    return Run(
+    return RunRecord(
         experiment=request.name,
         detector="",
         architecture="",
@@ -253,7 +256,7 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
     )
 
 
-def _shared_sources(frames: Mapping[Split, Labelled]) -> tuple[str, ...]:
+def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
     """Thresholds that are set on the sources that they are judged on look better than they are."""
     if "validation" not in frames:
         return ()
@@ -262,6 +265,6 @@ def _shared_sources(frames: Mapping[Split, Labelled]) -> tuple[str, ...]:
     return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
-def _summary(frames: Labelled, digest: str) -> SplitSummary:
+def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
     fake = int((frames.labels == 1).sum())
     return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)

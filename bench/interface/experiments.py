@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.pipeline.prepare import Timing
-    from bench.records import Run
+    from bench.records import RunRecord
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
 
@@ -149,19 +149,19 @@ def _where_else(place: Path) -> str:
     return f", such as {reports / inside[0]}" if inside else ""
 
 
-def _of_run(run: Run, scores: dict[str, Any], warnings: tuple[str, ...], base: Path) -> Results:
+def _of_run(run: RunRecord, scores: dict[str, Any], warnings: tuple[str, ...], base: Path) -> Results:
     folder = (base / "reports" / run.experiment).absolute()
     return _checked(folder, scores, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
 
 
 def _of_results(place: Path) -> Results:
-    from bench.pipeline.render import judge
+    from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores import scores
     from bench.results import store
 
     run = store.read_run(place)
-    content = json.loads(json.dumps(scores(run, judge(run, place))))
+    content = json.loads(json.dumps(scores(run, evaluate_run(run, place))))
     report = place.parent.parent / "reports" / place.name
     folder = report if (report / "scores.json").exists() else None
     return _checked(place, content, (*plain_warnings(run, content), *run.warnings), folder, _Stored(place, run))
@@ -180,7 +180,7 @@ def _of_report(place: Path) -> Results:
     return _checked(place, content, warnings, place, _Stored(beside, run))
 
 
-def _run_of(content: dict[str, Any], results: Path) -> Run | None:
+def _run_of(content: dict[str, Any], results: Path) -> RunRecord | None:
     """The run that a report is of; None where it is not there, or another one's results are."""
     from bench.results import store
 
@@ -206,7 +206,7 @@ def _checked(
 class _Stored:
     """Predictions as a run stored them, in the folder of its results."""
 
-    def __init__(self, results: Path, run: Run | None) -> None:
+    def __init__(self, results: Path, run: RunRecord | None) -> None:
         self._results, self._run = results, run
 
     def __call__(self, variant: str) -> pd.DataFrame:
@@ -217,4 +217,4 @@ class _Stored:
         key = next(item.predictions_key for item in self._run.variants if item.name == variant)
         if not predict.is_done(self._results / variant, key):
             raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
-        return store.read_predictions(self._results / variant, self._run.frames)
+        return store.read_predictions_table(self._results / variant, self._run.frames)

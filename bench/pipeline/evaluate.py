@@ -95,7 +95,7 @@ def _predict(
         predict.Pending(name, job.predictions_key, job.folder, sessions[job.executable]) for name, job in jobs.items()
     ]
     splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
-    rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
+    rows = [predict.FrameRow(frames.split, frame) for frames in splits for frame in frames.frames]
     problems = predict.predict(pending, rows, plan.spec, plan.read, on_event)
     return {name: journal.failure(f"evaluating {name}", error) for name, error in problems.items()}
 

@@ -11,19 +11,19 @@ from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, executed
 from bench.pipeline.prepare import Plan
 from bench.provenance import command, machine, version, versions
-from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
+from bench.records import Built, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 
 
-def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
+def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> RunRecord:
     """The run's record; a variant that failed is a row that says why."""
     shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
     baseline = jobs[next(iter(plan.chains))].built
     rows = tuple(_row(plan, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items())
-    return Run(
+    return RunRecord(
         experiment=plan.name,
         detector=plan.settings.detector,
         architecture=plan.source.architecture,
@@ -84,7 +84,7 @@ def _row(
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
-        evaluation=store.read_evaluation(job.folder, job.predictions_key),
+        evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
     )
 
 

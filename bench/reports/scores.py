@@ -14,17 +14,17 @@ from bench.records import (
     Comparison,
     Drift,
     Effect,
+    Evaluation,
     Fidelity,
     Flips,
     Interval,
-    Judged,
-    Judgement,
     OperatingPoint,
     Ratio,
-    Run,
+    RunRecord,
     Shift,
     Slice,
     Speed,
+    VariantEvaluation,
     VariantResult,
 )
 from bench.reports.content.text import MIB
@@ -38,7 +38,7 @@ RATES = ("precision", "recall", "specificity", "f1", "accuracy", "balanced_accur
 WITH_INTERVAL = ("precision", "recall", "specificity")
 
 
-def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
+def scores(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     """Every key for every variant; what could not be had is None."""
     return {
         "schema": SCHEMA,
@@ -50,13 +50,13 @@ def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
             for split, frames in run.frames.items()
         },
         "machine": run.provenance.get("machine"),
-        "baseline": run.variants[0].name,
+        "baseline": run.baseline.name,
         "threshold": run.threshold,
         "margin": run.margin,
-        "variants": {variant.name: _variant(run, variant, judgement) for variant in run.variants},
-        "choice": judgement.choice and _choice(judgement.choice),
-        "ablation": [_effect(one) for one in judgement.effects],
-        "not_sliced": list(judgement.not_sliced),
+        "variants": {variant.name: _variant(run, variant, evaluation) for variant in run.variants},
+        "choice": evaluation.choice and _choice(evaluation.choice),
+        "ablation": [_effect(one) for one in evaluation.effects],
+        "not_sliced": list(evaluation.not_sliced),
     }
 
 
@@ -68,7 +68,7 @@ def read_scores(report: Path) -> dict[str, Any]:
     return told
 
 
-def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str, Any]:
+def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> dict[str, Any]:
     ok = variant.status == "ok"
     executed = variant.executed if ok else None
     footprint = variant.footprint if ok else None
@@ -84,7 +84,7 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "computed": executed and executed.computed,
         "mode": (executed and executed.mode) or None,
         "int8": executed and executed.int8,
-        "int8_size_only": variant.name in judgement.size_only if executed and executed.int8 else None,
+        "int8_size_only": variant.name in evaluation.size_only if executed and executed.int8 else None,
         "fidelity": _fidelity(variant.fidelity if ok else None),
         "size_mib": footprint and footprint.size_bytes / MIB,
         "parameters": footprint and footprint.parameters,
@@ -92,10 +92,10 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "zeros": footprint and footprint.zeros,
         "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
         "recovered": [dataclasses.asdict(one) for one in variant.recovered],
-        **_quality(judgement.variants.get(variant.name)),
-        **_compared(variant is run.variants[0], judgement.variants.get(variant.name)),
-        **_speed(judgement.speeds[variant.name]),
-        "measurements": [dataclasses.asdict(one) for one in judgement.timings.get(variant.name, ())],
+        **_quality(evaluation.variants.get(variant.name)),
+        **_compared(variant is run.baseline, evaluation.variants.get(variant.name)),
+        **_speed(evaluation.speeds[variant.name]),
+        "measurements": [dataclasses.asdict(one) for one in evaluation.timings.get(variant.name, ())],
     }
 
 
@@ -103,7 +103,7 @@ def _fidelity(measured: Fidelity | None) -> dict[str, Any] | None:
     return dataclasses.asdict(measured) if measured else None
 
 
-def _quality(judged: Judged | None) -> dict[str, Any]:
+def _quality(judged: VariantEvaluation | None) -> dict[str, Any]:
     """What its own answers come to."""
     score, point, auc = (judged.score, judged.fixed, judged.auc) if judged else (None, None, None)
     return {
@@ -120,7 +120,7 @@ def _quality(judged: Judged | None) -> dict[str, Any]:
     }
 
 
-def _compared(is_baseline: bool, judged: Judged | None) -> dict[str, Any]:
+def _compared(is_baseline: bool, judged: VariantEvaluation | None) -> dict[str, Any]:
     """What it comes to beside the baseline."""
     if judged is None or is_baseline:
         nothing: dict[str, Any] = {**_comparison(None), **dict.fromkeys(("shift", "flips", "drift", "worst_slice"))}

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from bench.records import GateOutcome, Interval
-from bench.results.score.gates import asked, is_strict, judge_gates
-from bench.results.settings import GateSettings
+from bench.results.limits import GateSettings
+from bench.results.score.gates import asked, check_gates, is_strict
 
 
 def part(value: str, delta: float | None, simultaneous: list[float] | None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def told(**variants: Any) -> dict[str, Any]:
 
 
 def judged(q8: dict[str, Any], **gates: Any) -> GateOutcome:
-    (outcome,) = judge_gates(told(q8=q8), {"q8": GateSettings(**gates)})
+    (outcome,) = check_gates(told(q8=q8), {"q8": GateSettings(**gates)})
     return outcome
 
 
@@ -168,20 +168,20 @@ def test_without_an_interval_the_estimate_is_judged_and_it_says_so() -> None:
 
 def test_own_keys_come_before_those_of_all() -> None:
     gates = {"all": GateSettings(auc=0.91, size_mib=20, strict=True), "q8": GateSettings(size_mib=40)}
-    found = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
+    found = {(one.variant, one.gate): one for one in check_gates(told(q8=variant(), q4=variant()), gates)}
     assert found["q8", "size_mib"].limit == 40
     assert found["q4", "size_mib"].limit == 20
     assert found["q8", "auc"].fell
     assert found["q4", "auc"].fell, "strict is of all"
     gates["q8"] = GateSettings(size_mib=40, strict=False)
-    lenient = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
+    lenient = {(one.variant, one.gate): one for one in check_gates(told(q8=variant(), q4=variant()), gates)}
     assert not lenient["q8", "auc"].fell, "and overridden like any key"
     assert lenient["q4", "auc"].fell
 
 
 def test_the_baseline_is_not_compared_with_itself() -> None:
     gates = {"all": GateSettings(auc=0.5, auc_drop=0.1, flips=10, latency_ratio=1, worst_slice_auc_drop=0.1)}
-    asked = [(one.variant, one.gate) for one in judge_gates(told(q8=variant()), gates)]
+    asked = [(one.variant, one.gate) for one in check_gates(told(q8=variant()), gates)]
     assert [gate for name, gate in asked if name == "baseline"] == ["auc"]
     assert [gate for name, gate in asked if name == "q8"] == [
         "auc", "auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop",
@@ -189,7 +189,7 @@ def test_the_baseline_is_not_compared_with_itself() -> None:
 
 
 def test_a_variant_without_results_falls() -> None:
-    (found,) = judge_gates(told(), {"q8": GateSettings(auc=0.5)})
+    (found,) = check_gates(told(), {"q8": GateSettings(auc=0.5)})
     assert found.fell
     assert "no results" in found.note
 

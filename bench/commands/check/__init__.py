@@ -15,7 +15,7 @@ from bench.pipeline import run
 from bench.pipeline.prepare import Timing, prepare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
+from bench.results.score.gates import EVERY, above_chance, asked, check_gates
 
 
 def check(  # noqa: PLR0913 - those of the command
@@ -93,7 +93,7 @@ def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collecti
     told = finished.told
     variants = {name: found for name, found in told["variants"].items() if name in judged}
     gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in judged}
-    return judge_gates({**told, "variants": variants}, gates)
+    return check_gates({**told, "variants": variants}, gates)
 
 
 def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Choice, Run
+from bench.records import Choice, RunRecord
 from bench.reports.content.text import NONE, Table
 from bench.reports.html.inline import inline, text_of
 
@@ -78,7 +78,7 @@ _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
 )
 
 
-def comparison(run: Run, choice: Choice | None, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
+def comparison(run: RunRecord, choice: Choice | None, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
     """`told` is what scores.json holds, `parts` the tables of report.md."""
     columns = [(title, found, key) for title, table, key in _COLUMNS if (found := _column(parts[table], title))]
     rows = []

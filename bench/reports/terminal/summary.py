@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Ratio, Recovery, Run
+from bench.records import Ratio, Recovery, RunRecord
 from bench.reports.content.measured import recovery
 from bench.reports.content.text import ALL_EQUAL, change, enough, further, signed
 from bench.reports.terminal.plain import ascii_, wrapped
@@ -12,7 +12,7 @@ from bench.reports.terminal.plain import ascii_, wrapped
 NAME, RAN_AS = 14, 18
 
 
-def summary(run: Run, told: dict[str, Any]) -> str:
+def summary(run: RunRecord, told: dict[str, Any]) -> str:
     """One line a variant, then what each verdict is, why failed ones failed, and the choice. No final newline."""
     variants = {variant.name: told["variants"][variant.name] for variant in run.variants}
     baseline = variants[told["baseline"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from bench.records import Effect, Footprint, Ratio, Run, VariantResult
+from bench.records import Effect, Footprint, Ratio, RunRecord, VariantResult
 from bench.results.score.auc import difference
 from bench.results.score.speed import is_simulated, is_throttled, ratio, taken
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.results.score.placements import Placements
 
 
-def effects(run: Run, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:
+def effects(run: RunRecord, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:
     """For every variant but the baseline, what the steps since its nearest ancestor in the experiment did.
 
     That is the variant whose steps are the longest proper prefix of its own; of two with the same
@@ -26,7 +26,7 @@ def effects(run: Run, placed: Mapping[str, Placements], clusters: NDArray[np.int
     found = []
     for variant in answered:
         ancestor = _ancestor(variant, answered)
-        if ancestor is not None and variant is not run.variants[0]:
+        if ancestor is not None and variant is not run.baseline:
             found.append(_effect(variant, ancestor, placed, clusters))
     return tuple(found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Flips, Verdict
-from bench.results.score import auc, flips, placements, points, verdict
+from bench.results.score import auc, flips, noninferiority, placements, points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +49,10 @@ def against(
     return Change(
         delta=delta,
         p=p,
-        verdict=verdict.verdict(delta.value, delta.interval, margin),
+        verdict=noninferiority.verdict(delta.value, delta.interval, margin),
         further_frames=None
         if placed.all_equal
-        else verdict.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
+        else noninferiority.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 

@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias
 from bench.records import (
     Candidate,
     Choice,
-    Choose,
-    Judged,
+    Constraints,
     Loosening,
     Ratio,
     Requirement,
-    Run,
+    RunRecord,
     Speed,
+    VariantEvaluation,
     VariantResult,
 )
 from bench.results.score.speed import is_simulated, is_throttled
@@ -49,21 +49,21 @@ class _Standing:
     speedup: Ratio | None
 
 
-def choose(run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed]) -> Choice | None:
+def choose(run: RunRecord, judged: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed]) -> Choice | None:
     """The variant to ship under `run.choose`, by default the smallest that loses less AUC than the margin.
 
     Latencies are median wall-clock times of one frame on the machine of the run, each variant in its own
     runtime; they are compared across runtimes, and left out for int8 that was simulated. None where the
     baseline has no AUC or is not proven to be better than chance, or where there is nothing to choose from.
     """
-    baseline = judged.get(run.variants[0].name)
+    baseline = judged.get(run.baseline.name)
     if baseline is None or baseline.auc is None or baseline.auc.interval.low <= 0.5 or len(judged) < 2:
         return None
-    asked = run.choose or Choose()
+    asked = run.choose or Constraints()
     # Who asks for a small file does not ask for a bad detector.
     constraints = asked if asked.auc_drop is not None else replace(asked, auc_drop=run.margin)
     candidates = _candidates(run, judged, speeds, constraints)
-    first = run.variants[0].name
+    first = run.baseline.name
     standing = {one.name: _standing(one, judged[one.name], speeds[one.name], one.name == first) for one in candidates}
     qualified = [one for one in candidates if one.qualifies]
     chosen = _best(qualified, standing, constraints.prefer)
@@ -102,7 +102,7 @@ def front(points: Mapping[str, Point]) -> tuple[str, ...]:
 
 
 def _candidates(
-    run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed], constraints: Choose
+    run: RunRecord, judged: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed], constraints: Constraints
 ) -> tuple[Candidate, ...]:
     """Every judged variant in the run's order, with whom it is beaten by: one that qualifies if there is one."""
     found = []
@@ -113,7 +113,7 @@ def _candidates(
         size_mib = variant.footprint.size_bytes / 2**20 if variant.footprint else None
         latency_ms = speeds[variant.name].latency_ms
         met = (
-            _auc_drop(own, variant is run.variants[0], constraints.auc_drop),
+            _auc_drop(own, variant is run.baseline, constraints.auc_drop),
             _at_most("size_mib", size_mib, constraints.size_mib, "the size of its file is not known"),
             _at_most("latency_ms", latency_ms, constraints.latency_ms, _why_untimed(variant)),
         )
@@ -152,7 +152,7 @@ def _why_untimed(variant: VariantResult) -> str:
     return "it was not timed"
 
 
-def _auc_drop(judged: Judged, is_baseline: bool, limit: float | None) -> Requirement | None:
+def _auc_drop(judged: VariantEvaluation, is_baseline: bool, limit: float | None) -> Requirement | None:
     """Met where the far end of the interval of the drop is below the limit: the lower bound of a stable verdict."""
     if limit is None:
         return None
@@ -176,7 +176,7 @@ def _at_most(
     return Requirement(constraint, limit, value, value, limit - value, met=value <= limit)
 
 
-def _standing(candidate: Candidate, judged: Judged, speed: Speed, is_baseline: bool) -> _Standing:
+def _standing(candidate: Candidate, judged: VariantEvaluation, speed: Speed, is_baseline: bool) -> _Standing:
     """An AUC that may be the baseline's counts as the baseline's."""
     ratio = Ratio(1.0, 1.0, 1.0) if is_baseline else speed.speedup
     drop = 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Drift, Evidence
+from bench.records import Drift, Predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ OTHER_REASON_BELOW = 0.5
 """A rank correlation under which maps that share nothing of their hottest part tell of another reason."""
 
 
-def drift(labels: NDArray[np.integer], baseline: Evidence, own: Evidence, threshold: float) -> Drift | None:
+def drift(labels: NDArray[np.integer], baseline: Predictions, own: Predictions, threshold: float) -> Drift | None:
     """The variant's maps against the baseline's on at most 20,000 test frames [n], spread evenly over all.
 
     Maps of unlike size are both brought onto the coarser grid first, each cell the mean of the area it covers.

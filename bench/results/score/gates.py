@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.records import GateOutcome, Interval
-from bench.results.settings import AGAINST_BASELINE, GateSettings
+from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
 AT_LEAST = ("auc", "recall")
@@ -32,7 +32,7 @@ class Quantity:
     part: Quantity | None = None
 
 
-def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
+def check_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
     """Every gate of every variant, in the order of `told["variants"]` and of the gates' names.
 
     `told` is `scores.json` as read, `gates` those of the experiment: `all` holds for every variant, key by key

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.records import Labelled, Slice
+from bench.records import LabelledFrames, Slice
 from bench.results.score.auc import difference, estimate
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
@@ -98,7 +98,7 @@ class Slicing:
         return 1 - 0.05 / max(1, sum(group.enough for group in self.groups))
 
 
-def slicing(test: Labelled, clusters: NDArray[np.int64] | None) -> Slicing:
+def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing:
     """Groups of test frames by every further column, and by source where that is a group rather than a video.
 
     Text of 2 to 50 values is taken value by value, numbers of more than 12 by quartiles. Frames without
@@ -132,7 +132,7 @@ def slicing(test: Labelled, clusters: NDArray[np.int64] | None) -> Slicing:
     return Slicing(tuple(groups), tuple(left_out))
 
 
-def judge(
+def evaluate(
     slicing: Slicing, own: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None
 ) -> tuple[Slice, ...]:
     """Every group's AUC, and its difference from that of `baseline` (None for the baseline itself).

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Effect, Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Effect, Executed, Measurement, Ratio, RunRecord, Speed, Timing, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -67,10 +67,10 @@ def speed(variant: VariantResult) -> Speed:
     )
 
 
-def speeds(run: Run) -> dict[str, Speed]:
+def speeds(run: RunRecord) -> dict[str, Speed]:
     """That of every variant, with latencies that compare."""
     found = {variant.name: speed(variant) for variant in run.variants}
-    first = run.variants[0]
+    first = run.baseline
     baseline = found[first.name].single
     return {
         one.name: replace(found[one.name], latency_ms=_latency_ms(one, found[one.name], first, baseline))
@@ -110,7 +110,7 @@ def is_throttled(variant: VariantResult) -> bool:
     return variant.conditions is not None and variant.conditions.is_throttled
 
 
-def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
+def size_only(run: RunRecord, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
     """The int8 variants on a CPU that are no faster than what was quantised: by their intervals, or all in float.
 
     Where that is the baseline, more frames a second at the best batch size count as a gain too.
@@ -123,7 +123,7 @@ def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) 
             continue
         effect, gain = effect_of.get(variant.name), speeds[variant.name].gain
         by_quantising = effect.speed if effect and len(effect.steps) == 1 else None
-        gains_frames = effect is not None and effect.ancestor == run.variants[0].name and gain and gain.low > 1
+        gains_frames = effect is not None and effect.ancestor == run.baseline.name and gain and gain.low > 1
         slow = by_quantising is not None and by_quantising.low <= 1 and by_quantising.high < LEAST_GAIN_OF_INT8
         in_float = executed.int8 == "simulated" and not executed.int8_operators
         if in_float or (slow and not gains_frames):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Evidence, Interval, Labelled, OperatingPoint, Shift, ShiftVerdict, ThresholdKind
+from bench.records import Interval, LabelledFrames, OperatingPoint, Predictions, Shift, ShiftVerdict, ThresholdKind
 from bench.results.score.intervals import normal_quantile, student_quantile
 from bench.results.score.points import operating_point
 
@@ -20,7 +20,11 @@ BROUGHT_BACK = 0.5
 
 
 def points(
-    fixed: float, test: Labelled, validation: Labelled | None, own: Evidence, baseline: Evidence | None
+    fixed: float,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    own: Predictions,
+    baseline: Predictions | None,
 ) -> dict[ThresholdKind, OperatingPoint | None]:
     """A variant's decisions on the test frames at three thresholds, of which the validation frames set two.
 
@@ -91,8 +95,8 @@ def youden(labels: NDArray[np.integer], p_fake: NDArray[np.floating], fixed: flo
 
 def shift(
     labels: NDArray[np.integer],
-    own: Evidence,
-    baseline: Evidence,
+    own: Predictions,
+    baseline: Predictions,
     at: Mapping[ThresholdKind, OperatingPoint | None],
     baseline_at: Mapping[ThresholdKind, OperatingPoint | None],
     clusters: NDArray[np.int64] | None = None,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from bench.records import Evidence, Interval, Labelled, OperatingPoint, Shift
+from bench.records import Interval, LabelledFrames, OperatingPoint, Predictions, Shift
 from bench.results.score.points import operating_point
 from bench.results.score.thresholds import carried, points, shift, youden
 
@@ -19,9 +19,9 @@ FRAMES = st.lists(st.tuples(st.integers(0, 1), SCORE, SCORE), min_size=2, max_si
 )
 
 
-def labelled(labels: NDArray[np.integer]) -> Labelled:
+def labelled(labels: NDArray[np.integer]) -> LabelledFrames:
     names = pd.Series([f"{row}.png" for row in range(len(labels))])
-    return Labelled(names, labels.astype(np.int8), pd.Series([None] * len(labels), dtype=object), pd.DataFrame())
+    return LabelledFrames(names, labels.astype(np.int8), pd.Series([None] * len(labels), dtype=object), pd.DataFrame())
 
 
 def columns(
@@ -142,8 +142,8 @@ def shifted(
     labels, baseline, own = frames_of(count, 0)
     validation_labels, validation, own_validation = frames_of(2000, 1)
     spread = np.random.default_rng(2).normal(scale=noise, size=count + 2000)
-    before = Evidence(sigmoid(baseline), sigmoid(validation), None)
-    after = Evidence(sigmoid(own + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None)
+    before = Predictions(sigmoid(baseline), sigmoid(validation), None)
+    after = Predictions(sigmoid(own + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None)
     test, further = labelled(labels), labelled(validation_labels)
     at, baseline_at = points(fixed, test, further, after, before), points(fixed, test, further, before, before)
     assert at["own"] is not None
@@ -159,8 +159,8 @@ def shift_of(
     there, fixed, best = (operating_point(labels, *at) for at in ((baseline, 0.5), (own, 0.5), (own, 0.3)))
     result = shift(
         labels,
-        Evidence(own, None, None),
-        Evidence(baseline, None, None),
+        Predictions(own, None, None),
+        Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
         {"fixed": there, "carried": None, "own": there},
         clusters,
@@ -251,8 +251,8 @@ def test_an_equal_variant_is_not_shifted() -> None:
 def test_intervals_of_a_shift_are_those_of_a_paired_bootstrap() -> None:
     labels, baseline, own = frames_of(600, 3)
     before, after = (
-        Evidence(sigmoid(baseline), sigmoid(baseline), None),
-        Evidence(sigmoid(own + 0.6), sigmoid(own), None),
+        Predictions(sigmoid(baseline), sigmoid(baseline), None),
+        Predictions(sigmoid(own + 0.6), sigmoid(own), None),
     )
     test = labelled(labels)
     at, baseline_at = points(0.5, test, test, after, before), points(0.5, test, test, before, before)
@@ -313,8 +313,8 @@ def test_few_sources_prove_little_and_one_nothing() -> None:
 
 def test_where_no_threshold_keeps_the_false_positives_nothing_is_carried() -> None:
     labels = np.array([0, 0, 1, 1])
-    before = Evidence(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), None)
-    saturated = Evidence(before.test, np.array([0.1, 1.0, 1.0, 1.0]), None)
+    before = Predictions(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), None)
+    saturated = Predictions(before.test, np.array([0.1, 1.0, 1.0, 1.0]), None)
     at = points(0.5, labelled(labels), labelled(labels), saturated, before)
     assert at["carried"] is None
     assert at["own"] is not None
@@ -322,7 +322,7 @@ def test_where_no_threshold_keeps_the_false_positives_nothing_is_carried() -> No
 
 def test_the_baseline_carries_its_fixed_threshold_to_itself() -> None:
     labels, baseline, _ = frames_of(200, 5)
-    own = Evidence(sigmoid(baseline), sigmoid(baseline), None)
+    own = Predictions(sigmoid(baseline), sigmoid(baseline), None)
     at = points(0.4, labelled(labels), labelled(labels), own, own)
     assert at["carried"] == at["fixed"]
     assert at["fixed"] is not None
@@ -331,7 +331,7 @@ def test_the_baseline_carries_its_fixed_threshold_to_itself() -> None:
 
 def test_without_a_baseline_nothing_is_carried() -> None:
     labels, baseline, _ = frames_of(200, 5)
-    at = points(0.5, labelled(labels), labelled(labels), Evidence(sigmoid(baseline), sigmoid(baseline), None), None)
+    at = points(0.5, labelled(labels), labelled(labels), Predictions(sigmoid(baseline), sigmoid(baseline), None), None)
     assert at["carried"] is None
     assert at["own"] is not None
 
@@ -341,7 +341,7 @@ def test_without_validation_frames_of_both_classes_only_the_fixed_threshold_stan
     labels, baseline, variant = frames_of(200, 5)
     only = None if validation is None else labelled(np.full(50, validation))
     scores = None if validation is None else sigmoid(baseline[:50])
-    before, after = Evidence(sigmoid(baseline), scores, None), Evidence(sigmoid(variant), scores, None)
+    before, after = Predictions(sigmoid(baseline), scores, None), Predictions(sigmoid(variant), scores, None)
     at, baseline_at = (points(0.5, labelled(labels), only, one, before) for one in (after, before))
     for one in (at, baseline_at):
         assert one["fixed"] is not None
@@ -351,7 +351,7 @@ def test_without_validation_frames_of_both_classes_only_the_fixed_threshold_stan
 
 def test_confusion_is_that_of_the_test_frames() -> None:
     labels = np.array([1, 1, 1, 0, 0])
-    own = Evidence(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
+    own = Predictions(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
     at = points(0.5, labelled(labels), labelled(np.array([0, 0, 1, 1])), own, own)["own"]
     assert at is not None
     assert at.threshold == 0.4
@@ -360,6 +360,6 @@ def test_confusion_is_that_of_the_test_frames() -> None:
 
 def test_a_shift_of_a_class_of_one_frame_is_unknown() -> None:
     labels = np.array([0, 0, 0, 1])
-    own = Evidence(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
+    own = Predictions(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
     at = points(0.5, labelled(labels), labelled(labels), own, own)
     assert shift(labels, own, own, at, at) is None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.errors import in_yaml
-from bench.records import Choose
+from bench.records import Constraints
 
 
 def no_boolean(value: object) -> object:
@@ -40,8 +40,8 @@ class ChooseSettings(_Model):
     )
 
     @property
-    def record(self) -> Choose:
-        return Choose(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
+    def record(self) -> Constraints:
+        return Constraints(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
 
 
 AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop")
