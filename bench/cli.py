@@ -462,15 +462,13 @@ def _options(
 
 def _show(finished: Any, as_json: bool) -> None:
     """The summary; for programs the numbers alone on standard output, and the rest on standard error."""
-    from bench.reports import summary
+    from bench.reports import as_text, summary
 
     if as_json:
-        import json
-
         # Azure and TeamCity take `##…[` for a command wherever it stands.
-        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False).replace("##", "\\u0023#"))
+        typer.echo(as_text(finished.scores).replace("##", "\\u0023#"))
     else:
-        _say(summary(finished.run, finished.told))
+        _say(summary(finished.run, finished.scores))
     _note(finished.warnings, err=as_json)
     _name_report(finished, err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):

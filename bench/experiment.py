@@ -326,7 +326,7 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
         elif name == "all" and name in experiment.variants:
             yield (name,), "`all` means every variant, and a variant is called so too; rename that"
         elif not own.limits and (name == "all" or "all" not in experiment.gates):
-            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.limits_there_are())}"
+            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.gate_names())}"
         elif name == experiment.baseline:
             for gate in AGAINST_BASELINE:
                 if gate in own.limits:

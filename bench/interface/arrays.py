@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,16 +85,16 @@ def score(  # noqa: PLR0913 - the options of the command
     with call(code):
         from bench.commands.score import Request, score_answers
         from bench.reports import plain_warnings
-        from bench.reports.scores import scores as numbers
+        from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.read import Columns
 
         answers = of_frames(columns, list(ordered), list(known_of_frames))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
         run, evaluation = score_answers(request, answers)
-        content = json.loads(json.dumps(numbers(run, evaluation), allow_nan=False))
-    warnings = (*plain_warnings(run, content), *run.warnings)
-    return results(content, warnings, folder.absolute() if folder else None, _InMemory(evaluation, answers))
+        numbers = numbers_of(run, evaluation)
+    warnings = (*plain_warnings(run, numbers), *run.warnings)
+    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, answers))
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:

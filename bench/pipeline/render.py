@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.provenance import digest, file_digest, version
-from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, silent
+from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, ScoresFile, silent
 from bench.results import predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
@@ -32,7 +32,7 @@ class Finished:
     """
 
     run: RunRecord
-    told: dict[str, Any]
+    scores: ScoresFile
     report: Path
     log: Path | None = None
     remarks: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Finished:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
-        return (*reports.plain_warnings(self.run, self.told), *self.remarks, *self.run.warnings)
+        return (*reports.plain_warnings(self.run, self.scores), *self.remarks, *self.run.warnings)
 
 
 def report(

@@ -305,15 +305,16 @@ class VariantEvaluation:
 class Requirement:
     """One constraint and how a variant stands to it.
 
-    `value` is what is judged: for `auc_drop` the far end of the interval of the drop, with `estimate` its
-    point estimate. `room` is limit − value, negative where it is missed. None where unknown; then `reason` says why.
+    `value` is held against `limit`: for `auc_drop` it is the far end of the interval of the drop, and `estimate` the
+    point estimate. `headroom` is limit − value, negative where the limit is missed. None where unknown; `reason` then
+    says why.
     """
 
     constraint: Literal["auc_drop", "size_mib", "latency_ms"]
     limit: float
     value: float | None
     estimate: float | None
-    room: float | None
+    headroom: float | None
     met: bool
     reason: str = ""
 
@@ -456,11 +457,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """One gate and how a variant stood to it.
+    """One gate and how a variant stands to it.
 
-    `fell` where the whole interval lies on the wrong side of the limit (or, for `strict` gates, the
-    estimate does), and where the quantity could not be had. `proven` where the whole interval lies on the
-    right side. `room` is how far `value` keeps from the limit, negative on the wrong side.
+    The gate `fell` where the whole interval is on the wrong side of the limit, where the estimate is and the gate is
+    `strict`, and where the quantity is unavailable. It is `proven` to be met where the whole interval is on the right
+    side. `headroom` is the distance of `value` to the limit, negative on the wrong side.
     """
 
     variant: str
@@ -468,7 +469,7 @@ class GateOutcome:
     value: float | None
     interval: Interval | None
     limit: float
-    room: float | None
+    headroom: float | None
     fell: bool
     proven: bool
     note: str = ""

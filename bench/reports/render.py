@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Evaluation, Preprocessing, RunRecord
+from bench.records import Evaluation, Preprocessing, RunRecord, ScoresFile
 from bench.reports import html
 from bench.reports.content import changes, measured, tables, verdict
 from bench.reports.content.insights import insights, warnings
@@ -20,7 +19,7 @@ from bench.reports.markdown import galleries, notes
 from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Galleries, draw_overlays
 from bench.reports.pictures.gallery import galleries as choose
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_text, scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,18 +54,17 @@ def render(
     drawn = figures.draw(run, evaluation, report)
     ledger = _write_ledger(run, evaluation, report)
     phases.begin("writing the pages")
-    told = scores(run, evaluation)
+    numbers = scores(run, evaluation)
     pictures = (
         _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
     )
-    parts = gathered(run, evaluation, told, ledger=ledger)
+    parts = gathered(run, evaluation, numbers, ledger=ledger)
     markdown = _markdown(parts, figures=drawn, galleries=pictures)
     stored = pictured(run, evaluation, pixels, report / THUMBNAILS)
-    page = html.page(run, evaluation, told, parts, stored)
-    numbers = json.dumps(told, indent=1, allow_nan=False)
+    page = html.page(run, evaluation, numbers, parts, stored)
     write_text(report / "report.md", markdown)
     write_text(report / "report.html", page)
-    write_text(report / "scores.json", f"{numbers}\n")
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
 def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:
@@ -104,7 +102,7 @@ def _galleries(run: RunRecord, evaluation: Evaluation, shown: Galleries, results
     }
 
 
-def gathered(run: RunRecord, evaluation: Evaluation, told: dict[str, Any], *, ledger: bool) -> dict[str, Any]:
+def gathered(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledger: bool) -> dict[str, Any]:
     """What every form of the report says, pictures aside: sentences and tables, all in Markdown."""
     return {
         "run": run,
@@ -112,7 +110,7 @@ def gathered(run: RunRecord, evaluation: Evaluation, told: dict[str, Any], *, le
         "baseline_judged": run.baseline.name in evaluation.variants,
         "judged": bool(evaluation.variants),
         "opening": _opening(run),
-        "warnings": [*warnings(run, told), *map(escape, run.warnings)],
+        "warnings": [*warnings(run, numbers), *map(escape, run.warnings)],
         "answer": verdict.answer_sentences(run, evaluation),
         "verdicts": verdict.overview(run, evaluation),
         "method": verdict.method(run, evaluation),

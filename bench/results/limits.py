@@ -93,15 +93,15 @@ class GateSettings(_Model):
     @model_validator(mode="after")
     def _holds_something(self) -> GateSettings:
         if not self.model_fields_set:
-            raise ValueError(f"no gate; gates are: {', '.join(self.limits_there_are())}")
+            raise ValueError(f"no gate; gates are: {', '.join(self.gate_names())}")
         return self
 
     @classmethod
-    def limits_there_are(cls) -> tuple[str, ...]:
+    def gate_names(cls) -> tuple[str, ...]:
         return tuple(name for name in cls.model_fields if name != "strict")
 
     @property
     def limits(self) -> dict[str, float]:
         """The gates that are set, in their order."""
-        told = {name: getattr(self, name) for name in self.limits_there_are()}
+        told = {name: getattr(self, name) for name in self.gate_names()}
         return {name: limit for name, limit in told.items() if limit is not None}

@@ -57,8 +57,9 @@ from bench.reports.content.text import about, change, difference, escape, furthe
 from bench.reports.pictures import figures, panels
 from bench.reports.pictures.gallery import Shown, galleries, overlay_path
 from bench.reports.pictures.overlay import draw, supporting
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_json, as_text, scores, typed_scores
 from bench.reports.terminal.plain import WIDTH, ascii_, wrapped
+from bench.stored import DamagedError
 from tests.support import ROOT
 from tests.support.reports import (
     CPU,
@@ -259,7 +260,7 @@ def test_flips_stand_in_the_ledger_and_as_pairs(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     _, report = rendered(tmp_path, run, answers)
     found = pd.read_csv(report / "flips.csv")
-    told = read_scores(report)["variants"]
+    told = as_json(read_scores(report))["variants"]
     baseline = answers.predictions["baseline"].test >= run.threshold
     for name in ("q16", "q8", "q16-p50"):
         own, right = answers.predictions[name].test >= run.threshold, answers.test.labels == 1
@@ -341,8 +342,8 @@ def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers.labelled(np.ones(TEST, np.int8)))
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "no variant has an AUC" in text
-    q8 = read_scores(report)["variants"]["q8"]
-    assert (q8["auc_delta"], q8["verdict"], q8["auc_ci"]) == (None, None, None)
+    q8 = read_scores(report).variants["q8"]
+    assert (q8.auc_delta, q8.verdict, q8.auc_ci) == (None, None, None)
     assert "ship" not in summary(run, read_scores(report))
 
 
@@ -425,7 +426,7 @@ def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -
     assert "There is none to carry over from the baseline, which failed." in text
     assert well_formed(text)
     told = read_scores(report)
-    assert (told["choice"], told["variants"]["q16"]["verdict"], told["variants"]["q16"]["flips"]) == (None, None, None)
+    assert (told.choice, told.variants["q16"].verdict, told.variants["q16"].flips) == (None, None, None)
     assert not (report / "flips.csv").exists()
     assert len(summary(run, told).splitlines()) == 1 + 5 + 2
 
@@ -443,9 +444,43 @@ def test_names_as_long_as_file_systems_allow_have_overlays(tmp_path: Path) -> No
     assert short.name == "b.png.jpg"
 
 
+def test_scores_json_is_read_back_as_the_record_that_was_written(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    _, report = rendered(tmp_path, run, answers)
+    written = scores(run, judged(run, answers))
+    assert read_scores(report) == written
+    assert (report / "scores.json").read_text(encoding="utf-8") == as_text(read_scores(report)) + "\n"
+    golden = (GOLDEN / "scores.json").read_text(encoding="utf-8")
+    assert as_json(typed_scores(json.loads(golden))) == json.loads(golden)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content.pop("schema"), "no schema version"),
+        (lambda content: content.update(schema=2), "schema version '2', this bench reads version 1"),
+        (lambda content: content.pop("margin"), "margin: Field required"),
+        (lambda content: content.update(baseline="b9"), "baseline is none of its variants"),
+        (lambda content: content["variants"]["q8"].pop("mode"), "variants.q8.mode: Field required"),
+        (lambda content: content["variants"]["q8"].update(auc="high"), "variants.q8.auc: .*number"),
+        (lambda content: content["variants"]["q8"].update(auc_ci=[0.5]), "variants.q8.auc_ci"),
+        (lambda content: content["variants"]["q8"]["confusion"].update(tp=0.5), "variants.q8.confusion.tp"),
+        (lambda content: content["variants"]["q8"].update(verdict="fine"), "variants.q8.verdict"),
+    ],
+)
+def test_scores_json_that_lacks_a_key_or_has_it_wrong_is_damaged(
+    damage: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    content = json.loads((GOLDEN / "scores.json").read_text(encoding="utf-8"))
+    assert typed_scores(content)
+    damage(content)
+    with pytest.raises(DamagedError, match=message):
+        typed_scores(content)
+
+
 def test_scores_json_has_every_key_of_the_interface_for_every_variant(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, *made_up(FRAMES))
-    scores = read_scores(report)
+    scores = json.loads((report / "scores.json").read_text(encoding="utf-8"))
     documented = (ROOT / "reports" / "README.md").read_text(encoding="utf-8")
     rows = scores["variants"].values()
     assert all(row.keys() == scores["variants"]["baseline"].keys() for row in rows)
@@ -562,8 +597,8 @@ def test_a_quota_that_stopped_timed_calls_is_told_and_earns_no_speed_up(tmp_path
     said = "**the CPU quota stopped them** in 40 % of its periods, for 24.4 s in all"
     assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), {said}" in text
     name = stopped.variants[1].name
-    assert read_scores(report)["variants"][name]["speedup"] is None
-    assert read_scores(report)["variants"][name]["latency_ms"]["p50"] is not None
+    assert read_scores(report).variants[name].speedup is None
+    assert read_scores(report).variants[name].latency_ms.p50 is not None
 
 
 def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
@@ -578,7 +613,7 @@ def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers)
     said = "ended: **q16** (pytorch, batch 8), **baseline** (pytorch, batch 8). The calls"
     assert f"⚠️ Times had not settled when the warm-up {said}" in (report / "report.md").read_text(encoding="utf-8")
-    settled = [one["settled"] for one in read_scores(report)["variants"]["q16"]["measurements"]]
+    settled = [timing.settled for timing in read_scores(report).variants["q16"].measurements]
     assert settled == [True, False]
 
 

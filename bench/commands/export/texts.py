@@ -31,7 +31,7 @@ from bench.reports.content.insights import warnings
 from bench.reports.content.tables import area, verdict
 from bench.reports.content.text import MIB, NONE, difference, escape, number, plain, rough, times
 from bench.reports.content.verdict import to_know
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_json, scores
 
 HERE = Path(__file__).parent
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
@@ -113,7 +113,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     run, variant, executed = facts.run, facts.variant, facts.executed
-    by_variant = scores(run, facts.evaluation)["variants"]
+    by_variant = scores(run, facts.evaluation).variants
     file = models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
@@ -134,8 +134,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         ),
         moved=moved,
         baseline=facts.baseline.name,
-        scores=by_variant[variant.name],
-        baseline_scores=by_variant[facts.baseline.name],
+        scores=as_json(by_variant[variant.name]),
+        baseline_scores=as_json(by_variant[facts.baseline.name]),
     )
 
 

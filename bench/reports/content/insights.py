@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from html import unescape
-from typing import Any
 
-from bench.records import Conditions, Evaluation, RunRecord
+from bench.records import Conditions, Evaluation, RunRecord, ScoresFile
 from bench.reports.content.measured import DISTURBED, disturbances
 from bench.reports.content.tables import reduction
 from bench.reports.content.text import (
@@ -42,24 +41,24 @@ def insights(run: RunRecord, evaluation: Evaluation) -> list[str]:
     ]
 
 
-def warnings(run: RunRecord, told: dict[str, Any]) -> list[str]:
+def warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     """What must be read before any number, in Markdown; `run.warnings` are data and follow separately.
 
-    `told` is what scores.json holds.
+    `numbers` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, told), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
 
 
-def plain_warnings(run: RunRecord, told: dict[str, Any]) -> list[str]:
+def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     """The same for a terminal, without markup."""
-    return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, told)]
+    return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, numbers)]
 
 
-def _unfit_baseline(run: RunRecord, told: dict[str, Any]) -> list[str]:
-    baseline = told["variants"][run.baseline.name]
-    if baseline["status"] != "ok":
+def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[str]:
+    baseline = numbers.variants[run.baseline.name]
+    if baseline.status != "ok":
         return [f"The {baseline_called(run.baseline.name)} failed: nothing here can be compared with it."]
-    auc, interval = baseline["auc"], baseline["auc_ci"]
+    auc, interval = baseline.auc, baseline.auc_ci
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:

@@ -172,7 +172,7 @@ def _room(one: Requirement) -> str:
     if one.value is None:
         return f"{limit} (unknown: {escape(one.reason)})"
     value = max(one.value, 0.0) if one.constraint == "auc_drop" else one.value
-    room = abs(one.room or 0.0)
+    room = abs(one.headroom or 0.0)
     digits = enough((value, room), DIGITS[one.constraint])
     at_worst = "at worst " if one.constraint == "auc_drop" else ""
     spare = f"{number(room, digits)}{unit} {'to spare' if one.met else 'too much'}"

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Evaluation, RunRecord
+from bench.records import Evaluation, RunRecord, ScoresFile
 from bench.reports.content.text import MIB, NONE, escape, number, plain
 from bench.reports.content.verdict import weighs
 from bench.reports.html import chart, curves, galleries, trade
@@ -25,9 +25,9 @@ HERE = Path(__file__).parent
 
 
 def page(
-    run: RunRecord, evaluation: Evaluation, told: dict[str, Any], parts: dict[str, Any], pictures: Pictures | None
+    run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, parts: dict[str, Any], pictures: Pictures | None
 ) -> str:
-    """The whole page. `told` is what scores.json holds, `parts` what report.md says, in Markdown."""
+    """The whole page. `numbers` is what scores.json holds, `parts` what report.md says, in Markdown."""
     from markupsafe import Markup
 
     # Where nothing speaks for a smaller AUC, what comes first is no recommendation, and report.md makes none.
@@ -41,7 +41,7 @@ def page(
         script=Markup(script),
         policy=_policy(style, script),
         choice=choice,
-        compared=comparison(run, choice, told, parts),
+        compared=comparison(run, choice, numbers, parts),
         points=[(name, one.fixed) for name, one in evaluation.variants.items()],
         marks=marks(run, evaluation),
         flip_counts={name: one.flips for name, one in evaluation.variants.items() if one.flips},

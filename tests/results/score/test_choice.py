@@ -93,7 +93,7 @@ def test_unasked_the_smallest_within_the_margin_is_chosen() -> None:
     assert (found.asked, found.constraints) == (False, Constraints(auc_drop=0.01))
     assert (found.chosen, found.runner_up, found.loosen) == ("q8", "q16", ())
     (need,) = candidate(found, "q8").requirements
-    assert (need.value, need.estimate, need.room) == pytest.approx((0.0095, 0.008, 0.0005))
+    assert (need.value, need.estimate, need.headroom) == pytest.approx((0.0095, 0.008, 0.0005))
     assert not candidate(found, "q8-p50").qualifies
 
 
@@ -104,9 +104,9 @@ def test_the_drop_is_judged_by_the_far_end_of_its_interval() -> None:
     assert found.runner_up is None
     (need,) = candidate(found, "q8").requirements
     assert need.estimate is not None
-    assert need.room is not None
+    assert need.headroom is not None
     assert need.estimate < need.limit
-    assert need.room < 0
+    assert need.headroom < 0
 
 
 def test_the_end_at_the_limit_is_not_below_it_but_the_baseline_loses_nothing() -> None:
@@ -185,7 +185,7 @@ def test_simulated_int8_has_no_latency() -> None:
     found = chosen((BASELINE, Q16, simulated), Constraints(latency_ms=15.0))
     need = candidate(found, "q8").requirements[-1]
     assert need.constraint == "latency_ms"
-    assert (need.value, need.room, need.met) == (None, None, False)
+    assert (need.value, need.headroom, need.met) == (None, None, False)
     assert "simulated" in need.reason
     assert candidate(found, "q8").latency_ms is None
     assert found.front_by_latency == ("baseline",)
