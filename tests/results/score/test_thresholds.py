@@ -11,7 +11,7 @@ from sklearn.metrics import roc_curve
 
 from bench.records import Interval, LabelledFrames, OperatingPoint, Predictions, Shift
 from bench.results.score.points import operating_point
-from bench.results.score.thresholds import carried, points, shift, youden
+from bench.results.score.thresholds import points, same_fpr, shift, youden
 
 SCORE = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(0, 1, width=16))
 FRAMES = st.lists(st.tuples(st.integers(0, 1), SCORE, SCORE), min_size=2, max_size=30).filter(
@@ -38,7 +38,7 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
     labels, baseline, own = columns(frames)
     real = own[labels == 0]
     wanted = int((baseline[labels == 0] >= fixed).sum())
-    threshold = carried(labels, baseline, own, fixed)
+    threshold = same_fpr(labels, baseline, own, fixed)
     possible = {int((real >= t).sum()) for t in [*real, 1.0] if t > 0} | {int((real >= 1.0).sum())}
     allowed = [count for count in possible if count <= wanted]
     if threshold is None:
@@ -65,26 +65,26 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
 )
 def test_carried_by_example(baseline: list[float], own: list[float], expected: float | None) -> None:
     labels = np.zeros(4, np.int8)
-    assert carried(labels, np.array(baseline), np.array(own), 0.5) == pytest.approx(expected)
+    assert same_fpr(labels, np.array(baseline), np.array(own), 0.5) == pytest.approx(expected)
 
 
 def test_carried_with_no_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
-    assert carried(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.3) == 0.45
+    assert same_fpr(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.3) == 0.45
 
 
 def test_carried_with_every_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
-    threshold = carried(labels, np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.4, 0.6, 0.2, 0.1]), 0.5)
+    threshold = same_fpr(labels, np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.4, 0.6, 0.2, 0.1]), 0.5)
     assert threshold == pytest.approx(0.3)
 
 
 @given(FRAMES, st.floats(0.01, 1))
 def test_the_fixed_threshold_is_carried_where_it_does(frames: list[tuple[int, float, float]], fixed: float) -> None:
     labels, baseline, own = columns(frames)
-    assert carried(labels, baseline, baseline, fixed) == fixed
+    assert same_fpr(labels, baseline, baseline, fixed) == fixed
     if (own[labels == 0] >= fixed).sum() == (baseline[labels == 0] >= fixed).sum():
-        assert carried(labels, baseline, own, fixed) == fixed
+        assert same_fpr(labels, baseline, own, fixed) == fixed
 
 
 @pytest.mark.parametrize(("fixed", "expected"), [(0.3, 0.2), (0.6, 0.7)])
@@ -95,7 +95,7 @@ def test_of_two_best_thresholds_own_is_the_nearest(fixed: float, expected: float
 @pytest.mark.parametrize(("low", "high"), [(1 - 2**-53, 1.0), (0.5, 0.5 + 2**-53), (0.5 + 2**-53, 0.5 + 2**-52)])
 def test_neighbouring_numbers_are_told_apart(low: float, high: float) -> None:
     labels = np.array([0, 0, 1])
-    threshold = carried(labels, np.array([0.1, 0.9, 0.9]), np.array([low, high, high]), 0.5)
+    threshold = same_fpr(labels, np.array([0.1, 0.9, 0.9]), np.array([low, high, high]), 0.5)
     assert threshold is not None
     assert low < threshold <= high
     assert low < youden(np.array([0, 1]), np.array([low, high]), 0.5) <= high
