@@ -307,7 +307,7 @@ def _speed(speed: Speed) -> dict[str, Any]:
     latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}
     return {
         "latency_ms": ScoredLatency(
-            **latency, device_p50=single and single.device_p50_ms, calls=single and single.calls
+            **latency, device_p50=single.device_p50_ms if single else None, calls=single.calls if single else None
         ),
         "throughput_fps": best and best.frames_per_second,
         "throughput_batch_size": best and best.batch_size,
