@@ -48,7 +48,7 @@ def _sections() -> Iterator[str]:
     yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
-    yield _section("datasets: {name: {test: …}}", models["Place"])
+    yield _section("datasets: {name: {test: …}}", models["Location"])
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
