@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import detectors
 from bench.artifacts import footprint, safetensors
@@ -175,11 +175,10 @@ def _at_ratio(detector: Detector, ratio: float) -> Detector:
 
     found = copy.deepcopy(detector)
     size = found.preprocessing.size
-    # The detector uses its head's weights directly, which the library would not follow.
-    network = nn.Sequential(found.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), found.head)
+    network = found.logit_network()
     pruner = torch_pruning.pruner.BasePruner(
         network, torch.zeros(1, 3, size, size), importance=torch_pruning.importance.GroupMagnitudeImportance(),
-        pruning_ratio=ratio, ignored_layers=[found.head],
+        pruning_ratio=ratio, ignored_layers=found.logit_layers(),
     )  # fmt: skip
     pruner.step()
     return found
