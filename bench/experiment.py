@@ -289,7 +289,7 @@ def read(path: Path) -> Experiments:
 
 
 def _problems(found: dict[str, Any], tree: Any) -> Iterator[str]:
-    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.plan`."""
+    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.prepare`."""
     try:
         Experiments.model_validate(found, context=_WITH_ORDER)
     except ValidationError as error:

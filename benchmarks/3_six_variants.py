@@ -14,7 +14,7 @@ from testbed import (
     evaluate,
     loaded,
     options,
-    planned,
+    prepare_in,
     ratios,
     reader,
     show,
@@ -22,7 +22,7 @@ from testbed import (
     working_folder,
 )
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import Frame, InputSpec
 
 VARIANTS = {
@@ -38,8 +38,8 @@ VARIANTS = {
 class Counting:
     """A reader that counts the frames it decoded."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.read, self.decoded = reader(plan), 0
+    def __init__(self, prepared: Prepared) -> None:
+        self.read, self.decoded = reader(prepared), 0
 
     def __call__(self, frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         for batch in self.read(frames, spec, batch_size):
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             architecture, given.size, given.width, given.height, counts, chains, given.device, given.runtime
         )
         with working_folder(given.folder) as folder:
-            rows += _measured(planned(folder, place), given.rounds)
+            rows += _measured(prepare_in(folder, place), given.rounds)
     show(
         f"3. {len(chains)} variants in one pass against {len(chains)} passes, {given.size} px",
         ["network", "way", "frames decoded", "s", "decoding alone, s", "against one pass"],
@@ -72,22 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(plan: Plan, rounds: int) -> Iterator[list[object]]:
-    sessions = {name: loaded(plan, artifact) for name, artifact in built(plan).items()}
-    together, apart = Counting(plan), Counting(plan)
+def _measured(prepared: Prepared, rounds: int) -> Iterator[list[object]]:
+    sessions = {name: loaded(prepared, artifact) for name, artifact in built(prepared).items()}
+    together, apart = Counting(prepared), Counting(prepared)
 
     def one_by_one() -> None:
         for name, session in sessions.items():
-            evaluate(plan, {name: session}, apart)
+            evaluate(prepared, {name: session}, apart)
 
     one, many = "one pass", f"{len(sessions)} passes"
-    seconds = alternate({one: lambda: evaluate(plan, sessions, together), many: one_by_one}, rounds)
+    seconds = alternate({one: lambda: evaluate(prepared, sessions, together), many: one_by_one}, rounds)
     # The first round, which warms up, decodes as well.
     decoded = {one: together.decoded // (rounds + 1), many: apart.decoded // (rounds + 1)}
-    alone = _decoding_seconds(plan)
+    alone = _decoding_seconds(prepared)
     for way, passes in ((one, 1), (many, len(sessions))):
         yield [
-            plan.source.architecture,
+            prepared.source.architecture,
             way,
             decoded[way],
             spread(seconds[way]),
@@ -96,9 +96,9 @@ def _measured(plan: Plan, rounds: int) -> Iterator[list[object]]:
         ]
 
 
-def _decoding_seconds(plan: Plan) -> float:
+def _decoding_seconds(prepared: Prepared) -> float:
     began = time.perf_counter()
-    for _ in reader(plan)(plan.frames["test"].frames, plan.spec, 8):
+    for _ in reader(prepared)(prepared.frames["test"].frames, prepared.spec, 8):
         pass
     return time.perf_counter() - began
 

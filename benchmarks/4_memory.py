@@ -82,12 +82,12 @@ def _run(path: Path) -> dict[str, object]:
     importlib.import_module("bench.results.score")
     importlib.import_module("pyarrow.parquet")
     experiments, watch = read(path), Watch()
-    plan = prepare(experiments, path, NAME)
+    prepared = prepare(experiments, path, NAME)
     loaded = _peak_bytes()
     pipeline.run(experiments, path, NAME, on_event=watch)
     peaks = [loaded, *watch.peaks, _peak_bytes()]
     began, ended = watch.times
-    kept = sum((plan.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS))
+    kept = sum((prepared.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS))
     return {"peaks": dict(zip(STAGES, peaks, strict=True)), "evaluating_s": ended - began, "kept": kept}
 
 

@@ -139,9 +139,9 @@ def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> 
     # Ids depend on neither, and another machine's runtime would be refused on this one.
     anywhere = experiments.experiments[name].model_copy(update={"runtime": "auto", "device": "cpu"})
     experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
-    plan = prepare(experiments, path, name, on_event=on_event)
-    context = build_context(plan, on_event)
-    return {one for chain in plan.chains.values() for one in ids.of_chain(plan.source, chain, context)}
+    prepared = prepare(experiments, path, name, on_event=on_event)
+    context = build_context(prepared, on_event)
+    return {one for chain in prepared.chains.values() for one in ids.of_chain(prepared.source, chain, context)}
 
 
 # ------------------------------------------------------------------------------------- what lies there

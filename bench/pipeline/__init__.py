@@ -14,7 +14,7 @@ from bench.pipeline.build import build_variants, settle_variants
 from bench.pipeline.estimates import duration, total
 from bench.pipeline.evaluate import evaluate_variants, refuse_changed
 from bench.pipeline.forecast import Row, Stage, rows_of, stages
-from bench.pipeline.prepare import Plan, Timing, prepare
+from bench.pipeline.prepare import Prepared, Timing, prepare
 from bench.pipeline.remaining import Remaining
 from bench.pipeline.render import Finished
 from bench.pipeline.summary import summarise
@@ -48,27 +48,27 @@ def run(
     doing, variants = f"running {name}", path.parent / "variants"
     with journal.kept(path.parent / "results" / name, on_event) as log:
         _tell_of_another(path.parent / "results" / name, log)
-        plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
-        plan = replace(plan, timing=timing)
-        rows = rows_of(plan)
-        _explain(plan, rows, log)
+        prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=log)
+        prepared = replace(prepared, timing=timing)
+        rows = rows_of(prepared)
+        _explain(prepared, rows, log)
         with locks.announced(variants / cache.LOCKS, doing, log):
-            due = stages(plan, rows, log)
-            _foresee(plan, due, log)
+            due = stages(prepared, rows, log)
+            _foresee(prepared, due, log)
             told_left = Remaining(due, log)
-            built, failed = build_variants(plan, told_left)
-            failed |= settle_variants(plan, built, told_left)
+            built, failed = build_variants(prepared, told_left)
+            failed |= settle_variants(prepared, built, told_left)
             # Two runs of one experiment take turns here; the second finds what the first has done.
-            with store.locked(plan.results, doing, log):
-                jobs, failed = evaluate_variants(plan, built, failed, told_left)
-            failed = time_variants(plan, jobs, failed, told_left)
-            with store.locked(plan.results, doing, log):
-                refuse_changed(plan, jobs, failed)
-                told = summarise(plan, jobs, failed)
-                store.write_attributes(plan.results, plan.frames, told)
-                store.write_run(plan.results, told)
-                reasons.write(plan, jobs, failed)
-                finished = render.report(plan.base, plan.name, plan.settings, on_event=told_left)
+            with store.locked(prepared.results, doing, log):
+                jobs, failed = evaluate_variants(prepared, built, failed, told_left)
+            failed = time_variants(prepared, jobs, failed, told_left)
+            with store.locked(prepared.results, doing, log):
+                refuse_changed(prepared, jobs, failed)
+                told = summarise(prepared, jobs, failed)
+                store.write_attributes(prepared.results, prepared.frames, told)
+                store.write_run(prepared.results, told)
+                reasons.write(prepared, jobs, failed)
+                finished = render.report(prepared.base, prepared.name, prepared.settings, on_event=told_left)
         log.ended(finished.ending)
         return replace(finished, log=log.path)
 
@@ -84,20 +84,20 @@ def _tell_of_another(results: Path, on_event: OnEvent) -> None:
         on_event(Event(f"another run is here ({who}): this one waits before it evaluates", 1, 1, "warning"))
 
 
-def _explain(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> None:
+def _explain(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> None:
     """Before work begins: why it is due again, and what is to know of the frames. Silent where nothing is due."""
-    due = reasons.due(plan, rows)
+    due = reasons.due(prepared, rows)
     for one in reasons.again(due):
         on_event(Event(f"due again: {one.text}", 1, 1, "note"))
-    for remark in plan.of_frames if due else ():
+    for remark in prepared.of_frames if due else ():
         on_event(Event(remark, 1, 1, "warning"))
 
 
-def _foresee(plan: Plan, due: Sequence[Stage], on_event: OnEvent) -> None:
+def _foresee(prepared: Prepared, due: Sequence[Stage], on_event: OnEvent) -> None:
     """What there is to do and about how long that takes; silent where nothing is."""
     if works := [f"{stage.name} {stage.work}" for stage in due if stage.work and stage.name != "report"]:
         takes = duration(total(stage.estimate for stage in due))
-        on_event(Event(f"{plan.name}: {'; '.join(works)}; takes {takes}", 1, 1, "note"))
+        on_event(Event(f"{prepared.name}: {'; '.join(works)}; takes {takes}", 1, 1, "note"))
 
 
 def _check_rooms(base: Path) -> None:

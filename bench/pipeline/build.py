@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import datasets, locks
 from bench.pipeline import fidelity, journal
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import (
     Built,
     OnEvent,
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     pass
 
 
-def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
+def build_variants(prepared: Prepared, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
     """The artifacts of all variants, and for those that could not be built the reason.
 
     While another process builds one of them, the others are built here.
     """
-    context = build_context(plan, on_event)
+    context = build_context(prepared, on_event)
     built: dict[str, Built] = {}
     failed: dict[str, str] = {}
 
     def make(name: str) -> None:
-        chain = plan.chains[name]
-        if name not in plan.wanted:
-            variant = ids.of_chain(plan.source, chain, context)[-1]
+        chain = prepared.chains[name]
+        if name not in prepared.wanted:
+            variant = ids.of_chain(prepared.source, chain, context)[-1]
             if not cache.is_built(context.folder, variant):
                 return
         try:
-            built[name] = build.build(name, plan.source, chain, context, waits=False)
+            built[name] = build.build(name, prepared.source, chain, context, waits=False)
         except locks.TakenError:
             raise
         except Exception as error:
@@ -44,33 +44,33 @@ def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dic
                 raise
             failed[name] = journal.failure(f"building {name}", error)
 
-    locks.each(plan.chains, make, on_event, cache.WHY_WAIT)
-    return {name: built[name] for name in plan.chains if name in built}, failed
+    locks.each(prepared.chains, make, on_event, cache.WHY_WAIT)
+    return {name: built[name] for name in prepared.chains if name in built}, failed
 
 
-def build_context(plan: Plan, on_event: OnEvent) -> BuildContext:
-    """Where and with what the variants of a plan are built."""
+def build_context(prepared: Prepared, on_event: OnEvent) -> BuildContext:
+    """Where and with what the variants of a prepared experiment are built."""
     return BuildContext(
-        folder=plan.base / "variants",
-        frames=plan.frames,
-        read=plan.read,
+        folder=prepared.base / "variants",
+        frames=prepared.frames,
+        read=prepared.read,
         decoder=datasets.decoder_versions(),
-        device=plan.device,
-        threads=plan.threads,
-        seed=plan.settings.seed,
+        device=prepared.device,
+        threads=prepared.threads,
+        seed=prepared.settings.seed,
         on_event=on_event,
-        experiment=plan.name,
+        experiment=prepared.name,
     )
 
 
-def settle_variants(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
+def settle_variants(prepared: Prepared, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
     """Have kernels chosen on this processor where that was not done yet; for what fails at it, the reason."""
     failed: dict[str, str] = {}
     for name, artifact in built.items():
-        if name not in plan.wanted:
+        if name not in prepared.wanted:
             continue
         try:
-            fidelity.settle(plan, artifact, on_event)
+            fidelity.settle(prepared, artifact, on_event)
         except Exception as error:
             failed[name] = journal.failure(f"choosing kernels for {name}", error)
     return failed

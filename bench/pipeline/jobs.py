@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench import datasets, runtimes
 from bench.pipeline import fidelity
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.provenance import cuda_devices, digest, machine, versions
 from bench.records import (
     LABELLED_SPLITS,
@@ -41,9 +41,11 @@ class Job:
         return self.built.id, self.runtime
 
 
-def due_for_timing(plan: Plan, jobs: Mapping[str, Job]) -> dict[str, Job]:
+def due_for_timing(prepared: Prepared, jobs: Mapping[str, Job]) -> dict[str, Job]:
     """What is to be timed."""
-    return {n: job for n, job in jobs.items() if n in plan.wanted and is_time_due(plan, job.folder, job.timing_key)}
+    return {
+        n: job for n, job in jobs.items() if n in prepared.wanted and is_time_due(prepared, job.folder, job.timing_key)
+    }
 
 
 def executed(job: Job) -> Executed | None:
@@ -52,49 +54,49 @@ def executed(job: Job) -> Executed | None:
     return timed.executed if timed else predict.read_executed(job.folder, job.predictions_key)
 
 
-def job_of(plan: Plan, name: str, built: Built) -> Job:
-    runtime, predictions_key, timing_key = keys(plan, built.id, built.kind, built)
-    return Job(built, runtime, plan.results / name, predictions_key, timing_key)
+def job_of(prepared: Prepared, name: str, built: Built) -> Job:
+    runtime, predictions_key, timing_key = keys(prepared, built.id, built.kind, built)
+    return Job(built, runtime, prepared.results / name, predictions_key, timing_key)
 
 
-def keys(plan: Plan, variant: str, kind: str, built: Built | None = None) -> tuple[str, str, str]:
+def keys(prepared: Prepared, variant: str, kind: str, built: Built | None = None) -> tuple[str, str, str]:
     """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times.
 
     `built` is the artifact where it is there.
     """
-    runtime, predictions, times = inputs(plan, variant, kind, built)
+    runtime, predictions, times = inputs(prepared, variant, kind, built)
     return runtime, digest(predictions), digest(times)
 
 
 def inputs(
-    plan: Plan, variant: str, kind: str, built: Built | None = None
+    prepared: Prepared, variant: str, kind: str, built: Built | None = None
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The runtime, and what the two keys are the digests of, as JSON values."""
-    runtime = runtimes.choose(plan.settings.runtime, kind, plan.device)
+    runtime = runtimes.choose(prepared.settings.runtime, kind, prepared.device)
     by = runtimes.find(runtime)
     executed: dict[str, Any] = {
         "variant": variant,
-        "spec": asdict(plan.spec),
+        "spec": asdict(prepared.spec),
         "runtime": runtime,
-        "device": plan.device,
+        "device": prepared.device,
         "libraries": versions(by.LIBRARIES),
         "versions": dict(by.VERSIONS),
         "decoded by": datasets.decoder_versions(),
     }
-    if plan.device == "cuda":
+    if prepared.device == "cuda":
         # Which kernels there are, and whether TF32 is among them, is a matter of the GPU's model.
-        executed |= {"tf32": plan.settings.tf32, "gpu": cuda_devices()[:1]}
+        executed |= {"tf32": prepared.settings.tf32, "gpu": cuda_devices()[:1]}
     if built is not None:
         # The same id may be built again to other bits, where another number of threads was free.
         executed["content"] = built.digest
-        if (arithmetic := fidelity.arithmetic(plan, built, runtime)) is not None:
+        if (arithmetic := fidelity.arithmetic(prepared, built, runtime)) is not None:
             executed["arithmetic"] = arithmetic
-    labelled = {split: plan.frames[split].digest for split in LABELLED_SPLITS if split in plan.frames}
+    labelled = {split: prepared.frames[split].digest for split in LABELLED_SPLITS if split in prepared.frames}
     timed = {
-        "version": timing.VERSIONS[plan.device],
+        "version": timing.VERSIONS[prepared.device],
         "machine": machine(),
-        "threads": plan.threads,
-        "seconds": plan.settings.timing.seconds,
+        "threads": prepared.threads,
+        "seconds": prepared.settings.timing.seconds,
     }
     return runtime, {**executed, "frames": labelled}, executed | timed
 
@@ -105,9 +107,9 @@ def is_timed(folder: Path, key: str) -> bool:
     return timed is not None and len(timed.baseline) > 0
 
 
-def is_time_due(plan: Plan, folder: Path, key: str) -> bool:
+def is_time_due(prepared: Prepared, folder: Path, key: str) -> bool:
     """Whether this run times a variant anyway, or since that was not done yet."""
-    return plan.timing == "again" or (plan.timing == "due" and not is_timed(folder, key))
+    return prepared.timing == "again" or (prepared.timing == "due" and not is_timed(folder, key))
 
 
 def names_by_artifact(jobs: Mapping[str, Job]) -> dict[str, str]:

@@ -30,7 +30,7 @@ Timing: TypeAlias = Literal["due", "again", "none"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Prepared:
     """One experiment with everything that it refers to, resolved and checked.
 
     The first chain is the baseline. Of the chains that are not `wanted`, results are shown where they
@@ -86,7 +86,7 @@ def prepare(
     device: str | None = None,
     for_run: bool = False,
     on_event: OnEvent = silent,
-) -> Plan:
+) -> Prepared:
     """Resolve and check an experiment; nothing is built or evaluated yet.
 
     All that is quickly checked is, and what is wrong is one `UserError`; then what must be read.
@@ -118,7 +118,7 @@ def prepare(
     draw = partial(listing.read, settings.on_bad_frame, for_run, on_event)
     refuse_together(where, [*problems, *problems_of(("datasets", settings.frames), draw)])
     frames = listing.frames
-    return Plan(
+    return Prepared(
         name=name,
         base=base,
         settings=settings,

@@ -24,7 +24,7 @@ from bench.variants import cache, ids
 if TYPE_CHECKING:
     from bench.pipeline.forecast import Row
     from bench.pipeline.jobs import Job
-    from bench.pipeline.prepare import Plan
+    from bench.pipeline.prepare import Prepared
 
 RECORD = "inputs.json"
 NEW = "not made before"
@@ -83,12 +83,12 @@ class Due:
         return f"{', '.join(self.variants)} ({', '.join(self.work)}): {'; '.join(self.reasons)}"
 
 
-def due(plan: Plan, rows: Sequence[Row]) -> tuple[Due, ...]:
+def due(prepared: Prepared, rows: Sequence[Row]) -> tuple[Due, ...]:
     """For all that rows leave to be done: what differs from the last run, variants with the same reasons together."""
-    record = _read(plan.results)
+    record = _read(prepared.results)
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
-        for work, reasons in _of_row(plan, row, record):
+        for work, reasons in _of_row(prepared, row, record):
             by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.name)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
@@ -102,24 +102,24 @@ def again(found: Iterable[Due]) -> list[Due]:
     return [one for one in found if one.reasons != (NEW,)]
 
 
-def write(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> None:
+def write(prepared: Prepared, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> None:
     """Leave what the results that are there were made from, beside them; nothing is written where it is the same."""
-    before = _read(plan.results)
-    left = {} if before is None else {n: one for n, one in before.variants.items() if n in plan.settings.variants}
-    made = {name: _made_from(plan, name, job) for name, job in jobs.items() if name not in failed}
+    before = _read(prepared.results)
+    left = {} if before is None else {n: one for n, one in before.variants.items() if n in prepared.settings.variants}
+    made = {name: _made_from(prepared, name, job) for name, job in jobs.items() if name not in failed}
     record = _Record(left | made)
     if record != before:
-        write_json(plan.results / RECORD, asdict(record))
+        write_json(prepared.results / RECORD, asdict(record))
 
 
-def _made_from(plan: Plan, name: str, job: Job) -> _Variant:
-    chain, context = plan.chains[name], build_context(plan, silent)
-    lineage = ids.of_chain(plan.source, chain, context)
-    _, predictions, times = inputs(plan, job.built.id, job.built.kind, job.built)
+def _made_from(prepared: Prepared, name: str, job: Job) -> _Variant:
+    chain, context = prepared.chains[name], build_context(prepared, silent)
+    lineage = ids.of_chain(prepared.source, chain, context)
+    _, predictions, times = inputs(prepared, job.built.id, job.built.kind, job.built)
     return _Variant(
-        tuple(_flat(one, plan.frames) for one in ids.inputs(plan.source, chain, lineage, context)),
-        _flat(predictions, plan.frames) if predict.is_done(job.folder, job.predictions_key) else {},
-        _flat(times, plan.frames) if is_timed(job.folder, job.timing_key) else None,
+        tuple(_flat(one, prepared.frames) for one in ids.inputs(prepared.source, chain, lineage, context)),
+        _flat(predictions, prepared.frames) if predict.is_done(job.folder, job.predictions_key) else {},
+        _flat(times, prepared.frames) if is_timed(job.folder, job.timing_key) else None,
     )
 
 
@@ -149,34 +149,36 @@ def _items(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 # ------------------------------------------------------------------------------------------- what differs
-def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
+def _of_row(prepared: Prepared, row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
     before = record.variants.get(row.name) if record else None
     if before is None:
-        old = record is None and (plan.results / row.name / predict.MARK).exists()
+        old = record is None and (prepared.results / row.name / predict.MARK).exists()
         why = (_UNKNOWN if old else NEW,)
         yield from ((work, why) for work, is_due in _work(row) if is_due)
         return
-    chain, context = plan.chains[row.name], build_context(plan, silent)
-    made_of = ids.inputs(plan.source, chain, [link.id for link in row.links], context)
+    chain, context = prepared.chains[row.name], build_context(prepared, silent)
+    made_of = ids.inputs(prepared.source, chain, [link.id for link in row.links], context)
     further_up: list[str] = []
     built_for: list[str] = []
     for place, (link, one) in enumerate(zip(row.links, made_of, strict=True)):
         earlier = before.links[place] if place < len(before.links) else None
-        further_up += _differences(earlier, _flat(one, plan.frames)) if earlier else [f"{shown(link.step)} is new here"]
+        further_up += (
+            _differences(earlier, _flat(one, prepared.frames)) if earlier else [f"{shown(link.step)} is new here"]
+        )
         if not link.built and link.of is None:
             built_for += further_up or [_GONE]
     if len(before.links) > len(row.links):
         further_up.append(f"step {shown(before.links[len(row.links)].get('step', ''))} is left out")
     kind = chain[-1].step.PRODUCES if chain else "torch"
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(plan, row.id, kind, artifact)
+    _, predictions, times = inputs(prepared, row.id, kind, artifact)
     if built_for:
         yield "build", tuple(dict.fromkeys(built_for))
     if row.frames:
-        yield "evaluate", _reasons(before.predictions, _flat(predictions, plan.frames), further_up)
+        yield "evaluate", _reasons(before.predictions, _flat(predictions, prepared.frames), further_up)
     if not row.timed:
-        reasons = _reasons(before.times, _flat(times, plan.frames), further_up)
-        yield "time", (_ASKED,) if reasons == (_GONE,) and plan.timing == "again" else reasons
+        reasons = _reasons(before.times, _flat(times, prepared.frames), further_up)
+        yield "time", (_ASKED,) if reasons == (_GONE,) and prepared.timing == "again" else reasons
 
 
 def _work(row: Row) -> Iterator[tuple[What, bool]]:

@@ -213,13 +213,13 @@ def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
     monkeypatch.setattr("bench.runtimes.find", lambda name: unsettled)
     monkeypatch.setattr("bench.runtimes.choose", lambda *_: "any")
     monkeypatch.setattr(build, "check", gone)
-    plan: Any = SimpleNamespace(
+    prepared: Any = SimpleNamespace(
         base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
     )
     built: Any = SimpleNamespace(id="0123456789abcdef", kind="onnx")
     events: list[Event] = []
     with pytest.raises(UserError, match="gone"):
-        fidelity.settle(plan, built, events.append)
+        fidelity.settle(prepared, built, events.append)
     assert [(event.is_whole, event.has_failed) for event in events] == [(False, False), (True, True)]
 
 
