@@ -24,7 +24,7 @@ from bench.datasets.demo import photograph_pair
 from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
 from bench.files import write_atomically
-from bench.pipeline.build import build_variants
+from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
@@ -202,10 +202,10 @@ def prepare_in(folder: Path, place: Workplace) -> Prepared:
 
 def built(prepared: Prepared) -> dict[str, Built]:
     """The artifacts of all variants; one that cannot be built ends the benchmark."""
-    artifacts, failed = build_variants(prepared, silent)
-    if failed:
-        raise RuntimeError(f"variants that could not be built: {failed}")
-    return artifacts
+    built = build_artifacts(prepared, silent)
+    if built.failed:
+        raise RuntimeError(f"variants that could not be built: {built.failed}")
+    return dict(built.artifacts)
 
 
 def loaded(prepared: Prepared, artifact: Built) -> Session:

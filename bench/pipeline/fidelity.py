@@ -1,4 +1,4 @@
-"""What a quantised artifact needs once on a processor: kernels chosen, and its runtime checked against its graph."""
+"""What a quantised artifact needs once on a processor: kernels chosen, and its runtime compared with its graph."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def settle(prepared: Prepared, built: Built, on_event: OnEvent) -> None:
     title = SETTLING
     on_event(Event(title, 0, 1, "variants", "preparing"))
     doing = f"{title} for {built.id} of {prepared.name}"
-    lock = cache.lock_file(prepared.base / "variants", built.id)
+    lock = cache.lock_file(prepared.variants, built.id)
     artifact = locks.held(lock, doing, on_event, folder=prepared.base, why=cache.WHY_WAIT)
     try:
         with artifact, alone(prepared, doing, on_event):
@@ -53,9 +53,9 @@ def settle(prepared: Prepared, built: Built, on_event: OnEvent) -> None:
 
 @contextmanager
 def alone(prepared: Prepared, doing: str, on_event: OnEvent) -> Iterator[None]:
-    """While this process times something: two that time at once would time each other.
+    """Inside, no other process of this user times anything on this machine: two would slow each other down.
 
-    Who wants no times waits for nobody who takes some.
+    A run without timing does not wait for one that times.
     """
     lock, waits = locks.machine_wide("timing"), prepared.timing != "none"
     with ExitStack() as stack:
@@ -65,26 +65,26 @@ def alone(prepared: Prepared, doing: str, on_event: OnEvent) -> Iterator[None]:
 
 
 def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:
-    """Raise `UserError` where what was chosen is gone again: others would run than results are kept for."""
+    """Raise `UserError` where the choice of kernels is gone: other kernels would run than the results' key says."""
     runtime: Any = runtimes.find(name)
     if hasattr(runtime, "is_settled") and not runtime.is_settled(built, device):
         raise UserError(f"{built.file.parent}: the choice of kernels is gone; the same `bench run` makes it again")
 
 
 def arithmetic(prepared: Prepared, built: Built, runtime: str) -> Mapping[str, Any] | None:
-    """What of an artifact's scores hangs on the processor, for the keys of its results; None where nothing does."""
-    asked = getattr(runtimes.find(runtime), "arithmetic", None)
-    answer: Mapping[str, Any] | None = asked(built, prepared.device) if asked else None
-    return answer
+    """What an artifact's scores depend on of the processor, for the keys of its results; None where on nothing."""
+    describe = getattr(runtimes.find(runtime), "arithmetic", None)
+    chosen: Mapping[str, Any] | None = describe(built, prepared.device) if describe else None
+    return chosen
 
 
 def read(prepared: Prepared, built: Built, runtime: str) -> Fidelity | None:
-    """What was measured of a quantised artifact in a runtime on this machine; None where nothing was."""
+    """The measured fidelity of a quantised artifact in a runtime on this machine; None where it was not measured."""
     return fidelity.read(_file(prepared, built, runtime)) if built.quantised else None
 
 
 def is_due(prepared: Prepared, built: Built, runtime: str) -> bool:
-    """Whether an artifact is quantised and was not measured in this runtime on this machine yet."""
+    """Whether an artifact is quantised, and its fidelity in this runtime was not measured on this machine yet."""
     return built.quantised and read(prepared, built, runtime) is None
 
 
@@ -115,6 +115,7 @@ def _batches(prepared: Prepared, split: Split, on_event: OnEvent) -> Iterator[ND
 
 
 def _file(prepared: Prepared, built: Built, runtime: str) -> Path:
+    """Where the fidelity of an artifact in a runtime is stored; its name is a digest of what it was measured with."""
     executes = runtimes.find(runtime)
     measured_for: dict[str, Any] = {
         "version": VERSION,

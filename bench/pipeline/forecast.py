@@ -94,7 +94,7 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
     first: dict[str, str] = {}
     rows = []
     for name, chain in prepared.chains.items():
-        if name not in prepared.wanted:
+        if name not in prepared.selected:
             continue
         lineage = ids.of_chain(prepared.source, chain, context)
         links = tuple(
@@ -135,14 +135,14 @@ def exports(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
     wanted = {
         row.id: row for row, name in _executables(rows) if row.name in torch and "onnx" in runtimes.find(name).ACCEPTS
     }
-    variants = prepared.base / "variants"
+    variants = prepared.variants
     return [row for one, row in wanted.items() if not any((variants / one).glob("*.exported-*.onnx"))]
 
 
 def _compile_s(prepared: Prepared, rows: Sequence[Row]) -> list[float]:
     """Seconds for each artifact that a runtime must compile first, which it does once on a machine."""
     seconds = {(row.id, name): getattr(runtimes.find(name), "COMPILE_SECONDS", 0.0) for row, name in _executables(rows)}
-    variants = prepared.base / "variants"
+    variants = prepared.variants
     return [s for (one, name), s in seconds.items() if s and not any((variants / one).glob(f"*.{name}-*.pt2"))]
 
 
@@ -241,7 +241,7 @@ def heatmaps(prepared: Prepared) -> int:
     """How many heatmaps the report draws at most."""
     gallery, count = prepared.settings.gallery, len(prepared.frames["test"].frames)
     each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
-    return each * len(prepared.wanted)
+    return each * len(prepared.selected)
 
 
 def _counted(count: int, noun: str) -> str:

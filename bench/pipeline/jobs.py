@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from bench import datasets, runtimes
+from bench.errors import UserError
 from bench.pipeline import fidelity
 from bench.pipeline.prepare import Prepared
 from bench.provenance import cuda_devices, digest, machine, versions
-from bench.records import (
-    LABELLED_SPLITS,
-    Built,
-    Executed,
-)
+from bench.records import Built, Executed
 from bench.results import predict, store, timing
-
-if TYPE_CHECKING:
-    pass
-
 
 Executable: TypeAlias = tuple[str, str]
 """An artifact's id and the runtime that executes it."""
@@ -41,10 +34,32 @@ class Job:
         return self.built.id, self.runtime
 
 
-def due_for_timing(prepared: Prepared, jobs: Mapping[str, Job]) -> dict[str, Job]:
-    """What is to be timed."""
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of the variants that were built, by name, and for each variant that failed so far the reason."""
+
+    by_variant: Mapping[str, Job]
+    failed: Mapping[str, str]
+
+    @property
+    def unfailed(self) -> dict[str, Job]:
+        return {name: job for name, job in self.by_variant.items() if name not in self.failed}
+
+    @property
+    def variant_of(self) -> dict[str, str]:
+        """The name of the first variant that each artifact belongs to, by the artifact's id."""
+        return {job.built.id: name for name, job in reversed(list(self.by_variant.items()))}
+
+    def and_failed(self, reasons: Mapping[str, str]) -> Jobs:
+        return replace(self, failed={**self.failed, **reasons})
+
+
+def due_for_timing(prepared: Prepared, jobs: Jobs) -> dict[str, Job]:
+    """The jobs that this run is to time."""
     return {
-        n: job for n, job in jobs.items() if n in prepared.wanted and is_time_due(prepared, job.folder, job.timing_key)
+        name: job
+        for name, job in jobs.unfailed.items()
+        if name in prepared.selected and is_time_due(prepared, job.folder, job.timing_key)
     }
 
 
@@ -91,14 +106,14 @@ def inputs(
         executed["content"] = built.digest
         if (arithmetic := fidelity.arithmetic(prepared, built, runtime)) is not None:
             executed["arithmetic"] = arithmetic
-    labelled = {split: prepared.frames[split].digest for split in LABELLED_SPLITS if split in prepared.frames}
+    digests = {split: frames.digest for split, frames in prepared.labelled.items()}
     timed = {
         "version": timing.VERSIONS[prepared.device],
         "machine": machine(),
         "threads": prepared.threads,
         "seconds": prepared.settings.timing.seconds,
     }
-    return runtime, {**executed, "frames": labelled}, executed | timed
+    return runtime, {**executed, "frames": digests}, executed | timed
 
 
 def is_timed(folder: Path, key: str) -> bool:
@@ -112,6 +127,13 @@ def is_time_due(prepared: Prepared, folder: Path, key: str) -> bool:
     return prepared.timing == "again" or (prepared.timing == "due" and not is_timed(folder, key))
 
 
-def names_by_artifact(jobs: Mapping[str, Job]) -> dict[str, str]:
-    """By artifact, what the first variant that it belongs to is called."""
-    return {job.built.id: name for name, job in reversed(list(jobs.items()))}
+def refuse_changed(prepared: Prepared, jobs: Jobs) -> None:
+    """Raise `UserError` where another run with other settings has replaced the results of this one."""
+    for name, job in jobs.unfailed.items():
+        is_evaluated = predict.is_done(job.folder, job.predictions_key) and executed(job) is not None
+        needs_times = name in prepared.selected and prepared.timing != "none"
+        if not is_evaluated or (needs_times and store.read_timed(job.folder, job.timing_key) is None):
+            raise UserError(
+                f"{job.folder}: another run, with other settings, frames or weights, wrote its results here while this "
+                "one took times: run the same command again when that one is done"
+            )

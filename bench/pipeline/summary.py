@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.pipeline import fidelity, notes
-from bench.pipeline.jobs import Job, executed
+from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepare import Prepared
 from bench.provenance import command, machine, version, versions
 from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
@@ -18,12 +18,13 @@ from bench.variants.steps import Use
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 
 
-def summarise(prepared: Prepared, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
+def summarise(prepared: Prepared, jobs: Jobs) -> Run:
     """The run's record; a variant that failed is a row that says why."""
-    shown = {name: chain for name, chain in prepared.chains.items() if name in jobs or name in failed}
-    baseline = jobs[next(iter(prepared.chains))].built
+    shown = {name: chain for name, chain in prepared.chains.items() if name in jobs.by_variant or name in jobs.failed}
+    baseline = jobs.by_variant[prepared.baseline].built
     rows = tuple(
-        _row(prepared, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items()
+        _row(prepared, name, chain, jobs.by_variant.get(name), jobs.failed.get(name), baseline)
+        for name, chain in shown.items()
     )
     return Run(
         experiment=prepared.name,
@@ -58,7 +59,7 @@ def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str])
     left_out = [name for name in prepared.settings.variants if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
-    return (*remarks, *prepared.of_frames)
+    return (*remarks, *prepared.frame_remarks)
 
 
 def _row(

@@ -80,7 +80,7 @@ def test_all_that_is_quickly_checked_is_told_at_once(workplace: Path, monkeypatc
         "q8: [quantize: int8]", "q8: [quantize: int8, cast: fp16]"
     )
     file.write_text(text.replace("{path: faces}", "{path: faces, source_pattern: '(xyz)'}"))
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ())
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ())
     for command in ("plan", "run"):
         code, output = bench_whole(command)
         assert code == 2

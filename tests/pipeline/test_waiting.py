@@ -214,8 +214,9 @@ def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
     monkeypatch.setattr("bench.runtimes.choose", lambda *_: "any")
     monkeypatch.setattr(build, "check", gone)
     prepared: Any = SimpleNamespace(
-        base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
-    )
+        base=small, variants=small / "variants", name="first", timing="due", device="cpu",
+        settings=SimpleNamespace(runtime="onnxruntime"),
+    )  # fmt: skip
     built: Any = SimpleNamespace(id="0123456789abcdef", kind="onnx")
     events: list[Event] = []
     with pytest.raises(UserError, match="gone"):

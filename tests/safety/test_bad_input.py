@@ -144,7 +144,7 @@ def test_what_is_not_wrong(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_cuda_that_cannot_be_used(device: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for, it is an error; found, the CPU is used and the report says why."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
     monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("none",))
     code, output = bench("run", "--device", device, "--only", "baseline")
     assert code == (2 if device == "cuda" else 0), output
@@ -159,7 +159,7 @@ def test_a_device_given_from_python_is_checked_too(workplace: Path) -> None:
 
 def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch for CUDA beside an onnxruntime without, which only the int8 chains need."""
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
     monkeypatch.setattr("bench.runtimes.cuda_version", lambda: None)
     monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("__init__.py",))
     monkeypatch.setattr("bench.runtimes.onnxruntime.CUDA_FILES", ("none",))

@@ -17,7 +17,7 @@ import yaml
 
 from bench import runtimes
 from bench.experiment import read
-from bench.pipeline.build import build_variants
+from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import Prepared, prepare
 from bench.pipeline.render import bundle
 from bench.records import Built, silent
@@ -128,11 +128,11 @@ def _figures(scores: Path) -> dict[str, dict[str, Any]]:
 # ------------------------------------------------------------------------------- against the CPU
 def compare(job: Job, prepared: Prepared) -> None:
     """|Δ P(fake)| of each float artifact between the device and the CPU, on the same test frames."""
-    artifacts, failed = build_variants(prepared, silent)
-    for variant, reason in failed.items():
+    built = build_artifacts(prepared, silent)
+    for variant, reason in built.failed.items():
         job.record.note(f"{variant} could not be built: {reason}")
     pictures = test_frames(prepared)
-    for variant, artifact in artifacts.items():
+    for variant, artifact in built.artifacts.items():
         if artifact.kind == "torch":
             for tf32 in (False, True) if artifact.stored == "fp32" else (True,):
                 name = f"{variant} ({artifact.stored}{', TF32' if tf32 and artifact.stored == 'fp32' else ''}), Δp"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.commands.plan.disk import writes_bytes
@@ -58,8 +58,7 @@ def forecast(
         on_event(event)
 
     began = time.monotonic()
-    prepared = prepare(experiments, path, name, only=only, device=device, on_event=listen)
-    prepared = replace(prepared, timing=timing)
+    prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
     read_s = time.monotonic() - began
     known = estimates.recall(prepared.base)
     rows = rows_of(prepared)

@@ -84,10 +84,10 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
-    left = [name for name in prepared.settings.variants if name not in prepared.wanted]
+    left = [name for name in prepared.settings.variants if name not in prepared.selected]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += [f"note: {remark}" for remark in (*prepared.remarks, *prepared.of_frames)]
+    notes += [f"note: {remark}" for remark in (*prepared.remarks, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 
