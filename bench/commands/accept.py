@@ -105,7 +105,7 @@ class Accepted:
     variants: dict[str, AcceptedVariant]
 
 
-def accept(
+def accept_scores(
     experiments: Experiments,
     path: Path,
     name: str | None = None,

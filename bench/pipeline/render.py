@@ -171,16 +171,6 @@ def _mark(results: Path) -> str:
     return digest({"run": stored.read_text(results / store.RUN), "bench": version("bench")})
 
 
-def bundle(base: Path, name: str) -> Path:
-    """The rendered report with every picture it shows, as one zip file that survives moving: its path."""
-    out = base / "reports" / f"{name}.zip"
-    try:
-        reports.bundle(base / "reports" / name, base / "results" / name, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from error
-    return out
-
-
 def judge(run: Run, results: Path) -> Judgement:
     """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
     answered = [variant.name for variant in run.variants if variant.status == "ok"]

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bench import cli, pipeline, provenance
 from bench.commands import doctor
 from bench.commands.doctor import findings, int8_speed, libraries, machine
-from bench.commands.list import describe as catalogue
+from bench.commands.list import catalogue
 from bench.commands.plan import Forecast, forecast
 from bench.commands.plan.text import describe
 from bench.detectors.presets import PRESETS
@@ -443,9 +443,9 @@ def test_doctor_says_how_sure_the_gain_is(
 ) -> None:
     answer = {"ratio": 1.5, "low": low, "high": 1.8, "seconds": 1.0, "right": right}
     monkeypatch.setattr(libraries, "ask", lambda question: answer)
-    (found,) = libraries.int8(tmp_path)
-    assert found.level == level
-    assert not right or f"1.5 times as fast as fp32 in onnxruntime ({low} to 1.8)" in found.found
+    (finding,) = libraries.int8(tmp_path)
+    assert finding.level == level
+    assert not right or f"1.5 times as fast as fp32 in onnxruntime ({low} to 1.8)" in finding.observed
 
 
 def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -456,10 +456,10 @@ def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) 
 
 def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shadow(tmp_path, monkeypatch, "onnxruntime", "raise ImportError('libfoo.so: cannot open shared object file')")
-    (found,) = libraries.onnxruntime(tmp_path)
-    assert found.level == "problem"
-    assert "libfoo.so" in found.found
-    assert "pip install" in found.mend
+    (finding,) = libraries.onnxruntime(tmp_path)
+    assert finding.level == "problem"
+    assert "libfoo.so" in finding.observed
+    assert "pip install" in finding.mend
     assert libraries.providers(tmp_path) == []
 
 
@@ -488,9 +488,9 @@ def test_a_provider_that_fails_does_not_take_the_doctor_down(
         def InferenceSession(*a, **k): {fault}
         """,
     )
-    (found,) = libraries.providers(tmp_path)
-    assert (found.level, found.what) == ("problem", "CPU")
-    assert said in found.found
+    (finding,) = libraries.providers(tmp_path)
+    assert (finding.level, finding.what) == ("problem", "CPU")
+    assert said in finding.observed
 
 
 @pytest.mark.parametrize(("devices", "level"), [((), "ok"), (("H",), "problem")])
@@ -500,8 +500,8 @@ def test_cuda_provider_matters_where_there_is_a_device(
     answers = {"onnxruntime": {"version": "1", "providers": ["CUDAExecutionProvider"]}}
     monkeypatch.setattr(libraries, "ask", lambda question, *_: answers.get(question, {"loads": False, "right": True}))
     monkeypatch.setattr(libraries, "cuda_devices", lambda: devices)
-    (found,) = libraries.providers(tmp_path)
-    assert (found.level, found.what) == (level, "CUDA")
+    (finding,) = libraries.providers(tmp_path)
+    assert (finding.level, finding.what) == (level, "CUDA")
 
 
 def test_bench_that_runs_from_its_source_tree_is_described_by_it(
@@ -518,7 +518,7 @@ def test_bench_that_runs_from_its_source_tree_is_described_by_it(
     try:
         assert re.fullmatch(r"\d+\.\d+\.\d+", provenance.version("bench"))
         assert libraries.python(tmp_path)[0].level == "ok"
-        assert {finding.found for finding in libraries.packages(tmp_path)} == {"not installed"}
+        assert {finding.observed for finding in libraries.packages(tmp_path)} == {"not installed"}
     finally:
         provenance.version.cache_clear()
 
@@ -530,14 +530,14 @@ def test_two_onnxruntimes_and_missing_packages(tmp_path: Path, monkeypatch: pyte
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(libraries, "ask", lambda *_: {"version": "1.0"})
-    (found,) = libraries.onnxruntime(tmp_path)
-    assert found.level == "note"
-    assert "uninstall -y onnxruntime onnxruntime-gpu" in found.mend
+    (finding,) = libraries.onnxruntime(tmp_path)
+    assert finding.level == "note"
+    assert "uninstall -y onnxruntime onnxruntime-gpu" in finding.mend
 
     monkeypatch.setattr(metadata, "requires", lambda _: ["timm>=999", "no-such-thing[x]>=2", 'other; extra == "y"'])
     old, absent = libraries.packages(tmp_path)
     assert (old.what, old.level) == ("timm", "problem")
-    assert ">=999 is wanted" in old.found
+    assert ">=999 is wanted" in old.observed
     assert absent.mend == 'python -m pip install "no-such-thing[x]>=2"'
 
 
@@ -555,10 +555,10 @@ def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.M
 
 def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
-    (found,) = machine.processor(tmp_path)
-    assert (found.level, "AVX2" in found.found) == ("ok", True), "what int8 gains is measured, and not guessed"
+    (finding,) = machine.processor(tmp_path)
+    assert (finding.level, "AVX2" in finding.observed) == ("ok", True), "what int8 gains is measured, and not guessed"
     monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
-    assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].found
+    assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].observed
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
     assert machine.processor(tmp_path)[0].level == "ok"
     here, _ = machine.folders(tmp_path / "nowhere")

@@ -16,10 +16,10 @@ import testbed
 import yaml
 
 from bench import runtimes
+from bench.commands.report import zip_report
 from bench.experiment import read
 from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import Prepared, prepare
-from bench.pipeline.render import bundle
 from bench.records import Built, silent
 from gpu_parts import Job, luggage, sessions
 
@@ -106,7 +106,7 @@ def _bench(file: Path, *arguments: str) -> int:
 
 def _report(job: Job, file: Path, name: str) -> str:
     # What `bench report --bundle` does once it has rendered the report, which `bench run` has just done.
-    zipped = bundle(file.parent, name)
+    zipped = zip_report(file.parent, name)
     return luggage.take(zipped, job.out, REPORT) or f"{REPORT}, {zipped.stat().st_size / 2**20:.1f} MiB"
 
 

@@ -18,7 +18,7 @@ from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
 
 
-def check(  # noqa: PLR0913 - those of the command
+def run_and_check(  # noqa: PLR0913 - those of the command
     experiments: Experiments,
     path: Path,
     name: str | None = None,

@@ -19,7 +19,7 @@ _NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
 
 
-def export(
+def export_variant(
     base: Path, name: str, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
 ) -> list[Path]:
     """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
