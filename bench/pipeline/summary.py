@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepare import Prepared
-from bench.provenance import command, machine, version, versions
+from bench.provenance import machine, provenance
 from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
@@ -121,16 +120,13 @@ def _relative(path: Path, base: Path) -> str:
 
 def _provenance(prepared: Prepared) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
-    return {
-        "command": command(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bench": version("bench"),
+    details = {
         "weights": f"{prepared.detector.weights} (SHA-256 {prepared.source.digest})",
         "seed": str(prepared.settings.seed),
         "threads": str(prepared.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
-        "libraries": ", ".join(f"{name} {found}" for name, found in versions(libraries).items()),
     }
+    return provenance(details, libraries)
 
 
 def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:
