@@ -160,7 +160,7 @@ class _Request:
 
     def refuse(self, problems: Sequence[tuple[Keys, str | UserError]], *, first: Sequence[str] = ()) -> None:
         """Raise one `UserError` with a line for each problem, which names its place in the file."""
-        refuse_together(partial(yaml_file.place, self.path), problems, first=first)
+        refuse_together(partial(yaml_file.location_of, self.path), problems, first=first)
 
     def below(self, problems: Iterable[tuple[Keys, str]]) -> Iterator[tuple[Keys, str]]:
         """Problems with keys below the experiment's, with keys of the file."""
