@@ -154,8 +154,8 @@ def _of_row(prepared: Prepared, row: Row, record: _Record | None) -> Iterator[tu
     before = record.variants.get(row.name) if record else None
     if before is None:
         was_made = record is None and (prepared.results / row.name / predict.MARK).exists()
-        reasons = (_UNKNOWN if was_made else NEW,)
-        yield from ((work, reasons) for work, is_due in _work(row) if is_due)
+        reason = _UNKNOWN if was_made else NEW
+        yield from ((work, (reason,)) for work, is_due in _work(row) if is_due)
         return
     chain, context = prepared.chains[row.name], build_context(prepared, silent)
     links = [
