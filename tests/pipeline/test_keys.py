@@ -176,5 +176,5 @@ def test_only_a_cap_makes_ids_hang_on_what_lies_there(
     source: Source,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(build, "_cut_short", lambda *_: pytest.fail("nothing to look for"))
+    monkeypatch.setattr(ids, "_cut_short", lambda *_: pytest.fail("nothing to look for"))
     ids.of_chain(source, [parse(entry) for entry in ({"prune": 0.5}, "recover", {"quantize": "int8"})], context)

@@ -19,7 +19,7 @@ from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import inputs
 from bench.pipeline.prepare import Prepared, prepare
 from bench.records import silent
-from bench.variants import build, ids
+from bench.variants import ids
 from tests.conftest import write_workplace
 from tests.support.command_line import bench
 
@@ -108,7 +108,7 @@ def test_what_a_person_changes_is_named(change: Change, variant: str, reason: st
 
 def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ran)
-    monkeypatch.setattr(build, "versions", lambda names: dict.fromkeys(names, "99.0"))
+    monkeypatch.setattr(ids, "versions", lambda names: dict.fromkeys(names, "99.0"))
     code, output = bench("plan")
     text = " ".join(output[output.index("why:") :].split())
     assert code == 0
