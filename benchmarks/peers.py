@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import detectors
 from bench.artifacts import footprint, safetensors
@@ -176,11 +176,10 @@ def _at_ratio(detector: Detector, ratio: float) -> Detector:
 
     pruned = copy.deepcopy(detector)
     size = pruned.preprocessing.size
-    # The detector uses its head's weights directly, which the library would not follow.
-    network = nn.Sequential(pruned.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), pruned.head)
+    network = pruned.logit_network()
     pruner = torch_pruning.pruner.BasePruner(
         network, torch.zeros(1, 3, size, size), importance=torch_pruning.importance.GroupMagnitudeImportance(),
-        pruning_ratio=ratio, ignored_layers=[pruned.head],
+        pruning_ratio=ratio, ignored_layers=pruned.logit_layers(),
     )  # fmt: skip
     pruner.step()
     return pruned
