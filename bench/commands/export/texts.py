@@ -33,13 +33,13 @@ from bench.reports.content.text import MIB, NONE, difference, escape, number, pl
 from bench.reports.content.verdict import to_know
 from bench.reports.scores_json import as_json, scores
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the texts are made of; the first of `files` is what `predict.py` runs."""
+    """What the texts are written from; `predict.py` runs the first of `files`."""
 
     run: RunRecord
     variant: VariantResult
@@ -96,7 +96,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "mib": _mib,
         "share": _share,
     }
-    _write("handover.md.j2", folder / "README.md", values)
+    _write("readme.md.j2", folder / "README.md", values)
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
@@ -112,6 +112,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
+    """The content of model.json."""
     run, variant, executed = facts.run, facts.variant, facts.executed
     by_variant = scores(run, facts.evaluation).variants
     file = models.executed_file(facts.built, executed, facts.files)
@@ -140,7 +141,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
 
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:
-    """What is compared with the baseline: its name, this variant's, the baseline's. Markdown."""
+    """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
     evaluation, names = facts.evaluation, (facts.variant.name, facts.baseline.name)
     judged = [evaluation.variants.get(name) for name in names]
     speeds = [evaluation.speeds[name] for name in names]
@@ -169,7 +170,7 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """Everything that the report says of this variant before and beside its numbers, in Markdown."""
+    """The warnings and notes of the report on this variant, in Markdown."""
     pair = (facts.baseline, facts.variant)
     alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
     beside = to_know(facts.run, facts.variant, facts.evaluation)
@@ -182,10 +183,11 @@ def _warnings(facts: Facts) -> list[str]:
 
 
 def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
+    """Render a template of this folder; values that are text stay on one line."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
