@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import phases
+from bench.detectors.layer_names import short_name
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def record(allocations: Mapping[str, Allocation], layers: Sequence[Layer]) -> st
     for name, allocation in allocations.items():
         layer = by_name.get(name)
         bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
-        modules[name.removeprefix("backbone.")] = [*bits, float(f"{allocation.noise:.1e}")]
+        modules[short_name(name)] = [*bits, float(f"{allocation.noise:.1e}")]
     return json.dumps(modules, separators=(",", ":"), allow_nan=False)
 
 

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from bench import phases
 from bench.artifacts.onnx_export import to_onnx
 from bench.artifacts.onnx_graph import groups, is_pointwise, shapes
+from bench.detectors.layer_names import is_in_backbone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
 
     backbone = []
     for node in model.graph.node:
-        if node.op_type == "Conv" and node.name.startswith("backbone."):
+        if node.op_type == "Conv" and is_in_backbone(node.name):
             read, written, weight = node.input[0], node.output[0], floats(node.input[1])
             bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
             pointwise, gate = is_pointwise(node, weight.shape), gates.get(read)
