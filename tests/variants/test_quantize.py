@@ -220,7 +220,7 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
         inputs = np.rint(high * channel_scales) + activation.zero_point
         assert inputs.min() >= 0
         assert inputs.max() <= 255
-        integers.append((inputs, rounding.nearest(convolution.scaled_weight(1 / channel_scales)).integers))
+        integers.append((inputs, rounding.nearest(convolution.divided_weight(channel_scales)).integers))
     np.testing.assert_array_equal(integers[0][0], integers[1][0])
     np.testing.assert_array_equal(integers[0][1], integers[1][1])
 

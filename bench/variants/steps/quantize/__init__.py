@@ -147,7 +147,7 @@ def _compensated(
     def make(convolution: Convolution) -> list[Layer]:
         layer = by_name[convolution.name]
         if convolution.name in inputs:
-            layer = layer.rounded_again(inputs.pop(convolution.name).covariance)
+            layer = layer.compensated(inputs.pop(convolution.name).covariance)
         return [layer.bias_corrected(statistics[convolution.input].mean)]
 
     convolutions = [layer.convolution for layer in layers]

@@ -59,7 +59,7 @@ def for_convolution(
         channel_scales = scales.for_weights(convolution, entering)
         return [
             Layer(convolution, rounding.nearest(convolution.weight, bits)),
-            Layer(convolution, rounding.nearest(convolution.scaled_weight(1 / channel_scales), bits), channel_scales),
+            Layer(convolution, rounding.nearest(convolution.divided_weight(channel_scales), bits), channel_scales),
         ]
     layers = []
     # Kernels that write integers add their bias as 32 bits, in units of both scales: it has to fit.
@@ -68,10 +68,10 @@ def for_convolution(
         outputs = _outputs(convolution, statistics, coverage)
         plain = scales.for_tensor(entering, coverage)
         activation, channel_scales = scales.for_inputs(convolution, entering, coverage)
-        for scale, read in ((None, plain), (channel_scales, activation)):
-            weight = convolution.weight if scale is None else convolution.scaled_weight(1 / scale)
-            rounded = rounding.nearest(weight, 8, None if least is None else least / read.scale)
-            layers += [Layer(convolution, rounded, scale, read, *output) for output in outputs]
+        for stretch, read in ((None, plain), (channel_scales, activation)):
+            least_scales = None if least is None else least / read.scale
+            rounded = rounding.nearest(convolution.divided_weight(stretch), 8, least_scales)
+            layers += [Layer(convolution, rounded, stretch, read, *output) for output in outputs]
     return layers
 
 
@@ -95,9 +95,8 @@ def in_eight_bits(candidates: Sequence[Layer], statistics: Mapping[str, ChannelS
     """The first of a convolution's candidates, in eight bits; a later one where that at least halves the error."""
     errors, layers = [], []
     for candidate in candidates:
-        convolution, scale = candidate.convolution, candidate.channel_scales
-        weight = convolution.weight if scale is None else convolution.scaled_weight(1 / scale)
-        layers.append(Layer(convolution, rounding.nearest(weight), scale))
+        convolution, channel_scales = candidate.convolution, candidate.channel_scales
+        layers.append(Layer(convolution, rounding.nearest(convolution.divided_weight(channel_scales)), channel_scales))
         errors.append(layers[-1].weight_error(statistics[convolution.input].mean_square))
     halved = [layer for layer, error in zip(layers, errors, strict=True) if 2 * error < errors[0]]
     return halved[0] if halved else layers[0]

@@ -59,6 +59,10 @@ class Convolution:
         scaled: NDArray[np.float32] = self.weight * by_output[:, :, None, None].astype(np.float32)
         return scaled
 
+    def divided_weight(self, channel_scales: NDArray[np.floating] | None) -> NDArray[np.float32]:
+        """The weights for an input that was multiplied by its channel scales [in]; None leaves them as they are."""
+        return self.weight if channel_scales is None else self.scaled_weight(1 / channel_scales)
+
     def response(self, weight: NDArray[np.floating], inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """The outputs [out] for inputs [in] that are constant over the map, with `weight` in place of its weights."""
         outputs: NDArray[np.float64] = (weight.sum((2, 3), dtype=np.float64) * self._per_output(inputs)).sum(1)

@@ -11,8 +11,9 @@ import torch
 
 from bench.variants.checkpoints import each
 from bench.variants.layers.compensation import side_by_side
+from bench.variants.steps.quantize import rounding
 from bench.variants.steps.quantize.graph import Convolution
-from bench.variants.steps.quantize.rounding import Rounded, compensated
+from bench.variants.steps.quantize.rounding import Rounded
 from bench.variants.steps.quantize.scales import Activation
 
 if TYPE_CHECKING:
@@ -65,15 +66,12 @@ class Layer:
         )
         return float((changed / np.maximum(exact, _TINY)).mean())
 
-    def rounded_again(self, covariance: NDArray[np.float32]) -> Layer:
-        """The same with error compensation among its weights, for inputs of this `covariance` [in, in]."""
-        scales = self.channel_scales
-        if scales is None:
-            scales = np.ones(self.convolution.inputs, np.float32)
-        weight = compensated(
-            self.convolution.scaled_weight(1 / scales), covariance * np.outer(scales, scales), self.weight.bits
-        )
-        return replace(self, weight=weight)
+    def compensated(self, covariance: NDArray[np.float32]) -> Layer:
+        """The same, its weights rounded with error compensation for inputs of this covariance [in, in]."""
+        if self.channel_scales is not None:
+            covariance = covariance * np.outer(self.channel_scales, self.channel_scales)
+        weight = self.convolution.divided_weight(self.channel_scales)
+        return replace(self, weight=rounding.compensated(weight, covariance, self.weight.bits))
 
     def bias_corrected(self, mean: NDArray[np.float64]) -> Layer:
         """The same with a `shift` that takes back what rounding the weights changes for inputs of this mean [in]."""

@@ -147,7 +147,7 @@ def _expected_error(
     `energy` [in] is the sum of each input's squared weights, `mean_square` [in] that of its values.
     """
     by_activation = float((energy * np.square(scale / channel_scales)).sum())
-    weight = convolution.scaled_weight((1 / channel_scales).astype(np.float32))
+    weight = convolution.divided_weight(channel_scales)
     weight_scales = np.abs(weight.reshape(len(weight), -1)).max(1) / LARGEST_WEIGHT
     kernel = convolution.weight.shape[2:]
     scaled_square = np.square(channel_scales) * mean_square
