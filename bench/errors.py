@@ -41,10 +41,6 @@ _MEANT = {
     "threshold": "cutoff cut_off",
     "seed": "random_seed random_state",
     "gates": "limits checks",
-    "cast": "fp16 bf16 half float16 bfloat16 precision",
-    "quantize": "int8 int4 ptq quantization quantisation",
-    "prune": "sparsify sparsity",
-    "recover": "finetune fine-tune fine_tune retrain train distill distillation",
     "amount": "ratio rate sparsity share fraction",
     "learning_rate": "lr",
     "steps": "epochs iterations",
@@ -187,11 +183,14 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def nearest(found: str, choices: Iterable[str]) -> str:
-    """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
+def nearest(found: str, choices: Iterable[str], synonyms: Mapping[str, str] = _MEANT) -> str:
+    """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing.
+
+    `synonyms` has words that other tools use, by the choices that they mean.
+    """
     spelled = {choice.casefold(): choice for choice in choices}
     word = found.casefold()
-    meant = (name for names, others in _MEANT.items() if word in others.split() for name in names.split())
+    meant = (name for names, others in synonyms.items() if word in others.split() for name in names.split())
     if synonym := next((name for name in meant if name in spelled and name != word), None):
         return f" (did you mean {quoted(spelled[synonym])}?)"
     close = difflib.get_close_matches(found.casefold(), list(spelled), n=1, cutoff=0.5)

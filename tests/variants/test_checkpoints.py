@@ -47,7 +47,7 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
 ) -> None:
     monkeypatch.setattr("bench.variants.steps.quantize.observe.batch_size", lambda size: 4)
     monkeypatch.setattr("bench.variants.steps.quantize.sensitivity.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.layers.compensation.batch_size", lambda size: 4)
+    monkeypatch.setattr("bench.variants.steps.CALIBRATION_PIXELS", 4 * 32 * 32)
     monkeypatch.setattr("bench.variants.layers.convolutions.batch_size", lambda size: 4)
     (step, settings), model = STEPS[kind], tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     wanted = _bytes(step.apply(copy.deepcopy(model), settings, _work(tmp_path / "undisturbed", model)))

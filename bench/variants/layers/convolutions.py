@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
 from bench.errors import UserError
-from bench.variants.layers.compensation import batch_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,18 +74,18 @@ def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
     return found
 
 
-def inputs_of(model: Detector, work: StepContext, most: int, skip: int = 0) -> Iterator[Tensor]:
-    """Calibration frames as the backbone gets them, float32 [n, 3, H, W], at most `most` but for the first `skip`."""
-    for batch in work.batches("calibration", batch_size(model.preprocessing.size), most, skip):
+def inputs_of(model: Detector, work: StepContext, most: int) -> Iterator[Tensor]:
+    """At most `most` calibration frames as the backbone gets them, float32 [n, 3, H, W], batch by batch."""
+    for batch in work.calibration_batches(most):
         yield prepared(model, batch)
 
 
-def backward_from_margin(model: Detector, inputs: Tensor) -> Tensor:
-    """The margins [n] of preprocessed frames, after a backward pass of their sum."""
+def backward_from_logit_diff(model: Detector, inputs: Tensor) -> Tensor:
+    """The logit differences [n], fake less real, of preprocessed frames, after a backward pass of their sum."""
     logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
-    margin: Tensor = logits[:, 1] - logits[:, 0]
-    torch.autograd.backward(margin.sum())
-    return margin.detach()
+    logit_diff: Tensor = logits[:, 1] - logits[:, 0]
+    torch.autograd.backward(logit_diff.sum())
+    return logit_diff.detach()
 
 
 def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
@@ -94,38 +93,42 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
     tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
-def backward(model: Detector, work: StepContext, frames: int, part: Part, seen: Callable[[], State]) -> None:
-    """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames.
+def backward(
+    model: Detector, work: StepContext, frames: int, part: Part, gathered: Callable[[], State], step: str
+) -> None:
+    """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
 
-    Goes on where `part` was, and keeps in it what hooks have `seen` by then. Raises `UserError` where the margin tells
-    nothing.
+    Goes on where `part` was, and saves there what the hooks have `gathered` by then. Raises `UserError`, which names
+    `step`, where the logit difference says nothing.
     """
-    done, total = part.done, len(work.spread("calibration", frames))
     model.requires_grad_(False)
-    margins: list[Tensor] = part.state.get("margins", [])
-    for inputs in inputs_of(model, work, frames, done):
-        margins.append(backward_from_margin(model, inputs).cpu())
-        done += len(inputs)
-        part.keep(done, total, lambda: {"margins": margins, "seen": seen()})
-        work.progress(done, total, "frames", "ranking")
-    spread_of(torch.cat(margins), "prune")
+    logit_diffs: list[Tensor] = part.state.get("margins", [])
+
+    def observe(batch: NDArray[np.uint8], _: int) -> None:
+        logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch)).cpu())
+
+    work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
+    logit_diff_variance(torch.cat(logit_diffs), step)
 
 
-def spread_of(margins: Tensor, step: str) -> float:
-    """The variance of the calibration frames' margins; `UserError` where it tells nothing of the detector."""
-    if not margins.isfinite().all():
+def logit_diff_variance(logit_diffs: Tensor, step: str) -> float:
+    """The variance of the calibration frames' logit differences [n].
+
+    Raises `UserError`, which names `step`, where they are not finite or all the same.
+    """
+    if not logit_diffs.isfinite().all():
         raise UserError(
             f"{step}: the detector's margin is not finite on calibration frames; check the weights, and the frames "
             "that it was made for"
         )
-    spread = float(margins.var())
-    if spread <= _SAME * float(margins.square().mean()):
+    variance = float(logit_diffs.var())
+    if variance <= _SAME * float(logit_diffs.square().mean()):
         raise UserError(
-            f"{step}: the detector says the same of all {len(margins)} calibration frames (margin "
-            f"{float(margins[0]):.4g}), so what it would lose cannot be told; give frames as different as those that "
-            "it will meet"
+            f"{step}: the detector says the same of all {len(logit_diffs)} calibration frames (margin "
+            f"{float(logit_diffs[0]):.4g}), so what it would lose cannot be told; give frames as different as those "
+            "that it will meet"
         )
-    return spread
+    return variance
 
 
 def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:

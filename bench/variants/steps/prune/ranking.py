@@ -113,7 +113,7 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
 def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Seen]:
     """One forward and one backward pass of the margin over the frames."""
     part = work.part("ranking, observed")
-    places = Places(len(work.spread("calibration", frames)), seed=1)
+    places = Places(len(work.sample_evenly("calibration", frames)), seed=1)
     seen = {name: _Seen() for name in convs}
     if part.state:
         places.generator.set_state(part.state["seen"]["generator"])
@@ -143,7 +143,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
         return {"generator": places.generator.get_state(), "sums": sums}
 
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames, part, state)
+        convolutions.backward(model, work, frames, part, state, "prune")
     return seen
 
 

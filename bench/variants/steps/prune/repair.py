@@ -72,7 +72,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         wanted.append(batch)
         found.append(batch)
     norms = convolutions.norms_after(pruned.backbone, found[0][:1])
-    judge = judging_frames([frame.source for frame in work.spread("calibration", frames)])
+    judge = judging_frames([frame.source for frame in work.sample_evenly("calibration", frames)])
     pairs = list(zip(convolutions.units(original.backbone), convolutions.units(pruned.backbone), strict=True))
     part = work.part("repairing")
     if part.state:

@@ -86,5 +86,5 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
         return {name: [one.places, one.outputs, one.gradients, one.products] for name, one in seen.items()}
 
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames, part, state)
+        convolutions.backward(model, work, frames, part, state, "prune")
     return seen
