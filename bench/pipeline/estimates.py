@@ -177,8 +177,8 @@ def step(plan: Plan, chain: Sequence[Use], known: Known, now: PresentSpeed) -> E
     if cost is None or (on_frames and (network is None or plan.device != "cpu")):
         return unknown(f"{text} on {plan.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    seconds = cost.once_s + cost.frames * cost.frame_s * _scale(plan, network or 1.0)
-    return by_rate(seconds * left, cost.parallel, now)
+    cpu_by_rate = cost.once_s + cost.frames * cost.frame_s * _scale(plan, network or 1.0)
+    return by_rate(cpu_by_rate * left, cost.parallel, now)
 
 
 def cost_of(plan: Plan, chain: Sequence[Use]) -> Cost | None:

@@ -1,9 +1,10 @@
-"""Take away whole channels, until the wanted share of parameters, of MACs and of the file is gone.
+"""Take away whole channels, until the given share of parameters, of MACs and of the file is gone.
 
 Channels that must go together are found in the network's graph. What a block expands inside itself is narrowed,
-what blocks pass on stays where the budget allows: which channels go, and how many of each layer, follows from
-what the margin would lose (`ranking`) under one budget for the whole network (`budget`). Then the weights that stay
-take over what went, in closed form (`repair`). Both look at calibration frames, and need no labels and no training.
+what blocks pass on stays where the budget allows. Which channels go, and how many of each layer, follows from
+what the logit difference would lose (`ranking`), under one budget for the whole network (`widths`). Then the weights
+that stay take over what went, in closed form (`repair`). Ranking and repair read calibration frames, and need no labels
+and no training.
 
 With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
 et al., NeurIPS 2015) over the convolutions and linear layers of the backbone. With `structure: 2of4`,
@@ -21,7 +22,6 @@ from bench import phases
 from bench.artifacts.footprint import two_of_four as by_convolution
 from bench.errors import UserError
 from bench.records import Built, FrameSet, Split
-from bench.variants.layers.repeatable import repeatable
 from bench.variants.steps import Cost, Leaves
 from bench.variants.steps.prune.settings import LEAST_FRAMES
 from bench.variants.steps.prune.settings import Settings as Settings
@@ -65,7 +65,7 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
     if any(use.name == "cast" for use in earlier):
         return "what `cast` has rounded would be changed and rounded again; put `cast` after it"
     prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
-    if any(one.structure == "2of4" for one in prunings):
+    if any(pruning.structure == "2of4" for pruning in prunings):
         return "`structure: 2of4` has to be the last prune: after another, zeros are not two of every four"
     if prunings and earlier[-1].name == "prune" and prunings[-1].structure == settings.structure:
         both = 1 - (1 - prunings[-1].amount) * (1 - settings.amount)
@@ -92,19 +92,20 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
     """Refuse a set too small to tell what a channel is for."""
     if not frames(settings):
         return
-    found = len(frame_sets["calibration"].frames)
-    if found < LEAST_FRAMES:
+    count = len(frame_sets["calibration"].frames)
+    if count < LEAST_FRAMES:
         for_what, other = "rank and repair channels", "ranking: magnitude, repair: false"
         if settings.structure == "2of4":
             for_what, other = "choose weights", "structure: unstructured"
         raise UserError(
-            f"prune: {found} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
+            f"prune: {count} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
             f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
         )
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
+    from bench.variants.layers.convolutions import repeatable
     from bench.variants.steps.prune import two_of_four
 
     dtype = model.head.weight.dtype
@@ -150,11 +151,9 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
     import torch
 
-    from bench.variants.steps.prune import taylor
-    from bench.variants.steps.prune.budget import Budget
-    from bench.variants.steps.prune.channels import Channels
-    from bench.variants.steps.prune.ranking import FRAMES, rank
+    from bench.variants.steps.prune import ranking
     from bench.variants.steps.prune.repair import repair
+    from bench.variants.steps.prune.widths import Budget, Channels
 
     phases.begin("tracing the network")
     channels = Channels(model)
@@ -163,17 +162,17 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     for network in (model, original):
         network.to(work.device).to(memory_format=torch.channels_last)
     by_loss = settings.ranking == "loss"
-    ranked = rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
-    importance = {root: found.importance for root, found in ranked.items()}
+    importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
-        importance |= taylor.importances(original, unranked, work, min(settings.frames, FRAMES))
+        importance |= ranking.importances(original, unranked, work, settings.frames)
     left: dict[str, Tensor] = {}
     for done, group in enumerate(narrowed, start=1):
-        known = importance.get(group.root)
-        left |= channels.cut(group, channels.magnitudes(group) if known is None else known, widths[group.root])
+        scores = importance.get(group.root)
+        left |= channels.cut(group, channels.magnitudes(group) if scores is None else scores, widths[group.root])
         work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
         phases.begin("preparing the repair")

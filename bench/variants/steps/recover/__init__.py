@@ -1,9 +1,8 @@
 """Bring a pruned detector back by distillation from the unpruned one, on the frames of `train`.
 
-No labels are needed. A slice of the frames, apart by source, is held out to judge by: the weights that follow
-the teacher best there are what is kept, those at the start among them, so that training can't make worse what
-pruning left. Batch norms keep their statistics, which pruning's repair has left fitting; where there was none,
-they are measured again first.
+No labels are needed. A part of the frames, apart by source, is held out of the training: the weights that follow the
+teacher best on them are the result, those at the start included, so that training can't make worse what pruning left.
+Batch norms keep their statistics, which fit after pruning's repair; without a repair they are measured again first.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
-from bench.variants.layers.repeatable import repeatable
 from bench.variants.steps import Cost
 from bench.variants.steps.recover import distillation, training
 from bench.variants.steps.recover.record import Record as Record
@@ -55,10 +53,10 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
     """Refuse a set that does not fill one batch."""
-    found = len(frames["train"].frames)
-    if found < settings.batch_size:
+    count = len(frames["train"].frames)
+    if count < settings.batch_size:
         raise UserError(
-            f"recover: {found} train frames are less than one batch of {settings.batch_size}; "
+            f"recover: {count} train frames are less than one batch of {settings.batch_size}; "
             "give more frames, or set a smaller batch_size"
         )
 
@@ -91,6 +89,8 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     Raises `UserError` where training diverges.
     """
     import torch
+
+    from bench.variants.layers.convolutions import repeatable
 
     dtype = model.head.weight.dtype
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.
