@@ -76,8 +76,8 @@ class Usual:
         import torch
 
         with torch.inference_mode():
-            found = [self.network(batch).softmax(1)[:, 1].cpu() for batch in self.batches()]
-        scores: NDArray[np.float32] = torch.cat(found).numpy()
+            p_fakes = [self.network(batch).softmax(1)[:, 1].cpu() for batch in self.batches()]
+        scores: NDArray[np.float32] = torch.cat(p_fakes).numpy()
         return scores
 
     def heatmaps(self) -> None:
@@ -95,6 +95,7 @@ class Usual:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = options(
         __doc__, architecture="efficientnet_b5", sizes=(160, 380), frames=32, rounds=3, batches=(8, 32), workers=(0, 2)
     )
@@ -102,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[list[str]] = []
     settings = list(itertools.product(given.workers, given.batches))
     for size in given.sizes:
-        place = workplace(given, size, given.frames)
+        setup = workplace(given, size, given.frames)
         with working_folder(given.folder) as folder:
-            plan = planned(folder, place)
+            plan = planned(folder, setup)
             rows += _measured(plan, _fastest(plan, settings), given.rounds)
     show(
         f"2. Against the usual way, {given.architecture}",
@@ -123,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measured(plan: Plan, usual: Usual, rounds: int) -> Iterator[list[str]]:
+    """A row for each way: seconds with heatmaps and without, beside the usual way."""
     artifact = built(plan)["baseline"]
     names = dict.fromkeys([runtimes.choose(plan.settings.runtime, "torch", plan.device), "pytorch"])
     sessions = {name: runtimes.find(name).load(artifact, plan.device, plan.threads) for name in names}
@@ -186,8 +188,8 @@ def _with_heatmaps(plan: Plan, session: Session) -> None:
 def _scores(plan: Plan, session: Session) -> NDArray[np.float64]:
     """P(fake) of every frame, in the order of the frame set, which is also that of timm's loader."""
     [folder] = evaluate(plan, {"baseline": session})
-    found = _answers(plan, folder)
-    return found.test if found.validation is None else np.concatenate([found.test, found.validation])
+    answers = _answers(plan, folder)
+    return answers.test if answers.validation is None else np.concatenate([answers.test, answers.validation])
 
 
 def _answers(plan: Plan, folder: Path) -> Evidence:

@@ -91,27 +91,27 @@ def working_folder(given: Path | None) -> Iterator[Path]:
 
 
 # ------------------------------------------------------------------------------------- the inputs
-def furnish(folder: Path, place: Workplace) -> Path:
+def furnish(folder: Path, setup: Workplace) -> Path:
     """Write frames, weights and the experiment file; returns the latter's path."""
-    for seed, (split, count) in enumerate(place.counts.items()):
-        _write_frames(folder / "faces" / split, count, place.width, place.height, seed)
-    save_weights(folder / "weights.pth", place.architecture, place.size, place.device)
-    lines = (f"      {name}: {chain}" for name, chain in place.variants.items())
+    for seed, (split, count) in enumerate(setup.counts.items()):
+        _write_frames(folder / "faces" / split, count, setup.width, setup.height, seed)
+    save_weights(folder / "weights.pth", setup.architecture, setup.size, setup.device)
+    lines = (f"      {name}: {chain}" for name, chain in setup.variants.items())
     path = folder / "experiments.yaml"
     path.write_text(
         f"""detectors:
   random:
-    architecture: {place.architecture}
+    architecture: {setup.architecture}
     weights: weights.pth
-    preprocessing: {{preset: imagenet, size: {place.size}}}
+    preprocessing: {{preset: imagenet, size: {setup.size}}}
 datasets:
   drawn: {{path: faces}}
 experiments:
   {NAME}:
     detector: random
     frames: drawn
-    device: {place.device}
-    runtime: {place.runtime}
+    device: {setup.device}
+    runtime: {setup.runtime}
     timing: {{seconds: 0.05}}
     variants:
 {chr(10).join(lines)}
@@ -140,7 +140,7 @@ def _write_frames(folder: Path, count: int, width: int, height: int, seed: int) 
 def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`count` frames, uint8 RGB [n, 3, size, size], every second a fake, of as many portraits; and their labels.
 
-    They are drawn as the demo set is, from a seed of their own, and kept in `path`.
+    They are drawn as the demo set is, from a seed of their own, and stored in `path`.
     """
     import numpy as np
 
@@ -148,8 +148,8 @@ def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDAr
         pairs = (photograph_pair(np.random.default_rng([seed, index]), size) for index in range(count))
         frames = np.stack([pair[index % 2].transpose(2, 0, 1) for index, pair in enumerate(pairs)])
         write_atomically(path, lambda file: np.save(file, frames))
-    kept: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return kept, np.arange(count) % 2
+    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return stored, np.arange(count) % 2
 
 
 @cache
@@ -194,9 +194,9 @@ def save_weights(path: Path, architecture: str, size: int, device: str = "cpu") 
 
 
 # --------------------------------------------------------------------------------------- the work
-def planned(folder: Path, place: Workplace) -> Plan:
+def planned(folder: Path, setup: Workplace) -> Plan:
     """A furnished working folder's experiment, resolved and checked."""
-    path = furnish(folder, place)
+    path = furnish(folder, setup)
     return prepare(read(path), path, NAME)
 
 
@@ -228,10 +228,10 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
         labels = store.read_labelled(folder, variant.name)[0].labels
-        found = store.read_evidence(variant.folder, len(labels))
-        placed, curve = placements.placements(labels, found.ranks), points.roc(labels, found.ranks)
-        points.score(labels, found.test, placed, curve)
-        points.operating_point(labels, found.test, plan.settings.threshold)
+        evidence = store.read_evidence(variant.folder, len(labels))
+        placed, curve = placements.placements(labels, evidence.ranks), points.roc(labels, evidence.ranks)
+        points.score(labels, evidence.test, placed, curve)
+        points.operating_point(labels, evidence.test, plan.settings.threshold)
     return [variant.folder for variant in pending]
 
 
@@ -274,7 +274,7 @@ def show(
     load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"## {title}\n")
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {'; '.join(f'{k}: {v}' for k, v in machine().items())}; {load}.")
-    print(f"{', '.join(f'{name} {found}' for name, found in versions(libraries).items())}.\n")
+    print(f"{', '.join(f'{name} {version}' for name, version in versions(libraries).items())}.\n")
     for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
     print(f"\n{notes}")

@@ -98,7 +98,7 @@ def prepare(
     base = path.parent
     detector = experiments.detectors[settings.detector]
     weights = detector.weights_file(base)
-    where = partial(yaml_file.place, path)
+    where = partial(yaml_file.location_of, path)
     wanted = _wanted(settings, only)
     weights_key, here = ("detectors", settings.detector, "weights"), partial(where, "experiments", name)
     chains = {v: chain for v, chain in settings.variants.items() if v in wanted}

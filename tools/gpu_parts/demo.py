@@ -68,8 +68,8 @@ def experiment(job: Job) -> tuple[Path, str]:
 def small(job: Job, folder: str, variants: Mapping[str, str], runtime: str) -> tuple[Path, str]:
     """An experiment of a rehearsal."""
     counts = {"test": 8, "calibration": 16}
-    place = testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, variants, job.device, runtime)
-    sessions.furnished(job.work / folder, place)
+    setup = testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, variants, job.device, runtime)
+    sessions.furnished(job.work / folder, setup)
     return job.work / folder / "experiments.yaml", testbed.NAME
 
 
@@ -115,12 +115,13 @@ def _figures(scores: Path) -> dict[str, dict[str, Any]]:
     if not scores.exists():
         return {}
     figures = {}
-    for name, told in json.loads(scores.read_text(encoding="utf-8"))["variants"].items():
-        if told["status"] == "ok":
+    for name, variant in json.loads(scores.read_text(encoding="utf-8"))["variants"].items():
+        if variant["status"] == "ok":
             figures[name] = {
-                "ROC AUC": told["auc"], "ΔAUC": told["auc_delta"], "size, MiB": told["size_mib"],
-                "runtime": told["runtime"], "batch 1, ms": (told["latency_ms"] or {}).get("p50"),
-                "frames/s": told["throughput_fps"], "speed-up": told["speedup"], "peak, MiB": told["peak_memory_mib"],
+                "ROC AUC": variant["auc"], "ΔAUC": variant["auc_delta"], "size, MiB": variant["size_mib"],
+                "runtime": variant["runtime"], "batch 1, ms": (variant["latency_ms"] or {}).get("p50"),
+                "frames/s": variant["throughput_fps"], "speed-up": variant["speedup"],
+                "peak, MiB": variant["peak_memory_mib"],
             }  # fmt: skip
     return figures
 
@@ -142,7 +143,7 @@ def compare(job: Job, plan: Plan) -> None:
 def test_frames(plan: Plan) -> NDArray[np.uint8]:
     """At most 64 test frames, evenly spread, uint8 RGB [n, 3, size, size]."""
     frames = plan.frames["test"]
-    chosen = [frames.frames[place] for place in frames.spread(FRAMES)]
+    chosen = [frames.frames[index] for index in frames.spread(FRAMES)]
     return np.concatenate(list(testbed.reader(plan)(chosen, plan.spec, FRAMES)))
 
 
@@ -172,6 +173,6 @@ def p_fake(session: Session, pictures: NDArray[np.uint8]) -> NDArray[np.float64]
     logits = np.concatenate(
         [session.predict(part)[0] for part in np.array_split(pictures, max(len(pictures) // 16, 1))]
     )
-    margin = logits[:, 1].astype(np.float64) - logits[:, 0]
-    found: NDArray[np.float64] = 1 / (1 + np.exp(-margin))
-    return found
+    logit_diff = logits[:, 1].astype(np.float64) - logits[:, 0]
+    p_fakes: NDArray[np.float64] = 1 / (1 + np.exp(-logit_diff))
+    return p_fakes

@@ -47,7 +47,7 @@ WAYS = {
 }
 
 
-def place(job: Job) -> testbed.Workplace:
+def setup(job: Job) -> testbed.Workplace:
     counts = {"test": 4, "calibration": 16}
     return testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, VARIANTS, job.device, "pytorch")
 
@@ -58,7 +58,7 @@ def pace_settings(job: Job) -> tuple[float, tuple[int, ...]]:
 
 
 def run(job: Job) -> None:
-    plan = sessions.furnished(job.work / "large", place(job))
+    plan = sessions.furnished(job.work / "large", setup(job))
     names = list(WAYS)
     # What decides comes first: half precision, and what it is compared with.
     _measure(job, plan, names[:3])
@@ -76,6 +76,7 @@ def _measure(job: Job, plan: Plan, names: list[str]) -> None:
 
 
 def _row(job: Job, plan: Plan, way: Way) -> Cells:
+    """One way to run the network: latency, throughput at the best batch, memory."""
     seconds, batches = pace_settings(job)
     if way.graphs and job.device != "cuda":
         return {"answer": NEEDS_CUDA}
@@ -83,12 +84,12 @@ def _row(job: Job, plan: Plan, way: Way) -> Cells:
     with sessions.session(
         artifact, job, autotuned=way.autotuned, channels_last=way.channels_last, tf32=way.tf32, graphs=way.graphs
     ) as session:
-        told: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
-        told |= sessions.latency(session, job.size, 10 * seconds / 3)
+        row: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
+        row |= sessions.latency(session, job.size, 10 * seconds / 3)
         best = sessions.fastest(sessions.session_step(session, job.size, seconds), batches)
-        told |= sessions.cells(best)
-        told["frames/s, two batches under way"] = sessions.submitted_fps(session, best.batch, job.size, seconds)
-        return told | {"parameters, M": _millions(artifact.parameters), "MACs, G": _millions(artifact.macs, 1e9)}
+        row |= sessions.cells(best)
+        row["frames/s, two batches under way"] = sessions.submitted_fps(session, best.batch, job.size, seconds)
+        return row | {"parameters, M": _millions(artifact.parameters), "MACs, G": _millions(artifact.macs, 1e9)}
 
 
 def _measure_timm(job: Job) -> None:

@@ -42,20 +42,21 @@ def _library() -> Cells:
 
 
 def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
+    """One variant in onnxruntime on CUDA: how far its scores are from those on a CPU, and its speed."""
     artifact = build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
     seconds, batches = (0.01, (1, 2)) if job.small else (0.3, (8, 32, 128))
     with sessions.session(artifact, job, "onnxruntime") as session:
         difference = np.abs(demo.p_fake(session, pictures) - expected)
         executed, size = session.executed, plan.spec.size
-        told: dict[str, Any] = {"device": executed.device_name, "providers": ", ".join(executed.providers)}
-        told |= {"computed": executed.computed, **_int8(artifact, session.executed)}
-        told |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
-        told["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
-        told |= sessions.latency(session, size, 3 * seconds)
-        told |= sessions.cells(sessions.fastest(sessions.session_step(session, size, seconds), batches))
-        del told["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
-        return told
+        row: dict[str, Any] = {"device": executed.device_name, "providers": ", ".join(executed.providers)}
+        row |= {"computed": executed.computed, **_int8(artifact, session.executed)}
+        row |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
+        row["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
+        row |= sessions.latency(session, size, 3 * seconds)
+        row |= sessions.cells(sessions.fastest(sessions.session_step(session, size, seconds), batches))
+        del row["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
+        return row
 
 
 def _int8(artifact: Built, executed: Any) -> Cells:

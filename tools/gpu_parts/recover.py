@@ -29,11 +29,12 @@ VARIANTS = {"baseline": "[]", "half": "[prune: {amount: 0.5, ranking: magnitude,
 
 
 def run(job: Job) -> None:
+    """Time the training of `recover` in each precision, and train twice to compare."""
     size, train = (64, 16) if job.small else (160, 256)
     steps, repeated = (1, 1) if job.small else (100, 10)
     counts = {"test": 4, "calibration": 16, "train": train}
-    place = testbed.Workplace(job.architecture, size, size, size, counts, VARIANTS, job.device, "pytorch")
-    bed = Bed(sessions.furnished(job.work / "recover", place))
+    setup = testbed.Workplace(job.architecture, size, size, size, counts, VARIANTS, job.device, "pytorch")
+    bed = Bed(sessions.furnished(job.work / "recover", setup))
     for precision in PRECISIONS:
         if job.device != "cuda" and precision != "fp32":
             job.record.measure(f"{precision}, {steps} steps", lambda: {"answer": NEEDS_CUDA})
@@ -65,36 +66,38 @@ class Bed:
                 device=self.plan.device, threads=self.plan.threads, seed=0, scratch=Path(scratch), on_event=silent,
             )  # fmt: skip
             trained = recover.apply(student, chosen, work)
-            told: dict[str, Any] = json.loads((Path(scratch) / recover.RECORD).read_text(encoding="utf-8"))
-        return trained.state_dict(), told
+            recorded: dict[str, Any] = json.loads((Path(scratch) / recover.RECORD).read_text(encoding="utf-8"))
+        return trained.state_dict(), recorded
 
 
 def _timed(bed: Bed, precision: str, steps: int) -> Cells:
+    """How long so many steps take, all included."""
     began = time.monotonic()
     student = safetensors.load_torch(bed.half.file)
-    weights, told = bed.train(bed.whole, student, precision=precision, steps=steps, learning_rate=1e-7)
+    weights, recorded = bed.train(bed.whole, student, precision=precision, steps=steps, learning_rate=1e-7)
     seconds = time.monotonic() - began
     return {
-        "steps": told["steps"],
+        "steps": recorded["steps"],
         "s": seconds,
-        "s a step, all included": seconds / max(told["steps"], 1),
-        "ended": told["ended"],
+        "s a step, all included": seconds / max(recorded["steps"], 1),
+        "ended": recorded["ended"],
         "all finite": all(bool(tensor.isfinite().all()) for tensor in weights.values()),
     }
 
 
 def _repeated(bed: Bed, precision: str, steps: int) -> Cells:
+    """Whether training twice gives the same weights."""
     runs = [
         bed.train(bed.whole, _noisy(bed.whole), precision=precision, steps=steps, learning_rate=1e-5) for _ in range(2)
     ]
-    (first, told), (second, _) = runs
+    (first, recorded), (second, _) = runs
     largest = max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
     return {
-        "steps": told["steps"],
-        "error before": told["error"]["before"],
-        "error after": told["error"]["after"],
-        "best step": told["best_step"],
-        "same weights twice": largest == 0 if told["best_step"] else None,  # else both are the untrained ones
+        "steps": recorded["steps"],
+        "error before": recorded["error"]["before"],
+        "error after": recorded["error"]["after"],
+        "best step": recorded["best_step"],
+        "same weights twice": largest == 0 if recorded["best_step"] else None,  # else both are the untrained ones
         "weights differ by at most": largest,
     }
 

@@ -41,7 +41,7 @@ def check(  # noqa: PLR0913 - those of the command
     _refuse_without_gates(settings, path, name, reference)
     kept = accept.read(reference, name) if reference else None
     judged = {settings.baseline, *only} if only else {*settings.variants}
-    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.place(path, "experiments", name, "gates"))
+    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.location_of(path, "experiments", name, "gates"))
     if reference and kept:
         plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = plan.frames["test"]
@@ -98,8 +98,9 @@ def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collecti
 
 def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:
     if not settings.gates and reference is None:
+        where = yaml_file.location_of(path, "experiments", name)
         raise UserError(
-            f"{yaml_file.place(path, 'experiments', name)}: has no `gates:`, so there is nothing to check; add some:",
+            f"{where}: has no `gates:`, so there is nothing to check; add some:",
             "    gates:",
             "      all: {auc_drop: 0.01}          # every variant",
             "      q8: {size_mib: 60, recall: 0.8}  # one of them",

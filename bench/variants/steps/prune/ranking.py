@@ -77,11 +77,7 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
     have those that are read from pooled features only.
     """
     positions = positions_per_frame(model)
-    unit_of = {
-        f"backbone.{conv}": unit
-        for unit, module in convolutions.units(model.backbone)
-        for conv in convolutions.convolutions(unit, module)
-    }
+    unit_of = {conv: unit for unit, module in model.stages() for conv in convolutions.convolutions(unit, module)}
     by_root = {}
     for group in groups:
         convs = [name for name in (*group.outputs, *group.inputs) if name in unit_of]
@@ -124,7 +120,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
     sums = {name: _Sums() for name in convs}
     if part.state:
         sampler.generator.set_state(part.state["seen"]["generator"])
-        device = model.head.weight.device
+        device = model.device
         for name, (samples, count, *tensors) in part.state["seen"]["sums"].items():
             sums[name] = _Sums(samples, count, *(tensor.to(device) for tensor in tensors))
 
@@ -287,7 +283,7 @@ def _written(model: Detector, convs: Mapping[str, nn.Module], work: StepContext,
     part = work.part("ranking of sums")
     written = {name: _Written() for name in convs}
     for name, (positions, *sums) in part.state.get("seen", {}).items():
-        device = model.head.weight.device
+        device = model.device
         outputs, gradients, products = ([tensor.to(device) for tensor in by_batch] for by_batch in sums)
         written[name] = _Written(outputs, gradients, products, positions)
 

@@ -41,21 +41,21 @@ _DECIDING = 4
 def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], work: StepContext, frames: int) -> None:
     """Refit every convolution of `pruned` that lost inputs, in place, to what `original` writes there.
 
-    `left` gives, by convolution that lost outputs, which of the original's stayed (names as in the
-    backbone). At most `frames` calibration frames are read. Raises `UserError` where a fit is not finite.
+    `left` gives, by convolution that lost outputs, which of the original's stayed. At most `frames` calibration frames
+    are read. Raises `UserError` where a fit is not finite.
     """
     before, now = HalvedBatches(), HalvedBatches()
     for batch in work.calibration_batches(frames):
         inputs = convolutions.prepared(original, batch)
         before.append(inputs)
         now.append(inputs)
-    norms = convolutions.norms_after(pruned.backbone, now[0][:1])
+    norms = convolutions.norms_after(pruned, now[0][:1])
     decides = deciding_frames([frame.source for frame in work.sample_evenly("calibration", frames)])
-    pairs = list(zip(convolutions.units(original.backbone), convolutions.units(pruned.backbone), strict=True))
+    pairs = list(zip(original.stages(), pruned.stages(), strict=True))
     part = work.part("repairing")
     if part.state:
         pruned.load_state_dict(part.state["network"])
-        before, now = (HalvedBatches(part.state[side], pruned.head.weight.device) for side in ("wanted", "found"))
+        before, now = (HalvedBatches(part.state[side], pruned.device) for side in ("wanted", "found"))
 
     def state() -> State:
         return {"network": pruned.state_dict(), "wanted": before.batches, "found": now.batches}
@@ -64,18 +64,16 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         lacking = _lost_inputs(name, whole, cut)
         targets_by_conv, after = _targets(whole, lacking, left, before, PositionSampler(len(decides)))
         for conv, targets in targets_by_conv.items():
-            norm = pruned.backbone.get_submodule(norms[conv]) if conv in norms else None
-            if isinstance(norm, nn.BatchNorm2d) and _adds_input(
-                whole, original.backbone.get_submodule(norms[conv]), before[0]
-            ):
+            norm = pruned.get_submodule(norms[conv]) if conv in norms else None
+            if isinstance(norm, nn.BatchNorm2d) and _adds_input(whole, original.get_submodule(norms[conv]), before[0]):
                 _add_input_error(targets, norm, left.get(conv), before, now)
-            _refit(pruned.backbone.get_submodule(conv), norm, cut, now, targets, decides, conv)
+            _refit(pruned.get_submodule(conv), norm, cut, now, targets, decides, conv)
         before = after
         for index in range(len(now)):
             now[index] = cut(now[index])
         part.keep(done, len(pairs), state)
         work.progress(done, len(pairs), "layers", "repairing")
-    if pruned.head.in_features < original.head.in_features:
+    if now[0].shape[1] < before[0].shape[1]:
         _correct_head(pruned, original, before, now)
 
 
@@ -92,7 +90,7 @@ def _correct_head(pruned: Detector, original: Detector, before: HalvedBatches, n
     Its weights stay: a frame is one sample here, and there are more features than frames.
     """
     lacking = [original.classify(b)[0] - pruned.classify(n)[0] for b, n in zip(before, now, strict=True)]
-    pruned.head.bias.add_(torch.cat(lacking).mean(0))
+    pruned.shift_logits(torch.cat(lacking).mean(0))
 
 
 def _targets(

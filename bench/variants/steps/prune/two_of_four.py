@@ -34,8 +34,8 @@ _MOST_CHANGE, _MOST_DENSE = 0.02, 0.05
 def layers(model: Detector) -> dict[str, Any]:
     """By name, the convolutions of the backbone that have the pattern: one group, input channels in fours."""
     return {
-        f"backbone.{name}": module
-        for name, module in model.backbone.named_modules()
+        name: module
+        for name, module in model.weighted_layers().items()
         if isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels % GROUP == 0
     }
 

@@ -80,7 +80,7 @@ class Channels:
     def __init__(self, model: Detector) -> None:
         self._names = {module: name for name, module in model.named_modules()}
         self._graph = _graph(model)
-        dependencies = self._graph.get_all_groups(ignored_layers=[model.head])
+        dependencies = self._graph.get_all_groups(ignored_layers=model.logit_layers())
         members = [(_described(group, self._names), group) for group in dependencies]
         self._members = {group.root: group_members for group, group_members in members}
         self.groups = [group for group, _ in members]
@@ -122,14 +122,9 @@ class Channels:
 
 
 def _graph(model: Detector) -> Any:
-    """torch-pruning's dependency graph over backbone and head.
-
-    The head is called as a module here, because `Detector.classify` uses its weights directly.
-    """
-    network = nn.Sequential(model.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.head)
-    parameter = next(model.parameters())
-    example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=parameter.device)
-    return torch_pruning.DependencyGraph().build_dependency(network, example)
+    """torch-pruning's dependency graph over backbone and head."""
+    example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=model.device)
+    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example)
 
 
 def _described(members: Any, names: Mapping[nn.Module, str]) -> Group:

@@ -68,15 +68,13 @@ def distillation_loss(
     """Errors of logit difference, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
     import torch
 
-    from bench.variants.layers.convolutions import units
-
     lower = lower or lowered(str(frames.device), "fp32")
     with torch.no_grad():
         targets = features = teacher.preprocess(frames)
     # Both go through the frames side by side, so that no feature outlives its comparison.
     errors: list[Tensor] = []
     with lower():
-        for (_, teacher_unit), (_, student_unit) in zip(units(teacher.backbone), units(student.backbone), strict=True):
+        for (_, teacher_unit), (_, student_unit) in zip(teacher.stages(), student.stages(), strict=True):
             before = features, targets
             with torch.no_grad():
                 targets = teacher_unit(targets)
@@ -238,7 +236,7 @@ def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tup
         for frames in batches:
             inputs = detector.preprocess(frames)
             with lower():
-                features = detector.backbone(inputs)
+                features = detector.features(inputs)
             logits, cam = detector.classify(features)
             logit_diffs.append(_logit_diff(logits))
             cams.append(cam)
