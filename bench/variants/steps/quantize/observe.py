@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import phases
 from bench.artifacts.onnx_graph import shapes
 from bench.errors import UserError
-from bench.variants.layers.compensation import batch_size
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
 
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
@@ -56,16 +56,18 @@ def observe(
     observed = _with_reductions(model, tensors).SerializeToString()
     session = onnxruntime.InferenceSession(observed, options, providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduction}" for reduction in _REDUCTIONS for tensor in tensors]
-    total, part = len(work.spread("calibration", frames)), work.part("calibrating")
-    done = part.done
-    sums = {tensor: _Sums(total, part.state[tensor] if done else None) for tensor in tensors}
-    for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
+    total, part = len(work.sample_evenly("calibration", frames)), work.part("calibrating")
+    sums = {tensor: _Sums(total, part.state[tensor] if part.done else None) for tensor in tensors}
+
+    def run(batch: NDArray[np.uint8], first: int) -> None:
         reduced = session.run(names, {"frames": batch})
         for index, tensor in enumerate(tensors):
-            sums[tensor].add(done, reduced[index :: len(tensors)])
-        done += len(batch)
-        part.keep(done, total, lambda: {tensor: of_tensor.state() for tensor, of_tensor in sums.items()})
-        work.progress(done, total, "frames", "calibrating")
+            sums[tensor].add(first, reduced[index :: len(tensors)])
+
+    def state() -> State:
+        return {tensor: of_tensor.state() for tensor, of_tensor in sums.items()}
+
+    work.calibrate(part, frames, "calibrating", run, state)
     sides = shapes(model.graph)
     statistics = {tensor: of_tensor.statistics(*sides[tensor][2:]) for tensor, of_tensor in sums.items()}
     broken = next((tensor for tensor, of_tensor in statistics.items() if not of_tensor.is_finite()), None)

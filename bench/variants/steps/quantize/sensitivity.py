@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import phases
-from bench.variants.layers.compensation import batch_size
-from bench.variants.layers.convolutions import backward_from_margin, on_gradient, padded, spread_of
+from bench.variants.layers.convolutions import backward_from_logit_diff, logit_diff_variance, on_gradient, padded
 from bench.variants.steps.quantize.layer import Layer
 from bench.variants.steps.quantize.scales import LEVELS, Activation
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
 
 
@@ -39,27 +39,26 @@ def sensitivities(
     """
     phases.begin("preparing sensitivities")
     network = _Probed(model.float().eval(), candidates)
-    total, part = len(work.spread("calibration", frames)), work.part("sensitivity")
-    done = part.done
+    total, part = len(work.sample_evenly("calibration", frames)), work.part("sensitivity")
     # Made once for all frames: small tensors that stay, between large ones that go, would fragment the memory.
-    logit_diffs = part.state["margins"] if done else torch.zeros(total)
-    if done:
-        changes = part.state["moved"]
-    else:
-        changes = {name: torch.zeros(len(layers), total) for name, layers in candidates.items()}
+    state: State = part.state or {
+        "margins": torch.zeros(total),
+        "moved": {name: torch.zeros(len(layers), total) for name, layers in candidates.items()},
+    }
+    logit_diffs, changes = state["margins"], state["moved"]
+
+    def observe(batch: NDArray[np.uint8], first: int) -> None:
+        of_batch, logit_diff = network.changes(torch.from_numpy(batch))
+        columns = slice(first, first + len(batch))
+        for name, change in of_batch.items():
+            changes[name][:, columns] = change
+        logit_diffs[columns] = logit_diff
+
     try:
-        for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
-            of_batch, logit_diff = network.changes(torch.from_numpy(batch))
-            columns = slice(done, done + len(batch))
-            for name, change in of_batch.items():
-                changes[name][:, columns] = change
-            logit_diffs[columns] = logit_diff
-            done += len(batch)
-            part.keep(done, total, lambda: {"margins": logit_diffs, "moved": changes})
-            work.progress(done, total, "frames", "sensitivity")
+        work.calibrate(part, frames, "sensitivity", observe, lambda: state)
     finally:
         network.release()
-    variance = spread_of(logit_diffs, "quantize")
+    variance = logit_diff_variance(logit_diffs, "quantize")
     return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
 
 
@@ -86,7 +85,7 @@ class _Probed:
         self.changes_by_name = {}
         with torch.no_grad():
             inputs = self.model.preprocess(frames)
-        logit_diff = backward_from_margin(self.model, inputs)
+        logit_diff = backward_from_logit_diff(self.model, inputs)
         return self.changes_by_name, logit_diff
 
     def release(self) -> None:
