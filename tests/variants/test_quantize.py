@@ -24,10 +24,9 @@ from bench.errors import UserError
 from bench.records import Frame, InputSpec, Preprocessing
 from bench.runtimes.onnxruntime import lowering
 from bench.variants.steps import quantize
-from bench.variants.steps.quantize import allocation, candidates, graph, observe, qdq, rounding, scales, sensitivity
-from bench.variants.steps.quantize.graph import Convolution
-from bench.variants.steps.quantize.layer import Layer
-from bench.variants.steps.quantize.observe import ChannelStatistics
+from bench.variants.steps.quantize import allocation, candidates, observe, qdq, rounding
+from bench.variants.steps.quantize.observe import ChannelStatistics, Convolution
+from bench.variants.steps.quantize.rounding import Layer
 from tests.support import b0, tiny
 from tests.support.quantised import CALIBRATION, EVENTS, calibration, quantised
 
@@ -141,7 +140,7 @@ def test_expected_noise_agrees_with_measured_noise() -> None:
     """The first-order estimate, and what rounding one convolution really does to the logit difference."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
     model = onnx.shape_inference.infer_shapes(to_onnx(detector))
-    convolutions = graph.convolutions(model)
+    convolutions = observe.convolutions(model)
     tensors = dict.fromkeys(name for convolution in convolutions for name in (convolution.input, convolution.output))
     statistics = observe.observe(model, list(tensors), CALIBRATION, calibration(), threads=1)
     tried = {
@@ -151,7 +150,7 @@ def test_expected_noise_agrees_with_measured_noise() -> None:
         ]
         for convolution in convolutions
     }
-    noise = sensitivity.sensitivities(detector, tried, CALIBRATION, calibration())
+    noise = allocation.sensitivities(detector, tried, CALIBRATION, calibration())
     frames = b0.frames(CALIBRATION, seed=100)
     expected = b0.margin(b0.run(model, frames, optimised=False)[0])
     for name, layers in tried.items():
@@ -199,7 +198,7 @@ def test_progress_ends_at_the_last_frame() -> None:
 def test_one_extreme_frame_does_not_coarsen_the_range_of_a_tensor() -> None:
     lowest, highest = np.full((64, 3), -1.0, np.float32), np.full((64, 3), 2.0, np.float32)
     lowest[5], highest[5] = -300, 500
-    activation = scales.for_tensor(ChannelStatistics(lowest, highest, highest[0], highest[0]), 0.97)
+    activation = candidates.tensor_scale(ChannelStatistics(lowest, highest, highest[0], highest[0]), 0.97)
     assert activation.scale == pytest.approx(3 / 255)
     assert activation.zero_point == 85
 
@@ -216,7 +215,7 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
         bias = np.zeros(8, np.float32)
         convolution = Convolution("one", "x", "y", weight / factor[:, None, None], bias, 1, True, None)
         statistics = ChannelStatistics(-0.3 * high, high, high[0], high[0] ** 2)
-        activation, channel_scales = scales.for_inputs(convolution, statistics, 1.0)
+        activation, channel_scales = candidates.input_scales(convolution, statistics, 1.0)
         inputs = np.rint(high * channel_scales) + activation.zero_point
         assert inputs.min() >= 0
         assert inputs.max() <= 255

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.variants.steps import Kind, StepContext, Use
-    from bench.variants.steps.quantize.graph import Convolution
-    from bench.variants.steps.quantize.layer import Layer
-    from bench.variants.steps.quantize.observe import ChannelStatistics
+    from bench.variants.steps.quantize.observe import ChannelStatistics, Convolution
+    from bench.variants.steps.quantize.rounding import Layer
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
@@ -121,22 +120,22 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     """
     from bench.artifacts.footprint import positions_per_frame
     from bench.system.idle_cores import Load
-    from bench.variants.steps.quantize import allocation, candidates, graph, observe, qdq, sensitivity
+    from bench.variants.steps.quantize import allocation, candidates, observe, qdq
 
     load = Load()
-    exported = graph.exported(model, work)
-    convolutions = graph.convolutions(exported)
+    exported = observe.exported(model, work)
+    convolutions = observe.convolutions(exported)
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)
-    noise = sensitivity.sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
+    noise = allocation.sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
     budget = allocation.BUDGETS[settings.stored]
     allocations = allocation.among_layers(tried, noise, positions_per_frame(model), budget)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
     layers = _compensated(layers, statistics, model, settings.frames, work)
     quantised = qdq.quantised(exported, layers)
     quantised.metadata_props.add(key="stored", value=settings.stored)
-    quantised.metadata_props.add(key="layers", value=allocation.record(allocations, layers))
+    quantised.metadata_props.add(key="layers", value=qdq.layer_facts(allocations, layers))
     return quantised
 
 
@@ -149,7 +148,7 @@ def _compensated(
 ) -> list[Layer]:
     """The layers after error compensation: among the weights of 1x1 convolutions, and in every bias on average."""
     from bench.variants.layers import compensation
-    from bench.variants.steps.quantize.layer import made_side_by_side
+    from bench.variants.steps.quantize.rounding import made_side_by_side
 
     by_name = {layer.convolution.name: layer for layer in layers}
     pointwise = [name for name, layer in by_name.items() if layer.convolution.pointwise]

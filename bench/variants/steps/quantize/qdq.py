@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import ml_dtypes
@@ -13,14 +14,14 @@ from onnx import TensorProto
 from bench import phases
 from bench.artifacts.onnx_export import least_ir_version
 from bench.artifacts.onnx_graph import GraphWriter
+from bench.detectors.layer_names import short_name
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from bench.variants.steps.quantize.layer import Layer
-    from bench.variants.steps.quantize.rounding import Rounded
-    from bench.variants.steps.quantize.scales import Activation
+    from bench.variants.steps.quantize.allocation import Allocation
+    from bench.variants.steps.quantize.rounding import Activation, Layer, Rounded
 
 _OPSET_OF_FOUR_BITS = 21
 
@@ -57,6 +58,20 @@ def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProt
         next(opset for opset in changed.opset_import if not opset.domain).version = _OPSET_OF_FOUR_BITS
         changed.ir_version = least_ir_version(changed)
     return changed
+
+
+def layer_facts(allocations: Mapping[str, Allocation], layers: Sequence[Layer]) -> str:
+    """What the file tells of its layers, as JSON.
+
+    By module below the backbone: the bits of its weights and of its input (32 is float), and its expected noise.
+    """
+    by_name = {layer.convolution.name: layer for layer in layers}
+    modules = {}
+    for name, allocation in allocations.items():
+        layer = by_name.get(name)
+        bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
+        modules[short_name(name)] = [*bits, float(f"{allocation.noise:.1e}")]
+    return json.dumps(modules, separators=(",", ":"), allow_nan=False)
 
 
 class _Writer(GraphWriter):
