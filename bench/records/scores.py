@@ -366,8 +366,8 @@ class Choice:
 class Effect:
     """What the steps between a variant and its nearest ancestor in the experiment cost and gained.
 
-    `delta` is the difference of AUC. `size_bytes`, `parameters` and `macs` are (ancestor, variant); `speed` is against the ancestor,
-    None where both were not timed in the same session, runtime and device.
+    `delta` is the difference of AUC. `size_bytes`, `parameters` and `macs` are pairs (ancestor, variant). `speed` is
+    against the ancestor, None where both were not timed in the same session, runtime and device.
     """
 
     variant: str
