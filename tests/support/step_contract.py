@@ -39,7 +39,7 @@ def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def check_step(name: str, context: BuildContext, source: Source) -> None:
     """It keeps the margin equation, leaves its parent alone, tells its progress and leaves nothing behind."""
-    chain = [parse(entry(one)) for one in (*getattr(steps.find(name), "AFTER", ())[:1], name)]
+    chain = [parse(entry(part)) for part in (*getattr(steps.find(name), "AFTER", ())[:1], name)]
     check_chain(chain, context.frames)
     baseline = build.build("baseline", source, [], context)
     events: list[Event] = []
@@ -63,7 +63,7 @@ def check_step(name: str, context: BuildContext, source: Source) -> None:
 def check_determinism(name: str, context: BuildContext, common_shop: BuildContext, source: Source) -> None:
     """Equal settings give equal bytes."""
     chain = [parse(entry(name))]
-    files = [build.build(name, source, chain, one).file for one in (context, common_shop)]
+    files = [build.build(name, source, chain, folder_context).file for folder_context in (context, common_shop)]
     assert files[0] != files[1]
     assert files[0].read_bytes() == files[1].read_bytes()
 
