@@ -74,7 +74,9 @@ def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
     keys = (name, *map(str, problem["loc"]))
     if problem["type"] != "missing":
         return keys, said(problem)
-    return keys, f"needs a value{f', as in `{name}: …`' if keys[1:] == (find(name).MAIN,) else ''}"
+    step = find(name)
+    example = getattr(step, "EXAMPLE", "…")
+    return keys, f"needs a value{f', as in `{name}: {example}`' if keys[1:] == (step.MAIN,) else ''}"
 
 
 def _spelled(value: object) -> str:

@@ -28,6 +28,7 @@ VERSION = 1
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
+EXAMPLE = "fp16"
 ONCE = True
 SYNONYMS = "fp16 bf16 half float16 bfloat16 precision"
 
