@@ -149,7 +149,7 @@ class StepContext:
     def sample_evenly(self, split: Split, most: int | None = None) -> Sequence[Frame]:
         """At most `most` frames of a split, evenly distributed over it."""
         frames = self.frames[split]
-        return [frames.frames[index] for index in frames.spread(most)]
+        return [frames.frames[index] for index in frames.sample_evenly(most)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
         """Tell how far a part of the step is; `bench.phases.begin` says what is done where nothing can be counted."""
