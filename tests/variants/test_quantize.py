@@ -366,7 +366,7 @@ def test_frames_that_look_all_the_same_are_refused() -> None:
 def test_a_network_that_rounding_would_destroy_is_refused() -> None:
     tried = {"a": [allocation.Candidate(3.0, 0)], "b": [allocation.Candidate(0.1, 0)]}
     even = dict.fromkeys(tried, 1)
-    with pytest.raises(UserError, match=r"change the difference of the logits by 3\.1 times.*weights: int8"):
+    with pytest.raises(UserError, match=r"change the logit difference by 3\.1 times.*weights: int8"):
         allocation.allocate(tried, even, even, allocation.Budget(noise=0.05, weights=0.12, macs=1.0))
 
 

@@ -144,7 +144,7 @@ def allocate(
     expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(
-            f"quantize: rounding would change the difference of the logits by {expected:.2g} times its variance on "
+            f"quantize: rounding would change the logit difference by {expected:.2g} times its variance on "
             f"calibration frames (at most {_MOST:g} is allowed, {budget.noise:g} usual), so nothing would be left of "
             "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
