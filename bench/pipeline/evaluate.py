@@ -15,6 +15,7 @@ from bench.records import (
     Built,
     Event,
     OnEvent,
+    Session,
 )
 from bench.results import predict, store
 from bench.variants import cache
@@ -54,9 +55,9 @@ def evaluate_variants(
 
 def _open(
     wanted: Mapping[Executable, Built], names: Mapping[str, str], plan: Plan, on_event: OnEvent
-) -> tuple[dict[Executable, runtimes.Session], dict[Executable, str]]:
+) -> tuple[dict[Executable, Session], dict[Executable, str]]:
     """Load artifacts; for those that cannot be loaded, the reason."""
-    sessions: dict[Executable, runtimes.Session] = {}
+    sessions: dict[Executable, Session] = {}
     problems: dict[Executable, str] = {}
     for done, (key, built) in enumerate(wanted.items()):
         on_event(Event(LOADING, done, len(wanted), "variants", f"{names[key[0]]}: loading"))
@@ -77,7 +78,7 @@ def _open(
     return sessions, problems
 
 
-def _check_fidelity(plan: Plan, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent) -> None:
+def _check_fidelity(plan: Plan, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
     """Scores are worth having where this fails; the report says that it did, the run's log why."""
     try:
         fidelity.check(plan, built, runtime, session, on_event)
@@ -86,7 +87,7 @@ def _check_fidelity(plan: Plan, built: Built, runtime: str, session: runtimes.Se
 
 
 def _predict(
-    plan: Plan, jobs: Mapping[str, Job], sessions: Mapping[Executable, runtimes.Session], on_event: OnEvent
+    plan: Plan, jobs: Mapping[str, Job], sessions: Mapping[Executable, Session], on_event: OnEvent
 ) -> dict[str, str]:
     """Evaluate variants, every frame decoded once; for those that fail, the reason."""
     if not jobs:

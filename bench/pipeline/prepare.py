@@ -16,7 +16,7 @@ from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, 
 from bench.provenance import cpu_cores, cuda_devices, cuda_trouble, file_digest
 from bench.records import BatchReader, FrameSet, InputSpec, OnEvent, Split, silent
 from bench.variants import cache, ids, steps
-from bench.variants.chain import frame_problems, order_problems
+from bench.variants.chain import frame_problems, offer_problems, order_problems
 from bench.variants.context import Source
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def prepare(
     listing = _Listing(experiments, settings.frames, base)
     problems: list[tuple[Keys, str | UserError]] = [
         *problems_of(weights_key, partial(file_type.check, weights)),
-        *((("experiments", name, *keys), text) for keys, text in _problems(chains, settings.runtime, chosen)),
+        *((("experiments", name, *keys), text) for keys, text in _problems(chains, detector, settings.runtime, chosen)),
         *problems_of(("datasets", settings.frames), listing.find),
         *((("experiments", name, *keys), text) for keys, text in _lacking(chains, listing.sets)),
     ]
@@ -123,7 +123,7 @@ def prepare(
         base=base,
         settings=settings,
         detector=detector,
-        chains=_possible(settings, wanted, frames, here),
+        chains=_possible(settings, detector, wanted, frames, here),
         wanted=wanted,
         source=source,
         frames=frames,
@@ -133,11 +133,13 @@ def prepare(
     )
 
 
-def _problems(chains: Mapping[str, Sequence[steps.Use]], runtime: str, device: Device) -> Iterator[tuple[Keys, str]]:
+def _problems(
+    chains: Mapping[str, Sequence[steps.Use]], detector: DetectorSettings, runtime: str, device: Device
+) -> Iterator[tuple[Keys, str]]:
     """All that can be said against chains without their frames, with keys below the experiment's."""
     needed = []
     for variant, chain in chains.items():
-        wrong = list(order_problems(chain))
+        wrong = [*order_problems(chain), *offer_problems(chain, detector.architecture)]
         yield from ((("variants", variant, place), problem) for place, problem in wrong)
         if not wrong:
             try:
@@ -167,13 +169,18 @@ def _read_weights(source: Source) -> None:
 
 
 def _possible(
-    settings: ExperimentSettings, wanted: frozenset[str], frames: dict[Split, FrameSet], where: Callable[..., str]
+    settings: ExperimentSettings,
+    detector: DetectorSettings,
+    wanted: frozenset[str],
+    frames: dict[Split, FrameSet],
+    where: Callable[..., str],
 ) -> dict[str, tuple[steps.Use, ...]]:
     """The chains that can work; wanted ones that cannot are an error."""
     chains: dict[str, tuple[steps.Use, ...]] = {}
     problems: list[tuple[Keys, str]] = []
     for variant, chain in settings.variants.items():
-        wrong = [*order_problems(chain), *frame_problems(chain, frames)]
+        offered = offer_problems(chain, detector.architecture)
+        wrong = [*order_problems(chain), *offered, *frame_problems(chain, frames)]
         if not wrong:
             chains[variant] = chain
         elif variant in wanted:

@@ -49,7 +49,7 @@ def time_variants(plan: Plan, jobs: Mapping[str, Job], failed: dict[str, str], o
             for job in untimed.values():
                 if found := session.found.get(job.executable):
                     beside = session.found.get((baseline, job.runtime))
-                    timed = store.Timed(
+                    timed = store.SessionTimes(
                         found.executed, found.measurements, beside.measurements if beside else (), session.conditions
                     )
                     store.write_timed(job.folder, job.timing_key, timed)

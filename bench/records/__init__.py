@@ -72,6 +72,7 @@ from bench.records.scores import (
     Timing,
     Verdict,
 )
+from bench.records.sessions import Prediction, Session, Timed
 
 __all__ = [
     "HANDED_OVER",
@@ -120,6 +121,7 @@ __all__ = [
     "OperatingPoint",
     "Outcome",
     "PeakMemory",
+    "Prediction",
     "Preprocessing",
     "Ratio",
     "Recovery",
@@ -127,6 +129,7 @@ __all__ = [
     "Requirement",
     "Run",
     "Score",
+    "Session",
     "Shift",
     "ShiftVerdict",
     "Slice",
@@ -134,6 +137,7 @@ __all__ = [
     "Split",
     "SplitSummary",
     "ThresholdKind",
+    "Timed",
     "Timing",
     "VariantResult",
     "Verdict",

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import stored
 from bench.files import remove, write_text
-from bench.records import SPLITS, Fidelity
-from bench.results.predict import Predicts
+from bench.records import SPLITS, Fidelity, Session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,15 +27,15 @@ MEAN_BOUND, LARGEST_BOUND = 0.04, 0.2
 _ROUNDING = 1e-4
 
 
-def measure(session: Predicts, reference: Predicts, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
+def measure(session: Session, reference: Session, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
     """Compare a session with the artifact's own graph, frame by frame, over all batches of uint8 RGB [n, 3, H, W]."""
     import numpy as np
 
     differences: list[list[float]] = [[], []]
     for batch in batches:
         for frame in batch:
-            for logit_diffs, one in zip(differences, (session, reference), strict=True):
-                logits, _ = one.predict(frame[None])
+            for logit_diffs, computing in zip(differences, (session, reference), strict=True):
+                logits = computing.predict(frame[None]).logits
                 logit_diffs.append(float(logits[0, 1]) - float(logits[0, 0]))
     computed, meant = np.array(differences)
     return compare(computed, meant, split)

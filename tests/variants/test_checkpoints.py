@@ -97,6 +97,8 @@ def test_what_the_teacher_told_a_killed_run_is_not_asked_again(tmp_path: Path, m
     assert asked == [4] * 5
     margins, cams = answers(model, found.batches, lower)
     assert torch.equal(found.margins, margins)
+    assert found.cams is not None
+    assert cams is not None
     assert torch.equal(found.cams, cams)
 
 

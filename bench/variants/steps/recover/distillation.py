@@ -1,6 +1,6 @@
 """What a compressed detector learns from the one that it came from: on which frames, and measured how.
 
-The pupil is asked for the teacher's margin, for its class-activation map, which says at every place of
+The pupil is asked for the teacher's margin, for its class-activation map where it has one, which says at every place of
 the frame what the margin says of the whole (so the heatmaps recover too, and a frame teaches more than
 one number), and for its features at the end of every resolution at which both networks still have the
 same widths. Every error is a share of the teacher's variance, the features' channel by channel, so
@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bench.records import Frame
 from bench.variants import checkpoints
@@ -79,7 +79,7 @@ def distillation_loss(
             with torch.no_grad():
                 wanted = theirs(wanted)
             found = own(found)
-            if wanted.shape[2:] != before[1].shape[2:]:
+            if _resolution(wanted) != _resolution(before[1]):
                 errors += _feature_error(*before)
     errors += _feature_error(found, wanted)
     with torch.no_grad():
@@ -89,22 +89,32 @@ def distillation_loss(
     return loss + FEATURES * torch.stack(errors).mean() if errors else loss
 
 
-def answer_error(margin: Tensor, cam: Tensor, wanted_margin: Tensor, wanted_cam: Tensor) -> Tensor:
-    """Squared error of margins [N] and of CAMs [N, h, w], each as a share of the teacher's variance, added up."""
+def answer_error(margin: Tensor, cam: Tensor | None, wanted_margin: Tensor, wanted_cam: Tensor | None) -> Tensor:
+    """Squared error of margins [N] and of CAMs [N, h, w], each as a share of the teacher's variance, added up.
+
+    That of the margins alone where the detector has no CAM.
+    """
     import torch.nn.functional as F
 
     # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
     by_margin = F.mse_loss(margin, wanted_margin) / wanted_margin.var().clamp_min(0.1)
+    if cam is None or wanted_cam is None:
+        return by_margin
     by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
     error: Tensor = by_margin + by_place
     return error
 
 
-def _feature_error(found: Tensor, wanted: Tensor) -> list[Tensor]:
-    """One error, or none where the widths differ, or where both are the input itself."""
-    if found.shape != wanted.shape or found is wanted:
+def _resolution(features: Any) -> tuple[int, ...]:
+    """Height and width of a feature map [N, C, h, w]; () of what is no map."""
+    return tuple(getattr(features, "shape", ())[2:])
+
+
+def _feature_error(found: Any, wanted: Any) -> list[Tensor]:
+    """One error, or none where the widths differ, where both are the input itself, or features are no one tensor."""
+    if not hasattr(found, "shape") or found.shape != wanted.shape or found is wanted:
         return []
-    variance = wanted.float().var((0, 2, 3), keepdim=True)
+    variance = wanted.float().var((0, *range(2, wanted.ndim)), keepdim=True)
     # A channel that hardly moves in this batch must not outweigh the others.
     floor = 1e-3 * variance.mean() + 1e-12
     return [((found.float() - wanted.float()).square() / variance.clamp_min(floor)).mean()]
@@ -191,7 +201,7 @@ class Exam:
     name: str
     batches: tuple[Tensor, ...]
     margins: Tensor
-    cams: Tensor
+    cams: Tensor | None
     labels: tuple[int, ...] | None
 
 
@@ -204,15 +214,15 @@ def exam(
     def ask(left: Sequence[Tensor]) -> Iterator[checkpoints.State]:
         for batch in left:
             margins, cams = _answers(teacher, [batch], lower)
-            yield {"margins": margins, "cams": cams}
+            yield {"margins": margins} if cams is None else {"margins": margins, "cams": cams}
 
     read = work.read(frames, work.spec, batch_size)
     batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
     answers = list(checkpoints.each(work.part("answers of the teacher"), batches, ask))
-    margins, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
+    margins, *cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in answers[0])
     labels = tuple(frame.label for frame in frames if frame.label is not None)
     whole = len(labels) == len(frames) and len(set(labels)) == 2
-    return Exam(name, batches, margins, cams, labels if whole else None)
+    return Exam(name, batches, margins, cams[0] if cams else None, labels if whole else None)
 
 
 def examine(pupil: Detector, exam: Exam, lower: Lower) -> tuple[float, float | None]:
@@ -226,7 +236,8 @@ def examine(pupil: Detector, exam: Exam, lower: Lower) -> tuple[float, float | N
     return error, float(roc_auc_score(exam.labels, margins.cpu().numpy())) if exam.labels else None
 
 
-def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor]:
+def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor | None]:
+    """The detector's margins [N] and CAMs [N, h, w], None where it has none, on all frames of the batches."""
     import torch
 
     margins, cams = [], []
@@ -237,8 +248,9 @@ def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tup
                 features = detector.features(inputs)
             logits, cam = detector.classify(features)
             margins.append(_margin(logits))
-            cams.append(cam)
-    return torch.cat(margins), torch.cat(cams)
+            if cam is not None:
+                cams.append(cam)
+    return torch.cat(margins), torch.cat(cams) if cams else None
 
 
 def varied(frames: Tensor, seed: int, step: int) -> Tensor:
