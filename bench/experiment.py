@@ -290,7 +290,7 @@ def read(path: Path) -> Experiments:
 
 
 def _problems(content: dict[str, Any], tree: Any) -> Iterator[str]:
-    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.plan`."""
+    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.prepare`."""
     try:
         Experiments.model_validate(content, context=_WITH_ORDER)
     except ValidationError as error:

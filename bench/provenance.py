@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,17 @@ def called_as(call: str) -> Iterator[None]:
         yield
     finally:
         _called.reset(before)
+
+
+def provenance(details: Mapping[str, str], libraries: Iterable[str]) -> dict[str, str]:
+    """Where results come from, for their record: command, date, bench's version, details, versions of libraries."""
+    return {
+        "command": command(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bench": version("bench"),
+        **details,
+        "libraries": ", ".join(f"{library} {number}" for library, number in versions(libraries).items()),
+    }
 
 
 def digest(value: Any) -> str:

@@ -12,7 +12,7 @@ from testbed import (
     evaluate,
     loaded,
     options,
-    planned,
+    prepare_in,
     ratios,
     reader,
     show,
@@ -21,7 +21,7 @@ from testbed import (
     workplace,
 )
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import Session
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for width, height in ((size, size), *([LARGE] if given.large else [])):
             setup = workplace(given, size, given.frames, (width, height))
             with working_folder(given.folder) as folder:
-                rows += _measured(planned(folder, setup), (width, height), given.rounds, decoding)
+                rows += _measured(prepare_in(folder, setup), (width, height), given.rounds, decoding)
     show(
         f"1. Evaluation pass against bare forward, {given.architecture}",
         [*COLUMNS, *(["decoding, frames/s"] if decoding else [])],
@@ -59,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(plan: Plan, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
+def _measured(prepared: Prepared, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
     """A row: the pass and the bare forward in alternation, in frames a second."""
-    session = loaded(plan, built(plan)["baseline"])
-    frames = plan.frames["test"].frames
+    session = loaded(prepared, built(prepared)["baseline"])
+    frames = prepared.frames["test"].frames
 
     def decoded() -> Iterator[NDArray[np.uint8]]:
-        return reader(plan)(frames, plan.spec, predict.batch_size(plan.spec, plan.device))
+        return reader(prepared)(frames, prepared.spec, predict.batch_size(prepared.spec, prepared.device))
 
     batches = list(decoded())
     works: dict[str, Callable[[], object]] = {
-        "pass": lambda: evaluate(plan, {"baseline": session}),
+        "pass": lambda: evaluate(prepared, {"baseline": session}),
         "bare": lambda: _forward(session, batches),
     }
     if decoding:
@@ -77,7 +77,7 @@ def _measured(plan: Plan, stored: tuple[int, int], rounds: int, decoding: bool) 
     seconds = alternate(works, rounds)
     per_second = {name: [len(frames) / sample for sample in samples] for name, samples in seconds.items()}
     yield [
-        f"{plan.spec.size} px",
+        f"{prepared.spec.size} px",
         f"{stored[0]} × {stored[1]}",
         f"{session.executed.runtime}, {session.executed.device_name}",
         spread(per_second["pass"], 1),

@@ -83,13 +83,13 @@ def _run(path: Path) -> dict[str, object]:
     importlib.import_module("bench.results.score")
     importlib.import_module("pyarrow.parquet")
     experiments, watch = read(path), Watch()
-    plan = prepare(experiments, path, NAME)
+    prepared = prepare(experiments, path, NAME)
     loaded = _peak_bytes()
     pipeline.run(experiments, path, NAME, on_event=watch)
     peaks = [loaded, *watch.peaks, _peak_bytes()]
     began, ended = watch.times
     stored_bytes = sum(
-        (plan.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS)
+        (prepared.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS)
     )
     return {"peaks": dict(zip(STAGES, peaks, strict=True)), "evaluating_s": ended - began, "stored": stored_bytes}
 

@@ -24,8 +24,8 @@ from bench.datasets.demo import photograph_pair
 from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
 from bench.files import write_atomically
-from bench.pipeline.build import build_variants
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.build import build_artifacts
+from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, Session, silent
 from bench.results import predict, store
@@ -193,36 +193,36 @@ def save_weights(path: Path, architecture: str, size: int, device: str = "cpu") 
 
 
 # --------------------------------------------------------------------------------------- the work
-def planned(folder: Path, setup: Workplace) -> Plan:
+def prepare_in(folder: Path, setup: Workplace) -> Prepared:
     """A furnished working folder's experiment, resolved and checked."""
     path = furnish(folder, setup)
     return prepare(read(path), path, NAME)
 
 
-def built(plan: Plan) -> dict[str, Built]:
+def built(prepared: Prepared) -> dict[str, Built]:
     """The artifacts of all variants; one that cannot be built ends the benchmark."""
-    artifacts, failed = build_variants(plan, silent)
-    if failed:
-        raise RuntimeError(f"variants that could not be built: {failed}")
-    return artifacts
+    built = build_artifacts(prepared, silent)
+    if built.failed:
+        raise RuntimeError(f"variants that could not be built: {built.failed}")
+    return dict(built.artifacts)
 
 
-def loaded(plan: Plan, artifact: Built) -> Session:
+def loaded(prepared: Prepared, artifact: Built) -> Session:
     """An artifact in the runtime that the experiment would take."""
-    runtime = runtimes.choose(plan.settings.runtime, artifact.kind, plan.device)
-    return runtimes.find(runtime).load(artifact, plan.device, plan.threads)
+    runtime = runtimes.choose(prepared.settings.runtime, artifact.kind, prepared.device)
+    return runtimes.find(runtime).load(artifact, prepared.device, prepared.threads)
 
 
 _passes = numbers()
 
 
-def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
+def evaluate(prepared: Prepared, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
     """One pass over all labelled frames: decode, forward, CAMs, shards, merge, score; returns the result folders."""
-    folder = plan.results / f"pass-{next(_passes)}"
+    folder = prepared.results / f"pass-{next(_passes)}"
     pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
-    splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
+    splits = [prepared.frames[split] for split in LABELLED_SPLITS if split in prepared.frames]
     rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
-    failed = predict.predict(pending, rows, plan.spec, read or reader(plan), silent)
+    failed = predict.predict(pending, rows, prepared.spec, read or reader(prepared), silent)
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
@@ -230,13 +230,13 @@ def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | No
         evidence = store.read_evidence(variant.folder, len(labels))
         placed, curve = placements.placements(labels, evidence.ranks), points.roc(labels, evidence.ranks)
         points.score(labels, evidence.test, placed, curve)
-        points.operating_point(labels, evidence.test, plan.settings.threshold)
+        points.operating_point(labels, evidence.test, prepared.settings.threshold)
     return [variant.folder for variant in pending]
 
 
-def reader(plan: Plan) -> BatchReader:
+def reader(prepared: Prepared) -> BatchReader:
     """What reads the frames of a run."""
-    return partial(datasets.read_batches, threads=plan.threads)
+    return partial(datasets.read_batches, threads=prepared.threads)
 
 
 def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

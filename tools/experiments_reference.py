@@ -31,7 +31,7 @@ Node = Mapping[str, Any]
 
 def renewed(page: str) -> str:
     """The page with all that is generated made anew; the text around it stays."""
-    example = (init.HERE / "experiments.yaml").read_text(encoding="utf-8")
+    example = (init.TEMPLATES / "experiments.yaml").read_text(encoding="utf-8")
     for mark, made in (("example", f"```yaml\n{example}```"), ("keys", "\n\n".join(_sections()))):
         before, _, rest = page.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition(f"<!-- /{mark} -->\n")

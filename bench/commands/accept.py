@@ -22,7 +22,7 @@ from bench.experiment import Experiments, ExperimentSettings, select
 from bench.files import write_text
 from bench.pipeline import render
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import version
 from bench.records import OnEvent, Run, VariantResult, Verdict, silent
 from bench.results import store
@@ -105,7 +105,7 @@ class Accepted:
     variants: dict[str, AcceptedVariant]
 
 
-def accept(
+def accept_scores(
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -126,9 +126,9 @@ def accept(
     store.read_run(results)
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
-    plan = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
+    prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
     with store.locked(results, f"accepting {name}", on_event):
-        _refuse_stale(store.read_run(results), plan)
+        _refuse_stale(store.read_run(results), prepared)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         fine = [variant for variant in finished.run.variants if variant.status == "ok"]
         if not fine:
@@ -308,19 +308,19 @@ def _is_accepted(to: Path) -> bool:
     return isinstance(told, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(told)
 
 
-def _refuse_stale(run: Run, plan: Plan) -> None:
+def _refuse_stale(run: Run, prepared: Prepared) -> None:
     """Weights, test frames and how each variant is made must be the same in the results as they are now."""
-    context = build_context(plan, silent)
-    ids = {name: ids.of_chain(plan.source, chain, context)[-1] for name, chain in plan.chains.items()}
+    context = build_context(prepared, silent)
+    ids = {name: ids.of_chain(prepared.source, chain, context)[-1] for name, chain in prepared.chains.items()}
     other = [one.name for one in run.variants if one.status == "ok" and one.id != ids.get(one.name)]
     stale = {
-        "other weights": weights_digest(run.provenance.get("weights", "")) != plan.source.digest,
-        "other test frames": run.frames["test"].digest != plan.frames["test"].digest,
+        "other weights": weights_digest(run.provenance.get("weights", "")) != prepared.source.digest,
+        "other test frames": run.frames["test"].digest != prepared.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(other)})": bool(other),
     }
     if any(stale.values()):
         told = ", ".join(what for what, is_so in stale.items() if is_so)
-        raise UserError(f"{plan.results}: was made of {told}; `bench run` brings them up to date")
+        raise UserError(f"{prepared.results}: was made of {told}; `bench run` brings them up to date")
 
 
 def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:

@@ -1,4 +1,4 @@
-"""Fourth stage: score and render what `results/<experiment>/` holds, without torch."""
+"""Fifth stage: score and render what `results/<experiment>/` holds, without torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
+from bench.pipeline import reasons
+from bench.pipeline.jobs import Jobs, refuse_changed
+from bench.pipeline.prepare import Prepared
+from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
 from bench.records import Event, Judgement, Labelled, OnEvent, Run, silent
 from bench.results import predict, score, store
@@ -53,6 +57,17 @@ class Finished:
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
         return (*reports.plain_warnings(self.run, self.told), *self.remarks, *self.run.warnings)
+
+
+def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
+    """Store what the run came to, and render its report."""
+    with store.locked(prepared.results, f"running {prepared.name}", on_event):
+        refuse_changed(prepared, jobs)
+        run = summarise(prepared, jobs)
+        store.write_attributes(prepared.results, prepared.frames, run)
+        store.write_run(prepared.results, run)
+        reasons.write(prepared, jobs)
+        return report(prepared.base, prepared.name, prepared.settings, on_event=on_event)
 
 
 def report(
@@ -154,16 +169,6 @@ def _rendered(folder: Path, mark: str) -> str:
 
 def _mark(results: Path) -> str:
     return digest({"run": stored.read_text(results / store.RUN), "bench": version("bench")})
-
-
-def bundle(base: Path, name: str) -> Path:
-    """The rendered report with every picture it shows, as one zip file that survives moving: its path."""
-    out = base / "reports" / f"{name}.zip"
-    try:
-        reports.bundle(base / "reports" / name, base / "results" / name, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from error
-    return out
 
 
 def judge(run: Run, results: Path) -> Judgement:

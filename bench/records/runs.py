@@ -15,9 +15,9 @@ class Built:
 
     `stored` is the type its weights are kept in: "fp32", "fp16", "bf16", "int8" (activations are too), "int8
     weights" or "int4 weights" (activations are not). `margin_bias` is what the CAM's mean lacks to be
-    `logit_fake - logit_real`, None where there is no CAM or that is no constant; `seconds` is how long its last step took. `zeros` is the share of exactly-zero weights,
-    in [0, 1], `zstd_bytes` what zstd makes of the file; None where they were not counted. `digest` is the file's
-    SHA-256, empty where an earlier version built it.
+    `logit_fake - logit_real`, None where there is no CAM or that is no constant; `seconds` is how long its last step
+    took. `zeros` is the share of exactly-zero weights, in [0, 1], `zstd_bytes` what zstd makes of the file; None where
+    they were not counted. `digest` is the file's SHA-256, empty where an earlier version built it.
     """
 
     id: str

@@ -53,7 +53,7 @@ def _card() -> Cells:
 
 
 def _missing(job: Job) -> str:
-    wrong = [f"{finding.what} ({finding.found})" for finding in packages(job.work) if finding.level == "problem"]
+    wrong = [f"{finding.what} ({finding.observed})" for finding in packages(job.work) if finding.level == "problem"]
     return ", ".join(wrong) or "none of what bench requires"
 
 
@@ -96,4 +96,4 @@ def _doctor(job: Job) -> None:
 
 
 def _answer(findings: Sequence[Finding]) -> Cells:
-    return {"answer": "; ".join(f"{finding.level}: {finding.found}" for finding in findings) or "nothing to say"}
+    return {"answer": "; ".join(f"{finding.level}: {finding.observed}" for finding in findings) or "nothing to say"}

@@ -167,8 +167,8 @@ def _whole(job: Job, batch: int) -> Iterator[tuple[float, str]]:
     with timm_way.prepared(job, "fp16" if job.device == "cuda" else "fp32", seconds) as step:
         yield step(batch)[1] * 1000, "timm"
     if (job.work / "large" / "experiments.yaml").exists():
-        plan = sessions.furnished(job.work / "large", large.setup(job))
-        with sessions.session(sessions.built(plan, "fp16"), job, tf32=True) as session:
+        prepared = sessions.furnished(job.work / "large", large.setup(job))
+        with sessions.session(sessions.built(prepared, "fp16"), job, tf32=True) as session:
             device_s, wall_s = sessions.session_step(session, job.size, seconds)(batch)
             yield (device_s or wall_s) * 1000, "pytorch"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import testbed
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from gpu_parts import Job, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 
@@ -58,29 +58,29 @@ def pace_settings(job: Job) -> tuple[float, tuple[int, ...]]:
 
 
 def run(job: Job) -> None:
-    plan = sessions.furnished(job.work / "large", setup(job))
+    prepared = sessions.furnished(job.work / "large", setup(job))
     names = list(WAYS)
     # What decides comes first: half precision, and what it is compared with.
-    _measure(job, plan, names[:3])
+    _measure(job, prepared, names[:3])
     _measure_timm(job)
-    _measure(job, plan, names[3:10] if job.small else names[3:])
+    _measure(job, prepared, names[3:10] if job.small else names[3:])
     job.record.note(
         "Random weights: speed and memory only. The half is cut by `prune: {amount: 0.5, ranking: magnitude, "
         "repair: false}`, which needs no frames: its widths are not those that a trained network keeps."
     )
 
 
-def _measure(job: Job, plan: Plan, names: list[str]) -> None:
+def _measure(job: Job, prepared: Prepared, names: list[str]) -> None:
     for name in names:
-        job.record.measure(name, partial(_row, job, plan, WAYS[name]))
+        job.record.measure(name, partial(_row, job, prepared, WAYS[name]))
 
 
-def _row(job: Job, plan: Plan, way: Way) -> Cells:
+def _row(job: Job, prepared: Prepared, way: Way) -> Cells:
     """One way to run the network: latency, throughput at the best batch, memory."""
     seconds, batches = pace_settings(job)
     if way.graphs and job.device != "cuda":
         return {"answer": NEEDS_CUDA}
-    artifact = sessions.built(plan, way.variant)
+    artifact = sessions.built(prepared, way.variant)
     with sessions.session(
         artifact, job, autotuned=way.autotuned, channels_last=way.channels_last, tf32=way.tf32, graphs=way.graphs
     ) as session:

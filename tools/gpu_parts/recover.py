@@ -13,7 +13,7 @@ import testbed
 
 from bench.artifacts import safetensors
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import Built, silent
 from bench.variants.steps import StepContext, recover
 from gpu_parts import Job, sessions
@@ -51,19 +51,20 @@ def run(job: Job) -> None:
 class Bed:
     """The whole network and its half, as they were built, and what trains them."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.whole, self.half = (sessions.built(plan, variant) for variant in VARIANTS)
-        self.batch = min(16, len(plan.frames["train"].frames) // 4)
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.whole, self.half = (sessions.built(prepared, variant) for variant in VARIANTS)
+        self.batch = min(16, len(prepared.frames["train"].frames) // 4)
 
     def train(self, teacher: Built, student: Detector, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The weights after training, and the step's record of it."""
         chosen = recover.Settings(batch_size=self.batch, enough=0.0, recalibrate=False, **settings)
-        with tempfile.TemporaryDirectory(dir=self.plan.base) as scratch:
+        with tempfile.TemporaryDirectory(dir=self.prepared.base) as scratch:
             work = StepContext(
-                title="recover", spec=self.plan.spec, frames=self.plan.frames,
-                read=build_context(self.plan, silent).read, teacher=lambda: safetensors.load_torch(teacher.file),
-                device=self.plan.device, threads=self.plan.threads, seed=0, scratch=Path(scratch), on_event=silent,
+                title="recover", spec=self.prepared.spec, frames=self.prepared.frames,
+                read=build_context(self.prepared, silent).read, teacher=lambda: safetensors.load_torch(teacher.file),
+                device=self.prepared.device, threads=self.prepared.threads, seed=0, scratch=Path(scratch),
+                on_event=silent,
             )  # fmt: skip
             trained = recover.apply(student, chosen, work)
             recorded: dict[str, Any] = json.loads((Path(scratch) / recover.RECORD).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ import testbed
 from bench import runtimes
 from bench.experiment import read
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.prepare import Prepared, prepare
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job
@@ -48,7 +48,7 @@ class Pace:
 
 
 # ---------------------------------------------------------------------------------------- artifacts
-def furnished(folder: Path, setup: testbed.Workplace) -> Plan:
+def furnished(folder: Path, setup: testbed.Workplace) -> Prepared:
     """The experiment in `folder`, written at the first call; its artifacts are kept there for later ones."""
     file = folder / "experiments.yaml"
     if not file.exists():
@@ -58,8 +58,8 @@ def furnished(folder: Path, setup: testbed.Workplace) -> Plan:
     return prepare(read(file), file, testbed.NAME, device=setup.device)
 
 
-def built(plan: Plan, variant: str) -> Built:
-    return build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
+def built(prepared: Prepared, variant: str) -> Built:
+    return build.build(variant, prepared.source, prepared.chains[variant], build_context(prepared, silent))
 
 
 # ------------------------------------------------------------------------------------------ sessions

@@ -18,7 +18,7 @@ from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
 
 
-def check(  # noqa: PLR0913 - those of the command
+def run_and_check(  # noqa: PLR0913 - those of the command
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -43,8 +43,8 @@ def check(  # noqa: PLR0913 - those of the command
     judged = {settings.baseline, *only} if only else {*settings.variants}
     _refuse_nothing_to_judge(settings, kept, judged, yaml_file.location_of(path, "experiments", name, "gates"))
     if reference and kept:
-        plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
-        frames = plan.frames["test"]
+        prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
+        frames = prepared.frames["test"]
         accept.match(kept, len(frames.frames), frames.digest, reference)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None

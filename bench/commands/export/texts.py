@@ -33,13 +33,13 @@ from bench.reports.content.text import MIB, NONE, difference, escape, number, pl
 from bench.reports.content.verdict import to_know
 from bench.reports.scores import scores
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the texts are made of; the first of `files` is what `predict.py` runs."""
+    """What the texts are written from; `predict.py` runs the first of `files`."""
 
     run: Run
     variant: VariantResult
@@ -97,7 +97,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "mib": _mib,
         "share": _share,
     }
-    _write("handover.md.j2", folder / "README.md", values)
+    _write("readme.md.j2", folder / "README.md", values)
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
@@ -113,6 +113,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
+    """The content of model.json."""
     run, variant, executed = facts.run, facts.variant, facts.executed
     by_variant = scores(run, facts.judgement)["variants"]
     file = models.executed_file(facts.built, executed, facts.files)
@@ -141,7 +142,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
 
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:
-    """What is compared with the baseline: its name, this variant's, the baseline's. Markdown."""
+    """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
     judgement, names = facts.judgement, (facts.variant.name, facts.baseline.name)
     judged = [judgement.variants.get(name) for name in names]
     speeds = [judgement.speeds[name] for name in names]
@@ -170,7 +171,7 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """Everything that the report says of this variant before and beside its numbers, in Markdown."""
+    """The warnings and notes of the report on this variant, in Markdown."""
     pair = (facts.baseline, facts.variant)
     alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
     beside = to_know(facts.run, facts.variant, facts.judgement)
@@ -183,10 +184,11 @@ def _warnings(facts: Facts) -> list[str]:
 
 
 def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
+    """Render a template of this folder; values that are text stay on one line."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
