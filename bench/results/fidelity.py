@@ -63,10 +63,11 @@ def write(file: Path, fidelity: Fidelity) -> None:
 
 
 def read(file: Path) -> Fidelity | None:
-    """What was measured; None where nothing was, or the file is damaged: it is measured again."""
+    """The fidelity that was measured; None where it was not, or the file is damaged: then it is measured again."""
     try:
-        told: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
+        fidelity: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
     except (OSError, ValueError):
         return None
-    differences = [value for value in (told.mean, told.largest) if value is not None]
-    return told if told.frames >= 1 and told.split in SPLITS and min(differences, default=0) >= 0 else None
+    differences = [difference for difference in (fidelity.mean, fidelity.largest) if difference is not None]
+    sound = fidelity.frames >= 1 and fidelity.split in SPLITS and min(differences, default=0) >= 0
+    return fidelity if sound else None

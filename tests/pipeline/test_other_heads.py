@@ -42,6 +42,7 @@ VARIANTS = {
 
 
 def write_experiment(folder: Path, architecture: str, variants: dict[str, str]) -> None:
+    """An experiments.yaml with these variants of a detector of this architecture."""
     lines = "\n".join(f"      {name}: {chain}" for name, chain in variants.items())
     (folder / "experiments.yaml").write_text(
         f"""
