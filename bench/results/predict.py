@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from bench import stored
 from bench.files import remove, write_atomically, write_text
-from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent, Prediction, Session
+from bench.records import (
+    BatchReader,
+    Event,
+    Executed,
+    Frame,
+    InputSpec,
+    OnEvent,
+    Prediction,
+    PredictionPass,
+    Session,
+)
 from bench.results.answers import Answers, Part
 from bench.results.attempts import noted
 from bench.stored import MIB
@@ -39,7 +49,7 @@ PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions
 
 
 @dataclass(frozen=True)
-class Labelled:
+class FrameRow:
     """A frame of a labelled split, as a row of `predictions.parquet` will know it."""
 
     split: str
@@ -92,7 +102,7 @@ def write_executed(folder: Path, executed: Executed) -> None:
 
 
 def predict(
-    pending: Sequence[Pending], rows: Sequence[Labelled], spec: InputSpec, read: BatchReader, on_event: OnEvent
+    pending: Sequence[Pending], rows: Sequence[FrameRow], spec: InputSpec, read: BatchReader, on_event: OnEvent
 ) -> dict[str, Exception]:
     """Write predictions and CAMs of every pending variant for all rows, in their order.
 
@@ -127,11 +137,11 @@ def predict(
 
 def _evaluate(
     missing: Mapping[int, Sequence[Pending]],
-    rows: Sequence[Labelled],
+    rows: Sequence[FrameRow],
     sizes: dict[str, int],
     read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
     advance: Callable[[int], None],
-) -> tuple[dict[str, Exception], Evaluation]:
+) -> tuple[dict[str, Exception], PredictionPass]:
     """Compute the missing shards, by the row that each begins at; returned is what variants failed of.
 
     `sizes` are frames a batch, by variant.
@@ -152,7 +162,7 @@ def _evaluate(
             break
     answers.finish()
     seconds = time.perf_counter() - began
-    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), variants - len(answers.failed))
+    evaluation = PredictionPass(count, round(seconds, 3), round(batches.seconds, 3), variants - len(answers.failed))
     return answers.failed, evaluation
 
 
@@ -210,7 +220,7 @@ def batch_size(spec: InputSpec, device: str) -> int:
     return 1 << fitting.bit_length() - 1
 
 
-def _end(low: int, rows: Sequence[Labelled]) -> int:
+def _end(low: int, rows: Sequence[FrameRow]) -> int:
     return min(low + SHARD_FRAMES, len(rows))
 
 
@@ -236,7 +246,7 @@ def _joined(parts: Sequence[Answer]) -> Answer:
     return Prediction(np.concatenate([part.logits for part in parts]), np.concatenate(cams) if cams else None)
 
 
-def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | None) -> None:
+def _merge(variant: Pending, rows: Sequence[FrameRow], evaluation: PredictionPass | None) -> None:
     """Join the shards into the result files, mark them done, and drop the shards."""
     import numpy as np
 
@@ -300,7 +310,7 @@ def _refuse_other_answers(answer: Answer) -> None:
         raise stored.DamagedError("it does not hold logits and maps")
 
 
-def predictions_table(rows: Sequence[Labelled], logits: NDArray[np.float32]) -> pd.DataFrame:
+def predictions_table(rows: Sequence[FrameRow], logits: NDArray[np.float32]) -> pd.DataFrame:
     """The columns of `predictions.parquet`; `p_fake` is the softmax of the logits, in float64."""
     import numpy as np
     import pandas as pd

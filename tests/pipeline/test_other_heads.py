@@ -129,7 +129,7 @@ def test_without_a_map_there_is_no_file_of_maps_and_nothing_measured_on_them(fin
     assert not list(finished.rglob("cam.npy"))
     variants = scores_of(finished)["variants"]
     assert [variant["drift"] for variant in variants.values()] == [None] * len(variants)
-    assert store.read_evidence(finished / "results/first/q8", 32).cam is None
+    assert store.read_predictions(finished / "results/first/q8", 32).cam is None
     built = cache.read(finished / "variants", variants["q8"]["id"])
     assert built.margin_bias is None
     assert [output.name for output in onnx.load(built.file).graph.output] == ["logits"]
