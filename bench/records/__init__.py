@@ -91,6 +91,7 @@ from bench.records.scores_file import (
     ScoredVariant,
     ScoresFile,
 )
+from bench.records.sessions import Prediction, Session, Timed
 
 __all__ = [
     "HANDED_OVER",
@@ -138,6 +139,7 @@ __all__ = [
     "OperatingPoint",
     "Outcome",
     "PeakMemory",
+    "Prediction",
     "PredictionPass",
     "Predictions",
     "Preprocessing",
@@ -162,6 +164,7 @@ __all__ = [
     "ScoredSlice",
     "ScoredVariant",
     "ScoresFile",
+    "Session",
     "Shift",
     "ShiftVerdict",
     "Slice",
@@ -169,6 +172,7 @@ __all__ = [
     "Split",
     "SplitSummary",
     "ThresholdKind",
+    "Timed",
     "Timing",
     "VariantEvaluation",
     "VariantResult",

@@ -14,10 +14,10 @@ class Built:
     """An artifact on disk: one self-contained file and what is known of it.
 
     `stored` is the type its weights are kept in: "fp32", "fp16", "bf16", "int8" (activations are too), "int8
-    weights" or "int4 weights" (activations are not). `margin_bias` is `bias_fake - bias_real`, which the CAM's mean
-    lacks to be the margin; `seconds` is how long its last step took. `zeros` is the share of exactly-zero weights,
-    in [0, 1], `zstd_bytes` what zstd makes of the file; None where they were not counted. `digest` is the file's
-    SHA-256, empty where an earlier version built it.
+    weights" or "int4 weights" (activations are not). `margin_bias` is what the CAM's mean lacks to be
+    `logit_fake - logit_real`, None where there is no CAM or that is no constant; `seconds` is how long its last step
+    took. `zeros` is the share of exactly-zero weights, in [0, 1], `zstd_bytes` what zstd makes of the file; None where
+    they were not counted. `digest` is the file's SHA-256, empty where an earlier version built it.
     """
 
     id: str
@@ -27,7 +27,7 @@ class Built:
     size_bytes: int
     parameters: int | None
     macs: int | None
-    margin_bias: float
+    margin_bias: float | None
     seconds: float
     zeros: float | None = None
     zstd_bytes: int | None = None

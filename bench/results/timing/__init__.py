@@ -16,8 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory
-from bench.results.predict import Predicts
+from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory, Session
 from bench.results.timing.conditions import watch
 from bench.results.timing.worker import FindBatch, Trying, Turn, Turned, WarmUp, give_back_memory, serve
 from bench.safe_path import protected
@@ -44,7 +43,7 @@ PATIENCE_SECONDS = 10.0
 class Subject:
     """What is timed: how to load it in another process, what it said of the timed frames, logits [n, 2], its name."""
 
-    load: Callable[[], Predicts]
+    load: Callable[[], Session]
     logits: NDArray[np.float32]
     name: str = ""
 
