@@ -35,8 +35,8 @@ def measure(session: Predicts, reference: Predicts, batches: Iterable[NDArray[np
     differences: list[list[float]] = [[], []]
     for batch in batches:
         for frame in batch:
-            for logit_diffs, one in zip(differences, (session, reference), strict=True):
-                logits, _ = one.predict(frame[None])
+            for logit_diffs, computing in zip(differences, (session, reference), strict=True):
+                logits, _ = computing.predict(frame[None])
                 logit_diffs.append(float(logits[0, 1]) - float(logits[0, 0]))
     computed, meant = np.array(differences)
     return compare(computed, meant, split)
@@ -66,8 +66,9 @@ def write(file: Path, fidelity: Fidelity) -> None:
 def read(file: Path) -> Fidelity | None:
     """What was measured; None where nothing was, or the file is damaged: it is measured again."""
     try:
-        told: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
+        fidelity: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
     except (OSError, ValueError):
         return None
-    differences = [value for value in (told.mean, told.largest) if value is not None]
-    return told if told.frames >= 1 and told.split in SPLITS and min(differences, default=0) >= 0 else None
+    differences = [value for value in (fidelity.mean, fidelity.largest) if value is not None]
+    is_sound = fidelity.frames >= 1 and fidelity.split in SPLITS and min(differences, default=0) >= 0
+    return fidelity if is_sound else None

@@ -109,7 +109,10 @@ def test_a_gpu_is_warmed_up_for_both_batch_sizes_and_what_came_of_it_is_kept(
     session = timing.measure({"a": subject}, FRAMES, 0.01, silent)
     assert session.failed == {}
     assert sizes == [1, 4]
-    assert [(timed.batch_size, timed.settled) for timed in session.times["a"].measurements] == [(1, settles), (4, settles)]
+    assert [(timed.batch_size, timed.settled) for timed in session.times["a"].measurements] == [
+        (1, settles),
+        (4, settles),
+    ]
 
 
 def test_a_cpu_is_warmed_up_by_three_calls(monkeypatch: pytest.MonkeyPatch) -> None:
