@@ -156,16 +156,16 @@ def test_samples_are_taken_after_every_turn_and_in_none(install: Install, monkey
     """With two subjects: after each turn of ten rounds with one frame and ten with the best batch, and at both ends."""
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     driver, working = install(), list[bool]()
-    do = timing.Process.do
+    call = timing.Process.call
 
-    def at_work(process: timing.Process, order: object) -> object:
+    def at_work(process: timing.Process, request: object) -> object:
         working.append(True)
         try:
-            return do(process, order)
+            return call(process, request)
         finally:
             working.clear()
 
-    monkeypatch.setattr(timing.Process, "do", at_work)
+    monkeypatch.setattr(timing.Process, "call", at_work)
     sample = conditions.Gpu.sample
     monkeypatch.setattr(conditions.Gpu, "sample", lambda gpu: (sample(gpu), working and pytest.fail("in a turn")))
     subjects = {name: timing.Subject(partial(FakeSession, most=1), LOGITS) for name in "ab"}
