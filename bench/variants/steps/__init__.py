@@ -24,6 +24,7 @@ A step is a module with
 - how much it leaves of the network and of its file: `leaves(settings)`, a `Leaves`; without it, everything;
 - what a reader of the report must know: `remarks(uses, baseline, built)`, sentences without their full stop. `uses`
   are the settings of each time that it stands in the variant's chain; the rest are `bench.records.Built`;
+- where its main field has no default: `EXAMPLE`, a value of it, for messages and for the contract test;
 - what others call it: `SYNONYMS`, words for the hint on an unknown name.
 
 The module's top imports nothing heavy: it is also read to check a configuration.
