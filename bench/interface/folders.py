@@ -14,12 +14,23 @@ from typing import TYPE_CHECKING
 from bench import runtimes, stored
 from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
-from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Executed, HandedOver, InputSpec, Preprocessing
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Executed,
+    HandedOver,
+    InputSpec,
+    Preprocessing,
+    Session,
+)
 from bench.variants import cache
 from bench.variants.description import DESCRIPTION
 
 if TYPE_CHECKING:
-    from bench.runtimes import Device, Session
+    from bench.runtimes import Device
 
 _LARGEST_SIDE = 2**14
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}

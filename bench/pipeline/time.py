@@ -97,7 +97,7 @@ def _store(timings: timing.Timings[Executable], untimed: Mapping[str, Job], base
             store.write_timed(
                 job.folder,
                 job.timing_key,
-                store.Timed(
+                store.SessionTimes(
                     timed.executed, timed.measurements, beside.measurements if beside else (), timings.conditions
                 ),
             )

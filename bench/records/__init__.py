@@ -101,6 +101,7 @@ from bench.records.scores_file import (
     ScoredVariant,
     ScoresFile,
 )
+from bench.records.sessions import Prediction, Session, Timed
 
 __all__ = [
     "HANDED_OVER",
@@ -148,6 +149,7 @@ __all__ = [
     "OperatingPoint",
     "Outcome",
     "PeakMemory",
+    "Prediction",
     "PredictionPass",
     "Predictions",
     "Preprocessing",
@@ -172,6 +174,7 @@ __all__ = [
     "ScoredSlice",
     "ScoredVariant",
     "ScoresFile",
+    "Session",
     "Shift",
     "ShiftVerdict",
     "Slice",
@@ -179,6 +182,7 @@ __all__ = [
     "Split",
     "SplitSummary",
     "ThresholdKind",
+    "Timed",
     "Timing",
     "VariantEvaluation",
     "VariantResult",

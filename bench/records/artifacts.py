@@ -12,10 +12,10 @@ class Built:
     """An artifact on disk: one self-contained file, and its properties.
 
     `stored` is the type of the stored weights: "fp32", "fp16", "bf16", "int8" (activations are too), "int8
-    weights" or "int4 weights" (activations are not). `margin_bias` is `bias_fake - bias_real`, which the CAM's mean
-    lacks to be the margin; `seconds` is how long its last step took. `zeros` is the share of exactly-zero weights,
-    in [0, 1], `zstd_bytes` what zstd makes of the file; None where they were not counted. `digest` is the file's
-    SHA-256, empty where an earlier version built it.
+    weights" or "int4 weights" (activations are not). `margin_bias` is the constant that the CAM's mean lacks to be
+    `logit_fake - logit_real`; None without a CAM, or where that is not constant. `seconds` is how long the last step
+    took. `zeros` is the share of exactly-zero weights, in [0, 1]; `zstd_bytes` is the size of the file compressed by
+    zstd; None where they were not counted. `digest` is the file's SHA-256, empty where an earlier version built it.
     """
 
     id: str
@@ -25,7 +25,7 @@ class Built:
     size_bytes: int
     parameters: int | None
     macs: int | None
-    margin_bias: float
+    margin_bias: float | None
     seconds: float
     zeros: float | None = None
     zstd_bytes: int | None = None

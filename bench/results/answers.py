@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records import Prediction
     from bench.results.predict import Pending
 
-    Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+    Answer: TypeAlias = Prediction[NDArray[np.float32]]
 
 UNDER_WAY = 2
 """Of all variants together: activations of several networks at once may not fit into the device's memory."""
@@ -108,7 +109,7 @@ class Answers:
 
         if part.variant.name in self.failed:
             return
-        if np.isfinite(answer[0]).all():
+        if np.isfinite(answer.logits).all():
             self.keep(part, answer)
         else:
             self.failed[part.variant.name] = ValueError(

@@ -1,4 +1,4 @@
-"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs, measurements."""
+"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs if any, measurements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bench.records import (
 )
 from bench.results import attributes, checks
 from bench.results.attributes import ATTRIBUTES
-from bench.results.predict import CAMS, MARK, PREDICTIONS
+from bench.results.predict import CAMS, MARK, PREDICTIONS, has_cams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ WHY_WAIT = (
 
 
 @dataclass(frozen=True)
-class Timed:
+class SessionTimes:
     """What was measured of a variant in one session.
 
     `baseline` holds the experiment's baseline in the same runtime, device and session.
@@ -79,17 +79,17 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def write_timed(folder: Path, key: str, timed: Timed) -> None:
-    write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(Timed, timed)})
+def write_timed(folder: Path, key: str, timed: SessionTimes) -> None:
+    write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(SessionTimes, timed)})
 
 
-def read_timed(folder: Path, key: str) -> Timed | None:
+def read_timed(folder: Path, key: str) -> SessionTimes | None:
     """What was measured under this key, or None."""
     try:
         content = stored.read_json(folder / MEASUREMENTS)
         if content.pop("key") != key or content.pop("schema") != SCHEMA:
             return None
-        timed: Timed = stored.typed(Timed, content)
+        timed: SessionTimes = stored.typed(SessionTimes, content)
         checks.measurements([*timed.measurements, *timed.baseline])
         checks.conditions(timed.conditions)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -187,7 +187,9 @@ def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predic
     return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
 
 
-def _cams(folder: Path, rows: int) -> NDArray[np.float32]:
+def _cams(folder: Path, rows: int) -> NDArray[np.float32] | None:
+    if not has_cams(folder):
+        return None
     try:
         return checks.cams(folder / CAMS, rows)
     except (OSError, ValueError) as error:

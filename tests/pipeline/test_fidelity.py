@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import runtimes
-from bench.records import Built, Fidelity, Preprocessing
+from bench.records import Built, Fidelity, Preprocessing, Session
 from bench.results import fidelity
 from bench.runtimes import onnxruntime, openvino
 from bench.runtimes.onnxruntime.lowering import Kernels
@@ -94,7 +94,7 @@ def shallow() -> onnx.ModelProto:
     return quantize.apply(detector, quantize.Settings(), calibration())
 
 
-def measured(built: Built, session: runtimes.Session) -> Fidelity:
+def measured(built: Built, session: Session) -> Fidelity:
     return fidelity.measure(session, onnxruntime.load_reference(built, 1), [b0.frames(16, seed=9)], "test")
 
 

@@ -192,7 +192,7 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
     # Of another length of timing, which the scores know nothing of.
     write, keys = store.write_timed, list[str]()
 
-    def of_another(folder: Path, key: str, timed: store.Timed) -> None:
+    def of_another(folder: Path, key: str, timed: store.SessionTimes) -> None:
         keys.append(key)
         write(folder, "another", timed)
 

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.records import Event, PeakMemory, silent
+from bench.records import Event, PeakMemory, Timed, silent
 from bench.results import timing
 from bench.results.timing import conditions, worker
 from bench.system import idle_cores
@@ -80,7 +80,7 @@ class OnDevice(FakeSession):
 
     log_of_rests: Path = Path()
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if len(frames) > 1:
             self.executed = replace(EXECUTED, mode="CUDA graphs; eager at batch 2")
         return super().predict_timed(frames)
@@ -221,7 +221,7 @@ class Fills(FakeSession):
 
     fits: int = 2
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if len(frames) > self.fits:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict_timed(frames)

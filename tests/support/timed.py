@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Executed
+from bench.records import Executed, Prediction, Timed
 
 EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
 
@@ -35,11 +35,10 @@ class FakeSession:
     calls: int = 0
     executed: Executed = EXECUTED
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits, cam, _ = self.predict_timed(frames)
-        return logits, cam
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        return self.predict_timed(frames).prediction
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if self.log:
             with self.log.open("a") as file:
                 file.write(f"{os.getpid()} {len(frames)}\n")
@@ -49,4 +48,5 @@ class FakeSession:
         if self.calls > self.breaks_after:
             raise self.how("fell over")
         time.sleep(self.call + self.frame * len(frames))
-        return self.logits[np.arange(len(frames)) % 2], np.zeros((len(frames), 2, 2), np.float32), 0.25
+        logits = self.logits[np.arange(len(frames)) % 2]
+        return Timed(Prediction(logits, np.zeros((len(frames), 2, 2), np.float32)), 0.25)

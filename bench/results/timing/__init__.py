@@ -16,8 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory
-from bench.results.predict import Predicts
+from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory, Session
 from bench.results.timing.conditions import watch
 from bench.results.timing.worker import (
     FindBatch,
@@ -52,7 +51,7 @@ PATIENCE_SECONDS = 10.0
 class Subject:
     """A variant to time: how to load it in another process, its logits [n, 2] of the timed frames, and its name."""
 
-    load: Callable[[], Predicts]
+    load: Callable[[], Session]
     logits: NDArray[np.float32]
     name: str = ""
 

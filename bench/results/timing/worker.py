@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bench.records import Executed, PeakMemory
-from bench.results.predict import Predicts
+from bench.records import Executed, PeakMemory, Session
 from bench.results.timing.warm_up import settle
 from bench.system.control_groups import available_memory
 
@@ -57,7 +56,7 @@ class TimeCalls:
     batch_size: int
     seconds: float
 
-    def run(self, session: Predicts, frames: NDArray[np.uint8]) -> Samples:
+    def run(self, session: Session, frames: NDArray[np.uint8]) -> Samples:
         """Make the calls; `frames` are uint8 RGB [n, 3, H, W]."""
         batch = _batch(frames, self.batch_size)
         # While other variants computed, caches went cold and clocks may have dropped.
@@ -67,10 +66,11 @@ class TimeCalls:
         until = time.perf_counter() + self.seconds
         while not samples_ms or time.perf_counter() < until:
             began = time.perf_counter()
-            logits, _, on_device = session.predict_timed(batch)
+            timed = session.predict_timed(batch)
             samples_ms.append(_microseconds((time.perf_counter() - began) * 1000))
-            if on_device is not None:
-                device_ms.append(_microseconds(on_device))
+            if timed.device_ms is not None:
+                device_ms.append(_microseconds(timed.device_ms))
+        logits = timed.prediction.logits
         return Samples(tuple(samples_ms), tuple(device_ms), logits, _peak_memory(), session.executed)
 
 
@@ -94,7 +94,7 @@ class WarmUp:
 
     batch_size: int
 
-    def run(self, session: Predicts, frames: NDArray[np.uint8]) -> bool | None:
+    def run(self, session: Session, frames: NDArray[np.uint8]) -> bool | None:
         batch = _batch(frames, self.batch_size)
         for _ in range(WARM_UP_CALLS):
             session.predict(batch)
@@ -121,7 +121,7 @@ class FindBatch:
     most: int | None = None
 
     def run(
-        self, session: Predicts, frames: NDArray[np.uint8], tell: Callable[[TryingBatch], object] = lambda _: None
+        self, session: Session, frames: NDArray[np.uint8], tell: Callable[[TryingBatch], object] = lambda _: None
     ) -> int:
         """Search upwards; `tell` is called before each size is tried."""
         best, misses = 1, 0
@@ -141,7 +141,7 @@ class FindBatch:
                 misses += 1
         return best if best == 1 or self._holds(session, frames, best) else 1
 
-    def _holds(self, session: Predicts, frames: NDArray[np.uint8], size: int) -> bool:
+    def _holds(self, session: Session, frames: NDArray[np.uint8], size: int) -> bool:
         import numpy as np
 
         small, large = _batch(frames, 1), _batch(frames, size)
@@ -151,7 +151,7 @@ class FindBatch:
         ]
         return bool(np.median(gains) >= LEAST_GAIN)
 
-    def _frames_per_second(self, session: Predicts, batch: NDArray[np.uint8]) -> float:
+    def _frames_per_second(self, session: Session, batch: NDArray[np.uint8]) -> float:
         import numpy as np
 
         session.predict(batch)
@@ -173,7 +173,7 @@ def worker_loop(connection: Connection) -> None:
     ignore_interrupts()
     try:
         load, frames = connection.recv()
-        session: Predicts = load()
+        session: Session = load()
         connection.send(session.executed)
         while (request := connection.recv()) is not None:
             listener = (connection.send,) if isinstance(request, FindBatch) else ()
@@ -251,7 +251,7 @@ def _peak_rss_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
 
 
-def _rest(session: Predicts, *, from_all: bool) -> None:
+def _rest(session: Session, *, from_all: bool) -> None:
     """Give memory back to the other processes until the next request."""
     if isinstance(session, Rests):
         session.rest(from_all=from_all)
