@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.records.runs import Executed
+    from bench.records.measurements import Executed
 
 ArrayT = TypeVar("ArrayT")
 OtherT = TypeVar("OtherT")

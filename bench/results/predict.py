@@ -1,8 +1,8 @@
-"""Evaluate variants over frames: each frame is decoded once, in one stream, and given to every variant.
+"""Predict: each frame is decoded once, in one stream, and given to every variant.
 
-What variants answer is written in shards, each whole, so that a run that is killed loses one shard of each variant
-at most, and the batches under way. A batch never crosses the border of two shards. Memory grows with the frames
-only by the scores and the small CAMs. `answers` keeps devices busy meanwhile.
+Predictions are written in whole shards, so that a killed run loses at most one shard of each variant, and the batches
+under way. A batch never crosses the border of two shards. Memory grows with the frames only by the scores and the
+small CAMs. `answers` keeps devices busy meanwhile.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions
 
 @dataclass(frozen=True)
 class FrameRow:
-    """A frame of a labelled split, as a row of `predictions.parquet` will know it."""
+    """A frame of a labelled split: a row of `predictions.parquet`."""
 
     split: str
     frame: Frame
@@ -58,7 +58,7 @@ class FrameRow:
 
 @dataclass(frozen=True)
 class Pending:
-    """A variant whose predictions are wanted: its loaded session, and the folder and key they go to."""
+    """A variant to predict for: its loaded session, and the folder and key of its predictions."""
 
     name: str
     key: str
@@ -67,7 +67,7 @@ class Pending:
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Whether the folder holds the predictions of this key, whole: they are marked last, with their sizes."""
+    """Whether the folder holds all predictions of this key: a mark with their sizes is written last."""
     try:
         mark = stored.read_json(folder / MARK, MIB)
         return bool(mark["key"] == key and mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
@@ -86,7 +86,7 @@ def has_cams(folder: Path) -> bool:
 
 
 def read_executed(folder: Path, key: str) -> Executed | None:
-    """What executed the predictions of this key; None where an earlier version made them, which did not say."""
+    """What executed the predictions of this key; None where an earlier version made them and did not record it."""
     try:
         mark = stored.read_json(folder / MARK, MIB)
         executed: Executed | None = stored.typed(Executed, mark["executed"]) if mark["key"] == key else None
@@ -96,7 +96,7 @@ def read_executed(folder: Path, key: str) -> Executed | None:
 
 
 def write_executed(folder: Path, executed: Executed) -> None:
-    """Say of predictions that are there what executes them."""
+    """Record what executes predictions that exist already."""
     mark = stored.read_json(folder / MARK, MIB)
     write_text(folder / MARK, json.dumps({**mark, "executed": asdict(executed)}))
 
@@ -106,7 +106,7 @@ def predict(
 ) -> dict[str, Exception]:
     """Write predictions and CAMs of every pending variant for all rows, in their order.
 
-    A variant that fails is left out from then on; returned is what it failed of.
+    A variant that fails is left out from then on. Returns the error of each that failed.
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
@@ -142,9 +142,9 @@ def _evaluate(
     read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Exception], PredictionPass]:
-    """Compute the missing shards, by the row that each begins at; returned is what variants failed of.
+    """Compute the missing shards, and return the errors of variants that failed, and the pass.
 
-    `sizes` are frames a batch, by variant.
+    `missing` has the variants of each shard, by the shard's first row. `sizes` are frames a batch, by variant.
     """
     began, count, variants = time.perf_counter(), 0, len(sizes)
     # A batch never crosses the border of a shard, also where that is not as long as the batches are.
@@ -167,7 +167,7 @@ def _evaluate(
 
 
 class _Waited:
-    """A reader's batches, and the `seconds` that were spent waiting for them."""
+    """The batches of a reader, and the `seconds` spent waiting for them."""
 
     def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
         self._batches = batches
@@ -185,7 +185,7 @@ class _Waited:
 
 
 class _Shards:
-    """Answers until their shard is whole: each is then written, its parts in the order of its rows."""
+    """Collects answers until a shard is complete, then writes it, its parts in the order of its rows."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -202,7 +202,7 @@ class _Shards:
 
 
 def batch_size(spec: InputSpec, device: str) -> int:
-    """Frames in a batch, a power of two: what keeps a B5's activations within a quarter of the free memory.
+    """Frames in a batch, a power of two, so that a B5's activations take at most a quarter of the free memory.
 
     On a CPU at most four: at 160 px a B5's widest maps then take 15 MB, which a last-level cache may hold,
     and more frames at once only cost memory. On CUDA 128 is where throughput has long levelled off. When memory

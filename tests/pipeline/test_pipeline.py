@@ -237,7 +237,7 @@ def test_baseline_that_could_not_be_timed_is_timed_again(workplace: Path, monkey
     def lose_one(subjects: Any, *rest: Any) -> Any:
         session = measured(subjects, *rest)
         first = next(iter(subjects))
-        session.found.pop(first)
+        session.times.pop(first)
         session.failed[first] = RuntimeError("fell over")
         return session
 

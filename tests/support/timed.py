@@ -22,14 +22,14 @@ LOGITS = np.array([[0.5, -0.5], [0.0, 2.0]], np.float32)
 
 
 @dataclass
-class StandIn:
+class FakeSession:
     """Answers LOGITS after `call` + `frame` × frames seconds, and notes every call in a file."""
 
     call: float = 0.0
     frame: float = 0.0
     most: int = 1000
     log: Path | None = None
-    said: NDArray[np.float32] = field(default_factory=lambda: LOGITS)
+    logits: NDArray[np.float32] = field(default_factory=lambda: LOGITS)
     breaks_after: int = 1000
     how: type[Exception] = RuntimeError
     calls: int = 0
@@ -48,5 +48,5 @@ class StandIn:
         if self.calls > self.breaks_after:
             raise self.how("fell over")
         time.sleep(self.call + self.frame * len(frames))
-        logits = self.said[np.arange(len(frames)) % 2]
+        logits = self.logits[np.arange(len(frames)) % 2]
         return Timed(Prediction(logits, np.zeros((len(frames), 2, 2), np.float32)), 0.25)
