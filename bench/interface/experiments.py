@@ -68,7 +68,7 @@ def run(
     >>> results.variants["q8"].auc_delta
     """
     path = Path(os.fspath(file))
-    wanted, when = _names(only), _when(timing)
+    variants, when = _variants(only), _when(timing)
     if device is not None and device not in DEVICES:
         raise UserError(f"device: {no_device(device)}")
     given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
@@ -79,7 +79,7 @@ def run(
         from bench.experiment import read as read_file
 
         finished = pipeline.run(
-            read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
+            read_file(path), path, experiment, only=variants, device=device, timing=when, on_event=on_event
         )
     return _of_run(finished.run, finished.told, finished.warnings, path.parent)
 
@@ -122,16 +122,16 @@ def read(folder: str | os.PathLike[str]) -> Results:
     )
 
 
-def _names(only: str | Sequence[str] | None) -> list[str]:
+def _variants(only: str | Sequence[str] | None) -> list[str]:
     """The variants to run; a text may name several, separated by commas."""
     if only is None:
         return []
     if not isinstance(only, str) and not all(isinstance(name, str) for name in only):
         raise UserError(f"only: expected names of variants, found {quoted(only)}")
-    wanted = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
-    if not wanted:
+    names = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
+    if not names:
         raise UserError('only: names no variant; expected names, such as only=["q8", "q16"]')
-    return wanted
+    return names
 
 
 def _when(timing: bool | str) -> Timing:

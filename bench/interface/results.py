@@ -87,11 +87,11 @@ class Results:
 
     @cached_property
     def _checked(self) -> tuple[_Scores, dict[str, VariantScores]]:
-        known: _Scores = stored.typed(_Scores, self.scores)
-        variants = {name: variant_scores(name, content) for name, content in known.variants.items()}
-        if known.baseline not in variants:
+        scores: _Scores = stored.typed(_Scores, self.scores)
+        variants = {name: variant_scores(name, content) for name, content in scores.variants.items()}
+        if scores.baseline not in variants:
             raise stored.DamagedError("its baseline is none of its variants")
-        return known, variants
+        return scores, variants
 
     @property
     def experiment(self) -> str:
@@ -165,10 +165,10 @@ class Results:
         UserError
             Where there is no such variant, it failed, or its predictions are gone or belong to another run.
         """
-        known = self.variants
-        if variant not in known:
-            hint = nearest(str(variant), known)
-            raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(known)}")
+        variants = self.variants
+        if variant not in variants:
+            hint = nearest(str(variant), variants)
+            raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(variants)}")
         if variant in self.failed:
             raise UserError(f"variant {quoted(variant)} failed, it has no predictions: {self.failed[variant]}")
         return self._predictions(variant)
