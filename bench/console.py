@@ -86,15 +86,13 @@ def show(finished: Finished, *, as_json: bool) -> None:
 
     Exits with the code for a failed variant where there is one.
     """
-    from bench.reports import summary
+    from bench.reports import as_text, summary
 
     if as_json:
-        import json
-
         # Azure and TeamCity take `##…[` for a command wherever it stands.
-        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False).replace("##", "\\u0023#"))
+        typer.echo(as_text(finished.scores).replace("##", "\\u0023#"))
     else:
-        say(summary(finished.run, finished.told))
+        say(summary(finished.run, finished.scores))
     note(finished.warnings, err=as_json)
     name_report(finished, err=as_json)
     if any(variant.status == "failed" for variant in finished.run.variants):

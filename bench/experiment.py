@@ -41,7 +41,7 @@ from bench.errors import (
     shown,
 )
 from bench.records import Preprocessing
-from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
+from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
@@ -327,7 +327,7 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
         elif name == "all" and name in experiment.variants:
             yield (name,), "`all` means every variant, and a variant is called so too; rename that"
         elif not gates.limits and (name == "all" or "all" not in experiment.gates):
-            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.limits_there_are())}"
+            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.gate_names())}"
         elif name == experiment.baseline:
             for gate in AGAINST_BASELINE:
                 if gate in gates.limits:

@@ -28,7 +28,7 @@ from testbed import (
 
 from bench import runtimes
 from bench.pipeline.prepare import Prepared
-from bench.records import Evidence
+from bench.records import Predictions
 from bench.results import store
 from bench.runtimes import Session
 
@@ -192,8 +192,8 @@ def _scores(prepared: Prepared, session: Session) -> NDArray[np.float64]:
     return answers.test if answers.validation is None else np.concatenate([answers.test, answers.validation])
 
 
-def _answers(prepared: Prepared, folder: Path) -> Evidence:
-    return store.read_evidence(folder, len(prepared.frames["test"].frames))
+def _answers(prepared: Prepared, folder: Path) -> Predictions:
+    return store.read_predictions(folder, len(prepared.frames["test"].frames))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from testbed import show
 
 from bench.records import Auc, Interval
 from bench.results.score.auc import difference, estimate
+from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import placements
-from bench.results.score.verdict import verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

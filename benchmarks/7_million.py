@@ -20,7 +20,7 @@ import numpy as np
 from testbed import show
 
 from bench.provenance import digest
-from bench.records import Executed, Footprint, Measurement, Preprocessing, Run, SplitSummary, VariantResult
+from bench.records import Executed, Footprint, Measurement, Preprocessing, RunRecord, SplitSummary, VariantResult
 from bench.results import store
 from bench.results.attributes import ATTRIBUTES
 from bench.results.predict import CAMS, MARK, PREDICTIONS
@@ -158,9 +158,9 @@ def _pictures(folder: Path, frames: int) -> None:
             (folder / label / str(index)).symlink_to("../pictures")
 
 
-def _run(frames: int) -> Run:
+def _run(frames: int) -> RunRecord:
     """The record of a run that never was."""
-    return Run(
+    return RunRecord(
         experiment="many",
         detector="none",
         architecture="efficientnet_b0",

@@ -222,16 +222,16 @@ def evaluate(prepared: Prepared, sessions: Mapping[str, Session], read: BatchRea
     folder = prepared.results / f"pass-{next(_passes)}"
     pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
     splits = [prepared.frames[split] for split in LABELLED_SPLITS if split in prepared.frames]
-    rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
+    rows = [predict.FrameRow(frames.split, frame) for frames in splits for frame in frames.frames]
     failed = predict.predict(pending, rows, prepared.spec, read or reader(prepared), silent)
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
         labels = store.read_labelled(folder, variant.name)[0].labels
-        evidence = store.read_evidence(variant.folder, len(labels))
-        placed, curve = placements.placements(labels, evidence.ranks), points.roc(labels, evidence.ranks)
-        points.score(labels, evidence.test, placed, curve)
-        points.operating_point(labels, evidence.test, prepared.settings.threshold)
+        predictions = store.read_predictions(variant.folder, len(labels))
+        placed, curve = placements.placements(labels, predictions.ranks), points.roc(labels, predictions.ranks)
+        points.score(labels, predictions.test, placed, curve)
+        points.operating_point(labels, predictions.test, prepared.settings.threshold)
     return [variant.folder for variant in pending]
 
 

@@ -17,11 +17,11 @@ from bench.pipeline.render import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
     LABELLED_SPLITS,
+    Evaluation,
     Event,
-    Judgement,
-    Labelled,
+    LabelledFrames,
     OnEvent,
-    Run,
+    RunRecord,
     Split,
     SplitSummary,
     VariantResult,
@@ -71,12 +71,12 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     aligned = _read(request, variants, on_event)
     run = _run(request, variants, aligned)
     on_event(Event("scoring", 0, 1, "reports"))
-    _render(run, _judge(run, aligned), request.folder)
+    _render(run, _evaluate(run, aligned), request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
 
 
-def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run, Judgement]:
+def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[RunRecord, Evaluation]:
     """Score answers in memory, by the names of their variants, the first as baseline; `request` has no files.
 
     A report is written only to `request.to`. Raises `UserError` for bad input before anything is written.
@@ -84,20 +84,23 @@ def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[Run
     if request.to is not None:
         _refuse_to_overwrite(request)
     aligned = align.align(answers, None, request.columns)
-    digests = {name: hashlib.sha256(evidence.test.tobytes()).hexdigest() for name, evidence in aligned.evidence.items()}
+    digests = {
+        name: hashlib.sha256(predictions.test.tobytes()).hexdigest()
+        for name, predictions in aligned.predictions.items()
+    }
     arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
     run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
-    judgement = _judge(run, aligned)
+    evaluation = _evaluate(run, aligned)
     if request.to is not None:
-        _render(run, judgement, request.to)
-    return run, judgement
+        _render(run, evaluation, request.to)
+    return run, evaluation
 
 
-def _judge(run: Run, aligned: align.Aligned) -> Judgement:
-    return score.judge(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.evidence)
+def _evaluate(run: RunRecord, aligned: align.Aligned) -> Evaluation:
+    return score.evaluate(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.predictions)
 
 
-def _render(run: Run, judgement: Judgement, folder: Path) -> None:
+def _render(run: RunRecord, evaluation: Evaluation, folder: Path) -> None:
     """Render into a temporary folder, then move the files, so that an interruption leaves the folder as it was.
 
     scores.json goes first: by it the folder is recognised as this command's.
@@ -106,7 +109,7 @@ def _render(run: Run, judgement: Judgement, folder: Path) -> None:
     sweep(folder, held=True)
     scratch = folder / temporary_name()
     try:
-        reports.render(run, judgement, None, None, scratch)
+        reports.render(run, evaluation, None, None, scratch)
         for path in sorted(scratch.iterdir(), key=lambda path: path.name != _SCORES):
             rename(path, folder / path.name)
     finally:
@@ -215,7 +218,7 @@ def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
     return sources
 
 
-def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
+def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
     """A warning for each split in which only a part of the frames has a source."""
     for split, labelled in frames.items():
         unknown = labelled.sources.isna().to_numpy()
@@ -230,16 +233,16 @@ def _unknown_sources(frames: Mapping[Split, Labelled]) -> Iterator[str]:
             )
 
 
-def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned) -> Run:
+def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned) -> RunRecord:
     used = (*request.files, *([request.labels] if request.labels else []))
     files = {path: file_digest(path) for path in used}
     inputs = "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items())
     return _record(request, {name: files[path][:16] for name, path in variants.items()}, {"files": inputs}, aligned)
 
 
-def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> Run:
+def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
     """The run's record; `ids` are digests of the variants' scores, `inputs` says where these come from."""
-    return Run(
+    return RunRecord(
         experiment=request.name,
         detector="",
         architecture="",
@@ -255,7 +258,7 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
     )
 
 
-def _shared_sources(frames: Mapping[Split, Labelled]) -> tuple[str, ...]:
+def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
     """A warning where test frames share sources with the frames that thresholds are set on."""
     if "validation" not in frames:
         return ()
@@ -264,6 +267,6 @@ def _shared_sources(frames: Mapping[Split, Labelled]) -> tuple[str, ...]:
     return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
-def _summary(frames: Labelled, digest: str) -> SplitSummary:
+def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
     fake = int((frames.labels == 1).sum())
     return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)

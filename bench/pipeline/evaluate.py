@@ -126,6 +126,6 @@ def _predict(
     pending = [
         predict.Pending(name, job.predictions_key, job.folder, sessions[job.executable]) for name, job in jobs.items()
     ]
-    rows = [predict.Labelled(split, frame) for split, frames in prepared.labelled.items() for frame in frames.frames]
+    rows = [predict.FrameRow(split, frame) for split, frames in prepared.labelled.items() for frame in frames.frames]
     problems = predict.predict(pending, rows, prepared.spec, prepared.read, on_event)
     return {name: journal.failure(f"evaluating {name}", error) for name, error in problems.items()}

@@ -10,14 +10,14 @@ from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepare import Prepared
 from bench.provenance import machine, provenance
-from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
+from bench.records import Built, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 
 
-def summarise(prepared: Prepared, jobs: Jobs) -> Run:
+def summarise(prepared: Prepared, jobs: Jobs) -> RunRecord:
     """The run's record; a variant that failed is a row that says why."""
     shown = {name: chain for name, chain in prepared.chains.items() if name in jobs.by_variant or name in jobs.failed}
     baseline = jobs.by_variant[prepared.baseline].built
@@ -25,7 +25,7 @@ def summarise(prepared: Prepared, jobs: Jobs) -> Run:
         _row(prepared, name, chain, jobs.by_variant.get(name), jobs.failed.get(name), baseline)
         for name, chain in shown.items()
     )
-    return Run(
+    return RunRecord(
         experiment=prepared.name,
         detector=prepared.settings.detector,
         architecture=prepared.source.architecture,
@@ -86,7 +86,7 @@ def _row(
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
-        evaluation=store.read_evaluation(job.folder, job.predictions_key),
+        evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
     )
 
 

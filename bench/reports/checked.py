@@ -205,7 +205,7 @@ def _numbers(one: GateOutcome) -> tuple[str, str, str]:
         return (signed if one.gate in _CHANGES else number)(scale * value, digits) + unit
 
     within = f" [{', '.join(map(written, ends))}]" if ends else ""
-    return written(one.value) + within, limit, NONE if one.room is None else written(one.room)
+    return written(one.value) + within, limit, NONE if one.headroom is None else written(one.headroom)
 
 
 def _marked(one: GateOutcome) -> str:

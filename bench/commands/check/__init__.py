@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import yaml_file
@@ -15,7 +16,7 @@ from bench.pipeline import run
 from bench.pipeline.prepare import Timing, prepare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
+from bench.results.score.gates import EVERY, above_chance, asked, check_gates
 
 
 def run_and_check(  # noqa: PLR0913 - those of the command
@@ -84,16 +85,15 @@ def _outcomes(
     finished: Finished, settings: ExperimentSettings, judged: Collection[str], anyway: bool
 ) -> tuple[GateOutcome, ...]:
     by_gates = _by_gates(finished, settings, judged)
-    fell = None if anyway else above_chance(finished.told, settings.gates)
+    fell = None if anyway else above_chance(finished.scores, settings.gates)
     # One of the baseline's own is among the others already.
     return by_gates if fell is None or fell in by_gates else (fell, *by_gates)
 
 
 def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collection[str]) -> tuple[GateOutcome, ...]:
-    told = finished.told
-    variants = {name: found for name, found in told["variants"].items() if name in judged}
+    variants = {name: scored for name, scored in finished.scores.variants.items() if name in judged}
     gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in judged}
-    return judge_gates({**told, "variants": variants}, gates)
+    return check_gates(replace(finished.scores, variants=variants), gates)
 
 
 def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:

@@ -9,9 +9,20 @@ from bench import stored
 from bench.commands.export import differences, models, texts
 from bench.errors import UserError, listed, nearest, quoted
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
-from bench.pipeline.render import judge
+from bench.pipeline.render import evaluate_run
 from bench.provenance import file_digest
-from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Event, OnEvent, Run, VariantResult, silent
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Event,
+    OnEvent,
+    RunRecord,
+    VariantResult,
+    silent,
+)
 from bench.results import store
 from bench.variants import cache
 
@@ -34,7 +45,7 @@ def export_variant(
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     cache.check(built)
-    judgement = judge(run, base / "results" / name)
+    evaluation = evaluate_run(run, base / "results" / name)
     # Filled inside the target, so that the next export recognises what a killed one leaves.
     scratch = to / temporary_name()
     try:
@@ -42,10 +53,10 @@ def export_variant(
         on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
-        facts = texts.Facts(run, result, built, judgement, files)
+        facts = texts.Facts(run, result, built, evaluation, files)
         texts.write_snippet(facts, scratch)
         runners = differences.runners(scratch, built, facts.model)
-        texts.write_about(facts, differences.measure(run, judgement, variant, runners, base, on_event), scratch)
+        texts.write_about(facts, differences.measure(run, evaluation, variant, runners, base, on_event), scratch)
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
         # If this process is killed while it moves the files, the next export recognises them by their digests.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
@@ -58,7 +69,7 @@ def export_variant(
         sweep(to, held=True)
 
 
-def _variant(base: Path, run: Run, name: str) -> tuple[VariantResult, Built]:
+def _variant(base: Path, run: RunRecord, name: str) -> tuple[VariantResult, Built]:
     """Its results and its artifact; `UserError` where one of them is missing."""
     by_name = {result.name: result for result in run.variants}
     if name not in by_name:

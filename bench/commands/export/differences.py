@@ -12,7 +12,7 @@ from bench import stored
 from bench.datasets.digests import of_set
 from bench.errors import UserError
 from bench.provenance import file_digest, version
-from bench.records import Built, Event, Judgement, Labelled, Moved, OnEvent, Run
+from bench.records import Built, Evaluation, Event, LabelledFrames, Moved, OnEvent, RunRecord
 from bench.results import score
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ class Runner:
 
 
 def measure(
-    run: Run, judgement: Judgement, variant: str, runners: Sequence[Runner], base: Path, on_event: OnEvent
+    run: RunRecord, evaluation: Evaluation, variant: str, runners: Sequence[Runner], base: Path, on_event: OnEvent
 ) -> tuple[Moved, ...]:
     """Compare each runner with the stored predictions; empty where the test frames have changed since the run."""
     import numpy as np
 
-    if not _are_those_of(run, judgement.test, base, on_event):
+    if not _are_those_of(run, evaluation.test, base, on_event):
         return ()
-    before = judgement.evidence[variant].test
+    before = evaluation.predictions[variant].test
     rows = [index * len(before) // FRAMES for index in range(FRAMES)] if len(before) > FRAMES else range(len(before))
-    paths = {row: base / run.frames["test"].root / str(judgement.test.frames[row]) for row in rows}
+    paths = {row: base / run.frames["test"].root / str(evaluation.test.frames[row]) for row in rows}
     progress = partial(Event, "comparing with the predictions", total=len(runners) * len(paths))
     moved, done = [], 0
     for runner in runners:
@@ -62,7 +62,7 @@ def measure(
     return tuple(moved)
 
 
-def _are_those_of(run: Run, test: Labelled, base: Path, on_event: OnEvent) -> bool:
+def _are_those_of(run: RunRecord, test: LabelledFrames, base: Path, on_event: OnEvent) -> bool:
     """Whether every test frame still has the content that was evaluated."""
     import pandas as pd
 

@@ -17,21 +17,21 @@ from bench.records import (
     HANDED_OVER,
     LOWERED,
     Built,
+    Evaluation,
     Executed,
     HandedOver,
-    Judgement,
     MeasuredBy,
     ModelFile,
     Moved,
     Preprocessing,
-    Run,
+    RunRecord,
     VariantResult,
 )
 from bench.reports.content.insights import warnings
 from bench.reports.content.tables import area, verdict
 from bench.reports.content.text import MIB, NONE, difference, escape, number, plain, rough, times
 from bench.reports.content.verdict import to_know
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_json, scores
 
 TEMPLATES = Path(__file__).parent
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
@@ -41,10 +41,10 @@ _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area":
 class Facts:
     """What the texts are written from; `predict.py` runs the first of `files`."""
 
-    run: Run
+    run: RunRecord
     variant: VariantResult
     built: Built
-    judgement: Judgement
+    evaluation: Evaluation
     files: dict[str, ModelFile]
 
     @property
@@ -53,7 +53,7 @@ class Facts:
 
     @property
     def baseline(self) -> VariantResult:
-        return self.run.variants[0]
+        return self.run.baseline
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -77,7 +77,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
     record = _record(facts, moved)
     write_json(folder / HANDED_OVER, dataclasses.asdict(record))
     run, variant = facts.run, facts.variant
-    judged = facts.judgement.variants[variant.name]
+    judged = facts.evaluation.variants[variant.name]
     values = {
         **_of_snippet(facts),
         "run": run,
@@ -114,7 +114,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     """The content of model.json."""
     run, variant, executed = facts.run, facts.variant, facts.executed
-    by_variant = scores(run, facts.judgement)["variants"]
+    by_variant = scores(run, facts.evaluation).variants
     file = models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
@@ -135,16 +135,16 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         ),
         moved=moved,
         baseline=facts.baseline.name,
-        scores=by_variant[variant.name],
-        baseline_scores=by_variant[facts.baseline.name],
+        scores=as_json(by_variant[variant.name]),
+        baseline_scores=as_json(by_variant[facts.baseline.name]),
     )
 
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:
     """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
-    judgement, names = facts.judgement, (facts.variant.name, facts.baseline.name)
-    judged = [judgement.variants.get(name) for name in names]
-    speeds = [judgement.speeds[name] for name in names]
+    evaluation, names = facts.evaluation, (facts.variant.name, facts.baseline.name)
+    judged = [evaluation.variants.get(name) for name in names]
+    speeds = [evaluation.speeds[name] for name in names]
     footprints = [facts.variant.footprint, facts.baseline.footprint]
     executed = [facts.variant.executed, facts.baseline.executed]
     comparison = judged[0].comparison if judged[0] else None
@@ -173,10 +173,10 @@ def _warnings(facts: Facts) -> list[str]:
     """The warnings and notes of the report on this variant, in Markdown."""
     pair = (facts.baseline, facts.variant)
     alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
-    beside = to_know(facts.run, facts.variant, facts.judgement)
+    beside = to_know(facts.run, facts.variant, facts.evaluation)
     beside += [escape(note) for note in facts.variant.notes]
     return [
-        *warnings(alone, scores(facts.run, facts.judgement)),
+        *warnings(alone, scores(facts.run, facts.evaluation)),
         *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]

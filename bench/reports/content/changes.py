@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Auc, Effect, Interval, Judgement, Run, Slice
+from bench.records import Auc, Effect, Evaluation, Interval, RunRecord, Slice
 from bench.reports.content.tables import area
 from bench.reports.content.text import (
     NONE,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def flips(judgement: Judgement) -> Table | None:
+def flips(evaluation: Evaluation) -> Table | None:
     """How many outcomes changed at the fixed threshold; None where nothing can be compared."""
     rows = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         if one.flips is not None:
             counts = (one.flips.worse, one.flips.better, one.flips.better - one.flips.worse)
             net = f"{counts[2]:+,}".replace("-", "−") if counts[2] else "0"
@@ -37,14 +37,14 @@ def flips(judgement: Judgement) -> Table | None:
     return table([("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
+def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
     """Every flip of every variant, the largest first; None where nothing can be compared."""
     import numpy as np
     import pandas as pd
 
-    baseline = judgement.evidence.get(run.variants[0].name)
-    test, parts = judgement.test, []
-    for name, one in judgement.variants.items():
+    baseline = evaluation.predictions.get(run.baseline.name)
+    test, parts = evaluation.test, []
+    for name, one in evaluation.variants.items():
         if one.flips is None or baseline is None:
             continue
         rows = one.flips.rows
@@ -55,16 +55,16 @@ def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
             "variant": name,
             "flip": np.where(one.flips.is_worse, "worse", "better"),
             "baseline_p_fake": baseline.test[rows],
-            "variant_p_fake": judgement.evidence[name].test[rows],
+            "variant_p_fake": evaluation.predictions[name].test[rows],
         }
         parts.append(pd.DataFrame(told, index=range(len(rows))))
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def drift(judgement: Judgement) -> Table | None:
+def drift(evaluation: Evaluation) -> Table | None:
     """How far the heatmaps moved; None where there are none to compare."""
     rows = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         if one.drift is not None:
             found = one.drift
             correlation = f"{number(found.rank_correlation, 3)} ({number(found.rank_correlation_low, 3)})"
@@ -75,29 +75,29 @@ def drift(judgement: Judgement) -> Table | None:
     return table([("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def slices(run: Run, judgement: Judgement) -> list[tuple[str, Table]]:
+def slices(run: RunRecord, evaluation: Evaluation) -> list[tuple[str, Table]]:
     """Column and table for each column that was sliced: AUC of the baseline and ΔAUC of every other variant."""
-    baseline = judgement.variants.get(run.variants[0].name)
-    first = baseline or next(iter(judgement.variants.values()), None)
+    baseline = evaluation.variants.get(run.baseline.name)
+    first = baseline or next(iter(evaluation.variants.values()), None)
     sliced = dict.fromkeys(one.column for one in first.slices) if first else ()
-    return [(column, _slices_of(column, run, judgement)) for column in sliced]
+    return [(column, _slices_of(column, run, evaluation)) for column in sliced]
 
 
-def _slices_of(column: str, run: Run, judgement: Judgement) -> Table:
+def _slices_of(column: str, run: RunRecord, evaluation: Evaluation) -> Table:
     found: dict[str, dict[str, Slice]] = {}
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         for one in judged.slices:
             if one.column == column:
                 found.setdefault(one.value, {})[name] = one
-    names = list(judgement.variants)
+    names = list(evaluation.variants)
     titles = [
-        f"{escape(name)}: {'AUC' if name == run.variants[0].name or run.variants[0].name not in names else 'ΔAUC'}"
+        f"{escape(name)}: {'AUC' if name == run.baseline.name or run.baseline.name not in names else 'ΔAUC'}"
         for name in names
     ]
     rows = []
     for value, by_name in found.items():
         one = next(iter(by_name.values()))
-        cells = [_slice_cell(by_name.get(name), judgement.variants[name].worst_slice) for name in names]
+        cells = [_slice_cell(by_name.get(name), evaluation.variants[name].worst_slice) for name in names]
         rows.append([escape(value), _classes(one), *cells])
     return table([(escape(column), "left"), *columns(("Fake, real", *titles))], rows)
 
@@ -124,10 +124,10 @@ def _stacked(value: str) -> str:
     return value.replace(" (", "<br>(", 1)
 
 
-def worst(judgement: Judgement) -> list[str]:
+def worst(evaluation: Evaluation) -> list[str]:
     """For each variant the slice whose loss is proven best, or else has the lowest estimate, in a sentence."""
     found = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         least = one.worst_slice
         if least is None or least.delta is None or least.delta.value >= 0:
             continue
@@ -148,10 +148,10 @@ def _at_once(delta: Auc, simultaneous: Interval) -> str:
     return f", {span(simultaneous)} for all slices at once"
 
 
-def ablation(judgement: Judgement) -> Table | None:
+def ablation(evaluation: Evaluation) -> Table | None:
     """What the steps between a variant and its nearest ancestor cost and gained; None where there is none."""
     titles = ("ΔAUC (95 %)", "p", "Size", "Parameters", "MACs", "Speed-up")
-    rows = [_effect_row(one) for one in judgement.effects]
+    rows = [_effect_row(one) for one in evaluation.effects]
     return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else None
 
 

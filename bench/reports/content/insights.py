@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from html import unescape
-from typing import Any
 
-from bench.records import Conditions, Judgement, Run
+from bench.records import Conditions, Evaluation, RunRecord, ScoresFile
 from bench.reports.content.measured import DISTURBED, disturbances
 from bench.reports.content.tables import reduction
 from bench.reports.content.text import (
@@ -29,37 +28,37 @@ NEARLY_ALL = 0.95
 KEPT = ("baseline", "stable", "improved")
 
 
-def insights(run: Run, judgement: Judgement) -> list[str]:
+def insights(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """One sentence or two for each bullet, in Markdown."""
     return [
-        *_level(run, judgement),
-        *_smallest(run, judgement),
-        *_drops(judgement),
-        *_fastest(run, judgement),
-        *_flipped(run, judgement),
-        *_one_sided(run, judgement),
-        *_other_reason(judgement),
+        *_level(run, evaluation),
+        *_smallest(run, evaluation),
+        *_drops(evaluation),
+        *_fastest(run, evaluation),
+        *_flipped(run, evaluation),
+        *_one_sided(run, evaluation),
+        *_other_reason(evaluation),
     ]
 
 
-def warnings(run: Run, told: dict[str, Any]) -> list[str]:
+def warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     """What must be read before any number, in Markdown; `run.warnings` are data and follow separately.
 
-    `told` is what scores.json holds.
+    `numbers` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, told), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
 
 
-def plain_warnings(run: Run, told: dict[str, Any]) -> list[str]:
+def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     """The same for a terminal, without markup."""
-    return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, told)]
+    return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, numbers)]
 
 
-def _unfit_baseline(run: Run, told: dict[str, Any]) -> list[str]:
-    baseline = told["variants"][run.variants[0].name]
-    if baseline["status"] != "ok":
-        return [f"The {baseline_called(run.variants[0].name)} failed: nothing here can be compared with it."]
-    auc, interval = baseline["auc"], baseline["auc_ci"]
+def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[str]:
+    baseline = numbers.variants[run.baseline.name]
+    if baseline.status != "ok":
+        return [f"The {baseline_called(run.baseline.name)} failed: nothing here can be compared with it."]
+    auc, interval = baseline.auc, baseline.auc_ci
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
@@ -74,7 +73,7 @@ def _unfit_baseline(run: Run, told: dict[str, Any]) -> list[str]:
     ]
 
 
-def _inexact(run: Run) -> list[str]:
+def _inexact(run: RunRecord) -> list[str]:
     """Variants whose runtime computes something else than their artifact says."""
     by_runtime: dict[str, list[str]] = {}
     for variant in run.variants:
@@ -88,7 +87,7 @@ def _inexact(run: Run) -> list[str]:
     ]
 
 
-def _disturbed(run: Run) -> list[str]:
+def _disturbed(run: RunRecord) -> list[str]:
     found = []
     for one in disturbances(run):
         others = [f"{100 * (one.others_cpu or 0):.0f} % of the processor"] if (one.others_cpu or 0) > DISTURBED else []
@@ -110,7 +109,7 @@ def _disturbed(run: Run) -> list[str]:
     return found
 
 
-def _stopped_by_quota(run: Run, one: Conditions) -> str:
+def _stopped_by_quota(run: RunRecord, one: Conditions) -> str:
     return (
         f"While times were taken ({one.began}), **the CPU quota stopped them** in "
         f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for "
@@ -120,15 +119,15 @@ def _stopped_by_quota(run: Run, one: Conditions) -> str:
     )
 
 
-def _again(run: Run) -> str:
+def _again(run: RunRecord) -> str:
     """The command that times anew."""
     return f" (`bench run {run.experiment} --time-again`)"
 
 
-def _unsettled(run: Run) -> list[str]:
+def _unsettled(run: RunRecord) -> list[str]:
     """Which times were taken before calls took equally long."""
     timed = [(one.name, measured) for one in run.variants if one.status == "ok" for measured in one.measurements]
-    beside = [(run.variants[0].name, measured) for one in run.variants for measured in one.baseline]
+    beside = [(run.baseline.name, measured) for one in run.variants for measured in one.baseline]
     found = dict.fromkeys(
         f"{listed([name])} ({escape(one.runtime)}, batch {one.batch_size})"
         for name, one in [*timed, *beside]
@@ -143,8 +142,8 @@ def _unsettled(run: Run) -> list[str]:
     ]
 
 
-def _level(run: Run, judgement: Judgement) -> list[str]:
-    baseline = judgement.variants.get(run.variants[0].name)
+def _level(run: RunRecord, evaluation: Evaluation) -> list[str]:
+    baseline = evaluation.variants.get(run.baseline.name)
     if baseline is None or baseline.auc is None:
         return []
     frames = run.frames["test"]
@@ -153,11 +152,11 @@ def _level(run: Run, judgement: Judgement) -> list[str]:
     return [f"The baseline's AUC is {found}."]
 
 
-def _smallest(run: Run, judgement: Judgement) -> list[str]:
+def _smallest(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """Of those whose AUC is proven to be kept."""
-    baseline = run.variants[0]
+    baseline = run.baseline
     sizes = {one.name: one.footprint.size_bytes for one in run.variants[1:] if one.footprint and one.status == "ok"}
-    compared = {name: one.comparison for name, one in judgement.variants.items() if one.comparison}
+    compared = {name: one.comparison for name, one in evaluation.variants.items() if one.comparison}
     if baseline.footprint is None or not (sizes.keys() & compared.keys()):
         return []
     rule = f"Smallest that is proven to lose less than {run.margin:g} AUC"
@@ -182,24 +181,24 @@ def _smallest(run: Run, judgement: Judgement) -> list[str]:
     return [f"{rule}: {listed(names)} ({tie}{number(least / MIB, 2)} MiB, {reduction(run, variant)}; ΔAUC {deltas})."]
 
 
-def _drops(judgement: Judgement) -> list[str]:
+def _drops(evaluation: Evaluation) -> list[str]:
     """Who has lost AUC beyond doubt, the greatest loss first."""
     lost = {
         name: one.comparison.delta
-        for name, one in judgement.variants.items()
+        for name, one in evaluation.variants.items()
         if one.comparison and one.comparison.delta.interval.high < 0
     }
     if not lost:
-        compared = any(one.comparison for one in judgement.variants.values())
+        compared = any(one.comparison for one in evaluation.variants.values())
         return ["No variant is proven to have lost AUC."] if compared else []
     ordered = sorted(lost, key=lambda name: lost[name].value)
     said = "; ".join(f"{listed([name])} {difference(lost[name])}" for name in ordered)
-    return [f"Proven to have lost AUC, each by its own interval: {said}.{_only_alone(judgement, ordered)}"]
+    return [f"Proven to have lost AUC, each by its own interval: {said}.{_only_alone(evaluation, ordered)}"]
 
 
-def _only_alone(judgement: Judgement, names: list[str]) -> str:
+def _only_alone(evaluation: Evaluation, names: list[str]) -> str:
     """Of whom p, corrected for all comparisons, says less than the interval."""
-    compared = {name: one.comparison for name, one in judgement.variants.items() if one.comparison}
+    compared = {name: one.comparison for name, one in evaluation.variants.items() if one.comparison}
     alone = [name for name in names if compared[name].only_alone]
     if not alone:
         return ""
@@ -208,11 +207,11 @@ def _only_alone(judgement: Judgement, names: list[str]) -> str:
     return f" {corrected}: one of so many may look so by chance."
 
 
-def _fastest(run: Run, judgement: Judgement) -> list[str]:
-    found = {one.name: judgement.speeds[one.name] for one in run.variants[1:]}
+def _fastest(run: RunRecord, evaluation: Evaluation) -> list[str]:
+    found = {one.name: evaluation.speeds[one.name] for one in run.variants[1:]}
     timed = {name: one.speedup for name, one in found.items() if one.speedup is not None}
     if not timed:
-        measured = any(one.single for one in judgement.speeds.values())
+        measured = any(one.single for one in evaluation.speeds.values())
         return ["Fastest: no variant could be compared with the baseline in the same runtime."] if measured else []
     name = max(timed, key=lambda name: timed[name].value)
     # Whose interval overlaps with that of the fastest may be as fast.
@@ -231,26 +230,26 @@ def _fastest(run: Run, judgement: Judgement) -> list[str]:
     return [f"Fastest: {listed(names)}{tie or ','} {said}."]
 
 
-def _flipped(run: Run, judgement: Judgement) -> list[str]:
+def _flipped(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """Who spoils most of the baseline's right answers."""
-    found = {name: one.flips.worse for name, one in judgement.variants.items() if one.flips}
+    found = {name: one.flips.worse for name, one in evaluation.variants.items() if one.flips}
     if not found:
         return []
     most = max(found.values())
     if not most:
         return [f"At {run.threshold:g}, no variant gets a frame wrong that the baseline gets right."]
     names = [name for name, worse in found.items() if worse == most]
-    point = judgement.variants[run.variants[0].name].fixed
+    point = evaluation.variants[run.baseline.name].fixed
     right = point.tp + point.tn
     answers = f"{most:,} of the baseline's {counted(right, 'right answer')}{' each' if names[1:] else ''}"
     share = number(100 * most / right, 1)
     return [f"Most frames flipped to wrong at {run.threshold:g}: {listed(names)}, {answers} ({share} %)."]
 
 
-def _one_sided(run: Run, judgement: Judgement) -> list[str]:
+def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """Who calls nearly all frames the same at the fixed threshold, though the frames are of both classes."""
     found: dict[str, list[str]] = {}
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         point = one.fixed
         fakes, reals = point.tp + point.fn, point.fp + point.tn
         called = {"fake": point.tp + point.fp, "real": point.fn + point.tn}
@@ -268,7 +267,7 @@ def _one_sided(run: Run, judgement: Judgement) -> list[str]:
     ]
 
 
-def _other_reason(judgement: Judgement) -> list[str]:
-    found = {name: one.drift for name, one in judgement.variants.items() if one.drift and len(one.drift.other_reason)}
+def _other_reason(evaluation: Evaluation) -> list[str]:
+    found = {name: one.drift for name, one in evaluation.variants.items() if one.drift and len(one.drift.other_reason)}
     said = [f"{listed([name])} {len(one.other_reason):,} of {one.both_right:,}" for name, one in found.items()]
     return [f"Right as the baseline is, but for another reason: {', '.join(said)} frames."] if said else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Evaluation, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
+from bench.records import Conditions, Evaluation, Fidelity, PredictionPass, Recovery, RunRecord, Timing, VariantResult
 from bench.reports.content.text import NONE, Table, columns, counted, dtypes, escape, number, rough, table
 
 DISTURBED = 0.1
@@ -12,7 +12,7 @@ STARVED = 0.1
 """Where a larger share of an evaluation than this was spent waiting for decoded frames, decoding was its limit."""
 
 
-def sessions(run: Run) -> list[Conditions]:
+def sessions(run: RunRecord) -> list[Conditions]:
     """The sessions that the run's times were taken in."""
     found: list[Conditions] = []
     for variant in run.variants:
@@ -21,7 +21,7 @@ def sessions(run: Run) -> list[Conditions]:
     return found
 
 
-def disturbances(run: Run) -> list[Conditions]:
+def disturbances(run: RunRecord) -> list[Conditions]:
     """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
     return [
         one
@@ -30,7 +30,7 @@ def disturbances(run: Run) -> list[Conditions]:
     ]
 
 
-def execution(run: Run) -> Table | None:
+def execution(run: RunRecord) -> Table | None:
     """What really executed where; None where nothing did."""
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
@@ -75,17 +75,17 @@ def fidelity(measured: Fidelity | None) -> str:
     return f"{mark}{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
 
 
-def evaluations(run: Run) -> list[str]:
+def evaluations(run: RunRecord) -> list[str]:
     """How long each pass took in which variants were evaluated together, and where decoding was its limit."""
     passes = dict.fromkeys(variant.evaluation for variant in run.variants if variant.status == "ok")
     return [_evaluation(evaluation) for evaluation in passes if evaluation and evaluation.frames and evaluation.seconds]
 
 
-def _evaluation(evaluation: Evaluation) -> str:
-    speed = f"{number(evaluation.frames / evaluation.seconds, 1)} frames/s"
-    what = f"{counted(evaluation.frames, 'frame')} with {counted(evaluation.variants, 'variant')}"
-    sentence = f"Evaluating {what} took {number(evaluation.seconds, 1)} s ({speed})."
-    waited = evaluation.waited_seconds / evaluation.seconds
+def _evaluation(passed: PredictionPass) -> str:
+    speed = f"{number(passed.frames / passed.seconds, 1)} frames/s"
+    what = f"{counted(passed.frames, 'frame')} with {counted(passed.variants, 'variant')}"
+    sentence = f"Evaluating {what} took {number(passed.seconds, 1)} s ({speed})."
+    waited = passed.waited_seconds / passed.seconds
     if waited <= STARVED:
         return sentence
     return (
@@ -94,7 +94,7 @@ def _evaluation(evaluation: Evaluation) -> str:
     )
 
 
-def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:
+def noted(run: RunRecord) -> list[tuple[str, tuple[str, ...]]]:
     """By variant what there is to say of it: what its training did, and the run's own notes."""
     return [
         (one.name, (*(f"{recovery(done)}; {_error(done)}" for done in one.recovered), *one.notes))
@@ -120,10 +120,10 @@ def _error(one: Recovery) -> str:
     return f"error against the unpruned detector on {one.judged_on}: {one.error_before:.3g}{came}"
 
 
-def timings(run: Run, judgement: Judgement) -> Table | None:
+def timings(run: RunRecord, evaluation: Evaluation) -> Table | None:
     """Every measurement, the baseline's in other runtimes included; None where nothing was timed."""
-    taken = [(name, one) for name, found in judgement.timings.items() for one in found]
-    taken += [(run.variants[0].name, one) for one in judgement.elsewhere]
+    taken = [(name, one) for name, found in evaluation.timings.items() for one in found]
+    taken += [(run.baseline.name, one) for one in evaluation.elsewhere]
     if not taken:
         return None
     titles = ["Model", "Runtime", "Device", "Batch", "Calls", "p25 (ms)", "p50 (ms)", "p75 (ms)", "p90 (ms)"]
@@ -148,7 +148,7 @@ def _timing_row(name: str, one: Timing) -> list[str]:
     ]
 
 
-def conditions(run: Run) -> Table | None:
+def conditions(run: RunRecord) -> Table | None:
     """What the machine did while the times were taken, one row a session; None where none were taken."""
     found = sessions(run)
     on_gpu = any(one.gpu for one in found)
@@ -187,7 +187,7 @@ def _from_to(clocks: tuple[float, float] | None) -> str:
     return NONE if clocks is None else f"{number(clocks[0], 0)} → {number(clocks[1], 0)}"
 
 
-def provenance(run: Run) -> Table:
+def provenance(run: RunRecord) -> Table:
     """Where everything came from, key by key."""
     rows = [[escape(key), escape(value) or NONE] for key, value in run.provenance.items()]
     for split, frames in run.frames.items():

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from bench.records import THRESHOLD_KINDS, Auc, Interval, Judged, Judgement, OperatingPoint, Run, Timing, VariantResult
+from bench.records import (
+    THRESHOLD_KINDS,
+    Auc,
+    Evaluation,
+    Interval,
+    OperatingPoint,
+    RunRecord,
+    Timing,
+    VariantEvaluation,
+    VariantResult,
+)
 from bench.reports.content.text import (
     MIB,
     NONE,
@@ -22,7 +32,7 @@ from bench.reports.content.text import (
 )
 
 
-def performance(run: Run, judgement: Judgement) -> Table:
+def performance(run: RunRecord, evaluation: Evaluation) -> Table:
     """One row a variant, failed ones included."""
     return table(
         [
@@ -40,16 +50,16 @@ def performance(run: Run, judgement: Judgement) -> Table:
             ("Gain", "right"),
             ("Ran as", "left"),
         ],
-        [_performance_row(run, variant, judgement) for variant in run.variants],
+        [_performance_row(run, variant, evaluation) for variant in run.variants],
     )
 
 
-def _performance_row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
+def _performance_row(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[str]:
     name = f"**{escape(variant.name)}**"
     if variant.status != "ok":
         return [name, "failed", *[NONE] * 11]
-    footprint, judged, found = variant.footprint, judgement.variants[variant.name], judgement.speeds[variant.name]
-    is_baseline = variant is run.variants[0]
+    footprint, judged, found = variant.footprint, evaluation.variants[variant.name], evaluation.speeds[variant.name]
+    is_baseline = variant is run.baseline
     return [
         name,
         verdict(is_baseline, judged),
@@ -67,16 +77,16 @@ def _performance_row(run: Run, variant: VariantResult, judgement: Judgement) -> 
     ]
 
 
-def verdict(is_baseline: bool, judged: Judged) -> str:
+def verdict(is_baseline: bool, judged: VariantEvaluation) -> str:
     """One word."""
     if is_baseline:
         return "baseline"
     return judged.comparison.verdict if judged.comparison else NONE
 
 
-def reduction(run: Run, variant: VariantResult) -> str | None:
+def reduction(run: RunRecord, variant: VariantResult) -> str | None:
     """The file's change in size from the baseline's, in percent; None where either is unknown."""
-    baseline = run.variants[0].footprint
+    baseline = run.baseline.footprint
     if variant.footprint is None or baseline is None:
         return None
     return change(variant.footprint.size_bytes, baseline.size_bytes)
@@ -106,12 +116,12 @@ def _throughput(best: Timing | None) -> str:
     return f"{number(best.frames_per_second, 1)} (batch {best.batch_size})"
 
 
-def classification(judgement: Judgement) -> Table:
+def classification(evaluation: Evaluation) -> Table:
     """The confusion at the fixed threshold, and what follows from it."""
     titles = ("TP", "TN", "FP", "FN", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.", "MCC")
     return table(
         [("Model", "left"), *columns(titles)],
-        [[f"**{escape(name)}**", *_classification_row(one.fixed)] for name, one in judgement.variants.items()],
+        [[f"**{escape(name)}**", *_classification_row(one.fixed)] for name, one in evaluation.variants.items()],
     )
 
 
@@ -130,11 +140,11 @@ def _share(value: float | None, interval: Interval | None) -> str:
     return NONE if value is None else f"{number(value, 3)} ({within(interval, 2)})"
 
 
-def ranking(judgement: Judgement) -> Table:
+def ranking(evaluation: Evaluation) -> Table:
     """Quality at no particular threshold."""
     titles = ("AUC", "AP", "EER", "TPR at FPR 1 %", "TPR at FPR 5 %", "Brier", "ECE")
     rows = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         score = one.score
         found = (score.average_precision, score.eer, score.tpr_at_fpr_1, score.tpr_at_fpr_5, score.brier)
         cells = [number(value, 3) for value in (*found, one.reliability.ece)]
@@ -142,13 +152,13 @@ def ranking(judgement: Judgement) -> Table:
     return table([("Model", "left"), *columns(titles)], rows)
 
 
-def thresholds(judgement: Judgement) -> Table | None:
+def thresholds(evaluation: Evaluation) -> Table | None:
     """Every variant at the fixed threshold, the baseline's carried over, and its own; None where there is but one."""
-    if not any(one.thresholds.get("own") or one.thresholds.get("carried") for one in judgement.variants.values()):
+    if not any(one.thresholds.get("own") or one.thresholds.get("carried") for one in evaluation.variants.values()):
         return None
     titles = ("Accuracy: fixed", "carried", "own", "Bal. acc.: fixed", "carried", "own", "own − fixed")
     rows = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         fixed, own = one.thresholds.get("fixed"), one.thresholds.get("own")
         at = [one.thresholds.get(kind) for kind in THRESHOLD_KINDS]
         cells = [number(point.accuracy, 3) if point else NONE for point in at]
@@ -157,10 +167,10 @@ def thresholds(judgement: Judgement) -> Table | None:
     return table([("Model", "left"), *columns(titles), ("", "left")], rows)
 
 
-def at_thresholds(judgement: Judgement) -> Table:
+def at_thresholds(evaluation: Evaluation) -> Table:
     """The rates of every variant at each of its thresholds."""
     rows = []
-    for name, one in judgement.variants.items():
+    for name, one in evaluation.variants.items():
         for kind, point in one.thresholds.items():
             if point is not None:
                 rates = (point.recall, point.specificity, point.precision, point.f1, point.accuracy)
@@ -176,5 +186,5 @@ def _gap(fixed: OperatingPoint | None, own: OperatingPoint | None) -> str:
     return signed(own.balanced_accuracy - fixed.balanced_accuracy, 3)
 
 
-def _shifted(judged: Judged) -> str:
+def _shifted(judged: VariantEvaluation) -> str:
     return f"**{judged.shift.verdict}**" if judged.shift and judged.shift.verdict else NONE

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.records import Candidate, Choice, Judged, Judgement, Labelled, Loosening, Requirement, Run, VariantResult
+from bench.records import (
+    Candidate,
+    Choice,
+    Evaluation,
+    LabelledFrames,
+    Loosening,
+    Requirement,
+    RunRecord,
+    VariantEvaluation,
+    VariantResult,
+)
 from bench.reports.content.measured import recovery
 from bench.reports.content.tables import area, reduction, verdict
 from bench.reports.content.text import (
@@ -33,23 +43,23 @@ DIGITS = {"auc_drop": 4, "size_mib": 2, "latency_ms": 2}
 ASKED = {"auc_drop": "an AUC drop of at most", "size_mib": "at most", "latency_ms": "at most"}
 
 
-def answer(run: Run, judgement: Judgement) -> str:
+def answer(run: RunRecord, evaluation: Evaluation) -> str:
     """Which one to ship, and why."""
-    return " ".join(answer_sentences(run, judgement))
+    return " ".join(answer_sentences(run, evaluation))
 
 
-def answer_sentences(run: Run, judgement: Judgement) -> list[str]:
+def answer_sentences(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """Which one to ship and why, first in one sentence; then what else speaks for it or against it."""
-    choice = judgement.choice
+    choice = evaluation.choice
     if choice is None:
-        return [f"**No variant can be recommended**: {_why_no_choice(run, judgement)}."]
+        return [f"**No variant can be recommended**: {_why_no_choice(run, evaluation)}."]
     if not weighs(choice):
-        return [_able(run, choice), *_undecided(run, judgement, choice)]
+        return [_able(run, choice), *_undecided(run, evaluation, choice)]
     if choice.chosen is None:
-        return [*_loosened(choice), *_undecided(run, judgement, choice)]
+        return [*_loosened(choice), *_undecided(run, evaluation, choice)]
     chosen = next(one for one in choice.candidates if one.name == choice.chosen)
     qualified = [one.name for one in choice.candidates if one.qualifies]
-    keeps = chosen.name == run.variants[0].name
+    keeps = chosen.name == run.baseline.name
     said = [_keep(chosen.name) if keeps else f"**Ship {escape(chosen.name)}**"]
     if keeps and len(qualified) == 1:
         said[0] += f": no other variant is proven to meet {_asked(choice)}."
@@ -57,17 +67,17 @@ def answer_sentences(run: Run, judgement: Judgement) -> list[str]:
         among = f"{len(qualified)} of {counted(len(choice.candidates), 'variant')} qualify, and it comes first"
         alone = f"the only one of {counted(len(choice.candidates), 'variant')} that qualifies"
         why = alone if len(qualified) == 1 else f"{among} {_preferred(choice)}"
-        said[0] += f"{_facts(run, judgement, chosen)}: {why}."
+        said[0] += f"{_facts(run, evaluation, chosen)}: {why}."
     if not keeps:
         said.append(f"{_met(run, choice, chosen)}.")
-    said += _at_the_fixed_threshold(judgement.variants[chosen.name])
+    said += _at_the_fixed_threshold(evaluation.variants[chosen.name])
     if choice.runner_up is not None:
         second = next(one for one in choice.candidates if one.name == choice.runner_up)
-        said.append(f"Runner-up: {listed([second.name])}{_facts(run, judgement, second)}.")
-    return [*said, *(_undecided(run, judgement, choice) if keeps else [])]
+        said.append(f"Runner-up: {listed([second.name])}{_facts(run, evaluation, second)}.")
+    return [*said, *(_undecided(run, evaluation, choice) if keeps else [])]
 
 
-def _at_the_fixed_threshold(judged: Judged) -> list[str]:
+def _at_the_fixed_threshold(judged: VariantEvaluation) -> list[str]:
     """What an AUC does not tell: the same ranking, and another share of right answers."""
     if not _flipped(judged) or judged.flips is None:
         return []
@@ -78,7 +88,7 @@ def _at_the_fixed_threshold(judged: Judged) -> list[str]:
     ]
 
 
-def _flipped(judged: Judged) -> bool:
+def _flipped(judged: VariantEvaluation) -> bool:
     return judged.flips is not None and judged.flips.worse > judged.flips.better and judged.flips.p < 0.05
 
 
@@ -91,30 +101,30 @@ def weighs(choice: Choice) -> bool:
     return choice.asked or any(one.size_mib is not None or one.latency_ms is not None for one in choice.candidates)
 
 
-def _able(run: Run, choice: Choice) -> str:
+def _able(run: RunRecord, choice: Choice) -> str:
     """Who could be shipped, where it is not known what for."""
-    able = [one.name for one in choice.candidates if one.qualifies and one.name != run.variants[0].name]
+    able = [one.name for one in choice.candidates if one.qualifies and one.name != run.baseline.name]
     limit = f"{run.margin:g} AUC, the margin"
     if not able:
-        return f"{_keep(run.variants[0].name)}: no other is proven to lose less than {limit}."
+        return f"{_keep(run.baseline.name)}: no other is proven to lose less than {limit}."
     which = " Sizes and times are not known here, so which of them is worth it cannot be said." if able[1:] else ""
     each = "each is" if able[1:] else "it is"
     return f"{listed(able)} can be shipped: {each} proven to lose less than {limit}.{which}"
 
 
-def _why_no_choice(run: Run, judgement: Judgement) -> str:
-    baseline = judgement.variants.get(run.variants[0].name)
-    if not judgement.variants:
+def _why_no_choice(run: RunRecord, evaluation: Evaluation) -> str:
+    baseline = evaluation.variants.get(run.baseline.name)
+    if not evaluation.variants:
         return "every variant failed"
     if baseline is None:
-        return f"the {baseline_called(run.variants[0].name)} failed, and nothing else can be compared with it"
+        return f"the {baseline_called(run.baseline.name)} failed, and nothing else can be compared with it"
     if baseline.auc is not None and baseline.auc.interval.low <= 0.5:
-        alone = _from_one_source(judgement.test)
+        alone = _from_one_source(evaluation.test)
         return alone or "the baseline itself is not proven to be better than chance"
     return "the baseline is the only variant that was judged"
 
 
-def _from_one_source(test: Labelled) -> str:
+def _from_one_source(test: LabelledFrames) -> str:
     """Which class has frames of one source only, where sources lead; "" where none has."""
     if not _share_sources(test):
         return ""
@@ -126,7 +136,7 @@ def _from_one_source(test: Labelled) -> str:
     return f"all {' and all '.join(alone)} come from one source{each}, which says nothing of others"
 
 
-def _share_sources(test: Labelled) -> bool:
+def _share_sources(test: LabelledFrames) -> bool:
     return bool(test.sources.dropna().duplicated().any())
 
 
@@ -145,7 +155,7 @@ def _asked(choice: Choice) -> str:
     return "what was asked" if choice.asked else f"an AUC drop of at most {choice.constraints.auc_drop:g}, the margin"
 
 
-def _met(run: Run, choice: Choice, chosen: Candidate) -> str:
+def _met(run: RunRecord, choice: Choice, chosen: Candidate) -> str:
     """Every constraint with the room that is left, the margin apart from what was asked for."""
     by_margin = run.choose is None or run.choose.auc_drop is None
     asked = [_room(one) for one in chosen.requirements if not (by_margin and one.constraint == "auc_drop")]
@@ -162,16 +172,16 @@ def _room(one: Requirement) -> str:
     if one.value is None:
         return f"{limit} (unknown: {escape(one.reason)})"
     value = max(one.value, 0.0) if one.constraint == "auc_drop" else one.value
-    room = abs(one.room or 0.0)
+    room = abs(one.headroom or 0.0)
     digits = enough((value, room), DIGITS[one.constraint])
     at_worst = "at worst " if one.constraint == "auc_drop" else ""
     spare = f"{number(room, digits)}{unit} {'to spare' if one.met else 'too much'}"
     return f"{limit} ({at_worst}{number(value, digits)}{unit}, {spare})"
 
 
-def _facts(run: Run, judgement: Judgement, one: Candidate) -> str:
+def _facts(run: RunRecord, evaluation: Evaluation, one: Candidate) -> str:
     """Size, speed and AUC difference, as far as they are known; the baseline's as they are, others' against it."""
-    comparison, found = judgement.variants[one.name].comparison, judgement.speeds[one.name]
+    comparison, found = evaluation.variants[one.name].comparison, evaluation.speeds[one.name]
     if comparison is None:
         known = [f"{number(one.size_mib, 2)} MiB"] if one.size_mib is not None else []
         known += [f"{rough(one.latency_ms)} ms"] if one.latency_ms is not None else []
@@ -196,7 +206,7 @@ def _loosening(one: Loosening) -> str:
     return f"`{one.constraint}` loosened from {one.limit:g} to {number(one.needed, digits)}{unit}"
 
 
-def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[str]:
+def _undecided(run: RunRecord, evaluation: Evaluation, choice: Choice) -> list[str]:
     """Whom the frames cannot decide about, though nothing else is in the way."""
     # Further frames are reckoned for the margin, and would not settle another limit.
     if choice.constraints.auc_drop != run.margin:
@@ -204,7 +214,7 @@ def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[str]:
     said = []
     for one in choice.candidates:
         missed = [requirement for requirement in one.requirements if not requirement.met]
-        comparison = judgement.variants[one.name].comparison
+        comparison = evaluation.variants[one.name].comparison
         if [requirement.constraint for requirement in missed] != ["auc_drop"] or comparison is None:
             continue
         if comparison.verdict == "inconclusive" and comparison.further_frames:
@@ -213,7 +223,7 @@ def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[str]:
     return said
 
 
-def overview(run: Run, judgement: Judgement) -> Table:
+def overview(run: RunRecord, evaluation: Evaluation) -> Table:
     """One row a variant: its verdict, what it brings, and what to know."""
     titles: list[tuple[str, Literal["left", "right"]]] = [
         ("Model", "left"),
@@ -224,15 +234,15 @@ def overview(run: Run, judgement: Judgement) -> Table:
         ("Speed-up", "right"),
         ("What to know", "left"),
     ]
-    return table(titles, [_row(run, variant, judgement) for variant in run.variants])
+    return table(titles, [_row(run, variant, evaluation) for variant in run.variants])
 
 
-def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
+def _row(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[str]:
     name = f"**{escape(variant.name)}**"
     if variant.status != "ok":
         return [name, "failed", *[NONE] * 4, escape(variant.reason or "no reason was recorded")]
-    judged, found = judgement.variants[variant.name], judgement.speeds[variant.name]
-    is_baseline = variant is run.variants[0]
+    judged, found = evaluation.variants[variant.name], evaluation.speeds[variant.name]
+    is_baseline = variant is run.baseline
     comparison = judged.comparison
     level = [f"AUC {area(judged.auc)}"] if is_baseline and judged.auc else []
     return [
@@ -242,15 +252,15 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
         chance(comparison.p_holm) if comparison else NONE,
         number(variant.footprint.size_bytes / MIB, 2) if variant.footprint else NONE,
         NONE if is_baseline else times(found.speedup),
-        "; ".join([*level, *to_know(run, variant, judgement)]) or NONE,
+        "; ".join([*level, *to_know(run, variant, evaluation)]) or NONE,
     ]
 
 
-def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
+def to_know(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[str]:
     """What the verdict alone does not say of a variant, in Markdown, without full stops."""
     found = []
-    judged = judgement.variants[variant.name]
-    choice = judgement.choice
+    judged = evaluation.variants[variant.name]
+    choice = evaluation.choice
     comparison = judged.comparison
     if comparison and comparison.small_but_real:
         found.append("the loss is small but real")
@@ -271,7 +281,7 @@ def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]
         *_shifted(judged),
         *_in_slices(run, judged),
         *(escape(recovery(done)) for done in variant.recovered),
-        *_size_only(variant, judgement),
+        *_size_only(variant, evaluation),
         *_in_choice(run, judged, variant.name, choice),
     ]
 
@@ -287,17 +297,17 @@ def _inexact(variant: VariantResult) -> list[str]:
     return [f"**inexact on this processor**: its logit difference is off by {off}"]
 
 
-def _size_only(variant: VariantResult, judgement: Judgement) -> list[str]:
+def _size_only(variant: VariantResult, evaluation: Evaluation) -> list[str]:
     """int8 that runs no faster than what was quantised."""
-    if variant.name not in judgement.size_only or variant.executed is None:
+    if variant.name not in evaluation.size_only or variant.executed is None:
         return []
     if variant.executed.int8 == "simulated":
         return [f"int8 buys size only on this processor: {escape(variant.executed.runtime)} computes it in float"]
-    effect = next(effect for effect in judgement.effects if effect.variant == variant.name)
+    effect = next(effect for effect in evaluation.effects if effect.variant == variant.name)
     return [f"int8 buys size only on this processor ({times(effect.speed)} beside {escape(effect.ancestor)})"]
 
 
-def _unfit(judged: Judged) -> list[str]:
+def _unfit(judged: VariantEvaluation) -> list[str]:
     """Answers that look like a mistake in how they were made."""
     if judged.comparison is None or judged.auc is None:
         return []
@@ -308,7 +318,7 @@ def _unfit(judged: Judged) -> list[str]:
     return []
 
 
-def _shifted(judged: Judged) -> list[str]:
+def _shifted(judged: VariantEvaluation) -> list[str]:
     fixed, own = judged.fixed, judged.thresholds.get("own")
     if judged.shift is None or judged.shift.verdict is None or own is None:
         return []
@@ -316,7 +326,7 @@ def _shifted(judged: Judged) -> list[str]:
     return [f"**{judged.shift.verdict}**: accuracy {number(fixed.accuracy, 3)} at {fixed.threshold:g}, {at_own}"]
 
 
-def _in_slices(run: Run, judged: Judged) -> list[str]:
+def _in_slices(run: RunRecord, judged: VariantEvaluation) -> list[str]:
     """Only a loss that holds for all slices at once, and is by more than the margin worse than that over all frames."""
     worst, overall = judged.worst_slice, judged.comparison.delta.value if judged.comparison else 0.0
     if worst is None or worst.delta is None or not worst.is_proven_loss:
@@ -326,7 +336,7 @@ def _in_slices(run: Run, judged: Judged) -> list[str]:
     return [f"is proven to lose where {escape(worst.column)} = {escape(worst.value)} (ΔAUC {moved(worst.delta.value)})"]
 
 
-def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[str]:
+def _in_choice(run: RunRecord, judged: VariantEvaluation, name: str, choice: Choice | None) -> list[str]:
     if choice is None or not weighs(choice):
         return []
     if name == choice.chosen:
@@ -356,22 +366,22 @@ def _missed(one: Requirement) -> str:
     return f"{number(one.value, digits)}{unit}, {one.limit:g}{unit} allowed"
 
 
-def method(run: Run, judgement: Judgement) -> str:
+def method(run: RunRecord, evaluation: Evaluation) -> str:
     """How verdicts are made, and from what."""
     margin = f"{run.margin:g}"
-    compared = {name: one.comparison.delta for name, one in judgement.variants.items() if one.comparison}
+    compared = {name: one.comparison.delta for name, one in evaluation.variants.items() if one.comparison}
     if not compared:
         return ""
     by_source = [name for name, delta in compared.items() if delta.clustered]
     if by_source:
         whom = "" if len(by_source) == len(compared) else f" for {listed(by_source)}"
         leads = f"by source{whom} (Obuchowski), wider than that by frame (DeLong), since frames of a source are alike"
-    elif _share_sources(judgement.test):
+    elif _share_sources(evaluation.test):
         leads = "by frame (DeLong), here no narrower than that by source (Obuchowski)"
     else:
         leads = "by frame (DeLong): no two frames are known to share a source"
     if any(delta.narrow for delta in compared.values()):
-        fewest = min((judgement.test.labels == one).sum() for one in (0, 1))
+        fewest = min((evaluation.test.labels == one).sum() for one in (0, 1))
         leads += (
             f". Where it holds 0, it is widened to at least 1/{fewest} on either side, which one frame of the smaller "
             "class could make; p is that of the interval before"
@@ -384,11 +394,11 @@ def method(run: Run, judgement: Judgement) -> str:
         f"where it lies above −{margin}, **degraded** where it lies below 0 and ΔAUC below −{margin}, else "
         f"**inconclusive**. The interval is {leads}. It is each variant's own; p is two-sided and Holm-corrected over "
         f"{counted(len(compared), 'comparison')}, and may be 0.05 or more where an interval excludes 0. "
-        f"{_rare(judgement.test)}"
+        f"{_rare(evaluation.test)}"
     )
 
 
-def _rare(test: Labelled) -> str:
+def _rare(test: LabelledFrames) -> str:
     """What these frames may not show: by the rule of three, what strikes fewer than 3 in N is missing from N by luck.
 
     Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?", JAMA 249: 1743-1745.
@@ -402,7 +412,7 @@ def _rare(test: Labelled) -> str:
     return f"Losses that strike {rare} can be absent from these frames."
 
 
-def _independent(test: Labelled) -> int:
+def _independent(test: LabelledFrames) -> int:
     """How many sources the class with fewer has; a frame of unknown source, as any that shares none, is one itself."""
     by_class = (test.sources[test.labels == label] for label in (0, 1))
     return min(int(sources.nunique() + sources.isna().sum()) for sources in by_class)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.records import Outcome, Run
+from bench.records import Outcome, RunRecord
 from bench.reports.content.text import Column, columns, escape, link, shortened, table
 from bench.reports.pictures.gallery import Galleries, Pair, Shown, overlay_path
 
@@ -17,7 +17,7 @@ TITLES: dict[Outcome, str] = {
 }
 
 
-def of_outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
+def of_outcomes(run: RunRecord, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
     """Title and table for every outcome: the top frames of every variant."""
     found = []
     for outcome, title in TITLES.items():
@@ -32,13 +32,13 @@ def of_outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list
 
 
 def of_pairs(
-    run: Run, pairs: Mapping[str, tuple[Pair, ...]], counts: Mapping[str, int], results: Path, report: Path
+    run: RunRecord, pairs: Mapping[str, tuple[Pair, ...]], counts: Mapping[str, int], results: Path, report: Path
 ) -> str:
     """The baseline's picture beside the variant's, frame by frame; "" where there are none."""
     most = max((len(found) for found in pairs.values()), default=0)
     if not most:
         return ""
-    baseline, rows = run.variants[0].name, []
+    baseline, rows = run.baseline.name, []
     for name, found in pairs.items():
         if not found:
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
-from bench.records import Judged, Judgement, Run
+from bench.records import Evaluation, RunRecord, VariantEvaluation
 from bench.reports.content.text import MIB, fitted
 from bench.reports.pictures import overlay, panels
 from bench.reports.pictures.panels import COLOURS, MARKERS, dark
@@ -27,18 +27,18 @@ PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) fo
 LOGARITHMIC = 5
 
 
-def draw(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
-    """Write the figures that the judgement allows into `report`; their titles and file names."""
+def draw(run: RunRecord, evaluation: Evaluation, report: Path) -> list[tuple[str, str]]:
+    """Write the figures that the evaluation allows into `report`; their titles and file names."""
     import matplotlib
 
     with matplotlib.rc_context(fname=STYLE):
-        return _drawn(run, judgement, report)
+        return _drawn(run, evaluation, report)
 
 
-def _drawn(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]]:
-    scored = {name: one for name, one in judgement.variants.items() if one.auc is not None}
+def _drawn(run: RunRecord, evaluation: Evaluation, report: Path) -> list[tuple[str, str]]:
+    scored = {name: one for name, one in evaluation.variants.items() if one.auc is not None}
     names = [one.name for one in run.variants]
-    choice, drawn = judgement.choice, []
+    choice, drawn = evaluation.choice, []
     by_size, by_latency = (choice.front_by_size, choice.front_by_latency) if choice else ((), ())
     if sizes := {
         one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in scored
@@ -46,7 +46,7 @@ def _drawn(run: Run, judgement: Judgement, report: Path) -> list[tuple[str, str]
         figure = scatter(sizes, scored, "size of the shipped file (MiB)", by_size, run.margin, names)
         _save(figure, report / "size_auc.png")
         drawn.append(("File size against AUC", "size_auc.png"))
-    times, where = comparable_latencies(run, judgement)
+    times, where = comparable_latencies(run, evaluation)
     if len(times.keys() & scored.keys()) > 1:
         figure = scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency, run.margin, names)
         _save(figure, report / "latency_auc.png")
@@ -78,15 +78,15 @@ def colour_bar(path: Path) -> None:
         _save(figure, path)
 
 
-def comparable_latencies(run: Run, judgement: Judgement) -> tuple[dict[str, float], str]:
+def comparable_latencies(run: RunRecord, evaluation: Evaluation) -> tuple[dict[str, float], str]:
     """Those of the variants whose speed may be compared with the baseline's own, and where that was."""
-    own = judgement.speeds[run.variants[0].name].single
+    own = evaluation.speeds[run.baseline.name].single
     if own is None:
         return {}, ""
     here = (own.runtime, own.device)
     times = {
         name: one.latency_ms
-        for name, one in judgement.speeds.items()
+        for name, one in evaluation.speeds.items()
         if one.single and one.latency_ms and one.speedup is not None and (one.single.runtime, one.single.device) == here
     }
     return times, ", ".join(here)
@@ -99,7 +99,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 def scatter(
     across: Mapping[str, float],
-    scored: Mapping[str, Judged],
+    scored: Mapping[str, VariantEvaluation],
     what: str,
     front: Sequence[str] = (),
     margin: float = 0,
@@ -145,7 +145,7 @@ def scatter(
     return figure
 
 
-def height(judged: Judged, paired: bool) -> tuple[float, float, float]:
+def height(judged: VariantEvaluation, paired: bool) -> tuple[float, float, float]:
     """What a variant's point and bar say: value, low, high."""
     if not paired:
         assert judged.auc is not None

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import stored
 from bench.files import remove, write_atomically
-from bench.records import OUTCOMES, Judgement, Outcome, Run
+from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.pictures.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -76,24 +76,24 @@ class Galleries:
                     yield name, pair.variant
 
 
-def galleries(run: Run, judgement: Judgement) -> Galleries:
+def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
     """The test frames to show.
 
     Of an outcome called fake those of the highest P(fake) come first, of one called real those of
     the lowest, equals by frame path: the first `gallery_top` of them, or all where all have heatmaps.
     """
-    baseline = run.variants[0].name
+    baseline = run.baseline.name
     others = {
-        name: one for name, one in judgement.variants.items() if name != baseline and baseline in judgement.variants
+        name: one for name, one in evaluation.variants.items() if name != baseline and baseline in evaluation.variants
     }
 
     def pairs(name: str, rows: Iterable[int]) -> tuple[Pair, ...]:
-        return tuple(Pair(_shown(run, judgement, baseline, row), _shown(run, judgement, name, row)) for row in rows)
+        return tuple(Pair(_shown(run, evaluation, baseline, row), _shown(run, evaluation, name, row)) for row in rows)
 
     top = run.gallery_top
     return Galleries(
         baseline,
-        {name: _ranked(run, judgement, name) for name in judgement.variants},
+        {name: _ranked(run, evaluation, name) for name in evaluation.variants},
         {name: pairs(name, one.flips.rows[:top].tolist()) for name, one in others.items() if one.flips},
         {name: pairs(name, one.drift.other_reason[:top].tolist()) for name, one in others.items() if one.drift},
     )
@@ -118,7 +118,7 @@ def heatmap_folder(results: Path, variant: str, outcome: Outcome) -> Path:
 
 
 def draw_overlays(
-    run: Run, judgement: Judgement, shown: Galleries, pixels: Callable[[str], NDArray[np.uint8]], results: Path
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, pixels: Callable[[str], NDArray[np.uint8]], results: Path
 ) -> int:
     """Bring the overlays on disk up to date: missing and changed ones drawn, all others removed.
 
@@ -129,10 +129,10 @@ def draw_overlays(
     for variant in run.variants:
         _remove_links(results / variant.name / "result")
     for row, wanted in _by_row(shown).items():
-        scale = scale_of(run, judgement, row)
+        scale = scale_of(run, evaluation, row)
         due = []
         for name, one in wanted.items():
-            path, cam = overlay_path(results, name, one), map_of(judgement, name, row)
+            path, cam = overlay_path(results, name, one), map_of(evaluation, name, row)
             key = _key(run, one, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
@@ -156,8 +156,8 @@ def _by_row(galleries: Galleries) -> dict[int, dict[str, Shown]]:
     return found
 
 
-def _ranked(run: Run, judgement: Judgement, name: str) -> dict[Outcome, Ranked]:
-    p_fake, is_fake = judgement.evidence[name].test, judgement.test.labels == 1
+def _ranked(run: RunRecord, evaluation: Evaluation, name: str) -> dict[Outcome, Ranked]:
+    p_fake, is_fake = evaluation.predictions[name].test, evaluation.test.labels == 1
     called_fake = p_fake >= run.threshold
     found = {}
     for outcome in OUTCOMES:
@@ -166,26 +166,26 @@ def _ranked(run: Run, judgement: Judgement, name: str) -> dict[Outcome, Ranked]:
         rows = np.flatnonzero((called_fake == fake) & (is_fake == (fake == right)))
         wanted = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
         keys = -p_fake[rows] if fake else p_fake[rows]
-        top = (_shown(run, judgement, name, row) for row in first(rows, keys, wanted, judgement))
+        top = (_shown(run, evaluation, name, row) for row in first(rows, keys, wanted, evaluation))
         found[outcome] = Ranked(len(rows), tuple(top))
     return found
 
 
-def first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, judgement: Judgement) -> list[int]:
+def first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, evaluation: Evaluation) -> list[int]:
     """The `wanted` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
     if wanted == 0:
         return []
     near = keys <= np.partition(keys, wanted - 1)[wanted - 1]
-    frames = judgement.test.frames.iloc[rows[near]].tolist()
+    frames = evaluation.test.frames.iloc[rows[near]].tolist()
     candidates = zip(keys[near].tolist(), frames, rows[near].tolist(), strict=True)
     return [row for _, _, row in heapq.nsmallest(wanted, candidates)]
 
 
-def _shown(run: Run, judgement: Judgement, name: str, row: int) -> Shown:
-    p_fake = float(judgement.evidence[name].test[row])
+def _shown(run: RunRecord, evaluation: Evaluation, name: str, row: int) -> Shown:
+    p_fake = float(evaluation.predictions[name].test[row])
     fake = p_fake >= run.threshold
-    outcome = _outcome(bool(judgement.test.labels[row] == 1), fake)
-    return Shown(str(judgement.test.frames.iloc[row]), row, p_fake, fake, outcome)
+    outcome = _outcome(bool(evaluation.test.labels[row] == 1), fake)
+    return Shown(str(evaluation.test.frames.iloc[row]), row, p_fake, fake, outcome)
 
 
 def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
@@ -194,18 +194,20 @@ def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
     return "false_negatives" if is_fake else "true_negatives"
 
 
-def map_of(judgement: Judgement, name: str, row: int) -> NDArray[np.float32] | None:
-    cam = judgement.evidence[name].cam
+def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] | None:
+    cam = evaluation.predictions[name].cam
     return None if cam is None else np.asarray(cam[row], np.float32)
 
 
-def scale_of(run: Run, judgement: Judgement, row: int) -> float:
+def scale_of(run: RunRecord, evaluation: Evaluation, row: int) -> float:
     """The strongest support that any variant finds in this frame for its own verdict, in logits."""
-    maps = ((map_of(judgement, name, row), one.test[row] >= run.threshold) for name, one in judgement.evidence.items())
+    maps = (
+        (map_of(evaluation, name, row), one.test[row] >= run.threshold) for name, one in evaluation.predictions.items()
+    )
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 
 
-def _key(run: Run, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
+def _key(run: RunRecord, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
     """Everything that an overlay's look depends on, as a digest that is kept inside the file."""
     spec = run.preprocessing.input_spec if run.preprocessing else None
     drawn_from = (DRAWING_VERSION, run.frames["test"].digest, spec, shown.frame, shown.fake)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Judged, Reliability
+from bench.records import Reliability, VariantEvaluation
 from bench.reports.content.text import fitted, signed
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def dark(colour: str) -> list[float]:
     return [0.72 * part for part in to_rgb(colour)]
 
 
-def roc(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
+def roc(scored: Mapping[str, VariantEvaluation], names: Sequence[str] = ()) -> Figure:
     """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside.
 
     `names` are all variants, the baseline first, so that each has its colour though another failed.
@@ -78,7 +78,7 @@ def roc(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def reliability(scored: Mapping[str, Judged], names: Sequence[str] = ()) -> Figure:
+def reliability(scored: Mapping[str, VariantEvaluation], names: Sequence[str] = ()) -> Figure:
     """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
     import numpy as np
 
@@ -118,8 +118,8 @@ def bins(found: Reliability) -> list[Bin]:
 
 
 def _panels(
-    scored: Mapping[str, Judged], names: Sequence[str], tall: float, title: str
-) -> tuple[Figure, Iterator[tuple[Axes, str | None, Judged, str]]]:
+    scored: Mapping[str, VariantEvaluation], names: Sequence[str], tall: float, title: str
+) -> tuple[Figure, Iterator[tuple[Axes, str | None, VariantEvaluation, str]]]:
     """A figure with an empty panel for every variant: its axes, name (None of the baseline), answers and colour."""
     from matplotlib.figure import Figure
 
@@ -138,23 +138,23 @@ def _panels(
     return figure, iter(found)
 
 
-def placed(scored: Mapping[str, Judged], names: Sequence[str]) -> list[tuple[int, str, Judged]]:
+def placed(scored: Mapping[str, VariantEvaluation], names: Sequence[str]) -> list[tuple[int, str, VariantEvaluation]]:
     """Variants with their places among all `names`, by which they are drawn here and on the page."""
     order = list(names or scored)
     return [(order.index(name), name, judged) for name, judged in scored.items()]
 
 
-def _titled(axes: Axes, judged: Judged, colour: str, number: str, against: str) -> None:
+def _titled(axes: Axes, judged: VariantEvaluation, colour: str, number: str, against: str) -> None:
     """The name above its number: beside each other, a long name would run over it."""
     axes.set_title(str(axes.get_label()), color=dark(colour), weight="bold", pad=18)
     axes.text(0, 1.03, f"{number}{against}", transform=axes.transAxes, va="bottom", fontsize=7.5, color="0.3")
 
 
-def _against(judged: Judged) -> str:
+def _against(judged: VariantEvaluation) -> str:
     return f" ({signed(judged.comparison.delta.value, 4)})" if judged.comparison else ""
 
 
-def zoom(scored: Iterable[Judged]) -> float:
+def zoom(scored: Iterable[VariantEvaluation]) -> float:
     """The side of the upper left corner in which every curve that is any good bends."""
     errors = sorted(judged.score.eer for judged in scored if judged.score.eer is not None)
     typical = errors[len(errors) // 2] if errors else 0.5
