@@ -427,7 +427,7 @@ def test_degraded_falls(accepted: Path) -> None:
 def test_improvement_without_a_reason(
     weights: str, strict: bool, code: int, accepted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regression, "margins", lambda *_: perfect(accepted).astype("<f4"))
+    monkeypatch.setattr(regression, "logit_diffs", lambda *_: perfect(accepted).astype("<f4"))
     if weights == "other":
         edit(accepted / "accepted.json", lambda told: told.update(weights="older.tar (SHA-256 0123)"))
     if strict:
