@@ -96,9 +96,9 @@ print(heavy, bench.__all__)
     assert done.stdout.strip() == "[] ['UserError', 'load', 'read', 'run', 'score']", done.stderr
     times = []
     for _ in range(3):
-        times = run_python("", "-X", "importtime", "-c", "import bench", cwd=tmp_path).stderr
+        report = run_python("", "-X", "importtime", "-c", "import bench", cwd=tmp_path).stderr
         times.append(
-            next(int(line.split("|")[1]) for line in times.splitlines() if line.split("|")[-1].strip() == "bench")
+            next(int(line.split("|")[1]) for line in report.splitlines() if line.split("|")[-1].strip() == "bench")
         )
     assert min(times) < limit(0.1) * 1e6
 
