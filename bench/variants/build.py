@@ -168,12 +168,12 @@ def _work(
     title: str, source: Source, chain: Sequence[Use], lineage: list[str], context: BuildContext, scratch: Path,
     threads: idle_cores.Threads,
 ) -> StepContext:  # fmt: skip
-    first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
+    taught = next((length for length, use in enumerate(chain) if getattr(use.step, "PARENT_TEACHES", False)), 0)
 
     def teacher() -> Detector:
         from bench.artifacts import safetensors
 
-        return safetensors.load_torch(cache.read(context.folder, lineage[first_prune]).file)
+        return safetensors.load_torch(cache.read(context.folder, lineage[taught]).file)
 
     return StepContext(
         title=title,

@@ -45,10 +45,7 @@ def _bytes(result: Any) -> dict[str, bytes]:
 def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     kind: str, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.variants.steps.quantize.observe.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.steps.quantize.sensitivity.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.layers.compensation.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.layers.convolutions.batch_size", lambda size: 4)
+    monkeypatch.setattr("bench.variants.steps.CALIBRATION_PIXELS", 4 * 32 * 32)
     (step, settings), model = STEPS[kind], tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     wanted = _bytes(step.apply(copy.deepcopy(model), settings, _work(tmp_path / "undisturbed", model)))
 
@@ -92,11 +89,11 @@ def test_what_the_teacher_told_a_killed_run_is_not_asked_again(tmp_path: Path, m
 
     monkeypatch.setattr(distillation, "_answers", answer)
     with pytest.raises(_KilledError):
-        distillation.exam(model, "train", frames, surroundings, 4, lower)
-    found = distillation.exam(model, "train", frames, surroundings, 4, lower)
+        distillation.answered(model, "train", frames, surroundings, 4, lower)
+    found = distillation.answered(model, "train", frames, surroundings, 4, lower)
     assert asked == [4] * 5
     margins, cams = answers(model, found.batches, lower)
-    assert torch.equal(found.margins, margins)
+    assert torch.equal(found.logit_diffs, margins)
     assert torch.equal(found.cams, cams)
 
 

@@ -23,11 +23,9 @@ from bench.records import Preprocessing
 from bench.variants.chain import parse
 from bench.variants.layers import convolutions
 from bench.variants.steps import prune
-from bench.variants.steps.prune import ranking, taylor
-from bench.variants.steps.prune.budget import Budget
-from bench.variants.steps.prune.channels import Channels, Group
-from bench.variants.steps.prune.repair import Kept, repair
-from bench.variants.steps.prune.ridge import Moments, judging_frames
+from bench.variants.steps.prune import ranking
+from bench.variants.steps.prune.repair import Moments, deciding_frames, repair
+from bench.variants.steps.prune.widths import Budget, Channels, Group
 from tests.support import b0, tiny
 from tests.support.chains import check as check_chain
 from tests.support.step_work import frames, work
@@ -115,17 +113,17 @@ def test_the_norm_after_each_convolution_is_found() -> None:
 
 def test_places_differ_between_frames_and_are_the_same_again() -> None:
     conv, output = nn.Conv2d(4, 4, 1), torch.zeros(2, 4, 80, 80)
-    one, other = (convolutions.Places(64).draw(conv, output) for _ in range(2))
+    one, other = (convolutions.PositionSampler(64).draw(conv, output) for _ in range(2))
     assert torch.equal(one, other)
     assert not torch.equal(one[0], one[1])
     assert all(len(set(row.tolist())) == len(row) == 2048 // 64 for row in one)
-    assert torch.equal(convolutions.Places(64).draw(conv, output[..., :2, :3])[0], torch.arange(6))
+    assert torch.equal(convolutions.PositionSampler(64).draw(conv, output[..., :2, :3])[0], torch.arange(6))
 
 
 # ----------------------------------------------------------------------------------------- repair
 def added(read: Any, wanted: Any, frames: int) -> Moments:
     """One row a frame, in four batches; what is wanted is all that lacks."""
-    moments, judge = Moments(), judging_frames([None] * frames)
+    moments, judge = Moments(), deciding_frames([None] * frames)
     for some in np.array_split(np.arange(frames), 4):
         inputs, outputs = (torch.tensor(one[some, None]).float() for one in (read, wanted))
         moments.add(inputs, outputs, outputs, judge[some])
@@ -134,12 +132,12 @@ def added(read: Any, wanted: Any, frames: int) -> Moments:
 
 def test_no_source_judges_what_it_was_fitted_to() -> None:
     sources = [f"video {place // 3}" for place in range(24)]
-    judge = judging_frames(sources)
+    judge = deciding_frames(sources)
     judging = {source for source, judges in zip(sources, judge.tolist(), strict=True) if judges}
     assert len(judging) == 2
     assert judge.sum() == 6
-    assert judging_frames([None] * 8).tolist() == [False, False, False, True] * 2
-    assert judging_frames(["one video"] * 8).tolist() == [False, False, False, True] * 2
+    assert deciding_frames([None] * 8).tolist() == [False, False, False, True] * 2
+    assert deciding_frames(["one video"] * 8).tolist() == [False, False, False, True] * 2
 
 
 def test_moments_solve_a_regression_as_numpy_does() -> None:
@@ -174,7 +172,7 @@ def test_the_ridge_grows_where_frames_are_few() -> None:
 
 @pytest.mark.parametrize("largest", [1e-6, 1.0, 1e9])
 def test_kept_activations_are_rounded_far_below_what_matters(largest: float) -> None:
-    kept, batch = Kept(), torch.randn(4, 3, 5, 5) * largest
+    kept, batch = convolutions.HalvedBatches(), torch.randn(4, 3, 5, 5) * largest
     kept.append(batch)
     torch.testing.assert_close(next(iter(kept)), batch, rtol=1e-3, atol=1e-6 * largest)
 
@@ -219,7 +217,7 @@ def streams(model: Detector) -> list[Group]:
 
 def test_worth_of_what_many_read_hangs_on_no_scale(parent: Detector, tmp_path: Path) -> None:
     found = [
-        taylor.importances(model, streams(model.requires_grad_(True)), work(tmp_path, model), 32)
+        ranking.importances(model, streams(model.requires_grad_(True)), work(tmp_path, model), 32)
         for model in (parent, twin(parent))
     ]
     assert len(found[0]) == len(found[1]) >= 1
@@ -232,7 +230,7 @@ def test_channels_that_the_head_does_not_read_are_worth_least(parent: Detector, 
     with torch.no_grad():
         parent.head.weight[:, [1, 5]] = 0
     last = next(one for one in streams(parent.requires_grad_(True)) if "head" in one.inputs)
-    found = taylor.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
+    found = ranking.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
     assert set(found.argsort()[:2].tolist()) == {1, 5}
 
 
