@@ -24,7 +24,8 @@ from bench.commands.plan.text import describe
 from bench.detectors.presets import PRESETS
 from bench.experiment import read
 from bench.pipeline import estimates
-from bench.pipeline.estimates import Estimate, Known, Speed, duration
+from bench.pipeline.estimates import Estimate, duration
+from bench.pipeline.history import History, Speed
 from bench.pipeline.jobs import keys
 from bench.pipeline.prepare import prepare
 from bench.pipeline.present_speed import PresentSpeed
@@ -34,7 +35,7 @@ from bench.variants import cache, steps
 from bench.variants.chain import parse
 from tests.support import command_line
 
-NOTHING_KNOWN = Known({}, {}, ())
+NO_HISTORY = History({}, {}, ())
 QUIET = estimates.quiet(2)
 
 
@@ -241,9 +242,9 @@ def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.Monk
 def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
     prepared = prepare(read(file), file)
-    assert estimates.frame(prepared, (), "onnxruntime", NOTHING_KNOWN, QUIET).unknown == {"tiny in onnxruntime on cpu"}
+    assert estimates.frame(prepared, (), "onnxruntime", NO_HISTORY, QUIET).unknown == {"tiny in onnxruntime on cpu"}
     speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
-    history = Known({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
+    history = History({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
     same = estimates.frame(prepared, [parse({"cast": "fp16"})], "onnxruntime", history, QUIET)
     assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
     assert same.origins == {estimates.RECORDED}
@@ -254,8 +255,8 @@ def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> 
     use = parse("recover")
     recorded = estimates.step(prepared, [use], history, QUIET)
     assert recorded.low_s < 20 < recorded.high_s < 2 * recorded.low_s
-    assert estimates.step(prepared, [use], NOTHING_KNOWN, QUIET).unknown == {"recover on cpu"}
-    assert estimates.step(prepared, [], NOTHING_KNOWN, QUIET).origins == {estimates.ROUGH}
+    assert estimates.step(prepared, [use], NO_HISTORY, QUIET).unknown == {"recover on cpu"}
+    assert estimates.step(prepared, [], NO_HISTORY, QUIET).origins == {estimates.ROUGH}
 
 
 def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
@@ -279,16 +280,16 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
     quantize = parse({"quantize": "int8"})
     # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".
     for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
-        takes = estimates.step(prepared, chain, NOTHING_KNOWN, QUIET)
+        takes = estimates.step(prepared, chain, NO_HISTORY, QUIET)
         assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
     chains = [[], [parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
-    passes = [estimates.frame(prepared, chain, "onnxruntime", NOTHING_KNOWN, QUIET) for chain in chains]
+    passes = [estimates.frame(prepared, chain, "onnxruntime", NO_HISTORY, QUIET) for chain in chains]
     evaluated = estimates.total(passes) * 440
     assert evaluated.low_s < 53 < evaluated.high_s
     timed = estimates.total(estimates.timed(prepared, frames_of_split, QUIET) for frames_of_split in passes)
     assert timed.low_s < 83 < timed.high_s
     smaller = replace(prepared, source=replace(prepared.source, architecture="tf_efficientnet_b0"))
-    assert estimates.frame(smaller, [], "onnxruntime", NOTHING_KNOWN, QUIET).high_s < 0.3 * passes[0].high_s
+    assert estimates.frame(smaller, [], "onnxruntime", NO_HISTORY, QUIET).high_s < 0.3 * passes[0].high_s
 
 
 def test_what_others_do_makes_it_longer(workplace: Path) -> None:
@@ -305,12 +306,12 @@ def test_what_others_do_makes_it_longer(workplace: Path) -> None:
         (30.0, 0.5, slow, 22.5),
     ):
         assert estimates.on_the_clock(cpu_s, parallel, now) == pytest.approx(seconds)
-    history = Known({}, {}, (), {("tiny", "recover"): [20.0]})
+    history = History({}, {}, (), {("tiny", "recover"): [20.0]})
     quiet, beside = (estimates.step(prepared, [parse("recover")], history, now) for now in (QUIET, busy))
     assert quiet.low_s < 12 < quiet.high_s < 2 * quiet.low_s, "of 20 s of processor time, threads share the most"
     assert beside.low_s < 20 < beside.high_s
-    slower = estimates.step(prepared, [], NOTHING_KNOWN, slow)
-    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NOTHING_KNOWN, QUIET).low_s, rel=0.2)
+    slower = estimates.step(prepared, [], NO_HISTORY, slow)
+    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NO_HISTORY, QUIET).low_s, rel=0.2)
 
 
 def test_the_present_speed_takes_less_than_a_second_and_no_torch() -> None:
@@ -348,7 +349,7 @@ def test_sizes_are_those_of_the_network(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
     prepared = prepare(read(file), file)
     prepared = replace(prepared, source=replace(prepared.source, architecture="efficientnet_b5"))
-    assert estimates.weights_bytes(prepared, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
+    assert estimates.weights_bytes(prepared, NO_HISTORY) == pytest.approx(114_146_248, rel=0.02)
 
 
 @pytest.mark.parametrize(
