@@ -340,7 +340,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
     assert len(asked) == 1
     monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)
     monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
-    monkeypatch.setattr("bench.variants.build.is_built", lambda folder, variant: False)
+    monkeypatch.setattr("bench.variants.cache.is_built", lambda folder, variant: False)
     assert planned(workplace).speed is None
     assert len(asked) == 1
 

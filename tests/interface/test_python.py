@@ -256,7 +256,7 @@ def test_a_handler_of_the_user_decides(monkeypatch: pytest.MonkeyPatch, folder: 
 # --------------------------------------------------------------------------------- scripts, notebooks
 PREPARED = """
 from bench.detectors import families
-from bench.detectors import efficientnet
+from bench.detectors.families import efficientnet
 from tests.support import tiny
 families.modules = lambda: (tiny, efficientnet)
 import bench
