@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
 from bench.interface.call import call
-from bench.interface.columns import Column, answers_of
+from bench.interface.columns import Column, scores_by_variant
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.records import Evaluation
-    from bench.results.external.read import Answers
+    from bench.results.external.read import ImportedScores
 
 
 def score(  # noqa: PLR0913 - the options of the command
@@ -92,7 +92,7 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.read import Columns
 
-        answers = answers_of(columns, list(ordered), list(by_attribute))
+        answers = scores_by_variant(columns, list(ordered), list(by_attribute))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
         run, evaluation = score_answers(request, answers)
@@ -168,7 +168,7 @@ def _name(folder: Path | None) -> str:
 class _InMemory:
     """Predictions from memory, in the order of the arrays, test frames first."""
 
-    def __init__(self, evaluation: Evaluation, answers: Mapping[str, Answers]) -> None:
+    def __init__(self, evaluation: Evaluation, answers: Mapping[str, ImportedScores]) -> None:
         self._evaluation, self._answers = evaluation, answers
 
     def __call__(self, variant: str) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED
 from bench.results.external import read
-from bench.results.external.read import Answers
-from bench.results.external.tables import EXAMPLES, examples
+from bench.results.external.formats import EXAMPLES, examples
+from bench.results.external.read import ImportedScores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,8 +88,10 @@ class Column:
         return f"{self.name}: {what} in {len(indices):,} of {len(rows):,} rows: {examples(first, len(indices))}"
 
 
-def answers_of(columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]) -> dict[str, Answers]:
-    """Each variant's scores of the frames; the first variant's answers hold labels, sources and attributes too.
+def scores_by_variant(
+    columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]
+) -> dict[str, ImportedScores]:
+    """Each variant's scores of the frames; those of the first variant hold labels, sources and attributes too.
 
     Raises `UserError` with all that is wrong.
     """
@@ -110,8 +112,8 @@ def answers_of(columns: Mapping[str, Column], variants: Sequence[str], attribute
     first, *others = variants
     present = {name: text for name, text in texts.items() if text is not None}
     return {
-        first: Answers(Path(first), (), frames, scores[first], labels, splits, sources, present),
-        **{name: Answers(Path(name), (), frames, scores[name], splits=splits) for name in others},
+        first: ImportedScores(Path(first), (), frames, scores[first], labels, splits, sources, present),
+        **{name: ImportedScores(Path(name), (), frames, scores[name], splits=splits) for name in others},
     }
 
 

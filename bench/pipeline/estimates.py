@@ -198,7 +198,7 @@ def _slower(prepared: Prepared, now: PresentSpeed) -> float:
 
 
 def duration(estimate: Estimate) -> str:
-    """ "≈ 20–80 s", "≈ 2–5 min"; with what is unknown on top, or nothing but unhistory."""
+    """ "≈ 20–80 s" or "≈ 2–5 min", and whether more is unknown; "unknown" where all of it is."""
     if not estimate.high_s:
         return "unknown" if estimate.unknown else "–"
     unit, seconds = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if estimate.high_s >= 2 * s), ("s", 1))

@@ -46,12 +46,12 @@ def teacher(tiny_family: Any) -> Detector:
 @pytest.fixture
 def student(teacher: Detector) -> Detector:
     """The teacher with a tenth of noise on its weights."""
-    found = copy.deepcopy(teacher)
+    noisy = copy.deepcopy(teacher)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in found.parameters():
+        for weight in noisy.parameters():
             weight.mul_(1 + 0.1 * torch.randn(weight.shape, generator=generator))
-    return found
+    return noisy
 
 
 REPAIRED = parse({"prune": 0.5})
@@ -60,13 +60,13 @@ REPAIRED = parse({"prune": 0.5})
 def labelled(folder: Path, teacher: Detector, count: int = 200, on_event: Any = lambda event: None) -> StepContext:
     """Train frames of which every four are of one source, every other source fake, after a repaired prune."""
     surroundings = work(folder, teacher, count)
-    some = tuple(
-        replace(frame, source=f"video {place // 4}", label=place // 4 % 2)
-        for place, frame in enumerate(surroundings.frames["train"].frames)
+    frames = tuple(
+        replace(frame, source=f"video {index // 4}", label=index // 4 % 2)
+        for index, frame in enumerate(surroundings.frames["train"].frames)
     )
     return replace(
         surroundings,
-        frames={"train": replace(surroundings.frames["train"], frames=some)},
+        frames={"train": replace(surroundings.frames["train"], frames=frames)},
         earlier=(REPAIRED,),
         on_event=on_event,
     )
@@ -81,8 +81,8 @@ def recovered(
     return weights, json.loads((surroundings.scratch / recover.RECORD).read_text())
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -160,12 +160,12 @@ def test_held_out_frames_share_no_source_with_the_others(teacher: Detector, tmp_
 
 @pytest.mark.parametrize(("count", "sources"), [(100, 100), (400, 2)])
 def test_where_a_tenth_tells_nothing_all_frames_are_learned_from(count: int, sources: int) -> None:
-    some = [Frame(str(place), Path(), None, str(place % sources), "") for place in range(count)]
-    assert distillation.held_out(some, seed=0) == (some, [])
+    frames = [Frame(str(index), Path(), None, str(index % sources), "") for index in range(count)]
+    assert distillation.held_out(frames, seed=0) == (frames, [])
 
 
 # ------------------------------------------------------------------------------- which weights
-def told_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> None:
+def given_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> None:
     monkeypatch.setattr(training, "_interval", lambda settings: 1)
     monkeypatch.setattr(distillation, "evaluate", lambda *_: (next(errors), None))
 
@@ -173,15 +173,16 @@ def told_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> Non
 def test_the_best_weights_are_kept_and_the_end_is_early(
     teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Given errors that fall and then rise: the weights are those of the lowest, and the record says so."""
     surroundings = labelled(tmp_path, teacher)
-    told_errors(monkeypatch, iter([5.0, 4.0, 3.0, *[6.0] * 20]))
+    given_errors(monkeypatch, iter([5.0, 4.0, 3.0, *[6.0] * 20]))
     weights, record = recovered(student, surroundings)
     assert record["judged_on"] == "20 held-out frames"
     assert (record["best_step"], record["error"]) == (2, {"before": 5.0, "after": 3.0})
     assert (record["steps"], record["steps_wanted"], record["ended"]) == (8, 10, "no better on held-out frames")
 
     seen: list[dict[str, Tensor]] = []
-    told_errors(monkeypatch, iter([9.0 - place for place in range(20)]))
+    given_errors(monkeypatch, iter([9.0 - step for step in range(20)]))
     weights_of = training._weights
 
     def watched(model: Detector) -> dict[str, Tensor]:
@@ -196,7 +197,7 @@ def test_the_best_weights_are_kept_and_the_end_is_early(
 def test_what_gets_no_better_stays_as_it_was(
     teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told_errors(monkeypatch, iter([1.0, *[2.0] * 20]))
+    given_errors(monkeypatch, iter([1.0, *[2.0] * 20]))
     weights, record = recovered(student, labelled(tmp_path, teacher))
     assert same(weights, student.state_dict())
     assert record["best_step"] == 0
@@ -217,8 +218,8 @@ def test_divergence_ends_with_a_reason(teacher: Detector, student: Detector, tmp
 def test_where_fewer_bits_may_be_the_reason_more_of_them_are_advised(
     precision: Any, teacher: Detector, student: Detector, tmp_path: Path
 ) -> None:
-    said = rf"learning_rate below 0\.9, or set `precision: fp32` \(it was {precision}\)"
-    with pytest.raises(UserError, match=rf"recover: .*(diverged|became).*{said}"):
+    advice = rf"learning_rate below 0\.9, or set `precision: fp32` \(it was {precision}\)"
+    with pytest.raises(UserError, match=rf"recover: .*(diverged|became).*{advice}"):
         recovered(student, labelled(tmp_path, teacher), learning_rate=0.9, precision=precision)
 
 
@@ -267,6 +268,7 @@ def test_who_is_near_takes_smaller_steps(teacher: Detector, student: Detector, t
 def test_a_limit_in_minutes_ends_the_training_and_is_told(
     teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The number of steps follows the clock, and the record says that it was cut short."""
     surroundings = labelled(tmp_path, teacher)
     free, record = recovered(student, surroundings, steps=12)
     roomy, roomy_record = recovered(student, surroundings, steps=12, minutes=60)
@@ -286,7 +288,7 @@ def test_a_cap_that_bit_is_told_even_where_the_training_ended_before_it(
     teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate falls faster from then on: the weights are others than without a cap."""
-    told_errors(monkeypatch, iter([5.0, 4.0, *[6.0] * 98]))
+    given_errors(monkeypatch, iter([5.0, 4.0, *[6.0] * 98]))
     clock = itertools.count(step=6.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     _, record = recovered(student, labelled(tmp_path, teacher), steps=100, minutes=3)
@@ -317,10 +319,10 @@ def test_batch_norms_are_measured_again_only_where_nothing_was_repaired(
 
 # -------------------------------------------------------------------------------- what it tells
 def test_progress_tells_the_auc_of_held_out_frames(teacher: Detector, student: Detector, tmp_path: Path) -> None:
-    told: list[Event] = []
-    recovered(student, labelled(tmp_path, teacher, on_event=told.append))
-    assert "ROC AUC 0." in told[-1].note or "ROC AUC 1." in told[-1].note
-    assert told[-1].done == told[-1].total == 10
+    events: list[Event] = []
+    recovered(student, labelled(tmp_path, teacher, on_event=events.append))
+    assert "ROC AUC 0." in events[-1].note or "ROC AUC 1." in events[-1].note
+    assert events[-1].done == events[-1].total == 10
 
 
 def test_bf16_is_close_to_fp32_and_told(teacher: Detector, student: Detector, tmp_path: Path) -> None:
@@ -355,19 +357,19 @@ def test_frames_are_drawn_in_new_orders_without_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(distillation, "_DRAWN_AT_ONCE", 3)
     seen: list[int] = []
 
-    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(wanted), batch_size):
-            places = [int(frame.path) for frame in wanted[start : start + batch_size]]
-            seen.extend(places)
-            yield np.zeros((len(places), 3, 1, 1), np.uint8)
+    def read(asked: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(asked), batch_size):
+            indices = [int(frame.path) for frame in asked[start : start + batch_size]]
+            seen.extend(indices)
+            yield np.zeros((len(indices), 3, 1, 1), np.uint8)
 
     surroundings = replace(work(tmp_path, count=10), read=read)
-    some = surroundings.frames["train"].frames
+    frames = surroundings.frames["train"].frames
     rng = np.random.default_rng(7)
-    wanted = np.concatenate([rng.permutation(10) for _ in range(4)]).tolist()
-    endless = distillation.shuffled(surroundings, some, 4, 10**12, seed=7)
+    expected = np.concatenate([rng.permutation(10) for _ in range(4)]).tolist()
+    endless = distillation.shuffled(surroundings, frames, 4, 10**12, seed=7)
     assert [len(batch) for batch in itertools.islice(endless, 8)] == [4] * 8
-    assert seen == wanted[:32]
+    assert seen == expected[:32]
     seen.clear()
-    assert len(list(distillation.shuffled(surroundings, some, 4, 8, seed=7, skip=3))) == 5
-    assert seen == wanted[12:32]
+    assert len(list(distillation.shuffled(surroundings, frames, 4, 8, seed=7, skip=3))) == 5
+    assert seen == expected[12:32]

@@ -111,15 +111,15 @@ def logit_diff_variance(logit_diffs: Tensor, step: str) -> float:
     """
     if not logit_diffs.isfinite().all():
         raise UserError(
-            f"{step}: the detector's margin is not finite on calibration frames; check the weights, and the frames "
-            "that it was made for"
+            f"{step}: the difference of the detector's two logits is not finite on calibration frames; check the "
+            "weights, and the frames that it was made for"
         )
     variance = float(logit_diffs.var())
     if variance <= _SAME * float(logit_diffs.square().mean()):
         raise UserError(
-            f"{step}: the detector says the same of all {len(logit_diffs)} calibration frames (margin "
-            f"{float(logit_diffs[0]):.4g}), so what it would lose cannot be told; give frames as different as those "
-            "that it will meet"
+            f"{step}: the detector says the same of all {len(logit_diffs)} calibration frames (logit "
+            f"difference {float(logit_diffs[0]):.4g}), so nothing shows what it would lose; give frames as different "
+            "as those that it will meet"
         )
     return variance
 

@@ -24,6 +24,7 @@ A step is a module with
 - how much it leaves of the network and of its file: `leaves(settings)`, a `Leaves`; without it, everything;
 - what a reader of the report must know: `remarks(uses, baseline, built)`, sentences without their full stop. `uses`
   are the settings of each time that it stands in the variant's chain; the rest are `bench.records.Built`;
+- where its main field has no default: `EXAMPLE`, a value of it, for messages and for the contract test;
 - what others call it: `SYNONYMS`, words for the hint on an unknown name.
 
 The module's top imports nothing heavy: it is also read to check a configuration.
@@ -148,7 +149,7 @@ class StepContext:
     def sample_evenly(self, split: Split, most: int | None = None) -> Sequence[Frame]:
         """At most `most` frames of a split, evenly distributed over it."""
         frames = self.frames[split]
-        return [frames.frames[index] for index in frames.spread(most)]
+        return [frames.frames[index] for index in frames.sample_evenly(most)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
         """Tell how far a part of the step is; `bench.phases.begin` says what is done where nothing can be counted."""

@@ -28,6 +28,7 @@ VERSION = 1
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
+EXAMPLE = "fp16"
 ONCE = True
 SYNONYMS = "fp16 bf16 half float16 bfloat16 precision"
 
@@ -81,13 +82,13 @@ def _shrink_variances(model: Detector, limit: float) -> None:
 
     from bench.variants.layers.convolutions import norms_after
 
-    def factors(norm: nn.Module) -> Tensor | None:
+    def divisors_of(norm: nn.Module) -> Tensor | None:
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or not norm.running_var.max() > limit:
             return None
         return torch.exp2((norm.running_var / limit).log2().div(2).ceil().clamp_min(0))
 
     parts: dict[str, Any] = dict(model.named_modules())
-    large = {name: found for name, part in parts.items() if (found := factors(part)) is not None}
+    large = {name: divisors for name, part in parts.items() if (divisors := divisors_of(part)) is not None}
     if not large:
         return
     size = model.preprocessing.size

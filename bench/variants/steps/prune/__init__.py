@@ -41,6 +41,7 @@ SEES_SOURCES = True
 ON_DEVICE = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
+EXAMPLE = 0.5
 PARENT_TEACHES = True
 SYNONYMS = "sparsify sparsity"
 

@@ -61,7 +61,8 @@ class Settings(BaseModel):
     )
     ranking: Literal["loss", "magnitude"] = Field(
         default="loss",
-        description="`loss` takes the channels that the margin misses least, as many from each layer as it can spare; "
+        description="`loss` takes the channels that the logit difference misses least, as many from each layer as it "
+        "can spare; "
         "`magnitude` those with the smallest weights, the same share from every layer; with `structured` only",
     )
     repair: Annotated[bool, Field(strict=True)] = Field(

@@ -206,7 +206,7 @@ class Budget:
         return best
 
     def cheapest(self, ranked: Mapping[str, Ranked]) -> dict[str, int]:
-        """The widths that lose least of the margin, to second order and layers taken as independent.
+        """The widths that lose least of the logit difference, to second order and layers taken as independent.
 
         Groups that were not ranked stay whole, or, where the others can't pay for all, lose as little as possible.
         """
@@ -271,7 +271,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class _Choice:
-    """A group's widths [n], what the margin loses at each [n], and what each costs [n, 4] as shares of the whole."""
+    """A group's widths [n], the loss at each [n], and what each costs [n, 4] as shares of the whole."""
 
     root: str
     widths: list[int]

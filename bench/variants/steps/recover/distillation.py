@@ -33,7 +33,7 @@ _BALANCING = 8
 # Batches whose frames are chosen before the first of them is read.
 _DRAWN_AT_ONCE = 256
 FEATURES = 2.0
-"""How much the features weigh against margin and CAM."""
+"""How much the features weigh against logit difference and CAM."""
 
 
 def native_precision(device: str) -> Precision:
