@@ -87,18 +87,18 @@ def score(  # noqa: PLR0913 - the options of the command
     }
     code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
     with call(code):
-        from bench.commands.score import Request, score_answers
+        from bench.commands.score import Request, score_imported
         from bench.reports import plain_warnings
         from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.read import Columns
 
-        answers = scores_by_variant(columns, list(ordered), list(by_attribute))
+        imported = scores_by_variant(columns, list(ordered), list(by_attribute))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
-        run, evaluation = score_answers(request, answers)
+        run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)
-    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, answers))
+    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, imported))
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def _name(folder: Path | None) -> str:
 class _InMemory:
     """Predictions from memory, in the order of the arrays, test frames first."""
 
-    def __init__(self, evaluation: Evaluation, answers: Mapping[str, ImportedScores]) -> None:
-        self._evaluation, self._answers = evaluation, answers
+    def __init__(self, evaluation: Evaluation, imported: Mapping[str, ImportedScores]) -> None:
+        self._evaluation, self._imported = evaluation, imported
 
     def __call__(self, variant: str) -> pd.DataFrame:
         """A row a frame, as `Results.predictions` describes it."""
