@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def to_onnx(detector: Detector) -> onnx.ModelProto:
     """The detector as a float32 graph; half weights are upcast, the detector itself is not changed.
 
-    Input `frames`: uint8 RGB [n, 3, size, size], any n. Outputs `logits` [n, 2] and `cam`
+    Input `frames`: uint8 RGB [n, 3, size, size], any n. Outputs `logits` [n, 2] and, where the detector has one, `cam`
     [n, h, w], both float32. Everything else an inference needs is in the file's metadata:
     `architecture`, `preprocessing` (JSON), `input_size` (pixels), `classes` and `margin_bias`, so
-    that `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`.
+    that `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`; the latter is left out where that is no
+    constant.
 
     The same weights give the same bytes: names come from the network, and nothing of the machine
     that exported them (paths, stack traces) is kept.
@@ -77,13 +78,13 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _rename(graph: onnx.GraphProto) -> None:
-    """Name nodes after the module whose weight they use (else type and place), tensors after their node."""
+    """Name nodes after the module whose weight they use (else type and index), tensors after their node."""
     fixed = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     constants = {constant.name: constant for constant in graph.initializer}
     tensors = dict(fixed)
-    for place, node in enumerate(graph.node):
+    for index, node in enumerate(graph.node):
         weight = next((name for name in node.input[1:] if name.endswith(".weight")), None)
-        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{place}"
+        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{index}"
         for position, name in enumerate(node.input):
             if name in constants and name not in tensors:
                 tensors[name] = name if name.endswith(".weight") else f"{node.name}.{_role(node, position)}"
@@ -100,13 +101,15 @@ def _role(node: onnx.NodeProto, position: int) -> str:
 
 
 def _describe(model: onnx.ModelProto, detector: Detector) -> None:
+    """Write what an inference needs beside the graph into its metadata."""
     from onnx import helper
 
+    margin_bias = detector.margin_bias
     facts = {
         "architecture": detector.architecture,
         "classes": "real,fake",
         "input_size": str(detector.preprocessing.size),
-        "margin_bias": repr(detector.margin_bias),
+        "margin_bias": None if margin_bias is None else repr(margin_bias),
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
     }
-    helper.set_model_props(model, facts)
+    helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})

@@ -132,7 +132,7 @@ def _least_ms(models: Sequence[onnx.ModelProto], threads: int) -> list[float]:
     import numpy as np
     import onnxruntime
 
-    from bench.runtimes.onnxruntime import session_options
+    from bench.artifacts.onnx_session import session_options
 
     (read,) = models[0].graph.input
     shape = [side.dim_value for side in read.type.tensor_type.shape.dim]

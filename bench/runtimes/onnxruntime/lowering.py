@@ -110,29 +110,6 @@ def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProt
     return _model(graph, model)
 
 
-def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A quantised graph that computes the same with unsigned bytes as weights, in standard operators."""
-    import numpy as np
-    import onnx
-    from onnx import numpy_helper
-
-    changed = copy.deepcopy(model)
-    constants = {constant.name: constant for constant in changed.graph.initializer}
-    signed = {name for name, constant in constants.items() if constant.data_type == onnx.TensorProto.INT8}
-    for node in changed.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in signed:
-            continue
-        if len(node.input) > 2:
-            raise ValueError(f"{node.name}: signed weights with a zero point; bench writes none")
-        zeros = np.full(numpy_helper.to_array(constants[node.input[1]]).shape, 128, np.uint8)
-        changed.graph.initializer.append(numpy_helper.from_array(zeros, f"{node.output[0]}.zero_point"))
-        node.input.append(f"{node.output[0]}.zero_point")
-    for name in signed:
-        weight = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
-        constants[name].CopyFrom(numpy_helper.from_array(weight.astype(np.uint8), name))
-    return changed
-
-
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """A convolution with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
     from onnx import TensorProto, helper

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     import onnx
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.steps import Kind, StepContext, Use
     from bench.variants.steps.quantize.observe import ChannelStatistics, Convolution
     from bench.variants.steps.quantize.rounding import Layer
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
+NEEDS: frozenset[Offer] = frozenset({"conv"})
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 VERSION = 7
 SEEDED = False

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import phases
 from bench.artifacts.onnx_export import to_onnx
 from bench.artifacts.onnx_graph import groups, is_pointwise, shapes
+from bench.artifacts.onnx_session import session_options
 from bench.detectors.layer_names import is_in_backbone
 from bench.errors import UserError
 
@@ -150,12 +151,8 @@ def observe(
     The float graph `model` runs, and the reductions run inside it. Raises `UserError` where values are not finite.
     """
     phases.begin("preparing calibration")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     observed = _with_reductions(model, tensors).SerializeToString()
-    session = onnxruntime.InferenceSession(observed, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(observed, session_options(threads), providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduction}" for reduction in _REDUCTIONS for tensor in tensors]
     total, part = len(work.sample_evenly("calibration", frames)), work.part("calibrating")
     sums = {tensor: _Sums(total, part.state[tensor] if part.done else None) for tensor in tensors}
