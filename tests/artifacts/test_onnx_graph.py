@@ -13,6 +13,7 @@ from bench.artifacts.onnx_graph import GraphWriter, groups, is_pointwise, shapes
 
 
 def test_only_constants_that_nodes_read_are_written_in_the_order_of_their_use() -> None:
+    """One of a name that is defined again has its last values."""
     before = {"old": 0, "unused": 1, "c": 2}
     writer = GraphWriter(numpy_helper.from_array(np.array(n, np.float32), name) for name, n in before.items())
     writer.constant("new", np.array([3, 4], np.int64))
