@@ -1,5 +1,32 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.artifacts import (
+    Built,
+    Footprint,
+)
+from bench.records.choice import (
+    Candidate,
+    Checked,
+    Choice,
+    Constraints,
+    GateOutcome,
+    Loosening,
+    Requirement,
+)
+from bench.records.evaluation import (
+    Evaluation,
+)
+from bench.records.exports import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Format,
+    HandedOver,
+    MeasuredBy,
+    ModelFile,
+    Moved,
+)
 from bench.records.frames import (
     LABELLED_SPLITS,
     OUTCOMES,
@@ -16,27 +43,22 @@ from bench.records.frames import (
     Split,
     silent,
 )
-from bench.records.handed_over import (
-    HANDED_OVER,
-    LOWERED,
-    ONNX,
-    SAFETENSORS,
-    Format,
-    HandedOver,
-    MeasuredBy,
-    ModelFile,
-    Moved,
-)
-from bench.records.runs import (
-    Built,
+from bench.records.measurements import (
     Conditions,
-    Constraints,
     Executed,
     Fidelity,
-    Footprint,
     Measurement,
     PeakMemory,
+    Ratio,
+    Speed,
+    Timing,
+)
+from bench.records.predictions import (
+    LabelledFrames,
     PredictionPass,
+    Predictions,
+)
+from bench.records.runs import (
     Recovery,
     RunRecord,
     SplitSummary,
@@ -45,30 +67,18 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
-    Candidate,
-    Checked,
-    Choice,
     Comparison,
     Drift,
     Effect,
-    Evaluation,
     Flips,
-    GateOutcome,
     Interval,
-    LabelledFrames,
-    Loosening,
     OperatingPoint,
-    Predictions,
-    Ratio,
     Reliability,
-    Requirement,
     Score,
     Shift,
     ShiftVerdict,
     Slice,
-    Speed,
     ThresholdKind,
-    Timing,
     VariantEvaluation,
     Verdict,
 )
@@ -91,6 +101,7 @@ from bench.records.scores_file import (
     ScoredVariant,
     ScoresFile,
 )
+from bench.records.sessions import Prediction, Session, Timed
 
 __all__ = [
     "HANDED_OVER",
@@ -138,6 +149,7 @@ __all__ = [
     "OperatingPoint",
     "Outcome",
     "PeakMemory",
+    "Prediction",
     "PredictionPass",
     "Predictions",
     "Preprocessing",
@@ -162,6 +174,7 @@ __all__ = [
     "ScoredSlice",
     "ScoredVariant",
     "ScoresFile",
+    "Session",
     "Shift",
     "ShiftVerdict",
     "Slice",
@@ -169,6 +182,7 @@ __all__ = [
     "Split",
     "SplitSummary",
     "ThresholdKind",
+    "Timed",
     "Timing",
     "VariantEvaluation",
     "VariantResult",
