@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar, cast
 
 from bench import seals, stored
 from bench.files import sweep, write_atomically
@@ -89,7 +89,8 @@ def write(work: Work, name: str, state: State) -> None:
         # In one file, so that no kill comes between the two; the seal is known when all is written.
         file.write(b"0" * _SEAL_BYTES + b"\n")
         stream = _Sealing(file, seals.begun(seals.lasting_secret(), _key(work, name)))
-        torch.save(state, stream)
+        # Of a file it asks for these two methods only.
+        torch.save(state, cast("BinaryIO", stream))
         file.seek(0)
         file.write(stream.seal())
 
