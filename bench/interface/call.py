@@ -16,8 +16,8 @@ from typing import Any
 from bench.errors import UserError, shown
 from bench.files import advice
 from bench.ink import harmless
-from bench.painters import waiting
 from bench.progress import Bars, interrupted
+from bench.progress.painters import waiting
 from bench.provenance import called_as
 from bench.records import Event, OnEvent
 

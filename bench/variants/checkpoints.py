@@ -1,7 +1,7 @@
-"""What a step has done so far, kept in its scratch folder, so that a killed run goes on from there.
+"""What a step has done so far, saved in its scratch folder, so that a killed run goes on from there.
 
-A step has parts, such as a pass over the calibration frames. Each keeps one file, sealed with this user's secret and
-with what it belongs to: what a stranger put there, or what belongs to another variant, is as good as absent.
+A step has parts, such as a pass over the calibration frames. Each has one file, sealed with this user's secret and
+with what it belongs to: a stranger's file, or one of another variant, counts as absent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.files import sweep, write_atomically
 if TYPE_CHECKING:
     import hmac
 
-    from bench.variants.steps import Work
+    from bench.variants.steps import StepContext
 
 State: TypeAlias = dict[str, Any]
 """Tensors, numbers and text, in lists and dictionaries."""
@@ -28,9 +28,9 @@ State: TypeAlias = dict[str, Any]
 _Item = TypeVar("_Item")
 
 INTERVAL_SECONDS = 20.0
-"""A run that is killed loses about so much of a part, and the frames or the step that it was at."""
+"""A killed run loses about so much of a part, and the frames or the step that it was at."""
 REST_SECONDS = 3.0
-"""What took less at the end of a part is not worth a file."""
+"""Less than that at the end of a part is not worth a file."""
 # Saving may take such a share of the time, unless more than twice the interval would be lost.
 _SHARE = 0.02
 _LAYOUT = 1
@@ -45,7 +45,7 @@ class Pace:
         self._saved_at = time.monotonic()
         self._interval = INTERVAL_SECONDS
 
-    def save(self, work: Work, name: str, state: Callable[[], State], *, at_end: bool = False) -> None:
+    def save(self, work: StepContext, name: str, state: Callable[[], State], *, at_end: bool = False) -> None:
         """Save what `state()` gives, where that is due. Where there is no room for it, the step goes on without.
 
         `at_end`: nothing more of the part follows, and less than the interval is worth a file.
@@ -64,7 +64,7 @@ class Part:
     there is nothing. `done` is how many frames, layers or batches that run had done when it saved.
     """
 
-    def __init__(self, work: Work, name: str) -> None:
+    def __init__(self, work: StepContext, name: str) -> None:
         self._work, self._name = work, name
         self.state: State = read(work, name) or {}
         self.done = int(self.state.get("done", 0))
@@ -81,7 +81,7 @@ class Part:
         self._pace.save(self._work, self._name, lambda: state() | {"done": done}, at_end=done == total)
 
 
-def write(work: Work, name: str, state: State) -> None:
+def write(work: StepContext, name: str, state: State) -> None:
     """Save the state of a part, without a second copy of it in memory. `NotWrittenError` where that can't be done."""
     import torch
 
@@ -126,7 +126,7 @@ class _Sealing:
         return self._code.hexdigest().encode("ascii")
 
 
-def read(work: Work, name: str) -> State | None:
+def read(work: StepContext, name: str) -> State | None:
     """What a killed run of this user saved; None where there is nothing, or nothing that can be read."""
     import torch
 
@@ -148,7 +148,7 @@ def _file(name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', name)}.checkpoint"
 
 
-def _key(work: Work, name: str) -> str:
+def _key(work: StepContext, name: str) -> str:
     """What it belongs to is part of the seal: sums over other threads differ in their last bits."""
     return f"checkpoint {_LAYOUT} {work.scratch.name} {name} {work.device} {work.threads}"
 
@@ -158,7 +158,7 @@ def each(part: Part, items: Sequence[_Item], work: Callable[[Sequence[_Item]], I
     made: list[State] = part.state.get("made", [])
     yield from made
     made = list(made)
-    for one in work(items[len(made) :]):
-        made.append(one)
+    for state in work(items[len(made) :]):
+        made.append(state)
         part.keep(len(made), len(items), lambda: {"made": made})
-        yield one
+        yield state
