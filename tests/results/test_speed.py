@@ -175,10 +175,10 @@ STEADY = Conditions("then", 1.0, 3, {})
     ],
 )
 def test_int8_that_is_no_faster_buys_size_only(int8: Any, ms: float, batch_ms: float, size_only: bool) -> None:
-    def variant(name: str, steps: tuple[str, ...], executed: Executed, timed: float, batch: float) -> VariantResult:
+    def variant(name: str, steps: tuple[str, ...], executed: Executed, single: float, batch: float) -> VariantResult:
         timed = tuple(
             measured([[value * (1 + 0.001 * call) for call in range(5)] for _ in range(10)], size)
-            for value, size in ((timed, 1), (batch, 8))
+            for value, size in ((single, 1), (batch, 8))
         )
         return VariantResult(name, "", steps, "ok", None, None, executed, timed, base, STEADY)
 
