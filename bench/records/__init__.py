@@ -50,8 +50,8 @@ from bench.records.measurements import (
     Measurement,
     PeakMemory,
     Ratio,
-    Speed,
     Timing,
+    VariantSpeed,
 )
 from bench.records.predictions import (
     LabelledFrames,
@@ -178,7 +178,6 @@ __all__ = [
     "Shift",
     "ShiftVerdict",
     "Slice",
-    "Speed",
     "Split",
     "SplitSummary",
     "ThresholdKind",
@@ -186,6 +185,7 @@ __all__ = [
     "Timing",
     "VariantEvaluation",
     "VariantResult",
+    "VariantSpeed",
     "Verdict",
     "silent",
 ]

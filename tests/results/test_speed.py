@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.records import Conditions, Executed, Measurement, RunRecord, Speed, VariantResult
+from bench.records import Conditions, Executed, Measurement, RunRecord, VariantResult, VariantSpeed
 from bench.reports.content.text import times
 from bench.results.score.ablation import effects
 from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, speeds, taken, timing
@@ -22,7 +22,7 @@ def measured(rounds: list[list[float]], batch_size: int = 1) -> Measurement:
     return Measurement("onnxruntime", "cpu", batch_size, tuple(map(tuple, rounds)))
 
 
-def compared(timed: list[list[float]], baseline: list[list[float]]) -> Speed:
+def compared(timed: list[list[float]], baseline: list[list[float]]) -> VariantSpeed:
     return speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, (measured(timed),), (measured(baseline),)))
 
 
