@@ -159,6 +159,8 @@ def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
 def test_what_ends_the_writing_is_raised_as_it_is(
     what: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The disk is full, or Ctrl-C is pressed, after a thousand bytes."""
+
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:
             if self.tell() > 1000:

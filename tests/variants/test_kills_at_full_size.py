@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from bench.detectors.families import efficientnet
-from tests.support import killed_builds
+from tests.support import ROOT, killed_builds
 from tests.support.b0 import frames
 
 pytestmark = [
@@ -86,15 +86,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (split, count) in enumerate(FRAMES.items()):
         (folder / "faces" / split).mkdir(parents=True)
         for number, frame in enumerate(frames(count, seed)):
-            # Layouts of folders want both classes.
-            place = folder / "faces" / split / ("real", "fake")[number % 2]
-            place.mkdir(exist_ok=True)
-            Image.fromarray(frame.transpose(1, 2, 0)).save(place / f"{number}.png")
+            # Layouts of folders need both classes.
+            of_class = folder / "faces" / split / ("real", "fake")[number % 2]
+            of_class.mkdir(exist_ok=True)
+            Image.fromarray(frame.transpose(1, 2, 0)).save(of_class / f"{number}.png")
     return folder
 
 
 @pytest.mark.parametrize("step", CHAINS)
 def test_a_kill_costs_less_than_a_minute_and_not_a_bit(step: str, folder: Path, tmp_path: Path) -> None:
+    """Killed again and again, a step ends in the bytes of one that runs alone, and each kill loses little."""
     *before, _ = chain = CHAINS[step]
     _run(folder, tmp_path / "killed", before, tmp_path / "log-before")
     shutil.copytree(tmp_path / "killed", tmp_path / "alone")
@@ -121,7 +122,7 @@ def _run(folder: Path, variants: Path, chain: Sequence[Any], log: Path, **more: 
     asked = {"folder": str(folder), "variants": str(variants), "chain": chain, "log": str(log), **more}
     child = subprocess.run(
         [sys.executable, "-m", "tests.support.killed_builds", json.dumps(asked)],
-        cwd=Path(__file__).parent.parent, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert child.returncode in (0, -signal.SIGKILL), child.stderr
@@ -170,13 +171,14 @@ def _gaps(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def _tell(step: str, alone: Run, runs: Sequence[Run], lost: Sequence[float], share: float) -> None:
+    """Print what was measured."""
     gaps = sorted(((gap, name) for run in runs for name, gap in _gaps(run)), reverse=True)
     seconds, peak = sum(run.seconds for run in runs), max(run.peak_mib for run in runs)
     largest = max((save for run in runs for save in run.saves), key=lambda save: int(save["bytes"]))
     print(
         f"{step}: alone {alone.seconds:.0f} s of processor time and {alone.peak_mib:.0f} MiB, "
         f"killed {len(lost)} times {seconds:.0f} s and {peak:.0f} MiB; "
-        f"lost by each kill {', '.join(f'{one:.0f}' for one in lost)} s; at worst {_worst(runs):.0f} s; "
+        f"lost by each kill {', '.join(f'{lost_s:.0f}' for lost_s in lost)} s; at worst {_worst(runs):.0f} s; "
         f"longest without a checkpoint: {', '.join(f'{name} {gap:.0f} s' for gap, name in gaps[:4])}; "
         f"saving {100 * share:.2f} %; largest {largest['save']} {largest['bytes'] / 2**20:.0f} MiB, "
         f"{largest['cpu_seconds']:.2f} s"
