@@ -32,7 +32,8 @@ def run(
 ) -> Results:
     """Build the variants of an experiment, evaluate and time each, and render the report.
 
-    The same as the command `bench run`: what exists is not made again, and what was interrupted goes on where it was.
+    The same as the command `bench run`: what exists is not made again, and what was interrupted goes on
+    from its last checkpoint.
 
     Parameters
     ----------
