@@ -27,7 +27,7 @@ def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[D
             raise UserError(f"device: cuda was asked for, but {cuda_trouble()}: no CUDA device; use auto or cpu")
         return "cpu", ()
     needed = [runtimes.choose("auto", kind, "cuda") for kind in kinds] if runtime == "auto" else [runtime]
-    troubles = (runtimes.trouble(name, "cuda") for name in dict.fromkeys(needed))
+    troubles = (runtimes.unavailable_reason(name, "cuda") for name in dict.fromkeys(needed))
     trouble = next(filter(None, troubles), None)
     if trouble is None:
         return "cuda", ()

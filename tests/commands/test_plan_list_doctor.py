@@ -152,7 +152,7 @@ def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, mon
 
 
 def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.runtimes.inductor.trouble", lambda device: None)
+    monkeypatch.setattr("bench.runtimes.inductor.unavailable_reason", lambda device: None)
     file = workplace / "experiments.yaml"
     file.write_text(file.read_text().replace("    device: cpu\n", "    device: cpu\n    runtime: inductor\n"))
     only = ("baseline", "q16")
