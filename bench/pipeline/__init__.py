@@ -96,6 +96,8 @@ def _explain(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> None:
     due = reasons.due(plan, rows)
     for one in reasons.again(due):
         on_event(Event(f"due again: {one.text}", 1, 1, "note"))
+    if not due and (why := reasons.of_report(plan, rows)):
+        on_event(Event(f"the report is due: {'; '.join(why)}", 1, 1, "note"))
     for remark in plan.of_frames if due else ():
         on_event(Event(remark, 1, 1, "warning"))
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bench import runtimes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, present_speed, reasons, render
+from bench.pipeline import estimates, present_speed, reasons
 from bench.pipeline.estimates import Estimate, Known
 from bench.pipeline.measure import is_time_due, keys, workshop
 from bench.pipeline.plan import Plan, Timing, prepare
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
-from bench.results import predict, store
+from bench.results import predict
 from bench.variants import build
 
 HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
@@ -66,7 +66,7 @@ class Forecast:
     """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
 
     `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
-    of the work is to be done.
+    of the work is to be done, `report_due` why the report is where nothing else is.
 
     `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
     and recover's checkpoint, which is gone in the end, are not in it.
@@ -81,6 +81,7 @@ class Forecast:
     read_frames: int
     read_s: float
     due: tuple[reasons.Due, ...] = ()
+    report_due: tuple[str, ...] = ()
 
 
 def forecast(
@@ -112,7 +113,8 @@ def forecast(
     writes = _writes_bytes(plan, rows, _exports(plan, rows), known)
     free = shutil.disk_usage(plan.base).free
     due = reasons.due(plan, rows) if is_drawn(plan) else ()
-    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
+    report_due = reasons.of_report(plan, rows) if _is_all_done(rows) else ()
+    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due, report_due)
 
 
 def stages(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
@@ -122,7 +124,7 @@ def stages(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, .
 
 def _speed(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where all is there, or all but the report."""
-    if is_drawn(plan) and all(row.timed and not row.frames for row in rows):
+    if is_drawn(plan) and _is_all_done(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(plan.threads)
@@ -274,18 +276,15 @@ def _time(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> S
 
 
 def _report(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    done = all(row.timed and not row.frames for row in rows) and _is_reported(plan, rows)
-    if done:
+    if _is_all_done(rows) and not reasons.of_report(plan, rows):
         return Stage("report", "", Estimate())
     seconds = estimates.REPORT_SECONDS + _heatmaps(plan) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
-def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
-    if not render.is_current(plan.base, plan.name, plan.settings):
-        return False
-    told = {variant.name: variant.id for variant in store.read_run(plan.results).variants}
-    return set(told) <= set(plan.chains) and all(told.get(row.name) == row.id for row in rows)
+def _is_all_done(rows: Sequence[Row]) -> bool:
+    """Whether every row is, so that at most the report is due."""
+    return all(row.timed and not row.frames for row in rows)
 
 
 def _frame(plan: Plan, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from bench import stored
-from bench.errors import shown
+from bench import reports, stored
+from bench.errors import UserError, listed, shown
+from bench.pipeline import render
 from bench.pipeline.measure import inputs, is_timed, workshop
-from bench.provenance import write_json
-from bench.records import FrameSet, silent
-from bench.results import predict
+from bench.provenance import version, write_json
+from bench.records import FrameSet, Run, silent
+from bench.results import predict, store
 from bench.variants import build
 
 if TYPE_CHECKING:
@@ -50,6 +51,17 @@ _SENTENCES = {
     "content": "the artifact was built again, to other bits",
     "arithmetic": "other kernels are chosen on this processor",
 }
+# What only the report hangs on, by its field in `Run`.
+_RENDERED_BY = {
+    "threshold": "threshold",
+    "margin": "margin",
+    "gallery_top": "gallery top",
+    "gallery_heatmaps": "gallery heatmaps",
+    "choose": "choose",
+}
+_NO_RECORD = f"{store.RUN} is gone or damaged"
+_NOT_RENDERED = "not rendered yet, or a file of it is gone"
+_RENDERED_OTHERWISE = "its results or its files are not those it was rendered with"
 _PREFIXES = {"settings": "setting ", "preprocessing": "preprocessing ", "spec": "preprocessing ", "libraries": "",
              "decoded by": ""}  # fmt: skip
 
@@ -145,6 +157,49 @@ def _items(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from _items(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner if isinstance(inner, str) else json.dumps(inner)
+
+
+# --------------------------------------------------------------------------------------------- the report
+def of_report(plan: Plan, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Why the report is due where every row is done; empty where it is rendered from these results already."""
+    try:
+        run = store.read_run(plan.results)
+    except UserError:
+        return (_NO_RECORD,)
+    if differences := [*_set_otherwise(run, render.as_set(run, plan.settings)), *_of_others(run, plan, rows)]:
+        return tuple(differences)
+    folder = plan.base / "reports" / plan.name
+    if not reports.is_whole(folder):
+        return (_NOT_RENDERED,)
+    if render.is_rendered(folder, render.mark_of(plan.results)):
+        return ()
+    earlier, now = run.provenance.get("bench", ""), version("bench")
+    if earlier != now and render.is_rendered(folder, render.mark_of(plan.results, earlier)):
+        return (_changed("bench", earlier, now),)
+    return (_RENDERED_OTHERWISE,)
+
+
+def _set_otherwise(run: Run, wanted: Run) -> list[str]:
+    before, now = _rendered_by(run), _rendered_by(wanted)
+    names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+    return [_changed(name, before.get(name), now.get(name)) for name in names]
+
+
+def _rendered_by(run: Run) -> Inputs:
+    """What only the report hangs on, as text, by the name that it has in the experiment file."""
+    set_here = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
+    set_here["choose"] = asdict(run.choose) if run.choose else None
+    return {name.replace(".", " "): text for name, text in _items(set_here, "") if text != "null"}
+
+
+def _of_others(run: Run, plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """Which variants the report lacks, shows in another form, or shows though they are no longer asked for."""
+    ids = {variant.name: variant.id for variant in run.variants}
+    missing = [row.name for row in rows if row.name not in ids]
+    rebuilt = [row.name for row in rows if ids.get(row.name, row.id) != row.id]
+    removed = [name for name in ids if name not in plan.chains]
+    groups = (("lacks", missing), ("shows another", rebuilt), ("shows the removed", removed))
+    return [f"it {what} {listed(names)}" for what, names in groups if names]
 
 
 # ------------------------------------------------------------------------------------------- what differs
