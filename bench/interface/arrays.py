@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
+from bench.interface import arguments
 from bench.interface.call import call
 from bench.interface.columns import Column, of_frames
 from bench.interface.results import Results, results
@@ -76,8 +77,9 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results.verdicts
     """
     ordered, known_of_frames = _variants(scores, baseline), _attributes(attributes)
-    _refuse_other_than_share("threshold", threshold, lowest=False)
-    _refuse_other_than_share("margin", margin, lowest=True)
+    threshold = arguments.share("threshold", threshold, from_0=False)
+    margin = arguments.share("margin", margin, from_0=True)
+    folder = None if to is None else arguments.path("to", to)
     known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
     columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
@@ -90,8 +92,7 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.results.foreign import Columns
 
         answers = of_frames(columns, list(ordered), list(known_of_frames))
-        folder = None if to is None else Path(os.fspath(to))
-        request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
+        request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder)
         run, judgement = score_answers(request, answers)
         content = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
     warnings = (*plain_warnings(run, content), *run.warnings)
@@ -102,24 +103,15 @@ def _attributes(attributes: Any) -> dict[str, Any]:
     """What else is known of the frames, by names that are text."""
     if attributes is None:
         return {}
-    if not callable(getattr(attributes, "items", None)):
-        raise UserError(f'attributes: expected a mapping such as {{"method": m}}, found a {type(attributes).__name__}')
-    given = dict(attributes.items())
-    if wrong := [name for name in given if not isinstance(name, str)]:
-        raise UserError(f"attributes: expected names as text, found {quoted(wrong[0])}")
-    return given
+    return arguments.mapping("attributes", attributes, '{"method": m}')
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     """The variants' scores, the baseline first; what is wrong with their names is told at once."""
     from bench.experiment import checked_name
 
-    if not callable(getattr(scores, "items", None)):
-        raise UserError(
-            f'scores: expected a mapping such as {{"baseline": p, "q8": q}}, found a {type(scores).__name__}'
-        )
-    given = dict(scores.items())
-    if baseline not in given:
+    given = arguments.mapping("scores", scores, '{"baseline": p, "q8": q}')
+    if not isinstance(baseline, str) or baseline not in given:
         others = [str(name) for name in given]
         raise UserError(
             f"scores: no baseline {quoted(baseline)}{nearest(str(baseline), others)}; found: "
@@ -139,17 +131,6 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     if problems:
         raise UserError(*problems)
     return {baseline: given.pop(baseline), **given}
-
-
-def _refuse_other_than_share(name: str, value: Any, *, lowest: bool) -> None:
-    """0 itself is allowed with `lowest`."""
-    from numbers import Real
-
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
-    if not (0 < number < 1 or (lowest and number == 0)):
-        raise UserError(
-            f"{name}: expected a number {'from 0 to' if lowest else 'above 0 and'} below 1, found {value!r}"
-        )
 
 
 def _name(folder: Path | None) -> str:

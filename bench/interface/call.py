@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, shown
@@ -23,16 +21,6 @@ from bench.records import Event, OnEvent
 
 # A program that sets up no logging gets none of ours on standard error.
 logging.getLogger("bench").addHandler(logging.NullHandler())
-
-
-def absolute(folder: object) -> Path:
-    """The folder with all names, so that the last one is an id; links stay, and are judged as such.
-
-    Raises `UserError` where it is no path.
-    """
-    if isinstance(folder, str | os.PathLike):
-        return Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100 - `resolve` would follow the links
-    raise UserError(f"expected the path of a folder, got {shown(repr(folder))} ({type(folder).__name__})")
 
 
 @contextmanager

@@ -166,7 +166,7 @@ class Results:
             Where there is no such variant, it failed, or its predictions are gone or belong to another run.
         """
         known = self.variants
-        if variant not in known:
+        if not isinstance(variant, str) or variant not in known:
             hint = nearest(str(variant), known)
             raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(known)}")
         if variant in self.failed:
