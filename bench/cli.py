@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import streams
+from bench import interrupts, streams
 from bench.errors import DEVICES, UserError, no_device, on_one_line
 from bench.files import advice
 from bench.ink import harmless, painted
-from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
+from bench.progress import Bars
 from bench.safe_path import protect
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _told(error: BaseException, file: Path) -> int:
     """Say what ended the command; the exit code."""
-    if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
+    if isinstance(error, KeyboardInterrupt) or interrupts.interrupted.is_set():
         _say("interrupted; what is finished is kept, the same command goes on from there", err=True)
         return EXIT_INTERRUPTED
     if isinstance(error, UserError):
@@ -501,8 +501,7 @@ def main() -> None:
     """Run the command line. However it ends, all work is judged by its exit code, not by who read the output."""
     protect()
     streams.guard()
-    catch_signals()
-    sys.unraisablehook = tell_unraisable
+    interrupts.catch()
     try:
         app()
     except SystemExit as end:

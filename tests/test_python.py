@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 import bench
-from bench import progress, stored
+from bench import interrupts, stored
 from bench.interface.results import Results
 from bench.interface.variant_scores import VariantScores
 from bench.records import Event, OnEvent
@@ -242,7 +242,7 @@ def test_an_interrupt_leaves_everything_as_it_was(copy: Path, monkeypatch: pytes
         bench.run(file=copy / "experiments.yaml", only="baseline")
     assert signal.getsignal(signal.SIGINT) is handler
     assert sys.unraisablehook is hook
-    assert not progress.interrupted.is_set()
+    assert not interrupts.interrupted.is_set()
     assert list(copy.rglob("*.tmp")) == []
     monkeypatch.undo()
     run_quickly(monkeypatch)
