@@ -81,10 +81,13 @@ def version(distribution: str) -> str:
             return next((one for one in beside if len(beside) > 1 and _agree(says, one)), beside[0])
         if says:
             return says
+    # Another copy of bench may be installed where this one runs from its source tree.
+    if distribution == "bench" and (here := source_tree().get("version")):
+        return str(here)
     for name in names:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name)
-    return str(source_tree().get("version", "absent")) if distribution == "bench" else "absent"
+    return "absent"
 
 
 def _agree(says: str, written: str) -> bool:
