@@ -11,6 +11,7 @@ from bench.stored import MOST_BYTES, open_file, parsed
 from bench.variants import description
 from bench.variants.steps import Use
 
+TOOK = "its last step took"
 _MIB = 2**20
 # Bytes a weight.
 _FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
@@ -30,7 +31,7 @@ def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...
     """Sentences for people, without their full stop."""
     if not chain:
         return ()
-    took = f"its last step took {built.seconds:.0f} s"
+    took = f"{TOOK} {built.seconds:.0f} s"
     took_more = tuple(_remarks(chain, baseline, built))
     structures = {getattr(use.settings, "structure", "structured") for use in chain}
     if structures == {"structured"}:

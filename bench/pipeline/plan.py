@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 DEMO_FRAMES = "datasets/demo"
+CPU_USED = "There is a CUDA device, but the CPU was used"
 
 Timing: TypeAlias = Literal["due", "again", "none"]
 """Which variants a run times: those that have no times yet, all, or none."""
@@ -195,7 +196,7 @@ def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[D
         return "cuda", ()
     if requested == "cuda":
         raise UserError(f"device: cuda was asked for, but {trouble}")
-    return "cpu", (f"There is a CUDA device, but the CPU was used: {trouble}.",)
+    return "cpu", (f"{CPU_USED}: {trouble}.",)
 
 
 def _checked_device(

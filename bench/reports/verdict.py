@@ -246,8 +246,11 @@ def _row(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
     ]
 
 
-def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]:
-    """What the verdict alone does not say of a variant, in Markdown, without full stops."""
+def to_know(run: Run, variant: VariantResult, judgement: Judgement, *, for_receivers: bool = False) -> list[str]:
+    """What the verdict alone does not say of a variant, in Markdown, without full stops.
+
+    `for_receivers`, who get the variant alone, it stands without a table around it, and without what was asked for.
+    """
     found = []
     judged = judgement.variants[variant.name]
     choice = judgement.choice
@@ -261,7 +264,8 @@ def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]
     if comparison and comparison.verdict == "inconclusive" and not comparison.all_equal:
         more = comparison.further_frames
         settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
-        found.append(settled or "more such frames may not settle it")
+        undecided = "these frames cannot decide whether it keeps its AUC: " if for_receivers else ""
+        found.append(f"{undecided}{settled or 'more such frames may not settle it'}")
     if judged.flips and (_flipped(judged) or (comparison and comparison.verdict == "degraded" and judged.flips.worse)):
         found.append(f"wrong in {counted(judged.flips.worse, 'frame')} that the baseline gets right")
     return [
@@ -272,7 +276,7 @@ def to_know(run: Run, variant: VariantResult, judgement: Judgement) -> list[str]
         *_in_slices(run, judged),
         *(escape(recovery(done)) for done in variant.recovered),
         *_size_only(variant, judgement),
-        *_in_choice(run, judged, variant.name, choice),
+        *([] if for_receivers else _in_choice(run, judged, variant.name, choice)),
     ]
 
 

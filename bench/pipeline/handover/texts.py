@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets.decoding import LONGEST
+from bench.datasets.splits import WRITE_PATTERN
 from bench.errors import on_one_line
 from bench.pipeline.handover import models
-from bench.pipeline.summary import NOT_SHOWN
+from bench.pipeline.notes import TOOK
+from bench.pipeline.plan import CPU_USED
+from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import version, write_json
 from bench.records import (
     HANDED_OVER,
@@ -27,13 +30,15 @@ from bench.records import (
     Run,
     VariantResult,
 )
-from bench.reports.insights import warnings
+from bench.reports.insights import warnings_for_receivers
 from bench.reports.scores import scores
 from bench.reports.tables import area, verdict
 from bench.reports.text import MIB, NONE, difference, escape, number, plain, rough, times
 from bench.reports.verdict import to_know
 from bench.templates import HERE
 
+# Warnings of the run about its other variants, and about the machine, of which the README says what it was.
+_FOR_SENDERS = (NOT_SHOWN, NOT_TIMED, CPU_USED)
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
@@ -169,14 +174,16 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """Everything that the report says of this variant before and beside its numbers, in Markdown."""
-    pair = (facts.baseline, facts.variant)
-    alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
-    beside = to_know(facts.run, facts.variant, facts.judgement)
-    beside += [escape(note) for note in facts.variant.notes]
+    """What the report says of this variant before and beside its numbers, as far as receivers can use it; Markdown."""
+    run, variant = facts.run, facts.variant
+    alone = replace(run, variants=tuple(each for each in run.variants if each in (facts.baseline, variant)))
+    of_run = [line.removesuffix(WRITE_PATTERN) for line in run.warnings if not line.startswith(_FOR_SENDERS)]
+    beside = to_know(run, variant, facts.judgement, for_receivers=True)
+    beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
+    beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
     return [
-        *warnings(alone, scores(facts.run, facts.judgement)),
-        *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
+        *warnings_for_receivers(alone, scores(run, facts.judgement)),
+        *map(escape, of_run),
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]
 
