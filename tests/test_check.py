@@ -780,7 +780,7 @@ def test_init_leaves_a_gitignore_that_is_there_and_says_what_it_lacks(tmp_path: 
     code, output = bench("init", str(tmp_path), "--github")
     assert code == 0
     assert (tmp_path / ".gitignore").read_text() == "mine\nvariants/\n"
-    assert "add to it: /datasets/.cache/ /datasets/demo/ /results/ /reports/" in output
+    assert "add to it: /datasets/.cache/ /datasets/demo/ /datasets/.demo.* /results/ /reports/" in output
     (tmp_path / ".github/workflows/bench.yml").unlink()
     (tmp_path / ".gitignore").unlink()
     code, output = bench("init", str(tmp_path), "--github")

@@ -214,8 +214,8 @@ def test_readme_warns_its_receiver_of_this_variant_alone(
     assert "Judge it where you will run it." in warned
     assert "Times had not settled" in warned
     for senders in (
-        "w8", "Not shown", "Not timed", "CUDA", "source\\_pattern", "source_pattern", "runtime:", "bench run", "threads:",
-        "nvidia-smi", "timing:", "allowed", "log says", "last step took", "preprocessing",
+        "w8", "Not shown", "Not timed", "CUDA", "source\\_pattern", "source_pattern", "runtime:", "bench run",
+        "threads:", "nvidia-smi", "timing:", "allowed", "log says", "last step took", "preprocessing",
     ):  # fmt: skip
         assert senders not in warned, senders
 
