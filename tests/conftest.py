@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -220,3 +223,25 @@ def workplace(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch)
     run_quickly(monkeypatch)
     write_workplace(tmp_path)
     return tmp_path
+
+
+# ------------------------------------------------------------------------------------- real installations
+@pytest.fixture
+def fresh_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The programs of a Python without any package, which the shell takes; its gigabytes go with the test."""
+    with tempfile.TemporaryDirectory(dir=tmp_path, ignore_cleanup_errors=True) as folder:
+        venv.create(folder, with_pip=True)
+        programs = Path(folder) / ("Scripts" if os.name == "nt" else "bin")
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        yield programs
+
+
+def copy_source(target: Path) -> None:
+    """Bench's source as git has it, with what is changed in the working tree."""
+    root = Path(__file__).parent.parent
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target / name)
