@@ -204,8 +204,8 @@ def test_an_install_without_cuda_works_as_readme_says(
     missed = in_a_shell("python -m pip check", source).stdout.splitlines()
     assert missed == ["bench 0.1.0 requires onnxruntime-gpu, which is not installed."], "README says that it misses it"
 
-    for name, value in (("test", (12, 12)), ("validation", (6, 6)), ("calibration", (8, 8)), ("train", (4, 4))):
-        monkeypatch.setitem(demo.COUNTS, name, value)  # type: ignore[call-overload]
+    counts = {"test": (12, 12), "validation": (6, 6), "calibration": (8, 8), "train": (4, 4)}
+    monkeypatch.setattr(demo, "COUNTS", counts)
     demo.draw(work / "faces")
     (work / "experiments.yaml").write_text(SMALL)
     for command in ("bench doctor", "bench run --only q8", "bench export q8 --to out"):

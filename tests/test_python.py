@@ -612,9 +612,10 @@ def test_other_arguments_of_another_type_are_a_user_error(folder: Path) -> None:
         with pytest.raises(bench.UserError, match="device: "):
             bench.load(place, device=device)  # type: ignore[arg-type]
     results = bench.read(folder / "reports/first")
-    for variant in (3, None, ["q8"], {}):
+    variants: list[Any] = [3, None, ["q8"], {}]
+    for variant in variants:
         with pytest.raises(bench.UserError, match="no variant"):
-            results.predictions(variant)  # type: ignore[arg-type]
+            results.predictions(variant)
 
 
 def test_what_cannot_be_loaded_is_a_user_error(copy: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, experiment, pipeline
+from bench import cli, experiment, pipeline, provenance
 from bench.pipeline import reasons, render
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.measure import inputs, workshop
@@ -233,7 +233,7 @@ def test_it_is_said_why_only_the_report_is_due(
 
 
 def test_a_report_of_another_bench_is_due(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = reasons.version("bench")
+    before = provenance.version("bench")
     for module in (reasons, render):
         monkeypatch.setattr(module, "version", lambda _: "99.0")
     assert of_report(ran) == f"bench {before} → 99.0"
