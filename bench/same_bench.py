@@ -11,7 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 
-def import_it() -> None:
+def import_package() -> None:
     """Put the package among the imported modules; it imports nothing itself."""
     folder = Path(__file__).parent
     spec = spec_from_file_location("bench", folder / "__init__.py", submodule_search_locations=[str(folder)])
@@ -21,7 +21,7 @@ def import_it() -> None:
     spec.loader.exec_module(package)
 
 
-def run_it() -> None:
+def run_module() -> None:
     """Run the module of `bench` that the first argument names, as `python -m` would; the others are for that."""
     import runpy
 
@@ -31,6 +31,6 @@ def run_it() -> None:
 
 # `multiprocessing` runs what it takes for the main module under another name.
 if __name__ in ("__main__", "__mp_main__"):
-    import_it()
+    import_package()
 if __name__ == "__main__":
-    run_it()
+    run_module()

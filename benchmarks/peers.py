@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import detectors
-from bench.detectors import artifact
-from bench.detectors.export import to_onnx
+from bench.artifacts import footprint, safetensors
+from bench.artifacts.onnx_export import to_onnx
 from bench.records import Built, Split
 from bench.runtimes.openvino import library
-from bench.variants.build import Source, Workshop
+from bench.variants.context import BuildContext, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ class Case:
 
     name: str
     source: Source
-    shop: Workshop
+    context: BuildContext
 
     @cached_property
     def loaded(self) -> Detector:
@@ -54,9 +54,9 @@ class Case:
 
     def batches(self, split: Split, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [n, 3, size, size]; at most so many frames, evenly spread over the split."""
-        frames = self.shop.frames[split]
-        chosen = [frames.frames[place] for place in frames.spread(most)]
-        return self.shop.read(chosen, self.source.preprocessing.input_spec, _BATCH_SIZE)
+        frames = self.context.frames[split]
+        chosen = [frames.frames[index] for index in frames.sample_evenly(most)]
+        return self.context.read(chosen, self.source.preprocessing.input_spec, _BATCH_SIZE)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def nncf_openvino(case: Case, folder: Path) -> Built:
     model = openvino.Core().read_model(_exported(case, folder))
     frames = nncf.Dataset([batch[i : i + 1] for batch in case.batches("calibration") for i in range(len(batch))])
     quantised = nncf.quantize(
-        model, frames, preset=nncf.QuantizationPreset.MIXED, subset_size=len(case.shop.frames["calibration"].frames)
+        model, frames, preset=nncf.QuantizationPreset.MIXED, subset_size=len(case.context.frames["calibration"].frames)
     )
     file = folder / "model.xml"
     openvino.save_model(quantised, file)
@@ -160,9 +160,9 @@ def _pruned(detector: Detector) -> Detector:
     best = None
     for _ in range(_SEARCHES):
         ratio = (low + high) / 2
-        found = _at_ratio(detector, ratio)
-        if _parameters(found) <= full / 2:
-            best, high = found, ratio
+        narrowed = _at_ratio(detector, ratio)
+        if _parameters(narrowed) <= full / 2:
+            best, high = narrowed, ratio
         else:
             low = ratio
     if best is None:
@@ -171,18 +171,18 @@ def _pruned(detector: Detector) -> Detector:
 
 
 def _at_ratio(detector: Detector, ratio: float) -> Detector:
+    """A copy whose layers lose this share of their channels, by torch-pruning."""
     import torch_pruning
 
-    found = copy.deepcopy(detector)
-    size = found.preprocessing.size
-    # The detector uses its head's weights directly, which the library would not follow.
-    network = nn.Sequential(found.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), found.head)
+    pruned = copy.deepcopy(detector)
+    size = pruned.preprocessing.size
+    network = pruned.logit_network()
     pruner = torch_pruning.pruner.BasePruner(
         network, torch.zeros(1, 3, size, size), importance=torch_pruning.importance.GroupMagnitudeImportance(),
-        pruning_ratio=ratio, ignored_layers=[found.head],
+        pruning_ratio=ratio, ignored_layers=pruned.logit_layers(),
     )  # fmt: skip
     pruner.step()
-    return found
+    return pruned
 
 
 def _parameters(detector: Detector) -> int:
@@ -198,12 +198,12 @@ def _exported(case: Case, folder: Path) -> Path:
 
 def _onnx(case: Case, file: Path, size_bytes: int, stored: str) -> Built:
     detector = case.detector()
-    parameters, macs = artifact.footprint_of(detector)
+    parameters, macs = footprint.footprint_of(detector)
     return Built(file.parent.name, file, "onnx", stored, size_bytes, parameters, macs, detector.margin_bias, 0.0)
 
 
 def _torch(case: Case, detector: Detector, folder: Path) -> Built:
-    parameters, macs = artifact.footprint_of(detector)
-    file = artifact.save(detector, folder)
+    parameters, macs = footprint.footprint_of(detector)
+    file = safetensors.save(detector, folder)
     size = file.stat().st_size
     return Built(folder.name, file, "torch", "fp32", size, parameters, macs, detector.margin_bias, 0.0)

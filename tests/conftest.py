@@ -21,18 +21,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import datasets, detectors
+from bench import datasets
 from bench.datasets import FrameSetSettings
-from bench.detectors import efficientnet
-from bench.detectors.lowering import EVERYWHERE
+from bench.detectors.families import efficientnet
 from bench.files import write_atomically
 from bench.records import BatchReader, Built
-from bench.reports import figures
+from bench.reports.pictures import figures
 from bench.results import timing
-from bench.results.timed_process import serve
+from bench.results.timing.worker import worker_loop
 from bench.runtimes.onnxruntime import kernels
-from bench.variants import build, checkpoints, steps
-from tests import pace, tiny
+from bench.runtimes.onnxruntime.lowering import EVERYWHERE
+from bench.variants import build, checkpoints
+from bench.variants.chain import parse
+from bench.variants.context import BuildContext, Source
+from tests.support import ROOT, pace, tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,7 +104,7 @@ def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny_family(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes `architecture: tiny` known beside the real families."""
-    monkeypatch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+    monkeypatch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
     return tiny
 
 
@@ -117,28 +119,28 @@ def write_frames(folder: Path, real: int, fake: int, seed: int, size: int = 40) 
             Image.fromarray(picture).save(folder / label / f"{index:03d}.png")
 
 
-def open_shop(folder: Path) -> build.Workshop:
+def open_shop(folder: Path) -> BuildContext:
     """For what is built of the tiny family: a few frames in three splits."""
     for seed, split in enumerate(("test", "calibration", "train")):
         write_frames(folder / "faces" / split, 8, 8, seed)
     frames = datasets.load("faces", FrameSetSettings(path="faces"), folder, folder / "cache")
     read: BatchReader = partial(datasets.read_batches, threads=1)
-    return build.Workshop(folder / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
+    return BuildContext(folder / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
 
 
 @pytest.fixture
-def shop(tmp_path: Path, tiny_family: Any) -> build.Workshop:
+def context(tmp_path: Path, tiny_family: Any) -> BuildContext:
     return open_shop(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> build.Source:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     weights = tiny.save_weights(tmp_path_factory.mktemp("source") / "weights.tar")
-    return build.Source("tiny", weights, "0" * 64, tiny.PREPROCESSING)
+    return Source("tiny", weights, "0" * 64, tiny.PREPROCESSING)
 
 
 @pytest.fixture(scope="session")
-def common_shop(tmp_path_factory: pytest.TempPathFactory) -> build.Workshop:
+def common_shop(tmp_path_factory: pytest.TempPathFactory) -> BuildContext:
     """For artifacts that a test reads and does not change: each is built, and exported, once for all tests.
 
     All workers of pytest-xdist build into the same folder, as runs of `bench` may.
@@ -152,9 +154,9 @@ Build = Callable[..., Built]
 
 
 @pytest.fixture
-def common(common_shop: build.Workshop, source: build.Source, tiny_family: Any) -> Build:
+def common(common_shop: BuildContext, source: Source, tiny_family: Any) -> Build:
     """The artifact at the end of a chain, from `common_shop`."""
-    return lambda *chain: build.build("common", source, [steps.parse(entry) for entry in chain], common_shop)
+    return lambda *chain: build.build("common", source, [parse(entry) for entry in chain], common_shop)
 
 
 class _Thread(threading.Thread):
@@ -170,7 +172,7 @@ def start_in_a_thread() -> timing.Process:
 
     def serve_and_close() -> None:
         with theirs:
-            serve(theirs)
+            worker_loop(theirs)
 
     thread = _Thread(target=serve_and_close, daemon=True)
     thread.start()
@@ -179,7 +181,7 @@ def start_in_a_thread() -> timing.Process:
 
 def run_quickly(patch: pytest.MonkeyPatch) -> None:
     """Runs of the tiny family take seconds, and give the same scores each time."""
-    patch.setattr(detectors, "families", lambda: (tiny, efficientnet))
+    patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
     patch.setattr(timing, "start", start_in_a_thread)
     # On so small a network the faster kernels are chosen by chance, and scores hang on them.
     patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
@@ -239,9 +241,8 @@ def fresh_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 def copy_source(target: Path) -> None:
     """Bench's source as git has it, with what is changed in the working tree."""
-    root = Path(__file__).parent.parent
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if (root / name).is_file():
+        if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, target / name)
+            shutil.copyfile(ROOT / name, target / name)

@@ -123,6 +123,7 @@ def draw(folder: Path, on_event: OnEvent = silent) -> None:
 
 
 def _draw_into(folder: Path, on_event: OnEvent) -> None:
+    """Draw the set beside `folder`, from what an interrupted process has drawn there, and put it in its place."""
     begun, outdated = folder.with_name(f".{folder.name}.begun"), folder.parent / temporary_name()
     try:
         if not _is_begun(begun):
@@ -140,21 +141,22 @@ def _draw_into(folder: Path, on_event: OnEvent) -> None:
 
 def _is_begun(folder: Path) -> bool:
     """Whether this version was begun there; a stranger's links lead elsewhere."""
-    return is_drawn(folder) and not any(inner.is_symlink() for inner in (folder, *folder.glob("*"), *_rooms(folder)))
+    return is_drawn(folder) and not any(inner.is_symlink() for inner in (folder, *folder.glob("*"), *_folders(folder)))
 
 
-def _rooms(folder: Path) -> list[Path]:
+def _folders(folder: Path) -> list[Path]:
+    """The folder of each class in each split."""
     return [folder / split / word for split in COUNTS for word in ("real", "fake")]
 
 
 def _draw_all(folder: Path, on_event: OnEvent) -> None:
     """Draw what `folder` lacks; its card says from the beginning which version that is."""
     portraits = list(_portraits())
-    for room in _rooms(folder):
-        room.mkdir(parents=True, exist_ok=True)
-        sweep(room, held=True)
+    for class_folder in _folders(folder):
+        class_folder.mkdir(parents=True, exist_ok=True)
+        sweep(class_folder, held=True)
     write_text(folder / CARD, json.dumps(_expected_card(), indent=2) + "\n")
-    total, told = len(portraits), time.monotonic()
+    total, reported = len(portraits), time.monotonic()
     quality: dict[_Portrait, int] = {}
     on_event(Event(_WORK, 0, total))
     # Each portrait hangs on its number alone, and NumPy and OpenCV let other threads compute meanwhile.
@@ -163,8 +165,8 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
         drawn = pool.map(partial(_draw_one, folder), portraits)
         for done, (portrait, chosen) in enumerate(zip(portraits, drawn, strict=True), start=1):
             quality[portrait] = chosen
-            if time.monotonic() - told >= _EVENT_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _EVENT_SECONDS:
+                reported = time.monotonic()
                 on_event(Event(_WORK, done, total))
     finally:
         pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import DEVICES, UserError, no_device, quoted
 
 if TYPE_CHECKING:
-    from bench.pipeline.plan import Timing
+    from bench.pipeline.prepare import Timing
 
 
 def path(name: str, given: object, of: str = "a folder") -> Path:
@@ -42,10 +42,10 @@ def names(only: object) -> list[str]:
     listed: list[Any] = only.split(",") if isinstance(only, str) else _listed(only)
     if not all(isinstance(name, str) for name in listed):
         raise UserError(f"only: expected names of variants, found {quoted(only)}")
-    wanted = [name.strip() for name in listed if name.strip()]
-    if not wanted:
+    variants = [name.strip() for name in listed if name.strip()]
+    if not variants:
         raise UserError('only: names no variant; expected names, such as only=["q8", "q16"]')
-    return wanted
+    return variants
 
 
 def _listed(only: Any) -> list[Any]:

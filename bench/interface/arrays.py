@@ -1,8 +1,7 @@
-"""`bench.score`: scores that were made elsewhere, as arrays."""
+"""`bench.score`: imported scores, as arrays."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, listed, nearest, quoted
 from bench.interface import arguments
 from bench.interface.call import call
-from bench.interface.columns import Column, of_frames
+from bench.interface.columns import Column, scores_by_variant
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.records import Judgement
-    from bench.results.foreign import Answers
+    from bench.records import Evaluation
+    from bench.results.external.read import ImportedScores
 
 
 def score(  # noqa: PLR0913 - the options of the command
@@ -47,11 +46,11 @@ def score(  # noqa: PLR0913 - the options of the command
     sources : array-like of shape (n,), optional
         The video or person that each frame comes from; missing where unknown. Intervals then are by source too.
     frames : array-like of shape (n,), optional
-        Names of the frames, each once in a split; their places if left out.
+        Names of the frames, each once in a split; their positions if left out.
     splits : array-like of shape (n,), optional
         "test" or "validation". Validation frames only set thresholds. All are test frames if left out.
     attributes : mapping of str to array-like of shape (n,), optional
-        What else is known of the frames, such as the method of a fake: AUC is also told by slice.
+        Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
     baseline : str, default="baseline"
         The variant that the others are compared with.
     threshold : float, default=0.5
@@ -76,38 +75,42 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results = bench.score([0, 0, 1, 1], {"baseline": [0.1, 0.4, 0.7, 0.9], "q8": [0.2, 0.3, 0.6, 0.9]})
     >>> results.verdicts
     """
-    ordered, known_of_frames = _variants(scores, baseline), _attributes(attributes)
+    ordered, by_attribute = _variants(scores, baseline), _attributes(attributes)
     threshold = arguments.share("threshold", threshold, from_0=False)
     margin = arguments.share("margin", margin, from_0=True)
     folder = None if to is None else arguments.path("to", to)
-    known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
-    columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
+    of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
+    columns = {
+        name: Column(name, values) for name, values in of_frames.items() if name == "labels" or values is not None
+    }
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
-    columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in known_of_frames.items()}
+    columns |= {
+        f"attributes[{name!r}]": Column(f"attributes[{name!r}]", values) for name, values in by_attribute.items()
+    }
     code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
     with call(code):
-        from bench.pipeline.foreign import Request, score_answers
+        from bench.commands.score import Request, score_imported
         from bench.reports import plain_warnings
-        from bench.reports.scores import scores as numbers
-        from bench.results.foreign import Columns
+        from bench.reports.scores_json import scores as numbers_of
+        from bench.results.external.read import Columns
 
-        answers = of_frames(columns, list(ordered), list(known_of_frames))
+        imported = scores_by_variant(columns, list(ordered), list(by_attribute))
         request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder)
-        run, judgement = score_answers(request, answers)
-        content = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
-    warnings = (*plain_warnings(run, content), *run.warnings)
-    return results(content, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
+        run, evaluation = score_imported(request, imported)
+        numbers = numbers_of(run, evaluation)
+    warnings = (*plain_warnings(run, numbers), *run.warnings)
+    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, imported))
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:
-    """What else is known of the frames, by names that are text."""
+    """The attributes of the frames, by name."""
     if attributes is None:
         return {}
     return arguments.mapping("attributes", attributes, '{"method": m}')
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
-    """The variants' scores, the baseline first; what is wrong with their names is told at once."""
+    """The variants' scores, the baseline first; `UserError` with all that is wrong with their names."""
     from bench.experiment import checked_name
 
     given = arguments.mapping("scores", scores, '{"baseline": p, "q8": q}')
@@ -134,7 +137,7 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
 
 
 def _name(folder: Path | None) -> str:
-    """What the report is called: as its folder, where that can be a name."""
+    """The report's name: its folder's, where that is a valid name."""
     from bench.experiment import checked_name
 
     try:
@@ -144,19 +147,20 @@ def _name(folder: Path | None) -> str:
 
 
 class _InMemory:
-    """Predictions as they were given, in the order of the arrays, test frames first."""
+    """Predictions from memory, in the order of the arrays, test frames first."""
 
-    def __init__(self, judgement: Judgement, answers: Mapping[str, Answers]) -> None:
-        self._judgement, self._answers = judgement, answers
+    def __init__(self, evaluation: Evaluation, imported: Mapping[str, ImportedScores]) -> None:
+        self._evaluation, self._imported = evaluation, imported
 
     def __call__(self, variant: str) -> pd.DataFrame:
+        """A row a frame, as `Results.predictions` describes it."""
         import numpy as np
         import pandas as pd
 
-        judgement, evidence = self._judgement, self._judgement.evidence[variant]
-        parts: Sequence[Any] = [("test", judgement.test, evidence.test)]
-        if judgement.validation is not None:
-            parts = [*parts, ("validation", judgement.validation, evidence.validation)]
+        evaluation, predictions = self._evaluation, self._evaluation.predictions[variant]
+        parts: Sequence[Any] = [("test", evaluation.test, predictions.test)]
+        if evaluation.validation is not None:
+            parts = [*parts, ("validation", evaluation.validation, predictions.validation)]
         tables = [
             pd.DataFrame(
                 {

@@ -12,8 +12,8 @@ from bench import interrupts
 from bench.errors import UserError, shown
 from bench.files import advice
 from bench.ink import harmless
-from bench.painters import waiting
 from bench.progress import Bars
+from bench.progress.painters import waiting
 from bench.provenance import called_as
 from bench.records import Event, OnEvent
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench import stored
 from bench.errors import UserError, on_one_line
@@ -17,7 +16,7 @@ from bench.interface.results import Results, results
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.records import Run
+    from bench.records import RunRecord, ScoresFile
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
 
@@ -68,7 +67,7 @@ def run(
     >>> results.variants["q8"].auc_delta
     """
     path, experiment = arguments.path("file", file, "an experiment file"), arguments.experiment(experiment)
-    wanted, when = arguments.names(only), arguments.timing(timing)
+    variants, when = arguments.names(only), arguments.timing(timing)
     if device is not None:
         arguments.device(device)
     given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
@@ -79,9 +78,9 @@ def run(
         from bench.experiment import read as read_file
 
         finished = pipeline.run(
-            read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
+            read_file(path), path, experiment, only=variants, device=device, timing=when, on_event=on_event
         )
-    return _of_run(finished.run, finished.told, finished.warnings, path.parent)
+    return _of_run(finished.run, finished.scores, finished.warnings, path.parent)
 
 
 def read(folder: str | os.PathLike[str]) -> Results:
@@ -108,85 +107,76 @@ def read(folder: str | os.PathLike[str]) -> Results:
     --------
     >>> bench.read("reports/first").frame()
     """
-    place = arguments.absolute("folder", folder)
-    if place.name == "scores.json":
-        place = place.parent
+    path = arguments.absolute("folder", folder)
+    if path.name == "scores.json":
+        path = path.parent
     with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
-        if (place / "run.json").exists():
-            return _of_results(place)
-        if (place / "scores.json").exists():
-            return _of_report(place)
+        if (path / "run.json").exists():
+            return _of_results(path)
+        if (path / "scores.json").exists():
+            return _of_report(path)
     raise UserError(
-        f"{place}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
-        + _where_else(place)
+        f"{path}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
+        + _hint(path)
     )
 
 
-def _where_else(place: Path) -> str:
-    """A hint for a folder that holds such folders."""
-    reports = place if place.name == "reports" else place / "reports"
+def _hint(path: Path) -> str:
+    """A report in the folder or in its reports/, as an example; empty where there is none."""
+    reports = path if path.name == "reports" else path / "reports"
     inside = sorted(path.parent.name for path in reports.glob("*/scores.json")) if reports.is_dir() else []
     return f", such as {reports / inside[0]}" if inside else ""
 
 
-def _of_run(run: Run, scores: dict[str, Any], warnings: tuple[str, ...], base: Path) -> Results:
+def _of_run(run: RunRecord, numbers: ScoresFile, warnings: tuple[str, ...], base: Path) -> Results:
     folder = (base / "reports" / run.experiment).absolute()
-    return _checked(folder, scores, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
+    return results(numbers, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
 
 
-def _of_results(place: Path) -> Results:
-    from bench.pipeline.render import judge
+def _of_results(folder: Path) -> Results:
+    from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
-    from bench.reports.scores import scores
+    from bench.reports.scores_json import scores
     from bench.results import store
 
-    run = store.read_run(place)
-    content = json.loads(json.dumps(scores(run, judge(run, place))))
-    report = place.parent.parent / "reports" / place.name
-    folder = report if (report / "scores.json").exists() else None
-    return _checked(place, content, (*plain_warnings(run, content), *run.warnings), folder, _Stored(place, run))
+    run = store.read_run(folder)
+    numbers = scores(run, evaluate_run(run, folder))
+    report = folder.parent.parent / "reports" / folder.name
+    rendered = report if (report / "scores.json").exists() else None
+    return results(numbers, (*plain_warnings(run, numbers), *run.warnings), rendered, _Stored(folder, run))
 
 
-def _of_report(place: Path) -> Results:
+def _of_report(folder: Path) -> Results:
     from bench import reports
 
     try:
-        content = reports.read_scores(place)
+        numbers = reports.read_scores(folder)
     except (OSError, ValueError) as error:
-        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
-    beside = place.parent.parent / "results" / place.name
-    run = _run_of(content, beside)
-    warnings = (*reports.plain_warnings(run, content), *run.warnings) if run else (_NO_WARNINGS,)
-    return _checked(place, content, warnings, place, _Stored(beside, run))
+        raise stored.damaged(folder / "scores.json", error, "`bench report` writes it again") from error
+    beside = folder.parent.parent / "results" / folder.name
+    run = _run_of(numbers, beside)
+    warnings = (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
+    return results(numbers, warnings, folder, _Stored(beside, run))
 
 
-def _run_of(content: dict[str, Any], results: Path) -> Run | None:
-    """The run that a report is of; None where it is not there, or another one's results are."""
+def _run_of(numbers: ScoresFile, results: Path) -> RunRecord | None:
+    """The run that a report was rendered from; None where its results are missing or of another run."""
     from bench.results import store
 
     try:
         run = store.read_run(results)
-        ids = {name: item["id"] for name, item in content["variants"].items()}
-        digests = {split: item["digest"] for split, item in content["frames"].items()}
-    except (UserError, KeyError, TypeError, AttributeError):
+    except UserError:
         return None
-    same = ids == {item.name: item.id for item in run.variants} and content.get("experiment") == run.experiment
-    return run if same and digests == {split: item.digest for split, item in run.frames.items()} else None
-
-
-def _checked(
-    place: Path, scores: dict[str, Any], warnings: tuple[str, ...], folder: Path | None, predictions: _Stored
-) -> Results:
-    try:
-        return results(scores, warnings, folder, predictions)
-    except stored.DamagedError as error:
-        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
+    ids = {name: variant.id for name, variant in numbers.variants.items()}
+    digests = {split: frames.digest for split, frames in numbers.frames.items()}
+    same = ids == {variant.name: variant.id for variant in run.variants} and numbers.experiment == run.experiment
+    return run if same and digests == {split: frames.digest for split, frames in run.frames.items()} else None
 
 
 class _Stored:
     """Predictions as a run stored them, in the folder of its results."""
 
-    def __init__(self, results: Path, run: Run | None) -> None:
+    def __init__(self, results: Path, run: RunRecord | None) -> None:
         self._results, self._run = results, run
 
     def __call__(self, variant: str) -> pd.DataFrame:
@@ -197,4 +187,4 @@ class _Stored:
         key = next(item.predictions_key for item in self._run.variants if item.name == variant)
         if not predict.is_done(self._results / variant, key):
             raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
-        return store.read_predictions(self._results / variant, self._run.frames)
+        return store.read_predictions_table(self._results / variant, self._run.frames)

@@ -1,4 +1,4 @@
-"""What `bench.load` opens: a variant's folder, or one that `bench export` wrote; both may be a stranger's."""
+"""What `bench.load` opens: a variant's folder, or one that `bench export` wrote; neither is trusted."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from typing import TYPE_CHECKING
 from bench import runtimes, stored
 from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
-from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Executed, HandedOver, InputSpec, Preprocessing
-from bench.variants import build
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Executed,
+    HandedOver,
+    InputSpec,
+    Preprocessing,
+    Session,
+)
+from bench.variants import cache
 from bench.variants.description import DESCRIPTION
 
 if TYPE_CHECKING:
-    from bench.runtimes import Device, Session
+    from bench.runtimes import Device
 
 _LARGEST_SIDE = 2**14
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
-# Files that hold the network of an export, and what they hold.
+# The files of an export that may hold its network, and the kind of artifact that each is.
 _KINDS = {ONNX: "onnx", LOWERED: "onnx", SAFETENSORS: "torch"}
 
 
@@ -42,10 +53,10 @@ def open_folder(folder: Path, device: str) -> Opened:
         return _open_variant(folder, device)
     if stored.is_file(folder / HANDED_OVER):
         return _open_export(folder, device)
-    raise UserError(f"{folder}: {_not_there(folder)}")
+    raise UserError(f"{folder}: {_missing(folder)}")
 
 
-def _not_there(folder: Path) -> str:
+def _missing(folder: Path) -> str:
     if not folder.is_dir():
         return "no such folder; expected variants/<id>, or one that `bench export` wrote"
     expected = f"holds neither {DESCRIPTION} nor {HANDED_OVER}; expected variants/<id>, or what `bench export` wrote"
@@ -55,21 +66,21 @@ def _not_there(folder: Path) -> str:
 
 
 def _open_variant(folder: Path, device: str) -> Opened:
-    """From where it was built: what a runtime makes of it is kept beside it, as evaluation does."""
+    """Open a built variant; files that a runtime makes of it are written beside it, as in an evaluation."""
     from bench import locks
     from bench.variants import description
 
     try:
-        built, name = build.read(folder.parent, folder.name), description.read(folder.parent, folder.name).name
+        built, name = cache.read(folder.parent, folder.name), description.read(folder.parent, folder.name).name
     except (OSError, ValueError) as error:
         raise stored.damaged(folder / DESCRIPTION, error, "`bench run` builds it again") from error
-    if fault := build.fault(built):
+    if fault := cache.fault(built):
         raise UserError(f"{built.file}: {fault}; delete {folder}, and `bench run` builds it again")
     spec, where = _spec(built), _device(device, built.kind)
     runtime = runtimes.find(runtimes.choose("auto", built.kind, where))
     try:
         # What a runtime exports beside an artifact, it exports once: a run may be at it.
-        with locks.held(build.lock_file(folder.parent, built.id), f"loading {built.id}"):
+        with locks.held(cache.lock_file(folder.parent, built.id), f"loading {built.id}"):
             return Opened(name, spec, runtime.load(built, where, cpu_cores()))
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
@@ -79,7 +90,7 @@ def _open_variant(folder: Path, device: str) -> Opened:
 
 
 def _open_export(folder: Path, device: str) -> Opened:
-    """From files that are checked and run as they were handed over; nothing is written beside them."""
+    """Open an export, checked; nothing is written beside its files."""
     path = folder / HANDED_OVER
     try:
         record: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
@@ -108,7 +119,7 @@ def _open_export(folder: Path, device: str) -> Opened:
 
 @contextmanager
 def _loading(file: Path) -> Iterator[None]:
-    """What libraries say of a file that is no network of ours is a `UserError`; their errors have no common type."""
+    """Inside, any error of a library that loads the file is a `UserError`: these errors have no common type."""
     try:
         yield
     except (UserError, OSError, MemoryError):
@@ -121,7 +132,7 @@ def _loading(file: Path) -> Iterator[None]:
 
 
 def _device(requested: str, kind: str) -> Device:
-    from bench.pipeline.plan import choose_device
+    from bench.pipeline.device import choose_device
 
     return choose_device(requested, "auto", [kind])[0]
 
@@ -142,8 +153,8 @@ def _aside(built: Built) -> Iterator[Built]:
     """The artifact in a temporary folder, which goes as the block ends. Raises `UserError` where it is damaged."""
     with ExitStack() as stack:
         # Windows removes no file that a library still holds.
-        place = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
-        copy = Path(stack.enter_context(place)) / ("model.onnx" if built.kind == "onnx" else "model.safetensors")
+        scratch = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+        copy = Path(stack.enter_context(scratch)) / ("model.onnx" if built.kind == "onnx" else "model.safetensors")
         try:
             _copy(built.file, copy)
         except stored.DamagedError as error:
@@ -151,7 +162,7 @@ def _aside(built: Built) -> Iterator[Built]:
         except FileNotFoundError as error:
             raise UserError(f"{built.file}: is gone; export the variant again") from error
         copied = replace(built, file=copy, digest=built.digest or file_digest(copy))
-        if fault := build.fault(copied):
+        if fault := cache.fault(copied):
             raise UserError(f"{built.file}: {fault}; export the variant again")
         yield copied
 
@@ -165,11 +176,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def _spec(built: Built) -> InputSpec:
     """How frames are fitted, as the artifact itself says in its metadata."""
-    from bench.detectors import artifact
+    from bench.artifacts import safetensors
 
     try:
         preprocessing: Preprocessing = stored.typed(
-            Preprocessing, json.loads(artifact.metadata(built.file)["preprocessing"])
+            Preprocessing, json.loads(safetensors.metadata(built.file)["preprocessing"])
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise stored.damaged(built.file, error, "it does not say what frames it takes") from error

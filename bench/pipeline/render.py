@@ -1,18 +1,23 @@
-"""Fourth stage: score and render what `results/<experiment>/` holds, without torch."""
+"""Fifth stage: score and render what `results/<experiment>/` holds, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
+from bench.pipeline import reasons
+from bench.pipeline.jobs import Jobs, refuse_changed
+from bench.pipeline.prepare import Prepared
+from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
-from bench.records import Event, Judgement, Labelled, OnEvent, Run, silent
+from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, ScoresFile, silent
 from bench.results import predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
@@ -26,33 +31,44 @@ WORK = "rendering the report"
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendered experiment: its run, its scores.json as read, its report; the run's log if any.
+    """A rendered experiment: its run, its scores as scores.json holds them, its report; the run's log if any.
 
-    `remarks` tell in what the experiment file has gone on since the run.
+    `remarks` say how the experiment file has changed since the run.
     """
 
-    run: Run
-    told: dict[str, Any]
+    run: RunRecord
+    scores: ScoresFile
     report: Path
     log: Path | None = None
     remarks: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:
-        """The same report to look at."""
+        """The report in HTML."""
         return self.report.with_suffix(".html")
 
     @property
     def ending(self) -> str:
         """How the run went, in one line."""
-        fallen = [variant.name for variant in self.run.variants if variant.status == "failed"]
-        told = "".join(f"\nwarning: {warning}" for warning in self.warnings)
-        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(fallen) or 'none'}{told}"
+        failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
+        warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
+        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(failed) or 'none'}{warnings}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
-        return (*reports.plain_warnings(self.run, self.told), *self.remarks, *self.run.warnings)
+        return (*reports.plain_warnings(self.run, self.scores), *self.remarks, *self.run.warnings)
+
+
+def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
+    """Store what the run came to, and render its report."""
+    with store.locked(prepared.results, f"running {prepared.name}", on_event):
+        refuse_changed(prepared, jobs)
+        run = summarise(prepared, jobs)
+        store.write_attributes(prepared.results, prepared.frames, run)
+        store.write_run(prepared.results, run)
+        reasons.write(prepared, jobs)
+        return report(prepared.base, prepared.name, prepared.settings, on_event=on_event)
 
 
 def report(
@@ -60,61 +76,67 @@ def report(
 ) -> Finished:
     """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
-    What was rendered from the same results by the same version stands, unless `again`.
+    A report that this version rendered from the same results is left as it is, unless `again`.
     """
     results, folder = base / "results" / name, base / "reports" / name
     run = as_set(store.read_run(results), settings)
     store.write_run(results, run)
     mark = mark_of(results)
-    if not again and is_rendered(folder, mark):
-        return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
+    if again or not is_rendered(folder, mark):
+        _refuse_incomplete(run, results)
+        on_event(Event(WORK, 0, 1, "reports", "scoring"))
+        evaluation = evaluate_run(run, results)
+        store.refuse_links(folder)
+        sweep(folder, held=True)
+        with phases.of(WORK, on_event):
+            reports.render(run, evaluation, _reader(run, base, on_event), results, folder)
+        key = _rendered(folder, mark)
+        write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
+        on_event(Event(WORK, 1, 1, "reports"))
+    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_changed_steps(run, settings))
+
+
+def _refuse_incomplete(run: RunRecord, results: Path) -> None:
+    """Raise `UserError` where stored results that the report needs are missing or were replaced."""
     for variant in run.variants:
         if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
             raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
     if run.attributes and not (results / ATTRIBUTES).exists():
         raise UserError(f"{results / ATTRIBUTES}: is gone; `bench run` writes it again")
-    on_event(Event(WORK, 0, 1, "reports", "scoring"))
-    judgement = judge(run, results)
 
-    drawn, wanted = 0, run.frames["test"].count
+
+def _reader(run: RunRecord, base: Path, on_event: OnEvent) -> Callable[[str], NDArray[np.uint8]]:
+    """What reads a test frame's pixels for its heatmap, and says how many heatmaps are drawn where all are."""
     assert run.preprocessing is not None
-    spec = run.preprocessing.input_spec
+    frames, spec, drawn = run.frames["test"], run.preprocessing.input_spec, count(1)
 
-    def pixels(frame: str) -> NDArray[np.uint8]:
-        nonlocal drawn
-        drawn += 1
-        if run.gallery_heatmaps == "all" and drawn <= wanted:
-            on_event(Event(WORK, drawn, wanted, "heatmaps", "drawing heatmaps"))
-        return datasets.decode(base / run.frames["test"].root / frame, spec)
+    def pixels(path: str) -> NDArray[np.uint8]:
+        number = next(drawn)
+        if run.gallery_heatmaps == "all" and number <= frames.count:
+            on_event(Event(WORK, number, frames.count, "heatmaps", "drawing heatmaps"))
+        return datasets.decode(base / frames.root / path, spec)
 
-    store.refuse_links(folder)
-    sweep(folder, held=True)
-    with phases.of(WORK, on_event):
-        reports.render(run, judgement, pixels, results, folder)
-    key = _rendered(folder, mark)
-    write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
-    on_event(Event(WORK, 1, 1, "reports"))
-    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
+    return pixels
 
 
-def _other_steps(run: Run, settings: ExperimentSettings) -> tuple[str, ...]:
-    """What a reader who has changed the experiment file since would take for results of it."""
-    said = []
+def _changed_steps(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
+    """A remark for each variant whose steps have changed in the experiment file since the run."""
+    remarks = []
     for variant in run.variants:
-        asked = tuple(use.text for use in settings.variants.get(variant.name, ()))
-        if variant.name in settings.variants and asked != variant.steps:
-            was, now = spelled(variant.steps), spelled(asked)
-            said.append(
-                f"{variant.name} was run as {was}, and the experiment file now says {now}: `bench run` makes it."
+        steps = tuple(use.text for use in settings.variants.get(variant.name, ()))
+        if variant.name in settings.variants and steps != variant.steps:
+            before, now = spelled(variant.steps), spelled(steps)
+            remarks.append(
+                f"{variant.name} was run as {before}, and the experiment file now says {now}: `bench run` makes it."
             )
-    return tuple(said)
+    return tuple(remarks)
 
 
 def spelled(steps: Sequence[str]) -> str:
     return ", ".join(steps) or "no steps"
 
 
-def as_set(run: Run, settings: ExperimentSettings) -> Run:
+def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     """The run with what only its rendering depends on as it is set now."""
     return replace(
         run,
@@ -147,31 +169,21 @@ def mark_of(results: Path, by: str | None = None) -> str:
     return digest({"run": stored.read_text(results / store.RUN), "bench": by or version("bench")})
 
 
-def bundle(base: Path, name: str) -> Path:
-    """The rendered report with every picture it shows, as one zip file that survives moving: its path."""
-    out = base / "reports" / f"{name}.zip"
-    try:
-        reports.bundle(base / "reports" / name, base / "results" / name, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from error
-    return out
-
-
-def judge(run: Run, results: Path) -> Judgement:
+def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     if not answered:
-        return score.judge(run, _nothing(), None, {})
+        return score.evaluate(run, _nothing(), None, {})
     test, validation = store.read_labelled(results, answered[0], run.frames)
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
-    evidence = {name: store.read_evidence(results / name, len(test.labels), rows) for name in answered}
-    return score.judge(run, test, validation, evidence)
+    predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
+    return score.evaluate(run, test, validation, predictions)
 
 
-def _nothing() -> Labelled:
+def _nothing() -> LabelledFrames:
     """The frames of a run in which no variant answered."""
     import numpy as np
     import pandas as pd
 
     none = pd.Series([], dtype="str")
-    return Labelled(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))
+    return LabelledFrames(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))

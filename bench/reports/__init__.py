@@ -1,9 +1,9 @@
 """Room 4: from what a run found out to something a person can read. No torch; heavy imports are late."""
 
 from bench.reports.bundle import bundle, is_whole
-from bench.reports.insights import plain_warnings
+from bench.reports.content.insights import plain_warnings
 from bench.reports.render import render
-from bench.reports.scores import SCORES, read_scores
-from bench.reports.terminal import summary
+from bench.reports.scores_json import SCORES, as_text, read_scores
+from bench.reports.terminal.summary import summary
 
-__all__ = ["SCORES", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]
+__all__ = ["SCORES", "as_text", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]

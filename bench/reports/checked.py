@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 from bench.errors import UserError
 from bench.files import write_text
 from bench.records import Checked, GateOutcome
-from bench.reports.plain import ascii_, wrapped
-from bench.reports.text import NONE, enough, escape, number, plain, signed, table
+from bench.reports.content.text import NONE, enough, escape, number, plain, signed, table
+from bench.reports.terminal.plain import ascii_, wrapped
 
 _COLUMNS = (21, 26, 8, 8, 10)
 _TITLES: tuple[tuple[str, Literal["left", "right"]], ...] = (
@@ -205,7 +205,7 @@ def _numbers(one: GateOutcome) -> tuple[str, str, str]:
         return (signed if one.gate in _CHANGES else number)(scale * value, digits) + unit
 
     within = f" [{', '.join(map(written, ends))}]" if ends else ""
-    return written(one.value) + within, limit, NONE if one.room is None else written(one.room)
+    return written(one.value) + within, limit, NONE if one.headroom is None else written(one.headroom)
 
 
 def _marked(one: GateOutcome) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Judgement, Preprocessing, Run
-from bench.reports import changes, figures, galleries, html, measured, tables, verdict
-from bench.reports.gallery import Galleries, draw_overlays
-from bench.reports.gallery import galleries as choose
+from bench.records import Evaluation, Preprocessing, RunRecord, ScoresFile
+from bench.reports import html
+from bench.reports.content import changes, measured, tables, verdict
+from bench.reports.content.insights import insights, warnings
+from bench.reports.content.text import counted, escape
 from bench.reports.html.pictures import pictured
-from bench.reports.insights import insights, warnings
 from bench.reports.markdown import environment as markdown_environment
-from bench.reports.markdown import notes
-from bench.reports.scores import scores
-from bench.reports.text import counted, escape
+from bench.reports.markdown import galleries, notes
+from bench.reports.pictures import figures
+from bench.reports.pictures.gallery import Galleries, draw_overlays
+from bench.reports.pictures.gallery import galleries as choose
+from bench.reports.scores_json import as_text, scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +33,8 @@ THUMBNAILS = ".thumbnails"
 
 
 def render(
-    run: Run,
-    judgement: Judgement,
+    run: RunRecord,
+    evaluation: Evaluation,
     pixels: Callable[[str], NDArray[np.uint8]] | None,
     results: Path | None,
     report: Path,
@@ -47,26 +48,27 @@ def render(
     shown = None
     if pixels is not None and results is not None:
         phases.begin("drawing galleries")
-        shown = choose(run, judgement)
-        draw_overlays(run, judgement, shown, pixels, results)
+        shown = choose(run, evaluation)
+        draw_overlays(run, evaluation, shown, pixels, results)
     phases.begin("drawing figures")
-    drawn = figures.draw(run, judgement, report)
-    ledger = _write_ledger(run, judgement, report)
+    drawn = figures.draw(run, evaluation, report)
+    ledger = _write_ledger(run, evaluation, report)
     phases.begin("writing the pages")
-    told = scores(run, judgement)
-    pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
-    parts = gathered(run, judgement, told, ledger=ledger)
+    numbers = scores(run, evaluation)
+    pictures = (
+        _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
+    )
+    parts = gathered(run, evaluation, numbers, ledger=ledger)
     markdown = _markdown(parts, figures=drawn, galleries=pictures)
-    stored = pictured(run, judgement, pixels, report / THUMBNAILS)
-    page = html.page(run, judgement, told, parts, stored)
-    numbers = json.dumps(told, indent=1, allow_nan=False)
+    stored = pictured(run, evaluation, pixels, report / THUMBNAILS)
+    page = html.page(run, evaluation, numbers, parts, stored)
     write_text(report / "report.md", markdown)
     write_text(report / "report.html", page)
-    write_text(report / "scores.json", f"{numbers}\n")
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
-def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
-    found = changes.ledger(run, judgement)
+def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:
+    found = changes.ledger(run, evaluation)
     if found is None:
         (report / LEDGER).unlink(missing_ok=True)
         return False
@@ -82,15 +84,15 @@ def _no_formula(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
-def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> dict[str, Any]:
+def _galleries(run: RunRecord, evaluation: Evaluation, shown: Galleries, results: Path, report: Path) -> dict[str, Any]:
     """The colours' key, and by kind, titles and tables: frames of each outcome, and pairs."""
-    flipped = {name: len(one.flips.rows) for name, one in judgement.variants.items() if one.flips}
-    other = {name: len(one.drift.other_reason) for name, one in judgement.variants.items() if one.drift}
+    flipped = {name: len(one.flips.rows) for name, one in evaluation.variants.items() if one.flips}
+    other = {name: len(one.drift.other_reason) for name, one in evaluation.variants.items() if one.drift}
     pairs = [
         ("Largest flips", galleries.of_pairs(run, shown.flips, flipped, results, report)),
         ("Right for another reason", galleries.of_pairs(run, shown.other_reason, other, results, report)),
     ]
-    has_maps = any(one.cam is not None for one in judgement.evidence.values())
+    has_maps = any(one.cam is not None for one in evaluation.predictions.values())
     if has_maps:
         figures.colour_bar(report / COLOUR_BAR)
     return {
@@ -100,34 +102,34 @@ def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, 
     }
 
 
-def gathered(run: Run, judgement: Judgement, told: dict[str, Any], *, ledger: bool) -> dict[str, Any]:
+def gathered(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledger: bool) -> dict[str, Any]:
     """What every form of the report says, pictures aside: sentences and tables, all in Markdown."""
     return {
         "run": run,
         "test": run.frames["test"],
-        "baseline_judged": run.variants[0].name in judgement.variants,
-        "judged": bool(judgement.variants),
+        "baseline_judged": run.baseline.name in evaluation.variants,
+        "judged": bool(evaluation.variants),
         "opening": _opening(run),
-        "warnings": [*warnings(run, told), *map(escape, run.warnings)],
-        "answer": verdict.answer_sentences(run, judgement),
-        "verdicts": verdict.overview(run, judgement),
-        "method": verdict.method(run, judgement),
+        "warnings": [*warnings(run, numbers), *map(escape, run.warnings)],
+        "answer": verdict.answer_sentences(run, evaluation),
+        "verdicts": verdict.overview(run, evaluation),
+        "method": verdict.method(run, evaluation),
         "noted": measured.noted(run),
-        "insights": insights(run, judgement),
-        "performance": tables.performance(run, judgement),
-        "classification": tables.classification(judgement),
-        "thresholds": tables.thresholds(judgement),
-        "at_thresholds": tables.at_thresholds(judgement),
-        "ranking": tables.ranking(judgement),
-        "flips": changes.flips(judgement),
-        "drift": changes.drift(judgement),
-        "slices": changes.slices(run, judgement),
-        "worst": changes.worst(judgement),
-        "not_sliced": judgement.not_sliced,
-        "ablation": changes.ablation(judgement),
+        "insights": insights(run, evaluation),
+        "performance": tables.performance(run, evaluation),
+        "classification": tables.classification(evaluation),
+        "thresholds": tables.thresholds(evaluation),
+        "at_thresholds": tables.at_thresholds(evaluation),
+        "ranking": tables.ranking(evaluation),
+        "flips": changes.flips(evaluation),
+        "drift": changes.drift(evaluation),
+        "slices": changes.slices(run, evaluation),
+        "worst": changes.worst(evaluation),
+        "not_sliced": evaluation.not_sliced,
+        "ablation": changes.ablation(evaluation),
         "execution": measured.execution(run),
         "evaluations": measured.evaluations(run),
-        "timings": measured.timings(run, judgement),
+        "timings": measured.timings(run, evaluation),
         "conditions": measured.conditions(run),
         "provenance": measured.provenance(run),
         "ledger": ledger,
@@ -140,7 +142,7 @@ def _markdown(parts: dict[str, Any], **pictures: Any) -> str:
     return text
 
 
-def _opening(run: Run) -> str:
+def _opening(run: RunRecord) -> str:
     """Who was compressed, judged by what, where."""
     test = run.frames["test"]
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""

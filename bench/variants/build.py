@@ -5,380 +5,239 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import detectors, idle_cores, locks, phases, stored
-from bench.errors import UserError
+from bench import detectors, locks, phases, stored
+from bench.artifacts import footprint, safetensors
 from bench.files import make_folder, remove, rename, stops_all
-from bench.provenance import digest, file_digest, versions, write_json
-from bench.records import BatchReader, Built, Event, FrameSet, OnEvent, Preprocessing, Split
-from bench.variants import description, sparsity
+from bench.provenance import file_digest, versions, write_json
+from bench.records import Built, Event
+from bench.system import idle_cores
+from bench.variants import cache, ids
+from bench.variants.context import BuildContext, Source
 from bench.variants.description import DESCRIPTION
-from bench.variants.steps import Use, Work
+from bench.variants.steps import StepContext, Use
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from bench.detectors.detector import Detector
 
 SCHEMA = 1
-LOCKS, SCRATCH = ".locks", ".scratch"
-WHY_WAIT = "what it makes is used here too, once it is there; Ctrl-C ends the wait, and loses nothing"
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a chain starts from. `digest` is the SHA-256 of the weights file."""
-
-    architecture: str
-    weights: Path
-    digest: str
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Where and with what variants are built.
-
-    `decoder` tells which versions of what turn files into pixels, `experiment` for which one is built.
-    """
-
-    folder: Path
-    frames: Mapping[Split, FrameSet]
-    read: BatchReader
-    decoder: Mapping[str, str]
-    device: str
-    threads: int
-    seed: int
-    on_event: OnEvent
-    experiment: str = ""
-
-
-def weights_id(source: Source) -> str:
-    """The id of the detector itself."""
-    return digest(_weights_inputs(source))
-
-
-def _weights_inputs(source: Source) -> dict[str, Any]:
-    return {
-        "architecture": source.architecture,
-        "weights": source.digest,
-        "preprocessing": asdict(source.preprocessing),
-        "version": detectors.VERSION,
-        "libraries": versions(detectors.LIBRARIES),
-    }
-
-
-def ids(source: Source, chain: Sequence[Use], shop: Workshop) -> list[str]:
-    """The ids along a chain: of the detector itself, then after each step.
-
-    What follows on a step that may be cut short has the ids that belong to what was built of that; for as long as
-    there is nothing, those of an uncut one.
-    """
-    found: list[str] = []
-    for length in range(len(chain) + 1):
-        found.append(_id(found, source, chain[:length], shop))
-    return found
-
-
-def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], shop: Workshop) -> list[dict[str, Any]]:
-    """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
-    steps = (_inputs(parent, use, shop) for parent, use in zip(lineage, chain, strict=False))
-    return [_weights_inputs(source), *steps]
-
-
-def _id(before: Sequence[str], source: Source, chain: Sequence[Use], shop: Workshop) -> str:
-    """The id at the end of a chain, `before` those on the way there."""
-    if not chain:
-        return weights_id(source)
-    asked = digest(_inputs(before[-1], chain[-1], shop))
-    return (_cut_short(shop.folder, asked) or asked) if _may_be_cut(chain[-1]) else asked
-
-
-def _inputs(parent: str, use: Use, shop: Workshop) -> dict[str, Any]:
-    """All that what a step makes of its parent hangs on; its digest is the id, where nothing cuts the step short."""
-    made_of = {
-        "parent": parent,
-        "step": use.name,
-        "settings": use.settings.model_dump(mode="json"),
-        "version": use.step.VERSION,
-        "libraries": versions(use.step.LIBRARIES),
-        "frames": {split: _seen(shop.frames[split], use) for split in use.frames},
-        "decoded by": shop.decoder if use.frames else None,
-        "seed": shop.seed if use.step.SEEDED else None,
-    }
-    # What is quantised is the exported graph.
-    if use.step.PRODUCES == "onnx":
-        made_of["export"] = detectors.EXPORT_VERSION
-    # What was built on a CPU has the id that it had before there were other devices.
-    if shop.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
-        made_of["device"] = shop.device
-    return made_of
-
-
-def _may_be_cut(use: Use) -> bool:
-    asked: Callable[[BaseModel], bool] | None = getattr(use.step, "may_be_cut", None)
-    return asked is not None and asked(use.settings)
-
-
-def _cut_short(folder: Path, asked: str) -> str | None:
-    """The id of what was built for this one and cut short; None where nothing was.
-
-    How far such a step comes hangs on the machine and the moment: its id is that of its content, so that nothing
-    that was made of another one is taken for what belongs to this one.
-    """
-    for file in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        told = description.find(folder, file.parent.name)
-        if told and told.asked_for == asked and is_built(folder, told.id):
-            return told.id
-    return None
-
-
-def _seen(frames: FrameSet, use: Use) -> str:
-    """What of the frames an artifact depends on: their content, and for some steps whose they are."""
-    return frames.digest if getattr(use.step, "SEES_SOURCES", False) else frames.content
-
-
-def build(name: str, source: Source, chain: Sequence[Use], shop: Workshop, *, waits: bool = True) -> Built:
+def build(name: str, source: Source, chain: Sequence[Use], context: BuildContext, *, waits: bool = True) -> Built:
     """The artifact at the end of a chain, building whichever links are not there yet.
 
     Raises what the failing step raises; links before it stay. Without `waits`, `locks.TakenError` where another
     process is building the next link.
     """
-    doing = f" of {shop.experiment}" if shop.experiment else ""
     lineage: list[str] = []
     for length in range(len(chain) + 1):
-        part = chain[:length]
-        variant = _id(lineage, source, part, shop)
-        if not is_built(shop.folder, variant):
-            # Another run may be building the same link: wait for it, then find it done, perhaps under an id of its own.
-            with locks.held(
-                lock_file(shop.folder, variant),
-                f"building {variant} ({name}{doing})",
-                shop.on_event,
-                folder=shop.folder.parent,
-                why=WHY_WAIT,
-                waits=waits,
-            ):
-                variant = _id(lineage, source, part, shop)
-                if not is_built(shop.folder, variant):
-                    variant = _build_link(name, source, part, [*lineage, variant], shop)
-        lineage.append(variant)
-    return read(shop.folder, lineage[-1])
-
-
-def lock_file(folder: Path, variant: str) -> Path:
-    """Whoever holds it is the only one who writes this variant's files."""
-    return folder / LOCKS / f"{variant}.lock"
-
-
-def is_built(folder: Path, variant: str) -> bool:
-    """Folders are renamed into place whole; what was cut or lost since is as good as absent, and built again."""
-    try:
-        built = read(folder, variant)
-        return stored.is_file(built.file) and built.file.stat().st_size == built.size_bytes
-    except (OSError, ValueError):
-        return False
-
-
-def check(built: Built) -> None:
-    """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
-    if wrong := fault(built):
-        remove(built.file.parent / DESCRIPTION)
-        raise UserError(f"{built.file}: {wrong}; the same `bench run` builds it again")
-
-
-def fault(built: Built) -> str:
-    """What is wrong with the file of an artifact; empty where it is what was built."""
-    if not stored.is_file(built.file) or file_digest(built.file) != built.digest:
-        return "has changed since it was built"
-    if built.kind == "onnx" and _has_further_files(built.file):
-        return "refers to further files for its weights, which bench never does"
-    return ""
-
-
-def _has_further_files(file: Path) -> bool:
-    """Whether weights lie outside an ONNX file, where its digest does not cover them."""
-    import onnx
-    from onnx import external_data_helper as external
-
-    model = onnx.load(file, load_external_data=False)
-    return any(external.uses_external_data(tensor) for tensor in external._get_all_tensors(model))
-
-
-def read(folder: Path, variant: str) -> Built:
-    """What `variant.json` says of a built artifact. OSError or `DamagedError` where it does not."""
-    told = description.read(folder, variant)
-    return Built(
-        id=variant,
-        file=folder / variant / told.file,
-        kind=told.kind,
-        stored=told.stored,
-        size_bytes=told.size_bytes,
-        parameters=told.parameters,
-        macs=told.macs,
-        margin_bias=told.margin_bias,
-        seconds=told.seconds,
-        digest=told.sha256,
-        zeros=told.zeros,
-        zstd_bytes=told.zstd_bytes,
-    )
-
-
-def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop) -> str:
-    """Build the last of a lineage from the one before; the id that it got."""
-    import time
-
-    from bench.detectors import artifact
-
-    began, cpu_began = time.monotonic(), time.process_time()
-    title = title_of(name, chain)
-    shop.on_event(Event(title, 0, 1, "step", "loading"))
-    temporary = shop.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
-    scratch = shop.folder / SCRATCH / lineage[-1]
-    # Left by a run that was killed; the lock says that nobody else is at it.
-    for leftover in (*shop.folder.glob(f".tmp-{lineage[-1]}-*"), shop.folder / lineage[-1]):
-        remove(leftover)
-    for place in (scratch.parent, scratch):
-        if place.is_symlink() or not place.is_dir():
-            remove(place)
-    make_folder(temporary)
-    make_folder(scratch)
-    try:
-        with phases.of(title, shop.on_event):
-            model = _model(title, source, chain, lineage, shop, scratch)
-            phases.begin("writing and measuring the file")
-            file = artifact.save(model, temporary)
-            told = {
-                **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
-                **_description(model, file, shop.folder, lineage),
-                "seconds": round(time.monotonic() - began, 1),
-                "cpu_seconds": round(time.process_time() - cpu_began, 1),
-            }
-        write_json(temporary / DESCRIPTION, told)
-        _put(temporary, told["id"], lineage[-1], shop)
-        shutil.rmtree(scratch, ignore_errors=True)
-    except Exception as error:
-        # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
-        if not stops_all(error):
-            shutil.rmtree(scratch, ignore_errors=True)
-        shop.on_event(Event(title, 1, 1, "step", Event.FAILED))
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shop.on_event(Event(title, 1, 1, "step"))
-    return str(told["id"])
+        lineage.append(_link_id(name, source, chain[:length], lineage, context, waits=waits))
+    return cache.read(context.folder, lineage[-1])
 
 
 def title_of(name: str, chain: Sequence[Use]) -> str:
-    """What events call the building of the last link of a chain, for the variant that wants it."""
+    """What events call the building of the last link of a chain, for the variant of this name."""
     return f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
 
 
-def _model(title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path) -> Any:
-    """What the last step of a chain makes of what is built of the others."""
-    from bench.detectors import artifact
+def _link_id(
+    name: str, source: Source, chain: Sequence[Use], before: Sequence[str], context: BuildContext, *, waits: bool
+) -> str:
+    """The id of the last link of a chain, after those `before` it; the link is built where it is not there yet."""
+    variant = ids.last_of(before, source, chain, context)
+    if cache.is_built(context.folder, variant):
+        return variant
+    of_experiment = f" of {context.experiment}" if context.experiment else ""
+    # Another run may be building the same link: after the wait it is there, perhaps under the id of its content.
+    with locks.held(
+        cache.lock_file(context.folder, variant),
+        f"building {variant} ({name}{of_experiment})",
+        context.on_event,
+        folder=context.folder.parent,
+        why=cache.WHY_WAIT,
+        waits=waits,
+    ):
+        variant = ids.last_of(before, source, chain, context)
+        if cache.is_built(context.folder, variant):
+            return variant
+        return _build(_Link(name, source, chain, (*before, variant), context))
 
-    if not chain:
-        return detectors.load(source.architecture, source.weights, source.preprocessing)
-    parent = read(shop.folder, lineage[-2])
-    with idle_cores.torch_threads(shop.threads) as threads:
-        work = _work(title, source, chain, lineage, shop, scratch, threads)
-        model = artifact.load_torch(parent.file)
+
+@dataclass(frozen=True)
+class _Link:
+    """The last link of a chain, to be built. `lineage` has the ids of all links, the last as it was asked for."""
+
+    name: str
+    source: Source
+    chain: Sequence[Use]
+    lineage: Sequence[str]
+    context: BuildContext
+
+    @property
+    def title(self) -> str:
+        return title_of(self.name, self.chain)
+
+    @property
+    def id(self) -> str:
+        return self.lineage[-1]
+
+    @property
+    def parent(self) -> Built:
+        return cache.read(self.context.folder, self.lineage[-2])
+
+    @property
+    def scratch(self) -> Path:
+        """Outlives a killed run, which the next one goes on from."""
+        return self.context.folder / cache.SCRATCH / self.id
+
+    @property
+    def temporary(self) -> Path:
+        return self.context.folder / f".tmp-{self.id}-{os.getpid()}"
+
+
+def _build(link: _Link) -> str:
+    """Build a link from its parent; the id that it got."""
+    began, cpu_began = time.monotonic(), time.process_time()
+    on_event = link.context.on_event
+    on_event(Event(link.title, 0, 1, "step", "loading"))
+    _make_folders(link)
+    try:
+        with phases.of(link.title, on_event):
+            model = _model(link)
+            phases.begin("writing and measuring the file")
+            file = safetensors.save(model, link.temporary)
+            description = {
+                **_origin(link, file),
+                **_measures(link, model, file),
+                "seconds": round(time.monotonic() - began, 1),
+                "cpu_seconds": round(time.process_time() - cpu_began, 1),
+            }
+        write_json(link.temporary / DESCRIPTION, description)
+        _move(link, description["id"])
+        shutil.rmtree(link.scratch, ignore_errors=True)
+    except Exception as error:
+        # What a step has saved may be the reason why it failed; on a full disk it is what the next run goes on from.
+        if not stops_all(error):
+            shutil.rmtree(link.scratch, ignore_errors=True)
+        on_event(Event(link.title, 1, 1, "step", Event.FAILED))
+        raise
+    finally:
+        shutil.rmtree(link.temporary, ignore_errors=True)
+    on_event(Event(link.title, 1, 1, "step"))
+    return str(description["id"])
+
+
+def _make_folders(link: _Link) -> None:
+    """Make the temporary and the scratch folder, and remove what a killed run left: the lock is held by this one."""
+    folder = link.context.folder
+    for leftover in (*folder.glob(f".tmp-{link.id}-*"), folder / link.id):
+        remove(leftover)
+    for path in (link.scratch.parent, link.scratch):
+        if path.is_symlink() or not path.is_dir():
+            remove(path)
+    make_folder(link.temporary)
+    make_folder(link.scratch)
+
+
+def _model(link: _Link) -> Any:
+    """What the last step makes of the link's parent; the detector itself where there is no step."""
+    if not link.chain:
+        return detectors.load(link.source.architecture, link.source.weights, link.source.preprocessing)
+    last, parent = link.chain[-1], link.parent
+    with idle_cores.torch_threads(link.context.threads) as threads:
+        work = _step_context(link, threads)
+        model = safetensors.load_torch(parent.file)
         phases.begin("preparing")
-        return chain[-1].step.apply(model, chain[-1].settings, work)
+        return last.step.apply(model, last.settings, work)
 
 
-def _put(temporary: Path, own: str, asked: str, shop: Workshop) -> None:
-    """Move an artifact to its place; what lies there under an id of its own, another run may be looking at."""
-    with contextlib.ExitStack() as stack:
-        if own != asked:
-            stack.enter_context(
-                locks.held(lock_file(shop.folder, own), f"placing {own}", shop.on_event, folder=shop.folder.parent)
-            )
-        remove(shop.folder / own)
-        rename(temporary, shop.folder / own)
-
-
-def _told(
-    name: str, source: Source, chain: Sequence[Use], lineage: list[str], file: Path, recorded: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What `variant.json` says of where an artifact comes from."""
-    content, asked = file_digest(file), lineage[-1]
-    own = digest({"asked for": asked, "content": content}) if recorded.get("cut_short") else asked
-    steps = ["weights", *(use.text for use in chain)]
-    return {
-        "schema": SCHEMA,
-        "id": own,
-        **({"asked_for": asked} if own != asked else {}),
-        "name": name,
-        "lineage": [{"id": i, "step": step} for i, step in zip([*lineage[:-1], own], steps, strict=True)],
-        "architecture": source.architecture,
-        "weights": source.digest,
-        "file": file.name,
-        "size_bytes": file.stat().st_size,
-        "sha256": content,
-        **({chain[-1].name: recorded} if recorded else {}),
-        "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
-        "built": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
-    """What the last step says of its own doings, where it says anything."""
-    name = getattr(chain[-1].step, "RECORD", None) if chain else None
-    if name is None or not (scratch / name).exists():
-        return {}
-    found: dict[str, Any] = stored.read_json(scratch / name, stored.MIB)
-    return found
-
-
-def _work(
-    title: str, source: Source, chain: Sequence[Use], lineage: list[str], shop: Workshop, scratch: Path,
-    threads: idle_cores.Threads,
-) -> Work:  # fmt: skip
-    first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
+def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
+    """What the last step of a link may use."""
+    context, chain = link.context, link.chain
+    taught = next((length for length, use in enumerate(chain) if getattr(use.step, "PARENT_TEACHES", False)), 0)
 
     def teacher() -> Detector:
-        from bench.detectors import artifact
+        return safetensors.load_torch(cache.read(context.folder, link.lineage[taught]).file)
 
-        return artifact.load_torch(read(shop.folder, lineage[first_prune]).file)
-
-    return Work(
-        title=title,
-        spec=source.preprocessing.input_spec,
-        frames=shop.frames,
-        read=threads.before_batches(shop.read),
+    return StepContext(
+        title=link.title,
+        spec=link.source.preprocessing.input_spec,
+        frames=context.frames,
+        read=threads.before_batches(context.read),
         teacher=teacher,
-        device=shop.device,
-        threads=shop.threads,
-        seed=shop.seed,
-        scratch=scratch,
-        on_event=threads.at_events(shop.on_event),
+        device=context.device,
+        threads=context.threads,
+        seed=context.seed,
+        scratch=link.scratch,
+        on_event=threads.at_events(context.on_event),
         earlier=chain[:-1],
     )
 
 
-def _description(model: Any, file: Path, folder: Path, lineage: list[str]) -> dict[str, Any]:
-    """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
-    from bench.detectors import artifact
+def _move(link: _Link, variant: str) -> None:
+    """Move a finished artifact to the folder of its id. Another run may look at that of an id made of content."""
+    folder = link.context.folder
+    with contextlib.ExitStack() as stack:
+        if variant != link.id:
+            lock = cache.lock_file(folder, variant)
+            stack.enter_context(locks.held(lock, f"placing {variant}", link.context.on_event, folder=folder.parent))
+        remove(folder / variant)
+        rename(link.temporary, folder / variant)
 
-    kind = artifact.kind(model)
+
+# ------------------------------------------------------------------------------------ variant.json
+def _origin(link: _Link, file: Path) -> dict[str, Any]:
+    """Where an artifact comes from: its ids, steps, weights and libraries, and what its last step recorded."""
+    content, record = file_digest(file), _record(link)
+    variant = ids.of_content(link.id, content) if record.get("cut_short") else link.id
+    steps = ["weights", *(use.text for use in link.chain)]
+    lineage = zip([*link.lineage[:-1], variant], steps, strict=True)
+    return {
+        "schema": SCHEMA,
+        "id": variant,
+        **({"asked_for": link.id} if variant != link.id else {}),
+        "name": link.name,
+        "lineage": [{"id": i, "step": step} for i, step in lineage],
+        "architecture": link.source.architecture,
+        "weights": link.source.digest,
+        "file": file.name,
+        "size_bytes": file.stat().st_size,
+        "sha256": content,
+        **({link.chain[-1].name: record} if record else {}),
+        "libraries": versions({*detectors.LIBRARIES, *(lib for use in link.chain for lib in use.step.LIBRARIES)}),
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _record(link: _Link) -> dict[str, Any]:
+    """What the last step recorded of its work, where it did."""
+    name = getattr(link.chain[-1].step, "RECORD", None) if link.chain else None
+    if name is None or not (link.scratch / name).exists():
+        return {}
+    record: dict[str, Any] = stored.read_json(link.scratch / name, stored.MIB)
+    return record
+
+
+def _measures(link: _Link, model: Any, file: Path) -> dict[str, Any]:
+    """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
+    kind = safetensors.kind(model)
     if kind == "onnx":
-        parent = read(folder, lineage[-2])
+        parent = link.parent
         parameters, macs, margin_bias = parent.parameters, parent.macs, parent.margin_bias
     else:
-        (parameters, macs), margin_bias = artifact.footprint_of(model), model.margin_bias
+        (parameters, macs), margin_bias = footprint.footprint_of(model), model.margin_bias
     return {
         "kind": kind,
-        "stored": artifact.stored_dtype(model),
+        "stored": safetensors.stored_dtype(model),
         "parameters": parameters,
         "macs": macs,
         "margin_bias": margin_bias,
-        "zeros": sparsity.zeros(model),
-        "zstd_bytes": sparsity.zstd_bytes(file),
+        "zeros": footprint.zeros(model),
+        "zstd_bytes": footprint.zstd_bytes(file),
     }

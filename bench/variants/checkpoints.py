@@ -1,7 +1,7 @@
-"""What a step has done so far, kept in its scratch folder, so that a killed run goes on from there.
+"""What a step has done so far, saved in its scratch folder, so that a killed run goes on from there.
 
-A step has parts, such as a pass over the calibration frames. Each keeps one file, sealed with this user's secret and
-with what it belongs to: what a stranger put there, or what belongs to another variant, is as good as absent.
+A step has parts, such as a pass over the calibration frames. Each has one file, sealed with this user's secret and
+with what it belongs to: a stranger's file, or one of another variant, counts as absent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench import seals, stored
 from bench.files import sweep, write_atomically
 
 if TYPE_CHECKING:
-    from bench.variants.steps import Work
+    from bench.variants.steps import StepContext
 
 State: TypeAlias = dict[str, Any]
 """Tensors, numbers and text, in lists and dictionaries."""
@@ -25,9 +25,9 @@ State: TypeAlias = dict[str, Any]
 _Item = TypeVar("_Item")
 
 INTERVAL_SECONDS = 20.0
-"""A run that is killed loses about so much of a part, and the frames or the step that it was at."""
+"""A killed run loses about so much of a part, and the frames or the step that it was at."""
 REST_SECONDS = 3.0
-"""What took less at the end of a part is not worth a file."""
+"""Less than that at the end of a part is not worth a file."""
 # Saving may take such a share of the time, unless more than twice the interval would be lost.
 _SHARE = 0.02
 _LAYOUT = 1
@@ -39,7 +39,7 @@ class Part:
     there is nothing. `done` is how many frames, layers or batches that run had done when it saved.
     """
 
-    def __init__(self, work: Work, name: str) -> None:
+    def __init__(self, work: StepContext, name: str) -> None:
         self._work, self._name = work, name
         self.state: State = read(work, name) or {}
         self.done = int(self.state.get("done", 0))
@@ -67,7 +67,7 @@ class Part:
         self._interval = longest
 
 
-def write(work: Work, name: str, state: State) -> None:
+def write(work: StepContext, name: str, state: State) -> None:
     """Save the state of a part. `NotWrittenError` where that can't be done."""
     import torch
 
@@ -84,7 +84,7 @@ def write(work: Work, name: str, state: State) -> None:
     write_atomically(work.scratch / _file(name), fill)
 
 
-def read(work: Work, name: str) -> State | None:
+def read(work: StepContext, name: str) -> State | None:
     """What a killed run of this user saved; None where there is nothing, or nothing that can be read."""
     import torch
 
@@ -103,7 +103,7 @@ def _file(name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', name)}.checkpoint"
 
 
-def _key(work: Work, name: str) -> str:
+def _key(work: StepContext, name: str) -> str:
     """What it belongs to is part of the seal: sums over other threads differ in their last bits."""
     return f"checkpoint {_LAYOUT} {work.scratch.name} {name} {work.device} {work.threads}"
 
@@ -113,7 +113,7 @@ def each(part: Part, items: Sequence[_Item], work: Callable[[Sequence[_Item]], I
     made: list[State] = part.state.get("made", [])
     yield from made
     made = list(made)
-    for one in work(items[len(made) :]):
-        made.append(one)
+    for state in work(items[len(made) :]):
+        made.append(state)
         part.keep(len(made), len(items), lambda: {"made": made})
-        yield one
+        yield state

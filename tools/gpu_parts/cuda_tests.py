@@ -9,7 +9,7 @@ from typing import Any
 from gpu_parts import Job
 
 ROOT = Path(__file__).resolve().parents[2]
-_REHEARSAL = ("tests/test_runtimes_contract.py", "-k", "test_timed_calls and cpu and pytorch")
+_REHEARSAL = ("tests/runtimes/test_contract.py", "-k", "test_timed_calls and cpu and pytorch")
 
 
 class Outcomes:
@@ -37,6 +37,7 @@ class Outcomes:
 
 
 def run(job: Job) -> None:
+    """Run the tests marked `cuda`, each a row; those that an earlier call finished are left out."""
     import pytest
 
     # Networks that are compiled take longer than this part has; the part `compiled` runs them.

@@ -7,16 +7,16 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Judgement, Run
-from bench.reports.figures import comparable_latencies
+from bench.records import Evaluation, RunRecord, ScoresFile
+from bench.reports.content.text import MIB, NONE, escape, number, plain
+from bench.reports.content.verdict import weighs
 from bench.reports.html import chart, curves, galleries, trade
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.inline import inline, text_of
 from bench.reports.html.pictures import Pictures, ranks
 from bench.reports.markdown import notes
-from bench.reports.text import MIB, NONE, escape, number, plain
-from bench.reports.verdict import weighs
+from bench.reports.pictures.figures import comparable_latencies
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, Any], pictures: Pictures | None) -> str:
-    """The whole page. `told` is what scores.json holds, `parts` what report.md says, in Markdown."""
+def page(
+    run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, parts: dict[str, Any], pictures: Pictures | None
+) -> str:
+    """The whole page. `numbers` is what scores.json holds, `parts` what report.md says, in Markdown."""
     from markupsafe import Markup
 
     # Where nothing speaks for a smaller AUC, what comes first is no recommendation, and report.md makes none.
-    choice = judgement.choice if judgement.choice and weighs(judgement.choice) else None
+    choice = evaluation.choice if evaluation.choice and weighs(evaluation.choice) else None
     style, script = (_without_end(HERE / name) for name in ("report.css", "report.js"))
     environment = _environment(run)
     text: str = environment.get_template("page.html.j2").render(
@@ -39,30 +41,30 @@ def page(run: Run, judgement: Judgement, told: dict[str, Any], parts: dict[str, 
         script=Markup(script),
         policy=_policy(style, script),
         choice=choice,
-        compared=comparison(run, choice, told, parts),
-        points=[(name, one.fixed) for name, one in judgement.variants.items()],
-        marks=marks(run, judgement),
-        flip_counts={name: one.flips for name, one in judgement.variants.items() if one.flips},
-        counts=_data(run, judgement),
+        compared=comparison(run, choice, numbers, parts),
+        points=[(name, one.fixed) for name, one in evaluation.variants.items()],
+        marks=marks(run, evaluation),
+        flip_counts={name: one.flips for name, one in evaluation.variants.items() if one.flips},
+        counts=_data(run, evaluation),
         pictures=pictures,
-        galleries=galleries.galleries(run, judgement, pictures),
+        galleries=galleries.galleries(run, evaluation, pictures),
         most=ranks(run, pictures is not None),
-        flipped=galleries.flipped_rows(run, judgement),
-        other_reasons=galleries.other_reasons(run, judgement) if pictures else {},
-        **_plots(run, judgement),
+        flipped=galleries.flipped_rows(run, evaluation),
+        other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
+        **_plots(run, evaluation),
     )
     return text
 
 
-def _data(run: Run, judgement: Judgement) -> dict[str, Any]:
+def _data(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     """What the script reads: counts, where plots draw the threshold, and of whom it tells at each: `told`, by place."""
-    names = list(judgement.variants)
-    wanted = (judgement.choice.chosen if judgement.choice else None, run.variants[0].name, *names[:1])
+    names = list(evaluation.variants)
+    wanted = (evaluation.choice.chosen if evaluation.choice else None, run.baseline.name, *names[:1])
     told = list(dict.fromkeys(names.index(name) for name in wanted if name in names))[:2]
-    return {**counts(run, judgement), "cut": {"left": curves.CUT[0], "width": curves.CUT[2]}, "told": told}
+    return {**counts(run, evaluation), "cut": {"left": curves.CUT[0], "width": curves.CUT[2]}, "told": told}
 
 
-def _environment(run: Run) -> Any:
+def _environment(run: RunRecord) -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment: Any = Environment(
@@ -110,22 +112,22 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
-    """The plots that the judgement allows."""
+def _plots(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
+    """The plots that the evaluation allows."""
     scored = [
-        (place, one.name, judgement.variants[one.name])
+        (place, one.name, evaluation.variants[one.name])
         for place, one in enumerate(run.variants)
-        if one.name in judgement.variants and judgement.variants[one.name].auc is not None
+        if one.name in evaluation.variants and evaluation.variants[one.name].auc is not None
     ]
     names = {name for _, name, _ in scored}
-    choice, trades = judgement.choice, []
+    choice, trades = evaluation.choice, []
     sizes = {one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in names}
     if sizes:
         front = choice.front_by_size if choice else ()
         trades.append(
             trade.trade("File size against AUC", sizes, scored, "size of the shipped file (MiB)", front, run.margin)
         )
-    latencies, where = comparable_latencies(run, judgement)
+    latencies, where = comparable_latencies(run, evaluation)
     if len(latencies.keys() & names) > 1:
         below = f"median latency at batch 1 (ms, {where})"
         front = choice.front_by_latency if choice else ()
@@ -134,5 +136,5 @@ def _plots(run: Run, judgement: Judgement) -> dict[str, Any]:
         "trades": trades,
         "roc": curves.roc(scored) if scored else None,
         "reliability": curves.reliability(scored),
-        "spreads": curves.spreads(judgement, run.threshold),
+        "spreads": curves.spreads(evaluation, run.threshold),
     }

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.records import Judged
-from bench.reports.text import number
+from bench.records import VariantEvaluation
+from bench.reports.content.text import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-Scored: TypeAlias = Sequence[tuple[int, str, Judged]]
+Scored: TypeAlias = Sequence[tuple[int, str, VariantEvaluation]]
 """Variants that have an AUC: place in the experiment, by which they are drawn, name, and what is known of each."""
 
 COLOURS = 7

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Choice, Run
+from bench.records import Choice, RunRecord, ScoredVariant, ScoresFile
+from bench.reports.content.text import NONE, Table
 from bench.reports.html.inline import inline, text_of
-from bench.reports.text import NONE, Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-SortKey = Callable[[dict[str, Any]], float | None]
+SortKey = Callable[[ScoredVariant], float | None]
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,29 @@ class Comparison:
 # Title in the report's tables, which table, and what scores.json holds of it.
 _COLUMNS: tuple[tuple[str, str, SortKey | None], ...] = (
     ("Verdict", "verdicts", None),
-    ("ΔAUC (95 %)", "verdicts", lambda told: told["auc_delta"]),
-    ("Size (MiB)", "performance", lambda told: told["size_mib"]),
-    ("Speed-up", "performance", lambda told: told["speedup"]),
+    ("ΔAUC (95 %)", "verdicts", lambda variant: variant.auc_delta),
+    ("Size (MiB)", "performance", lambda variant: variant.size_mib),
+    ("Speed-up", "performance", lambda variant: variant.speedup),
     ("What to know", "verdicts", None),
-    ("AUC", "performance", lambda told: told["auc"]),
-    ("Latency (ms)", "performance", lambda told: told["latency_ms"]["p50"]),
-    ("Reduction", "performance", lambda told: told["size_mib"] and -told["size_mib"]),
-    ("p (Holm)", "verdicts", lambda told: told["auc_delta_p_holm"]),
-    ("Frames/s", "performance", lambda told: told["throughput_fps"]),
-    ("Gain", "performance", lambda told: told["throughput_gain"]),
-    ("Params (M)", "performance", lambda told: told["parameters"]),
-    ("MACs (G)", "performance", lambda told: told["macs"]),
+    ("AUC", "performance", lambda variant: variant.auc),
+    ("Latency (ms)", "performance", lambda variant: variant.latency_ms.p50),
+    ("Reduction", "performance", lambda variant: variant.size_mib and -variant.size_mib),
+    ("p (Holm)", "verdicts", lambda variant: variant.auc_delta_p_holm),
+    ("Frames/s", "performance", lambda variant: variant.throughput_fps),
+    ("Gain", "performance", lambda variant: variant.throughput_gain),
+    ("Params (M)", "performance", lambda variant: variant.parameters),
+    ("MACs (G)", "performance", lambda variant: variant.macs),
     ("Ran as", "performance", None),
 )
 
 
-def comparison(run: Run, choice: Choice | None, told: dict[str, Any], parts: dict[str, Any]) -> Comparison:
-    """`told` is what scores.json holds, `parts` the tables of report.md."""
+def comparison(run: RunRecord, choice: Choice | None, numbers: ScoresFile, parts: dict[str, Any]) -> Comparison:
+    """`numbers` is what scores.json holds, `parts` the tables of report.md."""
     columns = [(title, found, key) for title, table, key in _COLUMNS if (found := _column(parts[table], title))]
     rows = []
     for place, variant in enumerate(run.variants):
         cells = [
-            Cell(inline(texts[place]), key(told["variants"][variant.name]) if key else text_of(texts[place]))
+            Cell(inline(texts[place]), key(numbers.variants[variant.name]) if key else text_of(texts[place]))
             for _, (_, texts), key in columns
         ]
         fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency} if choice else {}

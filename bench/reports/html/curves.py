@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from bench.records import Evidence, Judgement, Reliability
+from bench.records import Evaluation, Predictions, Reliability
+from bench.reports.content.text import counted, number, plain, within
 from bench.reports.html.chart import Axes, Scored, colour, element, marker, plot
-from bench.reports.panels import bins, zoom
-from bench.reports.text import counted, number, plain, within
+from bench.reports.pictures.panels import bins, zoom
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -109,15 +109,15 @@ def _grid(axes: Axes, start: tuple[float, float], side: float, below: float = 60
     return element("g", *parts, class_="axes")
 
 
-def spreads(judgement: Judgement, threshold: float) -> list[tuple[str, Markup]]:
+def spreads(evaluation: Evaluation, threshold: float) -> list[tuple[str, Markup]]:
     """By variant how many fakes (up) and reals (down) have which P(fake), with a line at the threshold."""
-    fake = judgement.test.labels == 1
-    found = {name: _binned(one, fake) for name, one in judgement.evidence.items()}
+    fake = evaluation.test.labels == 1
+    found = {name: _binned(one, fake) for name, one in evaluation.predictions.items()}
     most = max((math.sqrt(part.max(initial=0)) for both in found.values() for part in both), default=0.0) or 1.0
     return [(name, _spread(plain(name), both, most, threshold)) for name, both in found.items()]
 
 
-def _binned(one: Evidence, fake: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _binned(one: Predictions, fake: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The share of each class in every bin."""
     fakes, reals = (np.histogram(one.test[rows], BINS, (0.0, 1.0))[0] for rows in (fake, ~fake))
     return fakes / max(fakes.sum(), 1), reals / max(reals.sum(), 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-# What `bench.reports.text` writes: escaped characters, entities, `code`, **strong**, *em* or _em_, and <br>.
+# What `bench.reports.content.text` writes: escaped characters, entities, `code`, **strong**, *em* or _em_, and <br>.
 _TOKEN = re.compile(
     r"\\(?P<literal>.)|`(?P<code>[^`]*)`|(?P<entity>&#?\w+;)|(?P<br><br>)|(?P<strong>\*\*)|(?P<em>[*_])"
     r"|(?P<text>[^\\`&<*_]+|.)",

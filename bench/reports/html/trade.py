@@ -8,9 +8,9 @@ from itertools import pairwise
 from math import hypot
 from typing import TYPE_CHECKING
 
-from bench.reports.figures import LOGARITHMIC, height
+from bench.reports.content.text import fitted, number, signed
 from bench.reports.html.chart import Axes, Scored, colour, digits, element, marker, plot
-from bench.reports.text import fitted, number, signed
+from bench.reports.pictures.figures import LOGARITHMIC, height
 
 if TYPE_CHECKING:
     from markupsafe import Markup

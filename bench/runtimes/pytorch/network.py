@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.detectors.detector import Detector
-from bench.runtimes.pytorch.folding import fold
+from bench.records import Prediction
+from bench.runtimes.pytorch.batch_norms import fold
 
 AUTOTUNED = False
 """Whether cuDNN times its algorithms for every new shape, and takes the fastest, which need not be the same twice.
@@ -20,7 +21,7 @@ Off: equal runs give equal scores. tools/gpu_check.py measures what that costs.
 
 
 class Network:
-    """uint8 RGB frames [n, 3, H, W] on the device to logits [n, 2] and CAMs [n, h, w], float32, on the device too.
+    """uint8 RGB frames [n, 3, H, W] on the device to their prediction, float32, on the device too.
 
     `computed` names the arithmetic of the backbone. Preprocessing, pooling, head and CAM are strictly float32
     whatever the backbone is in: the CAM's mean and the logits agree, and no frame is rounded before it is seen.
@@ -31,19 +32,19 @@ class Network:
         if device == "cpu":
             detector = detector.float()
         fold(detector)
-        dtype = detector.head.weight.dtype
+        dtype = detector.dtype
         self._format = memory_format(device, dtype)
         self._detector = detector.to(device).to(memory_format=self._format)
         self._dtype, self._tf32 = dtype, uses_tf32(device, dtype, asked=tf32)
         self.size = detector.preprocessing.size
         self.computed = computed(device, stored, tf32=self._tf32)
 
-    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, frames: Tensor) -> Prediction[Tensor]:
         with torch.inference_mode():
             with float32(tf32=False):
                 inputs = self._detector.preprocess(frames)
             with float32(tf32=self._tf32):
-                features = self._detector.backbone(inputs.to(self._dtype, memory_format=self._format))
+                features = self._detector.features(inputs.to(self._dtype, memory_format=self._format))
             with float32(tf32=False):
                 return self._detector.classify(features)
 

@@ -6,28 +6,33 @@ pooling and the head's arithmetic stay in float32; what the rest is computed in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
 from bench.records import Split
+from bench.variants.steps import Cost, Leaves
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
-    from bench.variants.steps import Work
+    from bench.detectors.offers import Offer
+    from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
+NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {}
 VERSION = 1
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
+EXAMPLE = "fp16"
 ONCE = True
+SYNONYMS = "fp16 bf16 half float16 bfloat16 precision"
 
 
 class Settings(BaseModel):
@@ -38,7 +43,17 @@ class Settings(BaseModel):
     dtype: Literal["fp16", "bf16"] = Field(description="what every stored number becomes")
 
 
-def apply(model: Detector, settings: Settings, work: Work) -> Detector:
+def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
+    """A pass over the weights."""
+    return Cost(3.8)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """Half of each float32 number's bytes."""
+    return Leaves(stored=0.5)
+
+
+def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, its backbone and head in `settings.dtype`.
 
     A batch norm's variance that is too large for it is made smaller first, together with what it is the variance of.
@@ -58,8 +73,7 @@ def apply(model: Detector, settings: Settings, work: Work) -> Detector:
                 f"cast: {name} holds {int(overflowing.sum())} values that {settings.dtype} cannot hold "
                 f"(the largest is {largest:.4g}, its limit {torch.finfo(dtype).max:.4g}); use cast: bf16 or no cast"
             )
-    model.backbone.to(dtype)
-    model.head.to(dtype)
+    model.cast(dtype)
     return model
 
 
@@ -68,20 +82,20 @@ def _shrink_variances(model: Detector, limit: float) -> None:
     import torch
     from torch import nn
 
-    from bench.variants.convolutions import norms_after
+    from bench.variants.layers.convolutions import norms_after
 
-    def factors(norm: nn.Module) -> Tensor | None:
+    def divisors_of(norm: nn.Module) -> Tensor | None:
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or not norm.running_var.max() > limit:
             return None
         return torch.exp2((norm.running_var / limit).log2().div(2).ceil().clamp_min(0))
 
-    parts: dict[str, Any] = dict(model.backbone.named_modules())
-    large = {name: found for name, part in parts.items() if (found := factors(part)) is not None}
+    parts: dict[str, Any] = dict(model.named_modules())
+    large = {name: divisors for name, part in parts.items() if (divisors := divisors_of(part)) is not None}
     if not large:
         return
     size = model.preprocessing.size
     with torch.no_grad():
-        for name, after in norms_after(model.backbone.eval(), torch.zeros(1, 3, size, size)).items():
+        for name, after in norms_after(model.eval(), torch.zeros(1, 3, size, size)).items():
             if after not in large:
                 continue
             convolution, norm, by = parts[name], parts[after], large[after]

@@ -1,0 +1,124 @@
+"""A detector as one self-contained ONNX graph, for onnxruntime and for whoever ships it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+    from bench.detectors.detector import Detector
+
+
+def to_onnx(detector: Detector) -> onnx.ModelProto:
+    """The detector as a float32 graph; half weights are upcast, the detector itself is not changed.
+
+    Input `frames`: uint8 RGB [n, 3, size, size], any n. Outputs `logits` [n, 2] and, where the detector has one, `cam`
+    [n, h, w], both float32. Everything else an inference needs is in the file's metadata:
+    `architecture`, `preprocessing` (JSON), `input_size` (pixels), `classes` and `margin_bias`, so
+    that `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`; the latter is left out where that is no
+    constant.
+
+    The same weights give the same bytes: names come from the network, and nothing of the machine
+    that exported them (paths, stack traces) is kept.
+    """
+    from bench.artifacts import graph_folding, tracing
+    from bench.detectors.preprocessing import Preprocess
+
+    network = copy.deepcopy(detector).cpu().float().eval()
+    # Its constants are exact in float32 only; a detector cast as a whole has rounded them.
+    network.preprocess = Preprocess(detector.preprocessing)
+    weights = {name: tensor.numpy() for name, tensor in tracing.tensors(network).items()}
+    model = graph_folding.filled(tracing.template(network), weights)
+    _strip(model)
+    _rename(model.graph)
+    _describe(model, detector)
+    return model
+
+
+def least_ir_version(model: onnx.ModelProto) -> int:
+    """The oldest format that knows the graph's operators: 8 for opset 18, 10 for 21. Old libraries read no newer one.
+
+    It changes nothing that is computed, so graphs that were exported with another one need not be exported again.
+    """
+    from onnx import helper
+
+    # Operators of onnxruntime's own came with no version of the format.
+    version: int = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    return version
+
+
+def copy_in_oldest_format(source: Path, target: Path) -> None:
+    """Copy an ONNX file; where its format is newer than its operators need, only that number changes."""
+    import onnx
+
+    model = onnx.load(source)
+    least = least_ir_version(model)
+    if model.ir_version == least:
+        shutil.copy2(source, target)
+    else:
+        model.ir_version = least
+        target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what only explains how the graph came about, bulky and with absolute paths; write the oldest format."""
+    model.ir_version = least_ir_version(model)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    graph.name = "detector"
+
+
+def _rename(graph: onnx.GraphProto) -> None:
+    """Name nodes after the module whose weight they use (else type and index), tensors after their node."""
+    fixed = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
+    constants = {constant.name: constant for constant in graph.initializer}
+    tensors = dict(fixed)
+    for index, node in enumerate(graph.node):
+        weight = next((name for name in node.input[1:] if name.endswith(".weight")), None)
+        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{index}"
+        for position, name in enumerate(node.input):
+            if name in constants and name not in tensors:
+                tensors[name] = name if name.endswith(".weight") else f"{node.name}.{_role(node, position)}"
+        for output in node.output:
+            tensors.setdefault(output, node.name)
+        node.input[:] = [tensors[name] for name in node.input]
+        node.output[:] = [tensors[name] for name in node.output]
+    for name, constant in constants.items():
+        constant.name = tensors[name]
+
+
+def _role(node: onnx.NodeProto, position: int) -> str:
+    return {1: "weight", 2: "bias"}[position] if node.op_type in ("Conv", "Gemm") else f"constant{position}"
+
+
+def _describe(model: onnx.ModelProto, detector: Detector) -> None:
+    """Write what an inference needs beside the graph into its metadata."""
+    from onnx import helper
+
+    margin_bias = detector.margin_bias
+    facts = {
+        "architecture": detector.architecture,
+        "classes": "real,fake",
+        "input_size": str(detector.preprocessing.size),
+        "margin_bias": None if margin_bias is None else repr(margin_bias),
+        "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
+    }
+    helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})
+
+
+def is_pointwise(node: onnx.NodeProto, shape: Sequence[int]) -> bool:
+    """Whether a convolution, with a weight of this shape, is a matrix product at every position: 1x1 and plain."""
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    usual = {name: value for name, value in (("strides", 1), ("pads", 0)) if name in attributes}
+    plain = all(set(attributes[name].ints) <= {value} for name, value in usual.items())
+    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in attributes or attributes["group"].i == 1)

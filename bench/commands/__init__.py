@@ -1,0 +1,1 @@
+"""Commands, one module each, named as on the command line; `run` is `bench.pipeline`."""

@@ -1,0 +1,149 @@
+"""Compare the variants of a run with the accepted ones: their scores of the same frames, and their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
+from bench.experiment import ExperimentSettings
+from bench.pipeline.render import Finished, spelled
+from bench.records import GateOutcome, VariantResult
+from bench.reports.content.text import counted, further
+from bench.results import store
+from bench.results.score.against import Change, against
+from bench.results.score.gates import beyond, is_strict
+from bench.results.score.placements import clusters
+
+GROWTH = 0.01
+"""The share by which a file may grow: the same steps make slightly larger or smaller files of other weights."""
+
+ROUNDING = 0.001
+"""How much AUC may differ with the same weights, as another processor or library rounds differently."""
+
+AUC, SIZE = "auc_change", "size_change"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two gates for every accepted variant, warnings to be read before them, and remarks on what was compared."""
+
+    outcomes: tuple[GateOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def compare(
+    finished: Finished, settings: ExperimentSettings, accepted: Accepted, results: Path, checked: Collection[str]
+) -> Compared:
+    """Compare the variants of a finished run that are among `checked` with the accepted ones, on the same frames."""
+    run = finished.run
+    evaluated = {variant.name: variant for variant in run.variants if variant.status == "ok"}
+    # Where every variant failed, nothing can be read or compared.
+    test = store.read_labelled(results, next(iter(evaluated)), run.frames)[0] if evaluated else None
+    codes = clusters(test.sources) if test else None
+    same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(accepted.weights)
+    outcomes, warnings = [], []
+    for name, before in accepted.variants.items():
+        if name not in checked and name in settings.variants:
+            continue
+        if test is None or name not in evaluated:
+            outcomes.append(_gone(name, run.variants, accepted, settings.margin))
+            continue
+        change = against(
+            test.labels,
+            codes,
+            unpacked(before, len(test.labels)),
+            logit_diffs(results, run, evaluated[name]),
+            settings.threshold,
+            settings.margin,
+        )
+        strict = is_strict(name, settings.gates)
+        outcome = _auc(name, change, settings.margin, strict, same_weights)
+        outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, evaluated[name])))
+        outcomes += _size(name, before, finished.scores.variants[name].size_mib)
+        if change and _is_unexplained(change, same_weights):
+            warnings.append(_improved(name, change, same_weights))
+    new = [name for name in evaluated if name in checked and name not in accepted.variants]
+    remarks = (*_remarks(accepted, new, same_weights), *_changed_settings(accepted, settings))
+    return Compared(tuple(outcomes), tuple(warnings), remarks)
+
+
+def _is_unexplained(change: Change, same_weights: bool) -> bool:
+    return change.verdict == "improved" and (not same_weights or change.delta.interval.low > ROUNDING)
+
+
+def _gone(name: str, variants: tuple[VariantResult, ...], accepted: Accepted, margin: float) -> GateOutcome:
+    failed = [variant.reason or "no reason was recorded" for variant in variants if variant.name == name]
+    why = f"it failed: {failed[0]}" if failed else "it is gone from the experiment"
+    note = f"accepted on {accepted.accepted}, but {why}"
+    return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
+
+
+def _auc(name: str, change: Change | None, margin: float, strict: bool, same_weights: bool) -> GateOutcome:
+    """The gate on AUC: falls where degraded, or improved without a reason; with `strict`, by the estimate alone too."""
+    if change is None:
+        note = "there is no AUC on frames of one class"
+        return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
+    delta = change.delta
+    unexplained = _is_unexplained(change, same_weights)
+    beyond_limit, _ = beyond(delta.value, None, -margin, at_least=True)
+    _, significant = beyond(delta.value, delta.interval, -margin, at_least=True)
+    fell = change.verdict == "degraded" or (unexplained and (same_weights or strict)) or (beyond_limit and strict)
+    verdict = f"{change.verdict}, unexplained" if unexplained else f"{change.verdict}{_further(change)}"
+    note = f"{verdict}; {counted(change.flips.worse, 'frame')} worse, {change.flips.better:,} better"
+    return GateOutcome(
+        name, AUC, delta.value, delta.interval, -margin, delta.value + margin, fell, significant and not fell, note
+    )
+
+
+def _other_steps(before: AcceptedVariant, now: VariantResult) -> str:
+    """A note where the variant of this name has other steps now; it is compared all the same."""
+    if before.steps == now.steps:
+        return ""
+    return f"; accepted as {spelled(before.steps)}, now {spelled(now.steps)}"
+
+
+def _further(change: Change) -> str:
+    if change.further_frames is None:
+        return ""
+    return f": {further(change.further_frames)} would settle it"
+
+
+def _size(name: str, before: AcceptedVariant, size_mib: float | None) -> list[GateOutcome]:
+    if before.size_mib is None or size_mib is None:
+        return []
+    growth = size_mib / before.size_mib - 1
+    fell, significant = beyond(growth, None, GROWTH, at_least=False)
+    note = f"{before.size_mib:.2f} MiB accepted, {size_mib:.2f} MiB now"
+    return [GateOutcome(name, SIZE, growth, None, GROWTH, GROWTH - growth, fell, significant, note)]
+
+
+def _improved(name: str, change: Change, same_weights: bool) -> str:
+    low, high = change.delta.interval.low, change.delta.interval.high
+    weights = " though the weights are the same" if same_weights else ""
+    return (
+        f"{name}: unexplained improvement{weights}, AUC {change.delta.value:+.4f} [{low:+.4f}, {high:+.4f}]: the usual "
+        "sign of a leak or of a changed frame set; if you know why, `bench accept` takes it as the reference"
+    )
+
+
+def _remarks(accepted: Accepted, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
+    weights = "the same weights" if same_weights else "other weights"
+    frames = counted(accepted.frames["test"].count, "test frame")
+    what = (
+        f"Compared on {frames} with what was accepted on {accepted.accepted} ({weights}): "
+        "auc_change is new minus accepted AUC, size_change the growth of the file."
+    )
+    return (what, *(f"{name} is new: `bench accept` takes it into the reference." for name in new))
+
+
+def _changed_settings(accepted: Accepted, settings: ExperimentSettings) -> list[str]:
+    """Remarks on settings that have changed since the scores were accepted."""
+    pairs = {"margin": (accepted.margin, settings.margin), "threshold": (accepted.threshold, settings.threshold)}
+    return [
+        f"The {name} was {before:g} when the scores were accepted and is {now:g} now, which is what both are judged by."
+        for name, (before, now) in pairs.items()
+        if before != now
+    ]

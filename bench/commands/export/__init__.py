@@ -1,0 +1,110 @@
+"""`bench export`: one variant's model files, a description of them, and a snippet that runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench import stored
+from bench.commands.export import differences, models, texts
+from bench.errors import UserError, listed, nearest, quoted
+from bench.files import advice, is_leftover, rename, sweep, temporary_name
+from bench.pipeline.render import evaluate_run
+from bench.provenance import file_digest
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Event,
+    OnEvent,
+    RunRecord,
+    VariantResult,
+    silent,
+)
+from bench.results import store
+from bench.variants import cache
+
+_NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
+_MOVED = "moved.json"
+
+
+def export_variant(
+    base: Path, name: str, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
+) -> list[Path]:
+    """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
+
+    `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
+    move P(fake) is measured on test frames, where these are still there.
+    """
+    form = models.checked_format(form)
+    run = store.read_run(base / "results" / name)
+    result, built = _variant(base, run, variant)
+    models.refuse_other_format(form, built, variant)
+    if to.exists() and not _is_free(to):
+        raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
+    cache.check(built)
+    evaluation = evaluate_run(run, base / "results" / name)
+    # Filled inside the target, so that the next export recognises what a killed one leaves.
+    scratch = to / temporary_name()
+    try:
+        scratch.mkdir(parents=True)
+        on_event(Event("exporting", 0, 1, "variants"))
+        files = models.write(built, form, scratch)
+        on_event(Event("exporting", 1, 1, "variants"))
+        facts = texts.Facts(run, result, built, evaluation, files)
+        texts.write_snippet(facts, scratch)
+        runners = differences.runners(scratch, built, facts.model)
+        texts.write_about(facts, differences.measure(run, evaluation, variant, runners, base, on_event), scratch)
+        whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
+        # If this process is killed while it moves the files, the next export recognises them by their digests.
+        (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
+        for path in whole:
+            rename(path, to / path.name)
+        return [to / path.name for path in whole]
+    except OSError as error:
+        raise UserError(advice(error) or f"{to}: cannot be written to ({error.strerror})") from error
+    finally:
+        sweep(to, held=True)
+
+
+def _variant(base: Path, run: RunRecord, name: str) -> tuple[VariantResult, Built]:
+    """Its results and its artifact; `UserError` where one of them is missing."""
+    by_name = {result.name: result for result in run.variants}
+    if name not in by_name:
+        raise UserError(
+            f"variant {quoted(name)} has no results in this report{nearest(name, by_name)}; those that have: "
+            f"{listed(by_name)}. `bench run` evaluates what is missing"
+        )
+    result = by_name[name]
+    if result.status != "ok":
+        first, *further = (result.reason or "").splitlines() or [""]
+        raise UserError(f"variant {quoted(name)} failed, there is nothing to hand over: {first}", *further)
+    if not cache.is_built(base / "variants", result.id):
+        raise UserError(f"the artifact of {quoted(name)} is gone from {base / 'variants'}; `bench run` builds it again")
+    return result, cache.read(base / "variants", result.id)
+
+
+def _is_free(to: Path) -> bool:
+    """Whether the folder is empty, apart from what a killed export left in it, unchanged."""
+    if not to.is_dir():
+        return False
+    inside = list(to.iterdir())
+    left = [path for path in inside if is_leftover(path)]
+    moved_before = [pair for folder in left for pair in _moved_from(folder)]
+    return all(_is_one_of(path, moved_before) for path in inside if path not in left)
+
+
+def _moved_from(left: Path) -> list[tuple[str, str]]:
+    """Names and digests of the files that a killed export was about to move from its folder."""
+    try:
+        names = stored.read_json(left / _MOVED, links=False)
+        return [(name, str(names[name])) for name in _NAMES if name in names]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _is_one_of(path: Path, files: list[tuple[str, str]]) -> bool:
+    digests = [digest for name, digest in files if name == path.name]
+    return bool(digests) and path.is_file() and not path.is_symlink() and file_digest(path) in digests

@@ -1,0 +1,228 @@
+"""What is written beside a model file: `predict.py`, README.md for people and model.json for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.commands.export import models
+from bench.datasets.decoding import LONGEST
+from bench.datasets.splits import WRITE_PATTERN
+from bench.errors import on_one_line
+from bench.pipeline.device import CPU_USED
+from bench.pipeline.notes import TOOK
+from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
+from bench.provenance import version, write_json
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    Built,
+    Evaluation,
+    Executed,
+    HandedOver,
+    MeasuredBy,
+    ModelFile,
+    Moved,
+    Preprocessing,
+    RunRecord,
+    VariantResult,
+)
+from bench.reports.content.insights import warnings_for_receivers
+from bench.reports.content.tables import area, verdict
+from bench.reports.content.text import MIB, NONE, difference, escape, number, plain, rough, times
+from bench.reports.content.verdict import to_know
+from bench.reports.scores_json import as_json, scores
+
+TEMPLATES = Path(__file__).parent
+# Warnings of the run about its other variants, and about the machine, which the README describes.
+_FOR_SENDERS = (NOT_SHOWN, NOT_TIMED, CPU_USED)
+_OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the texts are written from; `predict.py` runs the first of `files`."""
+
+    run: RunRecord
+    variant: VariantResult
+    built: Built
+    evaluation: Evaluation
+    files: dict[str, ModelFile]
+
+    @property
+    def model(self) -> str:
+        return next(iter(self.files))
+
+    @property
+    def baseline(self) -> VariantResult:
+        return self.run.baseline
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        assert self.run.preprocessing is not None
+        return self.run.preprocessing
+
+    @property
+    def executed(self) -> Executed:
+        assert self.variant.executed is not None
+        return self.variant.executed
+
+
+def write_snippet(facts: Facts, folder: Path) -> None:
+    """`predict.py`, for the file that it runs."""
+    kind = "onnx" if facts.model.endswith(".onnx") else "torch"
+    _write(f"predict_{kind}.py.j2", folder / "predict.py", _of_snippet(facts))
+
+
+def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
+    """README.md and model.json."""
+    record = _record(facts, moved)
+    write_json(folder / HANDED_OVER, dataclasses.asdict(record))
+    run, variant = facts.run, facts.variant
+    judged = facts.evaluation.variants[variant.name]
+    values = {
+        **_of_snippet(facts),
+        "run": run,
+        "variant": variant,
+        "judged": judged,
+        "record": record,
+        "onnx": facts.model.endswith(".onnx"),
+        "lowered": LOWERED,
+        "rows": _rows(facts),
+        "none": NONE,
+        "has_map": facts.evaluation.predictions[variant.name].cam is not None,
+        "alone": variant is facts.baseline,
+        "verdict": verdict(variant is facts.baseline, judged),
+        "warnings": _warnings(facts),
+        "installed": models.installed(),
+        "oldest_python": models.OLDEST_PYTHON,
+        "mib": _mib,
+        "share": _share,
+    }
+    _write("readme.md.j2", folder / "README.md", values)
+
+
+def _of_snippet(facts: Facts) -> dict[str, Any]:
+    return {
+        "built": facts.built,
+        "model": facts.model,
+        "spec": facts.preprocessing.input_spec,
+        "filter": _OPENCV_FILTERS[facts.preprocessing.interpolation],
+        "longest": LONGEST,
+        "oldest": models.oldest(facts.built),
+        "version": version("bench"),
+    }
+
+
+def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
+    """The content of model.json."""
+    run, variant, executed = facts.run, facts.variant, facts.executed
+    by_variant = scores(run, facts.evaluation).variants
+    file = models.executed_file(facts.built, executed, facts.files)
+    libraries = run.provenance.get("libraries", "")
+    return HandedOver(
+        bench=version("bench"),
+        experiment=run.experiment,
+        detector=run.detector,
+        variant=variant.name,
+        id=variant.id,
+        steps=variant.steps,
+        architecture=run.architecture,
+        model=facts.model,
+        files=facts.files,
+        input=facts.preprocessing.input_spec,
+        margin_bias=facts.built.margin_bias,
+        threshold=run.threshold,
+        measured=MeasuredBy(
+            file, executed.runtime, executed.device, executed.device_name, executed.computed, libraries
+        ),
+        moved=moved,
+        baseline=facts.baseline.name,
+        scores=as_json(by_variant[variant.name]),
+        baseline_scores=as_json(by_variant[facts.baseline.name]),
+    )
+
+
+def _rows(facts: Facts) -> list[tuple[str, ...]]:
+    """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
+    evaluation, names = facts.evaluation, (facts.variant.name, facts.baseline.name)
+    judged = [evaluation.variants.get(name) for name in names]
+    speeds = [evaluation.speeds[name] for name in names]
+    footprints = [facts.variant.footprint, facts.baseline.footprint]
+    executed = [facts.variant.executed, facts.baseline.executed]
+    comparison = judged[0].comparison if judged[0] else None
+    reference = speeds[0].reference
+    return [
+        ("ROC AUC (95 %)", *(area(answers.auc if answers else None) for answers in judged)),
+        ("its difference (95 %)", difference(comparison.delta if comparison else None), NONE),
+        ("milliseconds a frame, batch 1", *(rough(speed.single.p50_ms if speed.single else None) for speed in speeds)),
+        (
+            "times faster than the baseline in the same runtime",
+            times(speeds[0].speedup),
+            f"{rough(reference.p50_ms)} ms in {escape(reference.runtime)}" if reference else NONE,
+        ),
+        ("as bench stores it, MiB", *(_mib(size.size_bytes) if size else NONE for size in footprints)),
+        (
+            "timed in",
+            *(
+                f"{escape(ran.runtime)} on {escape(ran.device)}" if ran and speed.single else NONE
+                for ran, speed in zip(executed, speeds, strict=True)
+            ),
+        ),
+    ]
+
+
+def _warnings(facts: Facts) -> list[str]:
+    """The warnings and notes of the report on this variant that its receiver can use, in Markdown."""
+    run, variant = facts.run, facts.variant
+    pair = (facts.baseline, variant)
+    alone = replace(run, variants=tuple(compared for compared in run.variants if compared in pair))
+    of_run = [line.removesuffix(WRITE_PATTERN) for line in run.warnings if not line.startswith(_FOR_SENDERS)]
+    beside = to_know(run, variant, facts.evaluation, for_receivers=True)
+    beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
+    beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
+    return [
+        *warnings_for_receivers(alone, scores(run, facts.evaluation)),
+        *map(escape, of_run),
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
+    ]
+
+
+def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
+    """Render a template of this folder; values that are text stay on one line."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment: Any = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_on_one_line,
+    )
+    environment.filters.update(text=escape, code=_code, literal=_literal)
+    target.write_text(environment.get_template(template).render(**facts), encoding="utf-8")
+
+
+def _mib(size_bytes: int) -> str:
+    return number(size_bytes / MIB, 2)
+
+
+def _share(value: float | None) -> str:
+    return number(value, 3)
+
+
+def _on_one_line(value: object) -> object:
+    return on_one_line(value) if isinstance(value, str) else value
+
+
+def _literal(value: str | int) -> str:
+    """Data in Python code: text in quotes, with every quote, backslash and line break in it escaped."""
+    return json.dumps(value)
+
+
+def _code(value: object) -> str:
+    """Data in a code span of Markdown, which a backtick would end."""
+    return f"`{plain(value).replace('`', chr(39))}`"

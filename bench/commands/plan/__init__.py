@@ -1,0 +1,73 @@
+"""`bench plan`: what a run would do, how long it takes, and how much it writes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.commands.plan.disk import writes_bytes
+from bench.experiment import Experiments
+from bench.pipeline import reasons, report_reasons
+from bench.pipeline.forecast import Row, Stage, exports, is_all_done, is_drawn, present, rows_of, stages_at
+from bench.pipeline.history import recall
+from bench.pipeline.prepare import Prepared, Timing, prepare
+from bench.pipeline.present_speed import PresentSpeed
+from bench.records import Event, OnEvent, silent
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Everything that `bench plan` says. `read_frames` frames were read for it, in `read_s` seconds.
+
+    `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done,
+    `report_due` why the report is, where nothing else is due.
+
+    `writes_bytes` is None where the size of the network is unknown; TensorRT's engines, compiled networks and the
+    checkpoints of trainings, which are removed, are not in it.
+    """
+
+    prepared: Prepared
+    rows: tuple[Row, ...]
+    stages: tuple[Stage, ...]
+    speed: PresentSpeed | None
+    writes_bytes: int | None
+    free_bytes: int
+    read_frames: int
+    read_s: float
+    due: tuple[reasons.Due, ...] = ()
+    report_due: tuple[str, ...] = ()
+
+
+def forecast(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    timing: Timing = "due",
+    on_event: OnEvent = silent,
+) -> Forecast:
+    """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
+    read = 0
+
+    def listen(event: Event) -> None:
+        nonlocal read
+        read = max(read, event.done)
+        on_event(event)
+
+    began = time.monotonic()
+    prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
+    read_s = time.monotonic() - began
+    history = recall(prepared.base)
+    rows = rows_of(prepared)
+    speed = present(prepared, rows, on_event)
+    stages = stages_at(prepared, rows, history, speed)
+    writes = writes_bytes(prepared, rows, exports(prepared, rows), history, renders=bool(stages[-1].work))
+    free = shutil.disk_usage(prepared.base).free
+    due = reasons.due(prepared, rows) if is_drawn(prepared) else ()
+    report_due = report_reasons.of_report(prepared, rows) if is_all_done(rows) else ()
+    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due)

@@ -1,0 +1,127 @@
+"""A forecast as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from bench.commands.plan import Forecast
+from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
+from bench.pipeline.forecast import Link, is_drawn
+from bench.pipeline.reasons import again
+
+WIDTH = 100
+MIB = 2**20
+
+
+def describe(forecast: Forecast) -> str:
+    """The forecast in at most 100 columns."""
+    prepared = forecast.prepared
+    counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in prepared.frames.items())
+    head = (
+        f"{prepared.name}: {len(forecast.rows)} variants of {prepared.source.architecture} at {prepared.spec.size} px"
+    )
+    lines = textwrap.wrap(f"{head}; frames: {counts}; on {prepared.device}, {prepared.threads} threads", WIDTH)
+    lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast)]), ""]
+    if not any(stage.work for stage in forecast.stages):
+        lines.append("nothing to do: all of it is there, and `bench run` only shows it")
+    else:
+        lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
+        lines += _reasons(forecast)
+    return "\n".join([*lines, *_notes(forecast)])
+
+
+def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
+    """A row of cells for each link of each variant."""
+    cells: list[tuple[str, ...]] = []
+    for row in forecast.rows:
+        time = "left out" if forecast.prepared.timing == "none" else "reused" if row.timed else "due"
+        for index, link in enumerate(row.links):
+            if index == 0 and len(row.links) > 1:
+                continue  # the weights are listed once, at the baseline
+            evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
+            last = (evaluate, time) if link is row.links[-1] else ("", "")
+            name = row.name if index == min(1, len(row.links) - 1) else ""
+            cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
+    return cells
+
+
+def _artifact(link: Link) -> str:
+    if link.built:
+        return f"reused {link.id[:8]}"
+    return f"as {_cut(link.of, 16)}" if link.of else "to build"
+
+
+def _reasons(forecast: Forecast) -> list[str]:
+    """Why work is due; nothing where all of it is new, which the table shows."""
+    texts = [due.text for due in forecast.due] if again(forecast.due) else []
+    if forecast.report_due:
+        texts.append(f"report: {'; '.join(forecast.report_due)}")
+    lines = [line for text in texts for line in textwrap.wrap(text, WIDTH - 2, subsequent_indent="  ")]
+    return ["", "why:", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
+    lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
+    if is_drawn(forecast.prepared):
+        lines = lines[1:]
+    return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages)))]
+
+
+def _notes(forecast: Forecast) -> list[str]:
+    """Lines below the tables: disk, estimates, what is unknown, and remarks on the frames."""
+    prepared = forecast.prepared
+    whole = total(stage.estimate for stage in forecast.stages)
+    notes = [f"disk: {_disk(forecast)} to write, {forecast.free_bytes / 2**30:,.1f} GiB free"]
+    if forecast.writes_bytes and forecast.writes_bytes > forecast.free_bytes:
+        notes.append("disk: that is not enough; `bench clean` shows what can go")
+    if whole.origins:
+        origins = sorted(f"{origin} ({RATES_ORIGIN})" if origin == ROUGH else origin for origin in whole.origins)
+        notes.append(f"estimates: by {' and '.join(origins)}; {_sureness(forecast, whole)}")
+    notes += dict.fromkeys(_cost_notes(forecast))
+    if whole.unknown:
+        notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
+    if not is_drawn(prepared):
+        notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
+    if forecast.read_frames:
+        notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
+    left = [name for name in prepared.settings.variants if name not in prepared.selected]
+    if left:
+        notes.append(f"left as they are: {', '.join(left)}")
+    notes += [f"note: {remark}" for remark in (*prepared.remarks, *prepared.frame_remarks)]
+    return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _cost_notes(forecast: Forecast) -> Iterator[str]:
+    """What the estimates of the steps to be built take for granted, by the steps' own declarations."""
+    for row in forecast.rows:
+        for length, link in enumerate(row.links):
+            cost = cost_of(forecast.prepared, forecast.prepared.chains[row.name][:length])
+            if not link.built and link.of is None and cost and cost.note:
+                yield cost.note
+
+
+def _sureness(forecast: Forecast, whole: Estimate) -> str:
+    factor = math.sqrt(whole.high_s / whole.low_s) if whole.low_s else 1.0
+    sure = f"they may be wrong by a factor of {factor:.1f} either way, and more"
+    speed = forecast.speed
+    if speed is None:
+        return f"{sure} on a busy machine"
+    free = min(speed.free_cores, speed.threads)
+    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {speed.threads} cores free)"
+
+
+def _disk(forecast: Forecast) -> str:
+    if forecast.writes_bytes is None:
+        return "an unknown amount"
+    return f"≈ {forecast.writes_bytes / MIB:,.0f} MiB" if forecast.writes_bytes else "nothing"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

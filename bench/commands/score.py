@@ -1,0 +1,272 @@
+"""`bench score`: the same report for imported scores, made on any device by any framework."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench import datasets, reports, stored
+from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
+from bench.errors import UserError, listed, quoted
+from bench.experiment import checked_name
+from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
+from bench.pipeline.render import REPORT, Finished
+from bench.provenance import file_digest, provenance
+from bench.records import (
+    LABELLED_SPLITS,
+    Evaluation,
+    Event,
+    LabelledFrames,
+    OnEvent,
+    RunRecord,
+    Split,
+    SplitSummary,
+    VariantResult,
+    silent,
+)
+from bench.results import score, store
+from bench.results.external import align, read
+from bench.results.external.read import Columns, ImportedScores
+
+_SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which files to score, the first as baseline, and how; `labels` is a file of labels alone.
+
+    `names` are those of the variants, in the order of the files; without them, each is called like its file, without
+    the ending. `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
+    folder `to`, or to `reports/<name>/`.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    columns: Columns
+    labels: Path | None = None
+    threshold: float = 0.5
+    margin: float = 0.01
+    to: Path | None = None
+    names: tuple[str, ...] = ()
+    source_pattern: str | None = None
+
+    @property
+    def variants(self) -> list[tuple[str, Path]]:
+        """Name and file of each variant, in order; names may not be distinct yet."""
+        names = self.names or tuple(file.stem for file in self.files)
+        return list(zip(names, self.files, strict=True))
+
+    @property
+    def folder(self) -> Path:
+        return self.to or Path("reports") / self.name
+
+
+def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
+    """Score and render the files. Raises `UserError` for bad input before anything is written."""
+    variants = _checked(request)
+    _refuse_to_overwrite(request)
+    aligned = _read(request, variants, on_event)
+    run = _run(request, variants, aligned)
+    on_event(Event("scoring", 0, 1, "reports"))
+    _render(run, _evaluate(run, aligned), request.folder)
+    on_event(Event("scoring", 1, 1, "reports"))
+    return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
+
+
+def score_imported(request: Request, imported: Mapping[str, ImportedScores]) -> tuple[RunRecord, Evaluation]:
+    """Score imported scores in memory, by the names of their variants, the first as baseline; `request` has no files.
+
+    A report is written only to `request.to`. Raises `UserError` for bad input before anything is written.
+    """
+    if request.to is not None:
+        _refuse_to_overwrite(request)
+    aligned = align.align(imported, None, request.columns)
+    digests = {
+        name: hashlib.sha256(predictions.test.tobytes()).hexdigest()
+        for name, predictions in aligned.predictions.items()
+    }
+    arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
+    run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
+    evaluation = _evaluate(run, aligned)
+    if request.to is not None:
+        _render(run, evaluation, request.to)
+    return run, evaluation
+
+
+def _evaluate(run: RunRecord, aligned: align.Aligned) -> Evaluation:
+    return score.evaluate(run, aligned.frames["test"], aligned.frames.get("validation"), aligned.predictions)
+
+
+def _render(run: RunRecord, evaluation: Evaluation, folder: Path) -> None:
+    """Render into a temporary folder, then move the files, so that an interruption leaves the folder as it was.
+
+    scores.json goes first: by it the folder is recognised as this command's.
+    """
+    make_folder(folder)
+    sweep(folder, held=True)
+    scratch = folder / temporary_name()
+    try:
+        reports.render(run, evaluation, None, None, scratch)
+        for path in sorted(scratch.iterdir(), key=lambda path: path.name != _SCORES):
+            rename(path, folder / path.name)
+    finally:
+        remove(scratch)
+
+
+def _checked(request: Request) -> dict[str, Path]:
+    """The files by the names of their variants; all that is wrong with the command is one `UserError`."""
+    problems = [*_number_problems(request), *_name_problems(request), *_doubled_names(request)]
+    if problems:
+        raise UserError(*problems)
+    return dict(request.variants)
+
+
+def _number_problems(request: Request) -> Iterator[str]:
+    if not 0 < request.threshold < 1:
+        yield f"--threshold: expected a number above 0 and below 1, found {request.threshold}"
+    if not 0 <= request.margin < 1:
+        yield f"--margin: expected a number from 0 to below 1, found {request.margin}"
+    try:
+        datasets.checked_pattern(request.source_pattern)
+    except ValueError as error:
+        yield f"--source-pattern: {error}"
+
+
+def _name_problems(request: Request) -> Iterator[str]:
+    """What is wrong with the names of the report and of the variants."""
+    hint = "; write NAME=FILE to call it otherwise"
+    for what, name, advice in (
+        ("--name", request.name, ""),
+        *((str(file), name, hint if name == file.stem else "") for name, file in request.variants),
+    ):
+        try:
+            checked_name(name)
+        except ValueError as error:
+            yield f"{what}: {error}{advice}"
+
+
+def _doubled_names(request: Request) -> Iterator[str]:
+    variants: dict[str, Path] = {}
+    for name, file in request.variants:
+        if (key := name.casefold()) in variants:
+            example = quoted(f"other={file}")
+            yield (
+                f"{variants[key]} and {file}: both would be the variant {quoted(name)}, as a variant is called like "
+                f"its file; write NAME=FILE, such as {example}"
+            )
+        variants.setdefault(key, file)
+
+
+def _refuse_to_overwrite(request: Request) -> None:
+    """Raise `UserError` where the folder holds anything but a report of this command."""
+    folder = request.folder
+    if request.to is None and (Path("results") / request.name / store.RUN).exists():
+        raise UserError(
+            f"{folder}: belongs to the experiment {quoted(request.name)} of `bench run`; choose another --name"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, and the report's folder would be there; move it away")
+    if not folder.is_dir() or all(is_leftover(path) for path in folder.iterdir()):
+        return
+    try:
+        content = stored.read_json(folder / _SCORES)
+        is_of_scores = content["detector"] == content["architecture"] == ""
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: holds other files; choose another --name or --to, or empty it") from None
+    if not is_of_scores:
+        raise UserError(f"{folder}: holds the report of an experiment of `bench run`; choose another --name or --to")
+
+
+def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> align.Aligned:
+    """The rows of all files, in one order; everything that is wrong with any file is one `UserError`."""
+    words = read.Words(LABEL_WORDS, SPLIT_WORDS)
+    imported: dict[str, ImportedScores] = {}
+    labels: ImportedScores | None = None
+    problems: list[str] = []
+    attributes: dict[str, object] = {}
+    columns, before = request.columns, int(bool(request.labels))
+    total = len(variants) + before
+    if request.labels:
+        try:
+            labels = read.read(request.labels, columns, words, only_labels=True, further=None)
+            attributes.update(labels.attributes)
+        except UserError as error:
+            problems += error.lines
+    for done, (name, path) in enumerate(variants.items(), before):
+        on_event(Event("reading scores", done, total, "files"))
+        try:
+            imported[name] = read.read(path, columns, words, further=None if done == before else attributes)
+            attributes.update(imported[name].attributes)
+        except UserError as error:
+            problems += error.lines
+    if problems:
+        raise UserError(*problems)
+    find_sources = partial(_sources, request.source_pattern) if request.source_pattern else None
+    aligned = align.align(imported, labels, columns, find_sources)
+    on_event(Event("reading scores", total, total, "files"))
+    return aligned
+
+
+def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
+    """The source that the pattern finds in each frame's name; `UserError` where it finds none at all."""
+    sources = datasets.find_sources(pattern, frames)
+    if frames and not any(sources):
+        raise UserError(f"--source-pattern {quoted(pattern)} matches no frame, for example {quoted(frames[0])}")
+    return sources
+
+
+def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
+    """A warning for each split in which only a part of the frames has a source."""
+    for split, labelled in frames.items():
+        unknown = labelled.sources.isna().to_numpy()
+        if unknown.any() and not unknown.all():
+            counts = " and ".join(
+                f"{int(unknown[labelled.labels == label].sum()):,} of {int((labelled.labels == label).sum()):,} {word}"
+                for label, word in enumerate(("real", "fake"))
+            )
+            yield (
+                f"{counts} {split} frames have no source: {listed(labelled.frames[unknown], 3)}. "
+                "Each counts as a video of its own: where they share videos, intervals are too narrow."
+            )
+
+
+def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned) -> RunRecord:
+    used = (*request.files, *([request.labels] if request.labels else []))
+    files = {path: file_digest(path) for path in used}
+    inputs = "; ".join(f"{path} (SHA-256 {digest})" for path, digest in files.items())
+    return _record(request, {name: files[path][:16] for name, path in variants.items()}, {"files": inputs}, aligned)
+
+
+def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
+    """The run's record; `ids` are digests of the variants' scores, `inputs` says where these come from."""
+    return RunRecord(
+        experiment=request.name,
+        detector="",
+        architecture="",
+        preprocessing=None,
+        threshold=request.threshold,
+        gallery_top=1,
+        gallery_heatmaps="gallery",
+        frames={split: _summary(frames, aligned.digests[split]) for split, frames in aligned.frames.items()},
+        variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
+        provenance=provenance(inputs, ("numpy", "pyarrow", "scipy")),
+        margin=request.margin,
+        warnings=(*aligned.remarks, *_unknown_sources(aligned.frames), *_shared_sources(aligned.frames)),
+    )
+
+
+def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
+    """A warning where test frames share sources with the frames that thresholds are set on."""
+    if "validation" not in frames:
+        return ()
+    test, validation = (set(frames[split].sources.dropna()) for split in LABELLED_SPLITS)
+    shared = sorted(test & validation)
+    return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
+
+
+def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
+    fake = int((frames.labels == 1).sum())
+    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)

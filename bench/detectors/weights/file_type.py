@@ -1,0 +1,141 @@
+"""The format of a weights file, from its first bytes and its table of contents: cheap, without torch.
+
+Nothing is unpickled and no tensor is read here; `checkpoint` does that, safely, with what passes.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError, nearest, shown
+
+# Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
+_MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
+# JSON takes ten times its length in memory. The format allows 100 MiB; 1,000 tensors have 0.1.
+_MOST_HEADER_BYTES = 16 * 2**20
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
+_STRANGERS = (
+    (b"version https://git-lfs", "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (b"<!doctype", "it is a web page, probably saved instead of the download"),
+    (b"<html", "it is a web page, probably saved instead of the download"),
+    (b"\x1f\x8b", "it is gzip-compressed; unpack it and name the file inside"),
+    (b"\x89hdf", "it is an HDF5 (Keras) file"),
+    (b"gguf", "it is a GGUF file"),
+    (b"\x93numpy", "it is a NumPy array"),
+)
+
+
+def check(path: Path) -> None:
+    """Raise `UserError` where `path` cannot be a checkpoint: missing, damaged, dangerous or something else."""
+    try:
+        if not path.exists():
+            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise UserError(f"{path}: no such weights file{nearest(path.name, siblings)}; {_EXPECTED}")
+        if not path.is_file():
+            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {_EXPECTED}")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_EXPECTED}") from error
+    if not head:
+        raise UserError(f"{path}: is an empty file; {_EXPECTED}")
+    if head.startswith(_ZIP):
+        _check_zip(path, size)
+    elif is_safetensors(path):
+        _check_safetensors(path, size)
+    elif not head.startswith(_PICKLE):
+        raise UserError(f"{path}: not a PyTorch checkpoint{_other_format(head)}; {_EXPECTED}")
+
+
+def _other_format(head: bytes) -> str:
+    """A reason to append to a message: the format that the file has instead; "" where it is not recognised."""
+    start = head.lstrip().lower()
+    if reason := next((reason for sign, reason in _STRANGERS if start.startswith(sign)), ""):
+        return f": {reason}"
+    if head[257:262] == b"ustar":
+        return ": it is a tar archive of several files; unpack it and name the checkpoint inside"
+    # An ONNX file begins with its version (field 1, a small number) and its producer or its graph.
+    if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
+        return ": it is an ONNX file, already exported; name the checkpoint that it was exported from"
+    return ""
+
+
+def _check_zip(path: Path, size: int) -> None:
+    """`UserError` unless the archive is whole, unpacks to a credible size and is a PyTorch checkpoint."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # of a damaged table of contents: BadZipFile, struct.error, UnicodeDecodeError, ...
+        raise UserError(
+            f"{path}: is damaged, it may be truncated ({shown(str(error))}); copy or download it again"
+        ) from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MOST_UNPACKED * size + _SMALL_BYTES:
+        raise UserError(
+            f"{path}: refused, because its {size:,} bytes unpack to {unpacked:,}; a checkpoint hardly compresses"
+        )
+    names = {member.filename.rpartition("/")[2] for member in members}
+    if "constants.pkl" in names:
+        raise UserError(
+            f"{path}: is a TorchScript archive, which holds code; save the state dict: "
+            "torch.save(model.state_dict(), ...)"
+        )
+    if "data.pkl" not in names:
+        raise UserError(f"{path}: is a zip archive, but no PyTorch checkpoint; {_EXPECTED}")
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file that passed `check` is of safetensors' format: the length of a JSON header comes first."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return not head.startswith(_ZIP) and (path.suffix == ".safetensors" or head[8:9] == b"{")
+
+
+def _check_safetensors(path: Path, size: int) -> None:
+    """`UserError` unless tensors fill the file without gaps: a file that lost its end does not match its header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _MOST_HEADER_BYTES):
+            raise UserError(f"{path}: is no safetensors file, or truncated within its header; download it again")
+        text = file.read(length)
+    try:
+        header = json.loads(text, parse_constant=_no_number)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        tensors = sorted((*_offsets(name, entry), name) for name, entry in entries.items())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f" ({shown(str(error))})" if isinstance(error, _WrongEntryError) else ""
+        raise UserError(f"{path}: not a safetensors file, its header cannot be read{reason}; {_EXPECTED}") from error
+    if not tensors:
+        raise UserError(f"{path}: holds no tensors; {_EXPECTED}")
+    promised = 8 + length + max(end for _, end, _ in tensors)
+    if promised != size:
+        raise UserError(
+            f"{path}: has {size:,} bytes where its header promises {promised:,}: it is truncated or damaged; "
+            "copy or download it again"
+        )
+    ends = [0, *(end for _, end, _ in tensors)]
+    for last, (begin, _, name) in zip(ends, tensors, strict=False):
+        if begin != last:
+            raise UserError(f"{path}: is damaged: {shown(name)} does not begin where the tensor before it ends")
+
+
+class _WrongEntryError(ValueError):
+    pass
+
+
+def _no_number(constant: str) -> None:
+    raise _WrongEntryError(f"{constant} is no number of bytes")
+
+
+def _offsets(name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends behind the header."""
+    begin, end = entry["data_offsets"]
+    # `true` is an integer to Python, and 1e999 an infinite float.
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *entry["shape"])) or begin > end:
+        raise _WrongEntryError(f"{name} has a shape or a place that is none")
+    return begin, end

@@ -1,0 +1,143 @@
+"""Chains of steps: reading them from YAML, and what is wrong with their order and their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.detectors import families
+from bench.detectors.offers import meanings
+from bench.errors import UserError, in_yaml, nearest, quoted, said
+from bench.records import FrameSet, Split
+from bench.variants.steps import Kind, Use, find, names
+
+
+class EntryError(UserError):
+    """What is wrong with one entry of a chain: `problems`, each with its keys below the entry."""
+
+    def __init__(self, *problems: tuple[tuple[str, ...], str]) -> None:
+        super().__init__(*(": ".join(filter(None, (".".join(keys), what))) for keys, what in problems))
+        self.problems = problems
+
+
+def parse(entry: object) -> Use:
+    """Read one entry of a chain: `recover`, `prune: 0.5` or `recover: {steps: 200}`; else `EntryError`."""
+    name, value = _name_and_value(entry)
+    try:
+        step = find(name)
+    except UserError as error:
+        raise EntryError(((name,), str(error))) from error
+    if value is None or isinstance(value, dict):
+        fields = value or {}
+    elif step.MAIN is None:
+        raise EntryError(((name,), f"has no main value; found {in_yaml(value)}"))
+    else:
+        fields = {step.MAIN: value}
+    problems: list[tuple[tuple[str, ...], str]]
+    problems = [((name, str(key)), _unknown(name, key)) for key in fields if key not in step.Settings.model_fields]
+    given = {key: value for key, value in fields.items() if key in step.Settings.model_fields}
+    try:
+        settings = step.Settings.model_validate(given)
+    except ValidationError as error:
+        # A mistyped key is why another is missing.
+        refused = (fault for fault in error.errors() if not (problems and fault["type"] == "missing"))
+        problems += [_problem(name, fault) for fault in refused]
+    if problems:
+        raise EntryError(*problems)
+    return Use(name, settings, name if value is None else f"{name}: {_spelled(value)}")
+
+
+def _name_and_value(entry: object) -> tuple[str, object]:
+    """The step's name, and what stands behind its colon; None where nothing does. Else `EntryError`."""
+    if isinstance(entry, str):
+        name, colon, value = entry.partition(":")
+        if colon and name in names():
+            raise EntryError(((), f"{quoted(entry)} lacks a space after the colon: write `{name}: {value.strip()}`"))
+        return entry, None
+    if isinstance(entry, dict) and len(entry) == 1:
+        name, value = next(iter(entry.items()))
+        return str(name), value
+    comma = " (decimals take a point, not a comma)" if type(entry) is int else ""
+    message = f"a step is a name or one `name: value`, such as `prune: 0.5`; found {in_yaml(entry)}"
+    raise EntryError(((), f"{message[:400]}{comma}"))
+
+
+def _unknown(name: str, key: object) -> str:
+    if type(key) is int:
+        return f"{key} is no setting (decimals take a point, not a comma)"
+    keys = tuple(find(name).Settings.model_fields)
+    return f"step {quoted(name)} has no setting {quoted(key)}{nearest(str(key), keys)}; it has: {', '.join(keys)}"
+
+
+def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
+    """What pydantic finds wrong with a setting, with the setting's keys."""
+    keys = (name, *map(str, problem["loc"]))
+    if problem["type"] != "missing":
+        return keys, said(problem)
+    step = find(name)
+    example = getattr(step, "EXAMPLE", "…")
+    return keys, f"needs a value{f', as in `{name}: {example}`' if keys[1:] == (step.MAIN,) else ''}"
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
+    return value if isinstance(value, str) else in_yaml(value)
+
+
+def order_problems(chain: Sequence[Use]) -> Iterator[tuple[int, str]]:
+    """Steps that make no sense after those before them, whatever the frames: their index in the chain, and why."""
+    kind: Kind = "torch"
+    before = "the detector"
+    for index, use in enumerate(chain):
+        if kind != use.step.ACCEPTS:
+            # Further problems would follow from this one.
+            yield index, f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}"
+            return
+        if why := _why_not_after(use, chain[:index]):
+            yield index, f"{use.text}{why}"
+        kind, before = use.step.PRODUCES, use.text
+
+
+def _why_not_after(use: Use, earlier: Sequence[Use]) -> str | None:
+    """The reason against a step after the earlier ones, by its own declarations."""
+    names = {other.name for other in earlier}
+    if getattr(use.step, "ONCE", False) and use.name in names:
+        return f": a second {use.name} in one chain; leave one of them out"
+    after: tuple[str, ...] = getattr(use.step, "AFTER", ())
+    if after and not names & set(after):
+        return f" has nothing to do where no {' or '.join(after)} came before; leave it out"
+    why_not_after: Callable[[BaseModel, Sequence[Use]], str | None] | None = getattr(use.step, "why_not_after", None)
+    why = why_not_after(use.settings, earlier) if why_not_after else None
+    return f": {why}" if why else None
+
+
+def offer_problems(chain: Sequence[Use], architecture: str) -> Iterator[tuple[int, str]]:
+    """Steps that need what detectors of this architecture do not offer: the index of a step, and what it lacks."""
+    offers = families.offers(architecture)
+    for index, use in enumerate(chain):
+        if missing := use.needs - offers:
+            yield (
+                index,
+                f"{use.text} needs of a detector {meanings(missing)}, and {architecture} has none; it offers "
+                f"{meanings(offers) or 'nothing that a step could change'}: leave {use.name} out of this variant",
+            )
+
+
+def frame_problems(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> Iterator[tuple[int, str]]:
+    """Steps of a chain whose frames are missing or too few: their index in the chain, and what is missing."""
+    for index, use in enumerate(chain):
+        missing = [(split, purpose) for split, purpose in use.frames.items() if split not in frames]
+        for split, purpose in missing:
+            yield (
+                index,
+                f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
+                f"give it a `{split}:` folder (labels not needed), or use `split: auto` with more sources",
+            )
+        if not missing and hasattr(use.step, "check"):
+            try:
+                use.step.check(use.settings, frames)
+            except UserError as error:
+                yield index, str(error)

@@ -1,0 +1,1 @@
+"""What steps share: looking into a network's convolutions, and error compensation."""

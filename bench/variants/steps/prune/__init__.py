@@ -1,0 +1,238 @@
+"""Take away whole channels, until the given share of parameters, of MACs and of the file is gone.
+
+Channels that must go together are found in the network's graph. What a block expands inside itself is narrowed,
+what blocks pass on stays where the budget allows. Which channels go, and how many of each layer, follows from
+what the logit difference would lose (`ranking`), under one budget for the whole network (`widths`). Then the weights
+that stay take over what went, in closed form (`repair`). Ranking and repair read calibration frames, and need no labels
+and no training.
+
+With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
+et al., NeurIPS 2015) over the convolutions and linear layers of the backbone. With `structure: 2of4`,
+two of every four neighbouring weights do (`two_of_four`). Such zeros are stored and
+multiplied like any other number: parameters, MACs, file size and speed stay as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import phases
+from bench.artifacts.footprint import two_of_four as by_convolution
+from bench.errors import UserError
+from bench.records import Built, FrameSet, Split
+from bench.variants.steps import Cost, Leaves
+from bench.variants.steps.prune.settings import LEAST_FRAMES
+from bench.variants.steps.prune.settings import Settings as Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
+    from bench.variants.steps import StepContext, Use
+
+ACCEPTS: Literal["torch"] = "torch"
+PRODUCES: Literal["torch"] = "torch"
+NEEDS: frozenset[Offer] = frozenset({"chain", "conv"})
+FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
+VERSION = 8
+SEEDED = False
+SEES_SOURCES = True
+ON_DEVICE = True
+LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
+MAIN = "amount"
+EXAMPLE = 0.5
+PARENT_TEACHES = True
+SYNONYMS = "sparsify sparsity"
+
+FAR_LESS = 0.8
+"""Where less than this share of what may stay is left, the report says why."""
+_MIB = 2**20
+
+
+def frames(settings: Settings) -> Mapping[Split, str]:
+    """Zeros and magnitudes are found without looking at frames."""
+    if settings.structure == "2of4":
+        return {"calibration": "tells which weights can go, and lets those that stay make up for them"}
+    if settings.structure == "unstructured":
+        return {}
+    if settings.ranking == "loss":
+        return FRAMES if settings.repair else {"calibration": "tells which channels can go"}
+    return {"calibration": "repairs what stays"} if settings.repair else {}
+
+
+def needs(settings: Settings) -> frozenset[Offer]:
+    """Zeros can be made in any layer that has weights, those in fours in convolutions alone."""
+    of_structure: dict[str, frozenset[Offer]] = {"unstructured": frozenset(), "2of4": frozenset({"conv"})}
+    return of_structure.get(settings.structure, NEEDS)
+
+
+def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
+    """What would be undone, and what is one `prune` written as two."""
+    if any(use.name == "cast" for use in earlier):
+        return "what `cast` has rounded would be changed and rounded again; put `cast` after it"
+    prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
+    if any(pruning.structure == "2of4" for pruning in prunings):
+        return "`structure: 2of4` has to be the last prune: after another, zeros are not two of every four"
+    if prunings and earlier[-1].name == "prune" and prunings[-1].structure == settings.structure:
+        both = 1 - (1 - prunings[-1].amount) * (1 - settings.amount)
+        amount = both if settings.structure == "structured" else max(prunings[-1].amount, settings.amount)
+        return f"a second prune right behind the first; write one, with `amount: {amount:.3g}`"
+    return None
+
+
+def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
+    """Passes over the calibration frames, if it reads any."""
+    if not frames(settings):
+        return Cost(2.0)
+    return Cost(35.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """What whole channels leave; zeros are stored and multiplied like other numbers."""
+    if settings.structure != "structured":
+        return Leaves()
+    return Leaves(operations=1 - 0.9 * settings.amount, numbers=1 - settings.amount)
+
+
+def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
+    """Refuse a set too small to tell what a channel is for."""
+    if not frames(settings):
+        return
+    count = len(frame_sets["calibration"].frames)
+    if count < LEAST_FRAMES:
+        for_what, other = "rank and repair channels", "ranking: magnitude, repair: false"
+        if settings.structure == "2of4":
+            for_what, other = "choose weights", "structure: unstructured"
+        raise UserError(
+            f"prune: {count} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
+            f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
+        )
+
+
+def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
+    """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
+    from bench.variants.layers.convolutions import repeatable
+    from bench.variants.steps.prune import two_of_four
+
+    dtype = model.dtype
+    model.float().eval().requires_grad_(True)
+    if settings.structure == "unstructured":
+        _zero(model, settings.amount)
+    elif settings.structure == "2of4":
+        two_of_four.sparsify(model, settings.frames, work)
+    else:
+        # Ranking and repair tell apart what TF32 would round away.
+        with repeatable(tf32=False):
+            _narrow(model, settings, work)
+    model.cast(dtype)
+    return model
+
+
+def _zero(model: Detector, amount: float) -> None:
+    """Make the share `amount` of the backbone's weights zero, the smallest first, whichever layer they are in.
+
+    The head stays: its weights are few, and small beside those of convolutions, so that all would go.
+    """
+    import torch
+    from torch.nn.utils import prune
+
+    phases.begin("choosing weights")
+    layers = model.weighted_layers()
+    pairs = [(layer, "weight") for layer in layers.values()]
+    prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
+    for name, layer in layers.items():
+        prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+        if not layer.weight.count_nonzero():
+            raise UserError(
+                f"prune: {amount:g} of all weights, the smallest first, are all of those of {name}, and nothing would "
+                "pass it any more; take less away, or whole channels with `structure: structured`"
+            )
+        with torch.no_grad():
+            # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
+            layer.weight.add_(0.0)
+
+
+def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
+    """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
+    import torch
+
+    from bench.variants.steps.prune import ranking
+    from bench.variants.steps.prune.repair import repair
+    from bench.variants.steps.prune.widths import Budget, Channels
+
+    phases.begin("tracing the network")
+    channels = Channels(model)
+    original = copy.deepcopy(model)
+    budget = Budget(model, channels.groups, 1 - settings.amount)
+    for network in (model, original):
+        network.to(work.device).to(memory_format=torch.channels_last)
+    by_loss = settings.ranking == "loss"
+    ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    phases.begin("choosing widths")
+    widths = budget.cheapest(ranked) if by_loss else budget.uniform()
+    narrowed = [group for group in channels.groups if widths[group.root] < group.width]
+    importance = {root: of_group.importance for root, of_group in ranked.items()}
+    if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
+        importance |= ranking.importances(original, unranked, work, settings.frames)
+    left: dict[str, Tensor] = {}
+    for done, group in enumerate(narrowed, start=1):
+        scores = importance.get(group.root)
+        left |= channels.cut(group, channels.magnitudes(group) if scores is None else scores, widths[group.root])
+        work.progress(done, len(narrowed), "layers", "cutting")
+    if settings.repair:
+        phases.begin("preparing the repair")
+        repair(model, original, left, work, settings.frames)
+    model.cpu().to(memory_format=torch.contiguous_format)
+
+
+# ------------------------------------------------------------------------------------ in the report
+def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator[str]:
+    """Why far less is left than was asked for, and what zeros are worth. Of two prunes nobody knows which took what."""
+    if len(uses) == 1 and (why := _why_far_less(uses[0], baseline, built)):
+        yield why
+    structures = {settings.structure for settings in uses}
+    if structures != {"structured"} and built.zeros is not None and built.zstd_bytes is not None:
+        beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
+        yield (
+            f"{100 * built.zeros:.1f} % of the weights are zero; they are stored like any others, so the file is no "
+            f"smaller for them ({built.size_bytes / _MIB:.1f} MiB); zstd would make it "
+            f"{built.zstd_bytes / _MIB:.1f} MiB{beside}; nothing here computes faster for zeros"
+            f"{_where_skipped(built) if '2of4' in structures else ''}"
+        )
+
+
+def _why_far_less(settings: Settings, before: Built, after: Built) -> str | None:
+    """Why far fewer parameters are left than were asked for; None where they are not."""
+    if settings.structure != "structured" or not (before.parameters and before.macs):
+        return None
+    if not (after.parameters and after.macs):
+        return None
+    parameters, macs = after.parameters / before.parameters, after.macs / before.macs
+    asked = 1 - settings.amount
+    if min(parameters, macs) > FAR_LESS * asked:
+        return None
+    most, least = ("MACs", "parameters") if macs > parameters else ("parameters", "MACs")
+    return (
+        f"prune: {settings.amount:g} leaves at most {100 * asked:g} % of each: parameters, MACs and bytes of the file "
+        f"(and about as much of the estimated time); what is hardest to cut binds, and the rest falls further: "
+        f"{100 * max(parameters, macs):.0f} % of the {most} are left and {100 * min(parameters, macs):.0f} % of the "
+        f"{least}, since wide layers at low resolution hold most parameters, and those at high resolution take the time"
+    )
+
+
+def _where_skipped(built: Built) -> str:
+    """Where sparse tensor cores could skip zeros: by the number format of the file, and by the weights in it."""
+    if built.kind != "torch":
+        return ""
+    try:
+        patterns = list(by_convolution(built.file))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        return ""  # loading the file will say what is wrong with it
+    if not any(patterns):
+        return ""
+    coverage = "" if all(patterns) else f" in {sum(patterns)} of {len(patterns)} convolutions"
+    able = "in half precision" if built.stored in ("fp16", "bf16") else "cast to half precision"
+    return f"; {able}, TensorRT can skip two of every four{coverage} on NVIDIA GPUs from Ampere on"

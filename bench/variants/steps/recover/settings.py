@@ -1,0 +1,65 @@
+"""How `recover` is set in `experiments.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.errors import in_yaml
+
+_WEEK_MINUTES = 7 * 24 * 60
+# What the validator `_does_something` says, for editors.
+_SCHEMA: dict[str, Any] = {
+    "if": {"properties": {"steps": {"const": 0}}, "required": ["steps"]},
+    "then": {"properties": {"recalibrate": {"const": True}}, "required": ["recalibrate"]},
+}
+
+
+class Settings(BaseModel):
+    """How long and how it is trained: AdamW, with a short warm-up and a cosine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
+
+    steps: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
+        default=160, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
+    )
+    batch_size: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(
+        default=16, description="train frames in a step"
+    )
+    learning_rate: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        default=2e-4,
+        description="its highest, for a network far from its teacher; one that is near takes smaller steps, as the "
+        "root of its error",
+    )
+    enough: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = Field(
+        default=1e-3,
+        description="what follows the teacher so closely on held-out frames is not trained any further: the squared "
+        "errors of logit difference and CAM, each as a share of the teacher's variance, added up",
+    )
+    minutes: Annotated[float, Field(strict=True, gt=0, le=_WEEK_MINUTES)] | None = Field(
+        default=None,
+        description="no more steps than fit into that time of training, so that their number depends on the machine; "
+        "where it bites, the artifact gets an id of its own",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="what training computes in; `auto` is half the bits where the device is fast at it"
+    )
+    recalibrate: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
+        default="auto",
+        description="measure batch norms again before training; `auto` does so where pruning has not repaired the "
+        "network",
+    )
+
+    @field_validator("recalibrate", mode="before")
+    @classmethod
+    def _one_of_three(cls, recalibrate: object) -> object:
+        if recalibrate != "auto" and not isinstance(recalibrate, bool):
+            raise ValueError(f"should be auto, true or false, found {in_yaml(recalibrate)}")
+        return recalibrate
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Settings:
+        if not self.steps and self.recalibrate is not True:
+            raise ValueError("`steps: 0` trains nothing; leave recover out, or add `recalibrate: true`")
+        return self

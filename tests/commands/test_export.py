@@ -1,0 +1,429 @@
+"""What `bench export` hands over runs without bench, gives the scores that were measured, and says what it is."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import openvino
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench import datasets, stored
+from bench.artifacts.onnx_export import copy_in_oldest_format, least_ir_version
+from bench.commands.export import models, texts
+from bench.datasets.decoding import LONGEST
+from bench.datasets.splits import WRITE_PATTERN
+from bench.pipeline.device import CPU_USED
+from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
+from bench.provenance import file_digest
+from bench.records import LOWERED, Built, HandedOver, InputSpec
+from bench.results import timing
+from tests.conftest import run_quickly, start_in_a_thread, write_frames, write_workplace
+from tests.support import ROOT, command_line
+
+VARIANTS = """{baseline: [], q16: [cast: fp16], q8: [quantize: int8], w8: [quantize: {weights: int8}],
+               w4: [quantize: {weights: int4}]}"""
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    """Exit code, and all output with its lines joined."""
+    code, output = command_line.bench(*arguments)
+    return code, " ".join(output.split())
+
+
+def write(folder: Path, runtime: str = "auto") -> None:
+    """A workplace whose frames are of another size than the network's, one of them a JPEG."""
+    write_workplace(folder)
+    write_frames(folder / "faces/test", 14, 18, 7, size=61)
+    picture = folder / "faces/test/fake/000.png"
+    Image.open(picture).save(picture.with_suffix(".jpg"), quality=95)
+    picture.unlink()
+    text = (folder / "experiments.yaml").read_text().partition("    variants:")[0]
+    (folder / "experiments.yaml").write_text(f"{text}    runtime: {runtime}\n    variants: {VARIANTS}\n")
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with what was exported of each variant in out/."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        run_quickly(patch)
+        patch.chdir(folder)
+        write(folder)
+        code, output = bench("run")
+        assert code == 0, output
+        for name in ("baseline", "q16", "q8", "w8", "w4"):
+            code, output = bench("export", name, "--to", f"out/{name}")
+            assert code == 0, output
+    return folder
+
+
+def description(folder: Path) -> HandedOver:
+    record: HandedOver = stored.typed(HandedOver, stored.read_json(folder / "model.json"))
+    return record
+
+
+def loaded(folder: Path) -> dict[str, Any]:
+    """The names of an exported predict.py."""
+    names: dict[str, Any] = {"__name__": "predict", "__file__": str(folder / "predict.py")}
+    exec((folder / "predict.py").read_text(encoding="utf-8"), names)
+    return names
+
+
+def test_all_variants_have_an_onnx_file(exports: Path) -> None:
+    for name, lowered in (("baseline", []), ("q16", []), ("q8", [LOWERED]), ("w8", []), ("w4", [])):
+        folder = exports / "out" / name
+        files = ["README.md", "model.json", "model.onnx", *lowered, "predict.py"]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(files), name
+        for model in folder.glob("*.onnx"):
+            assert onnx.load(model).ir_version == (10 if name == "w4" else 8), model
+
+
+@pytest.mark.parametrize("name", ["baseline", "q16", "q8", "w8", "w4"])
+def test_snippet_gives_the_measured_scores(exports: Path, name: str) -> None:
+    table = pd.read_parquet(exports / "results/first" / name / "predictions.parquet")
+    table = table[table["split"] == "test"].set_index("frame")
+    predict = loaded(exports / "out" / name)["predict"]
+    # Of a JPEG, OpenCV and Pillow may decode a pixel otherwise.
+    for frame, within in (("fake/001.png", 1e-6), ("real/003.png", 1e-6), ("fake/000.jpg", 0.05)):
+        file = exports / "faces/test" / frame
+        assert predict([file])[0] == pytest.approx(table["p_fake"][frame], abs=within)
+        assert predict(str(file)) == predict([np.asarray(Image.open(file))]) or frame.endswith("jpg")
+    assert predict([]).shape == (0,)
+
+
+def test_lowered_weights_are_exact_on_any_processor(exports: Path) -> None:
+    graph = onnx.load(exports / "out/q8" / LOWERED).graph
+    types = {constant.name: constant.data_type for constant in graph.initializer}
+    products = [types[node.input[1]] for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert set(products) == {onnx.TensorProto.UINT8}
+
+
+@pytest.mark.parametrize("name", ["baseline", "q16", "q8", "w8", "w4"])
+def test_who_loads_a_file_is_true(exports: Path, name: str) -> None:
+    record = description(exports / "out" / name)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32), dtype=np.uint8)
+    for file, about in record.files.items():
+        path = str(exports / "out" / name / file)
+        if "openvino" in about.runs_in:
+            answer = openvino.compile_model(path, "CPU")(frames)["logits"]
+            assert np.isfinite(answer).all()
+        else:
+            with pytest.raises(RuntimeError):
+                openvino.compile_model(path, "CPU")
+        if "opencv" in about.runs_in:
+            network = cv2.dnn.readNetFromONNX(path)
+            network.setInput(frames)
+            logits = np.asarray(network.forward(["logits", "cam"])[0]).reshape(-1)
+            np.testing.assert_allclose(logits, answer.reshape(-1), atol=1e-2, rtol=1e-3)
+        elif file == LOWERED or name == "w4":
+            with pytest.raises(cv2.error):
+                cv2.dnn.readNetFromONNX(path)
+
+
+def test_description_for_programs(exports: Path) -> None:
+    record = description(exports / "out/q8")
+    assert (record.model, record.input, record.threshold) == (LOWERED, InputSpec(32), 0.5)
+    assert {name: file.stored for name, file in record.files.items()} == {LOWERED: "int8", "model.onnx": "int8"}
+    for name, file in record.files.items():
+        path = exports / "out/q8" / name
+        assert (file.sha256, file.size_bytes) == (file_digest(path), path.stat().st_size)
+    assert (record.measured.file, record.measured.runtime) == (LOWERED, "onnxruntime")
+    scores = json.loads((exports / "reports/first/scores.json").read_text())["variants"]
+    assert (record.scores["auc"], record.baseline_scores["auc"]) == (scores["q8"]["auc"], scores["baseline"]["auc"])
+    assert record.scores["auc_delta_p_holm"] == scores["q8"]["auc_delta_p_holm"], "of all variants, as in the report"
+    snippet, *artifact = record.moved
+    assert (snippet.file, snippet.by, snippet.frames) == (LOWERED, "predict.py", 32)
+    assert snippet.mean < 0.01
+    assert [way.by for way in artifact] == ["onnxruntime, its own settings", "onnxruntime, no optimisation"]
+    assert {way.file for way in artifact} == {"model.onnx"}
+
+
+def test_readme_says_what_it_is(exports: Path) -> None:
+    scores = json.loads((exports / "reports/first/scores.json").read_text())["variants"]
+    for name in ("q16", "q8", "w4"):
+        about = (exports / "out" / name / "README.md").read_text(encoding="utf-8")
+        for variant in (name, "baseline"):
+            assert f"{scores[variant]['auc']:.4f} (" in about
+        record = description(exports / "out" / name)
+        assert f", from `{record.measured.file}`" in about
+        assert f"on {record.moved[0].frames} test frames" in about
+        kind = {"q8": "int8", "w4": "int4 weights"}.get(name, "float")
+        assert f"python -m pip install {models.OLDEST[kind].requirements}\n" in about
+        assert f"python -m pip install {models.installed().requirements}\n" in about
+        assert ("Do not run `model.onnx` itself" in about) == (name == "q8"), "its sums may saturate"
+        assert ("is for onnxruntime alone" in about) == (name == "q8")
+        assert ("differed from that of `model.onnx`" in about) == (name != "q16")
+        assert "of fp16 values" in about or name != "q16"
+
+
+def test_readme_warns_its_receiver_of_this_variant_alone(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What only whoever ran it can do is not asked of who gets it: no option, no key, no command, no log."""
+    file = exports / "results/first/run.json"
+    before = file.read_bytes()
+    run = json.loads(before)
+    run["warnings"] = [
+        "Test and validation share 3 sources: a, b, c.",
+        f"{NOT_SHOWN}: other.",
+        f"{NOT_TIMED}: w8; `bench run` without `--no-timing` times it.",
+        f"{CPU_USED}: `bench doctor` says more.",
+        f"`split: auto` knew no source of 3 of 9 frames.{WRITE_PATTERN}",
+    ]
+    run["choose"] = {"auc_drop": 0.5, "size_mib": 1e-9, "latency_ms": None, "prefer": "size"}
+    for variant in run["variants"]:
+        if variant["name"] in ("q8", "w8"):
+            variant["fidelity"] = {"mean": 0.5, "largest": 0.9, "frames": 16, "split": "test", "exact": False}
+            variant["notes"] += [f"it could not be compared{SEE_LOG}"]
+            variant["conditions"] |= {"others_cpu": 0.5, "throttled_seconds": 1e6, "gpu_throttling": ["heat"]}
+            variant["measurements"][0]["settled"] = False
+    monkeypatch.chdir(exports)
+    try:
+        file.write_text(json.dumps(run))
+        assert bench("export", "q8", "--to", str(tmp_path / "out"))[0] == 0
+    finally:
+        file.write_bytes(before)
+    warned = (tmp_path / "out/README.md").read_text(encoding="utf-8").partition("## What to know")[2]
+    assert "**q8** is **inexact on this processor**" in warned
+    assert "share 3 sources" in warned
+    assert "knew no source of 3 of 9 frames." in warned
+    assert "It could not be compared." in warned
+    assert "the speeds are those of a busy machine. Time it where you will run it" in warned
+    assert "Judge it where you will run it." in warned
+    assert "Times had not settled" in warned
+    for senders in (
+        "w8", "Not shown", "Not timed", "CUDA", "source\\_pattern", "source_pattern", "runtime:", "bench run",
+        "threads:", "nvidia-smi", "timing:", "allowed", "log says", "last step took", "preprocessing",
+    ):  # fmt: skip
+        assert senders not in warned, senders
+
+
+# -------------------------------------------------------------------------------------------------------- formats
+def test_safetensors_for_floats_alone(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(exports)
+    for name in ("q8", "w8"):
+        code, output = bench("export", name, "--to", str(tmp_path / "out"), "--format", "safetensors")
+        assert code == 2, output
+        assert f"--format safetensors: '{name}' is stored as int8" in output
+    code, output = bench("export", "q16", "--to", str(tmp_path / "out"), "--format", "tflite")
+    assert (code, "'tflite' is no format; expected onnx or safetensors" in output) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert bench("export", "q16", "--to", str(tmp_path / "out"), "--format", "safetensors")[0] == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["README.md", "model.json", "model.safetensors", "predict.py"]
+    record = description(tmp_path / "out")
+    assert (record.model, record.measured.file) == ("model.safetensors", None)
+    assert record.moved[0].largest < 1e-3
+    assert "needs bench" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+
+
+def test_what_ran_in_pytorch_is_exported_now(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And where frames are gone, or others than those that were evaluated, nothing is said of them."""
+    monkeypatch.setattr(timing, "start", start_in_a_thread)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "pytorch")
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text().replace(VARIANTS, "{baseline: []}"))
+    assert bench("run")[0] == 0
+    assert not list(tmp_path.glob("variants/*/*.onnx"))
+    assert bench("export", "baseline", "--to", "out")[0] == 0
+    record = description(tmp_path / "out")
+    assert (record.model, record.measured.file, record.measured.runtime) == ("model.onnx", None, "pytorch")
+    assert record.moved[0].mean < 0.01
+    assert "not `model.onnx`" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    first, second = sorted((tmp_path / "faces/test/real").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert bench("export", "baseline", "--to", "changed")[0] == 0
+    assert description(tmp_path / "changed").moved == ()
+    assert "scores were compared (below)" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "scores were compared (below)" not in (tmp_path / "changed/README.md").read_text(encoding="utf-8")
+    (tmp_path / "faces/test").rename(tmp_path / "elsewhere")
+    assert bench("export", "baseline", "--to", "again")[0] == 0
+    assert description(tmp_path / "again").moved == ()
+    assert "was not measured" in (tmp_path / "again/README.md").read_text(encoding="utf-8")
+
+
+def test_oldest_format_of_a_file_that_was_made_before(exports: Path, tmp_path: Path) -> None:
+    """Nothing but that number changes."""
+    model = onnx.load(exports / "out/baseline/model.onnx")
+    assert model.ir_version == least_ir_version(model) == 8
+    model.ir_version = 10
+    onnx.save(model, tmp_path / "before.onnx")
+    copy_in_oldest_format(tmp_path / "before.onnx", tmp_path / "after.onnx")
+    assert onnx.load(tmp_path / "after.onnx") == onnx.load(exports / "out/baseline/model.onnx")
+    copy_in_oldest_format(tmp_path / "after.onnx", tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "after.onnx").read_bytes()
+
+
+def test_page_says_what_there_is() -> None:
+    page = (ROOT / "docs/handing-over.md").read_text(encoding="utf-8")
+    for versions in models.OLDEST.values():
+        assert f"numpy {versions.numpy}" in page
+        assert f"onnxruntime {versions.onnxruntime}" in page
+        assert f"OpenCV {versions.opencv.rpartition('.')[0]}" in page
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
+    assert {field.name for field in dataclasses.fields(HandedOver)} <= documented
+
+
+# --------------------------------------------------------------------------------------------- by the README's words
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The Python of an environment in which one line of a README was followed; one for each line."""
+
+    @cache
+    def install(line: str) -> Path:
+        folder = tmp_path_factory.mktemp("elsewhere")
+        venv.create(folder, with_pip=True)
+        python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        command = [str(python), *shlex.split(line)[1:], "--only-binary", ":all:", "--quiet"]
+        subprocess.run(command, check=True, env=outside())
+        return python
+
+    return install
+
+
+def outside() -> dict[str, str]:
+    """The environment of a machine that has no bench."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif("{}.{}".format(*sys.version_info) != models.OLDEST_PYTHON, reason="has other oldest versions")
+@pytest.mark.parametrize("name", ["baseline", "q16", "q8", "w8", "w4"])
+def test_runs_elsewhere_as_its_readme_says(exports: Path, name: str, installed: Callable[[str], Path]) -> None:
+    """With the oldest versions that it names, and one variant with those that it was compared with."""
+    folder = exports / "out" / name
+    about = (folder / "README.md").read_text(encoding="utf-8")
+    first, oldest = (line for line in about.splitlines() if line.startswith("python -m pip install "))
+    (run,) = (line for line in about.splitlines() if line.startswith("python predict.py"))
+    table = pd.read_parquet(exports / "results/first" / name / "predictions.parquet")
+    table = table[table["split"] == "test"].set_index("frame")
+    for line in (oldest, first) if name == "q8" else (oldest,):
+        python = installed(line)
+        frames = [str(exports / "faces/test" / frame) for frame in table.index]
+        command = [str(python), *shlex.split(run)[1:-1], *frames]
+        done = subprocess.run(command, cwd=folder, env=outside(), capture_output=True, text=True, check=True)
+        answers = [float(answer.split()[-1]) for answer in done.stdout.splitlines()]
+        # Of the one JPEG, decoders differ; printed are four digits.
+        off = np.abs(np.array(answers) - table["p_fake"].to_numpy())
+        assert np.sort(off)[-2] < 1e-3, line
+        assert off.max() < 0.05, line
+        program = "import sys; from predict import predict; print(*predict(sys.argv[1:]))"
+        command = [str(python), "-c", program, *frames[:2]]
+        done = subprocess.run(command, cwd=folder, env=outside(), capture_output=True, text=True, check=True)
+        assert [round(float(answer), 4) for answer in done.stdout.split()] == pytest.approx(answers[:2], abs=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- predict.py
+def snippet(folder: Path, spec: InputSpec, monkeypatch: pytest.MonkeyPatch, stored_as: str = "fp32") -> dict[str, Any]:
+    """predict.py for a network that answers with the mean of the first frame's channels."""
+
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def run(self, names: list[str], inputs: dict[str, Any]) -> list[Any]:
+            assert (names, inputs["frames"].shape) == (["logits"], (1, 3, spec.size, spec.size))
+            return [np.array([[0, inputs["frames"].mean() / 100]], np.float32)]
+
+    options = SimpleNamespace(add_session_config_entry=lambda key, value: None)
+    library = SimpleNamespace(SessionOptions=lambda: options, InferenceSession=Session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", library)
+    built = Built("id", Path("model.onnx"), "onnx", stored_as, 1, None, None, 0.0, 0.0)
+    facts: dict[str, Any] = {
+        "built": built, "model": "model.onnx", "spec": spec, "filter": texts._OPENCV_FILTERS[spec.interpolation],
+        "longest": LONGEST, "oldest": models.oldest(built), "version": "1",
+    }  # fmt: skip
+    texts._write("predict_onnx.py.j2", folder / "predict.py", facts)
+    return loaded(folder)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_pictures_of_any_size_are_fitted_as_bench_does(
+    tmp_path: Path, fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    sides = [(24, 24), (40, 40), (24, 50), (51, 23), (3, 200), (200, 3), (1, 1), (7, 24)]
+    filters: tuple[Any, ...] = ("bilinear", "bicubic", "area")
+    for (height, width), interpolation in itertools.product(sides, filters):
+        spec = InputSpec(24, fit, interpolation)
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        file = tmp_path / "picture.png"
+        Image.fromarray(picture).save(file)
+        names = snippet(tmp_path, spec, monkeypatch)
+        fitted = names["fitted"](names["read"](file))
+        np.testing.assert_array_equal(fitted.transpose(1, 2, 0), datasets.decode(file, spec))
+        assert names["predict"]([file, picture]).tolist() == names["predict"]([picture, file]).tolist()
+
+
+def test_pictures_are_read_as_bench_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = snippet(tmp_path, InputSpec(24), monkeypatch)
+    ramp = np.linspace(0, 255, 24 * 24 * 3, dtype=np.uint8).reshape(24, 24, 3)
+    for mode in ("L", "1", "P", "LA", "RGBA", "RGB"):
+        file = tmp_path / f"Bild-ä-{mode}.png"
+        Image.fromarray(ramp).convert(mode).save(file)
+        read = names["read"](file)
+        np.testing.assert_array_equal(read, datasets.decode(file, InputSpec(24)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(ramp).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(ramp).save(tmp_path / "turned.jpg", exif=turned, quality=100)
+    for file in (tmp_path / "turned.jpg",):
+        apart = names["read"](file).astype(int) - datasets.decode(file, InputSpec(24))
+        assert np.abs(apart).max() <= 2
+    Image.fromarray((ramp[..., 0].astype(np.uint16)) * 257).save(tmp_path / "grey.png")
+    apart = names["read"](tmp_path / "grey.png").astype(int) - datasets.decode(tmp_path / "grey.png", InputSpec(24))
+    assert np.abs(apart).max() <= 1
+
+
+def test_unreadable_pictures_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = snippet(tmp_path, InputSpec(24), monkeypatch)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("no picture")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    files = [str(tmp_path / name) for name in ("gone.png", "empty.png", "a.png", "text.jpg", "")]
+    assert names["main"](files) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'a.png'}  P(fake) 0.5000\n"
+    lines = printed.err.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(f"error: {file}: ") for line, file in zip(lines, [*files[:2], *files[3:]], strict=True))
+    with pytest.raises(SystemExit, match="`python predict"):
+        names["main"]([])
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match="uint8 RGB"):
+            names["predict"]([wrong])
+
+
+def test_snippet_is_python_of_long_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: tuple[Any, ...] = ("stretch", "crop", "pad")
+    for fit, kind in itertools.product(fits, ("fp32", "int8", "int4 weights")):
+        snippet(tmp_path, InputSpec(24, fit), monkeypatch, kind)
+        ast.parse((tmp_path / "predict.py").read_text(encoding="utf-8"), feature_version=(3, 8))

@@ -1,0 +1,101 @@
+"""`bench score` as a person types it: names of files, sources from frames' names, a ledger for spreadsheets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.support.command_line import bench
+
+VIDEOS = {"id0_0001": 0, "id1_0002": 0, "00170": 0, "id0_id1_0001": 1, "id1_id0_0002": 1, "id2_id0_0003": 1}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(file: Path, turned: bool = False, names: tuple[str, ...] = ()) -> None:
+    file.parent.mkdir(exist_ok=True)
+    rows = [
+        {"frame": f"{name}.jpg", "label": label, "p_fake": 0.1 + 0.8 * (label != turned) + index / 1000}
+        for index, (name, label) in enumerate([*VIDEOS.items(), *((name, 1) for name in names)])
+    ]
+    pd.DataFrame(rows).to_csv(file, index=False)
+
+
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "scores.csv")
+    code, output = bench("score", "--name", "s", "a/scores.csv", "b/scores.csv")
+    assert code == 2
+    assert "both would be the variant 'scores'" in output
+    assert "NAME=FILE, such as 'other=b/scores.csv'" in output
+    assert bench("score", "--name", "s", "fp32=a/scores.csv", "q8=b/scores.csv")[0] == 0
+    assert list(json.loads(Path("reports/s/scores.json").read_text())["variants"]) == ["fp32", "q8"]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("=a.csv",), "expected NAME=FILE"),
+        (("x=",), "expected NAME=FILE"),
+        (("x y=a.csv",), "'x y' cannot be a name"),
+        (("x=nothing.csv",), "nothing.csv: no such file"),
+        (("x=a.csv", "X=a.csv"), "both would be the variant 'X'"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said(files: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv")
+    code, output = bench("score", "--name", "s", *files)
+    assert code == 2
+    assert words in output
+
+
+def test_a_file_with_an_equals_sign_is_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "a=b.csv")
+    assert "'a=b' cannot be a name" in bench("score", "--name", "s", "a=b.csv")[1]
+    assert bench("score", "--name", "s", "c=a=b.csv")[0] == 0
+
+
+def test_sources_are_found_in_names(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv")
+    assert bench("score", "--name", "s", "a.csv", "--source-pattern", r"(id\d+|\d{5})")[0] == 0
+    scores = json.loads(Path("reports/s/scores.json").read_text())
+    assert scores["frames"]["test"]["digest"]
+    assert "no source" not in Path("reports/s/report.md").read_text()
+    code, output = bench("score", "--name", "s", "a.csv", "--source-pattern", r"(id\d+)_")
+    assert code == 0
+    words = "1 of 3 real and 0 of 3 fake test frames have no source: 00170.jpg."
+    assert words in " ".join(output.split())
+    assert words in " ".join(Path("reports/s/report.md").read_text().replace("\\", "").split())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("(x", "is not a regular expression"),
+        ("id", "has no group"),
+        ("(zzz)", "--source-pattern '(zzz)' matches no frame, for example"),
+        ("(" * 600, "expected a regular expression of at most"),
+    ],
+)
+def test_a_bad_pattern_is_refused(pattern: str, words: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv")
+    code, output = bench("score", "--name", "s", "a.csv", "--source-pattern", pattern)
+    assert code == 2
+    assert words in output
+    assert not Path("reports").exists()
+
+
+def test_no_cell_of_the_ledger_is_a_formula(tmp_path: Path) -> None:
+    odd = ("=1+2", "@SUM(1)", "+cmd", "-2+3", "\t=1", "＝1", " =1", "plain")
+    write(tmp_path / "a.csv", names=odd)
+    write(tmp_path / "b.csv", turned=True, names=odd)
+    code, output = bench("score", "--name", "s", "a.csv", "b.csv")
+    assert code == 0, output
+    names = set(pd.read_csv("reports/s/flips.csv")["frame"])
+    assert {f"'{name}.jpg" for name in odd[:-1]} | {"plain.jpg"} <= names

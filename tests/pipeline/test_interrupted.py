@@ -1,0 +1,507 @@
+"""Runs that are killed, interrupted, starved or doubled: nothing corrupt is left, and all end in the same results."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from bench import files, interrupts, locks, pipeline
+from bench.errors import UserError
+from bench.records import Event
+from bench.variants import checkpoints
+from bench.variants.steps import recover
+from bench.variants.steps.recover import training
+from tests.conftest import write_frames
+from tests.support import ROOT, tiny
+from tests.support.command_line import bench
+from tests.support.pace import limit
+from tests.support.step_work import work
+
+KILLS = 3
+MANY_KILLS = 100
+SEED = 3
+WORKERS = 2
+
+YAML = """
+detectors: {mine: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: fsbi, size: 32}}}
+datasets: {faces: {path: faces}}
+experiments:
+  first:
+    detector: mine
+    frames: faces
+    device: cpu
+    threads: 1
+    timing: {seconds: 0.02}
+    gallery: {top: 1}
+    variants:
+      baseline: []
+      q8: [quantize: int8]
+      p50: [prune: 0.5, recover: {steps: 24, batch_size: 8, learning_rate: 0.00001}]
+"""
+
+
+class Warm:
+    """The warmed-up process: starts a run, and says how it ended."""
+
+    def __init__(self, temporary: Path) -> None:
+        temporary.mkdir()
+        # A pool of threads would not survive a fork; a temporary folder of its own keeps timing from
+        # waiting for whoever else times something on this machine.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "XDG_RUNTIME_DIR": str(temporary)}
+        self.child: int | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.interrupted_runs"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=environment,
+        )  # fmt: skip
+
+    def run_here(self, folder: Path) -> int:
+        return int(self._ask(folder, here=True))
+
+    def start(self, folder: Path, **more: Any) -> int:
+        if self.child is not None:  # a test that failed has left it behind
+            _kill(self.child, signal.SIGKILL)
+            self.wait()
+        self.child = int(self._ask(folder, **more))
+        return self.child
+
+    def wait(self) -> int:
+        """The exit code, or minus the signal."""
+        status = int(self._line())
+        self.child = None
+        return os.waitstatus_to_exitcode(status)
+
+    def run(self, folder: Path, **more: Any) -> int:
+        self.start(folder, **more)
+        return self.wait()
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(limit(10))
+
+    def _ask(self, folder: Path, **more: Any) -> str:
+        assert self.process.stdin is not None
+        orders = {"folder": str(folder), "log": str(folder) + ".out", **more}
+        self.process.stdin.write(json.dumps(orders) + "\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights and frames that every folder links."""
+    folder = tmp_path_factory.mktemp("pattern")
+    tiny.save_weights(folder / "best_model.tar")
+    for seed, (split, count) in enumerate([("test", 10), ("calibration", 4), ("train", 8)]):
+        write_frames(folder / "faces" / split, count, count, seed)
+    return folder
+
+
+def set_up(pattern: Path, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "best_model.tar").symlink_to(pattern / "best_model.tar")
+    (folder / "faces").symlink_to(pattern / "faces")
+    (folder / "experiments.yaml").write_text(YAML)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def warm(pattern: Path) -> Iterator[list[Warm]]:
+    processes = [Warm(pattern / f"temporary-{worker}") for worker in range(WORKERS)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        folders = [set_up(pattern, pattern / f"warm-{worker}") for worker in range(WORKERS)]
+        for folder in folders:
+            # A process that has once gone backward through a network cannot be forked.
+            yaml = folder / "experiments.yaml"
+            plain = "prune: {amount: 0.5, ranking: magnitude, repair: false}"
+            for backward, other in (
+                ("steps: 24", "steps: 0, recalibrate: true"),
+                ("quantize: int8", "cast: fp16"),
+                ("prune: 0.5", plain),
+            ):
+                yaml.write_text(yaml.read_text().replace(backward, other))
+        codes = list(pool.map(lambda pair: pair[0].run_here(pair[1]), zip(processes, folders, strict=True)))
+    assert codes == [0] * WORKERS, (pattern / "warm-0.out").read_text()
+    yield processes
+    for process in processes:
+        process.end()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pattern: Path, warm: list[Warm]) -> dict[str, Any]:
+    """Runs beside each other, as those that are killed: their `seconds` must fit."""
+    folders = [set_up(pattern, pattern / f"undisturbed-{worker}") for worker in range(WORKERS)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        codes = list(pool.map(Warm.run, warm, folders))
+    seconds = time.monotonic() - began
+    assert codes == [0] * WORKERS, Path(f"{folders[0]}.out").read_text()
+    outcomes = [results(folder) for folder in folders]
+    assert outcomes[1:] == outcomes[:-1]
+    return outcomes[0] | {"seconds": seconds}
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """All that a run makes, apart from times, dates and logs."""
+    scores = json.loads((folder / "reports/first/scores.json").read_text())
+    run = json.loads((folder / "results/first/run.json").read_text())
+    content: dict[str, Any] = {"scores": _timeless(scores), "run": _timeless(run)}
+    for variant in scores["variants"]:
+        content[variant] = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet").to_dict()
+        content[f"{variant} cam"] = hashlib.sha256(np.load(folder / "results/first" / variant / "cam.npy")).hexdigest()
+    for model in sorted((folder / "variants").glob("*/model.*")):
+        if model.match("*.kernels-*.json"):
+            continue  # it holds times
+        content[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
+    content["files"] = sorted(
+        name
+        for path in folder.rglob("*")
+        if not path.is_dir() and not path.is_symlink() and "/.locks/" not in str(path)
+        if not re.search(r"run-[^/]*\.log$", name := str(path.relative_to(folder)))
+    )
+    return content
+
+
+def _timeless(value: Any) -> Any:
+    """Without what a clock or a memory gauge says."""
+    timed = {
+        "measurements", "baseline", "conditions", "notes", "provenance", "latency_ms", "throughput_fps", "speedup",
+        "throughput_batch_size", "peak_memory_mib", "memory", "seconds", "device_ms", "timing", "timed",
+        "int8_size_only", "evaluation",
+    }  # fmt: skip
+    if isinstance(value, dict):
+        return {
+            key: _timeless(inner)
+            for key, inner in value.items()
+            if key not in timed and not re.search("speed|latency|throughput|memory|_ms", key)
+        }
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def untimed(undisturbed: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in undisturbed.items() if key != "seconds"}
+
+
+STAGES = ("building", "quantize", "recover", "exporting", "evaluating", "timing", "rendering")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("most", [KILLS, pytest.param(MANY_KILLS, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(
+    most: int, pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
+) -> None:
+    """Most by SIGKILL, some by SIGINT or SIGTERM; each folder is gone on with until it is whole."""
+    print(f"seed {SEED}, an undisturbed run takes {undisturbed['seconds']:.1f} s")
+    kills, lock = [0], threading.Lock()
+
+    def torment(worker: int) -> list[str]:
+        rng, doings = random.Random(f"{SEED} {worker}"), list[str]()
+        for turn in range(1000):
+            if kills[0] >= most:
+                break
+            folder = set_up(pattern, pattern / f"killed-{most}-{worker}-{turn}")
+            doings += _until_whole(warm[worker], folder, rng, undisturbed["seconds"], kills, lock)
+            assert results(folder) == untimed(undisturbed), folder
+        return doings
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        doings = [doing for doings_of_worker in pool.map(torment, range(WORKERS)) for doing in doings_of_worker]
+    hit = {stage: sum(stage in doing for doing in doings) for stage in STAGES}
+    print(f"{kills[0]} kills in {time.monotonic() - began:.0f} s, while: {hit}")
+    assert kills[0] >= most
+
+
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(
+    pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
+) -> None:
+    """One folder, killed as soon as the log says that the next stage has begun: chance hits the short ones seldom."""
+    folder = set_up(pattern, pattern / "stages")
+    for stage in STAGES:
+        child = warm[0].start(folder)
+        _kill_in(folder, stage, child)
+        code = warm[0].wait()
+        assert code == -signal.SIGKILL, f"{stage}: exit code {code}"
+    assert warm[0].run(folder) == 0
+    assert results(folder) == untimed(undisturbed)
+
+
+def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
+    pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
+) -> None:
+    folder, units = set_up(pattern, pattern / "units"), pattern / "units.txt"
+    kills = (7, 20, 15)
+    for count in kills:
+        assert warm[0].run(folder, units=str(units), kill_after=count) == -signal.SIGKILL
+    assert warm[0].run(folder, units=str(units)) == 0
+    done = Counter(units.read_text().splitlines())
+    repeated = {unit: count for unit, count in done.items() if count > 1}
+    print(f"{len(done)} units, repeated: {repeated}")
+    assert len(done) > sum(kills)
+    assert sum(repeated.values()) - len(repeated) <= len(kills), repeated
+    assert results(folder) == untimed(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGHUP))]
+)
+def test_ctrl_c_waits_for_the_end_of_an_export(how: signal.Signals, pattern: Path, warm: list[Warm]) -> None:
+    """torch would abort the process where an exception comes up within its tracing."""
+    if signal.getsignal(how) is signal.SIG_IGN:
+        pytest.skip("ignored here, as under nohup")
+    folder = set_up(pattern, pattern / f"export-{how.name}")
+    child = warm[0].start(folder)
+    _kill_in(folder, "exporting", child, how)
+    assert warm[0].wait() == 130, Path(f"{folder}.out").read_text()
+    assert "exporting" in _doing(folder)[-1]
+    assert warm[0].run(folder) == 0
+
+
+def _until_whole(
+    warm: Warm, folder: Path, rng: random.Random, seconds: float, kills: list[int], lock: threading.Lock
+) -> list[str]:
+    doings: list[str] = []
+    for _ in range(100):
+        # Timing's own processes take seconds to start, so that only some runs have them.
+        child = warm.start(folder, own_processes=rng.random() < 0.08)
+        how = rng.choice((signal.SIGINT, signal.SIGTERM)) if rng.random() < 0.1 else signal.SIGKILL
+        killer = threading.Timer(rng.uniform(0, 0.6 * seconds), _kill, (child, how))
+        killer.start()
+        code = warm.wait()
+        killer.cancel()
+        killer.join()
+        if code == 0:
+            return doings
+        output = Path(f"{folder}.out").read_text()
+        assert code in (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 130), f"exit code {code}\n{output}"
+        assert "Traceback" not in output, output
+        doings += _doing(folder)
+        with lock:
+            kills[0] += 1
+    raise AssertionError(f"{folder} does not get whole")
+
+
+def _kill(process: int, how: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, how)
+
+
+def _kill_in(folder: Path, stage: str, process: int, how: signal.Signals = signal.SIGKILL) -> None:
+    until = time.monotonic() + limit(60)
+    while time.monotonic() < until and psutil.pid_exists(process):
+        log = next((folder / "results/first").glob(f"run-*-{process}.log"), None)
+        if log and re.search(rf"Z [^\n]*{stage}[^\n]*: begins", log.read_text()):
+            return _kill(process, how)
+        time.sleep(0.001)
+
+
+def _doing(folder: Path) -> list[str]:
+    """What the log says the killed run was at."""
+    logs = sorted((folder / "results/first").glob("run-*.log"), key=lambda log: log.stat().st_mtime_ns)
+    begun = re.findall(r"Z (.*): begins", logs[-1].read_text()) if logs else []
+    return begun[-1:]
+
+
+def logs(folder: Path) -> str:
+    return "".join(path.read_text() for path in sorted((folder / "results/first").glob("run-*.log")))
+
+
+def test_two_runs_in_one_folder_share_the_work(pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]) -> None:
+    folder = set_up(pattern, pattern / "shared")
+    children = [process.start(folder) for process in warm]
+    assert [process.wait() for process in warm] == [0, 0], Path(f"{folder}.out").read_text()
+    assert results(folder) == untimed(undisturbed)
+    text = logs(folder)
+    assert re.search(rf"waiting for another run \(process ({'|'.join(map(str, children))}) that is building \w+", text)
+    assert text.count("building q8: quantize: int8: begins") == 1
+    assert text.count("evaluating 3 variants: begins") == 1
+
+
+def test_no_process_outlives_a_killed_timing(pattern: Path, warm: list[Warm]) -> None:
+    folder = set_up(pattern, pattern / "orphans")
+    yaml = folder / "experiments.yaml"
+    yaml.write_text(re.sub("      (q8|p50).*", "", YAML).replace("0.02", "60"))
+    child = psutil.Process(warm[0].start(folder, own_processes=True))
+    began = time.monotonic()
+    while not (below := child.children(recursive=True)) and time.monotonic() < began + limit(30):
+        time.sleep(0.05)
+    assert below
+    child.kill()
+    assert warm[0].wait() == -signal.SIGKILL
+    assert psutil.wait_procs(below, limit(20))[1] == []
+
+
+@pytest.mark.parametrize("largest_file", [2_000, 20_000, 60_000, 90_000])
+def test_where_the_disk_takes_no_more_it_says_so_and_goes_on_later(
+    largest_file: int, pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
+) -> None:
+    folder = set_up(pattern, pattern / f"full-{largest_file}")
+    code, output = warm[0].run(folder, largest_file=largest_file), Path(f"{folder}.out").read_text()
+    assert code == 2, output
+    assert re.search(r"error: \S+/\S+: the file would be larger than is allowed here: raise the limit", output)
+    assert "Traceback" not in output
+    assert [path for path in folder.rglob("*.tmp*") if path.is_file()] == []
+    if largest_file == 20_000:
+        assert warm[0].run(folder) == 0
+        assert results(folder) == untimed(undisturbed)
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space") as refused:
+        files.write_atomically(path, lambda file: full.write(b"0"))
+    assert str(files.advice(refused.value)).startswith(f"{path}: the disk is full: make room")
+    assert files.stops_all(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EROFS, "the file system is read-only"), (errno.EACCES, "permission denied"),
+        (errno.EDQUOT, "your share of the disk is used up"), (errno.ENOSPC, "the disk is full"),
+    ],
+)  # fmt: skip
+def test_where_nothing_can_be_written_it_says_so(
+    number: int, message: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(Path, "replace", refuse)
+    code, output = bench("run")
+    assert code == 2, output
+    assert message in output
+    assert "model.safetensors" in output
+    assert "Traceback" not in output
+    assert not list(workplace.glob("variants/*/model*"))
+    assert not [path for path in workplace.rglob(".bench-*") if path.exists()]
+
+
+@pytest.mark.parametrize("then", ["an event", "another error", "bad input"])
+def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
+    then: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Native code that calls back into Python cannot always pass an exception on."""
+
+    def swallow(*_: Any, on_event: Any, **__: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            interrupts.interrupt()
+        if then == "an event":
+            on_event(Event("evaluating", 0, 1))
+        raise UserError("no shape") if then == "bad input" else ValueError("no shape")
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(pipeline, "run", swallow)
+    try:
+        code, output = bench("run")
+    finally:
+        interrupts.interrupted.clear()
+    assert code == 130, output
+    assert "no shape" not in output
+
+
+@pytest.mark.parametrize("room", ["variants", "results", "reports"])
+def test_a_file_where_a_room_should_be(room: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    yaml = workplace / "experiments.yaml"
+    yaml.write_text(re.sub("      (q|base).*\n", "", yaml.read_text()) + "      baseline: []\n")
+    (workplace / room).touch()
+    code, output = bench("run")
+    assert code == 2, output
+    assert "move it away" in output
+    assert room in output
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "variants").touch()
+    with pytest.raises(files.NotWrittenError) as refused, locks.held(tmp_path / "variants/.locks/x", "building x"):
+        pass
+    assert "a file lies where a folder should be: move it away" in str(files.advice(refused.value))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(files.NotWrittenError) as refused:
+        files.write_text(tmp_path / "folder", "text")
+    assert "a folder lies where a file should be: move it away" in str(files.advice(refused.value))
+
+
+@pytest.mark.parametrize("path", ["nothing", "experiments.yaml/inside", "faces"])
+def test_a_bug_in_reading_is_not_told_as_trouble_of_the_disk(
+    path: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(pipeline, "clean", lambda *_, **__: Path(path).read_text())
+    code, output = bench("clean")
+    assert code == 70, output
+    assert "this is a bug in bench" in output
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_folder_that_was_taken_away_in_mid_run_is_told(
+    absolute: bool, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(*_: Any, **__: Any) -> None:
+        shutil.rmtree(workplace)
+        (Path() / "results/first/run.json").read_text()
+
+    monkeypatch.chdir(workplace.parent if absolute else workplace)
+    monkeypatch.setattr(pipeline, "clean", vanish)
+    code, output = bench("clean", *(["-f", str(workplace / "experiments.yaml")] if absolute else []))
+    assert code == 2, output
+    assert "the folder was taken away while bench worked in it" in output
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
+    damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    surroundings, settings = work(tmp_path, teacher), recover.Settings(steps=9, batch_size=6)
+    (surroundings.scratch).mkdir(parents=True, exist_ok=True)
+    expected = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    save, steps = training._save, list[int]()
+
+    def save_and_die(surroundings: Any, state: Any, *rest: Any) -> None:
+        save(surroundings, state, *rest)
+        steps.append(state["step"])
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(training, "_save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        recover.apply(copy.deepcopy(teacher), settings, surroundings)
+    checkpoint = surroundings.scratch / f"{training.CHECKPOINT}.checkpoint"
+    if damage:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    resumed = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    assert steps == [1, 2, 3, 4, *range(1 if damage else 5, 9)]
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)

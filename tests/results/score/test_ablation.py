@@ -1,0 +1,142 @@
+"""What each step cost and gained: whom a variant is compared with, and when speed may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bench.records import Conditions, Effect, Executed, Footprint, Measurement, RunRecord, VariantResult
+from bench.results.score.ablation import effects
+from bench.results.score.auc import difference
+from bench.results.score.placements import Placements, clusters, placements
+from bench.results.score.speed import ratio
+
+SESSION = Conditions("2026-01-01T00:00:00+00:00", 9.0, 6, {"cpu": "some"})
+EXECUTED = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
+LABELS = np.tile([0, 1], 30)
+PRUNED = ("prune: 0.5", "recover")
+
+
+def variant(name: str, *steps: str, ms: float = 10.0, mib: float = 100.0, macs: int | None = 9) -> VariantResult:
+    times = (Measurement("onnxruntime", "cpu", 1, ((ms, ms),) * 5), Measurement("onnxruntime", "cpu", 8, ((ms,),) * 5))
+    size = Footprint(int(mib * 2**20), 1000, macs)
+    return VariantResult(name, "", steps, "ok", None, size, EXECUTED, times, (), SESSION)
+
+
+SIX = (
+    variant("baseline"),
+    variant("q16", "cast: fp16", mib=50.0),
+    variant("q8", "quantize: int8", mib=25.0, ms=5.0),
+    variant("q32-p50", *PRUNED, mib=50.0, ms=6.0, macs=4),
+    variant("q16-p50", *PRUNED, "cast: fp16", mib=25.0, ms=6.0, macs=4),
+    variant("q8-p50", *PRUNED, "quantize: int8", mib=12.5, ms=2.0, macs=4),
+)
+
+
+def scores(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.random.default_rng(seed).normal(LABELS.astype(float), 1.0)
+
+
+def placed(variants: tuple[VariantResult, ...]) -> dict[str, Placements]:
+    return {one.name: placements(LABELS, scores(seed)) for seed, one in enumerate(variants)}
+
+
+def found(variants: tuple[VariantResult, ...]) -> dict[str, Effect]:
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    return {one.variant: one for one in effects(run, placed(variants), None)}
+
+
+def test_each_is_compared_with_the_longest_chain_it_continues() -> None:
+    told = [(one.variant, one.ancestor, one.steps) for one in found(SIX).values()]
+    assert told == [
+        ("q16", "baseline", ("cast: fp16",)),
+        ("q8", "baseline", ("quantize: int8",)),
+        ("q32-p50", "baseline", PRUNED),
+        ("q16-p50", "q32-p50", ("cast: fp16",)),
+        ("q8-p50", "q32-p50", ("quantize: int8",)),
+    ]
+
+
+def test_order_in_the_experiment_does_not_matter() -> None:
+    assert found((SIX[0], *reversed(SIX[1:])))["q8-p50"].ancestor == "q32-p50"
+
+
+def test_a_failed_ancestor_is_passed_over() -> None:
+    failed = replace(SIX[3], status="failed", reason="none", footprint=None, executed=None)
+    through = found((*SIX[:3], failed, *SIX[4:]))
+    assert "q32-p50" not in through
+    assert (through["q8-p50"].ancestor, through["q8-p50"].steps) == ("baseline", (*PRUNED, "quantize: int8"))
+    headless = found((replace(SIX[0], status="failed"), *SIX[1:]))
+    assert list(headless) == ["q16-p50", "q8-p50"]
+
+
+def test_of_twins_the_first_is_the_ancestor_and_neither_has_an_effect_on_the_other() -> None:
+    told = found((*SIX[:4], replace(SIX[3], name="twin"), SIX[5], replace(SIX[0], name="again")))
+    assert told["twin"].ancestor == "baseline"
+    assert told["q8-p50"].ancestor == "q32-p50"
+    assert "again" not in told
+
+
+def test_a_step_of_which_another_is_a_part_is_another_step() -> None:
+    told = found((SIX[0], variant("half", "prune: 0.5"), variant("more", "prune: 0.55", "recover")))
+    assert told["more"].ancestor == "baseline"
+
+
+def test_numbers_are_those_of_the_two() -> None:
+    one = found(SIX)["q8-p50"]
+    assert one.delta is not None
+    assert one.delta.value == pytest.approx(roc_auc_score(LABELS, scores(5)) - roc_auc_score(LABELS, scores(3)))
+    assert one.p is not None
+    assert 0 < one.p < 1
+    assert one.size_bytes == (50 * 2**20, 12.5 * 2**20)
+    assert one.parameters == (1000, 1000)
+    assert one.macs == (4, 4)
+    assert one.speed == ratio(SIX[5].measurements[0], SIX[3].measurements[0])
+    assert one.speed is not None
+    assert one.speed.value == pytest.approx(3.0)
+
+
+def test_frames_of_one_source_count_together() -> None:
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, SIX[:2], {})
+    shared = clusters(pd.Series(np.arange(60) // 6 * 2 + LABELS).astype(str))
+    own = placed(SIX[:2])
+    (one,) = effects(run, own, shared)
+    assert (one.delta, one.p) == difference(own["q16"], own["baseline"], shared)
+    assert one.delta is not None
+    assert one.delta.by_source is not None
+
+
+def test_speed_is_told_only_of_what_ran_side_by_side() -> None:
+    simulated = replace(EXECUTED, stored="int8", int8="simulated")
+    other = (replace(SIX[2].measurements[0], runtime="pytorch"),)
+    for change in (
+        replace(SIX[2], conditions=replace(SESSION, began="2026-01-02T00:00:00+00:00")),
+        replace(SIX[2], conditions=None),
+        replace(SIX[2], executed=simulated),
+        replace(SIX[2], executed=None),
+        replace(SIX[2], executed=replace(EXECUTED, runtime="pytorch"), measurements=other),
+        replace(SIX[2], executed=replace(EXECUTED, device="cuda")),
+        replace(SIX[2], measurements=()),
+    ):
+        assert found((SIX[0], change))["q8"].speed is None
+    native = replace(SIX[2], executed=replace(simulated, int8="native"))
+    assert found((SIX[0], native))["q8"].speed is not None
+
+
+def test_neither_is_speed_where_both_were_never_timed() -> None:
+    idle = tuple(replace(one, conditions=None) for one in SIX[:2])
+    assert found(idle)["q16"].speed is None
+
+
+def test_what_is_unknown_of_either_is_none() -> None:
+    unknown = replace(SIX[1], footprint=Footprint(7, None, None))
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (SIX[0], unknown), {})
+    (one,) = effects(run, {}, None)
+    assert (one.delta, one.p, one.parameters, one.macs) == (None, None, None, None)
+    assert one.size_bytes == (100 * 2**20, 7)
+    elsewhere = tuple(replace(each, steps=(), footprint=None, executed=None) for each in SIX)
+    assert found(elsewhere) == {}

@@ -1,0 +1,1142 @@
+"""Everything that can be wrong with input, as data: the rows of docs/bad-input.md and of its test."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import write_frames
+from tests.support import broken_weights
+
+Change = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault: how it is made in a workplace, and the essential words of what `command` answers."""
+
+    what: str
+    example: str
+    said: tuple[str, ...]
+    change: Change = lambda folder: None
+    arguments: tuple[str, ...] = ()
+    command: str = "run"
+    patch: Callable[[pytest.MonkeyPatch], object] = lambda monkeypatch: None
+
+
+# ------------------------------------------------------------------------------------- ways to break
+def yaml(old: str, new: str) -> Change:
+    """Replace a part of the experiment file that is there."""
+
+    def change(folder: Path) -> None:
+        path = folder / "experiments.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert old in text, old
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def whole(content: str | bytes) -> Change:
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: folder.joinpath("experiments.yaml").write_bytes(data)
+
+
+def written(name: str, content: bytes | str) -> Change:
+    data = content.encode() if isinstance(content, str) else content
+
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def gates(text: str) -> Change:
+    return yaml("device: cpu", f"device: cpu\n    gates: {text}")
+
+
+def accepted(**changed: Any) -> Change:
+    """A reference of one variant, as `bench accept` writes it, with some keys changed."""
+    data = bytes(4 * 32)
+    numbers = dict.fromkeys(("verdict", "auc", "auc_ci", "auc_delta", "size_mib", "parameters", "speedup",
+                             "speedup_interval"))  # fmt: skip
+    margins = {"margins": base64.b64encode(zlib.compress(data)).decode(), "digest": hashlib.sha256(data).hexdigest()}
+    variant: dict[str, Any] = {"id": "0", "steps": [], "confusion": {}, **numbers, **margins}
+    frames = {"test": {"count": 32, "fake": 18, "real": 14, "digest": "5" * 64}}
+    whole = {"schema": 1, "bench": "0.1.0", "experiment": "first", "accepted": "2026-01-31", "frames": frames,
+             "weights": "", "threshold": 0.5, "margin": 0.01, "machine": "",
+             "variants": {"baseline": variant}}  # fmt: skip
+    return written("accepted.json", json.dumps(whole | changed))
+
+
+def baseline_alone(folder: Path) -> None:
+    """No step that would lack frames: what is wrong with one that is there is then found."""
+    path = folder / "experiments.yaml"
+    path.write_text(path.read_text(encoding="utf-8").partition("      q16:")[0], encoding="utf-8")
+
+
+FORGED = '"a\\n::error::b"'
+"""In YAML: a name that would be a line of its own, and a command for GitHub."""
+
+AGAINST = ("--against", "accepted.json")
+RESULTS = "results/first"
+
+
+def measured(damage: Change = lambda folder: None, **changed: Any) -> Change:
+    """Results of one variant on 32 test frames as `bench run` leaves them, some keys of run.json changed; then damage.
+
+    What says that predictions are whole says so of the damaged ones: a stranger's would too.
+    """
+    run = {
+        "experiment": "first", "detector": "mine", "architecture": "tiny", "preprocessing": {"size": 32},
+        "threshold": 0.5, "gallery_top": 1, "gallery_heatmaps": "gallery", "provenance": {},
+        "frames": {"test": {"root": "faces/test", "count": 32, "fake": 18, "real": 14, "sources": 0, "digest": "5"}},
+        "variants": [{"name": "baseline", "id": "0" * 16, "steps": [], "status": "ok", "reason": None,
+                      "predictions_key": "1" * 16, "footprint": {"size_bytes": 1, "parameters": 1, "macs": 1},
+                      "executed": {"runtime": "pytorch", "device": "cpu", "device_name": "a CPU", "providers": [],
+                                   "stored": "fp32", "computed": "fp32"},
+                      "measurements": [{"runtime": "pytorch", "device": "cpu", "batch_size": 1, "rounds_ms": [[1]]}]}],
+    }  # fmt: skip
+
+    def change(folder: Path) -> None:
+        results = folder / RESULTS / "baseline"
+        results.mkdir(parents=True)
+        (results.parent / "run.json").write_text(json.dumps(run | changed))
+        predicted().to_parquet(results / "predictions.parquet", index=False)
+        np.save(results / "cam.npy", np.zeros((32, 4, 4), np.float32))
+        damage(folder)
+        sizes = {name: (results / name).stat().st_size for name in ("predictions.parquet", "cam.npy")}
+        (results / "predictions.json").write_text(json.dumps({"key": "1" * 16, "frames": 32, "bytes": sizes}))
+
+    return change
+
+
+def predicted(**columns: object) -> pd.DataFrame:
+    """Predictions of 32 test frames, with other columns."""
+    labels = [1] * 18 + [0] * 14
+    frames = [f"{'fake' if label else 'real'}/{place:03d}.png" for place, label in enumerate(labels)]
+    numbers = {name: np.zeros(32, np.float32) for name in ("logit_real", "logit_fake")}
+    known = {
+        "frame": frames,
+        "split": "test",
+        "label": np.array(labels, np.int8),
+        "source": pd.array([None] * 32, "string"),
+    }
+    return pd.DataFrame({**known, "p_fake": 0.5, **numbers, **columns})
+
+
+def predictions(table: pd.DataFrame) -> Change:
+    return measured(lambda folder: table.to_parquet(folder / RESULTS / "baseline/predictions.parquet", index=False))
+
+
+def maps(array: object) -> Change:
+    def save(folder: Path) -> None:
+        np.save(folder / RESULTS / "baseline/cam.npy", np.asarray(array), allow_pickle=True)
+
+    return measured(save)
+
+
+def moved_away(folder: Path) -> None:
+    """Results lie elsewhere, and a link leads there."""
+    (folder / RESULTS).rename(folder / "elsewhere")
+    (folder / RESULTS).symlink_to(folder / "elsewhere")
+
+
+def replaced(name: str, make: Callable[[Path], object]) -> Change:
+    """Something else in a file's place."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
+    """Two files of scores that `bench score` takes, then one that it does not."""
+    good = "frame,label,p_fake\na.png,real,0.1\nb.png,fake,0.9\nc.png,real,0.4\nd.png,fake,0.2\n"
+    return both(written("baseline.csv", good), written("q16.csv", good), written(name, changed))
+
+
+def told_of_c(column: str, usual: str, baseline: str, q16: str) -> Change:
+    """Two files of scores with one more column, which do not say the same of c.png."""
+    rows = f"frame,label,p_fake,{column}\na.png,0,0.1,{usual}\nb.png,1,0.9,{usual}\nc.png,0,0.4,"
+    return both(written("baseline.csv", f"{rows}{baseline}\n"), written("q16.csv", f"{rows}{q16}\n"))
+
+
+def scored(*files: str) -> tuple[str, ...]:
+    return ("--name", "mine", *(files or ("baseline.csv", "q16.csv")))
+
+
+def _linked_lock(folder: Path) -> None:
+    (folder / "results/first").mkdir(parents=True)
+    (folder / "results/first/.lock").symlink_to(folder / "elsewhere")
+
+
+def _linked_locks(folder: Path) -> None:
+    (folder / "variants").mkdir()
+    (folder / "elsewhere").mkdir()
+    (folder / "variants/.locks").symlink_to(folder / "elsewhere")
+
+
+def _pipe_for_a_lock(folder: Path) -> None:
+    (folder / "variants/.locks").mkdir(parents=True)
+    os.mkfifo(folder / "variants/.locks/run-1.lock")
+
+
+def remove(name: str) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    return lambda folder: [change(folder) for change in changes]
+
+
+def folder_instead(name: str) -> Change:
+    return both(remove(name), lambda folder: (folder / name).mkdir())
+
+
+def empty(name: str) -> Change:
+    def change(folder: Path) -> None:
+        for path in (folder / name).rglob("*.png"):
+            path.unlink()
+
+    return change
+
+
+def copied(one: str, other: str) -> Change:
+    return lambda folder: shutil.copy(folder / one, folder / other)
+
+
+def cut(name: str, share: float = 0.5) -> Change:
+    def change(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: int(len(data) * share)])
+
+    return change
+
+
+def saved(value: object) -> Change:
+    return lambda folder: torch.save(value, folder / "best_model.tar")
+
+
+def picture(name: str, **options: Any) -> Change:
+    """A picture of 40 × 40 random pixels."""
+
+    def change(folder: Path) -> None:
+        pixels = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name, **options)
+
+    return change
+
+
+def manifest(*rows: str, header: str = "path,label,split") -> Change:
+    """A manifest over the frames of the test folder, with two good rows before `rows`."""
+    good = {
+        "path,label,split": ["real/001.png,real,test", "fake/001.png,fake,test"],
+        "path,label": ["real/001.png,real", "fake/001.png,fake"],
+    }
+    lines = [header, *good.get(header, []), *rows]
+    return both(
+        yaml("faces: {path: faces}", "faces: {path: faces/test/set.csv}"),
+        yaml("q8: [quantize: int8]", "q8: [cast: bf16]"),
+        yaml("q32-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}]", "q32-p50: [prune: 0.5]"),
+        yaml(
+            "q16-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, cast: fp16]",
+            "q16-p50: [prune: 0.5, cast: fp16]",
+        ),
+        yaml("      q8-p50: [prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}, quantize: int8]\n", ""),
+        written("faces/test/set.csv", "\n".join(lines) + "\n"),
+    )
+
+
+def bomb(folder: Path) -> None:
+    """A PNG of a few bytes that says of itself, with a right checksum, that it is 60,000 pixels wide and high."""
+    data = bytearray((folder / "faces/test/real/000.png").read_bytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (folder / "faces/test/real/000.png").write_bytes(data)
+
+
+def undecodable(name: str) -> Change:
+    """A WebP file of the right length whose pixels are noise: only decoding finds it."""
+
+    def change(folder: Path) -> None:
+        picture(name, lossless=True)(folder)
+        data = bytearray((folder / name).read_bytes())
+        data[40:] = b"\xff" * (len(data) - 40)
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def flipped(name: str) -> Change:
+    """One bit in the middle of the pixels."""
+
+    def change(folder: Path) -> None:
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 2] ^= 4
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def zip_bomb(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "best_model.tar", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}.")
+        archive.writestr("model/data/0", bytes(64 * 2**20))
+
+
+def tensor_bomb(folder: Path) -> None:
+    torch.save({"model": {"a": torch.zeros(1).expand(2**40)}}, folder / "best_model.tar")
+
+
+def safetensors(cut_off: int) -> Change:
+    def change(folder: Path) -> None:
+        from safetensors.torch import save
+
+        (folder / "best_model.safetensors").write_bytes(save({"a": torch.zeros(100)})[: -cut_off or None])
+
+    return both(yaml("best_model.tar", "best_model.safetensors"), change)
+
+
+def onnx_file(folder: Path) -> None:
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+    data = helper.make_model(graph, producer_name="someone").SerializeToString()
+    (folder / "best_model.tar").write_bytes(data)
+
+
+def torch_script(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "best_model.tar", "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+        archive.writestr("model/constants.pkl", b"")
+
+
+def without(package: str) -> Callable[[pytest.MonkeyPatch], object]:
+    real = importlib.util.find_spec
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else real(name, *a))
+
+    return patch
+
+
+def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> Callable[[pytest.MonkeyPatch], object]:
+    """A driver that shows a device, beside a torch that has `files`."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
+        monkeypatch.setattr("bench.runtimes.cuda_version", lambda: version)
+        monkeypatch.setattr("bench.runtimes._cuda_of", lambda folder: 12)
+        for runtime in ("pytorch", "onnxruntime"):
+            monkeypatch.setattr(f"bench.runtimes.{runtime}.CUDA_FILES", files)
+
+    return patch
+
+
+def without_cuda(reason: str) -> Callable[[pytest.MonkeyPatch], object]:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ())
+        monkeypatch.setattr("bench.pipeline.device.cuda_trouble", lambda: reason)
+
+    return patch
+
+
+ALIAS_BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+# ------------------------------------------------------------------------------------------- the cases
+CASES: dict[str, list[Case]] = {
+    "The experiment file": [
+        Case("no experiment file", "another folder", ("no such file", "bench init"), remove("experiments.yaml")),
+        Case("the file is a folder", "`--file faces`", ("is a folder", "expected a file"), arguments=("-f", "faces")),
+        Case("the file is a device", "`--file /dev/zero`", ("is a device or a pipe",), arguments=("-f", os.devnull)),
+        Case("not UTF-8", "saved as UTF-16", ("is not UTF-8 text", "save it as UTF-8"), whole("a: ä".encode("utf-16"))),
+        Case("empty file", "0 bytes", ("is empty", "bench init"), whole("")),
+        Case("enormous file", "10 MB", ("10,000,000 bytes long",), whole(b"# " + b"x" * 9_999_998)),
+        Case("not YAML", "`detectors: [`", ("line ", "column ", "not valid YAML"),
+             yaml("detectors:", "detectors: [\n")),
+        Case("tabs", "a tab before a key", ("line 2", "not valid YAML"), whole("detectors:\n\tmine: 1\n")),
+        Case("a list instead of keys", "`- a`", ("expected the keys detectors, datasets and experiments",),
+             whole("- a\n")),
+        Case("a regular expression in double quotes", '`"(id\\d+)"`', ("single quotes",),
+             yaml("faces: {path: faces}", 'faces: {path: faces, source_pattern: "(id\\d+)"}')),
+        Case("aliases that multiply", "ten of ten of ten of …", ("more than 20,000 entries",), whole(ALIAS_BOMB)),
+        Case("an alias within itself", "`a: &a [*a]`", ("line 1", "stands within what it stands for"),
+             whole("a: &a [*a]\n")),
+        Case("nested too deep", "3,000 brackets", ("nested far too deep",), whole("a: " + "[" * 3000 + "]" * 3000)),
+        Case("a tag that would run code", "`!!python/object/apply:os.system`", ("not valid YAML", "tag"),
+             whole("a: !!python/object/apply:os.system [echo]\n")),
+        Case("a value far too long", "5,000 letters", ("line ", "5,000 characters"),
+             yaml("best_model.tar", "x" * 5000)),
+        Case("a NUL in a path", '`"a\\0b"`', ("line ", "expected at most 3,000, all of them text"),
+             yaml("best_model.tar", '"a\\0b"')),
+        Case("the same key twice", "two variants `q8`", ("'q8' stands here twice", "line 16"),
+             yaml("q16: [cast: fp16]", "q8: [cast: fp16]")),
+        Case("a second experiment of the same name", "two experiments `first`", ("'first' stands here twice", "line "),
+             lambda f: whole((f / "experiments.yaml").read_text() + "  first: {}\n")(f)),
+        Case("a collection as a key", "`? [a]`", ("a key must be a plain word",), whole("? [a]\n: b\n")),
+        Case("an unknown key", "`devise: cpu`", ("line 10", "experiments.first.devise", "did you mean 'device'"),
+             yaml("device: cpu", "devise: cpu")),
+        Case("another tool's word for a key", "`dataset: faces`",
+             ("experiments.first.dataset", "did you mean 'frames'"),
+             yaml("frames: faces", "dataset: faces")),
+        Case("another word for the detector", "`model: mine`", ("experiments.first.model", "did you mean 'detector'"),
+             yaml("detector: mine", "model: mine")),
+        Case("another word at the top", "`models:`", ("models: unknown key", "did you mean 'detectors'"),
+             yaml("detectors:", "models:")),
+        Case("a kind of number for a step", "`[fp16]`", ("unknown step 'fp16'", "did you mean 'cast'"),
+             yaml("[cast: fp16]", "[fp16]")),
+        Case("an unknown key at the top", "`detector:`", ("detector: unknown key", "did you mean 'detectors'"),
+             yaml("detectors:", "detector:")),
+        Case("an unknown key further in", "`timing: {second: 3}`", ("timing.second", "did you mean 'seconds'"),
+             yaml("{seconds:", "{second:")),
+        Case("a number for keys", "`timing: 3`", ("timing", "expected keys with values"), yaml("{seconds: 0.02}", "3")),
+        Case("a missing key", "no `detector:`", ("experiments.first.detector: is missing",),
+             yaml("    detector: mine\n", "")),
+        Case("no such detector, no such frames", "`detector: mien`, `frames: face`",
+             ("line 8", "there is no 'mien'", "did you mean 'mine'", "line 9", "there is no 'face'"),
+             both(yaml("detector: mine", "detector: mien"), yaml("frames: faces", "frames: face"))),
+        Case("another network", "`xception`", ("unknown architecture 'xception'", "`bench score`", "docs/extending.md"),
+             yaml("architecture: tiny", "architecture: xception")),
+        Case("an unknown architecture", "`efficientnetb5`", ("did you mean 'efficientnet_b5'",),
+             yaml("architecture: tiny", "architecture: efficientnetb5")),
+        Case("an unknown preset", "`fbsi`", ("mine.preprocessing", "did you mean 'fsbi'"),
+             yaml("preset: fsbi", "preset: fbsi")),
+        Case("an unknown field of a preset", "`sice: 160`", ("'sice'", "did you mean 'size'"),
+             yaml("size: 32", "sice: 32")),
+        Case("a size out of range", "`size: 8`", ("size must lie between 32 and 2048 pixels, found 8",),
+             yaml("size: 32", "size: 8")),
+        Case("a number that is none", "`mean: [.nan, 0, 0]`", ("every mean must be finite",),
+             yaml("size: 32", "size: 32, mean: [.nan, 0.0, 0.0]")),
+        Case("a threshold out of range", "`threshold: 50`", ("threshold", "less than 1", "50"),
+             yaml("device: cpu", "threshold: 50")),
+        Case("no seconds to time", "`seconds: .inf`", ("timing.seconds", "less than or equal to 600"),
+             yaml("{seconds: 0.02}", "{seconds: .inf}")),
+        Case("more threads than cores", "`threads: 9999`", ("threads must be auto or a number from 1 to",),
+             yaml("device: cpu", "device: cpu\n    threads: 9999")),
+        Case("an unknown runtime", "`runtime: onnx`", ("did you mean 'onnxruntime'",),
+             yaml("device: cpu", "runtime: onnx")),
+        Case("an unknown device", "`device: cdua`", ("experiments.first.device", "'cdua'", "did you mean 'cuda'"),
+             yaml("device: cpu", "device: cdua")),
+        Case("a GPU by its number", "`device: cuda:1`",
+             ("line 10: experiments.first.device: 'cuda:1' is no device here", "write `device: cuda`",
+              "`CUDA_VISIBLE_DEVICES=1 bench run …`"),
+             yaml("device: cpu", "device: cuda:1")),
+        Case("a GPU by another name", "`device: gpu:3`",
+             ("'gpu:3' is no device here", "`CUDA_VISIBLE_DEVICES=3 bench run …`"),
+             yaml("device: cpu", "device: gpu:3")),
+        Case("a GPU as a mere word", "`device: gpu`", ("'gpu' is no device here", "write `device: cuda`"),
+             yaml("device: cpu", "device: gpu")),
+        Case("a GPU as a mere number", "`device: 2`",
+             ("2 is no device here", "`CUDA_VISIBLE_DEVICES=2 bench run …`"), yaml("device: cpu", "device: 2")),
+        Case("a device that is a list", "`device: [0, 1]`", ("expected auto, cuda or cpu, found [0, 1]",),
+             yaml("device: cpu", "device: [0, 1]")),
+        Case("an unknown answer to broken frames", "`on_bad_frame: ignore`", ("on_bad_frame", "'error' or 'skip'"),
+             yaml("device: cpu", "device: cpu\n    on_bad_frame: ignore")),
+    ],
+    "Names": [
+        Case("a name with a slash", "`a/b: [...]`", ("'a/b' cannot be a name",), yaml("q16: [", "a/b: [")),
+        Case("a name with an angle bracket", "`<b>: [...]`", ("'<b>' cannot be a name",), yaml("q16: [", "<b>: [")),
+        Case("a name with quotes", "`'a\"b': [...]`", ("cannot be a name",), yaml("q16: [", "'a\"b': [")),
+        Case("a name with a line break", '`"a\\nb": [...]`', ("'a\\nb' cannot be a name",),
+             yaml("q16: [", '"a\\nb": [')),
+        Case("a name that would be a command of a CI system", '`"a\\n::error::b": [...]`',
+             ("variants.a\\n::error::b: 'a\\n::error::b' cannot be a name",), yaml("q16: [", f"{FORGED}: [")),
+        Case("such a name at the top", '`"a\\n::error::b": 1`', ("a\\n::error::b: unknown key",),
+             yaml("detectors:", f"{FORGED}: 1\ndetectors:")),
+        Case("such a name further in", '`timing: {"a\\n::error::b": 3}`', ("timing.a\\n::error::b: unknown key",),
+             yaml("timing: {", f"timing: {{{FORGED}: 3, ")),
+        Case("such a name among gates", '`gates: {"a\\n::error::b": …}`', ("there is no variant 'a\\n::error::b'",),
+             gates(f"{{{FORGED}: {{auc: 0.5}}}}")),
+        Case("such a name as a setting of a step", '`recover: {"a\\n::error::b": 1}`',
+             ("has no setting 'a\\n::error::b'",), yaml("q16: [cast: fp16]", f"q16: [recover: {{{FORGED}: 1}}]")),
+        Case("such a name as a step", '`["a\\n::error::b"]`', ("unknown step 'a\\n::error::b'",),
+             yaml("q16: [cast: fp16]", f"q16: [{FORGED}]")),
+        Case("such a name in a preprocessing", '`{preset: fsbi, "a\\n::error::b": 1}`',
+             ("unknown key 'a\\n::error::b'",), yaml("preset: fsbi,", f"preset: fsbi, {FORGED}: 1,")),
+        Case("such a name for a detector", '`detector: "a\\n::error::b"`', ("there is no 'a\\n::error::b'",),
+             yaml("detector: mine", f"detector: {FORGED}")),
+        Case("such a name for a path of weights", '`weights: "a\\n::error::b"`',
+             ("a\\n::error::b: no such weights file",), yaml("weights: best_model.tar", f"weights: {FORGED}")),
+        Case("such a name for a path of frames", '`path: "a\\n::error::b"`',
+             ("a\\n::error::b: no such file or folder",), yaml("faces: {path: faces}", f"faces: {{path: {FORGED}}}")),
+        Case("a value of thousands of letters", "`frames: qqq…`", ("there is no 'qqq", "q…"),
+             yaml("frames: faces", f"frames: {'q' * 2900}")),
+        Case("a name of 300 characters", "`qqq…: [...]`", ("cannot be a name", "at most 64"),
+             yaml("q16: [", "q" * 300 + ": [")),
+        Case("a name that YAML takes for something else", "`no: [...]`", ("YAML reads this name as false", "in quotes"),
+             yaml("q16: [", "no: [")),
+        Case("a name that means a device to Windows", "`con: [...]`", ("means something else to a file system",),
+             yaml("q16: [", "con: [")),
+        Case("two names that differ in case only", "`q16`, `Q16`", ("variants 'q16' and 'Q16' differ in case only",),
+             yaml("q8: [quantize: int8]", "Q16: [quantize: int8]")),
+        Case("an experiment named `..`", "`..:`", ("'..' cannot be a name",), yaml("  first:", "  ..:")),
+    ],
+    "Steps and chains": [
+        Case("no baseline", "`baseline: [cast: fp16]`", ("exactly one variant must have no steps",),
+             yaml("baseline: []", "baseline: [cast: fp16]")),
+        Case("two baselines", "`q16: []`", ("exactly one variant", "baseline, q16"),
+             yaml("q16: [cast: fp16]", "q16: []")),
+        Case("a variant left empty", "`q16:`", ("variants.q16", "a list of steps"), yaml("q16: [cast: fp16]", "q16:")),
+        Case("an unknown step", "`csat: fp16`", ("line 15", "variants.q16.csat", "did you mean 'cast'"),
+             yaml("[cast: fp16]", "[csat: fp16]")),
+        Case("an unknown setting of a step", "`recover: {step: 2}`", ("no setting 'step'", "did you mean 'steps'"),
+             yaml("{steps: 2,", "{step: 2,")),
+        Case("what YAML makes of 2:4", "`prune: 2:4`",
+             ("variants.q16.prune.amount", "less than or equal to 0.999", "found 124"),
+             yaml("[cast: fp16]", "[prune: 2:4]")),
+        Case("what YAML makes of no", "`cast: no`", ("q16.cast.dtype", "'fp16' or 'bf16'", "found false"),
+             yaml("[cast: fp16]", "[cast: no]")),
+        Case("everything pruned", "`prune: 1.0`", ("prune", "less than or equal to 0.999"),
+             yaml("[cast: fp16]", "[prune: 1.0]")),
+        Case("nothing pruned", "`prune: 0.0`", ("prune", "greater than 0"), yaml("[cast: fp16]", "[prune: 0.0]")),
+        Case("a percentage with its sign", "`prune: 50%`", ("prune.amount", "found '50%'", "write 0.5 for 50 %"),
+             yaml("prune: 0.5", "prune: 50%")),
+        Case("a number with its unit", "`{seconds: 3s}`", ("timing.seconds", "found '3s'", "write 3 alone"),
+             yaml("seconds: 0.02", "seconds: 3s")),
+        Case("a percentage", "`prune: 50`", ("prune.amount", "less than or equal to", "50", "write 0.5"),
+             yaml("[cast: fp16]", "[prune: 50]")),
+        Case("a step after `quantize`", "`[quantize: int8, prune: 0.5]`",
+             ("variants.q8", "prune: 0.5 works on torch models, but after quantize: int8 the model is onnx"),
+             yaml("q8: [quantize: int8]", "q8: [quantize: int8, prune: 0.5]")),
+        Case("quantised twice", "`[quantize: int8, quantize: int8]`", ("variants.q8", "but after quantize: int8"),
+             yaml("q8: [quantize: int8]", "q8: [quantize: int8, quantize: int8]")),
+        Case("cast twice", "`[cast: fp16, cast: bf16]`", ("variants.q16", "a second cast in one chain"),
+             yaml("q16: [cast: fp16]", "q16: [cast: fp16, cast: bf16]")),
+        Case("`recover` without `prune`", "`[recover]`", ("variants.q16", "nothing to do where no prune came before"),
+             yaml("q16: [cast: fp16]", "q16: [recover]")),
+        Case("several mistakes", "one in each of three variants",
+             ("line 15", "q16.prune.amount", "line 16", "`quantize: {weights: int4}`", "line 17", "nothing to do"),
+             both(yaml("[cast: fp16]", "[prune: 2]"), yaml("q8: [quantize: int8]", "q8: [quantize: int4]"),
+                  yaml("[prune: 0.5, recover: {steps: 2, learning_rate: 0.00001}]", "[recover]"))),
+        Case("several mistakes in a step of several lines", "`recover:`, a setting a line",
+             ("line 18: experiments.first.variants.q16.recover.minutes", "greater than 0",
+              "line 20: experiments.first.variants.q16.recover.precision", "found 'int8'"),
+             yaml("[cast: fp16]", "\n        - prune: 0.5\n        - recover:\n            minutes: 0\n"
+                  "            enough: 0.1\n            precision: int8")),
+        Case("a name in capitals", "`[PRUNE: 0.5]`", ("q16.PRUNE", "did you mean 'prune'"),
+             yaml("[cast: fp16]", "[PRUNE: 0.5]")),
+        Case("no space after the colon", "`[prune:0.5]`", ("lacks a space after the colon: write `prune: 0.5`",),
+             yaml("[cast: fp16]", "[prune:0.5]")),
+        Case("a decimal comma in a list", "`[prune: 0,5]`",
+             ("greater than 0, found 0", "found 5 (decimals take a point, not a comma)"),
+             yaml("[cast: fp16]", "[prune: 0,5]")),
+        Case("a decimal comma on a line of its own", "`- prune: 0,5`", ("found '0,5' (decimals take a point",),
+             yaml("[cast: fp16]", "\n        - prune: 0,5")),
+        Case("a decimal comma among settings", "`{amount: 0,5}`", ("5 is no setting (decimals take a point",),
+             yaml("[cast: fp16]", "[prune: {amount: 0,5}]")),
+        Case("a power of ten without a point", "`prune: 1e-1`",
+             ("found '1e-1' (YAML reads that as text: write 1.0e-1)",),
+             yaml("[cast: fp16]", "[prune: 1e-1]")),
+        Case("powers of ten in other settings", "`{steps: 1e3, minutes: 2.5e2}`",
+             ("found '1e3' (YAML reads that as text: write all digits)", "write 2.5e+2"),
+             yaml("{steps: 2,", "{steps: 1e3, minutes: 2.5e2,")),
+        Case("what YAML makes of 2:4 in a structure", "`structure: 2:4`",
+             ("prune.structure", "found 124 (did you mean '2of4'?)"),
+             yaml("[cast: fp16]", "[prune: {structure: 2:4}]")),
+        Case("settings that a structure has not", "`{structure: 2of4, ranking: magnitude}`",
+             ("q16.prune.ranking: `structure: 2of4` takes single weights and has no ranking",),
+             yaml("[cast: fp16]", "[prune: {structure: 2of4, ranking: magnitude}]")),
+        Case("another amount than half for 2of4", "`{structure: 2of4, amount: 0.3}`", ("leave `amount` out",),
+             yaml("[cast: fp16]", "[prune: {structure: 2of4, amount: 0.3}]")),
+        Case("frames that nothing reads", "`{ranking: magnitude, repair: false, frames: 16}`",
+             ("q16.prune.frames", "reads no frames"),
+             yaml("[cast: fp16]", "[prune: {amount: 0.5, ranking: magnitude, repair: false, frames: 16}]")),
+        Case("weights and activations quantised apart", "`{dtype: int8, weights: int8}`",
+             ("q8.quantize.weights", "give one of them"),
+             yaml("[quantize: int8]", "[quantize: {dtype: int8, weights: int8}]")),
+        Case("a word for neither auto, true nor false", "`recalibrate: never`",
+             ("recover.recalibrate: should be auto, true or false, found 'never'",),
+             yaml("{steps: 2,", "{recalibrate: never,")),
+        Case("training without end", "`{steps: 10000000, minutes: .inf, enough: .inf}`",
+             ("less than or equal to 1000000", "less than or equal to 10080, found .inf", "finite number, found .inf"),
+             yaml("{steps: 2,", "{steps: 10000000, minutes: .inf, enough: .inf,")),
+        Case("more frames than there can be", "`frames: 100000000000000000000`",
+             ("quantize.frames", "less than or equal to 1000000"),
+             yaml("[quantize: int8]", "[quantize: {frames: 100000000000000000000}]")),
+        Case("a training of no steps", "`recover: 0`", ("`steps: 0` trains nothing",),
+             yaml("recover: {steps: 2, learning_rate: 0.00001}]", "recover: 0]")),
+        Case("recovered twice", "`[prune: 0.5, recover, recover]`", ("variants.q16", "write one, with more `steps`"),
+             yaml("[cast: fp16]", "[prune: 0.5, recover, recover]")),
+        Case("pruned twice", "`[prune: 0.5, prune: 0.2]`", ("variants.q16", "write one, with `amount: 0.6`"),
+             yaml("[cast: fp16]", "[prune: 0.5, prune: 0.2]")),
+        Case("pruned after a pattern", "`[prune: {structure: 2of4}, prune: 0.5]`", ("has to be the last prune",),
+             yaml("[cast: fp16]", "[prune: {structure: 2of4}, prune: 0.5]")),
+        Case("pruned or recovered after `cast`", "`[cast: fp16, prune: 0.5, recover]`",
+             ("prune: 0.5: what `cast` has rounded", "recover: what `cast` has rounded", "put `cast` after it"),
+             yaml("[cast: fp16]", "[cast: fp16, prune: 0.5, recover]")),
+        Case("a runtime that cannot", "`runtime: pytorch` for int8",
+             ("line 17", "variants.q8:", "does not execute onnx", "line 20", "variants.q8-p50:"),
+             yaml("device: cpu", "device: cpu\n    runtime: pytorch")),
+        Case("a runtime for another device", "`runtime: tensorrt` on a CPU",
+             ("line 11: experiments.first.runtime: runtime 'tensorrt' runs on cuda only",),
+             yaml("device: cpu", "device: cpu\n    runtime: tensorrt")),
+    ],
+    "Weights": [
+        Case("no such weights", "`weights: best_modle.tar`",
+             ("line 3", "detectors.mine.weights", "no such weights file", "did you mean 'best_model.tar'"),
+             yaml("best_model.tar", "best_modle.tar")),
+        Case("weights that are a folder", "`weights: faces`", ("detectors.mine.weights", "is a folder"),
+             yaml("best_model.tar", "faces")),
+        Case("an empty weights file", "0 bytes", ("is an empty file",), written("best_model.tar", b"")),
+        Case("a truncated checkpoint", "half of a .tar", ("is damaged, it may be truncated",), cut("best_model.tar")),
+        Case("a truncated safetensors file", "10 bytes less", ("it is truncated or damaged",), safetensors(10)),
+        Case("a safetensors file that is none", "text", ("is no safetensors file",),
+             both(safetensors(0), written("best_model.safetensors", "not tensors"))),
+        Case("a zip bomb", "64 MiB in 64 KB", ("refused, because its", "a checkpoint hardly compresses"), zip_bomb),
+        Case("a tensor bomb", "one number repeated 2⁴⁰ times", ("refused, because a is said to have",), tensor_bomb),
+        Case("an ONNX file as weights", "`weights: model.onnx`", ("it is an ONNX file",), onnx_file),
+        Case("a web page as weights", "a log-in page, saved", ("it is a web page",),
+             written("best_model.tar", "<!DOCTYPE html><html>")),
+        Case("a Git LFS pointer as weights", "cloned without LFS", ("it is a Git LFS pointer", "git lfs pull"),
+             written("best_model.tar", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")),
+        Case("gzip-compressed weights", "`best_model.tar.gz`", ("it is gzip-compressed",),
+             written("best_model.tar", b"\x1f\x8b\x08\0")),
+        Case("a TorchScript archive", "`torch.jit.save`", ("is a TorchScript archive", "save the state dict"),
+             torch_script),
+        Case("weights that run code", "a pickled model", ("refused", "execute code"), saved({"model": itemgetter(0)})),
+        Case("a checkpoint without weights", "`{epoch: 3}`", ("holds no state dict (found: epoch)",),
+             saved({"epoch": 3})),
+        Case("weights of another network", "`architecture:` of another", ("left over (1): a", "missing ("),
+             saved({"a": torch.zeros(3)})),
+        Case("weights that are not finite", "NaN", ("hold NaN or infinite values in float32: a",),
+             saved({"a": torch.full((3,), float("nan"))})),
+        Case("weights beyond float32", "float64, 1e300", ("hold NaN or infinite values in float32: a",),
+             saved({"a": torch.full((3,), 1e300, dtype=torch.float64)})),
+        Case("a checkpoint with a flipped bit", "a bad disk",
+             ("is damaged: the sum (CRC-32) of its part best_model/data/", "copy or download it again"),
+             broken_weights.flipped_number),
+        Case("weights as integers", "int8, without scales",
+             ("integers where numbers with a fraction belong", ".weight is int8", "save the weights as floats"),
+             broken_weights.quantised_by_hand),
+        Case("quantised weights", "`torch.quantize_per_channel`", ("a is quantized", "expected plain floating-point"),
+             broken_weights.quantised),
+        Case("weights in eight bits", "float8", ("a is stored as float8_e4m3fn; expected plain", "float32"),
+             saved({"a": torch.zeros(2).to(torch.float8_e4m3fn)})),
+        Case("complex weights", "complex64", ("a is stored as complex64",), saved({"a": torch.zeros(2) * 1j})),
+        Case("sparse weights", "`to_sparse()`", ("a is sparse",), saved({"a": torch.eye(2).to_sparse()})),
+        Case("weights without numbers", "the device `meta`", ("a is a meta tensor, which has no numbers",),
+             saved({"a": torch.zeros(2, device="meta")})),
+        Case("many tensors that repeat one number", "300 in 60 kB",
+             ("refused, because its 300 tensors are said to have 75,000,000 elements together",),
+             broken_weights.tied_without_end),
+        Case("more numbers than the file has", "2⁴⁰ said, four there",
+             ("cannot be read as a checkpoint, it may be truncated",), broken_weights.shorter_than_said),
+        Case("a dictionary within itself", '`d["model"] = d`',
+             ("no state dict within 8 dictionaries, one in the other (or one in itself)",),
+             broken_weights.within_itself),
+        Case("a name of 12,000 letters", "`net.` 3,000 times", ("left over (1): net.net.net.", "…"),
+             saved({"net." * 3000: torch.zeros(2)})),
+        Case("a name that would steer a terminal", '`"a\\n::error::\\x1b[2J"`',
+             ("left over (1): a\\n::error::\\x1b[2J",), saved({"a\n::error::\x1b[2J": torch.zeros(2)})),
+        Case("infinity in a safetensors header", "`1e999`", ("its header cannot be read", "a shape or a place"),
+             both(yaml("best_model.tar", "best_model.safetensors"),
+                  broken_weights.safetensors_header(broken_weights.INFINITE))),
+        Case("a safetensors header nested without end", "100,000 brackets", ("its header cannot be read",),
+             both(yaml("best_model.tar", "best_model.safetensors"),
+                  broken_weights.safetensors_header('{"a":' + "[" * 100_000))),
+        Case("tensors that overlap", "safetensors", ("b does not begin where the tensor before it ends",),
+             both(yaml("best_model.tar", "best_model.safetensors"),
+                  broken_weights.safetensors_header(broken_weights.OVERLAPPING))),
+    ],
+    "Frame sets": [
+        Case("no such folder", "`path: facse`", ("line 5", "datasets.faces", "no such file or folder", "'faces'"),
+             yaml("{path: faces}", "{path: facse}")),
+        Case("no test frames", "no folder test/", ("has no test split",), remove("faces/test")),
+        Case("an empty folder", "test/ without frames", ("test: no frames",), empty("faces/test")),
+        Case("one class only", "no folder fake/", ("test: no fake frame",), remove("faces/test/fake")),
+        Case("folders with other names", "`reals/`", ("have no label", "did you mean 'reals'"),
+             lambda f: [(f / f"faces/test/{n}").rename(f / f"faces/test/{n}s") for n in ("real", "fake")]),
+        Case("no calibration frames", "no folder calibration/",
+             ("variants.q8", "line 16", "quantize: int8 needs calibration frames"), remove("faces/calibration")),
+        Case("too few calibration frames", "3 frames", ("variants.q8", "3 calibration frames are too few"),
+             both(remove("faces/calibration"), lambda f: write_frames(f / "faces/calibration", 2, 1, 9))),
+        Case("no train frames", "no folder train/", ("variants.q32-p50", "needs train frames"), remove("faces/train")),
+        Case("too few train frames", "3 frames", ("3 train frames are less than one batch of 16",),
+             both(remove("faces/train"), lambda f: write_frames(f / "faces/train", 2, 1, 9))),
+        Case("one source on both sides", "video 000 in test and in train",
+             ("the same source on both sides", "'000': test fake/000.png = calibration fake/000.png"),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(\\d+)'}")),
+        Case("one file on both sides", "a test frame in train", ("identical files on both sides", "real/new.png"),
+             copied("faces/test/real/000.png", "faces/train/real/new.png")),
+        Case("one picture real and fake", "a copy in the other folder", ("identical files, one real and one fake",),
+             copied("faces/test/real/000.png", "faces/test/fake/new.png")),
+        Case("a pattern that matches nothing", "`source_pattern: '(id\\d+)_'`", ("matches no frame",),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(id\\d+)_'}")),
+        Case("a pattern without a group", "`source_pattern: 'id'`", ("has no group", "in brackets"),
+             yaml("{path: faces}", "{path: faces, source_pattern: 'id'}")),
+        Case("a pattern that is none", "`source_pattern: '(id'`", ("is not a regular expression",),
+             yaml("{path: faces}", "{path: faces, source_pattern: '(id'}")),
+        Case("a pattern that takes for ever", "`source_pattern: '((.+)+)+X'`",
+             ("line 5", "datasets.faces", "source_pattern '((.+)+)+X' takes too long at", "write what lies between"),
+             both(yaml("{path: faces}", "{path: faces, source_pattern: '((.+)+)+X'}"),
+                  picture("faces/test/fake/00-a-name-that-is-as-long-as-those-of-videos-are.png"))),
+        Case("a file name that is not UTF-8", "`\\xff.png`", ("file names that are not UTF-8", "\\xff"),
+             lambda f: (f / "faces/test/real/000.png").rename(f / "faces/test/real/\udcff.png")),
+        Case("a folder that is split already", "`split: auto`", ("is split already",),
+             yaml("{path: faces}", "{path: faces, split: auto}")),
+    ],
+    "Manifests": [
+        Case("a row that points nowhere", "`gone.png,real,test`", ("no such frame", "line 4 'gone.png'"),
+             manifest("gone.png,real,test")),
+        Case("a row that leads outside by `..`", "`../x.png`", ("stay inside it", "line 4 '../x.png'"),
+             manifest("../x.png,real,test")),
+        Case("columns that a manifest lacks", "`columns: {path: file}`",
+             ("no column 'file', which `columns: {path: …}` names",),
+             both(manifest("test/real/000.png,real,test"),
+                  yaml("faces/test/set.csv", "faces/test/set.csv, columns: {path: file}"))),
+        Case("columns of a folder without a manifest", "`columns: {path: file}`",
+             ("`columns` are those of a manifest",),
+             yaml("{path: faces}", "{test: {path: faces/test, columns: {path: file}}}")),
+        Case("a row with an absolute path", "`/etc/x.png`", ("stay inside it", "line 4 '/etc/x.png'"),
+             manifest("/etc/x.png,real,test")),
+        Case("a row that leads outside by a link", "`link.png` → `../train/…`",
+             ("leads outside of", "by a link", "line 4 'link.png', line 5 'more/000.png'"),
+             both(manifest("link.png,real,test", "more/000.png,real,test"),
+                  lambda f: (f / "faces/test/link.png").symlink_to(f / "faces/train/real/000.png"),
+                  lambda f: (f / "faces/test/more").symlink_to(f / "faces/train/real"))),
+        Case("a row with a NUL in it", "`a\\0.png`", ("no such frame", "line 4"), manifest("a\0.png,real,test")),
+        Case("the same row twice", "`real/001.png`", ("the same path twice", "line 2 and line 4 'real/001.png'"),
+             manifest("real/001.png,real,test")),
+        Case("a row without a path", "`,real,test`", ("path is empty: line 4",), manifest(",real,test")),
+        Case("a label that is neither", "`maybe`", ("label is neither real, 0 nor fake, 1: line 4 'maybe'",),
+             manifest("real/002.png,maybe,test")),
+        Case("a label left out", "`real/002.png,,test`", ("label is neither", "line 4 ''"),
+             manifest("real/002.png,,test")),
+        Case("an unknown split", "`tset`", ("split is none of test,", "line 4 'tset'"),
+             manifest("real/002.png,real,tset")),
+        Case("a misnamed column", "`paths,label`", ("no column `path`", "did you mean 'paths'"),
+             manifest("real/002.png,real", header="paths,label")),
+        Case("a nearly right column", "`path,labels`", ("column 'labels' is unknown", "did you mean 'label'"),
+             manifest("real/002.png,real", header="path,labels")),
+        Case("semicolons between the columns", "`path;label`", ("must be separated by commas",),
+             manifest("real/002.png;real", header="path;label")),
+        Case("more cells than columns", "`a,b.png,real`", ("more cells than columns", "double quotes", "line 4"),
+             manifest("a,b.png,real", header="path,label")),
+        Case("a column called like a prediction", "`path,label,p_fake`", ("a column is called 'p_fake'", "rename it"),
+             manifest("real/002.png,real,0.5", header="path,label,p_fake")),
+        Case("two columns called alike", "`path,label,Method,method`", ("'Method' and 'method' are called alike",),
+             manifest("real/002.png,real,a,b", header="path,label,Method,method")),
+        Case("a manifest that is not UTF-8", "UTF-16", ("set.csv: can't be read",),
+             both(manifest(), written("faces/test/set.csv", "path,label".encode("utf-16")))),
+        Case("a manifest that is empty", "0 bytes", ("no column `path`; found: nothing",),
+             both(manifest(), written("faces/test/set.csv", b""))),
+        Case("a frame of a manifest that links to what is not there", "git-annex",
+             ("gone.png: a link to what is not there", "on_bad_frame: skip"),
+             both(manifest("gone.png,real,test"), baseline_alone,
+                  lambda f: (f / "faces/test/gone.png").symlink_to("annex/gone"))),
+        Case("a pipe among the frames of a manifest", "`mkfifo x.png`", ("x.png: a pipe, a socket or a device",),
+             both(manifest("x.png,real,test"), baseline_alone, lambda f: os.mkfifo(f / "faces/test/x.png"))),
+        Case("a manifest that links to what is not there", "`manifest.csv` → gone",
+             ("manifest.csv: is a link to what is not there",),
+             lambda f: (f / "faces/manifest.csv").symlink_to("annex/manifest.csv")),
+        Case("a manifest that is a pipe", "`mkfifo manifest.csv`", ("manifest.csv: is a folder, a pipe or a device",),
+             lambda f: os.mkfifo(f / "faces/manifest.csv")),
+        Case("a manifest without rows", "`path,label`", ("has no rows",),
+             both(manifest(), written("faces/test/set.csv", b"path,label\n"))),
+        Case("a Parquet file that is none", "text", ("set.parquet: can't be read",),
+             both(yaml("{path: faces}", "{path: faces/test/set.parquet}"),
+                  written("faces/test/set.parquet", b"PAR1 nothing PAR1"))),
+    ],
+    "Frames": [
+        Case("a truncated frame", "half of a PNG", ("000.png: PNG cut off", "on_bad_frame: skip"),
+             cut("faces/test/real/000.png")),
+        Case("a truncated JPEG", "the last 20 bytes gone", ("x.jpg: JPEG cut off: no end marker",),
+             both(picture("faces/test/real/x.jpg"), cut("faces/test/real/x.jpg", 0.9))),
+        Case("an empty frame", "0 bytes", ("000.png: empty file",), written("faces/test/real/000.png", b"")),
+        Case("a frame that is no picture", "text", ("000.png: neither JPEG, PNG nor WebP",),
+             written("faces/test/real/000.png", b"oops")),
+        Case("a frame of another format", "a GIF named .png", ("neither JPEG, PNG nor WebP but GIF",),
+             both(picture("faces/test/real/x.gif"),
+                  lambda f: (f / "faces/test/real/x.gif").rename(f / "faces/test/real/000.png"))),
+        Case("a Git LFS pointer as a frame", "cloned without LFS", ("000.png: a Git LFS pointer", "git lfs pull"),
+             written("faces/test/real/000.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
+        Case("a frame with a flipped bit", "a bad disk", ("000.png: PNG damaged: wrong checksum",),
+             flipped("faces/train/real/000.png")),
+        Case("a frame that only decoding finds broken", "pixels of noise", ("x.webp: can't be decoded",),
+             undecodable("faces/validation/real/x.webp")),
+        Case("a decompression bomb", "60,000 × 60,000 pixels in 5 KB", ("60000 × 60000 pixels",), bomb),
+        Case("a frame that links to what is not there", "git-annex, DVC before `dvc pull`",
+             ("gone.png: a link to what is not there", "on_bad_frame: skip"),
+             lambda f: (f / "faces/test/real/gone.png").symlink_to("../../annex/gone")),
+        Case("a folder of frames that links to what is not there", "`real/video` → gone",
+             ("real/video: a link to what is not there",),
+             lambda f: (f / "faces/test/real/video").symlink_to("../../annex/video")),
+        Case("a split that links to what is not there", "`train` → gone",
+             ("faces: train: a link to what is not there",),
+             both(remove("faces/train"), lambda f: (f / "faces/train").symlink_to("../annex/train"))),
+        Case("frames that link to what is not there", "`faces` → gone", ("faces: a link to what is not there",),
+             both(remove("faces"), lambda f: (f / "faces").symlink_to("annex/faces"))),
+        Case("a link that leads to itself", "`loop.png` → `loop.png`", ("loop.png: Too many levels of symbolic links",),
+             lambda f: (f / "faces/test/real/loop.png").symlink_to("loop.png")),
+        Case("a pipe that is called like a frame", "`mkfifo x.png`", ("x.png: a pipe, a socket or a device",),
+             lambda f: os.mkfifo(f / "faces/test/real/x.png")),
+        Case("a broken frame with a line break in its name", '`"a\\n::error::b.png"`',
+             ("a\\n::error::b.png: empty file",), written("faces/test/real/a\n::error::b.png", b"")),
+        Case("several broken frames", "in three splits", ("test/real/000.png", "train/fake/000.png", "calibration"),
+             both(*(written(f"faces/{name}/000.png", b"")
+                    for name in ("test/real", "train/fake", "calibration/real")))),
+        Case("more broken frames than whole ones", "`on_bad_frame: skip`, 20 of 32",
+             ("20 of 32 files", "too many to leave out"),
+             both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
+                  *(written(f"faces/test/{n}/{i:03d}.png", b"") for n in ("real", "fake") for i in range(10)))),
+        Case("no whole frame left of a class", "`on_bad_frame: skip`, all real ones broken",
+             ("test: no real frame", "after 14 files that can't be decoded were left out"),
+             both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
+                  *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Gates and accepted scores": [
+        Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),
+             gates("{all: {auc_dorp: 0.01}}")),
+        Case("gates of no variant", "`gates: {q9: {auc: 0.9}}`", ("no variant 'q9'", "did you mean"),
+             gates("{q9: {auc: 0.9}}")),
+        Case("a limit that none can miss", "`fpr: 5` for 5 %", ("line 11", "less than or equal to 1"),
+             gates("{all: {fpr: 5}}")),
+        Case("half a frame", "`flips: 2.5`", ("line 11", "integer"), gates("{all: {flips: 2.5}}")),
+        Case("nothing but `strict`", "`all: {strict: true}`", ("`strict` alone is no gate; gates are: auc, auc_drop",),
+             gates("{all: {strict: true}}")),
+        Case("a gate without a limit", "`gates: {all: {auc: }}`",
+             ("line 11", "has no value, so it would guard nothing"), gates("{all: {auc: }}")),
+        Case("a limit of infinity", "`size_mib: .inf`", ("line 11", "finite"), gates("{q16: {size_mib: .inf}}")),
+        Case("no gate for what is checked", "`--only baseline`, all gates are of q16",
+             ("no gate holds for baseline", "gates are set for q16"), gates("{q16: {size_mib: 60}}"),
+             ("--only", "baseline"), "check"),
+        Case("nothing to check", "`bench check` without `gates:`", ("has no `gates:`", "all: {auc_drop: 0.01}"),
+             command="check"),
+        Case("the baseline against itself", "`gates: {baseline: {auc_drop: 0.01}}`",
+             ("line 11", "would compare the baseline with itself"), gates("{baseline: {auc_drop: 0.01}}"),
+             command="check"),
+        Case("no accepted scores", "`bench check --against accepted.json`", ("no such file", "`bench accept`"),
+             command="check", arguments=AGAINST),
+        Case("damaged accepted scores", "half a file", ("accepted.json: damaged", "`bench accept` writes it anew"),
+             both(accepted(), cut("accepted.json")), AGAINST, "check"),
+        Case("accepted scores of another schema", '`"schema": 2`', ("has schema version 2", "reads version 1"),
+             accepted(schema=2), AGAINST, "check"),
+        Case("accepted scores of another experiment", '`"experiment": "second"`',
+             ("holds the experiment 'second', not 'first'", "--to"), accepted(experiment="second"), AGAINST, "check"),
+        Case("accepted scores of other frames", "a frame was added since",
+             ("other test frames: 32 with digest", "`bench accept`"), accepted(), AGAINST, "check"),
+        Case("accepted scores out of range", '`"threshold": 7`',
+             ("accepted.json: damaged", "threshold", "less than or equal to 1"),
+             accepted(threshold=7), AGAINST, "check"),
+        Case("an unknown key in accepted scores", '`"note": "mine"`', ("accepted.json: damaged", "note"),
+             accepted(note="mine"), AGAINST, "check"),
+        Case("a key with a line break in accepted scores", '`"a\\n::error::b": 1`',
+             ("accepted.json: damaged", "a\\n::error::b"), accepted(**{"a\n::error::b": 1}), AGAINST, "check"),
+        Case("nothing to accept", "`bench accept` before `bench run`", ("no results yet", "`bench run` makes them"),
+             command="accept"),
+        Case("a folder for a summary", "`--summary reports`", ("--summary", "expected a file"),
+             both(gates("{all: {auc: 0.5}}"), lambda folder: (folder / "reports").mkdir()), ("--summary", "reports"),
+             "check"),
+        Case("a file of one's own for JUnit XML", "`--junit experiments.yaml`",
+             ("experiments.yaml was not written by `bench check`", "name another file"), gates("{all: {auc: 0.5}}"),
+             ("--junit", "experiments.yaml"), "check"),
+        Case("one file for both", "`--junit out --summary out`", ("both are out", "expected two files"),
+             gates("{all: {auc: 0.5}}"), ("--junit", "out", "--summary", "out"), "check"),
+        Case("a file where a folder is needed", "`--summary best_model.tar/check.md`",
+             ("--summary: best_model.tar/check.md cannot be written", "is no folder that takes files"),
+             gates("{all: {auc: 0.5}}"), ("--summary", "best_model.tar/check.md"), "check"),
+    ],
+    "Scores from elsewhere": [
+        Case("no such file of scores", "`q61.csv`", ("q61.csv: no such file", "did you mean 'q16.csv'"),
+             score_files(""), scored("baseline.csv", "q61.csv"), "score"),
+        Case("a file of an unknown kind", "`q16.xlsx`", ("of an unknown kind, .xlsx", ".csv, .parquet, .json"),
+             score_files("", "q16.xlsx"), scored("baseline.csv", "q16.xlsx"), "score"),
+        Case("a column with a line break in its name", '`"a\\n::error::b"`', ("found: frame, a\\n::error::b, label",),
+             score_files('frame,"a\n::error::b",label\na.png,0.1,real\n'), scored(), "score"),
+        Case("a frame with a line break in its name", '`{"a\\n::error::b": 7}`',
+             ("'a\\n::error::b'",), both(score_files(""), written("q.json", '{"a\\n::error::b": 7}')),
+             scored("baseline.csv", "q.json"), "score"),
+        Case("an empty file of scores", "0 bytes", ("q16.csv: is empty",), score_files(""), scored(), "score"),
+        Case("a file of scores without rows", "a first line only", ("q16.csv: is empty",),
+             score_files("frame,p_fake\n"), scored(), "score"),
+        Case("a damaged file of scores", "half a Parquet file", ("q16.parquet: can't be read",),
+             score_files(b"PAR1 and no more", "q16.parquet"), scored("baseline.csv", "q16.parquet"), "score"),
+        Case("no column of scores", "`frame,label,p_fale`",
+             ("no column 'p_fake' (did you mean 'p_fale'?)", "--score-column"),
+             score_files("frame,label,p_fale\na.png,real,0.1\n"), scored(), "score"),
+        Case("no column of frames", "`file,p_fake`", ("no column 'frame'", "--frame-column"),
+             score_files("file,p_fake\na.png,0.1\n"), scored(), "score"),
+        Case("a list in a JSON file", "`[0.1, 0.9]`", ("expected a map of frame to score",),
+             score_files("[0.1, 0.9]", "q16.json"), scored("baseline.csv", "q16.json"), "score"),
+        Case("a score that is no number, another that is NaN", "`high`, `nan`",
+             ("p_fake is not a number in 2 of 4 rows: line 3 'high', line 5 'nan'",),
+             score_files("frame,p_fake\na.png,0.1\nb.png,high\nc.png,0.4\nd.png,nan\n"), scored(), "score"),
+        Case("logits for scores", "`-2.5`", ("lies outside [0, 1]", "look like logits", "line 2 '-2.5'"),
+             score_files("frame,p_fake\na.png,-2.5\nb.png,3\nc.png,0.4\nd.png,1.5\n"), scored(), "score"),
+        Case("percentages for scores", "`90`", ("lies outside [0, 1]", "look like percentages"),
+             score_files("frame,p_fake\na.png,10\nb.png,90\nc.png,40\nd.png,20\n"), scored(), "score"),
+        Case("a label that is no label", "`maybe`", ("label is not real, 0, fake or 1", "line 3 'maybe'"),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,maybe,0.9\n"), scored(), "score"),
+        Case("doubled frames", "`b.png` twice", ("1 frames stand there more than once: 'b.png' (line 3 and line 4)",),
+             score_files("frame,p_fake\na.png,0.1\nb.png,0.9\nb.png,0.4\nd.png,0.2\n"), scored(), "score"),
+        Case("missing frames", "`b.png` in the baseline, `e.png` instead",
+             ("1 only in baseline.csv ('b.png'); 1 only in q16.csv ('e.png')",),
+             score_files("frame,p_fake\na.png,0.1\ne.png,0.9\nc.png,0.4\nd.png,0.2\n"), scored(), "score"),
+        Case("labels that differ between files", "`b.png`",
+             ("q16.csv: has another 'label' for 1 of 4", "'b.png' is real, there fake"),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,0,0.9\nc.png,0,0.4\nd.png,1,0.2\n"),
+             scored(), "score"),
+        Case("splits that differ between files", "`c.png`",
+             ("q16.csv: has another 'split' for 1 of 3", "'c.png' is validation, there test"),
+             told_of_c("split", "test", "test", "validation"), scored(), "score"),
+        Case("sources that differ between files", "`c.png`",
+             ("q16.csv: has another 'source' for 1 of 3", "'c.png' is v2, there v1"),
+             told_of_c("source", "v0", "v1", "v2"), scored(), "score"),
+        Case("a column that would pass for another", "`source` beside `--source-column video`",
+             ("q16.csv: the source is column 'video', but there is 'source' too; rename it",),
+             score_files("frame,label,p_fake,source,video\na.png,0,0.1,x,y\n"),
+             (*scored("q16.csv"), "--source-column", "video"), "score"),
+        Case("further columns called alike", "`method`, `Method`",
+             ("q16.csv: the columns 'method' and 'Method' are called alike",),
+             score_files("frame,label,p_fake,method,Method\na.png,0,0.1,x,y\n"), scored("q16.csv"), "score"),
+        Case("semicolons between columns", "`frame;label;p_fake`",
+             ("q16.csv: the first line has ';' between its columns", "points in numbers"),
+             score_files("frame;label;p_fake\na.png;0;0,1\n"), scored(), "score"),
+        Case("decimal commas in scores", '`"0,1"`', ("p_fake is not a number (write decimal points, not commas)",),
+             score_files('frame,p_fake\na.png,"0,1"\nb.png,"0,9"\nc.png,"0,4"\nd.png,"0,2"\n'), scored(), "score"),
+        Case("true and false as words", "`True`",
+             ("label is not real, 0, fake or 1 (true and false could mean either)",),
+             score_files("frame,label,p_fake\na.png,False,0.1\nb.png,True,0.9\n"), scored(), "score"),
+        Case("no labels anywhere", "scores alone", ("no labels", "--label-column", "--labels FILE"),
+             score_files('{"a.png": 0.1, "b.png": 0.9}', "q16.json"), scored("q16.json"), "score"),
+        Case("one class only among scored frames", "all of them real", ("test: no fake frame among 2",),
+             score_files("frame,label,p_fake\na.png,0,0.1\nb.png,0,0.9\n"), scored("q16.csv"), "score"),
+        Case("validation frames of one class", "one of them, real", ("validation: no fake frame among 1",),
+             score_files("frame,split,label,p_fake\na,test,0,0.1\nb,test,1,0.9\nc,validation,0,0.4\n"),
+             scored("q16.csv"), "score"),
+        Case("a split that is not judged", "`train`", ("split is not test or validation", "line 3 'train'"),
+             score_files("frame,split,label,p_fake\na,test,0,0.1\nb,train,1,0.9\n"), scored("q16.csv"), "score"),
+        Case("rows with a cell too few", "`a.png,0.1`", ("1 rows have other than 3 cells", "line 2"),
+             score_files("frame,label,p_fake\na.png,0.1\n"), scored(), "score"),
+        Case("two files of one name", "`q16.csv q16.json`", ("both would be the variant 'q16'", "NAME=FILE"),
+             score_files("{}", "q16.json"), scored("q16.csv", "q16.json"), "score"),
+        Case("a name that is no folder's", "`--name a/b`", ("--name: 'a/b' cannot be a name",),
+             score_files("", "x.csv"), ("--name", "a/b", "baseline.csv"), "score"),
+        Case("a threshold beyond all scores", "`--threshold 1`", ("--threshold", "above 0 and below 1"),
+             score_files("", "x.csv"), (*scored(), "--threshold", "1"), "score"),
+        Case("the name of an experiment", "`--name` of a report by `bench run`",
+             ("holds the report of an experiment", "another --name"),
+             score_files('{"detector": "mine", "architecture": "tiny"}', "reports/mine/scores.json"),
+             scored(), "score"),
+        Case("a folder with other files", "`--to thesis`", ("thesis: holds other files",),
+             score_files("", "thesis/notes.txt"), (*scored(), "--to", "thesis"), "score"),
+    ],
+    "Stored results": [
+        Case("half of run.json", "a full disk", ("run.json: damaged (it is not JSON", "`bench run` writes it again"),
+             both(measured(), cut(f"{RESULTS}/run.json")), command="report"),
+        Case("run.json nested deep", "100,000 brackets", ("run.json: damaged (it is nested too deep)",),
+             both(measured(), written(f"{RESULTS}/run.json", "[" * 100_000)), command="report"),
+        Case("a number that is none in run.json", "`Infinity`", ("run.json: damaged (it holds Infinity, which is no",),
+             measured(threshold=float("inf")), command="report"),
+        Case("a folder for run.json", "moved there", ("run.json: damaged (it is a folder)",),
+             both(measured(), replaced(f"{RESULTS}/run.json", Path.mkdir)), command="report"),
+        Case("a named pipe for run.json", "`mkfifo`", ("run.json: damaged (it is a pipe, a socket or a device)",),
+             both(measured(), replaced(f"{RESULTS}/run.json", os.mkfifo)), command="report"),
+        Case("run.json without frames", '`"frames": {}`', ("run.json: damaged (it has no test frames)",),
+             measured(frames={}), command="report"),
+        Case("run.json without variants", '`"variants": []`', ("damaged (its variants have no names of their own)",),
+             measured(variants=[]), command="export", arguments=("q8", "--to", "out")),
+        Case("run.json without preprocessing", '`"preprocessing": null`', ("it does not say the size of its frames",),
+             measured(preprocessing=None), command="report"),
+        Case("frames of no size in run.json", '`"size": 0`', ("it does not say the size of its frames",),
+             measured(preprocessing={"size": 0}), command="report"),
+        Case("a variant's name that leads elsewhere", '`"name": "../../x"`',
+             ("run.json: damaged ('../../x' cannot be the name of a variant)",),
+             measured(variants=[{"name": "../../x", "id": "", "steps": [], "status": "failed", "reason": ""}]),
+             command="report"),
+        Case("predictions of other frames", "31 of 32 rows", ("predictions.parquet: damaged (it has other frames than",
+             "`bench run` makes it again"), predictions(predicted().iloc[1:]), command="report"),
+        Case("predictions that are text", "`'high'`", ("damaged (its column p_fake holds",),
+             predictions(predicted(p_fake="high")), command="report"),
+        Case("a prediction that is NaN", "`nan`", ("damaged (its column p_fake has gaps)",),
+             predictions(predicted(p_fake=[float("nan")] * 32)), command="report"),
+        Case("a prediction out of range", "`5.0`", ("damaged (its column p_fake has a number outside 0 to 1)",),
+             predictions(predicted(p_fake=5.0)), command="report"),
+        Case("a prediction that is missing", "null", ("damaged (its column logit_fake has gaps)",),
+             predictions(predicted(logit_fake=[None] + [0.5] * 31)), command="report"),
+        Case("maps of another shape", "one number a frame", ("cam.npy: damaged (it does not hold a map of each of 32",),
+             maps(np.zeros(32, np.float32)), command="report"),
+        Case("maps that are Python objects", "a pickle", ("cam.npy: damaged (it is no array: ValueError)",),
+             maps(np.array([{}] * 32)), command="report"),
+        Case("a link for an experiment's results", "`results/first` leads elsewhere",
+             ("results/first: is a link, and bench writes and removes files there",),
+             both(measured(), moved_away), command="report"),
+        Case("accepted scores nested deep", "100,000 brackets",
+             ("accepted.json: damaged, or no file of `bench accept` (it is nested too deep)",),
+             written("accepted.json", "[" * 100_000), AGAINST, "check"),
+    ],
+    "The machine": [
+        Case("no OpenVINO", "`runtime: openvino`, not installed",
+             ("line 11: experiments.first.runtime: runtime 'openvino' needs the package openvino", "bench[openvino]"),
+             yaml("device: cpu", "device: cpu\n    runtime: openvino"), patch=without("openvino")),
+        Case("no onnxruntime", "not installed", ("first.runtime: runtime 'onnxruntime' needs the package onnxruntime",),
+             patch=without("onnxruntime")),
+        Case("no CUDA", "`--device cuda` on a laptop", ("no CUDA device", "there is no NVIDIA driver"),
+             arguments=("--device", "cuda"), patch=without_cuda("there is no NVIDIA driver")),
+        Case("a driver that does not start", "after an update, not yet rebooted",
+             ("the NVIDIA driver does not start (error 803 of cuInit)",), arguments=("--device", "cuda"),
+             patch=without_cuda("the NVIDIA driver does not start (error 803 of cuInit); `nvidia-smi` may say why")),
+        Case("libraries without CUDA", "PyTorch's build for CPUs", ("the torch in this Python is built without CUDA",),
+             arguments=("--device", "cuda"), patch=with_cuda(files=("none",))),
+        Case("a driver older than the libraries", "CUDA 11.4 beside a PyTorch for CUDA 12",
+             ("is built for CUDA 12, the NVIDIA driver only knows CUDA 11.4",), arguments=("--device", "cuda"),
+             patch=with_cuda(files=("__init__.py",), version=(11, 4))),
+    ],
+    "The command line": [
+        Case("an unknown format", "`bench export --format tflite`",
+             ("--format: 'tflite' is no format; expected onnx or safetensors",), command="export",
+             arguments=("q8", "--to", "out", "--format", "tflite")),
+        Case("no such experiment", "`bench run frist`", ("no experiment 'frist'", "did you mean 'first'"),
+             arguments=("frist",)),
+        Case("no such variant", "`--only q9`", ("no variant 'q9'", "did you mean"), arguments=("--only", "q9")),
+        Case("`--only` with nothing", '`--only ""`', ("names no variant",), arguments=("--only", "")),
+        Case("`--only` with a space", "`--only baseline, q16`", ("'q16'", "without spaces"),
+             arguments=("--only", "baseline,", "q16")),
+        Case("a GPU by its number, after `--device`", "`--device cuda:1`",
+             ("--device: 'cuda:1' is no device here", "`CUDA_VISIBLE_DEVICES=1 bench run …`"),
+             arguments=("--device", "cuda:1")),
+        Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
+        Case("a lock that is a link", "`results/first/.lock` → elsewhere",
+             ("results/first/.lock: is not what bench itself makes there", "remove it"), _linked_lock),
+        Case("locks that are a link", "`variants/.locks` → elsewhere",
+             ("variants/.locks: is not what bench itself makes there",),
+             _linked_locks),
+        Case("a lock that is a pipe", "`mkfifo variants/.locks/run-1.lock`",
+             ("variants/.locks/run-1.lock: is not what bench itself makes there",), _pipe_for_a_lock),
+        Case("an option that is none", "`--onyl q8`", ("No such option",), arguments=("--onyl", "q8")),
+    ],
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------ what is not wrong
+@dataclass(frozen=True)
+class Odd:
+    """What looks odd and is taken: how it is made, and what becomes of it. `adds` test frames."""
+
+    what: str
+    becomes: str
+    change: Change
+    adds: int = 1
+
+
+def _sixteen_bit(folder: Path) -> None:
+    pixels = np.random.default_rng(16).integers(0, 65535, (40, 40), dtype=np.uint16)
+    Image.fromarray(pixels).save(folder / "faces/test/real/deep.png")
+
+
+def _mode(name: str, mode: str, **options: Any) -> Change:
+    def change(folder: Path) -> None:
+        pixels = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / f"faces/test/real/{name}", **options)
+
+    return change
+
+
+def _animated(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    first, *rest = [Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(3)]
+    first.save(folder / "faces/test/fake/moving.webp", save_all=True, append_images=rest, lossless=True)
+
+
+def _linked(folder: Path) -> None:
+    picture("elsewhere/x.png")(folder)
+    (folder / "faces/test/real/linked").symlink_to(folder / "elsewhere")
+
+
+def _with_mark(folder: Path) -> None:
+    path = folder / "experiments.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def _aliased(folder: Path) -> None:
+    yaml("q16: [cast: fp16]", "q16: &half [cast: fp16]")(folder)
+    yaml("    gallery:", "    timing: {<<: *short}\n    gallery:")(folder)
+    yaml("    timing: {seconds: 0.02}\n", "")(folder)
+    yaml("  first:", "  other: {detector: mine, frames: faces, timing: &short {seconds: 0.02}, variants: {b: []}}\n"
+         "  first:")(folder)  # fmt: skip
+
+
+def _foreign_cache(folder: Path) -> None:
+    written("datasets/.cache/x.json", json.dumps({"format": 1}))(folder)
+
+
+ODD = [
+    Odd("a PNG named .jpg", "read as what it is", lambda f: [
+        picture("faces/test/real/x.png")(f), (f / "faces/test/real/x.png").rename(f / "faces/test/real/wrong.jpg")]),
+    Odd("16 bits a channel", "scaled to 8", _sixteen_bit),
+    Odd("CMYK", "converted to RGB", _mode("four.jpg", "CMYK")),
+    Odd("grey, one bit", "converted to RGB", _mode("bit.png", "1")),
+    Odd("a palette", "converted to RGB", _mode("palette.png", "P")),
+    Odd("a palette with transparency", "converted to RGB, transparency dropped",
+        _mode("clear.png", "P", transparency=bytes(range(256)))),
+    Odd("transparency", "dropped, not blended over a colour", _mode("alpha.png", "RGBA")),
+    Odd("an animation", "its first picture is taken", _animated),
+    Odd("frames of other sizes", "resized like any other",
+        lambda f: Image.fromarray(np.full((90, 11, 3), 7, dtype=np.uint8)).save(f / "faces/test/real/slim.png")),
+    Odd("markup, quotes and a line break in a file name", "escaped where it is shown",
+        picture("faces/test/real/<b>\"it's\" & [x](y) | `z`\n.png")),
+    Odd("other files among the frames", "not looked at", written("faces/test/real/notes.txt", b"notes"), 0),
+    Odd("links below a folder of frames", "followed, each folder once; only manifests forbid them", _linked),
+    Odd("a byte order mark and Windows line ends in experiments.yaml", "read like any other", _with_mark, 0),
+    Odd("aliases and merge keys in experiments.yaml", "written out, as YAML has it", _aliased, 0),
+    Odd("settings, NumPy's numbers or no sums beside the weights", "left aside; none of it is run",
+        broken_weights.with_settings_beside, 0),
+    Odd("a damaged cache", "made anew", _foreign_cache, 0),
+]  # fmt: skip
+
+
+# ------------------------------------------------------------------- who starts it, and who reads
+@dataclass(frozen=True)
+class Ending:
+    """What becomes of a command whose streams are not as usual: `shell` starts it, `said` is on standard error."""
+
+    what: str
+    shell: str
+    code: int
+    said: str = ""
+
+
+ENDINGS = [
+    Ending("the reader leaves early", "bench schema | head -1", 0),
+    Ending("the reader of an error leaves early", "bench run nothing 2>&1 | true", 2),
+    Ending("no standard output", "bench list >&-", 0),
+    Ending("no standard error", "bench list 2>&-", 0),
+    Ending("no streams at all, as of a service", "bench list <&- >&- 2>&-", 0),
+    Ending("no streams at all, and bad input", "bench run nothing <&- >&- 2>&-", 2),
+    Ending("standard output that only reads", "bench list 1</dev/null", 0),
+    Ending("a full disk for standard output", "bench list >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for the version", "bench --version >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for the help", "bench run --help >/dev/full", 2, "error: standard output: the disk is full"),
+    Ending("a full disk for standard error", "bench list 2>/dev/full", 0),
+    Ending("a full disk for both", "bench list >/dev/full 2>&1", 2),
+    Ending("letters that the encoding has not", "PYTHONIOENCODING=ascii bench list ä", 2, "no kind '"),
+]

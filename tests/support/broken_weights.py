@@ -1,0 +1,96 @@
+"""Weights files that are wrong, each made by a function of the folder it lies in: for bad_input_cases.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.support import tiny
+
+FILE = "best_model.tar"
+
+
+def flipped_number(folder: Path) -> None:
+    """One bit of a number in the middle of the file."""
+    data = bytearray((folder / FILE).read_bytes())
+    data[len(data) // 2] ^= 4
+    (folder / FILE).write_bytes(data)
+
+
+def _saved(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / FILE, weights_only=True)["model"]
+    return state
+
+
+def quantised_by_hand(folder: Path) -> None:
+    """Weights as int8, without the scales that would give them a meaning."""
+    state = _saved(folder)
+    ints = {name: (tensor * 9).to(torch.int8) if tensor.ndim == 4 else tensor for name, tensor in state.items()}
+    torch.save(ints, folder / FILE)
+
+
+def tied_without_end(folder: Path) -> None:
+    """300 tensors, each as long as a file of this size may have one."""
+    torch.save({f"a{i}": torch.zeros(1).half().expand(250_000) for i in range(300)}, folder / FILE)
+
+
+def within_itself(folder: Path) -> None:
+    state: dict[str, Any] = {"epoch": 3}
+    state["model"] = state
+    torch.save(state, folder / FILE)
+
+
+def quantised(folder: Path) -> None:
+    scales, zeros = torch.ones(2), torch.zeros(2, dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this is deprecated
+        tensor = torch.quantize_per_channel(torch.zeros(2, 2), scales, zeros, 0, torch.qint8)
+        torch.save({"a": tensor}, folder / FILE)
+
+
+def shorter_than_said(folder: Path) -> None:
+    """A tensor of 2**40 numbers, of which the file has four."""
+    torch.save({"a": torch.zeros(4)}, folder / FILE, _use_new_zipfile_serialization=False)
+    data = (folder / FILE).read_bytes()
+    assert data.count(b"K\x04N") == 1
+    (folder / FILE).write_bytes(data.replace(b"K\x04N", b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"N"))
+
+
+def safetensors_header(text: str, behind: int = 8) -> Callable[[Path], None]:
+    """A safetensors file with this header, and as many bytes behind it."""
+
+    def change(folder: Path) -> None:
+        data = text.encode()
+        (folder / "best_model.safetensors").write_bytes(len(data).to_bytes(8, "little") + data + bytes(behind))
+
+    return change
+
+
+def entry(begin: Any, end: Any, shape: Any = (1,)) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+
+
+OVERLAPPING = json.dumps({"a": entry(0, 8, [2]), "b": entry(4, 8)})
+INFINITE = json.dumps({"a": entry("…", 8, [2])}).replace(json.dumps("…"), "1e999")
+
+
+def with_settings_beside(folder: Path) -> None:
+    """What timm's and other training scripts keep with the weights; and no sums, as PyTorch can be told."""
+    beside = {"args": argparse.Namespace(lr=0.1), "best_auc": np.float64(0.93), "random": np.random.get_state()}
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"model": tiny.lively(_tiny()).state_dict(), **beside}, folder / FILE)
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
+def _tiny() -> Any:
+    torch.manual_seed(0)
+    return tiny.build("tiny", "tiny", tiny.PREPROCESSING)

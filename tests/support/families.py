@@ -1,0 +1,92 @@
+"""Three more families of timm as detectors, for tests: a ResNet, a small ResNeXt, a MobileNetV3.
+
+They have what EfficientNet lacks: ReLU before and after the sum, a pool in the stem, strided projections on
+the residual path, grouped convolutions that are not depthwise, hard sigmoids. Their CAM is that of
+`Detector`, over the last feature map after its activation. MobileNetV3's own head has another
+convolution between pool and classifier, for which no map gives the margin: it is left out here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.detectors.detector import Detector
+from bench.detectors.heads.gap_linear import GapLinear
+from bench.detectors.offers import Offer
+from bench.records import Preprocessing
+from tests.support import b0
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    # Half as wide: a quarter of the work, and every kind of connection that there is.
+    "resnet18": {"channels": (32, 64, 128, 256)},
+    # One block a stage instead of up to six, with its 32 groups.
+    "resnext50_32x4d": {"layers": (1, 1, 1, 1), "channels": (32, 64, 128, 256)},
+    "mobilenetv3_small_100": {},
+}
+_RESNET = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_MOBILENET = ("conv_stem", "bn1", "blocks")
+
+ARCHITECTURES = tuple(_SETTINGS)
+OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
+PREPROCESSING = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
+    network: Any = timm.create_model(architecture, pretrained=False, num_classes=2, **_SETTINGS[architecture])
+    parts = _MOBILENET if architecture.startswith("mobilenet") else _RESNET
+    backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in parts))
+    width = network.feature_info[-1]["num_chs"]
+    return Detector(architecture, flavour, preprocessing, backbone, GapLinear(width)).eval()
+
+
+def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
+    return dict(state), "timm"
+
+
+def recognise(state: Mapping[str, Tensor]) -> str | None:
+    return None
+
+
+def drawn(architecture: str) -> Detector:
+    """Random weights, and batch-norm statistics that fit them, so that outputs vary; not to be rounded."""
+    torch.manual_seed(0)
+    detector = build(architecture, "timm", PREPROCESSING).train()
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        detector(torch.from_numpy(b0.frames(24, seed=50)))
+    return detector.eval()
+
+
+@cache
+def trained(architecture: str) -> Detector:
+    """A detector that learned in a few seconds to tell red from blue: random networks are too chaotic to be rounded."""
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums on other numbers of threads would come to be another network
+    detector = build(architecture, "timm", PREPROCESSING).train()
+    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 0.1
+    optimizer = torch.optim.AdamW(detector.parameters(), 2e-3)
+    steps = 200 if architecture.startswith("mobilenet") else 40  # it is the cheapest and learns slowest
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * (1 - step / steps)
+        frames = torch.from_numpy(b0.frames(12, seed=1000 + step))
+        red, _, blue = frames.float().mean((2, 3)).unbind(1)
+        logits, _ = detector(frames)
+        loss = nn.functional.mse_loss(logits[:, 1] - logits[:, 0], (red - blue) / 15)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.set_num_threads(threads)
+    return detector.eval()

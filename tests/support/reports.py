@@ -1,0 +1,201 @@
+"""A made-up run and its predictions, for reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.records import (
+    Conditions,
+    Constraints,
+    Evaluation,
+    Executed,
+    Fidelity,
+    Footprint,
+    LabelledFrames,
+    Measurement,
+    PeakMemory,
+    Predictions,
+    Preprocessing,
+    Recovery,
+    RunRecord,
+    SplitSummary,
+    VariantResult,
+)
+from bench.reports import render
+from bench.results.score import evaluate, p_fake
+
+SIZE = 32
+
+
+CPU = Executed("onnxruntime", "cpu", "Xeon", ("CPUExecutionProvider",), "fp32", "fp32", threads=2)
+
+
+CUT_SHORT = Recovery(14, 160, "no more fitted into 0.2 minutes", True, 14, "80 train frames", 0.05, 0.047)
+
+
+NASTY = "a | b/`c` [d](e) #1?<i>_%41*\n(2).png"
+
+
+TEST = 80
+"""How many of the made-up frames are test frames; the rest is validation."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What made-up variants answered on made-up frames."""
+
+    test: LabelledFrames
+    validation: LabelledFrames | None
+    predictions: dict[str, Predictions]
+
+    def labelled(self, labels: NDArray[np.int8]) -> Answers:
+        return dataclasses.replace(self, test=dataclasses.replace(self.test, labels=labels), validation=None)
+
+    def answering(self, name: str, p_fakes: dict[int, float]) -> Answers:
+        """With these P(fake) by row instead."""
+        one = self.predictions[name]
+        changed = one.test.copy()
+        changed[list(p_fakes)] = list(p_fakes.values())
+        return dataclasses.replace(
+            self, predictions={**self.predictions, name: dataclasses.replace(one, test=changed, cam=one.cam)}
+        )
+
+
+def labelled(frames: Sequence[str], labels: NDArray[np.int8]) -> LabelledFrames:
+    quality = pd.DataFrame({"quality": [("low", "high")[index // 2 % 2] for index in range(len(frames))]})
+    names = pd.Series(list(frames), dtype=object)
+    return LabelledFrames(names, labels, pd.Series([f"video-{index // 2}" for index in range(len(frames))]), quality)
+
+
+def predictions(
+    labels: NDArray[np.int8], noise: float, shift: float = 0.0, cam_side: int = 4, seed: int = 5
+) -> Predictions:
+    """Made-up answers, all logits of the margin `shift` too high."""
+    rng = np.random.default_rng(seed)
+    logits = (np.array([0.4, -0.4])[labels] + rng.normal(0, noise, len(labels)) - shift / 2).astype(np.float32)
+    cam = rng.normal(0, 1, (len(labels), cam_side, cam_side)).astype(np.float32)
+    cam -= 2 * logits[:, None, None]
+    scored = p_fake(logits, -logits)
+    return Predictions(scored[:TEST], scored[TEST:], cam)
+
+
+def timed(runtime: str, single_ms: float, calls: int = 40) -> tuple[Measurement, ...]:
+    rounds = tuple(
+        tuple(single_ms * (1 + 0.01 * ((number + index) % 7)) for index in range(calls // 10)) for number in range(10)
+    )
+    sixfold = tuple(tuple(6 * sample for sample in samples) for samples in rounds)
+    return (
+        Measurement(runtime, "cpu", 1, rounds, peak_memory=PeakMemory(512.0)),
+        Measurement(runtime, "cpu", 8, sixfold, peak_memory=PeakMemory(640.0)),
+    )
+
+
+def made_up(frames: Sequence[str]) -> tuple[RunRecord, Answers]:
+    """A baseline, one that equals it, an int8 one that was simulated, one whose scores shifted, one that failed."""
+    half = dataclasses.replace(CPU, runtime="pytorch", providers=(), stored="fp16")
+    int8 = dataclasses.replace(CPU, stored="int8", int8="simulated", int8_operators=0, heavy_operators=131)
+    elsewhere = timed("pytorch", 25.0)
+    variants = (
+        VariantResult(
+            "baseline",
+            "b" * 64,
+            (),
+            "ok",
+            None,
+            Footprint(114_000_000, 28_344_882, 9_860_000_000),
+            CPU,
+            timed("onnxruntime", 10.0),
+            timed("onnxruntime", 10.0),
+        ),
+        VariantResult(
+            "q16",
+            "c" * 64,
+            ("cast: fp16",),
+            "ok",
+            None,
+            Footprint(57_000_000, 28_344_882, 9_860_000_000),
+            half,
+            timed("pytorch", 20.0, 700),
+            elsewhere,
+            Conditions("2026-01-02T03:04:05+00:00", 61.0, 4, {"cpu": "Xeon"}, 0.25, (2600.0, 2500.0)),
+            ("weights were upcast on loading",),
+        ),
+        VariantResult(
+            "q8",
+            "d" * 64,
+            ("quantize: int8",),
+            "ok",
+            None,
+            Footprint(114_200_000, None, None),
+            int8,
+            timed("onnxruntime", 30.0),
+            fidelity=Fidelity(0.0784, 0.345, 16, "calibration", False),
+        ),
+        VariantResult(
+            "q16-p50",
+            "f" * 64,
+            ("prune: 0.5", "recover: {minutes: 0.2}", "cast: fp16"),
+            "ok",
+            None,
+            Footprint(28_000_000, 14_000_000, 4_800_000_000),
+            CPU,
+            timed("onnxruntime", 8.0),
+            timed("onnxruntime", 10.0),
+            recovered=(CUT_SHORT,),
+        ),
+        VariantResult(
+            "q32-p50", "e" * 64, ("prune: 0.5", "recover"), "failed", "recover: loss is NaN\nat step 12 | lower `rate`"
+        ),
+    )
+    labels = (np.arange(len(frames)) % 5 < 3).astype(np.int8)
+    fake = int(labels[:TEST].sum())
+    held = len(frames) - TEST
+    summaries = {
+        "test": SplitSummary("datasets/demo/test", TEST, fake, TEST - fake, TEST // 2, "5" * 64),
+        "validation": SplitSummary("datasets/demo/validation", held, held * 3 // 5, held * 2 // 5, held // 2, "6" * 64),
+    }
+    run = RunRecord(
+        experiment="demo",
+        detector="demo",
+        architecture="efficientnet_b5",
+        preprocessing=Preprocessing(size=SIZE, channels="bgr", wavelet="sym2"),
+        threshold=0.5,
+        gallery_top=2,
+        gallery_heatmaps="gallery",
+        frames=summaries,
+        variants=variants,
+        provenance={"weights": "w" * 64, "machine": "Linux, 2 cores", "command": "bench run demo --only a|b"},
+        choose=Constraints(auc_drop=0.02, size_mib=60.0),
+    )
+    answered = {
+        "baseline": predictions(labels, 0.4),
+        "q16": predictions(labels, 0.4),
+        "q8": predictions(labels, 1.5, cam_side=3, seed=6),
+        "q16-p50": predictions(labels, 0.4, shift=2.0, seed=7),
+    }
+    parts = (labelled(frames[:TEST], labels[:TEST]), labelled(frames[TEST:], labels[TEST:]))
+    return run, Answers(*parts, answered)
+
+
+FRAMES = [f"{'fake' if index % 5 < 3 else 'real'}/{index:04}.png" for index in range(TEST + 40)]
+
+
+def pixels(frame: str) -> NDArray[np.uint8]:
+    return np.full((SIZE, SIZE, 3), len(frame) % 256, np.uint8)
+
+
+def judged(run: RunRecord, answers: Answers) -> Evaluation:
+    return evaluate(run, answers.test, answers.validation, answers.predictions)
+
+
+def rendered(root: Path, run: RunRecord, answers: Answers) -> tuple[Path, Path]:
+    results, report = root / "results" / run.experiment, root / "reports" / run.experiment
+    render(run, judged(run, answers), pixels, results, report)
+    return results, report
