@@ -12,6 +12,8 @@ from bench.provenance import cuda_devices, cuda_trouble
 if TYPE_CHECKING:
     from bench.runtimes import Device
 
+CPU_USED = "There is a CUDA device, but the CPU was used"
+
 
 def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """The device that all variants run on, so that they can be compared; `kinds` are those of their artifacts.
@@ -33,7 +35,7 @@ def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[D
         return "cuda", ()
     if requested == "cuda":
         raise UserError(f"device: cuda was asked for, but {trouble}")
-    return "cpu", (f"There is a CUDA device, but the CPU was used: {trouble}.",)
+    return "cpu", (f"{CPU_USED}: {trouble}.",)
 
 
 def checked_device(

@@ -34,6 +34,7 @@ from bench.system.processor import Processor
 from bench.variants import cache, steps
 from bench.variants.chain import parse
 from tests.support import command_line
+from tests.support.pace import limit
 
 NO_HISTORY = History({}, {}, ())
 QUIET = estimates.quiet(2)
@@ -472,14 +473,14 @@ def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (signal 11)"),
         ("raise RuntimeError('no kernel image')", "no kernel image"),
-        ("time.sleep(60)", "no answer within 2 s"),
+        ("time.sleep(600)", "no answer within"),
     ],
 )
 def test_a_provider_that_fails_does_not_take_the_doctor_down(
     fault: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "sleep" in fault:
-        monkeypatch.setattr(findings, "PATIENCE_SECONDS", 2.0)
+        monkeypatch.setattr(findings, "PATIENCE_SECONDS", limit(2.0))
     shadow(
         tmp_path,
         monkeypatch,

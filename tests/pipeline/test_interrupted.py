@@ -28,7 +28,7 @@ import psutil
 import pytest
 import torch
 
-from bench import files, locks, pipeline, progress
+from bench import files, interrupts, locks, pipeline
 from bench.errors import UserError
 from bench.records import Event
 from bench.variants import checkpoints
@@ -415,7 +415,7 @@ def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
 
     def swallow(*_: Any, on_event: Any, **__: Any) -> None:
         with suppress(KeyboardInterrupt):
-            progress.interrupt()
+            interrupts.interrupt()
         if then == "an event":
             on_event(Event("evaluating", 0, 1))
         raise UserError("no shape") if then == "bad input" else ValueError("no shape")
@@ -425,7 +425,7 @@ def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
     try:
         code, output = bench("run")
     finally:
-        progress.interrupted.clear()
+        interrupts.interrupted.clear()
     assert code == 130, output
     assert "no shape" not in output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import unescape
 
 from bench.records import Conditions, Evaluation, RunRecord, ScoresFile
@@ -28,6 +29,19 @@ NEARLY_ALL = 0.95
 KEPT = ("baseline", "stable", "improved")
 
 
+@dataclass(frozen=True)
+class _Warning:
+    """A fact in Markdown, what to do about it where it was run, and what where a variant was handed over to."""
+
+    fact: str
+    advice: str = ""
+    for_receivers: str = ""
+
+
+_ASK = "Ask whoever made it before you rely on it."
+_TIME_IT = "Time it where you will run it before you decide by them."
+
+
 def insights(run: RunRecord, evaluation: Evaluation) -> list[str]:
     """One sentence or two for each bullet, in Markdown."""
     return [
@@ -46,7 +60,12 @@ def warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
     `numbers` is what scores.json holds.
     """
-    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+    return [f"{warning.fact} {warning.advice}".rstrip() for warning in _warnings(run, numbers)]
+
+
+def warnings_for_receivers(run: RunRecord, numbers: ScoresFile) -> list[str]:
+    """The same for who gets a variant, and can neither run the experiment again nor change it."""
+    return [f"{warning.fact} {warning.for_receivers}".rstrip() for warning in _warnings(run, numbers)]
 
 
 def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
@@ -54,68 +73,81 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     return [plain(unescape(warning.replace("**", "").replace("\\", ""))) for warning in warnings(run, numbers)]
 
 
-def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[str]:
+def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+
+
+def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     baseline = numbers.variants[run.baseline.name]
     if baseline.status != "ok":
-        return [f"The {baseline_called(run.baseline.name)} failed: nothing here can be compared with it."]
+        return [_Warning(f"The {baseline_called(run.baseline.name)} failed: nothing here can be compared with it.")]
     auc, interval = baseline.auc, baseline.auc_ci
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        return [
-            f"**The baseline's AUC is {auc:.4f}, which {run.frames['test'].count:,} frames cannot tell from chance.** "
-            "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
-        ]
-    return [
+        fact = (
+            f"**The baseline's AUC is {auc:.4f}, which {run.frames['test'].count:,} frames cannot tell from chance.**"
+        )
+        check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
+        return [_Warning(fact, check, _ASK)]
+    fact = (
         f"**The baseline's AUC is {auc:.4f}, below 0.5.** It ranks real frames above fake ones: labels or classes "
-        "are probably swapped (1 must mean fake, and class 1 of the detector too). Read nothing else here before "
-        "that is settled."
-    ]
+        "are probably swapped (1 must mean fake, and class 1 of the detector too)."
+    )
+    return [_Warning(fact, "Read nothing else here before that is settled.", _ASK)]
 
 
-def _inexact(run: RunRecord) -> list[str]:
+def _inexact(run: RunRecord) -> list[_Warning]:
     """Variants whose runtime computes something else than their artifact says."""
     by_runtime: dict[str, list[str]] = {}
     for variant in run.variants:
         if variant.status == "ok" and variant.executed and variant.fidelity and variant.fidelity.exact is False:
             by_runtime.setdefault(variant.executed.runtime, []).append(variant.name)
     return [
-        f"{listed(names)} {'is' if len(names) == 1 else 'are'} **inexact on this processor**: {runtime} answers "
-        "otherwise than the artifact's own graph, so scores from other processors and runtimes will not be these. "
-        "Choose another `runtime:`, or judge it where it will run."
+        _Warning(
+            f"{listed(names)} {'is' if len(names) == 1 else 'are'} **inexact on this processor**: {runtime} answers "
+            "otherwise than the artifact's own graph, so scores from other processors and runtimes will not be these.",
+            "Choose another `runtime:`, or judge it where it will run.",
+            "Judge it where you will run it.",
+        )
         for runtime, names in by_runtime.items()
     ]
 
 
-def _disturbed(run: RunRecord) -> list[str]:
-    found = []
+def _disturbed(run: RunRecord) -> list[_Warning]:
+    warned = []
     for one in disturbances(run):
+        began = f"While times were taken ({one.began}),"
         others = [f"{100 * (one.others_cpu or 0):.0f} % of the processor"] if (one.others_cpu or 0) > DISTURBED else []
         others += [f"the GPU ({len(one.gpu_processes)})"] if one.gpu_processes else []
         if others:
-            found.append(
-                f"While times were taken ({one.began}), other processes used {' and '.join(others)}: the speeds "
-                f"are those of a busy machine. Time again on a quiet one{_again(run)} before you decide by them."
-            )
+            fact = f"{began} other processes used {' and '.join(others)}: the speeds are those of a busy machine."
+            again = f"Time again on a quiet one{_again(run)} before you decide by them."
+            warned.append(_Warning(fact, again, _TIME_IT))
         if one.is_throttled:
-            found.append(_stopped_by_quota(run, one))
+            warned.append(_stopped_by_quota(run, one))
         if one.gpu_throttling:
-            found.append(
-                f"While times were taken ({one.began}), the GPU slowed its clock down "
-                f"({', '.join(one.gpu_throttling)}): the speeds are those of a GPU that is held back. "
+            fact = (
+                f"{began} the GPU slowed its clock down ({', '.join(one.gpu_throttling)}): the speeds are those of a "
+                "GPU that is held back."
+            )
+            see = (
                 "See its cooling and its power limit (`nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE`), and time "
                 f"again{_again(run)} before you decide by them."
             )
-    return found
+            warned.append(_Warning(fact, see, _TIME_IT))
+    return warned
 
 
-def _stopped_by_quota(run: RunRecord, one: Conditions) -> str:
-    return (
+def _stopped_by_quota(run: RunRecord, one: Conditions) -> _Warning:
+    return _Warning(
         f"While times were taken ({one.began}), **the CPU quota stopped them** in "
         f"{number(100 * (one.throttled_share or 0), 0)} % of its periods, for "
         f"{number(one.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is told "
-        "and no speed is judged. Give the container or "
-        f"job a whole core for every thread, or set fewer threads (`threads: 1`), and time again{_again(run)}."
+        "and no speed is judged.",
+        "Give the container or job a whole core for every thread, or set fewer threads (`threads: 1`), and time "
+        f"again{_again(run)}.",
+        _TIME_IT,
     )
 
 
@@ -124,7 +156,7 @@ def _again(run: RunRecord) -> str:
     return f" (`bench run {run.experiment} --time-again`)"
 
 
-def _unsettled(run: RunRecord) -> list[str]:
+def _unsettled(run: RunRecord) -> list[_Warning]:
     """Which times were taken before calls took equally long."""
     timed = [(one.name, measured) for one in run.variants if one.status == "ok" for measured in one.measurements]
     beside = [(run.baseline.name, measured) for one in run.variants for measured in one.baseline]
@@ -136,9 +168,13 @@ def _unsettled(run: RunRecord) -> list[str]:
     if not found:
         return []
     return [
-        f"Times had not settled when the warm-up ended: {', '.join(found)}. The calls that were timed then may still "
-        "have been getting faster or slower. See the spread of these times, and time again on a quiet machine"
-        f"{_again(run)}, or longer (`timing: {{seconds: …}}`), before you decide by them."
+        _Warning(
+            f"Times had not settled when the warm-up ended: {', '.join(found)}. The calls that were timed then may "
+            "still have been getting faster or slower.",
+            "See the spread of these times, and time again on a quiet machine"
+            f"{_again(run)}, or longer (`timing: {{seconds: …}}`), before you decide by them.",
+            _TIME_IT,
+        )
     ]
 
 

@@ -256,8 +256,13 @@ def _row(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list
     ]
 
 
-def to_know(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[str]:
-    """What the verdict alone does not say of a variant, in Markdown, without full stops."""
+def to_know(
+    run: RunRecord, variant: VariantResult, evaluation: Evaluation, *, for_receivers: bool = False
+) -> list[str]:
+    """What the verdict alone does not say of a variant, in Markdown, without full stops.
+
+    `for_receivers`, who get the variant alone, it stands without a table around it, and without what was asked for.
+    """
     found = []
     judged = evaluation.variants[variant.name]
     choice = evaluation.choice
@@ -271,7 +276,8 @@ def to_know(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> l
     if comparison and comparison.verdict == "inconclusive" and not comparison.all_equal:
         more = comparison.further_frames
         settled = f"{further(more)} would settle it, if the difference stays what it is" if more else ""
-        found.append(settled or "more such frames may not settle it")
+        undecided = "these frames cannot decide whether it keeps its AUC: " if for_receivers else ""
+        found.append(f"{undecided}{settled or 'more such frames may not settle it'}")
     if judged.flips and (_flipped(judged) or (comparison and comparison.verdict == "degraded" and judged.flips.worse)):
         found.append(f"wrong in {counted(judged.flips.worse, 'frame')} that the baseline gets right")
     return [
@@ -282,7 +288,7 @@ def to_know(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> l
         *_in_slices(run, judged),
         *(escape(recovery(done)) for done in variant.recovered),
         *_size_only(variant, evaluation),
-        *_in_choice(run, judged, variant.name, choice),
+        *([] if for_receivers else _in_choice(run, judged, variant.name, choice)),
     ]
 
 
