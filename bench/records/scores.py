@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from bench.records.frames import Outcome
 from bench.records.runs import Choose
 
 if TYPE_CHECKING:
@@ -142,13 +143,29 @@ class OperatingPoint:
 class Reliability:
     """Frames in equally wide bins of P(fake), from 0 to 1: how many, their mean P(fake), the share of fakes.
 
-    All three are [bins]; the latter two are NaN in an empty bin. `ece` is the expected calibration error.
+    `low` and `high` are the ends of Wilson's 95 % interval of that share. All are [bins]; all but the counts are NaN in
+    an empty bin. `ece` is the expected calibration error.
     """
 
     counts: NDArray[np.int64]
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     ece: float
+
+
+@dataclass(frozen=True)
+class Independence:
+    """How many independent frames, or sources, the class with fewer has: what these frames can show at most.
+
+    `unit` is "source" where frames share sources. `single_source` names the classes ("fakes", "reals") all of whose
+    frames come from one source, where frames share sources.
+    """
+
+    count: int = 0
+    unit: Literal["source", "frame"] = "frame"
+    single_source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -270,7 +287,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Judged:
-    """Everything that is known of one variant's answers."""
+    """Everything that is known of one variant's answers; `outcomes` are rows of test frames at the fixed threshold."""
 
     score: Score
     auc: Auc | None
@@ -282,6 +299,7 @@ class Judged:
     flips: Flips | None = None
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
+    outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def fixed(self) -> OperatingPoint:
@@ -432,13 +450,23 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Latencies:
+    """Median calls at batch 1 that compare with the baseline's own, in ms by variant: one runtime, one device."""
+
+    by_variant: Mapping[str, float]
+    runtime: str
+    device: str
+
+
+@dataclass(frozen=True)
 class Judgement:
     """All that is judged of an experiment: what a report is made of, besides the run itself.
 
     `variants` are those with status "ok", in the run's order, and `evidence` what they answered;
     `speeds` has every variant. `not_sliced` says of each column that was not sliced why. `timings` has
     each variant's own measurements, `elsewhere` the baseline's in the runtimes and sessions of others.
-    `size_only` names the int8 variants that this processor runs no faster than what was quantised.
+    `size_only` names the int8 variants that this processor runs no faster than what was quantised. `latencies` are
+    those that compare, None where the baseline was not timed.
     """
 
     test: Labelled
@@ -452,6 +480,8 @@ class Judgement:
     timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
     elsewhere: tuple[Timing, ...] = ()
     size_only: frozenset[str] = frozenset()
+    independence: Independence = field(default_factory=Independence)
+    latencies: Latencies | None = None
 
 
 @dataclass(frozen=True)

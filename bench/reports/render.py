@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Judgement, Preprocessing, Run
+from bench.records import Judgement, Run
 from bench.reports import html
-from bench.reports.content import changes, measured, tables, verdict
-from bench.reports.content.insights import insights, warnings
-from bench.reports.content.text import counted, escape
+from bench.reports.content import changes
+from bench.reports.content.plots import plots
+from bench.reports.content.report import gather
 from bench.reports.html.pictures import pictured
-from bench.reports.markdown import environment as markdown_environment
-from bench.reports.markdown import galleries, notes
+from bench.reports.markdown import markdown
+from bench.reports.markdown.galleries import MarkdownGalleries, galleries
 from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Galleries, draw_overlays
 from bench.reports.pictures.gallery import galleries as choose
@@ -52,30 +52,30 @@ def render(
         shown = choose(run, judgement)
         draw_overlays(run, judgement, shown, pixels, results)
     phases.begin("drawing figures")
-    drawn = figures.draw(run, judgement, report)
+    drawable = plots(run, judgement)
+    drawn = figures.draw(drawable, report)
     ledger = _write_ledger(run, judgement, report)
     phases.begin("writing the pages")
-    told = scores(run, judgement)
+    numbers = scores(run, judgement)
+    content = gather(run, judgement, numbers, ledger=ledger)
     pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
-    parts = gathered(run, judgement, told, ledger=ledger)
-    markdown = _markdown(parts, figures=drawn, galleries=pictures)
-    stored = pictured(run, judgement, pixels, report / THUMBNAILS)
-    page = html.page(run, judgement, told, parts, stored)
-    numbers = json.dumps(told, indent=1, allow_nan=False)
-    write_text(report / "report.md", markdown)
+    text = markdown(content, drawn, pictures)
+    page = html.page(content, judgement, drawable, pictured(run, judgement, pixels, report / THUMBNAILS))
+    write_text(report / "report.md", text)
     write_text(report / "report.html", page)
-    write_text(report / "scores.json", f"{numbers}\n")
+    write_text(report / "scores.json", f"{json.dumps(numbers, indent=1, allow_nan=False)}\n")
 
 
 def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
-    found = changes.ledger(run, judgement)
-    if found is None:
+    """Write flips.csv; False, and no such file, where nothing can be compared."""
+    flips = changes.ledger(run, judgement)
+    if flips is None:
         (report / LEDGER).unlink(missing_ok=True)
         return False
     # People open it in a spreadsheet, and names of frames come from strangers.
     for name in ("frame", "source", "variant"):
-        found[name] = found[name].map(_no_formula, na_action="ignore")
-    write_atomically(report / LEDGER, lambda file: found.to_csv(file, index=False, errors="replace"))
+        flips[name] = flips[name].map(_no_formula, na_action="ignore")
+    write_atomically(report / LEDGER, lambda file: flips.to_csv(file, index=False, errors="replace"))
     return True
 
 
@@ -84,84 +84,9 @@ def _no_formula(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
-def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> dict[str, Any]:
-    """The colours' key, and by kind, titles and tables: frames of each outcome, and pairs."""
-    flipped = {name: len(one.flips.rows) for name, one in judgement.variants.items() if one.flips}
-    other = {name: len(one.drift.other_reason) for name, one in judgement.variants.items() if one.drift}
-    pairs = [
-        ("Largest flips", galleries.of_pairs(run, shown.flips, flipped, results, report)),
-        ("Right for another reason", galleries.of_pairs(run, shown.other_reason, other, results, report)),
-    ]
-    has_maps = any(one.cam is not None for one in judgement.evidence.values())
+def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> MarkdownGalleries:
+    """The galleries of report.md, and the file with the key of their colours."""
+    has_maps = any(answered.cam is not None for answered in judgement.evidence.values())
     if has_maps:
         figures.colour_bar(report / COLOUR_BAR)
-    return {
-        "colour_bar": COLOUR_BAR if has_maps else None,
-        "outcomes": galleries.of_outcomes(run, shown, results, report),
-        "pairs": [(title, found) for title, found in pairs if found],
-    }
-
-
-def gathered(run: Run, judgement: Judgement, told: dict[str, Any], *, ledger: bool) -> dict[str, Any]:
-    """What every form of the report says, pictures aside: sentences and tables, all in Markdown."""
-    return {
-        "run": run,
-        "test": run.frames["test"],
-        "baseline_judged": run.variants[0].name in judgement.variants,
-        "judged": bool(judgement.variants),
-        "opening": _opening(run),
-        "warnings": [*warnings(run, told), *map(escape, run.warnings)],
-        "answer": verdict.answer_sentences(run, judgement),
-        "verdicts": verdict.overview(run, judgement),
-        "method": verdict.method(run, judgement),
-        "noted": measured.noted(run),
-        "insights": insights(run, judgement),
-        "performance": tables.performance(run, judgement),
-        "classification": tables.classification(judgement),
-        "thresholds": tables.thresholds(judgement),
-        "at_thresholds": tables.at_thresholds(judgement),
-        "ranking": tables.ranking(judgement),
-        "flips": changes.flips(judgement),
-        "drift": changes.drift(judgement),
-        "slices": changes.slices(run, judgement),
-        "worst": changes.worst(judgement),
-        "not_sliced": judgement.not_sliced,
-        "ablation": changes.ablation(judgement),
-        "execution": measured.execution(run),
-        "evaluations": measured.evaluations(run),
-        "timings": measured.timings(run, judgement),
-        "conditions": measured.conditions(run),
-        "provenance": measured.provenance(run),
-        "ledger": ledger,
-    }
-
-
-def _markdown(parts: dict[str, Any], **pictures: Any) -> str:
-    environment = markdown_environment()
-    text: str = environment.get_template("report.md.j2").render(**parts, **pictures, notes=notes(parts))
-    return text
-
-
-def _opening(run: Run) -> str:
-    """Who was compressed, judged by what, where."""
-    test = run.frames["test"]
-    sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
-    frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
-    if run.preprocessing is None:
-        return (
-            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, judged on {frames}. Nothing was built, "
-            "executed or timed for this report; which files were read stands under Provenance."
-        )
-    places = dict.fromkeys(
-        f"{one.executed.device} ({one.executed.device_name})" for one in run.variants if one.executed is not None
-    )
-    where = f" It ran on {escape(' and '.join(places))}." if places else ""
-    return (
-        f"Detector **{escape(run.detector)}** ({escape(run.architecture)}, {escape(_input(run.preprocessing))}) "
-        f"in {counted(len(run.variants), 'variant')}, judged on {frames} in {escape(test.root)}.{where}"
-    )
-
-
-def _input(preprocessing: Preprocessing) -> str:
-    blend = f", {preprocessing.wavelet} wavelet blend" if preprocessing.wavelet != "none" else ""
-    return f"{preprocessing.size} × {preprocessing.size} px {preprocessing.channels.upper()}{blend}"
+    return galleries(run, judgement, shown, COLOUR_BAR if has_maps else None, results, report)

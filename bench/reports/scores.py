@@ -10,7 +10,9 @@ from bench import stored
 from bench.records import (
     THRESHOLD_KINDS,
     Auc,
+    Candidate,
     Choice,
+    Choose,
     Comparison,
     Drift,
     Effect,
@@ -19,8 +21,10 @@ from bench.records import (
     Interval,
     Judged,
     Judgement,
+    Loosening,
     OperatingPoint,
     Ratio,
+    Requirement,
     Run,
     Shift,
     Slice,
@@ -39,7 +43,7 @@ WITH_INTERVAL = ("precision", "recall", "specificity")
 
 
 def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
-    """Every key for every variant; what could not be had is None."""
+    """Every key for every variant; what is unavailable is None."""
     return {
         "schema": SCHEMA,
         "experiment": run.experiment,
@@ -55,20 +59,42 @@ def scores(run: Run, judgement: Judgement) -> dict[str, Any]:
         "margin": run.margin,
         "variants": {variant.name: _variant(run, variant, judgement) for variant in run.variants},
         "choice": judgement.choice and _choice(judgement.choice),
-        "ablation": [_effect(one) for one in judgement.effects],
+        "ablation": [_effect(effect) for effect in judgement.effects],
         "not_sliced": list(judgement.not_sliced),
     }
 
 
 def read_scores(report: Path) -> dict[str, Any]:
     """What scores.json of a rendered report holds."""
-    told = stored.read_json(report / SCORES)
-    if not isinstance(told, dict):
+    content = stored.read_json(report / SCORES)
+    if not isinstance(content, dict):
         raise stored.DamagedError("it is no scores.json")
-    return told
+    return content
+
+
+def choice_of(scores: dict[str, Any]) -> Choice | None:
+    """The choice that scores.json holds, as a record; the Pareto fronts are not in it."""
+    content = scores["choice"]
+    if content is None:
+        return None
+    return Choice(
+        constraints=Choose(prefer=content["prefer"], **content["constraints"]),
+        asked=content["asked"],
+        candidates=tuple(_candidate(candidate) for candidate in content["candidates"]),
+        chosen=content["chosen"],
+        runner_up=content["runner_up"],
+        loosen=tuple(Loosening(**loosening) for loosening in content["loosen"]),
+    )
+
+
+def _candidate(content: dict[str, Any]) -> Candidate:
+    requirements = tuple(Requirement(**requirement) for requirement in content["requirements"])
+    fields = {key: value for key, value in content.items() if key not in ("requirements", "qualifies")}
+    return Candidate(requirements=requirements, **fields)
 
 
 def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str, Any]:
+    """What is known of a variant: what it is, its quality, its difference to the baseline, its speed."""
     ok = variant.status == "ok"
     executed = variant.executed if ok else None
     footprint = variant.footprint if ok else None
@@ -91,11 +117,11 @@ def _variant(run: Run, variant: VariantResult, judgement: Judgement) -> dict[str
         "macs": footprint and footprint.macs,
         "zeros": footprint and footprint.zeros,
         "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
-        "recovered": [dataclasses.asdict(one) for one in variant.recovered],
+        "recovered": [dataclasses.asdict(recovery) for recovery in variant.recovered],
         **_quality(judgement.variants.get(variant.name)),
         **_compared(variant is run.variants[0], judgement.variants.get(variant.name)),
         **_speed(judgement.speeds[variant.name]),
-        "measurements": [dataclasses.asdict(one) for one in judgement.timings.get(variant.name, ())],
+        "measurements": [dataclasses.asdict(timing) for timing in judgement.timings.get(variant.name, ())],
     }
 
 
@@ -104,7 +130,7 @@ def _fidelity(measured: Fidelity | None) -> dict[str, Any] | None:
 
 
 def _quality(judged: Judged | None) -> dict[str, Any]:
-    """What its own answers come to."""
+    """Quality of a variant by itself."""
     score, point, auc = (judged.score, judged.fixed, judged.auc) if judged else (None, None, None)
     return {
         **{name: getattr(score, name, None) for name in RANKING},
@@ -116,16 +142,16 @@ def _quality(judged: Judged | None) -> dict[str, Any]:
         **{name: getattr(point, name, None) for name in RATES},
         **{f"{name}_ci": _interval(getattr(point, f"{name}_ci", None)) for name in WITH_INTERVAL},
         "thresholds": {kind: _point(judged.thresholds.get(kind) if judged else None) for kind in THRESHOLD_KINDS},
-        "slices": [_slice(one) for one in judged.slices] if judged else [],
+        "slices": [_slice(part) for part in judged.slices] if judged else [],
     }
 
 
 def _compared(is_baseline: bool, judged: Judged | None) -> dict[str, Any]:
-    """What it comes to beside the baseline."""
+    """A variant beside the baseline."""
     if judged is None or is_baseline:
         nothing: dict[str, Any] = {**_comparison(None), **dict.fromkeys(("shift", "flips", "drift", "worst_slice"))}
-        known = judged is not None and judged.auc is not None
-        return nothing | {"auc_delta": 0.0 if known else None, "verdict": "baseline" if known else None}
+        has_auc = judged is not None and judged.auc is not None
+        return nothing | {"auc_delta": 0.0 if has_auc else None, "verdict": "baseline" if has_auc else None}
     worst = judged.worst_slice
     return {
         **_comparison(judged.comparison),
@@ -136,108 +162,114 @@ def _compared(is_baseline: bool, judged: Judged | None) -> dict[str, Any]:
     }
 
 
-def _comparison(found: Comparison | None) -> dict[str, Any]:
-    delta = found and found.delta
+def _comparison(comparison: Comparison | None) -> dict[str, Any]:
+    """The difference of AUC, with what speaks for it."""
+    delta = comparison and comparison.delta
     return {
         "auc_delta": delta and delta.value,
         "auc_delta_ci": _interval(delta.interval if delta else None),
-        "auc_delta_p": found and found.p,
-        "auc_delta_p_holm": found and found.p_holm,
+        "auc_delta_p": comparison and comparison.p,
+        "auc_delta_p_holm": comparison and comparison.p_holm,
         "auc_interval": delta and ("sources" if delta.clustered else "frames"),
-        "verdict": found and found.verdict,
-        "small_but_real": found and found.small_but_real,
-        "further_frames": found and found.further_frames,
-        "all_equal": found and found.all_equal,
+        "verdict": comparison and comparison.verdict,
+        "small_but_real": comparison and comparison.small_but_real,
+        "further_frames": comparison and comparison.further_frames,
+        "all_equal": comparison and comparison.all_equal,
     }
 
 
-def _interval(found: Interval | Ratio | None) -> list[float] | None:
-    return [found.low, found.high] if found else None
+def _interval(interval: Interval | Ratio | None) -> list[float] | None:
+    return [interval.low, interval.high] if interval else None
 
 
-def _point(found: OperatingPoint | None) -> dict[str, Any] | None:
-    return {name: getattr(found, name) for name in ("threshold", *CONFUSION, *RATES)} if found else None
+def _point(point: OperatingPoint | None) -> dict[str, Any] | None:
+    return {name: getattr(point, name) for name in ("threshold", *CONFUSION, *RATES)} if point else None
 
 
-def _shift(found: Shift) -> dict[str, Any]:
+def _shift(shift: Shift) -> dict[str, Any]:
     return {
-        "verdict": found.verdict,
-        "gained": found.gained,
-        "gained_ci": _interval(found.gained_ci),
-        "left": found.left,
-        "left_ci": _interval(found.left_ci),
+        "verdict": shift.verdict,
+        "gained": shift.gained,
+        "gained_ci": _interval(shift.gained_ci),
+        "left": shift.left,
+        "left_ci": _interval(shift.left_ci),
     }
 
 
-def _flips(found: Flips) -> dict[str, Any]:
-    return {"worse": found.worse, "better": found.better, "p": found.p}
+def _flips(flips: Flips) -> dict[str, Any]:
+    return {"worse": flips.worse, "better": flips.better, "p": flips.p}
 
 
-def _drift(found: Drift) -> dict[str, Any]:
+def _drift(drift: Drift) -> dict[str, Any]:
     return {
-        "count": found.count,
-        "rank_correlation": found.rank_correlation,
-        "rank_correlation_low": found.rank_correlation_low,
-        "overlap": found.overlap,
-        "both_right": found.both_right,
-        "other_reason": len(found.other_reason),
+        "count": drift.count,
+        "rank_correlation": drift.rank_correlation,
+        "rank_correlation_low": drift.rank_correlation_low,
+        "overlap": drift.overlap,
+        "both_right": drift.both_right,
+        "other_reason": len(drift.other_reason),
     }
 
 
-def _slice(found: Slice) -> dict[str, Any]:
+def _slice(part: Slice) -> dict[str, Any]:
+    """The AUC of a slice, and its difference to the baseline's there."""
     return {
-        "column": found.column,
-        "value": found.value,
-        "fake": found.fake,
-        "real": found.real,
-        "against": found.against,
-        **_area("auc", found.auc),
-        **_area("auc_delta", found.delta),
-        "p_holm": found.p_holm,
-        "simultaneous": _interval(found.simultaneous),
+        "column": part.column,
+        "value": part.value,
+        "fake": part.fake,
+        "real": part.real,
+        "against": part.against,
+        **_area("auc", part.auc),
+        **_area("auc_delta", part.delta),
+        "p_holm": part.p_holm,
+        "simultaneous": _interval(part.simultaneous),
     }
 
 
-def _area(name: str, found: Auc | None) -> dict[str, Any]:
-    return {name: found and found.value, f"{name}_ci": _interval(found.interval if found else None)}
+def _area(name: str, auc: Auc | None) -> dict[str, Any]:
+    return {name: auc and auc.value, f"{name}_ci": _interval(auc.interval if auc else None)}
 
 
-def _choice(found: Choice) -> dict[str, Any]:
-    asked = dataclasses.asdict(found.constraints)
+def _choice(choice: Choice) -> dict[str, Any]:
+    """Which variant to ship, under which constraints, and how every candidate stands to them."""
+    asked = dataclasses.asdict(choice.constraints)
     return {
-        "chosen": found.chosen,
-        "runner_up": found.runner_up,
-        "asked": found.asked,
+        "chosen": choice.chosen,
+        "runner_up": choice.runner_up,
+        "asked": choice.asked,
         "prefer": asked.pop("prefer"),
         "constraints": asked,
-        "candidates": [{**dataclasses.asdict(one), "qualifies": one.qualifies} for one in found.candidates],
-        "loosen": [dataclasses.asdict(one) for one in found.loosen],
+        "candidates": [
+            {**dataclasses.asdict(candidate), "qualifies": candidate.qualifies} for candidate in choice.candidates
+        ],
+        "loosen": [dataclasses.asdict(loosening) for loosening in choice.loosen],
     }
 
 
-def _effect(found: Effect) -> dict[str, Any]:
+def _effect(effect: Effect) -> dict[str, Any]:
+    """What the steps between a variant and its ancestor cost and gained."""
     return {
-        "variant": found.variant,
-        "ancestor": found.ancestor,
-        "steps": list(found.steps),
-        **_area("auc_delta", found.delta),
-        "auc_delta_p": found.p,
-        "size_bytes": found.size_bytes,
-        "parameters": found.parameters,
-        "macs": found.macs,
-        **_ratio("speedup", found.speed),
+        "variant": effect.variant,
+        "ancestor": effect.ancestor,
+        "steps": list(effect.steps),
+        **_area("auc_delta", effect.delta),
+        "auc_delta_p": effect.p,
+        "size_bytes": effect.size_bytes,
+        "parameters": effect.parameters,
+        "macs": effect.macs,
+        **_ratio("speedup", effect.speed),
     }
 
 
-def _speed(found: Speed) -> dict[str, Any]:
-    single, best = found.single, found.best
+def _speed(speed: Speed) -> dict[str, Any]:
+    single, best = speed.single, speed.best
     latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}
     return {
         "latency_ms": {**latency, "device_p50": single and single.device_p50_ms, "calls": single and single.calls},
         "throughput_fps": best and best.frames_per_second,
         "throughput_batch_size": best and best.batch_size,
-        **_ratio("speedup", found.speedup),
-        **_ratio("throughput_gain", found.gain),
+        **_ratio("speedup", speed.speedup),
+        **_ratio("throughput_gain", speed.gain),
         "peak_memory_mib": single and (single.peak_cuda_reserved_mib or single.peak_rss_mib),
     }
 

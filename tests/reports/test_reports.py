@@ -52,9 +52,12 @@ from bench.records import (
     VariantResult,
 )
 from bench.reports import bundle, is_whole, plain_warnings, read_scores, render, summary
-from bench.reports.content import changes, insights, tables, verdict
-from bench.reports.content.text import about, change, difference, escape, further, shortened, signed, table, within
-from bench.reports.pictures import figures, panels
+from bench.reports.content import changes, insights, notes, plots, recommendation, variants
+from bench.reports.content.cells import cell, columns, table
+from bench.reports.content.text import about, change, difference, further, shortened, signed, within
+from bench.reports.markdown import write
+from bench.reports.markdown.write import escape, words
+from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Shown, galleries, overlay_path
 from bench.reports.pictures.overlay import draw, supporting
 from bench.reports.scores import scores
@@ -87,6 +90,14 @@ def tokens(markdown: str) -> list[Token]:
 def images(report: Path) -> list[str]:
     found = tokens((report / "report.md").read_text(encoding="utf-8"))
     return [str(token.attrs["src"]) for token in found if token.type == "image"]
+
+
+def overview(run: Run, judgement: Judgement) -> str:
+    return write.table(variants.overview(run, judgement))
+
+
+def answer(run: Run, judgement: Judgement) -> str:
+    return " ".join(map(words, recommendation.sentences(run, judgement)))
 
 
 def overlays(results: Path) -> set[str]:
@@ -194,9 +205,8 @@ def test_galleries_rank_as_sorting_everything_would(answered: list[tuple[float, 
     labels = np.array([fake for _, fake in answered], np.int8)
     names = [f"{(7 * index) % 41:02}" for index in range(len(answered))]
     run = dataclasses.replace(run, gallery_top=top, variants=run.variants[:1])
-    one = dataclasses.replace(judged(run, answers), test=labelled(names, labels))
-    one = dataclasses.replace(one, evidence={"baseline": Evidence(scores, None, None)})
-    found = galleries(run, one).outcomes["baseline"]
+    answers = Answers(labelled(names, labels), None, {"baseline": Evidence(scores, None, None)})
+    found = galleries(run, judged(run, answers)).outcomes["baseline"]
     for outcome in OUTCOMES:
         fake = outcome.endswith("positives")
         is_fake = fake == outcome.startswith("true")
@@ -352,8 +362,9 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
 
     run, answers = made_up(FRAMES)
     one = judged(run, answers).variants["baseline"]
-    crowd = {f"variant-{index}": one for index in range(6)}
-    figure = figures.scatter({name: 50 + 0.1 * index for index, name in enumerate(crowd)}, crowd, "size (MiB)")
+    crowd = [(index, f"variant-{index}", one) for index in range(6)]
+    sizes = {name: 50 + 0.1 * index for index, name, _ in crowd}
+    figure = figures.trade(plots.trade(("Sizes", "crowd.png", "size (MiB)"), sizes, crowd, (), 0))
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     boxes = [Text.get_window_extent(text, renderer) for text in figure.axes[0].texts if text.get_text()]
     assert len(boxes) == len(crowd)
@@ -364,10 +375,11 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
 def test_points_in_a_figure_differ_where_colours_begin_anew() -> None:
     run, answers = made_up(FRAMES)
     one = judged(run, answers).variants["baseline"]
-    crowd = {f"variant-{index}": one for index in range(11)}
+    crowd = [(index, f"variant-{index}", one) for index in range(11)]
+    sizes = {name: 50.0 + index for index, name, _ in crowd}
     for front in ((), ("variant-0", "variant-1")):
-        figure = figures.scatter({name: 50 + index for index, name in enumerate(crowd)}, crowd, "size (MiB)", front)
-        drawn = [line for line in figure.axes[0].lines if str(line.get_marker()) in panels.MARKERS]
+        figure = figures.trade(plots.trade(("Sizes", "crowd.png", "size (MiB)"), sizes, crowd, front, 0))
+        drawn = [line for line in figure.axes[0].lines if str(line.get_marker()) in figures.MARKERS]
         looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in drawn}
         assert len(looks) == len(drawn) == 11
         assert [line.get_markerfacecolor() == "white" for line in drawn] == [False] * 7 + [True] * 4
@@ -422,7 +434,7 @@ def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -
     assert "The baseline failed: nothing here" in text
     assert "carried" not in text
     assert "*shifted" not in text
-    assert "There is none to carry over from the baseline, which failed." in text
+    assert "there is none to carry over from the baseline, which failed." in text
     assert well_formed(text)
     told = read_scores(report)
     assert (told["choice"], told["variants"]["q16"]["verdict"], told["variants"]["q16"]["flips"]) == (None, None, None)
@@ -655,9 +667,11 @@ def test_a_loss_that_is_one_of_several_is_told_with_its_corrected_p(
 ) -> None:
     run, answers = made_up(FRAMES)
     found = compared_as(run, answers, "q16-p50", low, high, p_holm)
-    row = next(line for line in str(verdict.overview(run, found)).splitlines() if "**q16-p50**" in line)
+    row = next(line for line in overview(run, found).splitlines() if "**q16-p50**" in line)
     assert (f"not as one of several: p (Holm) is {p_holm:.3f}" in row) == alone
-    lost = next(said for said in insights.insights(run, found) if said.startswith("Proven to have lost AUC"))
+    lost = next(
+        said for said in map(words, insights.insights(run, found)) if said.startswith("Proven to have lost AUC")
+    )
     told = "Corrected for 3 comparisons, p (Holm) is 0.152 for **q16-p50**: one of so many may look so by chance."
     assert lost.endswith(told) == (alone and high < 0)
 
@@ -672,7 +686,7 @@ def test_only_who_qualifies_is_called_at_least_as_good(qualifies: bool) -> None:
     better = dataclasses.replace(good, name="q16-p50", beaten_by=None)
     better = better if qualifies else dataclasses.replace(better, requirements=(dataclasses.replace(met, met=False),))
     choice = dataclasses.replace(found.choice, candidates=(good, better), chosen="q16", runner_up=None)
-    table = str(verdict.overview(run, dataclasses.replace(found, choice=choice)))
+    table = overview(run, dataclasses.replace(found, choice=choice))
     assert ("**q16-p50** is at least as good in everything" in table) == qualifies
 
 
@@ -683,11 +697,11 @@ def test_macs_of_small_networks_keep_three_digits(macs: int, shown: str) -> None
     run, answers = made_up(FRAMES)
     small = dataclasses.replace(run.variants[0], footprint=Footprint(1_000_000, 1_000_000, macs))
     run = dataclasses.replace(run, variants=(small, *run.variants[1:]))
-    assert f"| 1.00 | {shown} |" in str(tables.performance(run, judged(run, answers)))
+    assert f"| 1.00 | {shown} |" in write.table(variants.performance(run, judged(run, answers)))
 
 
 def answered(run: Run, answers: Answers) -> str:
-    return verdict.answer(run, judged(run, answers))
+    return answer(run, judged(run, answers))
 
 
 def test_the_answer_names_the_variant_its_margins_and_the_runner_up() -> None:
@@ -715,10 +729,10 @@ def test_what_was_missed_by_a_hair_does_not_look_met() -> None:
     assert compared is not None
     worst = -compared.delta.interval.low
     missed = judged(dataclasses.replace(run, choose=Choose(auc_drop=round(worst - 1e-5, 5))), answers)
-    said = re.findall(r"may lose ([\d.]+) AUC, ([\d.]+) allowed", str(verdict.overview(run, missed)))[-1]
+    said = re.findall(r"may lose ([\d.]+) AUC, ([\d.]+) allowed", overview(run, missed))[-1]
     assert float(said[0]) > float(said[1])
     exact = judged(dataclasses.replace(run, choose=Choose(auc_drop=1e-5)), answers)
-    assert "(at worst 0.00000, 0.00001 to spare)" in verdict.answer(run, exact)
+    assert "(at worst 0.00000, 0.00001 to spare)" in answer(run, exact)
 
 
 def test_further_frames_are_told_only_for_the_margin_they_were_reckoned_for() -> None:
@@ -741,10 +755,10 @@ def test_only_a_proven_loss_in_a_slice_is_called_a_loss(high: float, proven: boo
     one = Slice("quality", "low", 12, 12, None, Auc(0.5, Interval(0.4, 0.6)), delta, 0.01, Interval(-0.9, high))
     q8 = dataclasses.replace(found.variants["q8"], slices=(one,))
     found = dataclasses.replace(found, variants={**found.variants, "q8": q8})
-    sentence = changes.worst(found)[0]
+    lowest = words(changes.worst(found)[0])
     where = "is proven to lose where" if proven else "has its lowest estimate where"
-    assert sentence.startswith(f"**q8** {where} quality = low (24 frames){'' if proven else ', not proven'}: ΔAUC −0.5")
-    assert ("is proven to lose where" in str(verdict.overview(run, found))) == proven
+    assert lowest.startswith(f"**q8** {where} quality = low (24 frames){'' if proven else ', not proven'}: ΔAUC −0.5")
+    assert ("is proven to lose where" in overview(run, found)) == proven
 
 
 @pytest.mark.parametrize(
@@ -760,30 +774,30 @@ def test_one_interval_is_not_written_twice_for_a_slice(at_once: Interval, said: 
     delta = Auc(-0.5, Interval(-0.8, -0.2))
     one = Slice("quality", "low", 12, 12, None, Auc(0.5, Interval(0.4, 0.6)), delta, 0.01, at_once)
     q8 = dataclasses.replace(found.variants["q8"], slices=(one,))
-    assert said in changes.worst(dataclasses.replace(found, variants={"q8": q8}))[0]
+    assert said in words(changes.worst(dataclasses.replace(found, variants={"q8": q8}))[0])
 
 
 def test_where_none_is_proven_the_smaller_ones_are_not_called_larger() -> None:
     run, answers = made_up(FRAMES)
     found = judged(run, answers)
-    variants = dict(found.variants)
-    for name, one in variants.items():
+    by_name = dict(found.variants)
+    for name, one in by_name.items():
         if one.comparison:
-            variants[name] = dataclasses.replace(
+            by_name[name] = dataclasses.replace(
                 one, comparison=dataclasses.replace(one.comparison, verdict="inconclusive")
             )
-    told = insights._smallest(run, dataclasses.replace(found, variants=variants))[0]
+    told = words(insights._smallest(run, dataclasses.replace(found, variants=by_name))[0])
     assert "none. Smaller than the baseline, but not proven to: **q16**" in told
     assert "**q8**" not in told, "whose file is larger"
     larger = dataclasses.replace(run, variants=(run.variants[0], run.variants[2]))
-    assert "none is smaller than the baseline itself" in insights._smallest(larger, found)[0]
+    assert "none is smaller than the baseline itself" in words(insights._smallest(larger, found)[0])
 
 
 def test_who_calls_nearly_all_frames_the_same_is_told() -> None:
     run, answers = made_up(FRAMES)
-    assert "**q16**" not in " ".join(insights._one_sided(run, judged(run, answers)))
+    assert "**q16**" not in " ".join(map(words, insights._one_sided(run, judged(run, answers))))
     same = answers.answering("q16", dict.fromkeys(range(TEST), 0.9))
-    (told,) = insights._one_sided(run, judged(run, same))
+    (told,) = map(words, insights._one_sided(run, judged(run, same)))
     assert told.startswith("At 0.5, **q16** and **q16-p50** each call nearly all")
     assert "frames fake (95 % or more)" in told
 
@@ -791,7 +805,7 @@ def test_who_calls_nearly_all_frames_the_same_is_told() -> None:
 def test_ties_in_flips_are_named_and_told_of_the_right_answers() -> None:
     run, answers = made_up(FRAMES)
     twin = dataclasses.replace(answers, evidence={**answers.evidence, "q16-p50": answers.evidence["q8"]})
-    said = insights.insights(run, judged(run, twin))
+    said = list(map(words, insights.insights(run, judged(run, twin))))
     assert (
         "Most frames flipped to wrong at 0.5: **q8** and **q16-p50**, 31 of the baseline's 74 right answers each "
         "(41.9 %)." in said
@@ -804,7 +818,7 @@ def test_a_shift_that_leaves_it_open_whether_anything_is_lost_says_no_more() -> 
     shift = Shift(0.3, Interval(0.2, 0.4), 0.05, Interval(-0.1, 0.2), "shifted")
     moved = dataclasses.replace(found.variants["q16-p50"], shift=shift)
     found = dataclasses.replace(found, variants={**found.variants, "q16-p50": moved})
-    assert "**shifted**: accuracy 0.625 at 0.5" in str(verdict.overview(run, found))
+    assert "**shifted**: accuracy 0.625 at 0.5" in overview(run, found)
 
 
 def in_sources(answers: Answers, sources: list[str | None]) -> Answers:
@@ -816,7 +830,7 @@ def test_the_method_says_what_the_frames_are_and_what_they_may_not_show() -> Non
     only_q16 = dataclasses.replace(run, variants=run.variants[:2])
 
     def said(sources: list[str | None]) -> str:
-        return verdict.method(only_q16, judged(only_q16, in_sources(answers, sources)))
+        return words(notes.method(only_q16, judged(only_q16, in_sources(answers, sources))))
 
     videos: list[str | None] = [f"video-{row // 2}" for row in range(TEST)]
     shared = said(videos)
@@ -827,7 +841,7 @@ def test_the_method_says_what_the_frames_are_and_what_they_may_not_show() -> Non
         assert "no two frames are known to share a source" in alone
         assert "fewer than about 3 in 32 frames of a class (9.4 %)" in alone
     few = said([f"video-{row % 2}-{label}" for row, label in enumerate(answers.test.labels)])
-    assert "With 2 sources of a class, any kind of loss can be absent from these frames." in few
+    assert "with 2 sources of a class, any kind of loss can be absent from these frames." in few
 
 
 @pytest.mark.parametrize(("label", "name"), [(1, "fakes"), (0, "reals")])
@@ -883,7 +897,7 @@ def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it
 
 
 def row_of(name: str, run: Run, answers: Answers) -> str:
-    rows = str(verdict.overview(run, judged(run, answers))).splitlines()
+    rows = overview(run, judged(run, answers)).splitlines()
     return next(row for row in rows if f"**{name}**" in row)
 
 
@@ -926,8 +940,8 @@ def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> 
     comparison = found.variants["q16"].comparison
     assert comparison is not None
     assert (comparison.verdict, comparison.further_frames is not None) == ("inconclusive", True)
-    assert f"about {about(comparison.further_frames or 0)} further frames would settle it" in verdict.answer(run, found)
-    assert "would settle it" in str(verdict.overview(run, found))
+    assert f"about {about(comparison.further_frames or 0)} further frames would settle it" in answer(run, found)
+    assert "would settle it" in overview(run, found)
 
 
 @pytest.mark.parametrize(
@@ -950,7 +964,7 @@ def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> 
         (about(3241), "4,000"),
         (about(21), "30"),
         (about(1234), "1,500"),
-        (str(table([("a", "left"), ("b", "right"), ("c", "left")], [["1", "–", "2"], ["3", "", "4"]])).count("|"), 12),
+        (write.table(table(columns("abc"), [list(map(cell, row)) for row in ("1–2", ("3", "", "4"))])).count("|"), 12),
         (shortened("real/portrait-of-somebody-0007.png"), "portrait-…ody-0007"),
         (shortened("a/b/id37_id3_0004.mp4.jpg"), "id37_id3_0004"),
     ],

@@ -27,10 +27,12 @@ from bench.records import (
     Run,
     VariantResult,
 )
-from bench.reports.content.insights import warnings
-from bench.reports.content.tables import area, verdict
-from bench.reports.content.text import MIB, NONE, difference, escape, number, plain, rough, times
-from bench.reports.content.verdict import to_know
+from bench.reports.content.remarks import remarks
+from bench.reports.content.spans import sentence
+from bench.reports.content.text import MIB, NONE, area, difference, number, plain, rough, times
+from bench.reports.content.variants import verdict
+from bench.reports.content.warnings import warnings
+from bench.reports.markdown.write import escape, words
 from bench.reports.scores import scores
 
 HERE = Path(__file__).parent
@@ -89,7 +91,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "rows": _rows(facts),
         "none": NONE,
         "alone": variant is facts.baseline,
-        "verdict": verdict(variant is facts.baseline, judged),
+        "verdict": verdict(variant is facts.baseline, judged) or NONE,
         "warnings": _warnings(facts),
         "installed": models.installed(),
         "oldest_python": models.OLDEST_PYTHON,
@@ -172,12 +174,12 @@ def _warnings(facts: Facts) -> list[str]:
     """Everything that the report says of this variant before and beside its numbers, in Markdown."""
     pair = (facts.baseline, facts.variant)
     alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
-    beside = to_know(facts.run, facts.variant, facts.judgement)
+    beside = [words(sentence(remark)) for remark in remarks(facts.run, facts.variant, facts.judgement)]
     beside += [escape(note) for note in facts.variant.notes]
     return [
-        *warnings(alone, scores(facts.run, facts.judgement)),
+        *map(words, warnings(alone, scores(facts.run, facts.judgement))),
         *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
-        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
+        *(f"{text[0].upper()}{text[1:]}." for text in beside),
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Judgement, Outcome, Run
+from bench.reports.content.galleries import TITLES
 from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
-from bench.reports.markdown.galleries import TITLES
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ def galleries(run: Run, judgement: Judgement, pictures: Pictures | None) -> dict
 
 
 def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Gallery]:
+    """A variant's gallery of each outcome, of `most` frames at any threshold."""
     scores, point = judgement.evidence[name].test, judgement.variants[name].fixed
     first = judgement.evidence.get(run.variants[0].name)
     beside = None if first is None or name == run.variants[0].name else first.test
     counts = dict(zip(TITLES, (point.tp, point.fn, point.fp, point.tn), strict=True))
-    found = []
+    by_outcome = []
     for outcome, rows in ends(judgement, name, most).items():
         fake = outcome.endswith("positives")
         frames = tuple(
@@ -73,8 +74,8 @@ def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Ga
             )
             for row in rows
         )
-        found.append(Gallery(outcome, TITLES[outcome], "fake" if fake else "real", counts[outcome], frames))
-    return found
+        by_outcome.append(Gallery(outcome, TITLES[outcome], "fake" if fake else "real", counts[outcome], frames))
+    return by_outcome
 
 
 def flipped_rows(run: Run, judgement: Judgement) -> list[Flip]:
@@ -85,11 +86,16 @@ def flipped_rows(run: Run, judgement: Judgement) -> list[Flip]:
 def other_reasons(run: Run, judgement: Judgement) -> dict[str, list[Flip]]:
     """By variant what it has right as the baseline does, but for another reason, the most different first."""
     rows = {name: other_reason(run, judgement, name) for name in judgement.variants}
-    return {name: [_flip(run, judgement, name, row, False) for row in found] for name, found in rows.items() if found}
+    return {
+        name: [_flip(run, judgement, name, row, False) for row in of_variant]
+        for name, of_variant in rows.items()
+        if of_variant
+    }
 
 
 def _flip(run: Run, judgement: Judgement, name: str, row: int, worse: bool) -> Flip:
-    baseline, variant = (float(judgement.evidence[one].test[row]) for one in (run.variants[0].name, name))
+    """The frame of a row, as the baseline and a variant decide it."""
+    baseline, variant = (float(judgement.evidence[which].test[row]) for which in (run.variants[0].name, name))
     source = judgement.test.sources.iloc[row]
     return Flip(
         variant=name,

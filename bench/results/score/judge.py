@@ -14,13 +14,15 @@ from bench.results.score import (
     choice,
     drift,
     flips,
+    independence,
+    outcomes,
     placements,
     points,
     slices,
     thresholds,
     verdict,
 )
-from bench.results.score.speed import size_only, speeds, summaries
+from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
 
 
 def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mapping[str, Evidence]) -> Judgement:
@@ -55,6 +57,7 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
             slices=slices.judge(slicing, placed[name], placed[run.variants[0].name] if other else None, clusters)
             if both
             else (),
+            outcomes=outcomes.outcomes(test.labels, own.test, run.threshold),
         )
     timed = speeds(run)
     effects = ablation.effects(run, placed, clusters)
@@ -70,6 +73,8 @@ def judge(run: Run, test: Labelled, validation: Labelled | None, evidence: Mappi
         not_sliced=slicing.left_out,
         timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
         elsewhere=_elsewhere(run),
+        independence=independence.independence(test),
+        latencies=comparable_latencies(run, timed),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Effect, Executed, Measurement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Effect, Executed, Latencies, Measurement, Ratio, Run, Speed, Timing, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -65,6 +65,22 @@ def speed(variant: VariantResult) -> Speed:
         speedup=ratio(own[0], reference[0]) if comparable else None,
         gain=ratio(own[-1], reference[-1]) if comparable else None,
     )
+
+
+def comparable_latencies(run: Run, timed: Mapping[str, Speed]) -> Latencies | None:
+    """The latencies of the variants whose speed compares with the baseline's own; None where that was not timed."""
+    baseline = timed[run.variants[0].name].single
+    if baseline is None:
+        return None
+    by_variant = {
+        name: speed.latency_ms
+        for name, speed in timed.items()
+        if speed.single
+        and speed.latency_ms
+        and speed.speedup is not None
+        and (speed.single.runtime, speed.single.device) == (baseline.runtime, baseline.device)
+    }
+    return Latencies(by_variant, baseline.runtime, baseline.device)
 
 
 def speeds(run: Run) -> dict[str, Speed]:

@@ -1,0 +1,150 @@
+"""What must be read before any number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.records import Conditions, Run
+from bench.reports.content.measured import DISTURBED, disturbances
+from bench.reports.content.recommendation import baseline_called
+from bench.reports.content.spans import Sentence, code, joined, listed, sentence, strong
+from bench.reports.content.text import number, plain
+
+
+def warnings(run: Run, scores: dict[str, Any]) -> list[Sentence]:
+    """Each warning; `run.warnings` are data and follow separately. `scores` is what scores.json holds."""
+    return [*_unfit_baseline(run, scores), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+
+
+def plain_warnings(run: Run, scores: dict[str, Any]) -> list[str]:
+    """The same as plain text, for a terminal."""
+    return [plain(warning) for warning in warnings(run, scores)]
+
+
+def _unfit_baseline(run: Run, scores: dict[str, Any]) -> list[Sentence]:
+    """A baseline that failed, or that is no better than chance."""
+    baseline = scores["variants"][run.variants[0].name]
+    if baseline["status"] != "ok":
+        called = baseline_called(run.variants[0].name)
+        return [sentence("The ", called, " failed: nothing here can be compared with it.")]
+    auc, interval = baseline["auc"], baseline["auc_ci"]
+    if auc is None or interval is None or interval[0] > 0.5:
+        return []
+    if interval[1] >= 0.5:
+        frames = f"{run.frames['test'].count:,} frames"
+        return [
+            sentence(
+                strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot tell from chance."),
+                " Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its "
+                "variants.",
+            )
+        ]
+    return [
+        sentence(
+            strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
+            " It ranks real frames above fake ones: labels or classes are probably swapped (1 must mean fake, and "
+            "class 1 of the detector too). Read nothing else here before that is settled.",
+        )
+    ]
+
+
+def _inexact(run: Run) -> list[Sentence]:
+    """Variants whose runtime computes something else than their artifact says."""
+    by_runtime: dict[str, list[str]] = {}
+    for variant in run.variants:
+        if variant.status == "ok" and variant.executed and variant.fidelity and variant.fidelity.exact is False:
+            by_runtime.setdefault(variant.executed.runtime, []).append(variant.name)
+    return [
+        sentence(
+            listed(names),
+            f" {'is' if len(names) == 1 else 'are'} ",
+            strong("inexact on this processor"),
+            f": {runtime} answers otherwise than the artifact's own graph, so scores from other processors and "
+            "runtimes will not be these. Choose another ",
+            code("runtime:"),
+            ", or judge it where it will run.",
+        )
+        for runtime, names in by_runtime.items()
+    ]
+
+
+def _disturbed(run: Run) -> list[Sentence]:
+    """Sessions of timing on a machine that was busy, or whose clock was held back."""
+    texts = []
+    for session in disturbances(run):
+        busy = (session.others_cpu or 0) > DISTURBED
+        others = [f"{100 * (session.others_cpu or 0):.0f} % of the processor"] if busy else []
+        others += [f"the GPU ({len(session.gpu_processes)})"] if session.gpu_processes else []
+        if others:
+            texts.append(
+                sentence(
+                    f"While times were taken ({session.began}), other processes used {' and '.join(others)}: the "
+                    "speeds are those of a busy machine. Time again on a quiet one",
+                    _again(run),
+                    " before you decide by them.",
+                )
+            )
+        if session.is_throttled:
+            texts.append(_stopped_by_quota(run, session))
+        if session.gpu_throttling:
+            texts.append(_slowed_down(run, session))
+    return texts
+
+
+def _slowed_down(run: Run, session: Conditions) -> Sentence:
+    """A GPU that lowered its clock while times were taken."""
+    return sentence(
+        f"While times were taken ({session.began}), the GPU slowed its clock down "
+        f"({', '.join(session.gpu_throttling)}): the speeds are those of a GPU that is held back. See its cooling and "
+        "its power limit (",
+        code("nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE"),
+        "), and time again",
+        _again(run),
+        " before you decide by them.",
+    )
+
+
+def _stopped_by_quota(run: Run, session: Conditions) -> Sentence:
+    """A container's CPU quota that stopped processes while times were taken."""
+    return sentence(
+        f"While times were taken ({session.began}), ",
+        strong("the CPU quota stopped them"),
+        f" in {number(100 * (session.throttled_share or 0), 0)} % of its periods, for "
+        f"{number(session.throttled_seconds or 0, 1)} s in all: which variant it met is chance, so no speed-up is "
+        "reported and no speed is judged. Give the container or job a whole core for every thread, or set fewer "
+        "threads (",
+        code("threads: 1"),
+        "), and time again",
+        _again(run),
+        ".",
+    )
+
+
+def _again(run: Run) -> Sentence:
+    """The command that times anew."""
+    return sentence(" (", code(f"bench run {run.experiment} --time-again"), ")")
+
+
+def _unsettled(run: Run) -> list[Sentence]:
+    """Times that were taken before calls took equally long."""
+    timed = [(variant.name, timing) for variant in run.variants if variant.status == "ok"
+             for timing in variant.measurements]  # fmt: skip
+    beside = [(run.variants[0].name, timing) for variant in run.variants for timing in variant.baseline]
+    unsettled = dict.fromkeys(
+        (name, timing.runtime, timing.batch_size) for name, timing in [*timed, *beside] if timing.settled is False
+    )
+    if not unsettled:
+        return []
+    which = [sentence(strong(name), f" ({runtime}, batch {size})") for name, runtime, size in unsettled]
+    return [
+        sentence(
+            "Times had not settled when the warm-up ended: ",
+            joined(which, ", "),
+            ". The calls that were timed then may still have been getting faster or slower. See the variation of these "
+            "times, and time again on a quiet machine",
+            _again(run),
+            ", or longer (",
+            code("timing: {seconds: …}"),
+            "), before you decide by them.",
+        )
+    ]
