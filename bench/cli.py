@@ -1,28 +1,25 @@
-"""The command line: commands, progress bars, and the one place where errors become messages and exit codes."""
+"""The command line: each command with its options and what it prints."""
 
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from bench import streams
+from bench import console, streams
+from bench.console import DEFAULT_FILE, guarded
 from bench.errors import DEVICES, UserError, no_device, on_one_line
-from bench.files import advice
-from bench.ink import harmless, painted
-from bench.progress import Bars, catch_signals, interrupted, tell_unraisable
+from bench.progress import Bars, catch_signals, tell_unraisable
 from bench.safe_path import protect
 
 if TYPE_CHECKING:
+    from bench.experiment import Experiments
     from bench.pipeline.prepare import Timing
-
-EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
 
 class Commands(TyperGroup):
@@ -50,56 +47,6 @@ app = typer.Typer(
 )
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Give every way in which a command can end its message and its exit code."""
-
-    @wraps(command)
-    def run_guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            sys.exit(_told(error, kwargs.get("file", DEFAULT_FILE)))
-
-    return run_guarded
-
-
-def _told(error: BaseException, file: Path) -> int:
-    """Say what ended the command; the exit code."""
-    if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
-        _say("interrupted; what is finished is kept, the same command goes on from there", err=True)
-        return EXIT_INTERRUPTED
-    if isinstance(error, UserError):
-        _say(f"error: {error}", err=True)
-        return EXIT_BAD_INPUT
-    if isinstance(error, OSError) and (told := advice(error) or _vanished(file)):
-        _say(f"error: {on_one_line(told)}", err=True)
-        return EXIT_BAD_INPUT
-    _say("".join(traceback.format_exception(error)).rstrip(), err=True)
-    _say("this is a bug in bench: please report it with the lines above", err=True)
-    return EXIT_BUG
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """To standard output or error, in colour where that is a terminal; whatever names it holds are but names."""
-    typer.echo(painted(harmless(text), sys.stderr if err else sys.stdout), err=err)
-
-
-def _name_path(what: str, path: Path, *, err: bool = False) -> None:
-    _say(f"{what} {on_one_line(str(path))}", err=err)
-
-
-def _vanished(file: Path) -> str | None:
-    """What to say where the folder in which a command works was taken away; None where it is there."""
-    try:
-        if (Path.cwd() / file.parent).is_dir():
-            return None
-    except FileNotFoundError:
-        pass  # the folder in which bench was started
-    return f"{file.parent}: the folder was taken away while bench worked in it: put it back, then start again there"
-
-
 File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; all folders are relative to it.")]
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
 Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
@@ -116,7 +63,6 @@ NoTiming = Annotated[
     bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
-DEFAULT_FILE = Path("experiments.yaml")
 
 
 @app.command()
@@ -132,14 +78,16 @@ def init(
     from bench.commands.init import IGNORED, not_ignored, write_starter, write_workflow
 
     for path in write_workflow(folder) if github else write_starter(folder):
-        _name_path("wrote", path)
+        console.name_path("wrote", path)
     if github:
         if lines := not_ignored(folder):
-            _say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
-        _say("next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo")
-        _say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
+            console.say(f"note: {IGNORED} is yours and was left as it is; add to it: {' '.join(lines)}")
+        console.say(
+            "next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo"
+        )
+        console.say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
     else:
-        _say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
+        console.say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
 
 @app.command()
@@ -164,13 +112,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     timing: Timing = "none" if no_timing else "again" if time_again else "due"
     if dry_run:
         return _show_plan(experiment, file, only, device, timing)
-    wanted = _names(only, device)
-    with _bars(file) as bars:
+    variants = _variants(only, device)
+    with _reading(file) as (experiments, bars):
         from bench import pipeline
-        from bench.experiment import read
 
-        finished = pipeline.run(read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars)
-    _show(finished, json)
+        finished = pipeline.run(
+            experiments, file, experiment, only=variants, device=device, timing=timing, on_event=bars
+        )
+    console.show(finished, as_json=json)
 
 
 @app.command()
@@ -191,17 +140,16 @@ def report(
     json: Json = False,
 ) -> None:
     """Render the report again from stored results."""
-    with _bars(file) as bars:
-        from bench.commands.report import report as render_again
-        from bench.experiment import read, select
-        from bench.pipeline.render import bundle as pack
+    with _reading(file) as (experiments, bars):
+        from bench.commands.report import render_again, zip_report
+        from bench.experiment import select
 
-        name, settings = select(read(file), experiment, file)
-        finished = render_again(file.parent, name, settings, again=True, on_event=bars)
-        bundled = pack(file.parent, name) if bundle else None
-    _show(finished, json)
-    if bundled:
-        _name_path("bundle:", bundled, err=json)
+        name, settings = select(experiments, experiment, file)
+        finished = render_again(file.parent, name, settings, on_event=bars)
+        archive = zip_report(file.parent, name) if bundle else None
+    console.show(finished, as_json=json)
+    if archive:
+        console.name_path("bundle:", archive, err=json)
 
 
 @app.command()
@@ -249,7 +197,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         names, paths = zip(*map(_named_file, files), strict=True)
         request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
         finished = score_files(request, bars)
-    _show(finished, json)
+    console.show(finished, as_json=json)
 
 
 @app.command()
@@ -264,14 +212,14 @@ def export(
     file: File = DEFAULT_FILE,
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
-    with _bars(file) as bars:
-        from bench.commands.export import export as hand_over
-        from bench.experiment import read, select
+    with _reading(file) as (experiments, bars):
+        from bench.commands.export import export_variant
+        from bench.experiment import select
 
-        name, _ = select(read(file), experiment, file)
-        written = hand_over(file.parent, name, variant, to, form=form, on_event=bars)
+        name, _ = select(experiments, experiment, file)
+        written = export_variant(file.parent, name, variant, to, form=form, on_event=bars)
     for path in written:
-        _name_path("wrote", path)
+        console.name_path("wrote", path)
 
 
 @app.command()
@@ -290,41 +238,40 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
-    wanted = _names(only, device)
-    with _bars(file) as bars:
-        from bench.commands.check import check as judge
-        from bench.experiment import read, select
+    variants = _variants(only, device)
+    with _reading(file) as (experiments, bars):
+        from bench.commands.check import run_and_check
+        from bench.experiment import select
         from bench.reports import checked
 
-        experiments = read(file)
         name, _ = select(experiments, experiment, file)
         reports = file.parent / "reports" / name
         junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
         checked.refuse_unwritable(junit, summary)
-        finished, found = judge(
+        finished, gates = run_and_check(
             experiments,
             file,
             name,
-            only=wanted,
+            only=variants,
             device=device,
             timing="none" if no_timing else "due",
             reference=against,
             anyway=anyway,
             on_event=bars,
         )
-    # Before anything is written: a disk that is full does not swallow the verdict.
-    _say(checked.terminal(found))
-    checked.write(found, junit, summary)
-    if trouble := checked.append_to_page(found):
-        _say(f"warning: {trouble}", err=True)
-    _name_report(finished)
-    _name_path("summary:", summary)
-    _name_path("JUnit:", junit)
-    if found.failed:
-        _name_log(finished)
-        raise typer.Exit(EXIT_VARIANT_FAILED)
-    if found.fell:
-        raise typer.Exit(EXIT_GATE_FELL)
+    # Printed before the files are written: a full disk must not swallow the verdict.
+    console.say(checked.terminal(gates))
+    checked.write(gates, junit, summary)
+    if problem := checked.append_to_page(gates):
+        console.say(f"warning: {problem}", err=True)
+    console.name_report(finished)
+    console.name_path("summary:", summary)
+    console.name_path("JUnit:", junit)
+    if gates.failed:
+        console.name_log(finished)
+        raise typer.Exit(console.EXIT_VARIANT_FAILED)
+    if gates.fell:
+        raise typer.Exit(console.EXIT_GATE_FELL)
 
 
 @app.command()
@@ -339,17 +286,16 @@ def accept(
     anyway: Anyway = False,
 ) -> None:
     """Write the current scores as the reference for `bench check --against`."""
-    _names(None, device)
-    with _bars(file) as bars:
-        from bench.commands import accept
-        from bench.experiment import read
+    _variants(None, device)
+    with _reading(file) as (experiments, bars):
+        from bench.commands.accept import NAME, accept_scores, describe
 
-        to = to or file.parent / accept.NAME
-        found, left_out = accept.accept(
-            read(file), file, experiment, to=to, device=device, anyway=anyway, on_event=bars
+        to = to or file.parent / NAME
+        accepted, left_out = accept_scores(
+            experiments, file, experiment, to=to, device=device, anyway=anyway, on_event=bars
         )
-    _say(accept.describe(found, to))
-    _note(f"left out {one}" for one in left_out)
+    console.say(describe(accepted, to))
+    console.note(f"left out {variant}" for variant in left_out)
 
 
 @app.command()
@@ -359,13 +305,14 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what no experiment refers to.")] = False,
 ) -> None:
     """Show what lies in variants/ and results/ with sizes, and what no experiment refers to; remove that on request."""
-    with _bars(file) as bars:
-        from bench.commands.clean import clean as take_away
-        from bench.commands.clean import describe
-        from bench.experiment import read
+    with _reading(file) as (experiments, bars):
+        from bench.commands.clean import inventory, remove_unused
+        from bench.commands.clean.text import describe
 
-        inventory = take_away(read(file), file, remove_it=yes, on_event=bars)
-    _say(describe(inventory, file))
+        items = inventory(experiments, file, bars)
+        if yes:
+            items = remove_unused(items)
+    console.say(describe(items, file))
 
 
 @app.command()
@@ -387,9 +334,9 @@ def list_(
     ] = None,
 ) -> None:
     """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
-    from bench.commands.list import describe
+    from bench.commands.list import catalogue
 
-    _say(describe(kind))
+    console.say(catalogue(kind))
 
 
 @app.command()
@@ -399,10 +346,10 @@ def doctor() -> None:
     with Bars("checking") as bars:
         from bench.commands.doctor import describe, examine, is_well
 
-        found = examine(Path.cwd(), lambda check: bars.now(f"checking {check}"))
-    _say(describe(found))
-    if not is_well(found):
-        raise typer.Exit(EXIT_BAD_INPUT)
+        findings = examine(Path.cwd(), lambda check: bars.now(f"checking {check}"))
+    console.say(describe(findings))
+    if not is_well(findings):
+        raise typer.Exit(console.EXIT_BAD_INPUT)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -415,39 +362,42 @@ def _named_file(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-def _names(only: str | None, device: str | None) -> list[str]:
-    """The names after --only; what is wrong with the two options is said."""
+def _variants(only: str | None, device: str | None) -> list[str]:
+    """The variants that --only names; `UserError` where either option is wrong."""
     if device is not None and device not in DEVICES:
         raise UserError(f"--device: {no_device(device)}")
-    wanted = [name.strip() for name in (only or "").split(",") if name.strip()]
-    if only is not None and not wanted:
+    variants = [name.strip() for name in (only or "").split(",") if name.strip()]
+    if only is not None and not variants:
         raise UserError("--only: names no variant; expected names separated by commas, such as --only q8,q16")
-    return wanted
+    return variants
 
 
-def _bars(file: Path) -> Bars:
-    """What is seen from the first moment: imports take their time too."""
-    return Bars(f"reading {on_one_line(str(file))}")
+@contextmanager
+def _reading(file: Path) -> Iterator[tuple[Experiments, Bars]]:
+    """The experiments of a file, and bars that show from the first moment: imports take time too."""
+    with Bars(f"reading {on_one_line(str(file))}") as bars:
+        from bench.experiment import read
+
+        yield read(file), bars
 
 
 def _show_plan(
     experiment: str | None, file: Path, only: str | None, device: str | None, timing: Timing = "due"
 ) -> None:
-    wanted = _names(only, device)
-    with _bars(file) as bars:
+    variants = _variants(only, device)
+    with _reading(file) as (experiments, bars):
         from bench.commands.plan import forecast
         from bench.commands.plan.text import describe
-        from bench.experiment import read
 
-        found = forecast(read(file), file, experiment, only=wanted, device=device, timing=timing, on_event=bars)
-    _say(describe(found))
+        foreseen = forecast(experiments, file, experiment, only=variants, device=device, timing=timing, on_event=bars)
+    console.say(describe(foreseen))
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         from bench.provenance import version
 
-        _say(f"bench {version('bench')}")
+        console.say(f"bench {version('bench')}")
         raise typer.Exit
 
 
@@ -460,44 +410,8 @@ def _options(
     """Options of the program itself."""
 
 
-def _show(finished: Any, as_json: bool) -> None:
-    """The summary; for programs the numbers alone on standard output, and the rest on standard error."""
-    from bench.reports import summary
-
-    if as_json:
-        import json
-
-        # Azure and TeamCity take `##…[` for a command wherever it stands.
-        typer.echo(json.dumps(finished.told, indent=1, allow_nan=False).replace("##", "\\u0023#"))
-    else:
-        _say(summary(finished.run, finished.told))
-    _note(finished.warnings, err=as_json)
-    _name_report(finished, err=as_json)
-    if any(variant.status == "failed" for variant in finished.run.variants):
-        _name_log(finished, err=as_json)
-        raise typer.Exit(EXIT_VARIANT_FAILED)
-
-
-def _note(texts: Iterable[str], *, err: bool = False) -> None:
-    from bench.reports.terminal.plain import wrapped
-
-    for line in wrapped(f"note: {text}" for text in texts):
-        _say(line, err=err)
-
-
-def _name_report(finished: Any, *, err: bool = False) -> None:
-    _say("", err=err)
-    _name_path("report:", finished.page, err=err)
-    _name_path("text:", finished.report, err=err)
-
-
-def _name_log(finished: Any, *, err: bool = False) -> None:
-    if finished.log:
-        _name_path("log, with what failed:", finished.log, err=err)
-
-
 def main() -> None:
-    """Run the command line. However it ends, all work is judged by its exit code, not by who read the output."""
+    """Run the command line, and exit with the command's code, even where its output could not be written."""
     protect()
     streams.guard()
     catch_signals()
@@ -507,7 +421,7 @@ def main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except (Exception, KeyboardInterrupt) as error:
-        code = _told(error, DEFAULT_FILE)
+        code = console.exit_code(error, DEFAULT_FILE)
     else:
         code = 0
     sys.exit(streams.ended(code))

@@ -126,24 +126,24 @@ def said(problem: Mapping[str, Any]) -> str:
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
-    found, message = problem["input"], problem["msg"]
+    value, message = problem["input"], problem["msg"]
     if problem["type"] == "literal_error":
-        return nearest(str(found), re.findall(r"'([^']+)'", message))
+        return nearest(str(value), re.findall(r"'([^']+)'", message))
     most = (problem.get("ctx") or {}).get(_LIMITS.get(problem["type"], ""), math.inf)
-    if type(found) in (int, float) and most <= 1 < found <= 100:
-        return f" (a share, not per cent: write {found / 100:g})"
-    if not isinstance(found, str) or not re.search("valid (number|integer)", message):
+    if type(value) in (int, float) and most <= 1 < value <= 100:
+        return f" (a share, not per cent: write {value / 100:g})"
+    if not isinstance(value, str) or not re.search("valid (number|integer)", message):
         return ""
-    return _hint_of_number(found, is_whole="integer" in message)
+    return _hint_of_number(value, is_whole="integer" in message)
 
 
-def _hint_of_number(found: str, *, is_whole: bool) -> str:
+def _hint_of_number(text: str, *, is_whole: bool) -> str:
     """How a number is written that YAML took for text."""
-    if re.fullmatch(r"[+-]?\d+,\d+", found):
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
         return " (decimals take a point, not a comma)"
-    if unit := re.fullmatch(r"([+-]?\d+(?:\.\d+)?) ?(%|[A-Za-z]+)", found):
+    if unit := re.fullmatch(r"([+-]?\d+(?:\.\d+)?) ?(%|[A-Za-z]+)", text):
         return f" (write {float(unit[1]) / 100:g} for {unit[1]} %)" if unit[2] == "%" else f" (write {unit[1]} alone)"
-    power = re.fullmatch(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", found, re.IGNORECASE)
+    power = re.fullmatch(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", text, re.IGNORECASE)
     if power is None:
         return ""
     if is_whole:
@@ -187,14 +187,14 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def nearest(found: str, choices: Iterable[str]) -> str:
-    """A hint, " (did you mean 'x'?)" for the choice closest to `found`, or nothing."""
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """A hint, " (did you mean 'x'?)" for the choice closest to `name`, or nothing."""
     spelled = {choice.casefold(): choice for choice in choices}
-    word = found.casefold()
-    meant = (name for names, others in _MEANT.items() if word in others.split() for name in names.split())
-    if synonym := next((name for name in meant if name in spelled and name != word), None):
+    word = name.casefold()
+    synonyms = (key for keys, others in _MEANT.items() if word in others.split() for key in keys.split())
+    if synonym := next((key for key in synonyms if key in spelled and key != word), None):
         return f" (did you mean {quoted(spelled[synonym])}?)"
-    close = difflib.get_close_matches(found.casefold(), list(spelled), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=0.5)
     return f" (did you mean {quoted(spelled[close[0]])}?)" if close else ""
 
 

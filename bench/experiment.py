@@ -41,7 +41,7 @@ from bench.errors import (
     shown,
 )
 from bench.records import Preprocessing
-from bench.results.settings import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
+from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
@@ -81,17 +81,17 @@ def _step(entry: object) -> Use:
     try:
         return parse(entry)
     except EntryError as error:
-        raise _told(error.problems) from error
+        raise _chain_error(error.problems) from error
 
 
 def _in_order(chain: tuple[Use, ...], info: ValidationInfo) -> tuple[Use, ...]:
     problems = list(order_problems(chain)) if info.context == _WITH_ORDER else []
     if problems:
-        raise _told([((place,), problem) for place, problem in problems])
+        raise _chain_error([((index,), problem) for index, problem in problems])
     return chain
 
 
-def _told(problems: Iterable[tuple[Keys, str]]) -> ValidationError:
+def _chain_error(problems: Iterable[tuple[Keys, str]]) -> ValidationError:
     """What pydantic adds to the other problems of the file, each at its own keys."""
     return ValidationError.from_exception_data(
         "chain",
@@ -117,7 +117,7 @@ class DetectorSettings(_Model):
 
     @field_validator("architecture")
     @classmethod
-    def _known(cls, architecture: str) -> str:
+    def _check_architecture(cls, architecture: str) -> str:
         _as_value_error(partial(families.find, architecture))
         return architecture
 
@@ -133,15 +133,16 @@ class DetectorSettings(_Model):
     @field_validator("preprocessing", mode="before")
     @classmethod
     def _from_preset(cls, value: object) -> object:
+        """The fields of a preset, with those that the file gives in their place."""
         if isinstance(value, str):
             return _preset(value)
         if isinstance(value, dict):
             given = dict(value)
-            known = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
+            keys = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
             for key in given:
-                if key not in known:
+                if key not in keys:
                     raise ValueError(
-                        f"unknown key {in_yaml(key)}{nearest(str(key), known)}; keys are: {', '.join(known)}"
+                        f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
                     )
             preset = given.pop("preset", None)
             if preset is not None:
@@ -279,19 +280,19 @@ class Experiments(_Model):
 
 def read(path: Path) -> Experiments:
     """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
-    found, tree = yaml_file.read(path)
+    content, tree = yaml_file.read(path)
     try:
-        experiments = Experiments.model_validate(found)
+        experiments = Experiments.model_validate(content)
     except ValidationError:
-        raise UserError(*(f"{path}{problem}" for problem in _problems(found, tree))) from None
-    refuse_together(partial(yaml_file.place, path, "experiments"), _dangling(experiments))
+        raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree))) from None
+    refuse_together(partial(yaml_file.location_of, path, "experiments"), _dangling(experiments))
     return experiments
 
 
-def _problems(found: dict[str, Any], tree: Any) -> Iterator[str]:
-    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.plan`."""
+def _problems(content: dict[str, Any], tree: Any) -> Iterator[str]:
+    """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.prepare`."""
     try:
-        Experiments.model_validate(found, context=_WITH_ORDER)
+        Experiments.model_validate(content, context=_WITH_ORDER)
     except ValidationError as error:
         problems = error.errors()
         # What is there under another name is not also missing.
@@ -304,32 +305,32 @@ def _problems(found: dict[str, Any], tree: Any) -> Iterator[str]:
 def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
     """Names that stand for nothing, with their keys below `experiments:`."""
     for name, experiment in experiments.experiments.items():
-        for key, wanted, there, known in (
+        for key, name_given, section, names in (
             ("detector", experiment.detector, "detectors", tuple(experiments.detectors)),
             ("frames", experiment.frames, "datasets", tuple(experiments.datasets)),
         ):
-            if wanted not in known:
-                yield (name, key), f"there is no {quoted(wanted)} under `{there}:`{nearest(wanted, known)}"
+            if name_given not in names:
+                yield (name, key), f"there is no {quoted(name_given)} under `{section}:`{nearest(name_given, names)}"
     for name, experiment in experiments.experiments.items():
         yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
 
 
 def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Keys below `gates:` and what is wrong there: who is not a variant, what the baseline cannot be asked."""
-    known = (*experiment.variants, "all")
-    for name, own in experiment.gates.items():
-        if name not in known:
+    names = (*experiment.variants, "all")
+    for name, gates in experiment.gates.items():
+        if name not in names:
             yield (
                 (name,),
-                f"there is no variant {quoted(name)}{nearest(name, known)}; expected one of: {', '.join(known)}",
+                f"there is no variant {quoted(name)}{nearest(name, names)}; expected one of: {', '.join(names)}",
             )
         elif name == "all" and name in experiment.variants:
             yield (name,), "`all` means every variant, and a variant is called so too; rename that"
-        elif not own.limits and (name == "all" or "all" not in experiment.gates):
-            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.limits_there_are())}"
+        elif not gates.limits and (name == "all" or "all" not in experiment.gates):
+            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.gate_names())}"
         elif name == experiment.baseline:
             for gate in AGAINST_BASELINE:
-                if gate in own.limits:
+                if gate in gates.limits:
                     yield (
                         (name, gate),
                         "would compare the baseline with itself; set it for `all` or for another variant, "
@@ -339,17 +340,17 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
     """The experiment of this name; without a name, the only one there is."""
-    known = experiments.experiments
+    choices = experiments.experiments
     if name is None:
-        if len(known) > 1:
-            raise UserError(f"{path} holds several experiments, name one of: {', '.join(known)}")
-        name = next(iter(known))
-    if name not in known:
-        hint = nearest(name, known)
-        if any(name in experiment.variants for experiment in known.values()):
+        if len(choices) > 1:
+            raise UserError(f"{path} holds several experiments, name one of: {', '.join(choices)}")
+        name = next(iter(choices))
+    if name not in choices:
+        hint = nearest(name, choices)
+        if any(name in experiment.variants for experiment in choices.values()):
             hint = f" (it is a variant: several are written without spaces, as in --only q8,{shown(name)})"
-        raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(known)}")
-    return name, known[name]
+        raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(choices)}")
+    return name, choices[name]
 
 
 def _refuse_equal_folders(names: Iterable[str], kind: str) -> None:

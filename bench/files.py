@@ -107,6 +107,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
+    """Make the folder and those above it; one that another process makes at the same time will do."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -164,8 +165,8 @@ def is_leftover(path: Path) -> bool:
     """Whether this is a temporary file or folder of a process that is no more on this machine."""
     import psutil
 
-    found = _TEMPORARY.fullmatch(path.name)
-    return found is not None and not psutil.pid_exists(int(found[1]))
+    match = _TEMPORARY.fullmatch(path.name)
+    return match is not None and not psutil.pid_exists(int(match[1]))
 
 
 def is_stale(path: Path) -> bool:
@@ -211,11 +212,11 @@ def size_bytes(path: Path) -> int:
 
 def advice(error: OSError) -> str | None:
     """Which path the file system refused, why, and what to do; None where that says nothing about the machine."""
-    known = _ADVICE | _ADVICE_ON_WRITING if isinstance(error, NotWrittenError) else _ADVICE
-    told = known.get(error.errno or 0)
+    by_code = _ADVICE | _ADVICE_ON_WRITING if isinstance(error, NotWrittenError) else _ADVICE
+    reason = by_code.get(error.errno or 0)
     if getattr(error, "winerror", None) is not None and len(str(error.filename or "")) > _LONGEST_ON_WINDOWS:
-        told = f"{_ADVICE[errno.ENAMETOOLONG]}, or allow long paths in Windows (LongPathsEnabled)"
-    return None if told is None else f"{error.filename or 'a file'}: {told}"
+        reason = f"{_ADVICE[errno.ENAMETOOLONG]}, or allow long paths in Windows (LongPathsEnabled)"
+    return None if reason is None else f"{error.filename or 'a file'}: {reason}"
 
 
 def stops_all(error: BaseException | None) -> bool:

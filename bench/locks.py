@@ -70,9 +70,9 @@ class Holder:
     @property
     def text(self) -> str:
         """ "process 123 that is running demo in /data/work since 14:03:05 CET"; as others wrote it, so short."""
-        here = (self.host, self.processes) in (("", ""), _place())
-        container = " (in another container)" if self.host == _place()[0] else ""
-        machine = "" if here else f" on {shown(self.host, 60)}{container}"
+        is_local = (self.host, self.processes) in (("", ""), _process_space())
+        container = " (in another container)" if self.host == _process_space()[0] else ""
+        machine = "" if is_local else f" on {shown(self.host, 60)}{container}"
         folder = f" in {shown(self.folder, 300)}" if self.folder else ""
         return f"process {self.process}{machine} that is {shown(self.what)}{folder}{_since(self.since)}"
 
@@ -81,7 +81,7 @@ class Holder:
         """Whether that process is at work, as far as can be seen from here: another one may have got its number."""
         import psutil
 
-        if (self.host, self.processes) not in (("", ""), _place()):
+        if (self.host, self.processes) not in (("", ""), _process_space()):
             return True
         if not 0 < self.process < _MOST_PROCESSES or not psutil.pid_exists(self.process):
             return False
@@ -105,7 +105,7 @@ def _since(moment: str) -> str:
     return shown(f" since {began:{day}%H:%M:%S %Z}".rstrip(), 60)
 
 
-def _place() -> tuple[str, str]:
+def _process_space() -> tuple[str, str]:
     """This machine's name, and the space that its process ids count in: containers have one of their own."""
     try:
         return platform.node(), str(Path("/proc/self/ns/pid").readlink())
@@ -114,21 +114,23 @@ def _place() -> tuple[str, str]:
 
 
 class Wait:
-    """Tells whom this process waits for, as long as it does: `told` again and again, then `over`."""
+    """Tells whom this process waits for, as long as it does: `tell` again and again, then `over`."""
 
     def __init__(self, on_event: OnEvent, why: str = "") -> None:
         self.on_event, self.why = on_event, why
         self.began: float | None = None
         self.event: Event | None = None
 
-    def told(self, path: Path, folder: Path | None = None) -> None:
+    def tell(self, path: Path, folder: Path | None = None) -> None:
         """Say who holds the lock file `path`, which lies in `folder` if it does, unless that was said."""
         self.began = time.monotonic() if self.began is None else self.began
         who = holder(path, folder)
         if not who and (self.event or time.monotonic() < self.began + SPEECHLESS_SECONDS):
             return
-        place = f" in {shown(str(folder.absolute()), 300)}" if folder else ""
-        event = Event(f"waiting for another run ({who or f'at work{place}; it does not say who it is'})", 0, 1, "wait")
+        location = f" in {shown(str(folder.absolute()), 300)}" if folder else ""
+        event = Event(
+            f"waiting for another run ({who or f'at work{location}; it does not say who it is'})", 0, 1, "wait"
+        )
         event = replace(event, note=self.why)
         if event != self.event:
             self._end()
@@ -171,13 +173,13 @@ def held(
         except Timeout:
             if not waits:
                 raise TakenError(path, folder) from None
-            wait.told(path, folder)
+            wait.tell(path, folder)
             time.sleep(POLL_SECONDS)
     try:
         wait.over()
         # Who holds it is for people alone, so a disk that does not take it stops nobody.
         with suppress(OSError):
-            write_text(_note(path), _told(path, what, folder))
+            write_text(_note(path), _holder_note(path, what, folder))
         yield
     finally:
         with suppress(OSError):
@@ -185,12 +187,14 @@ def held(
         lock.release()
 
 
-def _told(path: Path, what: str, folder: Path | None) -> str:
-    """What is written of this process. In a shared folder nobody is told by which way others come to it."""
+def _holder_note(path: Path, what: str, folder: Path | None) -> str:
+    """This process as its lock's note names it. In a shared folder the path by which others come to it is left out."""
     away = folder is not None and not path.absolute().is_relative_to(folder.absolute())
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    told = Holder(os.getpid(), what, str(folder.absolute()) if folder and away else "", since, *_place())
-    return json.dumps(asdict(told)) + "\n"
+    this_process = Holder(
+        os.getpid(), what, str(folder.absolute()) if folder and away else "", since, *_process_space()
+    )
+    return json.dumps(asdict(this_process)) + "\n"
 
 
 def each(items: Iterable[Item], do: Callable[[Item], object], on_event: OnEvent = silent, why: str = "") -> None:
@@ -212,11 +216,11 @@ def each(items: Iterable[Item], do: Callable[[Item], object], on_event: OnEvent 
 def _wait_for_any(taken: Sequence[TakenError], wait: Wait) -> None:
     """Until one of these locks is free."""
     while True:
-        for one in taken:
-            with tried(one.path) as free:
+        for lock in taken:
+            with tried(lock.path) as free:
                 if free:
                     return wait.over()
-        wait.told(taken[0].path, taken[0].folder)
+        wait.tell(taken[0].path, taken[0].folder)
         time.sleep(POLL_SECONDS)
 
 
@@ -282,9 +286,11 @@ def _warn_without(path: Path, folder: Path | None, on_event: OnEvent) -> None:
     """Once, and only where somebody listens."""
     if on_event is not silent and not _warned:
         _warned.add(True)
-        place, who = (folder or path.parent).absolute(), holder(path)
+        location, who = (folder or path.parent).absolute(), holder(path)
         now = f" ({who} is there now)" if who else ""
-        warning = f"{shown(str(place))}: this file system has no locks; let no other run work in the same folder{now}"
+        warning = (
+            f"{shown(str(location))}: this file system has no locks; let no other run work in the same folder{now}"
+        )
         on_event(Event(warning, 1, 1, "warning"))
 
 
@@ -320,17 +326,17 @@ def announced(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[N
 
 def running(folder: Path) -> list[str]:
     """Who announced itself in `folder` and is at work, such as "process 123 that is running demo"."""
-    found = []
+    holders = []
     for path in sorted(folder.glob("run-*.lock")):
         with tried(path) as free:
             if not free:
-                found.append(holder(path) or path.stem)
+                holders.append(holder(path) or path.stem)
                 continue
             # Removed while it is held: who waits for it sees that its file is gone, and makes a new one.
             for gone in (_note(path), path):
                 with suppress(OSError):
                     gone.unlink(missing_ok=True)
-    return found
+    return holders
 
 
 def machine_wide(name: str) -> Path:

@@ -19,20 +19,20 @@ _USUAL = "/run/user"
 
 
 def personal_folder(is_better: Callable[[Path], bool] = lambda folder: True) -> Path:
-    """The first place that is this user's alone, if it can be one that `is_better`; made with mode 0700 if need be.
+    """The first folder that is this user's alone, if it can be one that `is_better`; made with mode 0700 if need be.
 
     Raises `UserError` where there is none.
     """
-    own = filter(_is_own, _places())
-    if first := next(own, None):
-        return next(filter(is_better, chain([first], own)), first)
+    private = filter(_is_private, _candidates())
+    if first := next(private, None):
+        return next(filter(is_better, chain([first], private)), first)
     raise UserError(
         f"{Path(tempfile.gettempdir())}: no folder of this user's own can be made there, nor in a home folder; "
         "set XDG_RUNTIME_DIR or TMPDIR to a folder that belongs to this user"
     )
 
 
-def _places() -> Iterator[Path]:
+def _candidates() -> Iterator[Path]:
     """Jobs of cron have no XDG_RUNTIME_DIR, and shall wait for those that have: the usual one is looked for too."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     # A home folder may be shared by machines, and these locks are for one.
@@ -60,7 +60,7 @@ def _home() -> list[Path]:
     return []
 
 
-def _is_own(folder: Path) -> bool:
+def _is_private(folder: Path) -> bool:
     """Make the folder if need be; whether it is a folder itself, no link, and nobody else can write there."""
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

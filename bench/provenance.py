@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,17 @@ def called_as(call: str) -> Iterator[None]:
         yield
     finally:
         _called.reset(before)
+
+
+def provenance(details: Mapping[str, str], libraries: Iterable[str]) -> dict[str, str]:
+    """Where results come from, for their record: command, date, bench's version, details, versions of libraries."""
+    return {
+        "command": command(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bench": version("bench"),
+        **details,
+        "libraries": ", ".join(f"{library} {number}" for library, number in versions(libraries).items()),
+    }
 
 
 def digest(value: Any) -> str:
@@ -73,12 +85,12 @@ def version(distribution: str) -> str:
     # onnxruntime is one library under several distribution names.
     names = ("onnxruntime", "onnxruntime-gpu") if distribution == "onnxruntime" else (distribution,)
     if module is not None and getattr(module, "__file__", None):
-        place = str(Path(str(module.__file__)).parents[1])
-        beside = [one.version for name in names for one in metadata.distributions(name=name, path=[place])]
+        folder = str(Path(str(module.__file__)).parents[1])
+        beside = [installed.version for name in names for installed in metadata.distributions(name=name, path=[folder])]
         says = str(getattr(module, "__version__", ""))
         if beside:
             # Of two that have written over each other, the one whose files are left.
-            return next((one for one in beside if len(beside) > 1 and _agree(says, one)), beside[0])
+            return next((written for written in beside if len(beside) > 1 and _agree(says, written)), beside[0])
         if says:
             return says
     for name in names:
@@ -89,8 +101,8 @@ def version(distribution: str) -> str:
 
 def _agree(says: str, written: str) -> bool:
     """Whether one begins with the other, but for what marks a build: "2.9.0+cu128" and "2.9.0"."""
-    one, other = says.partition("+")[0], written.partition("+")[0]
-    return bool(one) and (one.startswith(other) or other.startswith(one))
+    imported, listed = says.partition("+")[0], written.partition("+")[0]
+    return bool(imported) and (imported.startswith(listed) or listed.startswith(imported))
 
 
 def source_tree() -> Mapping[str, Any]:
@@ -114,12 +126,12 @@ def cuda_devices() -> tuple[str, ...]:
     count = ctypes.c_int()
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return ()
-    return tuple(_told(driver.cuDeviceGetName, place) for place in range(count.value))
+    return tuple(_device_text(driver.cuDeviceGetName, index) for index in range(count.value))
 
 
 def cuda_bus_id() -> str | None:
     """Where the first CUDA device sits, such as "0000:1b:00.0": its name wherever devices are counted otherwise."""
-    return _told(_cuda_driver().cuDeviceGetPCIBusId, 0) if cuda_devices() else None
+    return _device_text(_cuda_driver().cuDeviceGetPCIBusId, 0) if cuda_devices() else None
 
 
 @contextmanager
@@ -144,16 +156,16 @@ def cuda_device_name() -> str:
     "NVIDIA H100, GPU 1 of 4 at 0000:1b:00.0, CUDA_VISIBLE_DEVICES=1": counted from 0, as `nvidia-smi` does. What is
     measured is kept under the names of `cuda_devices`: GPUs of one model are alike.
     """
-    names, visible, place = cuda_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"), _nvml_place()
+    names, visible, position = cuda_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"), _nvml_position()
     if not names:
         return "CUDA device 0"
-    if place == (0, 1) or (place is None and len(names) == 1 and visible is None):
+    if position == (0, 1) or (position is None and len(names) == 1 and visible is None):
         return names[0]
-    number = f"GPU {place[0]} of {place[1]} at " if place else ""
+    number = f"GPU {position[0]} of {position[1]} at " if position else ""
     return f"{names[0]}, {number}{cuda_bus_id()}" + ("" if visible is None else f", CUDA_VISIBLE_DEVICES={visible}")
 
 
-def _nvml_place() -> tuple[int, int] | None:
+def _nvml_position() -> tuple[int, int] | None:
     """The CUDA device's index, from 0, and how many GPUs there are, hidden ones too; None where it is not told."""
     with suppress(OSError), nvml_device() as (nvml, handle):
         return nvml.nvmlDeviceGetIndex(handle), nvml.nvmlDeviceGetCount()
@@ -167,10 +179,10 @@ def text(value: object) -> str:
 
 def cuda_version() -> tuple[int, int] | None:
     """The latest CUDA that the driver knows; None where there is no driver that starts."""
-    driver, found = _cuda_driver(), ctypes.c_int()
-    if driver is None or driver.cuDriverGetVersion(ctypes.byref(found)) != 0:
+    driver, number = _cuda_driver(), ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(number)) != 0:
         return None
-    return found.value // 1000, found.value % 1000 // 10
+    return number.value // 1000, number.value % 1000 // 10
 
 
 def cuda_trouble() -> str:
@@ -199,9 +211,9 @@ def _cuda_driver() -> Any:
     return driver if driver is not None and driver.cuInit(0) == 0 else None
 
 
-def _told(question: Any, place: int) -> str:
+def _device_text(question: Any, index: int) -> str:
     device, answer = ctypes.c_int(), ctypes.create_string_buffer(256)
-    _cuda_driver().cuDeviceGet(ctypes.byref(device), place)
+    _cuda_driver().cuDeviceGet(ctypes.byref(device), index)
     question(answer, len(answer), device)
     return answer.value.decode(errors="replace")
 

@@ -54,14 +54,14 @@ def _variables() -> dict[str, str]:
 
 def _safe(path: list[str]) -> list[str]:
     """Without the working folder; where `bench` itself lies there it comes last, so that it hides nothing."""
-    kept = [place for place in path if not _is_here(place)]
-    home = Path(__file__).resolve().parents[1]
-    return [*kept, str(home)] if len(kept) < len(path) and _is_here(str(home)) else kept
+    safe = [folder for folder in path if not _is_working_folder(folder)]
+    source = Path(__file__).resolve().parents[1]
+    return [*safe, str(source)] if len(safe) < len(path) and _is_working_folder(str(source)) else safe
 
 
-def _is_here(place: str) -> bool:
-    if not place:
+def _is_working_folder(folder: str) -> bool:
+    if not folder:
         return True
     with suppress(OSError):
-        return os.path.samefile(place, os.curdir)  # noqa: PTH121 - a part of a path may be no path
+        return os.path.samefile(folder, os.curdir)  # noqa: PTH121 - a part of a path may be no path
     return False

@@ -30,7 +30,7 @@ _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the file, with every step and its settings spelled out, for editors."""
-    found = Experiments.model_json_schema()
+    schema = Experiments.model_json_schema()
     entries: list[dict[str, Any]] = []
     for name in steps.names():
         step = steps.find(name)
@@ -44,15 +44,15 @@ def json_schema() -> dict[str, Any]:
         entries.append(
             {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}
         )
-    chains = found["$defs"]["ExperimentSettings"]["properties"]["variants"]
+    chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
     chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
-    found["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
-    detector = found["$defs"]["DetectorSettings"]["properties"]
-    detector["preprocessing"] |= {"anyOf": _preprocessing(found["$defs"].pop("Preprocessing"))}
+    schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
+    detector = schema["$defs"]["DetectorSettings"]["properties"]
+    detector["preprocessing"] |= {"anyOf": _preprocessing(schema["$defs"].pop("Preprocessing"))}
     del detector["preprocessing"]["$ref"]
     detector["architecture"]["enum"] = list(families.architectures())
-    _name_limits(found)
-    return found
+    _name_limits(schema)
+    return schema
 
 
 def _preprocessing(whole: dict[str, Any]) -> list[dict[str, Any]]:
@@ -62,14 +62,14 @@ def _preprocessing(whole: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"enum": list(PRESETS)}, {"type": "object", "properties": {"preset": presets, **fields}, **_CLOSED}]
 
 
-def _name_limits(found: Any) -> None:
+def _name_limits(part: Any) -> None:
     """pydantic leaves limits that follow a validator of its own under its names, which no editor reads."""
-    if isinstance(found, list):
-        for one in found:
-            _name_limits(one)
-    elif isinstance(found, dict):
-        if found.get("type") in ("number", "integer"):
-            for short in [name for name in _LIMITS if name in found]:
-                found[_LIMITS[short]] = found.pop(short)
-        for one in found.values():
-            _name_limits(one)
+    if isinstance(part, list):
+        for item in part:
+            _name_limits(item)
+    elif isinstance(part, dict):
+        if part.get("type") in ("number", "integer"):
+            for short in [name for name in _LIMITS if name in part]:
+                part[_LIMITS[short]] = part.pop(short)
+        for inner in part.values():
+            _name_limits(inner)

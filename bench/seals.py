@@ -54,15 +54,15 @@ def is_sealed(file: Path, key: str, sealed: Path) -> bool:
         stored.refuse_other_than_file(file, links=False)
         if file.stat().st_size > _MOST_SEALED_BYTES:
             return False
-        wanted = stored.read_text(sealed, _MOST_BYTES).strip()
-        return equal(seal(file, lasting_secret(), key), wanted)
+        expected = stored.read_text(sealed, _MOST_BYTES).strip()
+        return equal(seal(file, lasting_secret(), key), expected)
     except (OSError, ValueError):
         return False
 
 
-def equal(one: str, other: str) -> bool:
+def equal(first: str, second: str) -> bool:
     """Without telling by its duration how much of it is."""
-    return hmac.compare_digest(one.encode(), other.encode())
+    return hmac.compare_digest(first.encode(), second.encode())
 
 
 def secret() -> bytes:
@@ -75,14 +75,14 @@ def secret() -> bytes:
         return _given(given)
     try:
         file = own_folder() / _FILE
-        if (kept := _read(file)) is None:
+        if (stored_secret := _read(file)) is None:
             _write(file, secrets.token_bytes(_SECRET_BYTES))
-            kept = _read(file)
+            stored_secret = _read(file)
     except OSError as error:
         raise UserError(f"bench {_unwritable(error.strerror or str(error))}") from error
-    if kept is None:
+    if stored_secret is None:
         raise UserError(f"bench {_unwritable('others can read or change what is written there')}")
-    return kept
+    return stored_secret
 
 
 def lasting_secret() -> bytes:
@@ -151,6 +151,7 @@ def _read(file: Path) -> bytes | None:
 
 
 def _write(file: Path, value: bytes) -> None:
+    """Write the secret whole, readable by this user alone."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = file.with_name(temporary_name())
     try:
@@ -165,14 +166,15 @@ def _write(file: Path, value: bytes) -> None:
 
 
 def _unwritable(reason: str) -> str:
+    """Where the secret should be kept, why it cannot be, and what to do."""
     try:
-        place = f"in {own_folder()}"
+        location = f"in {own_folder()}"
     except OSError:
-        place = "in a home folder"
+        location = "in a home folder"
     mend = "let this user write there"
     if sys.platform not in ("win32", "darwin"):
         mend += ", or set XDG_STATE_HOME to a folder where this user can"
     return (
-        f"must keep a secret {place}, by which this user's own files are known from strangers', and cannot "
+        f"must keep a secret {location}, by which this user's own files are known from strangers', and cannot "
         f"({reason}): {mend}"
     )

@@ -132,8 +132,8 @@ def _adapter(kind: Any) -> Any:
 def first_problem(error: Any) -> str:
     """The first of pydantic's problems: where, and what was expected; never the value, which is a stranger's."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return repr(f"{place[:100]}: {first['msg'][:100]}")[1:-1]
+    keys = ".".join(str(part) for part in first["loc"])
+    return repr(f"{keys[:100]}: {first['msg'][:100]}")[1:-1]
 
 
 def damaged(path: Path, error: Exception, mend: str) -> UserError:

@@ -51,6 +51,7 @@ class _Outlet(io.FileIO):
             return memoryview(data).nbytes
 
     def _lose(self, error: OSError) -> None:
+        """Note why output was lost; a stream that nobody reads, or half a text, is thrown away from here on."""
         gone = error.errno in _NOBODY_READS or (error.errno == errno.EIO and self.was_terminal)
         # What Windows says of a closed pipe.
         gone = gone or (sys.platform == "win32" and error.errno == errno.EINVAL)
@@ -111,6 +112,7 @@ def _is_plain(stream: TextIO, descriptor: int) -> bool:
 
 
 def _guarded(descriptor: int, stream: TextIO | None) -> TextIO:
+    """A text stream on the descriptor that can always be written to; lost output ends no work."""
     try:
         outlet = _Outlet(descriptor)
     except OSError:  # Windows without a console has no such descriptor

@@ -23,7 +23,7 @@ def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         if tree is not None:
             _size(tree, path, {})
         _refuse_doubles(tree, path)
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except RecursionError as error:
         raise UserError(f"{path}: is nested far too deep for an experiment file") from error
     except yaml.MarkedYAMLError as error:
@@ -34,14 +34,16 @@ def read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         # Tags such as !!timestamp and !!int fail in many ways on values that are none.
         raise UserError(f"{path}: not valid YAML: {shown(str(error))}") from error
-    if found is None:
+    if content is None:
         raise UserError(f"{path}: is empty; `bench init` in another folder writes a commented one to start from")
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected the keys detectors, datasets and experiments; found {type(found).__name__}")
-    return found, tree
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: expected the keys detectors, datasets and experiments; found {type(content).__name__}"
+        )
+    return content, tree
 
 
-def place(path: Path, *keys: str | int) -> str:
+def location_of(path: Path, *keys: str | int) -> str:
     """Where in the file the key stands, "experiments.yaml, line 7: datasets.faces", for messages.
 
     A number is a place in a list: the line is that of the entry, and what is said ends at the list's key.
@@ -54,6 +56,7 @@ def place(path: Path, *keys: str | int) -> str:
 
 
 def _text(path: Path) -> str:
+    """The file as text; `UserError` where it is no file, far too long, or not UTF-8."""
     try:
         if path.is_dir():
             raise UserError(f"{path}: is a folder; expected a file, such as {path / 'experiments.yaml'}")
@@ -76,8 +79,8 @@ def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str
     location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
     key, message = _spelled(location), said(problem)
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(problem["loc"], model)
-        message = f"unknown key{nearest(str(location[-1]), known)}; keys here are: {', '.join(known)}"
+        keys = _keys_beside(problem["loc"], model)
+        message = f"unknown key{nearest(str(location[-1]), keys)}; keys here are: {', '.join(keys)}"
     line = _line(tree, location)
     return f"{f', line {line}' if line else ''}: {f'{key}: ' if key else ''}{message}"
 
@@ -143,8 +146,8 @@ def _size(node: yaml.Node, path: Path, sizes: dict[int, int]) -> int:
         return 1
     if id(node) not in sizes:
         sizes[id(node)] = 0
-        inside = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
-        sizes[id(node)] = 1 + sum(_size(one, path, sizes) for one in inside)
+        inside = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        sizes[id(node)] = 1 + sum(_size(part, path, sizes) for part in inside)
     if sizes[id(node)] == 0:
         raise UserError(f"{where}: an alias stands within what it stands for; write it out")
     if sizes[id(node)] > _MOST_NODES:

@@ -12,7 +12,7 @@ from testbed import (
     evaluate,
     loaded,
     options,
-    planned,
+    prepare_in,
     ratios,
     reader,
     show,
@@ -21,7 +21,7 @@ from testbed import (
     workplace,
 )
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
 from bench.runtimes import Session
@@ -35,6 +35,7 @@ COLUMNS = ("network input", "frames stored at", "runtime", "pass, frames/s", "ba
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = options(__doc__, architecture="efficientnet_b5", sizes=(160, 380), frames=128, rounds=5)
     parser.add_argument("--large", action="store_true", help=f"also with frames of {LARGE[0]} x {LARGE[1]} pixels")
     parser.add_argument("--decoding", action="store_true", help="also decoding alone, as always with --device cuda")
@@ -43,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[list[str]] = []
     for size in given.sizes:
         for width, height in ((size, size), *([LARGE] if given.large else [])):
-            place = workplace(given, size, given.frames, (width, height))
+            setup = workplace(given, size, given.frames, (width, height))
             with working_folder(given.folder) as folder:
-                rows += _measured(planned(folder, place), (width, height), given.rounds, decoding)
+                rows += _measured(prepare_in(folder, setup), (width, height), given.rounds, decoding)
     show(
         f"1. Evaluation pass against bare forward, {given.architecture}",
         [*COLUMNS, *(["decoding, frames/s"] if decoding else [])],
@@ -58,24 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(plan: Plan, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
-    session = loaded(plan, built(plan)["baseline"])
-    frames = plan.frames["test"].frames
+def _measured(prepared: Prepared, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
+    """A row: the pass and the bare forward in alternation, in frames a second."""
+    session = loaded(prepared, built(prepared)["baseline"])
+    frames = prepared.frames["test"].frames
 
     def decoded() -> Iterator[NDArray[np.uint8]]:
-        return reader(plan)(frames, plan.spec, predict.batch_size(plan.spec, plan.device))
+        return reader(prepared)(frames, prepared.spec, predict.batch_size(prepared.spec, prepared.device))
 
     batches = list(decoded())
     works: dict[str, Callable[[], object]] = {
-        "pass": lambda: evaluate(plan, {"baseline": session}),
+        "pass": lambda: evaluate(prepared, {"baseline": session}),
         "bare": lambda: _forward(session, batches),
     }
     if decoding:
         works["decoding"] = lambda: deque(decoded(), maxlen=0)
     seconds = alternate(works, rounds)
-    per_second = {name: [len(frames) / one for one in samples] for name, samples in seconds.items()}
+    per_second = {name: [len(frames) / sample for sample in samples] for name, samples in seconds.items()}
     yield [
-        f"{plan.spec.size} px",
+        f"{prepared.spec.size} px",
         f"{stored[0]} × {stored[1]}",
         f"{session.executed.runtime}, {session.executed.device_name}",
         spread(per_second["pass"], 1),

@@ -18,7 +18,7 @@ from testbed import (
     built,
     evaluate,
     options,
-    planned,
+    prepare_in,
     ratios,
     show,
     spread,
@@ -27,8 +27,8 @@ from testbed import (
 )
 
 from bench import runtimes
-from bench.pipeline.prepare import Plan
-from bench.records import Evidence
+from bench.pipeline.prepare import Prepared
+from bench.records import Predictions
 from bench.results import store
 from bench.runtimes import Session
 
@@ -76,8 +76,8 @@ class Usual:
         import torch
 
         with torch.inference_mode():
-            found = [self.network(batch).softmax(1)[:, 1].cpu() for batch in self.batches()]
-        scores: NDArray[np.float32] = torch.cat(found).numpy()
+            p_fakes = [self.network(batch).softmax(1)[:, 1].cpu() for batch in self.batches()]
+        scores: NDArray[np.float32] = torch.cat(p_fakes).numpy()
         return scores
 
     def heatmaps(self) -> None:
@@ -95,6 +95,7 @@ class Usual:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = options(
         __doc__, architecture="efficientnet_b5", sizes=(160, 380), frames=32, rounds=3, batches=(8, 32), workers=(0, 2)
     )
@@ -102,10 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[list[str]] = []
     settings = list(itertools.product(given.workers, given.batches))
     for size in given.sizes:
-        place = workplace(given, size, given.frames)
+        setup = workplace(given, size, given.frames)
         with working_folder(given.folder) as folder:
-            plan = planned(folder, place)
-            rows += _measured(plan, _fastest(plan, settings), given.rounds)
+            prepared = prepare_in(folder, setup)
+            rows += _measured(prepared, _fastest(prepared, settings), given.rounds)
     show(
         f"2. Against the usual way, {given.architecture}",
         [
@@ -122,42 +123,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
 
 
-def _measured(plan: Plan, usual: Usual, rounds: int) -> Iterator[list[str]]:
-    artifact = built(plan)["baseline"]
-    names = dict.fromkeys([runtimes.choose(plan.settings.runtime, "torch", plan.device), "pytorch"])
-    sessions = {name: runtimes.find(name).load(artifact, plan.device, plan.threads) for name in names}
+def _measured(prepared: Prepared, usual: Usual, rounds: int) -> Iterator[list[str]]:
+    """A row for each way: seconds with heatmaps and without, beside the usual way."""
+    artifact = built(prepared)["baseline"]
+    names = dict.fromkeys([runtimes.choose(prepared.settings.runtime, "torch", prepared.device), "pytorch"])
+    sessions = {name: runtimes.find(name).load(artifact, prepared.device, prepared.threads) for name in names}
     both: dict[str, Callable[[], object]] = {"usual": usual.scores_and_heatmaps, "one pass": usual.heatmaps}
-    both |= {name: partial(_with_heatmaps, plan, session) for name, session in sessions.items()}
+    both |= {name: partial(_with_heatmaps, prepared, session) for name, session in sessions.items()}
     scores: dict[str, Callable[[], object]] = {"usual, scores": usual.scores}
-    scores |= {f"{name}, scores": partial(evaluate, plan, {name: session}) for name, session in sessions.items()}
+    scores |= {f"{name}, scores": partial(evaluate, prepared, {name: session}) for name, session in sessions.items()}
     took = alternate(both | scores, rounds)
     labels = {"usual": f"usual: batches of {usual.batch}, {usual.workers} workers", "one pass": "usual, in one pass"}
     expected = usual.scores()
     for name in both:
         alone = took.get(f"{name}, scores")
         yield [
-            f"{plan.spec.size} px",
+            f"{prepared.spec.size} px",
             labels.get(name, f"bench on {name}"),
             spread(took[name]),
             ratios(took["usual"], took[name]),
             spread(alone) if alone else "",
             ratios(took["usual, scores"], alone) if alone else "",
-            f"{np.abs(_scores(plan, sessions[name]) - expected).max():.0e}" if name in sessions else "",
+            f"{np.abs(_scores(prepared, sessions[name]) - expected).max():.0e}" if name in sessions else "",
         ]
 
 
-def _fastest(plan: Plan, settings: Sequence[tuple[int, int]]) -> Usual:
+def _fastest(prepared: Prepared, settings: Sequence[tuple[int, int]]) -> Usual:
     """The usual way with whichever workers and batch size take the least time to the scores."""
     import timm
     import torch
 
-    if plan.device == "cpu":
-        torch.set_num_threads(plan.threads)
-    network = timm.create_model(plan.source.architecture, num_classes=2)
-    network.load_state_dict(torch.load(plan.source.weights, weights_only=True))
-    network = network.eval().to(plan.device).to(memory_format=torch.channels_last)
-    folder = plan.base / "faces" / "test"
-    ways = [Usual(network, folder, plan.spec.size, plan.device, workers, batch) for workers, batch in settings]
+    if prepared.device == "cpu":
+        torch.set_num_threads(prepared.threads)
+    network = timm.create_model(prepared.source.architecture, num_classes=2)
+    network.load_state_dict(torch.load(prepared.source.weights, weights_only=True))
+    network = network.eval().to(prepared.device).to(memory_format=torch.channels_last)
+    folder = prepared.base / "faces" / "test"
+    ways = [Usual(network, folder, prepared.spec.size, prepared.device, workers, batch) for workers, batch in settings]
     if len(ways) == 1:
         return ways[0]
     ways[0].scores()
@@ -170,28 +172,28 @@ def _seconds(way: Usual) -> float:
     return time.perf_counter() - began
 
 
-def _with_heatmaps(plan: Plan, session: Session) -> None:
+def _with_heatmaps(prepared: Prepared, session: Session) -> None:
     """A pass, and every CAM as a heatmap of the frame's size: its positive part, scaled to 1."""
     import cv2
 
-    [folder] = evaluate(plan, {"baseline": session})
-    cams = _answers(plan, folder).cam
+    [folder] = evaluate(prepared, {"baseline": session})
+    cams = _answers(prepared, folder).cam
     assert cams is not None
-    size = plan.spec.size
+    size = prepared.spec.size
     for cam in cams:
         positive = np.maximum(cam, 0)
         cv2.resize(positive / (positive.max() + 1e-7), (size, size))
 
 
-def _scores(plan: Plan, session: Session) -> NDArray[np.float64]:
+def _scores(prepared: Prepared, session: Session) -> NDArray[np.float64]:
     """P(fake) of every frame, in the order of the frame set, which is also that of timm's loader."""
-    [folder] = evaluate(plan, {"baseline": session})
-    found = _answers(plan, folder)
-    return found.test if found.validation is None else np.concatenate([found.test, found.validation])
+    [folder] = evaluate(prepared, {"baseline": session})
+    answers = _answers(prepared, folder)
+    return answers.test if answers.validation is None else np.concatenate([answers.test, answers.validation])
 
 
-def _answers(plan: Plan, folder: Path) -> Evidence:
-    return store.read_evidence(folder, len(plan.frames["test"].frames))
+def _answers(prepared: Prepared, folder: Path) -> Predictions:
+    return store.read_predictions(folder, len(prepared.frames["test"].frames))
 
 
 if __name__ == "__main__":

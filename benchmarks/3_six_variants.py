@@ -14,7 +14,7 @@ from testbed import (
     evaluate,
     loaded,
     options,
-    planned,
+    prepare_in,
     ratios,
     reader,
     show,
@@ -22,7 +22,7 @@ from testbed import (
     working_folder,
 )
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import Frame, InputSpec
 
 VARIANTS = {
@@ -38,8 +38,8 @@ VARIANTS = {
 class Counting:
     """A reader that counts the frames it decoded."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.read, self.decoded = reader(plan), 0
+    def __init__(self, prepared: Prepared) -> None:
+        self.read, self.decoded = reader(prepared), 0
 
     def __call__(self, frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         for batch in self.read(frames, spec, batch_size):
@@ -48,6 +48,7 @@ class Counting:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = options(
         __doc__, architectures=("efficientnet_b0", "efficientnet_b5"), size=160, width=1280, height=720, frames=96,
         others=16, rounds=3, variants=tuple(VARIANTS),
@@ -57,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = {"test": given.frames, "calibration": given.others, "train": given.others}
     rows: list[list[object]] = []
     for architecture in given.architectures:
-        place = Workplace(
+        setup = Workplace(
             architecture, given.size, given.width, given.height, counts, chains, given.device, given.runtime
         )
         with working_folder(given.folder) as folder:
-            rows += _measured(planned(folder, place), given.rounds)
+            rows += _measured(prepare_in(folder, setup), given.rounds)
     show(
         f"3. {len(chains)} variants in one pass against {len(chains)} passes, {given.size} px",
         ["network", "way", "frames decoded", "s", "decoding alone, s", "against one pass"],
@@ -72,33 +73,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(plan: Plan, rounds: int) -> Iterator[list[object]]:
-    sessions = {name: loaded(plan, artifact) for name, artifact in built(plan).items()}
-    together, apart = Counting(plan), Counting(plan)
+def _measured(prepared: Prepared, rounds: int) -> Iterator[list[object]]:
+    """A row for each way: frames decoded, seconds, and the ratio to one pass."""
+    sessions = {name: loaded(prepared, artifact) for name, artifact in built(prepared).items()}
+    together, apart = Counting(prepared), Counting(prepared)
 
     def one_by_one() -> None:
         for name, session in sessions.items():
-            evaluate(plan, {name: session}, apart)
+            evaluate(prepared, {name: session}, apart)
 
-    one, many = "one pass", f"{len(sessions)} passes"
-    seconds = alternate({one: lambda: evaluate(plan, sessions, together), many: one_by_one}, rounds)
+    in_one_pass, one_by_one_way = "one pass", f"{len(sessions)} passes"
+    seconds = alternate(
+        {in_one_pass: lambda: evaluate(prepared, sessions, together), one_by_one_way: one_by_one}, rounds
+    )
     # The first round, which warms up, decodes as well.
-    decoded = {one: together.decoded // (rounds + 1), many: apart.decoded // (rounds + 1)}
-    alone = _decoding_seconds(plan)
-    for way, passes in ((one, 1), (many, len(sessions))):
+    decoded = {in_one_pass: together.decoded // (rounds + 1), one_by_one_way: apart.decoded // (rounds + 1)}
+    alone = _decoding_seconds(prepared)
+    for way, passes in ((in_one_pass, 1), (one_by_one_way, len(sessions))):
         yield [
-            plan.source.architecture,
+            prepared.source.architecture,
             way,
             decoded[way],
             spread(seconds[way]),
             f"{alone * passes:.2f}",
-            ratios(seconds[way], seconds[one]),
+            ratios(seconds[way], seconds[in_one_pass]),
         ]
 
 
-def _decoding_seconds(plan: Plan) -> float:
+def _decoding_seconds(prepared: Prepared) -> float:
     began = time.perf_counter()
-    for _ in reader(plan)(plan.frames["test"].frames, plan.spec, 8):
+    for _ in reader(prepared)(prepared.frames["test"].frames, prepared.spec, 8):
         pass
     return time.perf_counter() - began
 

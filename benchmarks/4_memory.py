@@ -38,22 +38,23 @@ class Watch:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table. Or measure one run, for the process that prints it."""
     parser = options(__doc__, architecture="efficientnet_b0", size=64, counts=(500, 20_000))
     parser.add_argument("--measure", type=Path, help="run this experiment file and print its figures as JSON")
     given = parser.parse_args(arguments)
     if given.measure:
         print(json.dumps(_run(given.measure)))
         return
-    found = {}
+    runs = {}
     for count in given.counts:
-        place = workplace(given, given.size, count)
+        setup = workplace(given, given.size, count)
         with working_folder(given.folder) as folder:
-            found[count] = _in_fresh_process(furnish(folder, place))
-    few, many = min(found), max(found)
-    less, more = found[few], found[many]
+            runs[count] = _in_fresh_process(furnish(folder, setup))
+    few, many = min(runs), max(runs)
+    less, more = runs[few], runs[many]
     rows = [_row(f"peak: {stage}, MiB", less["peaks"][stage], more["peaks"][stage], many - few) for stage in STAGES]
-    rows.append(_row("scores and CAMs on disk, MiB", less["kept"], more["kept"], many - few))
-    per_frame = [1000 * found[count]["evaluating_s"] / count for count in (few, many)]
+    rows.append(_row("scores and CAMs on disk, MiB", less["stored"], more["stored"], many - few))
+    per_frame = [1000 * runs[count]["evaluating_s"] / count for count in (few, many)]
     rows.append(["evaluation, ms a frame", *(f"{ms:.2f}" for ms in (*per_frame, per_frame[1] / per_frame[0])), ""])
     show(
         f"4. Memory and time over the number of frames, {given.architecture} at {given.size} px",
@@ -72,8 +73,8 @@ def _row(title: str, less: int, more: int, frames: int) -> list[str]:
 def _in_fresh_process(experiment: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--measure", str(experiment)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 def _run(path: Path) -> dict[str, object]:
@@ -82,20 +83,22 @@ def _run(path: Path) -> dict[str, object]:
     importlib.import_module("bench.results.score")
     importlib.import_module("pyarrow.parquet")
     experiments, watch = read(path), Watch()
-    plan = prepare(experiments, path, NAME)
+    prepared = prepare(experiments, path, NAME)
     loaded = _peak_bytes()
     pipeline.run(experiments, path, NAME, on_event=watch)
     peaks = [loaded, *watch.peaks, _peak_bytes()]
     began, ended = watch.times
-    kept = sum((plan.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS))
-    return {"peaks": dict(zip(STAGES, peaks, strict=True)), "evaluating_s": ended - began, "kept": kept}
+    stored_bytes = sum(
+        (prepared.results / "baseline" / name).stat().st_size for name in (predict.PREDICTIONS, predict.CAMS)
+    )
+    return {"peaks": dict(zip(STAGES, peaks, strict=True)), "evaluating_s": ended - began, "stored": stored_bytes}
 
 
 def _peak_bytes() -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    if found is None:
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    if match is None:
         raise RuntimeError("this system does not tell a process's peak memory (VmHWM)")
-    return int(found[1]) * 1024
+    return int(match[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = options(__doc__, architecture="efficientnet_b0", size=64, frames=16, rounds=7)
     given = parser.parse_args(arguments)
-    place = replace(workplace(given, given.size, given.frames), variants=VARIANTS)
+    setup = replace(workplace(given, given.size, given.frames), variants=VARIANTS)
     with working_folder(given.folder) as folder:
-        path = furnish(folder, place)
+        path = furnish(folder, setup)
         pipeline.run(read(path), path)
         bare = [_seconds(folder, "", []) for _ in range(given.rounds)]
         rows: list[list[object]] = [["bare interpreter", f"{statistics.median(bare):.2f}", "1", "none"]]

@@ -18,8 +18,8 @@ from testbed import show
 
 from bench.records import Auc, Interval
 from bench.results.score.auc import difference, estimate
+from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import placements
-from bench.results.score.verdict import verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Found:
+class Estimates:
     auc: Auc
     delta: Auc
     auc_truth: float
@@ -82,6 +82,7 @@ class Found:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=4000, help="drawn data sets a row")
     parser.add_argument("--aucs", type=float, nargs="+", default=[0.8, 0.95, 0.99], help="the baseline's true AUC")
@@ -117,13 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _row(setting: Setting, found: Sequence[Found]) -> list[object]:
+def _row(setting: Setting, repetitions: Sequence[Estimates]) -> list[object]:
+    """How often the intervals of the drawn data sets hold the truth, and how often the verdict is wrong, in %."""
     # "improved" is as wrong, and as much of a promise.
-    wrong = [verdict(one.delta.value, one.delta.interval, MARGIN) in ("stable", "improved") for one in found]
+    wrong = [
+        verdict(drawn.delta.value, drawn.delta.interval, MARGIN) in ("stable", "improved") for drawn in repetitions
+    ]
     shares = [
-        [_holds(one.auc.interval, one.auc_truth) for one in found],
-        [_holds(one.delta.interval, one.delta_truth) for one in found],
-        [_holds(one.delta.by_frame, one.delta_truth) for one in found],
+        [_holds(drawn.auc.interval, drawn.auc_truth) for drawn in repetitions],
+        [_holds(drawn.delta.interval, drawn.delta_truth) for drawn in repetitions],
+        [_holds(drawn.delta.by_frame, drawn.delta_truth) for drawn in repetitions],
         wrong,
     ]
     counted = [f"{100 * float(np.mean(share)):.1f}" for share in shares]
@@ -134,24 +138,24 @@ def _holds(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
 
 
-def _draw(setting: Setting, repetitions: int, rng: np.random.Generator) -> list[Found]:
+def _draw(setting: Setting, repetitions: int, rng: np.random.Generator) -> list[Estimates]:
     labels, clusters = setting.labels, setting.clusters
     aucs = setting.auc, setting.auc - MARGIN
     truths = [_expected(setting, auc) for auc in aucs]
-    found = []
+    estimates = []
     for _ in range(repetitions):
         scores = _failing(setting, labels, rng) if setting.kind == "rare" else _moved(setting, labels, rng)
-        baseline, variant = (placements(labels, one) for one in scores)
+        baseline, variant = (placements(labels, of_variant) for of_variant in scores)
         delta, _ = difference(variant, baseline, clusters)
-        found.append(Found(estimate(baseline, clusters), delta, truths[0], truths[1] - truths[0]))
-    return found
+        estimates.append(Estimates(estimate(baseline, clusters), delta, truths[0], truths[1] - truths[0]))
+    return estimates
 
 
 def _moved(setting: Setting, labels: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Scores of both variants, whose classes lie so far apart as the two AUCs ask."""
     noise = _noise(setting, rng)
     aucs = setting.auc, setting.auc - MARGIN
-    return [_apart(auc) * labels + own for auc, own in zip(aucs, noise, strict=True)]
+    return [_apart(auc) * labels + errors for auc, errors in zip(aucs, noise, strict=True)]
 
 
 def _failing(setting: Setting, labels: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float64]]:
@@ -164,12 +168,12 @@ def _failing(setting: Setting, labels: NDArray[np.int64], rng: np.random.Generat
 
 def _noise(setting: Setting, rng: np.random.Generator) -> NDArray[np.float64]:
     """Of both variants, [2, frames]: variance 1, partly shared within a source, correlated between the two."""
-    own = rng.normal(size=(2, int(setting.sizes.sum())))
+    noise = rng.normal(size=(2, int(setting.sizes.sum())))
     if setting.frames > 1:
         shared = rng.normal(size=(2, setting.sources)).repeat(setting.sizes, axis=1)
-        own = np.sqrt(setting.shared) * shared + np.sqrt(1 - setting.shared) * own
-    own[1] = setting.likeness * own[0] + np.sqrt(1 - setting.likeness**2) * own[1]
-    return own
+        noise = np.sqrt(setting.shared) * shared + np.sqrt(1 - setting.shared) * noise
+    noise[1] = setting.likeness * noise[0] + np.sqrt(1 - setting.likeness**2) * noise[1]
+    return noise
 
 
 def _apart(auc: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from testbed import show
 
 from bench.provenance import digest
-from bench.records import Executed, Footprint, Measurement, Preprocessing, Run, SplitSummary, VariantResult
+from bench.records import Executed, Footprint, Measurement, Preprocessing, RunRecord, SplitSummary, VariantResult
 from bench.results import store
 from bench.results.attributes import ATTRIBUTES
 from bench.results.predict import CAMS, MARK, PREDICTIONS
@@ -47,6 +47,7 @@ experiments:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table. Or draw the data, for a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--frames", type=int, default=1_000_000, help="test frames")
     parser.add_argument("--cam", type=int, default=12, help="side of a class-activation map")
@@ -97,29 +98,29 @@ def _draw(frames: int) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     rng = np.random.default_rng(0)
-    places = np.arange(frames)
-    labels = (places % 2).astype(np.int8)
+    indices = np.arange(frames)
+    labels = (indices % 2).astype(np.int8)
     base = rng.normal(2.0 * labels - 1, 1)
-    names = [f"{'fake' if place % 2 else 'real'}/{place // FILES}/{place % FILES}.jpg" for place in range(frames)]
+    names = [f"{'fake' if index % 2 else 'real'}/{index // FILES}/{index % FILES}.jpg" for index in range(frames)]
     cameras = np.array(["near", "far", "phone", "studio"])[rng.integers(0, 4, frames)]
     qualities = rng.integers(50, 100, frames)
-    found = {}
+    tables = {}
     for name, shift in zip(VARIANTS, SHIFTS, strict=True):
-        margin = (base + shift * rng.normal(0, 1, frames)).astype(np.float32)
-        found[name] = pd.DataFrame(
+        logit_diff = (base + shift * rng.normal(0, 1, frames)).astype(np.float32)
+        tables[name] = pd.DataFrame(
             {
                 "frame": names,
                 "split": "test",
                 "label": labels,
-                "source": pd.Series(places // 20).astype(str),
-                "p_fake": p_fake(-margin / 2, margin / 2),
-                "logit_real": -margin / 2,
-                "logit_fake": margin / 2,
+                "source": pd.Series(indices // 20).astype(str),
+                "p_fake": p_fake(-logit_diff / 2, logit_diff / 2),
+                "logit_real": -logit_diff / 2,
+                "logit_fake": logit_diff / 2,
                 "camera": cameras,
                 "quality": qualities,
             }
         )
-    return found
+    return tables
 
 
 def _store(folder: Path, tables: dict[str, pd.DataFrame], side: int) -> None:
@@ -137,8 +138,10 @@ def _store(folder: Path, tables: dict[str, pd.DataFrame], side: int) -> None:
             os.link(results / VARIANTS[1] / CAMS, results / name / CAMS)
         sizes = {file: (results / name / file).stat().st_size for file in (PREDICTIONS, CAMS)}
         (results / name / MARK).write_text(json.dumps({"key": DRAWN, "frames": frames, "bytes": sizes}))
-    known = tables["baseline"][["frame", "split", "camera"]].assign(quality=tables["baseline"]["quality"].astype(str))
-    known.to_parquet(results / ATTRIBUTES, index=False)
+    attributes = tables["baseline"][["frame", "split", "camera"]].assign(
+        quality=tables["baseline"]["quality"].astype(str)
+    )
+    attributes.to_parquet(results / ATTRIBUTES, index=False)
     store.write_run(results, _run(frames))
 
 
@@ -147,16 +150,17 @@ def _pictures(folder: Path, frames: int) -> None:
 
     (folder / "pictures").mkdir(parents=True)
     rng = np.random.default_rng(2)
-    for place in range(FILES):
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"pictures/{place}.jpg")
+    for index in range(FILES):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"pictures/{index}.jpg")
     for label in ("real", "fake"):
         (folder / label).mkdir()
-        for place in range((frames + FILES - 1) // FILES):
-            (folder / label / str(place)).symlink_to("../pictures")
+        for index in range((frames + FILES - 1) // FILES):
+            (folder / label / str(index)).symlink_to("../pictures")
 
 
-def _run(frames: int) -> Run:
-    return Run(
+def _run(frames: int) -> RunRecord:
+    """The record of a run that never was."""
+    return RunRecord(
         experiment="many",
         detector="none",
         architecture="efficientnet_b0",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
-from compression_table import Found, print_short, print_table, write
+from compression_table import Measured, print_short, print_table, write
 from peers import (
     Case,
     Peer,
@@ -98,7 +98,7 @@ class Judge:
 
     frames: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    margins: NDArray[np.float64]
+    logit_diffs: NDArray[np.float64]
     placed: Placements
     baseline: Built
     rounds: int
@@ -108,39 +108,41 @@ def rows(own_runtimes: Sequence[str]) -> list[Row]:
     """All rows, the baseline first; chains once in each of the runtimes."""
     chains = {"": {BASELINE: "[]"}, "bench": OURS, "naive": NAIVE_CHAINS}
     named = [(whose, name, chain) for whose, group in chains.items() for name, chain in group.items()]
-    own = [Row(name, whose, runtime, chain=chain) for runtime in own_runtimes for whose, name, chain in named]
+    ours = [Row(name, whose, runtime, chain=chain) for runtime in own_runtimes for whose, name, chain in named]
     others = {"naive": NAIVE, "peer": PEERS}
     return [
-        *own,
+        *ours,
         *(Row(name, who, peer.runtime, peer=peer) for who, group in others.items() for name, peer in group.items()),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table. Rows of earlier runs whose inputs are the same are kept."""
     given = _given(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     chosen = [row for row in rows(given.runtimes) if not given.only or row.name in given.only or row.name == BASELINE]
     path = given.folder / f"test-{TEST_SEED}-{given.test_frames}.npy"
     frames, labels = draw_test_frames(path, TEST_SEED, given.test_frames, demo.SIZE)
-    found = []
+    measured = []
     for case in cases(given):
         judge = _judge(case, frames, labels, given.rounds)
-        for place, row in enumerate(chosen, start=1):
-            print(f"{case.name}, {place} of {len(chosen)}: {row.name} ({row.runtime})", file=sys.stderr, flush=True)
-            found.append(_kept_or_found(row, case, judge, given.folder))
-    write(found, given.folder)
-    print_table(found, given.test_frames, given.rounds, given.threads)
-    print_short(found)
+        for number, row in enumerate(chosen, start=1):
+            print(f"{case.name}, {number} of {len(chosen)}: {row.name} ({row.runtime})", file=sys.stderr, flush=True)
+            measured.append(_stored_or_measured(row, case, judge, given.folder))
+    write(measured, given.folder)
+    print_table(measured, given.test_frames, given.rounds, given.threads)
+    print_short(measured)
 
 
 def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; which names there are follows from the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where frames, artifacts and results are kept")
     parser.add_argument("--test-frames", type=int, default=4000, help="4000 without it; half of them are fakes")
     parser.add_argument("--rounds", type=int, default=60, help="calls at batch 1 that are timed; 60 without it")
     names = [row.name for row in rows(["onnxruntime"])]
-    said = "; ".join(names).replace("%", "%%")
-    parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME", help=f"of: {said}")
+    choices = "; ".join(names).replace("%", "%%")
+    parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME", help=f"of: {choices}")
     parser.add_argument("--weights", type=Path, action="append", default=[], help="a further detector; can be repeated")
     parser.add_argument("--architecture", action="append", default=[], help="that of each --weights, in their order")
     parser.add_argument(
@@ -151,9 +153,9 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if len(given.weights) != len(given.architecture):
         parser.error(f"{len(given.weights)} --weights and {len(given.architecture)} --architecture: give one for each")
-    known = ["demo", *(path.stem for path in given.weights)]
-    if unknown := [name for name in given.detectors if name.removesuffix("-twin") not in known]:
-        parser.error(f"--detectors {unknown[0]} is none of {', '.join(known)}, with or without -twin")
+    detector_names = ["demo", *(path.stem for path in given.weights)]
+    if unknown := [name for name in given.detectors if name.removesuffix("-twin") not in detector_names]:
+        parser.error(f"--detectors {unknown[0]} is none of {', '.join(detector_names)}, with or without -twin")
     return given
 
 
@@ -168,7 +170,7 @@ def cases(given: argparse.Namespace) -> list[Case]:
     settings = FrameSetSettings(path="demo")
     frames = datasets.load("demo", settings, given.folder, given.folder / "cache")
     read = partial(datasets.read_batches, threads=given.threads)
-    found = []
+    chosen = []
     for name in given.detectors or ["demo", "demo-twin", *list(weights)[1:]]:
         architecture, file = weights[name.removesuffix("-twin")]
         if name.endswith("-twin"):
@@ -178,8 +180,8 @@ def cases(given: argparse.Namespace) -> list[Case]:
             given.folder / "variants", frames, read, versions(("opencv-python-headless", "numpy")), "cpu",
             given.threads, 0, silent,
         )  # fmt: skip
-        found.append(Case(name, source, context))
-    return found
+        chosen.append(Case(name, source, context))
+    return chosen
 
 
 def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
@@ -191,7 +193,9 @@ def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
     if detector.flavour == "static":
         state = efficientnet.to_efficientnet_pytorch(state, architecture)
     elif architecture in efficientnet.ARCHITECTURES:
-        state = {name.removeprefix("backbone.").replace("head.", "classifier."): one for name, one in state.items()}
+        state = {
+            name.removeprefix("backbone.").replace("head.", "classifier."): tensor for name, tensor in state.items()
+        }
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     return path
 
@@ -199,36 +203,36 @@ def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
 # ---------------------------------------------------------------------------------------- the work
 def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64], rounds: int) -> Judge:
     baseline = build.build(BASELINE, case.source, [], case.context)
-    margins = _margins(_loaded(baseline, "onnxruntime", case), frames)
-    return Judge(frames, labels, margins, placements(labels, margins), baseline, rounds)
+    logit_diffs = _logit_diffs(_loaded(baseline, "onnxruntime", case), frames)
+    return Judge(frames, labels, logit_diffs, placements(labels, logit_diffs), baseline, rounds)
 
 
-def _kept_or_found(row: Row, case: Case, judge: Judge, folder: Path) -> Found:
+def _stored_or_measured(row: Row, case: Case, judge: Judge, folder: Path) -> Measured:
     """A row of an earlier run where nothing that it hangs on has changed."""
-    told = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
-    frames = {split: one.content for split, one in case.context.frames.items()}
-    told |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
+    inputs = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
+    frames = {split: frames.content for split, frames in case.context.frames.items()}
+    inputs |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
     used = (*runtimes.find(row.runtime).LIBRARIES, *(row.peer.libraries if row.peer else ()))
-    told |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
-    told |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
-    empty = Found(case.name, row.name, row.whose, row.runtime, digest(told), len(judge.labels))
+    inputs |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
+    inputs |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
+    empty = Measured(case.name, row.name, row.whose, row.runtime, digest(inputs), len(judge.labels))
     try:
         chain = [parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
         if chain:
-            empty = replace(empty, key=digest([told, ids.of_chain(case.source, chain, case.context)[-1]]))
-        kept = folder / "rows" / f"{case.name}-{empty.key}.json"
-        if kept.exists():
-            return Found(**json.loads(kept.read_text(encoding="utf-8")))
+            empty = replace(empty, key=digest([inputs, ids.of_chain(case.source, chain, case.context)[-1]]))
+        file = folder / "rows" / f"{case.name}-{empty.key}.json"
+        if file.exists():
+            return Measured(**json.loads(file.read_text(encoding="utf-8")))
         _refuse_missing(row)
         _refuse_problems(chain, case)
-        found = _measured(_built(row, chain, case, folder), row, case, judge, empty)
+        measured = _measured(_built(row, chain, case, folder), row, case, judge, empty)
     except Exception as error:  # whatever a peer fails of is what its row says
         if not isinstance(error, UserError):
             traceback.print_exc()
         return replace(empty, reason=f"{type(error).__name__}: {error}".removeprefix("UserError: "))
-    kept.parent.mkdir(exist_ok=True)
-    write_json(kept, asdict(found))
-    return found
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, asdict(measured))
+    return measured
 
 
 def _refuse_problems(chain: Sequence[steps.Use], case: Case) -> None:
@@ -256,30 +260,31 @@ def _loaded(built: Built, runtime: str, case: Case) -> Session:
     return runtimes.find(runtime).load(built, "cpu", case.context.threads)
 
 
-def _margins(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _logit_diffs(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
     """`logit_fake - logit_real` [n]."""
     batches = (frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE))
     logits = np.concatenate([session.predict(np.ascontiguousarray(batch))[0] for batch in batches]).astype(np.float64)
-    margins: NDArray[np.float64] = logits[:, 1] - logits[:, 0]
-    return margins
+    logit_diffs: NDArray[np.float64] = logits[:, 1] - logits[:, 0]
+    return logit_diffs
 
 
-def _measured(built: Built, row: Row, case: Case, judge: Judge, empty: Found) -> Found:
+def _measured(built: Built, row: Row, case: Case, judge: Judge, empty: Measured) -> Measured:
+    """Scores, size and speed of one artifact beside the baseline."""
     session = _loaded(built, row.runtime, case)
-    margins = _margins(session, judge.frames)
-    if bad := int((~np.isfinite(margins)).sum()):
-        found = replace(empty, reason=f"scores of {bad} of {len(margins)} frames are not finite numbers")
+    logit_diffs = _logit_diffs(session, judge.frames)
+    if bad := int((~np.isfinite(logit_diffs)).sum()):
+        measured = replace(empty, reason=f"scores of {bad} of {len(logit_diffs)} frames are not finite numbers")
     else:
-        placed = placements(judge.labels, margins)
+        placed = placements(judge.labels, logit_diffs)
         auc, (delta, _) = estimate(placed, None), difference(placed, judge.placed, None)
-        dp = np.abs(expit(margins) - expit(judge.margins)).mean()
-        found = replace(
+        dp = np.abs(expit(logit_diffs) - expit(judge.logit_diffs)).mean()
+        measured = replace(
             empty, auc=auc.value, auc_interval=_ends(auc), auc_delta=delta.value, auc_delta_interval=_ends(delta),
             mean_dp=float(dp),
         )  # fmt: skip
     own_ms, baseline_ms = _timed(session, row, case, judge)
     return replace(
-        found,
+        measured,
         size_mib=built.size_bytes / 2**20,
         parameters_share=_share(built.parameters, judge.baseline.parameters),
         macs_share=_share(built.macs, judge.baseline.macs),
@@ -297,7 +302,7 @@ def _timed(session: Session, row: Row, case: Case, judge: Judge) -> tuple[list[f
     seconds = alternate(
         {"own": partial(session.predict, frame), BASELINE: partial(baseline.predict, frame)}, judge.rounds
     )
-    return [1000 * one for one in seconds["own"]], [1000 * one for one in seconds[BASELINE]]
+    return [1000 * s for s in seconds["own"]], [1000 * s for s in seconds[BASELINE]]
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

@@ -38,6 +38,7 @@ class Trial:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
     given = _options().parse_args(arguments)
     rows: list[list[object]] = []
     with working_folder(given.folder) as folder:
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The first run draws the frames; it is a trial of its own kind, and left out.
         _output(folder, ["run", "--only", given.draw])
         for loops in given.loops:
-            for known in (False, True) if given.known else (False,):
-                trials = [_trial(folder, given.only, loops, known=known) for _ in range(given.runs)]
-                rows.append(_row(loops, known, trials))
+            for from_records in (False, True) if given.known else (False,):
+                trials = [_trial(folder, given.only, loops, from_records=from_records) for _ in range(given.runs)]
+                rows.append(_row(loops, from_records, trials))
     show(
         f"9. Time foreseen, demo, variants {given.only}",
         ["busy loops", "earlier runs", "ended within the range", "widest range", "took / middle", "took, s"],
@@ -73,8 +74,9 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _trial(folder: Path, only: str, loops: int, *, known: bool) -> Trial:
-    _forget(folder, known=known)
+def _trial(folder: Path, only: str, loops: int, *, from_records: bool) -> Trial:
+    """What `bench plan` foresees, and what the run right after it takes."""
+    _forget(folder, from_records=from_records)
     with _busy(loops):
         time.sleep(_STARTING_SECONDS)
         foreseen = _TOTAL.search(_output(folder, ["plan", "--only", only]))
@@ -87,9 +89,9 @@ def _trial(folder: Path, only: str, loops: int, *, known: bool) -> Trial:
     return Trial(low_s, high_s, took_s)
 
 
-def _forget(folder: Path, *, known: bool) -> None:
-    """Have everything made again; where earlier runs are to be `known`, their records stay, and nothing else."""
-    for room in ("reports", *(() if known else ("results", "variants"))):
+def _forget(folder: Path, *, from_records: bool) -> None:
+    """Have everything made again; where earlier runs are to be `from_records`, their records stay, and nothing else."""
+    for room in ("reports", *(() if from_records else ("results", "variants"))):
         shutil.rmtree(folder / room, ignore_errors=True)
     for file in (*(folder / "variants").glob("*/model*"), *(folder / "results").glob("*/*/predictions.json")):
         file.unlink()
@@ -108,12 +110,12 @@ def _busy(loops: int) -> Iterator[None]:
             process.wait()
 
 
-def _row(loops: int, known: bool, trials: Sequence[Trial]) -> list[object]:
+def _row(loops: int, from_records: bool, trials: Sequence[Trial]) -> list[object]:
     middles = [trial.took_s / (trial.low_s * trial.high_s) ** 0.5 for trial in trials]
     widest = max(trial.high_s / trial.low_s for trial in trials)
     hits = f"{sum(trial.hit for trial in trials)} of {len(trials)}"
     took = spread([trial.took_s for trial in trials], 0)
-    return [loops, "known" if known else "none", hits, f"{widest:.2f}", spread(middles), took]
+    return [loops, "known" if from_records else "none", hits, f"{widest:.2f}", spread(middles), took]
 
 
 def _output(folder: Path, words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the benchmark of compression found, row by row, and how it is shown."""
+"""What the benchmark of compression measured, row by row, and how it is shown."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LIBRARIES = ("bench", "nncf", "onnxruntime", "openvino", "timm", "torch", "torch
 
 
 @dataclass(frozen=True)
-class Found:
+class Measured:
     """What a row says; None where it could not be had, with the reason.
 
-    Shares are of the baseline's. Latencies are those of single calls with one frame, in alternation with the
+    Shares are of the baseline's. Latencies are those of single calls with row frame, in alternation with the
     baseline in the same runtime.
     """
 
@@ -46,11 +46,11 @@ class Found:
     build_seconds: float | None = None
 
 
-def write(found: Sequence[Found], folder: Path) -> None:
+def write(rows: Sequence[Measured], folder: Path) -> None:
     """The same rows as `compression.json`, and as `compression.csv` with medians in the place of single calls."""
-    table = [asdict(one) for one in found]
-    told = {"machine": machine(), "libraries": versions(LIBRARIES), "rows": table}
-    write_json(folder / "compression.json", told)
+    table = [asdict(row) for row in rows]
+    content = {"machine": machine(), "libraries": versions(LIBRARIES), "rows": table}
+    write_json(folder / "compression.json", content)
     medians = [row | {name: _median(row[name]) for name in ("latency_ms", "baseline_latency_ms")} for row in table]
     pd.DataFrame(medians).to_csv(folder / "compression.csv", index=False)
 
@@ -59,7 +59,7 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def print_table(found: Sequence[Found], test_frames: int, rounds: int, threads: int) -> None:
+def print_table(rows: Sequence[Measured], test_frames: int, rounds: int, threads: int) -> None:
     """Markdown on standard output."""
     calibration, train = (sum(demo.COUNTS[split]) for split in ("calibration", "train"))
     show(
@@ -68,7 +68,7 @@ def print_table(found: Sequence[Found], test_frames: int, rounds: int, threads: 
             "detector", "variant", "whose", "runs in", "MiB", "parameters / MACs left, %", "AUC", "ΔAUC",
             "P(fake) moves by", "ms a frame", "times faster than fp32", "built in, s",
         ],
-        [_cells(one) for one in found],
+        [_cells(row) for row in rows],
         f"{test_frames} test frames of {demo.SIZE} px, drawn from a seed of their own, half of them fakes; "
         f"{calibration} calibration and {train} train frames are the demo set's. AUC and its difference from fp32 on "
         "the same frames with 95 % intervals (DeLong); P(fake) moves by so much on average. MiB are those "
@@ -78,26 +78,26 @@ def print_table(found: Sequence[Found], test_frames: int, rounds: int, threads: 
     )  # fmt: skip
 
 
-def print_short(found: Sequence[Found]) -> None:
+def print_short(rows: Sequence[Measured]) -> None:
     """The same for who has a minute: a row a variant, a column a detector, with differences from fp32 alone."""
-    detectors = list(dict.fromkeys(one.detector for one in found))
+    detectors = list(dict.fromkeys(row.detector for row in rows))
     print(f"\n| | {' | '.join(detectors)} | MiB | times faster |\n|{' --- |' * (len(detectors) + 3)}")
-    for variant, runtime in dict.fromkeys((one.variant, one.runtime) for one in found if one.whose):
-        rows = {one.detector: one for one in found if (one.variant, one.runtime) == (variant, runtime)}
-        first = next(iter(rows.values()))
+    for variant, runtime in dict.fromkeys((row.variant, row.runtime) for row in rows if row.whose):
+        by_detector = {row.detector: row for row in rows if (row.variant, row.runtime) == (variant, runtime)}
+        first = next(iter(by_detector.values()))
         name = f"**{variant}**" if first.whose == "bench" else variant
-        cells = [_difference(rows[detector]) if detector in rows else "" for detector in detectors]
+        cells = [_difference(by_detector[detector]) if detector in by_detector else "" for detector in detectors]
         size = "" if first.size_mib is None else f"{first.size_mib:.1f}"
         faster = ratios(first.baseline_latency_ms, first.latency_ms) if first.latency_ms else ""
         print(f"| {name}, {runtime} | {' | '.join(cells)} | {size} | {faster} |")
     print(f"\nΔAUC with its 95 % interval, and by how much P(fake) moves; MiB and speed are those on {detectors[0]}.")
 
 
-def _difference(one: Found) -> str:
-    if one.auc_delta is None or one.auc_delta_interval is None or one.mean_dp is None:
-        return "failed" if one.reason else ""
-    delta, low, high = map(_signed, (one.auc_delta, *one.auc_delta_interval))
-    return f"{delta} ({low} to {high}), {one.mean_dp:.3f}"
+def _difference(row: Measured) -> str:
+    if row.auc_delta is None or row.auc_delta_interval is None or row.mean_dp is None:
+        return "failed" if row.reason else ""
+    delta, low, high = map(_signed, (row.auc_delta, *row.auc_delta_interval))
+    return f"{delta} ({low} to {high}), {row.mean_dp:.3f}"
 
 
 def _signed(value: float) -> str:
@@ -106,24 +106,26 @@ def _signed(value: float) -> str:
     return f"{value:+.{digits}f}".replace("-", "−") if value else "0"
 
 
-def _cells(one: Found) -> list[str]:
-    def number(value: float | None, digits: int) -> str:
+def _cells(row: Measured) -> list[str]:
+    """A row of the long table as texts; empty where a number is missing."""
+
+    def rounded(value: float | None, digits: int) -> str:
         return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
     def interval(value: float | None, ends: tuple[float, float] | None, sign: str = "") -> str:
         if value is None or ends is None:
             return ""
-        shown = [_signed(one) if sign else f"{one:.4f}" for one in (value, *ends)]
+        shown = [_signed(number) if sign else f"{number:.4f}" for number in (value, *ends)]
         return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
-    shares = [one.parameters_share, one.macs_share]
+    shares = [row.parameters_share, row.macs_share]
     return [
-        one.detector, one.variant, one.whose, one.runtime + (f", int8 {one.int8}" if one.int8 else ""),
-        number(one.size_mib, 2), " / ".join(number(s and 100 * s, 0) for s in shares) if shares[0] else "",
-        _one_line(one.reason) or interval(one.auc, one.auc_interval),
-        interval(one.auc_delta, one.auc_delta_interval, "+"),
-        number(one.mean_dp, 4), spread(one.latency_ms, 1) if one.latency_ms else "",
-        ratios(one.baseline_latency_ms, one.latency_ms) if one.latency_ms else "", number(one.build_seconds, 0),
+        row.detector, row.variant, row.whose, row.runtime + (f", int8 {row.int8}" if row.int8 else ""),
+        rounded(row.size_mib, 2), " / ".join(rounded(s and 100 * s, 0) for s in shares) if shares[0] else "",
+        _one_line(row.reason) or interval(row.auc, row.auc_interval),
+        interval(row.auc_delta, row.auc_delta_interval, "+"),
+        rounded(row.mean_dp, 4), spread(row.latency_ms, 1) if row.latency_ms else "",
+        ratios(row.baseline_latency_ms, row.latency_ms) if row.latency_ms else "", rounded(row.build_seconds, 0),
     ]  # fmt: skip
 
 

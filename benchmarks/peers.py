@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import detectors
 from bench.artifacts import footprint, safetensors
@@ -55,7 +55,7 @@ class Case:
     def batches(self, split: Split, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [n, 3, size, size]; at most so many frames, evenly spread over the split."""
         frames = self.context.frames[split]
-        chosen = [frames.frames[place] for place in frames.spread(most)]
+        chosen = [frames.frames[index] for index in frames.spread(most)]
         return self.context.read(chosen, self.source.preprocessing.input_spec, _BATCH_SIZE)
 
 
@@ -160,9 +160,9 @@ def _pruned(detector: Detector) -> Detector:
     best = None
     for _ in range(_SEARCHES):
         ratio = (low + high) / 2
-        found = _at_ratio(detector, ratio)
-        if _parameters(found) <= full / 2:
-            best, high = found, ratio
+        narrowed = _at_ratio(detector, ratio)
+        if _parameters(narrowed) <= full / 2:
+            best, high = narrowed, ratio
         else:
             low = ratio
     if best is None:
@@ -171,18 +171,18 @@ def _pruned(detector: Detector) -> Detector:
 
 
 def _at_ratio(detector: Detector, ratio: float) -> Detector:
+    """A copy whose layers lose this share of their channels, by torch-pruning."""
     import torch_pruning
 
-    found = copy.deepcopy(detector)
-    size = found.preprocessing.size
-    # The detector uses its head's weights directly, which the library would not follow.
-    network = nn.Sequential(found.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), found.head)
+    pruned = copy.deepcopy(detector)
+    size = pruned.preprocessing.size
+    network = pruned.logit_network()
     pruner = torch_pruning.pruner.BasePruner(
         network, torch.zeros(1, 3, size, size), importance=torch_pruning.importance.GroupMagnitudeImportance(),
-        pruning_ratio=ratio, ignored_layers=[found.head],
+        pruning_ratio=ratio, ignored_layers=pruned.logit_layers(),
     )  # fmt: skip
     pruner.step()
-    return found
+    return pruned
 
 
 def _parameters(detector: Detector) -> int:

@@ -24,8 +24,8 @@ from bench.datasets.demo import photograph_pair
 from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
 from bench.files import write_atomically
-from bench.pipeline.build import build_variants
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.build import build_artifacts
+from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import machine, versions
 from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
 from bench.results import predict, store
@@ -91,27 +91,27 @@ def working_folder(given: Path | None) -> Iterator[Path]:
 
 
 # ------------------------------------------------------------------------------------- the inputs
-def furnish(folder: Path, place: Workplace) -> Path:
+def furnish(folder: Path, setup: Workplace) -> Path:
     """Write frames, weights and the experiment file; returns the latter's path."""
-    for seed, (split, count) in enumerate(place.counts.items()):
-        _write_frames(folder / "faces" / split, count, place.width, place.height, seed)
-    save_weights(folder / "weights.pth", place.architecture, place.size, place.device)
-    lines = (f"      {name}: {chain}" for name, chain in place.variants.items())
+    for seed, (split, count) in enumerate(setup.counts.items()):
+        _write_frames(folder / "faces" / split, count, setup.width, setup.height, seed)
+    save_weights(folder / "weights.pth", setup.architecture, setup.size, setup.device)
+    lines = (f"      {name}: {chain}" for name, chain in setup.variants.items())
     path = folder / "experiments.yaml"
     path.write_text(
         f"""detectors:
   random:
-    architecture: {place.architecture}
+    architecture: {setup.architecture}
     weights: weights.pth
-    preprocessing: {{preset: imagenet, size: {place.size}}}
+    preprocessing: {{preset: imagenet, size: {setup.size}}}
 datasets:
   drawn: {{path: faces}}
 experiments:
   {NAME}:
     detector: random
     frames: drawn
-    device: {place.device}
-    runtime: {place.runtime}
+    device: {setup.device}
+    runtime: {setup.runtime}
     timing: {{seconds: 0.05}}
     variants:
 {chr(10).join(lines)}
@@ -140,7 +140,7 @@ def _write_frames(folder: Path, count: int, width: int, height: int, seed: int) 
 def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`count` frames, uint8 RGB [n, 3, size, size], every second a fake, of as many portraits; and their labels.
 
-    They are drawn as the demo set is, from a seed of their own, and kept in `path`.
+    They are drawn as the demo set is, from a seed of their own, and stored in `path`.
     """
     import numpy as np
 
@@ -148,8 +148,8 @@ def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDAr
         pairs = (photograph_pair(np.random.default_rng([seed, index]), size) for index in range(count))
         frames = np.stack([pair[index % 2].transpose(2, 0, 1) for index, pair in enumerate(pairs)])
         write_atomically(path, lambda file: np.save(file, frames))
-    kept: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return kept, np.arange(count) % 2
+    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return stored, np.arange(count) % 2
 
 
 @cache
@@ -194,50 +194,50 @@ def save_weights(path: Path, architecture: str, size: int, device: str = "cpu") 
 
 
 # --------------------------------------------------------------------------------------- the work
-def planned(folder: Path, place: Workplace) -> Plan:
+def prepare_in(folder: Path, setup: Workplace) -> Prepared:
     """A furnished working folder's experiment, resolved and checked."""
-    path = furnish(folder, place)
+    path = furnish(folder, setup)
     return prepare(read(path), path, NAME)
 
 
-def built(plan: Plan) -> dict[str, Built]:
+def built(prepared: Prepared) -> dict[str, Built]:
     """The artifacts of all variants; one that cannot be built ends the benchmark."""
-    artifacts, failed = build_variants(plan, silent)
-    if failed:
-        raise RuntimeError(f"variants that could not be built: {failed}")
-    return artifacts
+    built = build_artifacts(prepared, silent)
+    if built.failed:
+        raise RuntimeError(f"variants that could not be built: {built.failed}")
+    return dict(built.artifacts)
 
 
-def loaded(plan: Plan, artifact: Built) -> Session:
+def loaded(prepared: Prepared, artifact: Built) -> Session:
     """An artifact in the runtime that the experiment would take."""
-    runtime = runtimes.choose(plan.settings.runtime, artifact.kind, plan.device)
-    return runtimes.find(runtime).load(artifact, plan.device, plan.threads)
+    runtime = runtimes.choose(prepared.settings.runtime, artifact.kind, prepared.device)
+    return runtimes.find(runtime).load(artifact, prepared.device, prepared.threads)
 
 
 _passes = numbers()
 
 
-def evaluate(plan: Plan, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
+def evaluate(prepared: Prepared, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
     """One pass over all labelled frames: decode, forward, CAMs, shards, merge, score; returns the result folders."""
-    folder = plan.results / f"pass-{next(_passes)}"
+    folder = prepared.results / f"pass-{next(_passes)}"
     pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
-    splits = [plan.frames[split] for split in LABELLED_SPLITS if split in plan.frames]
-    rows = [predict.Labelled(frames.split, frame) for frames in splits for frame in frames.frames]
-    failed = predict.predict(pending, rows, plan.spec, read or reader(plan), silent)
+    splits = [prepared.frames[split] for split in LABELLED_SPLITS if split in prepared.frames]
+    rows = [predict.FrameRow(frames.split, frame) for frames in splits for frame in frames.frames]
+    failed = predict.predict(pending, rows, prepared.spec, read or reader(prepared), silent)
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
         labels = store.read_labelled(folder, variant.name)[0].labels
-        found = store.read_evidence(variant.folder, len(labels))
-        placed, curve = placements.placements(labels, found.ranks), points.roc(labels, found.ranks)
-        points.score(labels, found.test, placed, curve)
-        points.operating_point(labels, found.test, plan.settings.threshold)
+        predictions = store.read_predictions(variant.folder, len(labels))
+        placed, curve = placements.placements(labels, predictions.ranks), points.roc(labels, predictions.ranks)
+        points.score(labels, predictions.test, placed, curve)
+        points.operating_point(labels, predictions.test, prepared.settings.threshold)
     return [variant.folder for variant in pending]
 
 
-def reader(plan: Plan) -> BatchReader:
+def reader(prepared: Prepared) -> BatchReader:
     """What reads the frames of a run."""
-    return partial(datasets.read_batches, threads=plan.threads)
+    return partial(datasets.read_batches, threads=prepared.threads)
 
 
 def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -274,7 +274,7 @@ def show(
     load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"## {title}\n")
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {'; '.join(f'{k}: {v}' for k, v in machine().items())}; {load}.")
-    print(f"{', '.join(f'{name} {found}' for name, found in versions(libraries).items())}.\n")
+    print(f"{', '.join(f'{name} {version}' for name, version in versions(libraries).items())}.\n")
     for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
     print(f"\n{notes}")

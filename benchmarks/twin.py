@@ -45,16 +45,16 @@ def twin(detector: Detector, seed: int = 0) -> Detector:
 
     ValueError where no channel can be rescaled.
     """
-    found = copy.deepcopy(detector).eval()
-    rescalable = [one for one in _channels(found) if not one.fixed and one.written_by and one.read_by]
+    rescaled = copy.deepcopy(detector).eval()
+    rescalable = [each for each in _channels(rescaled) if not each.fixed and each.written_by and each.read_by]
     if not rescalable:
         raise ValueError(f"{detector.architecture}: no channel can be rescaled without changing the function")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for one in rescalable:
-            octaves = torch.rand(len(one.written_by[0].weight), generator=generator, dtype=torch.float64) * 2 - 1
-            _rescale(one, torch.exp2(octaves * OCTAVES))
-    return found
+        for channels in rescalable:
+            octaves = torch.rand(len(channels.written_by[0].weight), generator=generator, dtype=torch.float64) * 2 - 1
+            _rescale(channels, torch.exp2(octaves * OCTAVES))
+    return rescaled
 
 
 # --------------------------------------------------------------------------- what belongs together
@@ -65,27 +65,28 @@ class _Tracer(fx.Tracer):
 
 def _channels(detector: Detector) -> list[Channels]:
     """All channels of the backbone, in the order of the network."""
-    found: dict[fx.Node, Channels] = {}
+    written: dict[fx.Node, Channels] = {}
     for node in _Tracer().trace(detector.backbone).nodes:
-        inputs = [found[one] for one in node.all_input_nodes]
+        inputs = [written[source] for source in node.all_input_nodes]
         if node.op == "output":
             inputs[0].read_by.append(detector.head)
         elif node.target in _SUMS:
             together = _together(inputs)
-            found = {other: together if one in inputs else one for other, one in found.items()} | {node: together}
+            written = {other: together if channels in inputs else channels for other, channels in written.items()}
+            written[node] = together
         else:
             module = detector.backbone.get_submodule(str(node.target)) if node.op == "call_module" else None
-            found[node] = _after(module, node, inputs)
-    return list(dict.fromkeys(found.values()))
+            written[node] = _after(module, node, inputs)
+    return list(dict.fromkeys(written.values()))
 
 
 def _together(parts: Sequence[Channels]) -> Channels:
     """What a sum adds must be rescaled alike."""
     parts = list(dict.fromkeys(parts))
     return Channels(
-        [layer for one in parts for layer in one.written_by],
-        [layer for one in parts for layer in one.read_by],
-        any(one.fixed for one in parts),
+        [layer for part in parts for layer in part.written_by],
+        [layer for part in parts for layer in part.read_by],
+        any(part.fixed for part in parts),
     )
 
 
@@ -97,11 +98,11 @@ def _after(module: nn.Module | None, node: fx.Node, inputs: Sequence[Channels]) 
         return Channels([module], fixed=activation is not None and not isinstance(activation, _HOMOGENEOUS))
     if isinstance(module, _HOMOGENEOUS) or node.target in _HOMOGENEOUS_FUNCTIONS:
         return inputs[0]
-    if node.target in _PRODUCTS and len(inputs) == 2 and any(one.fixed for one in inputs):
+    if node.target in _PRODUCTS and len(inputs) == 2 and any(part.fixed for part in inputs):
         # A gate multiplies what it scales, and is itself beyond a sigmoid.
         return inputs[0] if inputs[1].fixed else inputs[1]
-    for one in inputs:
-        one.fixed = True
+    for part in inputs:
+        part.fixed = True
     return Channels(fixed=True)
 
 

@@ -31,7 +31,7 @@ Node = Mapping[str, Any]
 
 def renewed(page: str) -> str:
     """The page with all that is generated made anew; the text around it stays."""
-    example = (init.HERE / "experiments.yaml").read_text(encoding="utf-8")
+    example = (init.TEMPLATES / "experiments.yaml").read_text(encoding="utf-8")
     for mark, made in (("example", f"```yaml\n{example}```"), ("keys", "\n\n".join(_sections()))):
         before, _, rest = page.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition(f"<!-- /{mark} -->\n")
@@ -42,13 +42,14 @@ def renewed(page: str) -> str:
 
 
 def _sections() -> Iterator[str]:
+    """A section for each part of the file, then one for each step."""
     models = json_schema()["$defs"]
     detector = models["DetectorSettings"]
     yield _section("detectors: {name: …}", detector)
     yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
-    yield _section("datasets: {name: {test: …}}", models["Place"])
+    yield _section("datasets: {name: {test: …}}", models["Location"])
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
@@ -59,21 +60,21 @@ def _sections() -> Iterator[str]:
 
 
 def _section(spelled: str, model: Node) -> str:
-    said = " ".join(model.get("description", "").split())
-    return "\n".join([f"### `{spelled}`", *([said, ""] if said else []), *_table(model)])
+    description = " ".join(model.get("description", "").split())
+    return "\n".join([f"### `{spelled}`", *([description, ""] if description else []), *_table(model)])
 
 
 def _step(name: str, step: Any) -> str:
     """What the step does, what it reads, and its settings."""
-    told = " ".join((step.__doc__ or "").split("\n\n")[0].split())
-    frames = "; ".join(f"`{split}` frames ({purpose})" for split, purpose in step.FRAMES.items())
+    purpose = " ".join((step.__doc__ or "").split("\n\n")[0].split())
+    frames = "; ".join(f"`{split}` frames ({use})" for split, use in step.FRAMES.items())
     short = f"`{name}: …` alone sets `{step.MAIN}`." if step.MAIN else ""
-    after = f"After {' or '.join(f'`{one}`' for one in step.AFTER)} only." if getattr(step, "AFTER", ()) else ""
+    after = f"After {' or '.join(f'`{earlier}`' for earlier in step.AFTER)} only." if getattr(step, "AFTER", ()) else ""
     once = "Once in a chain." if getattr(step, "ONCE", False) else ""
     reads = f"Reads {frames or 'no frames'}."
-    said = " ".join(part for part in (told, reads, short, after, once) if part)
+    text = " ".join(part for part in (purpose, reads, short, after, once) if part)
     needed = [key for key, field in step.Settings.model_fields.items() if field.is_required()]
-    return "\n".join([f"### `{name}`", said, "", *_table({**step.Settings.model_json_schema(), "required": needed})])
+    return "\n".join([f"### `{name}`", text, "", *_table({**step.Settings.model_json_schema(), "required": needed})])
 
 
 def _table(model: Node) -> Iterator[str]:
@@ -95,14 +96,14 @@ def _presets() -> str:
 def _value(field: Node) -> str:
     """What a key may hold, in words."""
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_value(one) for one in field["anyOf"] if one.get("type") != "null"))
+        return " or ".join(dict.fromkeys(_value(choice) for choice in field["anyOf"] if choice.get("type") != "null"))
     if "const" in field or "enum" in field:
-        return ", ".join(f"`{one}`" for one in field.get("enum", [field.get("const")]))
+        return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if "$ref" in field or field["type"] == "object":
         return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
     if field["type"] == "array":
         return f"{field['minItems']} numbers"
-    limits = [said.format(_spelled(field[key])) for key, said in _LIMITS.items() if key in field]
+    limits = [words.format(_spelled(field[key])) for key, words in _LIMITS.items() if key in field]
     return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
 
 

@@ -38,6 +38,7 @@ class RefusedError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts that were asked for, or print a table; the exit code."""
     given = _options().parse_args(arguments)
     try:
         if given.table:
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options() -> argparse.ArgumentParser:
+    """The options of the command line."""
     about, _, usage = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=about, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,6 +72,7 @@ def _options() -> argparse.ArgumentParser:
 
 # ------------------------------------------------------------------------------------ the call itself
 def _check(given: argparse.Namespace) -> int:
+    """Run the chosen parts one after another, each in a process of its own; the exit code."""
     given.out.mkdir(parents=True, exist_ok=True)
     file, limits = given.out / record.JSON_FILE, _limits(given.limit)
     unknown = [name for name in given.parts if name not in PARTS]
@@ -137,14 +140,17 @@ def _chosen(asked: Sequence[str], content: Mapping[str, Any], limits: Mapping[st
 
 
 def _run(name: str, limit_s: float, given: argparse.Namespace) -> None:
-    place, log = record.Record(given.out / record.JSON_FILE, name), given.out / record.LOG_FILE
+    """Run one part under its limit of time, and write down how it ended."""
+    part, log = record.Record(given.out / record.JSON_FILE, name), given.out / record.LOG_FILE
     gpu = ", ".join(cuda_devices()) if given.device == "cuda" else f"no GPU, {cpu_name()}"
-    before = record.read(place.path)["parts"].get(name, {})
+    before = record.read(part.path)["parts"].get(name, {})
     # Rows of two cards do not belong into one table.
-    kept = {"rows": before["rows"], "notes": before["notes"]} if before.get("gpu") == gpu else {"rows": {}, "notes": []}
+    earlier = (
+        {"rows": before["rows"], "notes": before["notes"]} if before.get("gpu") == gpu else {"rows": {}, "notes": []}
+    )
     shown = f"python tools/gpu_check.py {name} --device {given.device}{' --small' if given.small else ''}"
-    place.about(
-        **kept, status=record.RUNNING, reason="it did not come to its end", gpu=gpu, command=shown,
+    part.about(
+        **earlier, status=record.RUNNING, reason="it did not come to its end", gpu=gpu, command=shown,
         began=record.now(), limit_s=limit_s,
     )  # fmt: skip
     print(f"== {name}, {limit_s:g} s at most", flush=True)
@@ -154,21 +160,21 @@ def _run(name: str, limit_s: float, given: argparse.Namespace) -> None:
     command = [sys.executable, str(Path(__file__).resolve()), name, "--inside", "--device", given.device]
     command += ["--out", str(given.out), "--work", str(_work(given)), *(["--small"] if given.small else [])]
     ended = supervision.supervise(command, limit_s, log, _environment())
-    status, reason = _status(ended, place, limit_s)
-    place.about(status=status, reason=reason, seconds=round(ended.seconds, 1))
+    status, reason = _status(ended, part, limit_s)
+    part.about(status=status, reason=reason, seconds=round(ended.seconds, 1))
     print(supervision.tail(log, begin))
-    print("\n".join(targets.verdicts(name, place.rows())))
+    print("\n".join(targets.verdicts(name, part.rows())))
     print(f"== {name}: {status}{f', {reason}' if reason else ''}, {ended.seconds:.1f} s", flush=True)
     _write_tables(given.out)
 
 
-def _status(ended: supervision.Ended, place: record.Record, limit_s: float) -> tuple[str, str]:
+def _status(ended: supervision.Ended, part: record.Record, limit_s: float) -> tuple[str, str]:
     if ended.code is None:
         return record.STOPPED, f"at its limit of {limit_s:g} s; the rows that were there are kept"
     if ended.code:
         how = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
         return record.FAILED, f"ended with {how}; {record.LOG_FILE} has its output"
-    wrong = [name for name, row in place.rows().items() if "failed" in row]
+    wrong = [name for name, row in part.rows().items() if "failed" in row]
     return (record.FAILED, f"{len(wrong)} rows failed: {', '.join(wrong)}") if wrong else (record.FINISHED, "")
 
 
@@ -204,9 +210,9 @@ def _inside(given: argparse.Namespace) -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads of so small networks wait for each other
     work = _work(given)
     work.mkdir(parents=True, exist_ok=True)
-    place = record.Record(given.out / record.JSON_FILE, name)
+    part = record.Record(given.out / record.JSON_FILE, name)
     module: Any = importlib.import_module(f"gpu_parts.{PARTS[name].module}")
-    module.run(Job(given.device, given.small, work, given.out.resolve(), place))
+    module.run(Job(given.device, given.small, work, given.out.resolve(), part))
     return 0
 
 

@@ -86,6 +86,7 @@ def save(detector: Detector, path: Path) -> None:
 
 
 def train(architecture: str, seed: int, steps: int, pairs: int, peak: float, out: Path, test_every: int) -> None:
+    """Train the demo detector on drawn portraits, going on from a checkpoint where there is one."""
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     detector = efficientnet.build(architecture, "static", PREPROCESSING)
@@ -120,8 +121,8 @@ def train(architecture: str, seed: int, steps: int, pairs: int, peak: float, out
             rate = (time.monotonic() - began) / (step + 1 - first)
             print(f"step {step + 1}/{steps}  loss {np.mean(losses[-20:]):.4f}  {rate:.2f} s/step", flush=True)
         if (step + 1) % test_every == 0 or step + 1 == steps:
-            found = auc(detector, test_frames, test_labels)
-            print(f"step {step + 1}/{steps}  held-out ROC AUC {found:.4f} on {len(test_labels)} frames", flush=True)
+            area = auc(detector, test_frames, test_labels)
+            print(f"step {step + 1}/{steps}  held-out ROC AUC {area:.4f} on {len(test_labels)} frames", flush=True)
             state = {"detector": detector.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)

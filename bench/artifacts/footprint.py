@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.detectors.layer_names import is_in_backbone
 from bench.stored import MOST_BYTES, open_file, parsed
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def positions_per_frame(detector: Detector) -> dict[str, int]:
     import torch
     from torch import nn
 
-    positions = {"head": 1}
-    backbone = copy.deepcopy(detector.backbone).to("meta")
+    positions: dict[str, int] = {}
+    network = copy.deepcopy(detector).to("meta")
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -54,13 +55,14 @@ def positions_per_frame(detector: Detector) -> dict[str, int]:
 
         return hook
 
-    for name, module in backbone.named_modules():
+    for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(watch(f"backbone.{name}"))
+            module.register_forward_hook(watch(name))
     size = detector.preprocessing.size
     with torch.no_grad():
-        backbone(torch.zeros(1, 3, size, size, dtype=detector.head.weight.dtype, device="meta"))
-    return positions
+        network.classify(network.features(torch.zeros(1, 3, size, size, device="meta")))
+    # A head may use the weights of its layers without calling these.
+    return positions | {name: 1 for name in detector.head_layers() if name not in positions}
 
 
 def zeros(model: Detector | onnx.ModelProto) -> float | None:
@@ -116,7 +118,7 @@ def two_of_four(file: Path) -> Iterator[bool]:
         begin = stored.tell()
         for name, told in header.items():
             shape, size = told.get("shape", ()), _FLOATS.get(told.get("dtype"))
-            if size is None or not name.startswith("backbone.") or len(shape) != 4 or shape[1] % GROUP:
+            if size is None or not is_in_backbone(name) or len(shape) != 4 or shape[1] % GROUP:
                 continue
             stored.seek(begin + told["data_offsets"][0])
             bits = np.frombuffer(stored.read(size * math.prod(shape)), f"<u{size}").reshape(shape)

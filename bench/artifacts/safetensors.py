@@ -137,7 +137,7 @@ def stored_dtype(model: Detector | onnx.ModelProto) -> str:
 
     if not isinstance(model, Detector):
         return next((prop.value for prop in model.metadata_props if prop.key == "stored"), "fp32")
-    return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[model.head.weight.dtype]
+    return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[model.dtype]
 
 
 # ---------------------------------------------------------------------------------------- writing

@@ -9,7 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -22,12 +22,12 @@ from bench.experiment import Experiments, ExperimentSettings, select
 from bench.files import write_text
 from bench.pipeline import render
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import version
-from bench.records import OnEvent, Run, VariantResult, Verdict, silent
+from bench.records import OnEvent, RunRecord, ScoredVariant, ScoresFile, VariantResult, Verdict, silent
 from bench.results import store
+from bench.results.limits import Above, Margin, Number, Share
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
-from bench.results.settings import Above, Margin, Number, Share
 from bench.variants import ids
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Accepted:
     variants: dict[str, AcceptedVariant]
 
 
-def accept(
+def accept_scores(
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -126,9 +126,9 @@ def accept(
     store.read_run(results)
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
-    plan = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
+    prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
     with store.locked(results, f"accepting {name}", on_event):
-        _refuse_stale(store.read_run(results), plan)
+        _refuse_stale(store.read_run(results), prepared)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         fine = [variant for variant in finished.run.variants if variant.status == "ok"]
         if not fine:
@@ -136,8 +136,9 @@ def accept(
                 f"{results}: every variant failed, so there is nothing to accept; {finished.report} says why"
             )
         if not anyway:
-            _refuse_chance(finished.told, settings)
-        found = _accepted(finished.run, finished.told, {one.name: margins(results, finished.run, one) for one in fine})
+            _refuse_chance(finished.scores, settings)
+        by_variant = {variant.name: margins(results, finished.run, variant) for variant in fine}
+        found = _accepted(finished.run, finished.scores, by_variant)
     there = _there(to, found)
     if there is None or _content(there) != _content(found):
         write_text(to, json.dumps(_plain(found), indent=1, ensure_ascii=False) + "\n")
@@ -147,14 +148,14 @@ def accept(
     return found, tuple(left_out)
 
 
-def _refuse_chance(told: Mapping[str, Any], settings: ExperimentSettings) -> None:
+def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings) -> None:
     """What is compared with a detector at chance passes for nothing."""
-    fell = above_chance(told, settings.gates)
+    fell = above_chance(scores, settings.gates)
     if fell is None:
         return
     auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
     within = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
-    what = f"has the AUC {auc}{within} on {told['frames']['test']['count']:,} test frames"
+    what = f"has the AUC {auc}{within} on {scores.frames['test'].count:,} test frames"
     if fell.gate != ABOVE_CHANCE:
         raise UserError(
             f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing "
@@ -184,7 +185,7 @@ def _content(found: Accepted) -> Accepted:
     return replace(found, accepted="", variants=variants)
 
 
-def margins(results: Path, run: Run, variant: VariantResult) -> NDArray[np.float32]:
+def margins(results: Path, run: RunRecord, variant: VariantResult) -> NDArray[np.float32]:
     """`logit_fake - logit_real` of the test frames [n], little endian on every machine."""
     logits = store.read_logits(results / variant.name)[: run.frames["test"].count]
     return (logits[:, 1] - logits[:, 0]).astype("<f4")
@@ -308,22 +309,22 @@ def _is_accepted(to: Path) -> bool:
     return isinstance(told, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(told)
 
 
-def _refuse_stale(run: Run, plan: Plan) -> None:
+def _refuse_stale(run: RunRecord, prepared: Prepared) -> None:
     """Weights, test frames and how each variant is made must be the same in the results as they are now."""
-    context = build_context(plan, silent)
-    ids = {name: ids.of_chain(plan.source, chain, context)[-1] for name, chain in plan.chains.items()}
+    context = build_context(prepared, silent)
+    ids = {name: ids.of_chain(prepared.source, chain, context)[-1] for name, chain in prepared.chains.items()}
     other = [one.name for one in run.variants if one.status == "ok" and one.id != ids.get(one.name)]
     stale = {
-        "other weights": weights_digest(run.provenance.get("weights", "")) != plan.source.digest,
-        "other test frames": run.frames["test"].digest != plan.frames["test"].digest,
+        "other weights": weights_digest(run.provenance.get("weights", "")) != prepared.source.digest,
+        "other test frames": run.frames["test"].digest != prepared.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(other)})": bool(other),
     }
     if any(stale.values()):
         told = ", ".join(what for what, is_so in stale.items() if is_so)
-        raise UserError(f"{plan.results}: was made of {told}; `bench run` brings them up to date")
+        raise UserError(f"{prepared.results}: was made of {told}; `bench run` brings them up to date")
 
 
-def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.float32]]) -> Accepted:
+def _accepted(run: RunRecord, scores: ScoresFile, found: Mapping[str, NDArray[np.float32]]) -> Accepted:
     test = run.frames["test"]
     return Accepted(
         schema=SCHEMA,
@@ -335,18 +336,19 @@ def _accepted(run: Run, told: Mapping[str, Any], found: Mapping[str, NDArray[np.
         threshold=run.threshold,
         margin=run.margin,
         machine=run.provenance.get("machine", ""),
-        variants={name: _variant(told["variants"][name], array) for name, array in found.items()},
+        variants={name: _variant(scores.variants[name], array) for name, array in found.items()},
     )
 
 
-def _variant(told: Mapping[str, Any], array: NDArray[np.float32]) -> AcceptedVariant:
+def _variant(scored: ScoredVariant, array: NDArray[np.float32]) -> AcceptedVariant:
     from pydantic import TypeAdapter
 
     data = array.tobytes()
-    kept = {key: told[key] for key in ("id", "steps", *_NUMBERS)}
+    numbers = asdict(scored)
+    compared = {key: numbers[key] for key in ("id", "steps", *_NUMBERS)}
     packed = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
     whole: AcceptedVariant = TypeAdapter(AcceptedVariant).validate_python(
-        {**kept, "margins": packed, "digest": hashlib.sha256(data).hexdigest()}
+        {**compared, "margins": packed, "digest": hashlib.sha256(data).hexdigest()}
     )
     return whole
 

@@ -1,4 +1,4 @@
-"""What an experiment can be made of, told by the modules themselves, so that a new file appears by itself."""
+"""`bench list`: what an experiment can be made of, read from the modules themselves, so that a new file is listed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Rows = list[tuple[str, str]]
 """Names as `experiments.yaml` spells them, each with one line."""
 
 
-def describe(kind: str | None = None) -> str:
-    """All kinds, or one; a `UserError` names the choices. At most 100 columns, without a final newline."""
+def catalogue(kind: str | None = None) -> str:
+    """All choices, or those of one kind, at most 100 columns wide; `UserError` where there is no such kind."""
     if kind is not None and kind not in KINDS:
         raise UserError(f"list: there is no kind {quoted(kind)}{nearest(kind, KINDS)}; kinds are: {', '.join(KINDS)}")
     return "\n\n".join(f"{name}\n{_lines(KINDS[name]())}" for name in KINDS if kind in (None, name))
@@ -40,11 +40,13 @@ def _lines(rows: Rows) -> str:
 
 def _detectors() -> Rows:
     modules: list[Any] = list(families.modules())
-    return [(_name(one), f"{_said(one)}; architectures: {', '.join(one.ARCHITECTURES)}") for one in modules]
+    return [
+        (_name(module), f"{_summary(module)}; architectures: {', '.join(module.ARCHITECTURES)}") for module in modules
+    ]
 
 
 def _presets() -> Rows:
-    """What a preset sets otherwise than the defaults do."""
+    """Each preset with the fields that differ from their defaults."""
     return [
         (
             name,
@@ -63,16 +65,16 @@ def _steps() -> Rows:
 
 
 def _step(name: str, step: steps.Step) -> tuple[str, str]:
-    """The step with its main setting, and all settings with what they may be."""
+    """The step with its main setting, and all settings with the values that they take."""
     fields = step.Settings.model_json_schema().get("properties", {})
     settings = "; ".join(_setting(field, info) for field, info in fields.items())
-    told = f". Settings, first what holds unless given: {settings}" if settings else ""
-    return (f"{name}: {step.MAIN}" if step.MAIN else name), _said(step) + told
+    described = f". Settings, first what holds unless given: {settings}" if settings else ""
+    return (f"{name}: {step.MAIN}" if step.MAIN else name), _summary(step) + described
 
 
 def _setting(name: str, field: Mapping[str, Any]) -> str:
     """As "structure: structured | unstructured | 2of4"."""
-    allowed = [value for one in field.get("anyOf", [field]) for value in _allowed(one)]
+    allowed = [value for choice in field.get("anyOf", [field]) for value in _allowed(choice)]
     if "default" not in field:
         return f"{name} (needed): {' | '.join(allowed)}"
     return f"{name}: {' | '.join(dict.fromkeys([_spelled(field['default']), *allowed]))}"
@@ -84,17 +86,17 @@ def _allowed(field: Mapping[str, Any]) -> list[str]:
         return [_spelled(value) for value in field.get("enum", [field.get("const")])]
     if kind in ("boolean", "null"):
         return {"boolean": ["true", "false"], "null": ["null"]}[kind]
-    limits = [said.format(_spelled(field[key])) for key, said in _LIMITS.items() if key in field]
+    limits = [limit.format(_spelled(field[key])) for key, limit in _LIMITS.items() if key in field]
     return [" ".join([_TYPES.get(kind, kind), *limits])]
 
 
 def _runtimes() -> Rows:
-    return [(name, _said(runtimes.find(name))) for name in runtimes.names()]
+    return [(name, _summary(runtimes.find(name))) for name in runtimes.names()]
 
 
 def _layouts() -> Rows:
     modules: list[Any] = list(layouts())
-    return [(_name(one), _said(one)) for one in modules]
+    return [(_name(module), _summary(module)) for module in modules]
 
 
 def _name(module: Any) -> str:
@@ -105,7 +107,7 @@ def _spelled(value: object) -> str:
     return value if isinstance(value, str) else in_yaml(value)
 
 
-def _said(module: Any) -> str:
+def _summary(module: Any) -> str:
     """The first sentence of a module's docstring."""
     return " ".join((module.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
 

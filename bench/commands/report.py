@@ -1,9 +1,11 @@
-"""`bench report`: score and render again what `results/<experiment>/` holds."""
+"""`bench report`: score and render again what `results/<experiment>/` holds, and put the report into a zip file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from bench import reports
+from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.pipeline import render
 from bench.pipeline.render import Finished
@@ -11,10 +13,18 @@ from bench.records import OnEvent, silent
 from bench.results import store
 
 
-def report(
-    base: Path, name: str, settings: ExperimentSettings, *, again: bool = False, on_event: OnEvent = silent
-) -> Finished:
-    """Score and render what is stored, waiting for a run that is at it; see `render.report`."""
+def render_again(base: Path, name: str, settings: ExperimentSettings, on_event: OnEvent = silent) -> Finished:
+    """Score and render stored results anew; waits for a run that holds them. See `render.report`."""
     store.read_run(base / "results" / name)
     with store.locked(base / "results" / name, f"rendering {name}", on_event):
-        return render.report(base, name, settings, again=again, on_event=on_event)
+        return render.report(base, name, settings, again=True, on_event=on_event)
+
+
+def zip_report(base: Path, name: str) -> Path:
+    """Write the rendered report with every picture it shows into one zip file that survives moving; its path."""
+    archive = base / "reports" / f"{name}.zip"
+    try:
+        reports.bundle(base / "reports" / name, base / "results" / name, archive)
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be written ({error.strerror})") from error
+    return archive

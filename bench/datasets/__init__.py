@@ -2,10 +2,10 @@
 
 from bench.datasets.decoding import decode, decoder_versions, read_batches
 from bench.datasets.loading import Listed, find, load, read
-from bench.datasets.settings import FrameSetSettings, Place, checked_pattern
+from bench.datasets.settings import FrameSetSettings, Location, checked_pattern
 from bench.datasets.sources import find_sources
 
 __all__ = [
-    "FrameSetSettings", "Listed", "Place", "checked_pattern", "decode", "decoder_versions", "find", "find_sources",
+    "FrameSetSettings", "Listed", "Location", "checked_pattern", "decode", "decoder_versions", "find", "find_sources",
     "load", "read", "read_batches",
 ]  # fmt: skip

@@ -95,8 +95,8 @@ def read_batches(
                     if submitted % batch_size == 0:
                         count = min(batch_size, len(frames) - submitted)
                         batches.append(np.empty((count, 3, spec.size, spec.size), dtype=np.uint8))
-                    place = batches[-1][submitted % batch_size]
-                    pending.append(pool.submit(_decode_into, place, frames[submitted].file, spec))
+                    slot = batches[-1][submitted % batch_size]
+                    pending.append(pool.submit(_decode_into, slot, frames[submitted].file, spec))
                     submitted += 1
                 pending.popleft().result()
             yield batches.popleft()
@@ -104,9 +104,9 @@ def read_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(place: NDArray[np.uint8], file: Path, spec: InputSpec) -> None:
+def _decode_into(slot: NDArray[np.uint8], file: Path, spec: InputSpec) -> None:
     """In the thread that decodes: whoever reads the batches need not copy frames together."""
-    place[...] = decode(file, spec).transpose(2, 0, 1)
+    slot[...] = decode(file, spec).transpose(2, 0, 1)
 
 
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:

@@ -122,20 +122,21 @@ def draw(folder: Path, on_event: OnEvent = silent) -> None:
 
 
 def _draw_into(folder: Path, on_event: OnEvent) -> None:
-    own = folder.parent / temporary_name()
+    temporary = folder.parent / temporary_name()
     try:
-        _draw_all(own / "drawn", on_event)
-        _put(own / "drawn", folder, own / "outdated")
+        _draw_all(temporary / "drawn", on_event)
+        _put(temporary / "drawn", folder, temporary / "outdated")
     finally:
-        remove(own)
+        remove(temporary)
 
 
 def _draw_all(folder: Path, on_event: OnEvent) -> None:
+    """Draw every portrait, write the manifests and last the card that says what was drawn."""
     portraits = list(_portraits())
     for split in COUNTS:
         for word in ("real", "fake"):
             (folder / split / word).mkdir(parents=True)
-    total, told = len(portraits), time.monotonic()
+    total, reported = len(portraits), time.monotonic()
     quality: dict[_Portrait, int] = {}
     on_event(Event(_WORK, 0, total))
     # Each portrait hangs on its number alone, and NumPy and OpenCV let other threads compute meanwhile.
@@ -144,8 +145,8 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
         drawn = pool.map(partial(_draw_one, folder), portraits)
         for done, (portrait, chosen) in enumerate(zip(portraits, drawn, strict=True), start=1):
             quality[portrait] = chosen
-            if time.monotonic() - told >= _EVENT_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _EVENT_SECONDS:
+                reported = time.monotonic()
                 on_event(Event(_WORK, done, total))
     finally:
         pool.shutdown(cancel_futures=True)

@@ -37,7 +37,7 @@ _THREADS = max(4, min(cpu_cores(), 16))  # a disk that is slow wants some, decod
 _CHUNK, _EVENT_SECONDS = 32, 0.1
 _FORMAT = 4  # raised whenever a file is checked otherwise
 
-Known = dict[str, tuple[int, int, str, str]]
+FileRecords = dict[str, tuple[int, int, str, str]]
 """Size in bytes, modification time in nanoseconds, SHA-256 and what is wrong, by path below the root."""
 
 
@@ -58,12 +58,12 @@ def digest_files(
     large for the memory. `roots` are folders with entries below them; each has a cache file of its
     own in `cache`. Where that can't be written, files are simply read again the next time.
     """
-    known = {root: _recall(_cache_file(cache, root)) for root in roots}
+    records = {root: _recall(_cache_file(cache, root)) for root in roots}
     digests: dict[str, str] = {}
     faults: dict[str, str] = {}
     fresh: dict[str, tuple[Path, Entry]] = {}
     for root, entries in roots.items():
-        start, remembered = len(str(root)) + 1, known[root]
+        start, remembered = len(str(root)) + 1, records[root]
         for entry in entries:
             row = remembered.get(entry.file[start:])
             if row is not None and row[:2] == (entry.size_bytes, entry.mtime_ns):
@@ -81,8 +81,8 @@ def digest_files(
         for file, (below, entry) in fresh.items():
             # Without a digest the file could not be read at all, which may pass.
             if below == root and checked[file][0]:
-                known[root][file[start:]] = (entry.size_bytes, entry.mtime_ns, *checked[file])
-        _remember(_cache_file(cache, root), known[root])
+                records[root][file[start:]] = (entry.size_bytes, entry.mtime_ns, *checked[file])
+        _remember(_cache_file(cache, root), records[root])
     return digests, faults
 
 
@@ -90,7 +90,7 @@ def _check(name: str, entries: Sequence[Entry], on_event: OnEvent) -> dict[str, 
     """For every entry by `Entry.file`: its digest, and what is wrong with it, empty where nothing is."""
     if not entries:
         return {}
-    work, total, told = f"reading {name}", len(entries), time.monotonic()
+    work, total, reported = f"reading {name}", len(entries), time.monotonic()
     checked: dict[str, tuple[str, str]] = {}
     on_event(Event(work, 0, total))
     pool = ThreadPoolExecutor(_THREADS, "digest")
@@ -98,8 +98,8 @@ def _check(name: str, entries: Sequence[Entry], on_event: OnEvent) -> dict[str, 
         chunks = [pool.submit(_digest_chunk, entries[i : i + _CHUNK]) for i in range(0, total, _CHUNK)]
         for chunk in as_completed(chunks):
             checked |= chunk.result()
-            if len(checked) == total or time.monotonic() - told >= _EVENT_SECONDS:
-                told = time.monotonic()
+            if len(checked) == total or time.monotonic() - reported >= _EVENT_SECONDS:
+                reported = time.monotonic()
                 on_event(Event(work, len(checked), total))
     finally:
         pool.shutdown(cancel_futures=True)
@@ -149,7 +149,7 @@ def _cache_file(cache: Path, root: Path) -> Path:
     return cache / f"{seals.seal_of(os.fsencode(root.resolve()), seals.lasting_secret(), 'name')[:32]}.json"
 
 
-def _recall(file: Path) -> Known:
+def _recall(file: Path) -> FileRecords:
     """What the cache file says; a missing or damaged one says nothing, nor does one that this user did not write.
 
     A stranger's would say that two files are the same, or that a broken one is whole. What another decoder could not
@@ -187,11 +187,11 @@ def _decoder() -> dict[str, str]:
     return {"version": str(VERSION), **versions(LIBRARIES)}
 
 
-def _remember(file: Path, known: Known) -> None:
+def _remember(file: Path, records: FileRecords) -> None:
     if file.parent.is_symlink():  # it may lead to anybody's folder
         return
     try:
-        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": known}).encode("ascii")
+        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": records}).encode("ascii")
         write_text(file, f"{seals.seal_of(data, seals.lasting_secret(), _key(file))}\n{data.decode('ascii')}")
         sweep(file.parent)
     except OSError:

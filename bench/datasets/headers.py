@@ -40,6 +40,7 @@ def _stranger(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the markers up to the scan data; ValueError where the file is cut off."""
     at, size = 2, None
     while True:
         if data[at] != 0xFF:
@@ -62,6 +63,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _png(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels; ValueError where a chunk is cut off or its checksum is wrong."""
     if data[12:16] != b"IHDR":
         raise ValueError("broken PNG header")
     size = _big(data, 16, 4), _big(data, 20, 4)
@@ -80,6 +82,7 @@ def _png(data: bytes) -> tuple[int, int]:
 
 
 def _webp(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the three kinds of WebP; ValueError where the file is cut off."""
     kind = data[12:16]
     if kind == b"VP8X":
         size = _little(data, 24, 3) + 1, _little(data, 27, 3) + 1

@@ -12,7 +12,7 @@ from typing import Literal
 from bench.datasets import layouts
 from bench.datasets.digests import digest_files, of_set
 from bench.datasets.layouts import Entry, Part
-from bench.datasets.settings import FrameSetSettings, Place
+from bench.datasets.settings import FrameSetSettings, Location
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     shared_among_judged,
@@ -27,8 +27,8 @@ from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Spl
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A part of a listing with the place it was found at."""
+class _Located:
+    """A part of a listing with the folder that it lies in."""
 
     root: Path
     part: Part
@@ -57,7 +57,7 @@ class Listed:
 
     name: str
     settings: FrameSetSettings
-    found: Mapping[Split | None, _Found]
+    parts: Mapping[Split | None, _Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
 
     @property
@@ -97,44 +97,44 @@ def load(
 
 
 def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
-    """What lies at the places of the frame set `name`; all that is wrong by names alone is one `UserError`."""
-    found, problems = _gather(settings, base)
-    undigested = {split: there.frames() for split, there in found.items()}
-    for split, there in found.items():
-        problems += [*_wrong_names(there), *_wrong_labels(split or "test", there.part)]
-        problems += _wrong_sources(there, undigested[split], settings.split == "auto")
-    known = {split: frames for split, frames in undigested.items() if split}
-    _refuse(name, problems + shared_sources(known))
-    return Listed(name, settings, found, undigested)
+    """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
+    parts, problems = _gather(settings, base)
+    undigested = {split: located.frames() for split, located in parts.items()}
+    for split, located in parts.items():
+        problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
+        problems += _wrong_sources(located, undigested[split], settings.split == "auto")
+    by_split = {split: frames for split, frames in undigested.items() if split}
+    _refuse(name, problems + shared_sources(by_split))
+    return Listed(name, settings, parts, undigested)
 
 
 def read(
     listing: Listed, cache: Path, on_event: OnEvent = silent, *, on_bad_frame: Literal["error", "skip"] = "error"
 ) -> dict[Split, FrameSet]:
     """The frame set with every file read, new ones decoded; as `load` says."""
-    name, settings, found, undigested = listing.name, listing.settings, listing.found, listing.frames
-    digests, faults = digest_files(name, _by_root(found.values()), cache, on_event)
+    name, settings, parts, undigested = listing.name, listing.settings, listing.parts, listing.frames
+    digests, faults = digest_files(name, _by_root(parts.values()), cache, on_event)
     if on_bad_frame == "error":
         advice = "replace these files, or leave them out with `on_bad_frame: skip`"
         _refuse(name, [f"{file}: {faults[file]}" for file in sorted(faults)], most=len(faults), advice=advice)
     checked = {
-        split: _checked(frames, found[split].part.entries, digests, faults) for split, frames in undigested.items()
+        split: _checked(frames, parts[split].part.entries, digests, faults) for split, frames in undigested.items()
     }
-    _refuse(name, [problem for split, there in found.items() for problem in _too_few(split, there, checked[split])])
+    _refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
     splits = _splits({split: part.frames for split, part in checked.items()}, settings.split == "auto")
     _refuse(name, shared_content(splits))
     left_out = {split or "test": part.left_out for split, part in checked.items()}
     sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
-    remarks = {s: unknown_sources(s, frames, _pattern(found, s)) for s, frames in splits.items()}
+    remarks = {s: unknown_sources(s, frames, _pattern(parts, s)) for s, frames in splits.items()}
     if settings.split == "auto":
         remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
     remarks["test"] = (*remarks["test"], *shared_among_judged(splits))
     return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
 
 
-def _pattern(found: Mapping[Split | None, _Found], split: Split) -> str | None:
-    there = found.get(split, found.get(None))
-    return there.pattern if there else None
+def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:
+    located = parts.get(split, parts.get(None))
+    return located.pattern if located else None
 
 
 def _checked(
@@ -147,59 +147,62 @@ def _checked(
     )
 
 
-def _too_few(split: Split | None, there: _Found, checked: _Checked) -> list[str]:
+def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[str]:
     """What is wrong with the frames that are left where some were left out."""
-    total, bad = len(there.part.entries), len(checked.left_out)
+    total, bad = len(located.part.entries), len(checked.left_out)
     where = split or "frames"
     if 2 * bad > total:
         return [
-            f"{where}: {bad} of {total} files below {there.root} can't be decoded, too many to leave out: "
+            f"{where}: {bad} of {total} files below {located.root} can't be decoded, too many to leave out: "
             f"{listed(checked.left_out, 5)}"
         ]
     if not bad:
         return []
     usable = {frame.path for frame in checked.frames}
-    entries = tuple(entry for entry in there.part.entries if entry.path in usable)
-    problems = _wrong_labels(split or "test", replace(there.part, entries=entries))
+    entries = tuple(entry for entry in located.part.entries if entry.path in usable)
+    problems = _wrong_labels(split or "test", replace(located.part, entries=entries))
     return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
 
 
-def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Found], list[str]]:
-    """What lies at the places named; the key None stands for frames that no split claims."""
+def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str]]:
+    """What lies at the locations named; the key None stands for frames that no split claims."""
     if settings.path is None:
-        return _gather_places(settings.places, base)
+        return _gather_locations(settings.locations, base)
     listing = layouts.read(at_home(base, settings.path), _columns(settings))
-    found = {split: _Found(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
+    parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
-    if not problems and settings.split == "auto" and None not in found:
-        problems.append(f"{listing.root}: is split already ({listed(found)}); leave out `split: auto`")
-    elif not problems and None not in found and "test" not in found:
-        problems.append(f"{listing.root}: has no test split, only {listed(found)}")
-    return found, problems
+    if not problems and settings.split == "auto" and None not in parts:
+        problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
+    elif not problems and None not in parts and "test" not in parts:
+        problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
+    return parts, problems
 
 
-def _columns(settings: FrameSetSettings | Place) -> dict[str, str] | None:
+def _columns(settings: FrameSetSettings | Location) -> dict[str, str] | None:
     return settings.columns.named if settings.columns else None
 
 
-def _gather_places(places: Mapping[Split, Place], base: Path) -> tuple[dict[Split | None, _Found], list[str]]:
-    found: dict[Split | None, _Found] = {}
+def _gather_locations(
+    locations: Mapping[Split, Location], base: Path
+) -> tuple[dict[Split | None, _Located], list[str]]:
+    """The parts found at the locations of the splits, and what is wrong with these."""
+    parts: dict[Split | None, _Located] = {}
     problems = []
-    for split, place in places.items():
-        listing = layouts.read(at_home(base, place.path), _columns(place))
+    for split, location in locations.items():
+        listing = layouts.read(at_home(base, location.path), _columns(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
-            found[split] = _Found(listing.root, part, place.source_pattern)
+            parts[split] = _Located(listing.root, part, location.source_pattern)
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
-    return found, problems
+    return parts, problems
 
 
-def _wrong_names(there: _Found) -> list[str]:
+def _wrong_names(located: _Located) -> list[str]:
     """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
-    wrong = [os.fsencode(entry.path) for entry in there.part.entries if not is_unicode(entry.path)]
-    return [f"{there.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
+    wrong = [os.fsencode(entry.path) for entry in located.part.entries if not is_unicode(entry.path)]
+    return [f"{located.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
 
 
 def _wrong_labels(split: Split, part: Part) -> list[str]:
@@ -217,38 +220,41 @@ def _wrong_labels(split: Split, part: Part) -> list[str]:
     return [f"{split}: no {word} frame among {len(labels)}; {part.labels_from}" for word in missing]
 
 
-def _wrong_sources(there: _Found, frames: Sequence[Frame], auto: bool) -> list[str]:
+def _wrong_sources(located: _Located, frames: Sequence[Frame], auto: bool) -> list[str]:
+    """Why the sources that `source_pattern` gives, or the lack of one, do not serve; empty where they do."""
     unknown = [frame.path for frame in frames if frame.source is None]
-    if there.pattern and frames and len(unknown) == len(frames):
-        return [f"source_pattern '{there.pattern}' matches no frame of {there.root}, for example {quoted(unknown[0])}"]
-    if there.pattern and auto and unknown:
+    if located.pattern and frames and len(unknown) == len(frames):
         return [
-            f"source_pattern '{there.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "
-            f"{there.root}; not, for example, {quoted(unknown[0])}. `split: auto` must know every frame's source"
+            f"source_pattern '{located.pattern}' matches no frame of {located.root}, for example {quoted(unknown[0])}"
+        ]
+    if located.pattern and auto and unknown:
+        return [
+            f"source_pattern '{located.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "
+            f"{located.root}; not, for example, {quoted(unknown[0])}. `split: auto` must know every frame's source"
         ]
     if len(unknown) < len(frames) or not frames:
         return []
     nested = next((frame.path for frame in frames if frame.path.count("/") > 1), None)
     if auto and nested:
         return [
-            f"{there.root}: frames lie in sub-folders ({quoted(nested)}), and `split: auto` must not tear a video "
+            f"{located.root}: frames lie in sub-folders ({quoted(nested)}), and `split: auto` must not tear a video "
             "apart. Where a sub-folder is a video, write source_pattern: '([^/]+)/[^/]+$'; "
             "where every frame stands alone, source_pattern: '(.+)'"
         ]
     return []
 
 
-def _by_root(found: Iterable[_Found]) -> dict[Path, list[Entry]]:
+def _by_root(parts: Iterable[_Located]) -> dict[Path, list[Entry]]:
     roots: dict[Path, list[Entry]] = {}
-    for there in found:
-        roots.setdefault(there.root, []).extend(there.part.entries)
+    for located in parts:
+        roots.setdefault(located.root, []).extend(located.part.entries)
     return roots
 
 
 def _splits(frames: Mapping[Split | None, tuple[Frame, ...]], auto: bool) -> dict[Split, tuple[Frame, ...]]:
     if auto:
         return split_by_source(frames[None])
-    return {split or "test": some for split, some in frames.items()}
+    return {split or "test": of_split for split, of_split in frames.items()}
 
 
 def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], left_out: tuple[str, ...]) -> FrameSet:

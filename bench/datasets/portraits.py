@@ -225,6 +225,7 @@ def _head(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
 
 
 def _eyes(canvas: _Canvas, rng: np.random.Generator, skin: Image, hair: Image) -> None:
+    """Two eyes with lids, lashes and brows, and sometimes glasses."""
     iris = _mixed(_IRIS, rng)
     spacing, level = rng.uniform(0.36, 0.43), rng.uniform(-0.2, -0.1)
     width, height = rng.uniform(0.17, 0.21), rng.uniform(0.055, 0.085)
@@ -266,6 +267,7 @@ def _nose(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
 
 
 def _mouth(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
+    """Lips, bent to a smile or not, and the gap between them."""
     level, width = rng.uniform(0.5, 0.58), rng.uniform(0.24, 0.36)
     upper, lower = rng.uniform(0.035, 0.06), rng.uniform(0.045, 0.08)
     smile = np.float32(rng.uniform(-0.05, 0.35))

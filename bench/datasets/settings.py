@@ -71,7 +71,7 @@ class ColumnSettings(BaseModel):
 _COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
 
 
-class Place(BaseModel):
+class Location(BaseModel):
     """Where the frames of one split lie; `validation: folder` is short for `validation: {path: folder}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,15 +83,15 @@ class Place(BaseModel):
     _pattern = field_validator("source_pattern")(checked_pattern)
 
 
-def _place(value: Any) -> Any:
+def _location(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
-PlaceOrPath = Annotated[Place, BeforeValidator(_place, json_schema_input_type=str | Place)]
+LocationOrPath = Annotated[Location, BeforeValidator(_location, json_schema_input_type=str | Location)]
 
 
 class FrameSetSettings(BaseModel):
-    """Either `path` (with `split: auto` where the folder is not split yet), or one place per split."""
+    """Either `path` (with `split: auto` where the folder is not split yet), or one location per split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +99,7 @@ class FrameSetSettings(BaseModel):
         default=None,
         min_length=1,
         description="a folder, split into test/, validation/, calibration/ and train/ or not at all, or a manifest, "
-        "relative to this file; instead of one place per split",
+        "relative to this file; instead of one location per split",
     )
     split: Literal["auto"] | None = Field(
         default=None,
@@ -108,33 +108,38 @@ class FrameSetSettings(BaseModel):
     )
     source_pattern: str | None = Field(default=None, description=f"with `path`: {_SOURCE_PATTERN}")
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
-    test: PlaceOrPath | None = Field(default=None, description="labelled frames: those that are reported")
-    validation: PlaceOrPath | None = Field(
+    test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
+    validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
     )
-    calibration: PlaceOrPath | None = Field(
+    calibration: LocationOrPath | None = Field(
         default=None, description="frames that `prune` and `quantize` look at; labels not needed"
     )
-    train: PlaceOrPath | None = Field(default=None, description="frames that `recover` learns from; labels not needed")
+    train: LocationOrPath | None = Field(
+        default=None, description="frames that `recover` learns from; labels not needed"
+    )
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
     @model_validator(mode="after")
     def _one_form(self) -> FrameSetSettings:
-        places = self.places
-        if self.path is not None and places:
-            raise ValueError(f"`path` and `{next(iter(places))}` exclude each other: give one path, or one per split")
-        if self.path is None and not places:
+        """Refuse a mixture of one path for all splits and a location for each."""
+        locations = self.locations
+        if self.path is not None and locations:
+            raise ValueError(
+                f"`path` and `{next(iter(locations))}` exclude each other: give one path, or one per split"
+            )
+        if self.path is None and not locations:
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
-        if places and "test" not in places:
+        if locations and "test" not in locations:
             raise ValueError("`test` is missing: the frames that are reported")
         for key in ("split", "source_pattern", "columns"):
-            if places and getattr(self, key) is not None:
+            if locations and getattr(self, key) is not None:
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
         return self
 
     @property
-    def places(self) -> dict[Split, Place]:
-        """The splits that have a place of their own; empty where `path` is given."""
-        return {split: place for split in SPLITS if (place := getattr(self, split)) is not None}
+    def locations(self) -> dict[Split, Location]:
+        """The splits that have a location of their own; empty where `path` is given."""
+        return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}

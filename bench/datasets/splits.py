@@ -36,7 +36,11 @@ def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
         chosen["test"] += chosen.pop("validation")
     drawn = sorted(chosen["train"], key=lambda frame: _hash("calibration", frame.digest + frame.path))
     chosen["calibration"] = drawn[:CALIBRATION_FRAMES]
-    return {split: tuple(sorted(some, key=lambda f: f.path)) for split, some in chosen.items() if some}
+    return {
+        split: tuple(sorted(frames_of_split, key=lambda f: f.path))
+        for split, frames_of_split in chosen.items()
+        if frames_of_split
+    }
 
 
 def _hash(purpose: str, key: str) -> str:
@@ -135,6 +139,7 @@ def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
 
 
 def _across(splits: Mapping[Split, Iterable[Frame]], attribute: str) -> list[str]:
+    """What judged splits share with the others by this attribute: where it stands in both."""
     judged: dict[str, str] = {}
     shared: dict[str, str] = {}
     for split, frames in splits.items():

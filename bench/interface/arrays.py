@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from bench.interface.results import Results, results
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.records import Judgement
+    from bench.records import Evaluation
     from bench.results.external.read import Answers
 
 
@@ -86,16 +85,16 @@ def score(  # noqa: PLR0913 - the options of the command
     with call(code):
         from bench.commands.score import Request, score_answers
         from bench.reports import plain_warnings
-        from bench.reports.scores import scores as numbers
+        from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.read import Columns
 
         answers = of_frames(columns, list(ordered), list(known_of_frames))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
-        run, judgement = score_answers(request, answers)
-        content = json.loads(json.dumps(numbers(run, judgement), allow_nan=False))
-    warnings = (*plain_warnings(run, content), *run.warnings)
-    return results(content, warnings, folder.absolute() if folder else None, _InMemory(judgement, answers))
+        run, evaluation = score_answers(request, answers)
+        numbers = numbers_of(run, evaluation)
+    warnings = (*plain_warnings(run, numbers), *run.warnings)
+    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, answers))
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:
@@ -165,17 +164,17 @@ def _name(folder: Path | None) -> str:
 class _InMemory:
     """Predictions as they were given, in the order of the arrays, test frames first."""
 
-    def __init__(self, judgement: Judgement, answers: Mapping[str, Answers]) -> None:
-        self._judgement, self._answers = judgement, answers
+    def __init__(self, evaluation: Evaluation, answers: Mapping[str, Answers]) -> None:
+        self._evaluation, self._answers = evaluation, answers
 
     def __call__(self, variant: str) -> pd.DataFrame:
         import numpy as np
         import pandas as pd
 
-        judgement, evidence = self._judgement, self._judgement.evidence[variant]
-        parts: Sequence[Any] = [("test", judgement.test, evidence.test)]
-        if judgement.validation is not None:
-            parts = [*parts, ("validation", judgement.validation, evidence.validation)]
+        evaluation, predictions = self._evaluation, self._evaluation.predictions[variant]
+        parts: Sequence[Any] = [("test", evaluation.test, predictions.test)]
+        if evaluation.validation is not None:
+            parts = [*parts, ("validation", evaluation.validation, predictions.validation)]
         tables = [
             pd.DataFrame(
                 {

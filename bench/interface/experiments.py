@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench import stored
 from bench.errors import DEVICES, UserError, no_device, on_one_line, quoted
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.pipeline.prepare import Timing
-    from bench.records import Run
+    from bench.records import RunRecord, ScoresFile
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
 
@@ -81,7 +80,7 @@ def run(
         finished = pipeline.run(
             read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
         )
-    return _of_run(finished.run, finished.told, finished.warnings, path.parent)
+    return _of_run(finished.run, finished.scores, finished.warnings, path.parent)
 
 
 def read(folder: str | os.PathLike[str]) -> Results:
@@ -149,64 +148,55 @@ def _where_else(place: Path) -> str:
     return f", such as {reports / inside[0]}" if inside else ""
 
 
-def _of_run(run: Run, scores: dict[str, Any], warnings: tuple[str, ...], base: Path) -> Results:
+def _of_run(run: RunRecord, numbers: ScoresFile, warnings: tuple[str, ...], base: Path) -> Results:
     folder = (base / "reports" / run.experiment).absolute()
-    return _checked(folder, scores, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
+    return results(numbers, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
 
 
 def _of_results(place: Path) -> Results:
-    from bench.pipeline.render import judge
+    from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
-    from bench.reports.scores import scores
+    from bench.reports.scores_json import scores
     from bench.results import store
 
     run = store.read_run(place)
-    content = json.loads(json.dumps(scores(run, judge(run, place))))
+    numbers = scores(run, evaluate_run(run, place))
     report = place.parent.parent / "reports" / place.name
     folder = report if (report / "scores.json").exists() else None
-    return _checked(place, content, (*plain_warnings(run, content), *run.warnings), folder, _Stored(place, run))
+    return results(numbers, (*plain_warnings(run, numbers), *run.warnings), folder, _Stored(place, run))
 
 
 def _of_report(place: Path) -> Results:
     from bench import reports
 
     try:
-        content = reports.read_scores(place)
+        numbers = reports.read_scores(place)
     except (OSError, ValueError) as error:
         raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
     beside = place.parent.parent / "results" / place.name
-    run = _run_of(content, beside)
-    warnings = (*reports.plain_warnings(run, content), *run.warnings) if run else (_NO_WARNINGS,)
-    return _checked(place, content, warnings, place, _Stored(beside, run))
+    run = _run_of(numbers, beside)
+    warnings = (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
+    return results(numbers, warnings, place, _Stored(beside, run))
 
 
-def _run_of(content: dict[str, Any], results: Path) -> Run | None:
+def _run_of(numbers: ScoresFile, results: Path) -> RunRecord | None:
     """The run that a report is of; None where it is not there, or another one's results are."""
     from bench.results import store
 
     try:
         run = store.read_run(results)
-        ids = {name: item["id"] for name, item in content["variants"].items()}
-        digests = {split: item["digest"] for split, item in content["frames"].items()}
-    except (UserError, KeyError, TypeError, AttributeError):
+    except UserError:
         return None
-    same = ids == {item.name: item.id for item in run.variants} and content.get("experiment") == run.experiment
-    return run if same and digests == {split: item.digest for split, item in run.frames.items()} else None
-
-
-def _checked(
-    place: Path, scores: dict[str, Any], warnings: tuple[str, ...], folder: Path | None, predictions: _Stored
-) -> Results:
-    try:
-        return results(scores, warnings, folder, predictions)
-    except stored.DamagedError as error:
-        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
+    ids = {name: variant.id for name, variant in numbers.variants.items()}
+    digests = {split: frames.digest for split, frames in numbers.frames.items()}
+    same = ids == {variant.name: variant.id for variant in run.variants} and numbers.experiment == run.experiment
+    return run if same and digests == {split: frames.digest for split, frames in run.frames.items()} else None
 
 
 class _Stored:
     """Predictions as a run stored them, in the folder of its results."""
 
-    def __init__(self, results: Path, run: Run | None) -> None:
+    def __init__(self, results: Path, run: RunRecord | None) -> None:
         self._results, self._run = results, run
 
     def __call__(self, variant: str) -> pd.DataFrame:
@@ -217,4 +207,4 @@ class _Stored:
         key = next(item.predictions_key for item in self._run.variants if item.name == variant)
         if not predict.is_done(self._results / variant, key):
             raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
-        return store.read_predictions(self._results / variant, self._run.frames)
+        return store.read_predictions_table(self._results / variant, self._run.frames)

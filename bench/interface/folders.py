@@ -121,7 +121,7 @@ def _loading(file: Path) -> Iterator[None]:
 
 
 def _device(requested: str, kind: str) -> Device:
-    from bench.pipeline.prepare import choose_device
+    from bench.pipeline.device import choose_device
 
     return choose_device(requested, "auto", [kind])[0]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import stored
 from bench.errors import UserError, nearest, quoted
 from bench.interface import tables
 from bench.interface.variant_scores import COUNTS, VariantScores, variant_scores
@@ -16,39 +15,7 @@ from bench.interface.variant_scores import COUNTS, VariantScores, variant_scores
 if TYPE_CHECKING:
     import pandas as pd
 
-_REPORT = "report.md"
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    name: str
-    qualifies: bool
-    size_mib: float | None
-    latency_ms: float | None
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What of scores.json's `choice` is used."""
-
-    chosen: str | None
-    asked: bool
-    candidates: tuple[_Candidate, ...]
-
-    @property
-    def decides(self) -> bool:
-        """Whether anything but AUC is known to choose by."""
-        return self.asked or any(candidate.size_mib or candidate.latency_ms for candidate in self.candidates)
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """What of scores.json is used besides its variants."""
-
-    experiment: str
-    baseline: str
-    variants: dict[str, Any]
-    choice: _Choice | None
+    from bench.records import ScoresFile
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -83,27 +50,20 @@ class Results:
     scores: dict[str, Any]
     warnings: tuple[str, ...]
     folder: Path | None
-    _predictions: Callable[[str], pd.DataFrame] = field()
-
-    @cached_property
-    def _checked(self) -> tuple[_Scores, dict[str, VariantScores]]:
-        known: _Scores = stored.typed(_Scores, self.scores)
-        variants = {name: variant_scores(name, content) for name, content in known.variants.items()}
-        if known.baseline not in variants:
-            raise stored.DamagedError("its baseline is none of its variants")
-        return known, variants
+    _numbers: ScoresFile
+    _predictions: Callable[[str], pd.DataFrame]
 
     @property
     def experiment(self) -> str:
-        return self._checked[0].experiment
+        return self._numbers.experiment
 
     @property
     def baseline(self) -> str:
-        return self._checked[0].baseline
+        return self._numbers.baseline
 
-    @property
+    @cached_property
     def variants(self) -> dict[str, VariantScores]:
-        return dict(self._checked[1])
+        return {name: variant_scores(name, variant) for name, variant in self._numbers.variants.items()}
 
     @property
     def verdicts(self) -> dict[str, str | None]:
@@ -111,12 +71,12 @@ class Results:
 
     @property
     def recommendation(self) -> str | None:
-        choice = self._checked[0].choice
+        choice = self._numbers.choice
         return choice.chosen if choice and choice.decides and choice.chosen in self.variants else None
 
     @property
     def qualified(self) -> tuple[str, ...]:
-        choice = self._checked[0].choice
+        choice = self._numbers.choice
         return tuple(candidate.name for candidate in choice.candidates if candidate.qualifies) if choice else ()
 
     @property
@@ -194,12 +154,12 @@ class Results:
 
 
 def results(
-    scores: Mapping[str, Any],
+    numbers: ScoresFile,
     warnings: tuple[str, ...],
     folder: Path | None,
     predictions: Callable[[str], pd.DataFrame],
 ) -> Results:
-    """`Results` of what scores.json holds. Raises `DamagedError` where that is not as `bench` writes it."""
-    made = Results(dict(scores), warnings, folder, predictions)
-    _ = made._checked
-    return made
+    """`Results` of what scores.json holds."""
+    from bench.reports.scores_json import as_json
+
+    return Results(as_json(numbers), warnings, folder, numbers, predictions)

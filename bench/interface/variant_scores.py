@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
-from bench import stored
-from bench.records import Verdict
+from bench.records import ScoredVariant, Verdict
 
 _INTERVALS = ("auc", "auc_delta", "precision", "recall", "specificity")
 _RATIOS = ("speedup", "throughput_gain")
@@ -86,23 +85,11 @@ COUNTS = ("further_frames", "parameters", "macs", "throughput_batch_size", "tp",
 """Whole numbers, which may lack."""
 
 
-def variant_scores(name: str, content: Any) -> VariantScores:
-    """What scores.json says of a variant. Raises `DamagedError` where it is not as `bench` writes it."""
-    try:
-        flat = {
-            **content,
-            **content["confusion"],
-            **{key: value for name in _INTERVALS for key, value in _ends(name, content[f"{name}_ci"]).items()},
-            **{key: value for name in _RATIOS for key, value in _ends(name, content[f"{name}_interval"]).items()},
-            "variant": name,
-            "latency_ms": content["latency_ms"]["p50"],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise stored.DamagedError(f"of a variant it does not say all: {error}"[:200]) from error
-    scores: VariantScores = stored.typed(VariantScores, flat)
-    return scores
-
-
-def _ends(name: str, interval: Any) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {f"{name}_low": low, f"{name}_high": high}
+def variant_scores(name: str, scored: ScoredVariant) -> VariantScores:
+    """The numbers of a variant in scores.json as one flat row."""
+    flat = {field.name: getattr(scored, field.name) for field in fields(VariantScores) if hasattr(scored, field.name)}
+    intervals = {key: getattr(scored, f"{key}_ci") for key in _INTERVALS}
+    intervals |= {key: getattr(scored, f"{key}_interval") for key in _RATIOS}
+    for key, ends in intervals.items():
+        flat[f"{key}_low"], flat[f"{key}_high"] = ends or (None, None)
+    return VariantScores(**{**flat, **asdict(scored.confusion), "variant": name, "latency_ms": scored.latency_ms.p50})

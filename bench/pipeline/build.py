@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from bench import datasets, locks
 from bench.pipeline import fidelity, journal
-from bench.pipeline.prepare import Plan
-from bench.records import (
-    Built,
-    OnEvent,
-)
+from bench.pipeline.prepare import Prepared
+from bench.records import Built, OnEvent
 from bench.variants import build, cache, ids
 from bench.variants.context import BuildContext
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class BuiltVariants:
+    """The artifacts of variants, by name, and for each variant that failed the reason."""
+
+    artifacts: Mapping[str, Built]
+    failed: Mapping[str, str]
 
 
-def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dict[str, str]]:
-    """The artifacts of all variants, and for those that could not be built the reason.
+def build_variants(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
+    """Build the selected variants, and have kernels chosen for them on this processor.
 
-    While another process builds one of them, the others are built here.
+    Of the other variants, the artifacts that exist are returned too.
     """
-    context = build_context(plan, on_event)
-    built: dict[str, Built] = {}
+    built = build_artifacts(prepared, on_event)
+    return BuiltVariants(built.artifacts, {**built.failed, **_settle(prepared, built.artifacts, on_event)})
+
+
+def build_artifacts(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
+    """Build the selected variants; while another process builds one of them, the others are built here."""
+    context = build_context(prepared, on_event)
+    artifacts: dict[str, Built] = {}
     failed: dict[str, str] = {}
 
-    def make(name: str) -> None:
-        chain = plan.chains[name]
-        if name not in plan.wanted:
-            variant = ids.of_chain(plan.source, chain, context)[-1]
-            if not cache.is_built(context.folder, variant):
-                return
+    def build_one(name: str) -> None:
+        """Raises `TakenError` where another process builds the variant, which then comes last."""
+        chain = prepared.chains[name]
+        is_due = name in prepared.selected
+        if not is_due and not cache.is_built(context.folder, ids.of_chain(prepared.source, chain, context)[-1]):
+            return
         try:
-            built[name] = build.build(name, plan.source, chain, context, waits=False)
+            artifacts[name] = build.build(name, prepared.source, chain, context, waits=False)
         except locks.TakenError:
             raise
         except Exception as error:
@@ -44,33 +52,33 @@ def build_variants(plan: Plan, on_event: OnEvent) -> tuple[dict[str, Built], dic
                 raise
             failed[name] = journal.failure(f"building {name}", error)
 
-    locks.each(plan.chains, make, on_event, cache.WHY_WAIT)
-    return {name: built[name] for name in plan.chains if name in built}, failed
+    locks.each(prepared.chains, build_one, on_event, cache.WHY_WAIT)
+    return BuiltVariants({name: artifacts[name] for name in prepared.chains if name in artifacts}, failed)
 
 
-def build_context(plan: Plan, on_event: OnEvent) -> BuildContext:
-    """Where and with what the variants of a plan are built."""
+def build_context(prepared: Prepared, on_event: OnEvent) -> BuildContext:
+    """Where and with what the variants of a prepared experiment are built."""
     return BuildContext(
-        folder=plan.base / "variants",
-        frames=plan.frames,
-        read=plan.read,
+        folder=prepared.variants,
+        frames=prepared.frames,
+        read=prepared.read,
         decoder=datasets.decoder_versions(),
-        device=plan.device,
-        threads=plan.threads,
-        seed=plan.settings.seed,
+        device=prepared.device,
+        threads=prepared.threads,
+        seed=prepared.settings.seed,
         on_event=on_event,
-        experiment=plan.name,
+        experiment=prepared.name,
     )
 
 
-def settle_variants(plan: Plan, built: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
-    """Have kernels chosen on this processor where that was not done yet; for what fails at it, the reason."""
+def _settle(prepared: Prepared, artifacts: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
+    """Have kernels chosen for selected variants where this processor has none yet; the reasons of those that fail."""
     failed: dict[str, str] = {}
-    for name, artifact in built.items():
-        if name not in plan.wanted:
+    for name, artifact in artifacts.items():
+        if name not in prepared.selected:
             continue
         try:
-            fidelity.settle(plan, artifact, on_event)
+            fidelity.settle(prepared, artifact, on_event)
         except Exception as error:
             failed[name] = journal.failure(f"choosing kernels for {name}", error)
     return failed

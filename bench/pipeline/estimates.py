@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.errors import UserError
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
 from bench.provenance import machine
 from bench.records import Split, VariantResult
@@ -192,25 +192,25 @@ def _speed(architecture: str, size: int, variant: VariantResult) -> Iterable[Spe
         yield Speed(architecture, size, timed.runtime, timed.device, variant.steps, frame_s)
 
 
-def step(plan: Plan, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
+def step(prepared: Prepared, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
     name, text = (use.name, use.text) if use else ("weights", "weights")
     rate = _LOOK if looks_only(chain) else STEPS.get(name)
-    if cpu_s := known.built_cpu_s.get((plan.source.architecture, text)):
+    if cpu_s := known.built_cpu_s.get((prepared.source.architecture, text)):
         return recorded(on_the_clock(_likeliest(cpu_s, chain), rate.parallel if rate else SERIAL, now))
-    if seconds := known.built_s.get((plan.source.architecture, text)):
-        return recorded(_likeliest(seconds, chain) * _slower(plan, now))
-    network = _network(plan)
+    if seconds := known.built_s.get((prepared.source.architecture, text)):
+        return recorded(_likeliest(seconds, chain) * _slower(prepared, now))
+    network = _network(prepared)
     on_frames = use is not None and bool(use.frames)
-    if rate is None or (on_frames and (network is None or plan.device != "cpu")):
-        return unknown(f"{text} on {plan.device}")
-    counts = {split: len(frames.frames) for split, frames in plan.frames.items()}
+    if rate is None or (on_frames and (network is None or prepared.device != "cpu")):
+        return unknown(f"{text} on {prepared.device}")
+    counts = {split: len(frames.frames) for split, frames in prepared.frames.items()}
     if use is not None and not on_frames and use.step.FRAMES:
         return by_rate(_BLIND_SECONDS, SERIAL, now)
     frames = rate.frames(use.settings, counts) if use else 0
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    return by_rate((rate.once_s + frames * rate.frame_s * _scale(plan, network or 1.0)) * left, rate.parallel, now)
+    return by_rate((rate.once_s + frames * rate.frame_s * _scale(prepared, network or 1.0)) * left, rate.parallel, now)
 
 
 def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
@@ -242,44 +242,44 @@ def share(chain: Sequence[Use], *, of_time: bool) -> float:
     return left
 
 
-def frame(plan: Plan, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
+def frame(prepared: Prepared, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
     """One frame through a variant in a runtime."""
-    steps, network, left = tuple(use.text for use in chain), _network(plan), share(chain, of_time=True)
+    steps, network, left = tuple(use.text for use in chain), _network(prepared), share(chain, of_time=True)
     fitting = [
         one
         for one in known.speeds
-        if (one.architecture, one.runtime, one.device) == (plan.source.architecture, runtime, plan.device)
+        if (one.architecture, one.runtime, one.device) == (prepared.source.architecture, runtime, prepared.device)
     ]
     for wanted, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
-        same = [one.frame_s * (plan.spec.size / one.size) ** 2 for one in fitting if one.steps == wanted]
+        same = [one.frame_s * (prepared.spec.size / one.size) ** 2 for one in fitting if one.steps == wanted]
         if same:
-            found = estimated(median(same) * part * _slower(plan, now))
+            found = estimated(median(same) * part * _slower(prepared, now))
             return replace(found, origins=frozenset({RECORDED}))
-    if plan.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
-        return unknown(f"{plan.source.architecture} in {runtime} on {plan.device}")
-    return by_rate(FRAME_SECONDS[runtime] * left * _scale(plan, network), PARALLEL, now)
+    if prepared.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
+        return unknown(f"{prepared.source.architecture} in {runtime} on {prepared.device}")
+    return by_rate(FRAME_SECONDS[runtime] * left * _scale(prepared, network), PARALLEL, now)
 
 
-def timed(plan: Plan, one_frame: Estimate, now: PresentSpeed) -> Estimate:
+def timed(prepared: Prepared, one_frame: Estimate, now: PresentSpeed) -> Estimate:
     """Timing one variant: for the seconds set at batch 1, for as long at the best batch, and what finding it takes."""
-    seconds, rounds = plan.settings.timing.seconds, timing.ROUNDS
+    seconds, rounds = prepared.settings.timing.seconds, timing.ROUNDS
     frame_s = math.sqrt(one_frame.low_s * one_frame.high_s)
-    best = USUAL_BATCH[plan.device]
+    best = USUAL_BATCH[prepared.device]
     # Each turn makes one call before it counts, and its last call may end late.
     turns_s = 2 * seconds + frame_s * (WARM_UP_CALLS + rounds * 1.5 * (1 + best))
-    tried = [size for size in (1, *BATCHES[plan.device]) if size <= 4 * best]
+    tried = [size for size in (1, *BATCHES[prepared.device]) if size <= 4 * best]
     # What was found best is compared with one frame once more.
     probed = [*tried, *((1, best) * CONFIRMING_ROUNDS)]
     probes_s = sum(max(seconds / rounds, frame_s * size * PROBE_CALLS) + frame_s * size for size in probed)
     started_s = on_the_clock(PROCESS_SECONDS * RATES_GFLOPS / now.core, SERIAL, now)
-    settling_s = 2 * MOST_SECONDS if plan.device == "cuda" else 0.0
+    settling_s = 2 * MOST_SECONDS if prepared.device == "cuda" else 0.0
     found = rough(turns_s + probes_s + started_s + settling_s)
     return Estimate(found.low_s, found.high_s, one_frame.origins, one_frame.unknown)
 
 
-def weights_bytes(plan: Plan, known: Known) -> int | None:
+def weights_bytes(prepared: Prepared, known: Known) -> int | None:
     """Of the detector itself, stored in fp32; None where nobody knows how large it is."""
-    architecture = plan.source.architecture
+    architecture = prepared.source.architecture
     if architecture in known.parameters:
         return 4 * known.parameters[architecture]
     network = NETWORKS.get(architecture.rpartition("_")[2])
@@ -299,18 +299,18 @@ def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
     return (stored if share is None else in_fp32 * share), in_fp32
 
 
-def _network(plan: Plan) -> float | None:
-    network = NETWORKS.get(plan.source.architecture.rpartition("_")[2])
+def _network(prepared: Prepared) -> float | None:
+    network = NETWORKS.get(prepared.source.architecture.rpartition("_")[2])
     return network[0] if network else None
 
 
-def _scale(plan: Plan, network: float) -> float:
-    return network * (plan.spec.size / RATES_SIZE) ** 2
+def _scale(prepared: Prepared, network: float) -> float:
+    return network * (prepared.spec.size / RATES_SIZE) ** 2
 
 
-def _slower(plan: Plan, now: PresentSpeed) -> float:
+def _slower(prepared: Prepared, now: PresentSpeed) -> float:
     """How many times longer networks take now than with the machine to themselves; less than 1 is for luck."""
-    return max(1.0, now.core * plan.threads / max(now.together, now.alone))
+    return max(1.0, now.core * prepared.threads / max(now.together, now.alone))
 
 
 def duration(estimate: Estimate) -> str:

@@ -11,7 +11,7 @@ from bench.pipeline import estimates, present_speed, render
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate, Known
 from bench.pipeline.jobs import is_time_due, keys
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict, store
@@ -56,47 +56,47 @@ class Stage:
     parts: tuple[tuple[str, Estimate], ...] = ()
 
 
-def stages(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
-    """What a run of this plan has to do, and how long that takes at the machine's present speed."""
-    return stages_at(plan, rows, estimates.recall(plan.base), present(plan, rows, on_event))
+def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
+    """What a run has to do, and how long that takes at the machine's present speed."""
+    return stages_at(prepared, rows, estimates.recall(prepared.base), present(prepared, rows, on_event))
 
 
-def present(plan: Plan, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
+def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where all is there, or all but the report."""
-    if is_drawn(plan) and all(row.timed and not row.frames for row in rows):
+    if is_drawn(prepared) and all(row.timed and not row.frames for row in rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
-    return present_speed.measure(plan.threads)
+    return present_speed.measure(prepared.threads)
 
 
-def stages_at(plan: Plan, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
-    """What a run of this plan has to do, and how long that takes at `speed`, or on an idle machine without it."""
-    now = speed or estimates.quiet(plan.threads)
+def stages_at(prepared: Prepared, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
+    """What a run has to do, and how long that takes at `speed`, or on an idle machine without it."""
+    now = speed or estimates.quiet(prepared.threads)
     return (
-        _draw(plan, now),
-        _build(plan, rows, known, now),
-        _load(plan, rows, now),
-        _evaluate(plan, rows, known, now),
-        _time(plan, rows, known, now),
-        _report(plan, rows, now),
+        _draw(prepared, now),
+        _build(prepared, rows, known, now),
+        _load(prepared, rows, now),
+        _evaluate(prepared, rows, known, now),
+        _time(prepared, rows, known, now),
+        _report(prepared, rows, now),
     )
 
 
-def is_drawn(plan: Plan) -> bool:
+def is_drawn(prepared: Prepared) -> bool:
     """Whether the frames are there: those of the demo may be yet to be drawn."""
-    return bool(plan.frames["test"].digest)
+    return bool(prepared.frames["test"].digest)
 
 
 # ------------------------------------------------------------------------------------------- what is there
-def rows_of(plan: Plan) -> tuple[Row, ...]:
+def rows_of(prepared: Prepared) -> tuple[Row, ...]:
     """A row for each variant that is wanted."""
-    context = build_context(plan, silent)
+    context = build_context(prepared, silent)
     first: dict[str, str] = {}
     rows = []
-    for name, chain in plan.chains.items():
-        if name not in plan.wanted:
+    for name, chain in prepared.chains.items():
+        if name not in prepared.selected:
             continue
-        lineage = ids.of_chain(plan.source, chain, context)
+        lineage = ids.of_chain(prepared.source, chain, context)
         links = tuple(
             Link(text, one, cache.is_built(context.folder, one), first.get(one))
             for one, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
@@ -105,18 +105,18 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
             first.setdefault(one, name)
         kind = chain[-1].step.PRODUCES if chain else "torch"
         built = cache.read(context.folder, lineage[-1]) if links[-1].built else None
-        runtime, predictions_key, timing_key = keys(plan, lineage[-1], kind, built)
-        folder = plan.results / name
-        frames = _frames_left(plan, folder, predictions_key)
-        rows.append(Row(name, links, runtime, frames, not is_time_due(plan, folder, timing_key)))
+        runtime, predictions_key, timing_key = keys(prepared, lineage[-1], kind, built)
+        folder = prepared.results / name
+        frames = _frames_left(prepared, folder, predictions_key)
+        rows.append(Row(name, links, runtime, frames, not is_time_due(prepared, folder, timing_key)))
     return tuple(rows)
 
 
-def _frames_left(plan: Plan, folder: Path, key: str) -> int:
+def _frames_left(prepared: Prepared, folder: Path, key: str) -> int:
     """Labelled frames without results; what an interrupted run has finished counts as done."""
     if predict.is_done(folder, key):
         return 0
-    count = sum(len(plan.frames[split].frames) for split in LABELLED_SPLITS if split in plan.frames)
+    count = sum(len(prepared.frames[split].frames) for split in LABELLED_SPLITS if split in prepared.frames)
     shards = len(list((folder / predict.SHARDS / key).glob("?????????.npz")))
     return max(1, count - shards * predict.SHARD_FRAMES)
 
@@ -129,116 +129,119 @@ def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
     }
 
 
-def exports(plan: Plan, rows: Sequence[Row]) -> list[Row]:
+def exports(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
     """Variants that a runtime must export first, which it does once."""
-    torch = {row.name for row in rows if not (chain := plan.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
+    torch = {row.name for row in rows if not (chain := prepared.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
     wanted = {
         row.id: row for row, name in _executables(rows) if row.name in torch and "onnx" in runtimes.find(name).ACCEPTS
     }
-    variants = plan.base / "variants"
+    variants = prepared.variants
     return [row for one, row in wanted.items() if not any((variants / one).glob("*.exported-*.onnx"))]
 
 
-def _compile_s(plan: Plan, rows: Sequence[Row]) -> list[float]:
+def _compile_s(prepared: Prepared, rows: Sequence[Row]) -> list[float]:
     """Seconds for each artifact that a runtime must compile first, which it does once on a machine."""
     seconds = {(row.id, name): getattr(runtimes.find(name), "COMPILE_SECONDS", 0.0) for row, name in _executables(rows)}
-    variants = plan.base / "variants"
+    variants = prepared.variants
     return [s for (one, name), s in seconds.items() if s and not any((variants / one).glob(f"*.{name}-*.pt2"))]
 
 
 # ---------------------------------------------------------------------------------------------- the stages
-def _draw(plan: Plan, now: PresentSpeed) -> Stage:
-    if is_drawn(plan):
+def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
+    if is_drawn(prepared):
         return Stage("draw", "", Estimate())
-    count = sum(len(frames.frames) for frames in plan.frames.values())
+    count = sum(len(frames.frames) for frames in prepared.frames.values())
     takes = estimates.by_rate(count * estimates.DRAWN_FRAME_SECONDS, estimates.PARALLEL, now)
     return Stage("draw", f"{count:,} frames of the demo set", takes)
 
 
-def _build(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _build(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
     due = []
     for row in rows:
-        chain = plan.chains[row.name]
+        chain = prepared.chains[row.name]
         for length, link in enumerate(row.links):
             if not link.built and link.of is None:
                 part = chain[:length]
-                due.append((build.title_of(row.name, part), estimates.step(plan, part, known, now)))
+                due.append((build.title_of(row.name, part), estimates.step(prepared, part, known, now)))
     whole = estimates.total(estimate for _, estimate in due)
     return Stage("build", _counted(len(due), "artifact"), whole, tuple(due))
 
 
-def _load(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    exported, compile_s = exports(plan, rows), _compile_s(plan, rows)
+def _load(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
+    exported, compile_s = exports(prepared, rows), _compile_s(prepared, rows)
     loaded = len(_executables(rows))
     work = f"{_counted(loaded, 'variant')}, {len(exported)} exported first" if loaded else ""
     if compile_s:
         work += f", {len(compile_s)} compiled first"
     seconds = loaded * estimates.LOAD_SECONDS + len(exported) * estimates.EXPORT_SECONDS + sum(compile_s)
-    seconds += len(_structures(plan, exported) - _traced(plan, rows)) * estimates.TRACE_SECONDS
-    seconds += sum(_is_onnx(plan, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
+    seconds += len(_structures(prepared, exported) - _traced(prepared, rows)) * estimates.TRACE_SECONDS
+    seconds += sum(_is_onnx(prepared, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
     return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
 
 
-def _is_onnx(plan: Plan, row: Row) -> bool:
-    chain = plan.chains[row.name]
+def _is_onnx(prepared: Prepared, row: Row) -> bool:
+    chain = prepared.chains[row.name]
     return bool(chain) and chain[-1].step.PRODUCES == "onnx"
 
 
-def _structures(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+def _structures(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
     """What networks there are, numbers aside: each is traced once in a run, whoever exports it."""
-    return {tuple(use.text for use in plan.chains[row.name] if use.name == "prune") for row in rows}
+    return {tuple(use.text for use in prepared.chains[row.name] if use.name == "prune") for row in rows}
 
 
-def _traced(plan: Plan, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+def _traced(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
     """Those that building traces already."""
-    return _structures(plan, [row for row in rows if _is_onnx(plan, row) and not row.links[-1].built])
+    return _structures(prepared, [row for row in rows if _is_onnx(prepared, row) and not row.links[-1].built])
 
 
-def _evaluate(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _evaluate(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
     due = [row for row in rows if row.frames]
     if not due:
         return Stage("evaluate", "", Estimate())
     frames = max(row.frames for row in due)
     work = f"{_counted(len(due), 'variant')} on {frames:,} frames"
-    passes = estimates.total(_frame(plan, row, row.runtime, known, now) * row.frames for row in due)
+    passes = estimates.total(_frame(prepared, row, row.runtime, known, now) * row.frames for row in due)
     decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
     return Stage("evaluate", work, passes + decoded)
 
 
-def _time(plan: Plan, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _time(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
     untimed = [row for row in rows if not row.timed]
     wanted = {(row.id, row.runtime): row for row in untimed}
     wanted |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
     beside = len(wanted) - len({(row.id, row.runtime) for row in untimed})
     work = _counted(len(untimed), "variant") + (", the baseline beside them" if untimed and beside else "")
-    due = (estimates.timed(plan, _frame(plan, row, runtime, known, now), now) for (_, runtime), row in wanted.items())
+    due = (
+        estimates.timed(prepared, _frame(prepared, row, runtime, known, now), now)
+        for (_, runtime), row in wanted.items()
+    )
     return Stage("time", work, estimates.total(due))
 
 
-def _report(plan: Plan, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    done = all(row.timed and not row.frames for row in rows) and _is_reported(plan, rows)
+def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
+    done = all(row.timed and not row.frames for row in rows) and _is_reported(prepared, rows)
     if done:
         return Stage("report", "", Estimate())
-    seconds = estimates.REPORT_SECONDS + heatmaps(plan) * estimates.HEATMAP_SECONDS
+    seconds = estimates.REPORT_SECONDS + heatmaps(prepared) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
-def _is_reported(plan: Plan, rows: Sequence[Row]) -> bool:
-    if not render.is_current(plan.base, plan.name, plan.settings):
+def _is_reported(prepared: Prepared, rows: Sequence[Row]) -> bool:
+    if not render.is_current(prepared.base, prepared.name, prepared.settings):
         return False
-    told = {variant.name: variant.id for variant in store.read_run(plan.results).variants}
-    return set(told) <= set(plan.chains) and all(told.get(row.name) == row.id for row in rows)
+    told = {variant.name: variant.id for variant in store.read_run(prepared.results).variants}
+    return set(told) <= set(prepared.chains) and all(told.get(row.name) == row.id for row in rows)
 
 
-def _frame(plan: Plan, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:
-    return estimates.frame(plan, plan.chains[row.name], runtime, known, now)
+def _frame(prepared: Prepared, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:
+    return estimates.frame(prepared, prepared.chains[row.name], runtime, known, now)
 
 
-def heatmaps(plan: Plan) -> int:
+def heatmaps(prepared: Prepared) -> int:
     """How many heatmaps the report draws at most."""
-    gallery, count = plan.settings.gallery, len(plan.frames["test"].frames)
+    gallery, count = prepared.settings.gallery, len(prepared.frames["test"].frames)
     each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
-    return each * len(plan.wanted)
+    return each * len(prepared.selected)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +18,7 @@ from bench.files import advice, make_folder, stops_all
 from bench.provenance import command, machine, version, versions
 from bench.records import Event, OnEvent
 
-KEPT = 20
+MOST_LOGS = 20
 _MOST_REASON = 2_000
 LIBRARIES = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "openvino", "numpy")
 
@@ -25,43 +26,54 @@ _NAME = re.compile(r"run-\d{8}T\d{6}Z-\d+\.log")
 _log = logging.getLogger("bench")
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The first event of a piece of work, and the clock and the processor time when it came."""
+
+    event: Event
+    clock_s: float = field(default_factory=time.monotonic)
+    cpu_s: float = field(default_factory=time.process_time)
+
+
 class Journal:
     """Listens to events, writes down where work begins and ends, and passes them on.
 
-    `path` is the log file, None while nothing was written: a run that finds everything done leaves none.
+    `path` is the log file, None while nothing was written: a run that finds everything done writes none.
     """
 
     def __init__(self, folder: Path, on_event: OnEvent) -> None:
         self.on_event = on_event
         self.file = _File(folder)
-        self.open: dict[str, tuple[Event, float, float]] = {}
+        self.begun: dict[str, _Begun] = {}
 
     @property
     def path(self) -> Path | None:
         return self.file.path if self.file.path.exists() else None
 
     def __call__(self, event: Event) -> None:
+        """Write down what the event says, if it begins or ends work or is a message, and pass it on."""
         if event.is_message:
             _log.info("%s: %s", event.unit, event.work)
-            return self.on_event(event)
-        ends = event.is_whole
-        if event.work not in self.open and not event.total:
-            return self.on_event(event)
-        if event.work not in self.open:
-            self.open[event.work] = event, time.monotonic(), time.process_time()
-            if not ends:
+        elif event.work in self.begun or event.total:
+            self._write(event)
+        self.on_event(event)
+
+    def _write(self, event: Event) -> None:
+        """Write a line where work begins, changes its phase or ends, with how long it took."""
+        if event.work not in self.begun:
+            self.begun[event.work] = _Begun(event)
+            if not event.is_whole:
                 _log.info("%s: begins (%d %s)", event.work, event.total, event.unit)
-        first, began, cpu_began = self.open[event.work]
+        first = self.begun[event.work]
         if not event.total:
             _log.info("%s: %s", event.work, event.note)
-        if ends and event.unit == first.unit:
-            seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
+        if event.is_whole and event.unit == first.event.unit:
+            seconds, cpu_seconds = time.monotonic() - first.clock_s, time.process_time() - first.cpu_s
             how = "failed" if event.has_failed else "ended"
             _log.info("%s: %s after %.1f s (%.1f s of processor time)", event.work, how, seconds, cpu_seconds)
-            del self.open[event.work]
-        elif ends:
+            del self.begun[event.work]
+        elif event.is_whole:
             _log.info("%s: %d %s done%s", event.work, event.total, event.unit, f", {event.note}" if event.note else "")
-        self.on_event(event)
 
     def ended(self, how: str) -> None:
         """The last line; a run in which nothing was done needs none."""
@@ -70,10 +82,10 @@ class Journal:
 
 
 @contextmanager
-def kept(folder: Path, on_event: OnEvent) -> Iterator[Journal]:
-    """Keep a log in `folder` until the block ends, with what ended it if that was an error.
+def recording(folder: Path, on_event: OnEvent) -> Iterator[Journal]:
+    """Write a log in `folder` until the block ends; an error that ends it is the last line.
 
-    Lines come from the journal itself and from the logger "bench". The last 20 logs are kept.
+    Lines come from the journal itself and from the logger "bench". The last 20 logs stay.
     """
     journal = Journal(folder, on_event)
     before = _log.level
@@ -88,8 +100,8 @@ def kept(folder: Path, on_event: OnEvent) -> Iterator[Journal]:
         journal.ended(f"stopped: {error}")
         raise
     except Exception as error:
-        if isinstance(error, OSError) and (told := advice(error)):
-            journal.ended(f"stopped: {told}")
+        if isinstance(error, OSError) and (hint := advice(error)):
+            journal.ended(f"stopped: {hint}")
         else:
             _log.critical("stopped by a bug", exc_info=error)
         raise
@@ -110,7 +122,7 @@ class _File(logging.FileHandler):
     def _open(self) -> TextIO:  # type: ignore[override]  # typeshed names the class that open() gives
         make_folder(self.path.parent)
         logs = sorted(path for path in self.path.parent.iterdir() if is_log(path))
-        for old in logs[: max(0, len(logs) - KEPT + 1)]:
+        for old in logs[: max(0, len(logs) - MOST_LOGS + 1)]:
             with suppress(OSError):
                 old.unlink(missing_ok=True)
         stream = self.path.open("a", encoding="utf-8")
@@ -141,12 +153,15 @@ def is_log(path: Path) -> bool:
 def _header() -> Iterator[str]:
     yield on_one_line(f"bench {version('bench')}: {command()}")
     yield f"in {on_one_line(str(Path.cwd()))}, process {os.getpid()}"
-    yield ", ".join(f"{name} {found}" for name, found in versions(LIBRARIES).items())
+    yield ", ".join(f"{library} {number}" for library, number in versions(LIBRARIES).items())
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())
 
 
 def failure(doing: str, error: Exception) -> str:
-    """What the report says of a failure; the traceback goes into the run's log, for whoever mends it."""
+    """The reason of a failure, for the report; the traceback is written to the log.
+
+    Raises the error again where it stops the whole run, such as a full disk.
+    """
     if stops_all(error):
         raise error
     # Some compilers' errors are files of their own; the log has them whole.

@@ -1,4 +1,4 @@
-"""How fast this machine is now, beside whatever else it does: measured in under a second, without PyTorch."""
+"""How fast this machine is now, beside its other work: measured in under a second, without PyTorch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _GFLOP = 2e-9 * _SIDE**3
 class PresentSpeed:
     """Billions of float32 operations a second, of matrix products.
 
-    `core` is a second of processor time, whoever else is there; `alone` a second of the clock with one thread,
-    `together` one with all `threads`, where each waits for the slowest, as those of a network do.
+    `core` is a rate per second of processor time, `alone` per second of the clock with one thread, and `together` per
+    second of the clock with all `threads`, where each waits for the slowest, as the threads of a network do.
     """
 
     core: float
@@ -31,7 +31,7 @@ class PresentSpeed:
 
     @property
     def free_cores(self) -> float:
-        """How many cores' work gets done at once: about `threads` on a quiet machine, fewer beside other work."""
+        """How many cores are free: about `threads` on a quiet machine, fewer beside other work."""
         return max(self.together, self.alone) / self.core
 
 
@@ -50,12 +50,12 @@ def measure(threads: int, seconds: float = SECONDS) -> PresentSpeed:
             alone += rate / _TURNS
             side_by_side = list(pool.map(lambda _: _rates(matrix, turn_s), range(threads)))
             together += threads * min(rate for rate, _ in side_by_side) / _TURNS
-            per_core += [per_cpu, *(one for _, one in side_by_side)]
+            per_core += [per_cpu, *(cpu_rate for _, cpu_rate in side_by_side)]
     return PresentSpeed(float(np.median(per_core)), alone, together, threads)
 
 
 def _rates(matrix: NDArray[np.float32], seconds: float) -> tuple[float, float]:
-    """What this thread does in a second of the clock, and in one of processor time."""
+    """This thread's rate per second of the clock, and per second of processor time."""
     import numpy as np
 
     out, work = np.empty_like(matrix), 0.0

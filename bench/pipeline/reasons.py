@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from bench import stored
 from bench.errors import shown
 from bench.pipeline.build import build_context
-from bench.pipeline.jobs import inputs, is_timed
+from bench.pipeline.jobs import Job, Jobs, inputs, is_timed
+from bench.pipeline.prepare import Prepared
 from bench.provenance import write_json
 from bench.records import FrameSet, silent
 from bench.results import predict
@@ -23,8 +24,6 @@ from bench.variants import cache, ids
 
 if TYPE_CHECKING:
     from bench.pipeline.forecast import Row
-    from bench.pipeline.jobs import Job
-    from bench.pipeline.prepare import Plan
 
 RECORD = "inputs.json"
 NEW = "not made before"
@@ -57,7 +56,7 @@ _PREFIXES = {"settings": "setting ", "preprocessing": "preprocessing ", "spec": 
 
 @dataclass(frozen=True)
 class _Variant:
-    """What a variant was made from: each link of its chain, its predictions, and its times where it was timed."""
+    """What a variant was made from: each link of its chain, its predictions, and its times if it was timed."""
 
     links: tuple[Inputs, ...]
     predictions: Inputs
@@ -83,12 +82,12 @@ class Due:
         return f"{', '.join(self.variants)} ({', '.join(self.work)}): {'; '.join(self.reasons)}"
 
 
-def due(plan: Plan, rows: Sequence[Row]) -> tuple[Due, ...]:
+def due(prepared: Prepared, rows: Sequence[Row]) -> tuple[Due, ...]:
     """For all that rows leave to be done: what differs from the last run, variants with the same reasons together."""
-    record = _read(plan.results)
+    record = _read(prepared.results)
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
-        for work, reasons in _of_row(plan, row, record):
+        for work, reasons in _of_row(prepared, row, record):
             by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.name)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
@@ -97,29 +96,30 @@ def due(plan: Plan, rows: Sequence[Row]) -> tuple[Due, ...]:
     return tuple(Due(names, tuple(works), reasons) for (names, reasons), works in groups.items())
 
 
-def again(found: Iterable[Due]) -> list[Due]:
+def again(due: Iterable[Due]) -> list[Due]:
     """What was made before and is due again."""
-    return [one for one in found if one.reasons != (NEW,)]
+    return [group for group in due if group.reasons != (NEW,)]
 
 
-def write(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> None:
-    """Leave what the results that are there were made from, beside them; nothing is written where it is the same."""
-    before = _read(plan.results)
-    left = {} if before is None else {n: one for n, one in before.variants.items() if n in plan.settings.variants}
-    made = {name: _made_from(plan, name, job) for name, job in jobs.items() if name not in failed}
-    record = _Record(left | made)
+def write(prepared: Prepared, jobs: Jobs) -> None:
+    """Store what the results were made from beside them; a record that says the same is left as it is."""
+    before = _read(prepared.results)
+    earlier = {} if before is None else before.variants
+    remaining = {name: made_from for name, made_from in earlier.items() if name in prepared.settings.variants}
+    made = {name: _made_from(prepared, name, job) for name, job in jobs.unfailed.items()}
+    record = _Record(remaining | made)
     if record != before:
-        write_json(plan.results / RECORD, asdict(record))
+        write_json(prepared.results / RECORD, asdict(record))
 
 
-def _made_from(plan: Plan, name: str, job: Job) -> _Variant:
-    chain, context = plan.chains[name], build_context(plan, silent)
-    lineage = ids.of_chain(plan.source, chain, context)
-    _, predictions, times = inputs(plan, job.built.id, job.built.kind, job.built)
+def _made_from(prepared: Prepared, name: str, job: Job) -> _Variant:
+    chain, context = prepared.chains[name], build_context(prepared, silent)
+    lineage = ids.of_chain(prepared.source, chain, context)
+    _, predictions, times = inputs(prepared, job.built.id, job.built.kind, job.built)
     return _Variant(
-        tuple(_flat(one, plan.frames) for one in ids.inputs(plan.source, chain, lineage, context)),
-        _flat(predictions, plan.frames) if predict.is_done(job.folder, job.predictions_key) else {},
-        _flat(times, plan.frames) if is_timed(job.folder, job.timing_key) else None,
+        tuple(_flat(values, prepared.frames) for values in ids.inputs(prepared.source, chain, lineage, context)),
+        _flat(predictions, prepared.frames) if predict.is_done(job.folder, job.predictions_key) else {},
+        _flat(times, prepared.frames) if is_timed(job.folder, job.timing_key) else None,
     )
 
 
@@ -133,50 +133,67 @@ def _read(folder: Path) -> _Record | None:
 
 
 def _flat(value: Mapping[str, Any], frames: Mapping[Any, FrameSet]) -> Inputs:
-    """Nested values by dotted names, as text; of frames their count too, which no digest tells."""
-    flat = dict(_items(value, ""))
+    """Nested values as text, by dotted names; of frames their count too, which no digest tells."""
+    flat = dict(_flattened(value, ""))
     for split in value.get("frames", {}):
         flat[f"frames.{split}.count"] = str(len(frames[split].frames))
     return flat
 
 
-def _items(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+def _flattened(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from _items(inner, f"{prefix}{name}.")
+            yield from _flattened(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner if isinstance(inner, str) else json.dumps(inner)
 
 
 # ------------------------------------------------------------------------------------------- what differs
-def _of_row(plan: Plan, row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
+def _of_row(prepared: Prepared, row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
+    """The reasons for each kind of work that a variant is due for."""
     before = record.variants.get(row.name) if record else None
     if before is None:
-        old = record is None and (plan.results / row.name / predict.MARK).exists()
-        why = (_UNKNOWN if old else NEW,)
-        yield from ((work, why) for work, is_due in _work(row) if is_due)
+        was_made = record is None and (prepared.results / row.name / predict.MARK).exists()
+        reason = _UNKNOWN if was_made else NEW
+        yield from ((work, (reason,)) for work, is_due in _work(row) if is_due)
         return
-    chain, context = plan.chains[row.name], build_context(plan, silent)
-    made_of = ids.inputs(plan.source, chain, [link.id for link in row.links], context)
-    further_up: list[str] = []
-    built_for: list[str] = []
-    for place, (link, one) in enumerate(zip(row.links, made_of, strict=True)):
-        earlier = before.links[place] if place < len(before.links) else None
-        further_up += _differences(earlier, _flat(one, plan.frames)) if earlier else [f"{shown(link.step)} is new here"]
-        if not link.built and link.of is None:
-            built_for += further_up or [_GONE]
-    if len(before.links) > len(row.links):
-        further_up.append(f"step {shown(before.links[len(row.links)].get('step', ''))} is left out")
+    chain, context = prepared.chains[row.name], build_context(prepared, silent)
+    links = [
+        _flat(values, prepared.frames)
+        for values in ids.inputs(prepared.source, chain, [link.id for link in row.links], context)
+    ]
+    of_build, of_chain = _chain_reasons(row, links, before.links)
     kind = chain[-1].step.PRODUCES if chain else "torch"
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(plan, row.id, kind, artifact)
-    if built_for:
-        yield "build", tuple(dict.fromkeys(built_for))
+    _, predictions, times = inputs(prepared, row.id, kind, artifact)
+    if of_build:
+        yield "build", of_build
     if row.frames:
-        yield "evaluate", _reasons(before.predictions, _flat(predictions, plan.frames), further_up)
+        yield "evaluate", _reasons(before.predictions, _flat(predictions, prepared.frames), of_chain)
     if not row.timed:
-        reasons = _reasons(before.times, _flat(times, plan.frames), further_up)
-        yield "time", (_ASKED,) if reasons == (_GONE,) and plan.timing == "again" else reasons
+        reasons = _reasons(before.times, _flat(times, prepared.frames), of_chain)
+        yield "time", (_ASKED,) if reasons == (_GONE,) and prepared.timing == "again" else reasons
+
+
+def _chain_reasons(
+    row: Row, links: Sequence[Inputs], before: Sequence[Inputs]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Why links of a chain are built, and all differences of the chain, from what the last run made it from.
+
+    A link is built again for its own differences and for those of the links before it.
+    """
+    differences: list[str] = []
+    of_build: list[str] = []
+    for index, (link, values) in enumerate(zip(row.links, links, strict=True)):
+        if index < len(before):
+            differences += _differences(before[index], values)
+        else:
+            differences.append(f"{shown(link.step)} is new here")
+        if not link.built and link.of is None:
+            of_build += differences or [_GONE]
+    if len(before) > len(row.links):
+        differences.append(f"step {shown(before[len(row.links)].get('step', ''))} is left out")
+    return tuple(dict.fromkeys(of_build)), tuple(differences)
 
 
 def _work(row: Row) -> Iterator[tuple[What, bool]]:
@@ -185,12 +202,12 @@ def _work(row: Row) -> Iterator[tuple[What, bool]]:
     yield "time", not row.timed
 
 
-def _reasons(before: Inputs | None, now: Inputs, further_up: Sequence[str]) -> tuple[str, ...]:
-    """Why results are due: what made their artifact another one, and what they themselves hang on."""
+def _reasons(before: Inputs | None, now: Inputs, of_chain: Sequence[str]) -> tuple[str, ...]:
+    """Why results are due: the differences of their variant's chain, then their own."""
     if not before:
         return (NEW,)
     same_artifact = before.get("variant") == now["variant"]
-    return tuple(dict.fromkeys([*(() if same_artifact else further_up), *_differences(before, now)])) or (_GONE,)
+    return tuple(dict.fromkeys([*(() if same_artifact else of_chain), *_differences(before, now)])) or (_GONE,)
 
 
 def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -204,7 +221,7 @@ def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 
 
 def _difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What is said of one name; empty where another one says it."""
+    """The difference of one value in words; empty where another value's difference says it."""
     head, _, rest = name.partition(".")
     change = partial(_changed, before=before.get(name), now=now.get(name))
     if name in _INHERITED or name.endswith(".count") or (head == "machine" and rest != "python"):
@@ -212,7 +229,7 @@ def _difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) ->
     if head == "frames":
         return _frames(rest, before, now)
     if head in _SENTENCES:
-        # Of another artifact it follows; of what is not there yet nobody knows what will be in it.
+        # Another artifact has other content, and one that is not built yet has none to compare.
         comparable = name in before and name in now and before.get("variant") == now.get("variant")
         return _SENTENCES[head] if comparable else ""
     if name in _VERSIONED or head == "versions":
@@ -239,7 +256,7 @@ def _frames(split: str, before: Mapping[str, str], now: Mapping[str, str]) -> st
 
 
 def _changed(name: str, before: str | None, now: str | None) -> str:
-    """A change in words; values may be a stranger's."""
+    """A change in words; the record may have been written by anyone, so values are escaped and cut."""
     if before is None or now is None:
         return f"{shown(name, _LONGEST)} {shown(now, _LONGEST)}, new" if now else f"{shown(name, _LONGEST)} no longer"
     return f"{shown(name, _LONGEST)} {shown(before, _LONGEST)} → {shown(now, _LONGEST)}"

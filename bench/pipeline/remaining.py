@@ -1,4 +1,4 @@
-"""How long a run will still take: what was foreseen, corrected by what the work so far took."""
+"""How long a run will still take: the estimate, corrected by how long the work so far took."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TITLES = {
     "time": (timing.WORK,),
     "report": (render.WORK,),
 }
-# So much of all that was foreseen must have come otherwise before it is believed by half.
 _DOUBT = 0.1
+"""The correction is a ratio of times taken and foreseen; this share of the estimate is added to both, against noise."""
 _LEAST_FACTOR, _MOST_FACTOR = 0.25, 6.0
-# Of what was foreseen for a piece of work that takes longer: nobody knows how much longer.
 _LEAST_LEFT = 0.1
+"""The share of its estimate that a piece of work has left at least, however long it takes already."""
 
 
 @dataclass
 class _Task:
-    """A piece of work: the beginnings of what events call it, and the seconds that were foreseen for it."""
+    """A piece of work: how the `work` of its events begins, and the seconds that were foreseen for it."""
 
     titles: tuple[str, ...]
     foreseen_s: float
@@ -39,7 +39,7 @@ class Remaining:
 
     def __init__(self, stages: Sequence[Stage], on_event: OnEvent) -> None:
         self._on_event = on_event
-        # What nobody can foresee comes on top: then there is nothing to tell.
+        # Where a stage cannot be foreseen, nor can the whole: then no time is given.
         foreseen = not any(stage.estimate.unknown for stage in stages)
         self._tasks = [task for stage in stages for task in _tasks(stage)] if foreseen else []
         self._foreseen_s = sum(task.foreseen_s for task in self._tasks)
@@ -48,7 +48,7 @@ class Remaining:
         self._done_s = self._took_s = 0.0
 
     def __call__(self, event: Event) -> None:
-        # What took less than is recorded foresees nothing.
+        # Without a foreseen duration, there is nothing to scale.
         if event.is_message or not self._foreseen_s:
             return self._on_event(event)
         if event.is_wait:
@@ -57,7 +57,7 @@ class Remaining:
         self._on_event(replace(event, left_s=self._left_s(event)))
 
     def _wait(self, event: Event) -> None:
-        """Nobody knows how long others take, and it says nothing of how long this run's own work does."""
+        """Pass a wait on without an estimate, and leave its time out of what the current task took."""
         if event.is_whole:
             self._began += time.monotonic() - self._waits_since
         else:
@@ -65,17 +65,19 @@ class Remaining:
         self._on_event(event)
 
     def _go_to(self, event: Event) -> None:
+        """Make the task that an event belongs to the current one; tasks come in their order."""
         ahead = (i for i in range(max(self._at, 0), len(self._tasks)) if event.work.startswith(self._tasks[i].titles))
-        place = next(ahead, self._at)
-        if place == self._at:
+        index = next(ahead, self._at)
+        if index == self._at:
             return
         now = time.monotonic()
         if self._at >= 0:
             self._done_s += self._tasks[self._at].foreseen_s
             self._took_s += now - self._began
-        self._at, self._began = place, now
+        self._at, self._began = index, now
 
     def _left_s(self, event: Event) -> float:
+        """Seconds left: what was foreseen, scaled by how much longer the work so far took than was foreseen of it."""
         after = sum(task.foreseen_s for task in self._tasks[self._at + 1 :])
         if self._at < 0:
             return after

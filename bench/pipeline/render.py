@@ -1,18 +1,22 @@
-"""Fourth stage: score and render what `results/<experiment>/` holds, without torch."""
+"""Fifth stage: score and render what `results/<experiment>/` holds, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
+from bench.pipeline import reasons
+from bench.pipeline.jobs import Jobs, refuse_changed
+from bench.pipeline.prepare import Prepared
+from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
-from bench.records import Event, Judgement, Labelled, OnEvent, Run, silent
+from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, ScoresFile, silent
 from bench.results import predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
@@ -31,8 +35,8 @@ class Finished:
     `remarks` tell in what the experiment file has gone on since the run.
     """
 
-    run: Run
-    told: dict[str, Any]
+    run: RunRecord
+    scores: ScoresFile
     report: Path
     log: Path | None = None
     remarks: tuple[str, ...] = ()
@@ -52,7 +56,18 @@ class Finished:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
-        return (*reports.plain_warnings(self.run, self.told), *self.remarks, *self.run.warnings)
+        return (*reports.plain_warnings(self.run, self.scores), *self.remarks, *self.run.warnings)
+
+
+def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
+    """Store what the run came to, and render its report."""
+    with store.locked(prepared.results, f"running {prepared.name}", on_event):
+        refuse_changed(prepared, jobs)
+        run = summarise(prepared, jobs)
+        store.write_attributes(prepared.results, prepared.frames, run)
+        store.write_run(prepared.results, run)
+        reasons.write(prepared, jobs)
+        return report(prepared.base, prepared.name, prepared.settings, on_event=on_event)
 
 
 def report(
@@ -74,7 +89,7 @@ def report(
     if run.attributes and not (results / ATTRIBUTES).exists():
         raise UserError(f"{results / ATTRIBUTES}: is gone; `bench run` writes it again")
     on_event(Event(WORK, 0, 1, "reports", "scoring"))
-    judgement = judge(run, results)
+    evaluation = evaluate_run(run, results)
 
     drawn, wanted = 0, run.frames["test"].count
     assert run.preprocessing is not None
@@ -90,14 +105,14 @@ def report(
     store.refuse_links(folder)
     sweep(folder, held=True)
     with phases.of(WORK, on_event):
-        reports.render(run, judgement, pixels, results, folder)
+        reports.render(run, evaluation, pixels, results, folder)
     key = _rendered(folder, mark)
     write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
     on_event(Event(WORK, 1, 1, "reports"))
     return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
 
 
-def _other_steps(run: Run, settings: ExperimentSettings) -> tuple[str, ...]:
+def _other_steps(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
     """What a reader who has changed the experiment file since would take for results of it."""
     said = []
     for variant in run.variants:
@@ -124,7 +139,7 @@ def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:
     return _as_set(run, settings) == run and _is_rendered(folder, _mark(results))
 
 
-def _as_set(run: Run, settings: ExperimentSettings) -> Run:
+def _as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     """The run with what only its rendering depends on as it is set now."""
     return replace(
         run,
@@ -156,31 +171,21 @@ def _mark(results: Path) -> str:
     return digest({"run": stored.read_text(results / store.RUN), "bench": version("bench")})
 
 
-def bundle(base: Path, name: str) -> Path:
-    """The rendered report with every picture it shows, as one zip file that survives moving: its path."""
-    out = base / "reports" / f"{name}.zip"
-    try:
-        reports.bundle(base / "reports" / name, base / "results" / name, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from error
-    return out
-
-
-def judge(run: Run, results: Path) -> Judgement:
+def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     if not answered:
-        return score.judge(run, _nothing(), None, {})
+        return score.evaluate(run, _nothing(), None, {})
     test, validation = store.read_labelled(results, answered[0], run.frames)
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
-    evidence = {name: store.read_evidence(results / name, len(test.labels), rows) for name in answered}
-    return score.judge(run, test, validation, evidence)
+    predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
+    return score.evaluate(run, test, validation, predictions)
 
 
-def _nothing() -> Labelled:
+def _nothing() -> LabelledFrames:
     """The frames of a run in which no variant answered."""
     import numpy as np
     import pandas as pd
 
     none = pd.Series([], dtype="str")
-    return Labelled(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))
+    return LabelledFrames(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.pipeline import fidelity, notes
-from bench.pipeline.jobs import Job, executed
-from bench.pipeline.prepare import Plan
-from bench.provenance import command, machine, version, versions
-from bench.records import Built, Fidelity, Footprint, FrameSet, Run, SplitSummary, VariantResult
+from bench.pipeline.jobs import Job, Jobs, executed
+from bench.pipeline.prepare import Prepared
+from bench.provenance import machine, provenance
+from bench.records import Built, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
 from bench.results import attributes, store
 from bench.variants.steps import Use
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 
 
-def summarise(plan: Plan, jobs: Mapping[str, Job], failed: Mapping[str, str]) -> Run:
+def summarise(prepared: Prepared, jobs: Jobs) -> RunRecord:
     """The run's record; a variant that failed is a row that says why."""
-    shown = {name: chain for name, chain in plan.chains.items() if name in jobs or name in failed}
-    baseline = jobs[next(iter(plan.chains))].built
-    rows = tuple(_row(plan, name, chain, jobs.get(name), failed.get(name), baseline) for name, chain in shown.items())
-    return Run(
-        experiment=plan.name,
-        detector=plan.settings.detector,
-        architecture=plan.source.architecture,
-        preprocessing=plan.source.preprocessing,
-        threshold=plan.settings.threshold,
-        gallery_top=plan.settings.gallery.top,
-        gallery_heatmaps=plan.settings.gallery.heatmaps,
-        margin=plan.settings.margin,
-        choose=plan.settings.choose.record if plan.settings.choose else None,
-        attributes=attributes.digest(plan.frames),
-        frames={split: _split_summary(frames, plan.base) for split, frames in plan.frames.items()},
+    shown = {name: chain for name, chain in prepared.chains.items() if name in jobs.by_variant or name in jobs.failed}
+    baseline = jobs.by_variant[prepared.baseline].built
+    rows = tuple(
+        _row(prepared, name, chain, jobs.by_variant.get(name), jobs.failed.get(name), baseline)
+        for name, chain in shown.items()
+    )
+    return RunRecord(
+        experiment=prepared.name,
+        detector=prepared.settings.detector,
+        architecture=prepared.source.architecture,
+        preprocessing=prepared.source.preprocessing,
+        threshold=prepared.settings.threshold,
+        gallery_top=prepared.settings.gallery.top,
+        gallery_heatmaps=prepared.settings.gallery.heatmaps,
+        margin=prepared.settings.margin,
+        choose=prepared.settings.choose.record if prepared.settings.choose else None,
+        attributes=attributes.digest(prepared.frames),
+        frames={split: _split_summary(frames, prepared.base) for split, frames in prepared.frames.items()},
         variants=rows,
-        provenance=_provenance(plan) | _gpus(rows),
-        warnings=_remarks(plan, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+        provenance=_provenance(prepared) | _gpus(rows),
+        warnings=_remarks(prepared, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
     )
 
 
-def _remarks(plan: Plan, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
+def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know before the numbers."""
-    remarks = list(plan.remarks)
-    if plan.detector.weights == "demo":
+    remarks = list(prepared.remarks)
+    if prepared.detector.weights == "demo":
         remarks.append(
             "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
         )
@@ -53,20 +55,20 @@ def _remarks(plan: Plan, shown: Collection[str], untimed: Sequence[str]) -> tupl
             f"Not timed, so nothing is said of speed: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
-    left_out = [name for name in plan.settings.variants if name not in shown]
+    left_out = [name for name in prepared.settings.variants if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
-    return (*remarks, *plan.of_frames)
+    return (*remarks, *prepared.frame_remarks)
 
 
 def _row(
-    plan: Plan, name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built
+    prepared: Prepared, name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built
 ) -> VariantResult:
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
     timed = store.read_timed(job.folder, job.timing_key)
-    exactness = fidelity.read(plan, job.built, job.runtime)
+    exactness = fidelity.read(prepared, job.built, job.runtime)
     return VariantResult(
         name=name,
         id=job.built.id,
@@ -84,7 +86,7 @@ def _row(
         notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
-        evaluation=store.read_evaluation(job.folder, job.predictions_key),
+        evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
     )
 
 
@@ -116,18 +118,15 @@ def _relative(path: Path, base: Path) -> str:
         return path.as_posix()
 
 
-def _provenance(plan: Plan) -> dict[str, str]:
+def _provenance(prepared: Prepared) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
-    return {
-        "command": command(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bench": version("bench"),
-        "weights": f"{plan.detector.weights} (SHA-256 {plan.source.digest})",
-        "seed": str(plan.settings.seed),
-        "threads": str(plan.threads),
+    details = {
+        "weights": f"{prepared.detector.weights} (SHA-256 {prepared.source.digest})",
+        "seed": str(prepared.settings.seed),
+        "threads": str(prepared.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
-        "libraries": ", ".join(f"{name} {found}" for name, found in versions(libraries).items()),
     }
+    return provenance(details, libraries)
 
 
 def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:

@@ -42,10 +42,10 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def tell_unraisable(found: Any) -> None:
+def tell_unraisable(unraisable: Any) -> None:
     """`sys.unraisablehook`: an interrupt that came within a callback is noted, and raised at the next event."""
-    if not issubclass(found.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(found)
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 class Bars:
@@ -85,6 +85,7 @@ class Bars:
             self._painter.clear()
 
     def __call__(self, event: Event) -> None:
+        """Show an event: a line for messages and for what begins, waits or ends; the rest moves the bar."""
         if interrupted.is_set():
             raise KeyboardInterrupt
         with self._lock:

@@ -60,23 +60,23 @@ class UnderWay:
             self._left = event.left_s, now
         elif event.is_wait:
             self._left = None
-        place = next((i for i, one in enumerate(self._works) if one.whole.work == event.work), None)
-        begins = place is None
-        if place is None and not event.total:
+        index = next((i for i, work in enumerate(self._works) if work.whole.work == event.work), None)
+        begins = index is None
+        if index is None and not event.total:
             if not self._works:
                 self.now(_clean(event.work))
             return False, None
-        if place is None:
+        if index is None:
             self._works.append(_Work(event, now))
-            place = len(self._works) - 1
-        work = self._works[place]
+            index = len(self._works) - 1
+        work = self._works[index]
         if event.unit == work.whole.unit:
             work.whole = event
             # A note tells of a part that begins; a count alone says nothing of it.
             work.part = None
             if event.is_whole:
                 # What began inside of it is over too.
-                del self._works[place:]
+                del self._works[index:]
                 if not self._works:
                     self.now("preparing what is next")
                 return begins, now - work.began
@@ -87,6 +87,7 @@ class UnderWay:
         return begins, None
 
     def view(self) -> View:
+        """What is to be shown now: the innermost work, its part, how far it is, since when, and what is left."""
         now = time.monotonic()
         if not self._works:
             return View(self._between, "", 0, 0, "", now - self._since, self._left_s(now))

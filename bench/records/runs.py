@@ -153,11 +153,11 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One pass in which frames were decoded and given to variants, side by side.
+class PredictionPass:
+    """One pass over the frames: each was decoded once and given to every variant.
 
-    `frames` were computed in it, not those that an earlier, interrupted run had finished. `waited_seconds` of its
-    `seconds` there was nothing decoded to give to a variant. `variants` are those that it evaluated.
+    `frames` counts those computed in this pass, without those of an earlier, interrupted one. For `waited_seconds`
+    of its `seconds`, no decoded frame was ready. `variants` counts those that it predicted for.
     """
 
     frames: int
@@ -224,7 +224,7 @@ class VariantResult:
     predictions_key: str = ""
     recovered: tuple[Recovery, ...] = ()
     fidelity: Fidelity | None = None
-    evaluation: Evaluation | None = None
+    evaluation: PredictionPass | None = None
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class SplitSummary:
 
 
 @dataclass(frozen=True)
-class Choose:
+class Constraints:
     """What a variant must meet to be shipped, and by what the best of those is picked.
 
     `auc_drop` is the most AUC that may be lost, proven by the interval of the difference, where it is
@@ -255,10 +255,10 @@ class Choose:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One evaluated experiment: everything a report says that is not a prediction.
 
-    The first variant is the baseline. `provenance` is shown as it is, key by key. `preprocessing` is
+    `provenance` is shown as it is, key by key. `preprocessing` is
     None where the scores came from elsewhere, and `detector` and `architecture` are then empty.
     `margin` is the non-inferiority margin on AUC; `attributes` the digest of what else is known of
     the frames, empty where there is nothing.
@@ -276,6 +276,11 @@ class Run:
     provenance: dict[str, str]
     warnings: tuple[str, ...] = ()
     margin: float = 0.01
-    choose: Choose | None = None
+    choose: Constraints | None = None
     attributes: str = ""
     schema: int = 1
+
+    @property
+    def baseline(self) -> VariantResult:
+        """The first variant, with which all others are compared."""
+        return self.variants[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench.records.frames import Outcome
-from bench.records.runs import Choose
+from bench.records.runs import Constraints
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ THRESHOLD_KINDS: tuple[ThresholdKind, ...] = ("fixed", "carried", "own")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFrames:
     """The labelled frames of one split, in the order of `predictions.parquet`, where test rows come first.
 
     `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
@@ -39,24 +39,24 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Predictions:
     """One evaluated variant: P(fake) of every test [n] and validation frame [k], float64 in [0, 1].
 
     `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
     class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
-    `margin` [n] is `logit_fake - logit_real` of the test frames, which ranks frames also where P(fake)
-    has come so near to 0 or 1 that it ties; None where only P(fake) is known.
+    `logit_diff` [n] is `logit_fake - logit_real` of the test frames. It ranks frames also where P(fake) has come
+    so near to 0 or 1 that it ties. None where only P(fake) is known.
     """
 
     test: NDArray[np.float64]
     validation: NDArray[np.float64] | None
     cam: NDArray[np.float32] | None
-    margin: NDArray[np.float64] | None = None
+    logit_diff: NDArray[np.float64] | None = None
 
     @property
     def ranks(self) -> NDArray[np.float64]:
         """What test frames are ranked by [n]."""
-        return self.test if self.margin is None else self.margin
+        return self.test if self.logit_diff is None else self.logit_diff
 
 
 @dataclass(frozen=True)
@@ -286,8 +286,11 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Everything that is known of one variant's answers; `outcomes` are rows of test frames at the fixed threshold."""
+class VariantEvaluation:
+    """The scores of one variant: of its own predictions, and against the baseline's.
+
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    """
 
     score: Score
     auc: Auc | None
@@ -323,15 +326,16 @@ class Judged:
 class Requirement:
     """One constraint and how a variant stands to it.
 
-    `value` is what is judged: for `auc_drop` the far end of the interval of the drop, with `estimate` its
-    point estimate. `room` is limit − value, negative where it is missed. None where unknown; then `reason` says why.
+    `value` is held against `limit`: for `auc_drop` it is the far end of the interval of the drop, and `estimate` the
+    point estimate. `headroom` is limit − value, negative where the limit is missed. None where unknown; `reason` then
+    says why.
     """
 
     constraint: Literal["auc_drop", "size_mib", "latency_ms"]
     limit: float
     value: float | None
     estimate: float | None
-    room: float | None
+    headroom: float | None
     met: bool
     reason: str = ""
 
@@ -372,7 +376,7 @@ class Choice:
     `front_by_latency` are the variants that none beats in size and AUC, or latency and AUC, the least first.
     """
 
-    constraints: Choose
+    constraints: Constraints
     asked: bool
     candidates: tuple[Candidate, ...]
     chosen: str | None
@@ -459,20 +463,20 @@ class Latencies:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """All that is judged of an experiment: what a report is made of, besides the run itself.
 
-    `variants` are those with status "ok", in the run's order, and `evidence` what they answered;
+    `variants` are those with status "ok", in the run's order, and `predictions` what they answered;
     `speeds` has every variant. `not_sliced` says of each column that was not sliced why. `timings` has
     each variant's own measurements, `elsewhere` the baseline's in the runtimes and sessions of others.
     `size_only` names the int8 variants that this processor runs no faster than what was quantised. `latencies` are
     those that compare, None where the baseline was not timed.
     """
 
-    test: Labelled
-    validation: Labelled | None
-    evidence: Mapping[str, Evidence]
-    variants: Mapping[str, Judged]
+    test: LabelledFrames
+    validation: LabelledFrames | None
+    predictions: Mapping[str, Predictions]
+    variants: Mapping[str, VariantEvaluation]
     speeds: Mapping[str, Speed]
     choice: Choice | None
     effects: tuple[Effect, ...] = ()
@@ -486,11 +490,11 @@ class Judgement:
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """One gate and how a variant stood to it.
+    """One gate and how a variant stands to it.
 
-    `fell` where the whole interval lies on the wrong side of the limit (or, for `strict` gates, the
-    estimate does), and where the quantity could not be had. `proven` where the whole interval lies on the
-    right side. `room` is how far `value` keeps from the limit, negative on the wrong side.
+    The gate `fell` where the whole interval is on the wrong side of the limit, where the estimate is and the gate is
+    `strict`, and where the quantity is unavailable. It is `proven` to be met where the whole interval is on the right
+    side. `headroom` is the distance of `value` to the limit, negative on the wrong side.
     """
 
     variant: str
@@ -498,7 +502,7 @@ class GateOutcome:
     value: float | None
     interval: Interval | None
     limit: float
-    room: float | None
+    headroom: float | None
     fell: bool
     proven: bool
     note: str = ""

@@ -3,7 +3,7 @@
 from bench.reports.bundle import bundle, is_whole
 from bench.reports.content.warnings import plain_warnings
 from bench.reports.render import render
-from bench.reports.scores import SCORES, read_scores
+from bench.reports.scores_json import SCORES, as_text, read_scores
 from bench.reports.terminal.summary import summary
 
-__all__ = ["SCORES", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]
+__all__ = ["SCORES", "as_text", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]

@@ -223,7 +223,7 @@ def _numbers(gate: GateOutcome) -> tuple[str, str, str, str]:
     def written(value: float) -> str:
         return (signed if gate.gate in _CHANGES else number)(scale * value, digits) + unit
 
-    headroom = NONE if gate.room is None else written(gate.room)
+    headroom = NONE if gate.headroom is None else written(gate.headroom)
     return written(gate.value), ", ".join(map(written, ends)), limit, headroom
 
 

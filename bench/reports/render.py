@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports import html
 from bench.reports.content import changes
 from bench.reports.content.plots import plots
@@ -20,7 +19,7 @@ from bench.reports.markdown.galleries import MarkdownGalleries, galleries
 from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Galleries, draw_overlays
 from bench.reports.pictures.gallery import galleries as choose
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_text, scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +33,8 @@ THUMBNAILS = ".thumbnails"
 
 
 def render(
-    run: Run,
-    judgement: Judgement,
+    run: RunRecord,
+    evaluation: Evaluation,
     pixels: Callable[[str], NDArray[np.uint8]] | None,
     results: Path | None,
     report: Path,
@@ -49,26 +48,28 @@ def render(
     shown = None
     if pixels is not None and results is not None:
         phases.begin("drawing galleries")
-        shown = choose(run, judgement)
-        draw_overlays(run, judgement, shown, pixels, results)
+        shown = choose(run, evaluation)
+        draw_overlays(run, evaluation, shown, pixels, results)
     phases.begin("drawing figures")
-    drawable = plots(run, judgement)
+    drawable = plots(run, evaluation)
     drawn = figures.draw(drawable, report)
-    ledger = _write_ledger(run, judgement, report)
+    ledger = _write_ledger(run, evaluation, report)
     phases.begin("writing the pages")
-    numbers = scores(run, judgement)
-    content = gather(run, judgement, numbers, ledger=ledger)
-    pictures = _galleries(run, judgement, shown, results, report) if shown is not None and results is not None else None
+    numbers = scores(run, evaluation)
+    content = gather(run, evaluation, numbers, ledger=ledger)
+    pictures = (
+        _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
+    )
     text = markdown(content, drawn, pictures)
-    page = html.page(content, judgement, drawable, pictured(run, judgement, pixels, report / THUMBNAILS))
+    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS))
     write_text(report / "report.md", text)
     write_text(report / "report.html", page)
-    write_text(report / "scores.json", f"{json.dumps(numbers, indent=1, allow_nan=False)}\n")
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
-def _write_ledger(run: Run, judgement: Judgement, report: Path) -> bool:
+def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:
     """Write flips.csv; False, and no such file, where nothing can be compared."""
-    flips = changes.ledger(run, judgement)
+    flips = changes.ledger(run, evaluation)
     if flips is None:
         (report / LEDGER).unlink(missing_ok=True)
         return False
@@ -84,9 +85,11 @@ def _no_formula(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
-def _galleries(run: Run, judgement: Judgement, shown: Galleries, results: Path, report: Path) -> MarkdownGalleries:
+def _galleries(
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, results: Path, report: Path
+) -> MarkdownGalleries:
     """The galleries of report.md, and the file with the key of their colours."""
-    has_maps = any(answered.cam is not None for answered in judgement.evidence.values())
+    has_maps = any(answered.cam is not None for answered in evaluation.predictions.values())
     if has_maps:
         figures.colour_bar(report / COLOUR_BAR)
-    return galleries(run, judgement, shown, COLOUR_BAR if has_maps else None, results, report)
+    return galleries(run, evaluation, shown, COLOUR_BAR if has_maps else None, results, report)

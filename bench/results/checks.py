@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.records import LABELLED_SPLITS, Conditions, Measurement, Run, SplitSummary, VariantResult
+from bench.records import LABELLED_SPLITS, Conditions, Measurement, RunRecord, SplitSummary, VariantResult
 from bench.stored import DamagedError, open_file, refuse_other_than_file
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _HEX = re.compile(r"[0-9a-f]{0,64}")
 _NUMBERS = {"p_fake": (0.0, 1.0), "logit_real": (-1e38, 1e38), "logit_fake": (-1e38, 1e38)}
 
 
-def run(told: Run) -> None:
+def run(told: RunRecord) -> None:
     """Names that are names, digests that are digests, counts that fit each other, times that are times."""
     if told.preprocessing is None or told.preprocessing.size not in _SIZES:
         raise DamagedError("it does not say the size of its frames")

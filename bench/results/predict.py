@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench import stored
 from bench.files import remove, write_atomically, write_text
-from bench.records import BatchReader, Evaluation, Event, Executed, Frame, InputSpec, OnEvent
+from bench.records import BatchReader, Event, Executed, Frame, InputSpec, OnEvent, PredictionPass
 from bench.results.answers import Answers, Part
 from bench.results.attempts import noted
 from bench.stored import MIB
@@ -51,7 +51,7 @@ class Predicts(Protocol):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class FrameRow:
     """A frame of a labelled split, as a row of `predictions.parquet` will know it."""
 
     split: str
@@ -94,7 +94,7 @@ def write_executed(folder: Path, executed: Executed) -> None:
 
 
 def predict(
-    pending: Sequence[Pending], rows: Sequence[Labelled], spec: InputSpec, read: BatchReader, on_event: OnEvent
+    pending: Sequence[Pending], rows: Sequence[FrameRow], spec: InputSpec, read: BatchReader, on_event: OnEvent
 ) -> dict[str, Exception]:
     """Write predictions and CAMs of every pending variant for all rows, in their order.
 
@@ -129,11 +129,11 @@ def predict(
 
 def _evaluate(
     missing: Mapping[int, Sequence[Pending]],
-    rows: Sequence[Labelled],
+    rows: Sequence[FrameRow],
     sizes: dict[str, int],
     read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
     advance: Callable[[int], None],
-) -> tuple[dict[str, Exception], Evaluation]:
+) -> tuple[dict[str, Exception], PredictionPass]:
     """Compute the missing shards, by the row that each begins at; returned is what variants failed of.
 
     `sizes` are frames a batch, by variant.
@@ -154,7 +154,7 @@ def _evaluate(
             break
     answers.finish()
     seconds = time.perf_counter() - began
-    evaluation = Evaluation(count, round(seconds, 3), round(batches.seconds, 3), variants - len(answers.failed))
+    evaluation = PredictionPass(count, round(seconds, 3), round(batches.seconds, 3), variants - len(answers.failed))
     return answers.failed, evaluation
 
 
@@ -212,7 +212,7 @@ def batch_size(spec: InputSpec, device: str) -> int:
     return 1 << fitting.bit_length() - 1
 
 
-def _end(low: int, rows: Sequence[Labelled]) -> int:
+def _end(low: int, rows: Sequence[FrameRow]) -> int:
     return min(low + SHARD_FRAMES, len(rows))
 
 
@@ -227,7 +227,7 @@ def _write_shard(path: Path, parts: Sequence[Answer]) -> None:
     write_atomically(path, lambda file: np.savez(file, logits=logits, cams=cams))
 
 
-def _merge(variant: Pending, rows: Sequence[Labelled], evaluation: Evaluation | None) -> None:
+def _merge(variant: Pending, rows: Sequence[FrameRow], evaluation: PredictionPass | None) -> None:
     """Join the shards into the two result files, mark them done, and drop the shards."""
     import numpy as np
 
@@ -285,7 +285,7 @@ def _refuse_other_answers(logits: NDArray[np.float32], cams: NDArray[np.float32]
         raise stored.DamagedError("it does not hold logits and maps")
 
 
-def predictions_table(rows: Sequence[Labelled], logits: NDArray[np.float32]) -> pd.DataFrame:
+def predictions_table(rows: Sequence[FrameRow], logits: NDArray[np.float32]) -> pd.DataFrame:
     """The columns of `predictions.parquet`; `p_fake` is the softmax of the logits, in float64."""
     import numpy as np
     import pandas as pd

@@ -15,14 +15,14 @@ from bench.provenance import write_json
 from bench.records import (
     LABELLED_SPLITS,
     Conditions,
-    Evaluation,
-    Evidence,
     Executed,
     FrameSet,
-    Labelled,
+    LabelledFrames,
     Measurement,
     OnEvent,
-    Run,
+    PredictionPass,
+    Predictions,
+    RunRecord,
     Split,
     SplitSummary,
     silent,
@@ -97,33 +97,33 @@ def read_timed(folder: Path, key: str) -> Timed | None:
     return timed if timed.measurements else None
 
 
-def read_evaluation(folder: Path, key: str) -> Evaluation | None:
+def read_prediction_pass(folder: Path, key: str) -> PredictionPass | None:
     """The pass that made the predictions of this key; None where that was not measured."""
     try:
         mark = stored.read_json(folder / MARK)
         if mark["key"] != key:
             return None
-        evaluation: Evaluation = stored.typed(Evaluation, mark["evaluation"])
+        evaluation: PredictionPass = stored.typed(PredictionPass, mark["evaluation"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     sound = min(evaluation.frames, evaluation.seconds, evaluation.waited_seconds, evaluation.variants) >= 0
     return evaluation if sound else None
 
 
-def write_run(folder: Path, run: Run) -> None:
+def write_run(folder: Path, run: RunRecord) -> None:
     """Write run.json, unless what is there differs in nothing but when and by which command it was made."""
     try:
         if _comparable(read_run(folder)) == _comparable(run):
             return
     except UserError:
         pass  # absent, damaged or another version's: it is written again
-    write_json(folder / RUN, _plain(Run, run))
+    write_json(folder / RUN, _plain(RunRecord, run))
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunRecord:
     path = folder / RUN
     try:
-        run: Run = stored.typed(Run, stored.read_json(path))
+        run: RunRecord = stored.typed(RunRecord, stored.read_json(path))
         checks.run(run)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no results yet; `bench run` makes them") from error
@@ -134,7 +134,7 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: Run) -> None:
+def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: RunRecord) -> None:
     """Write what else is known of the labelled frames, unless `run`'s is there; what is known no more is removed.
 
     Before the run itself: a run.json never speaks of attributes that are not there yet.
@@ -152,7 +152,7 @@ def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: Run) -
 
 def read_labelled(
     results: Path, variant: str, frames: Mapping[str, SplitSummary] | None = None
-) -> tuple[Labelled, Labelled | None]:
+) -> tuple[LabelledFrames, LabelledFrames | None]:
     """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without.
 
     `UserError` where they are not as many of each kind as `frames` says.
@@ -160,7 +160,7 @@ def read_labelled(
     table = _table(results / variant, ["frame", "split", "label", "source"], frames)
     known = attributes.read(results / ATTRIBUTES, table)
     test, validation = (
-        Labelled(
+        LabelledFrames(
             table["frame"][rows].reset_index(drop=True),
             table["label"][rows].to_numpy(),
             table["source"][rows].reset_index(drop=True),
@@ -171,7 +171,7 @@ def read_labelled(
     return test, validation if len(validation.labels) else None
 
 
-def read_evidence(folder: Path, test: int, rows: int | None = None) -> Evidence:
+def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predictions:
     """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read.
 
     `UserError` where it answered another number of frames than `rows`.
@@ -182,7 +182,7 @@ def read_evidence(folder: Path, test: int, rows: int | None = None) -> Evidence:
     p_fake = table["p_fake"].to_numpy()
     real, fake = (table[name].to_numpy()[:test].astype("float64") for name in ("logit_real", "logit_fake"))
     cams = _cams(folder, len(table))
-    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
+    return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
 
 
 def _cams(folder: Path, rows: int) -> NDArray[np.float32]:
@@ -208,7 +208,7 @@ def _gone(file: Path, error: Exception) -> UserError:
     return stored.damaged(file, error, f"delete {file.parent}, `bench run` makes it again")
 
 
-def read_predictions(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
+def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
     """All that predictions.parquet of a variant holds, a row a frame: test frames first.
 
     `UserError` where they are not as many of each kind as `frames` says.
@@ -223,7 +223,7 @@ def read_logits(folder: Path) -> NDArray[np.float32]:
     return _table(folder, ["logit_real", "logit_fake"]).to_numpy(np.float32)
 
 
-def _comparable(run: Run) -> Run:
+def _comparable(run: RunRecord) -> RunRecord:
     kept = {key: value for key, value in run.provenance.items() if key not in ("date", "command")}
     return replace(run, provenance=kept)
 

@@ -132,7 +132,7 @@ def _folders(controller: Controller, root: Path, groups: Path) -> Iterator[Path]
         # A process that was moved out of its namespace has a path such as "/../other".
         folder = mounted.joinpath(*(part for part in group.split("/") if part not in ("", "..")))
         # In a container the path may be the host's, of which only the mounted end is to be seen.
-        yield from (place for place in (folder, *folder.parents) if place.is_relative_to(mounted) and place.is_dir())
+        yield from (group for group in (folder, *folder.parents) if group.is_relative_to(mounted) and group.is_dir())
 
 
 def _quota(folder: Path) -> float | None:
@@ -163,9 +163,9 @@ def _memory_used(folder: Path) -> int | None:
         used = _number(folder / "memory.usage_in_bytes")
     if used is None:
         return None
-    kept = _numbers(folder / "memory.stat")
+    statistics = _numbers(folder / "memory.stat")
     # In cgroup v1 only the total counts the groups below too.
-    return max(0, used - kept.get("total_inactive_file", kept.get("inactive_file", 0)))
+    return max(0, used - statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
 
 
 def _number(file: Path) -> int | None:

@@ -117,10 +117,10 @@ class Threads:
         """
         import torch
 
-        wanted = self._load.threads(self._most)
-        if wanted != self._now and torch.get_num_threads() == self._now:
-            torch.set_num_threads(wanted)
-            self._now = wanted
+        threads = self._load.threads(self._most)
+        if threads != self._now and torch.get_num_threads() == self._now:
+            torch.set_num_threads(threads)
+            self._now = threads
 
     def before_batches(self, read: BatchReader) -> BatchReader:
         """The same reader, which looks at the load before every batch."""

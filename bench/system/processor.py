@@ -116,6 +116,7 @@ class _Instructions:
 
 
 def _x86(instructions: _Instructions) -> Processor:
+    """An x86 processor by its CPUID: vendor, family, model, and the features whose registers the system saves."""
     highest, *vendor = instructions.cpuid(0)
     vendor_name = b"".join(vendor[index].to_bytes(4, "little") for index in (0, 2, 1)).decode("ascii", "replace")
     version, _, ecx, _ = instructions.cpuid(1)
@@ -155,9 +156,9 @@ def _numpy_features() -> frozenset[str]:
     import importlib
 
     # What `numpy.show_runtime()` prints.
-    known: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    features: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
     spelled = {"AVX2": "avx2", "AVX512F": "avx512f", "AVX512VNNI": "avx512_vnni"}
-    return frozenset(name for numpy_name, name in spelled.items() if known.get(numpy_name))
+    return frozenset(name for numpy_name, name in spelled.items() if features.get(numpy_name))
 
 
 def allowed_cores() -> list[int]:

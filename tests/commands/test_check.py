@@ -745,10 +745,10 @@ def test_workflow_runs_unedited_in_a_fresh_repository(fresh_repository: Path) ->
 
 
 def test_page_names_every_gate() -> None:
-    from bench.results.settings import GateSettings
+    from bench.results.limits import GateSettings
 
     page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
-    assert all(f"| `{gate}` |" in page for gate in GateSettings.limits_there_are())
+    assert all(f"| `{gate}` |" in page for gate in GateSettings.gate_names())
 
 
 def test_init_writes_the_workflow(tmp_path: Path) -> None:

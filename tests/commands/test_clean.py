@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import locks
+from bench.commands import clean
+from bench.commands.clean.references import References
 from bench.results import store
 from bench.variants import cache
 from tests.support.command_line import bench
@@ -166,9 +167,8 @@ def test_a_leftover_goes_with_its_folder_and_counts_once(shrunk: Path) -> None:
 def test_what_another_process_removes_meanwhile_stops_nothing(shrunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (shrunk / "experiments.yaml").read_text()
     (shrunk / "experiments.yaml").write_text(text.replace("  first:", "  second:"))
-    clean = importlib.import_module("bench.commands.clean")  # the package has a function of this name
-    found = list(clean._results(Path("results"), clean._Referred()))
-    monkeypatch.setattr(clean, "_results", lambda *_: found)
+    items = list(clean._results(Path("results"), References()))
+    monkeypatch.setattr(clean, "_results", lambda *_: items)
     shutil.rmtree(shrunk / "results/first")
     code, output = bench("clean", "--yes")
     assert code == 0, output

@@ -86,7 +86,7 @@ def test_any_kind_and_order_give_each_frame_its_own_score(tmp_path: Path, kind: 
         frames = found.frames[split]
         for name, rows in (("a", first), ("b", second)):
             wanted = rows[rows["split"] == split].set_index("frame").loc[frames.frames.tolist()]
-            scores = found.evidence[name].validation if place else found.evidence[name].test
+            scores = found.predictions[name].validation if place else found.predictions[name].test
             assert scores is not None
             np.testing.assert_allclose(scores, wanted["p_fake"], rtol=1e-15)
             assert frames.labels.tolist() == wanted["label"].tolist()
@@ -128,7 +128,7 @@ def test_a_frame_of_one_name_in_both_splits_is_two_frames(tmp_path: Path) -> Non
     rows["frame"] = [f"{number}" for number in rows.groupby("split").cumcount()]
     paths = [write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", shuffled(rows, 1))]
     found = aligned(paths)
-    np.testing.assert_allclose(found.evidence["a"].test, found.evidence["b"].test)
+    np.testing.assert_allclose(found.predictions["a"].test, found.predictions["b"].test)
     with_map = [paths[0], write(tmp_path / "c.json", rows.head(50))]
     assert "frames of the same name in both" in refused(lambda: aligned(with_map))
 
@@ -326,7 +326,7 @@ def test_what_float32_makes_of_a_softmax_is_no_mistake(tmp_path: Path) -> None:
     rows = table(1).astype({"p_fake": float})
     rows.loc[0, "p_fake"] = 1.0000001
     found = aligned([write(tmp_path / "a.csv", rows)])
-    assert found.evidence["a"].test.max() == 1.0
+    assert found.predictions["a"].test.max() == 1.0
 
 
 def test_sources_that_validation_shares_with_test_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,4 +479,4 @@ def test_many_frames_take_seconds(tmp_path: Path) -> None:
     began = time.process_time()
     found = aligned(paths)
     assert time.process_time() - began < limit(6)
-    np.testing.assert_allclose(found.evidence["a"].test, found.evidence["b"].test, rtol=1e-12)
+    np.testing.assert_allclose(found.predictions["a"].test, found.predictions["b"].test, rtol=1e-12)

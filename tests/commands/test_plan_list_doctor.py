@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bench import cli, pipeline, provenance
 from bench.commands import doctor
 from bench.commands.doctor import findings, int8_speed, libraries, machine
-from bench.commands.list import describe as catalogue
+from bench.commands.list import catalogue
 from bench.commands.plan import Forecast, forecast
 from bench.commands.plan.text import describe
 from bench.detectors.presets import PRESETS
@@ -80,7 +80,7 @@ def test_all_that_is_quickly_checked_is_told_at_once(workplace: Path, monkeypatc
         "q8: [quantize: int8]", "q8: [quantize: int8, cast: fp16]"
     )
     file.write_text(text.replace("{path: faces}", "{path: faces, source_pattern: '(xyz)'}"))
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ())
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ())
     for command in ("plan", "run"):
         code, output = bench_whole(command)
         assert code == 2
@@ -196,7 +196,7 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     assert shards.writes_bytes is not None, "the size of this network is on record now"
     monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
     quantised = cache.read(workplace / "variants", shards.rows[2].id)
-    key = keys(shards.plan, quantised.id, "onnx", quantised)[1]
+    key = keys(shards.prepared, quantised.id, "onnx", quantised)[1]
     for low in (0, 16):
         nobody: Any = None
         shard = predict._shard(predict.Pending("q8", key, workplace / "results/first/q8", nobody), low)
@@ -240,56 +240,58 @@ def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.Monk
 
 def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
-    plan = prepare(read(file), file)
-    assert estimates.frame(plan, (), "onnxruntime", NOTHING_KNOWN, QUIET).unknown == {"tiny in onnxruntime on cpu"}
+    prepared = prepare(read(file), file)
+    assert estimates.frame(prepared, (), "onnxruntime", NOTHING_KNOWN, QUIET).unknown == {"tiny in onnxruntime on cpu"}
     speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
     known = Known({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
-    same = estimates.frame(plan, [parse({"cast": "fp16"})], "onnxruntime", known, QUIET)
+    same = estimates.frame(prepared, [parse({"cast": "fp16"})], "onnxruntime", known, QUIET)
     assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
     assert same.origins == {estimates.RECORDED}
-    other = estimates.frame(plan, [parse({"quantize": "int8"})], "onnxruntime", known, QUIET)
+    other = estimates.frame(prepared, [parse({"quantize": "int8"})], "onnxruntime", known, QUIET)
     assert other.low_s <= 2.0 <= other.high_s
-    assert estimates.frame(plan, (), "pytorch", known, QUIET).unknown
-    assert estimates.frame(replace(plan, device="cuda"), (), "onnxruntime", known, QUIET).unknown
+    assert estimates.frame(prepared, (), "pytorch", known, QUIET).unknown
+    assert estimates.frame(replace(prepared, device="cuda"), (), "onnxruntime", known, QUIET).unknown
     use = parse("recover")
-    recorded = estimates.step(plan, [use], known, QUIET)
+    recorded = estimates.step(prepared, [use], known, QUIET)
     assert recorded.low_s < 20 < recorded.high_s < 2 * recorded.low_s
-    assert estimates.step(plan, [use], NOTHING_KNOWN, QUIET).unknown == {"recover on cpu"}
-    assert estimates.step(plan, [], NOTHING_KNOWN, QUIET).origins == {estimates.ROUGH}
+    assert estimates.step(prepared, [use], NOTHING_KNOWN, QUIET).unknown == {"recover on cpu"}
+    assert estimates.step(prepared, [], NOTHING_KNOWN, QUIET).origins == {estimates.ROUGH}
 
 
 def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
     """The log's own measurements of the demo lie within what is foretold for that machine."""
     file = workplace / "experiments.yaml"
-    plan = prepare(read(file), file)
-    preprocessing = replace(plan.source.preprocessing, size=160)
-    plan = replace(
-        plan, source=replace(plan.source, architecture="efficientnet_b5", preprocessing=preprocessing), threads=2
+    prepared = prepare(read(file), file)
+    preprocessing = replace(prepared.source.preprocessing, size=160)
+    prepared = replace(
+        prepared,
+        source=replace(prepared.source, architecture="efficientnet_b5", preprocessing=preprocessing),
+        threads=2,
     )
     counts = {"test": 360, "validation": 80, "calibration": 128, "train": 640}
-    frames = {split: replace(one, frames=(one.frames * 100)[: counts[split]]) for split, one in plan.frames.items()}
-    timing = plan.settings.timing.model_copy(update={"seconds": 3.0})
-    plan = replace(plan, frames=frames, settings=plan.settings.model_copy(update={"timing": timing}))
+    frames = {split: replace(one, frames=(one.frames * 100)[: counts[split]]) for split, one in prepared.frames.items()}
+    timing = prepared.settings.timing.model_copy(update={"seconds": 3.0})
+    prepared = replace(prepared, frames=frames, settings=prepared.settings.model_copy(update={"timing": timing}))
     half = [parse({"prune": 0.5}), parse("recover")]
     quantize = parse({"quantize": "int8"})
     # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".
     for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
-        takes = estimates.step(plan, chain, NOTHING_KNOWN, QUIET)
+        takes = estimates.step(prepared, chain, NOTHING_KNOWN, QUIET)
         assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
     chains = [[], [parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
-    passes = [estimates.frame(plan, chain, "onnxruntime", NOTHING_KNOWN, QUIET) for chain in chains]
+    passes = [estimates.frame(prepared, chain, "onnxruntime", NOTHING_KNOWN, QUIET) for chain in chains]
     evaluated = estimates.total(passes) * 440
     assert evaluated.low_s < 53 < evaluated.high_s
-    timed = estimates.total(estimates.timed(plan, one, QUIET) for one in passes)
+    timed = estimates.total(estimates.timed(prepared, one, QUIET) for one in passes)
     assert timed.low_s < 83 < timed.high_s
-    smaller = replace(plan, source=replace(plan.source, architecture="tf_efficientnet_b0"))
+    smaller = replace(prepared, source=replace(prepared.source, architecture="tf_efficientnet_b0"))
     assert estimates.frame(smaller, [], "onnxruntime", NOTHING_KNOWN, QUIET).high_s < 0.3 * passes[0].high_s
 
 
 def test_what_others_do_makes_it_longer(workplace: Path) -> None:
     """Beside one busy loop, work that threads share takes twice as long, and the rest as long as ever."""
     file = workplace / "experiments.yaml"
-    plan = replace(prepare(read(file), file), threads=2)
+    prepared = replace(prepare(read(file), file), threads=2)
     busy = PresentSpeed(75.0, 75.0, 75.0, 2)
     slow = PresentSpeed(25.0, 25.0, 50.0, 2)
     for cpu_s, parallel, now, seconds in (
@@ -301,11 +303,11 @@ def test_what_others_do_makes_it_longer(workplace: Path) -> None:
     ):
         assert estimates.on_the_clock(cpu_s, parallel, now) == pytest.approx(seconds)
     known = Known({}, {}, (), {("tiny", "recover"): [20.0]})
-    quiet, beside = (estimates.step(plan, [parse("recover")], known, now) for now in (QUIET, busy))
+    quiet, beside = (estimates.step(prepared, [parse("recover")], known, now) for now in (QUIET, busy))
     assert quiet.low_s < 12 < quiet.high_s < 2 * quiet.low_s, "of 20 s of processor time, threads share the most"
     assert beside.low_s < 20 < beside.high_s
-    slower = estimates.step(plan, [], NOTHING_KNOWN, slow)
-    assert slower.low_s == pytest.approx(3 * estimates.step(plan, [], NOTHING_KNOWN, QUIET).low_s, rel=0.2)
+    slower = estimates.step(prepared, [], NOTHING_KNOWN, slow)
+    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NOTHING_KNOWN, QUIET).low_s, rel=0.2)
 
 
 def test_the_present_speed_takes_less_than_a_second_and_no_torch() -> None:
@@ -341,9 +343,9 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
 
 def test_sizes_are_those_of_the_network(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
-    plan = prepare(read(file), file)
-    plan = replace(plan, source=replace(plan.source, architecture="efficientnet_b5"))
-    assert estimates.weights_bytes(plan, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
+    prepared = prepare(read(file), file)
+    prepared = replace(prepared, source=replace(prepared.source, architecture="efficientnet_b5"))
+    assert estimates.weights_bytes(prepared, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -441,9 +443,9 @@ def test_doctor_says_how_sure_the_gain_is(
 ) -> None:
     answer = {"ratio": 1.5, "low": low, "high": 1.8, "seconds": 1.0, "right": right}
     monkeypatch.setattr(libraries, "ask", lambda question: answer)
-    (found,) = libraries.int8(tmp_path)
-    assert found.level == level
-    assert not right or f"1.5 times as fast as fp32 in onnxruntime ({low} to 1.8)" in found.found
+    (finding,) = libraries.int8(tmp_path)
+    assert finding.level == level
+    assert not right or f"1.5 times as fast as fp32 in onnxruntime ({low} to 1.8)" in finding.observed
 
 
 def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -454,10 +456,10 @@ def shadow(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) 
 
 def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shadow(tmp_path, monkeypatch, "onnxruntime", "raise ImportError('libfoo.so: cannot open shared object file')")
-    (found,) = libraries.onnxruntime(tmp_path)
-    assert found.level == "problem"
-    assert "libfoo.so" in found.found
-    assert "pip install" in found.mend
+    (finding,) = libraries.onnxruntime(tmp_path)
+    assert finding.level == "problem"
+    assert "libfoo.so" in finding.observed
+    assert "pip install" in finding.mend
     assert libraries.providers(tmp_path) == []
 
 
@@ -486,9 +488,9 @@ def test_a_provider_that_fails_does_not_take_the_doctor_down(
         def InferenceSession(*a, **k): {fault}
         """,
     )
-    (found,) = libraries.providers(tmp_path)
-    assert (found.level, found.what) == ("problem", "CPU")
-    assert said in found.found
+    (finding,) = libraries.providers(tmp_path)
+    assert (finding.level, finding.what) == ("problem", "CPU")
+    assert said in finding.observed
 
 
 @pytest.mark.parametrize(("devices", "level"), [((), "ok"), (("H",), "problem")])
@@ -498,8 +500,8 @@ def test_cuda_provider_matters_where_there_is_a_device(
     answers = {"onnxruntime": {"version": "1", "providers": ["CUDAExecutionProvider"]}}
     monkeypatch.setattr(libraries, "ask", lambda question, *_: answers.get(question, {"loads": False, "right": True}))
     monkeypatch.setattr(libraries, "cuda_devices", lambda: devices)
-    (found,) = libraries.providers(tmp_path)
-    assert (found.level, found.what) == (level, "CUDA")
+    (finding,) = libraries.providers(tmp_path)
+    assert (finding.level, finding.what) == (level, "CUDA")
 
 
 def test_bench_that_runs_from_its_source_tree_is_described_by_it(
@@ -516,7 +518,7 @@ def test_bench_that_runs_from_its_source_tree_is_described_by_it(
     try:
         assert re.fullmatch(r"\d+\.\d+\.\d+", provenance.version("bench"))
         assert libraries.python(tmp_path)[0].level == "ok"
-        assert {finding.found for finding in libraries.packages(tmp_path)} == {"not installed"}
+        assert {finding.observed for finding in libraries.packages(tmp_path)} == {"not installed"}
     finally:
         provenance.version.cache_clear()
 
@@ -528,14 +530,14 @@ def test_two_onnxruntimes_and_missing_packages(tmp_path: Path, monkeypatch: pyte
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(libraries, "ask", lambda *_: {"version": "1.0"})
-    (found,) = libraries.onnxruntime(tmp_path)
-    assert found.level == "note"
-    assert "uninstall -y onnxruntime onnxruntime-gpu" in found.mend
+    (finding,) = libraries.onnxruntime(tmp_path)
+    assert finding.level == "note"
+    assert "uninstall -y onnxruntime onnxruntime-gpu" in finding.mend
 
     monkeypatch.setattr(metadata, "requires", lambda _: ["timm>=999", "no-such-thing[x]>=2", 'other; extra == "y"'])
     old, absent = libraries.packages(tmp_path)
     assert (old.what, old.level) == ("timm", "problem")
-    assert ">=999 is wanted" in old.found
+    assert ">=999 is wanted" in old.observed
     assert absent.mend == 'python -m pip install "no-such-thing[x]>=2"'
 
 
@@ -553,10 +555,10 @@ def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.M
 
 def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx2"})))
-    (found,) = machine.processor(tmp_path)
-    assert (found.level, "AVX2" in found.found) == ("ok", True), "what int8 gains is measured, and not guessed"
+    (finding,) = machine.processor(tmp_path)
+    assert (finding.level, "AVX2" in finding.observed) == ("ok", True), "what int8 gains is measured, and not guessed"
     monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
-    assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].found
+    assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].observed
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
     assert machine.processor(tmp_path)[0].level == "ok"
     here, _ = machine.folders(tmp_path / "nowhere")

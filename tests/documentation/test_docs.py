@@ -37,6 +37,14 @@ def test_set_up_is_two_commands() -> None:
     assert "pytest" in commands[1]
 
 
+def test_figures_of_the_comparison_stand_in_its_table() -> None:
+    part = README.split("## How it compares\n")[1].split("\n## ")[0]
+    table = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    figures = re.findall(r"−?\d\.\d{2,}", part)
+    assert len(figures) > 8
+    assert [figure for figure in figures if figure not in table] == []
+
+
 def test_tree_is_what_lies_there() -> None:
     tree = README.split("## Layout\n```\n")[1].split("```")[0]
     folder = ROOT

@@ -14,7 +14,7 @@ from bench.records import Event, silent
 
 def test_tells_what_happened_in_order(tmp_path: Path) -> None:
     heard: list[Event] = []
-    with journal.kept(tmp_path, heard.append) as log:
+    with journal.recording(tmp_path, heard.append) as log:
         for event in (
             Event("building q8", 0, 1, "step"), Event("building q8", 3, 4, "steps", "loss 0.500"),
             Event("building q8", 4, 4, "steps", "loss 0.400"), Event("building q8", 1, 1, "step"),
@@ -48,7 +48,7 @@ def test_tells_what_happened_in_order(tmp_path: Path) -> None:
 )
 def test_says_how_it_ended(error: BaseException, said: str, tmp_path: Path) -> None:
     def work() -> None:
-        with journal.kept(tmp_path, silent) as log:
+        with journal.recording(tmp_path, silent) as log:
             log(Event("timing", 0, 2))
             raise error
 
@@ -58,15 +58,15 @@ def test_says_how_it_ended(error: BaseException, said: str, tmp_path: Path) -> N
 
 
 def test_nothing_done_leaves_no_log_and_twenty_are_kept(tmp_path: Path) -> None:
-    with journal.kept(tmp_path / "e", silent) as log:
+    with journal.recording(tmp_path / "e", silent) as log:
         log.ended("ended")
     assert log.path is None
     assert not (tmp_path / "e").exists()
     for day in range(1, 26):
         (tmp_path / f"run-202601{day:02d}T000000Z-1.log").touch()
     (tmp_path / "run-mine.log").touch()
-    with journal.kept(tmp_path, silent) as log:
+    with journal.recording(tmp_path, silent) as log:
         log(Event("timing", 0, 2))
-    assert len(list(tmp_path.glob("run-2*.log"))) == journal.KEPT
+    assert len(list(tmp_path.glob("run-2*.log"))) == journal.MOST_LOGS
     assert not (tmp_path / "run-20260106T000000Z-1.log").exists()
     assert (tmp_path / "run-mine.log").exists()

@@ -17,24 +17,24 @@ from bench.pipeline import reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import inputs
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.prepare import Prepared, prepare
 from bench.records import silent
-from bench.variants import build, ids
+from bench.variants import ids
 from tests.conftest import write_workplace
 from tests.support.command_line import bench
 
 Change = Callable[[Path], object]
 
 
-def planned(folder: Path) -> Plan:
+def prepare_in(folder: Path) -> Prepared:
     path = folder / "experiments.yaml"
     return prepare(experiment.read(path), path)
 
 
 def explained(folder: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Work and reasons by variant, of those that are due for more than one list of reasons the last."""
-    plan = planned(folder)
-    return {name: (one.work, one.reasons) for one in reasons.due(plan, rows_of(plan)) for name in one.variants}
+    prepared = prepare_in(folder)
+    return {name: (one.work, one.reasons) for one in reasons.due(prepared, rows_of(prepared)) for name in one.variants}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_what_a_person_changes_is_named(change: Change, variant: str, reason: st
 
 def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ran)
-    monkeypatch.setattr(build, "versions", lambda names: dict.fromkeys(names, "99.0"))
+    monkeypatch.setattr(ids, "versions", lambda names: dict.fromkeys(names, "99.0"))
     code, output = bench("plan")
     text = " ".join(output[output.index("why:") :].split())
     assert code == 0
@@ -123,11 +123,11 @@ def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytes
 
 
 def test_times_that_are_asked_for_again_are_not_gone(ran: Path) -> None:
-    plan = replace(planned(ran), timing="again")
-    (due,) = reasons.due(plan, rows_of(plan))
+    prepared = replace(prepare_in(ran), timing="again")
+    (due,) = reasons.due(prepared, rows_of(prepared))
     assert (due.work, due.reasons) == (("time",), (reasons._ASKED,))
-    plan = replace(planned(ran), timing="none")
-    assert reasons.due(plan, rows_of(plan)) == ()
+    prepared = replace(prepare_in(ran), timing="none")
+    assert reasons.due(prepared, rows_of(prepared)) == ()
 
 
 def test_a_record_is_not_believed(ran: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_record_is_not_believed(ran: Path) -> None:
     value["variants"]["q8"]["predictions"]["frames.\x1b[2J" + "x" * 500] = "1"
     record.write_text(json.dumps(value))
     shutil.rmtree(ran / "variants")
-    plan = planned(ran)
-    texts = [one.text for one in reasons.due(plan, rows_of(plan))]
+    prepared = prepare_in(ran)
+    texts = [one.text for one in reasons.due(prepared, rows_of(prepared))]
     assert all(text.isprintable() and len(text) < 1000 for text in texts)
     for damage in ("[]", "{", '{"variants": {"q8": 3}}'):
         record.write_text(damage)
@@ -159,25 +159,25 @@ def changed(value: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return {**value, key: changed(value[key], tuple(rest)) if rest else "something else"}
 
 
-def all_inputs(plan: Plan) -> list[dict[str, Any]]:
-    context = build_context(plan, silent)
+def all_inputs(prepared: Prepared) -> list[dict[str, Any]]:
+    context = build_context(prepared, silent)
     found: list[dict[str, Any]] = []
-    for chain in plan.chains.values():
-        lineage = ids.of_chain(plan.source, chain, context)
-        found += ids.inputs(plan.source, chain, lineage, context)
+    for chain in prepared.chains.values():
+        lineage = ids.of_chain(prepared.source, chain, context)
+        found += ids.inputs(prepared.source, chain, lineage, context)
         for device in ("cpu", "cuda"):
-            there: Any = replace(plan, device=device)
+            there: Any = replace(prepared, device=device)
             found += inputs(there, lineage[-1], "torch")[1:]
     return found
 
 
 def test_each_value_that_an_id_or_a_key_hangs_on_is_named_when_it_changes(workplace: Path) -> None:
-    plan = planned(workplace)
-    for made_of in all_inputs(plan):
-        before = reasons._flat(made_of, plan.frames)
+    prepared = prepare_in(workplace)
+    for made_of in all_inputs(prepared):
+        before = reasons._flat(made_of, prepared.frames)
         for path in leaves(made_of):
             name = ".".join(path)
-            now = reasons._flat(changed(made_of, path), plan.frames)
+            now = reasons._flat(changed(made_of, path), prepared.frames)
             texts = reasons._differences(before, now)
             inherited = name in reasons._INHERITED
             assert bool(texts) != inherited, name

@@ -26,7 +26,7 @@ from bench.pipeline import estimates, fidelity, present_speed
 from bench.pipeline.render import Finished
 from bench.records import Event
 from bench.results import predict, store, timing
-from bench.variants import build, cache
+from bench.variants import cache
 from tests.support.command_line import bench
 from tests.support.pace import limit
 
@@ -212,14 +212,15 @@ def test_kernels_that_could_not_be_chosen_are_no_longer_being_chosen(
     unsettled = SimpleNamespace(is_settled=lambda *_: False, settle=None)
     monkeypatch.setattr("bench.runtimes.find", lambda name: unsettled)
     monkeypatch.setattr("bench.runtimes.choose", lambda *_: "any")
-    monkeypatch.setattr(build, "check", gone)
-    plan: Any = SimpleNamespace(
-        base=small, name="first", timing="due", device="cpu", settings=SimpleNamespace(runtime="onnxruntime")
-    )
+    monkeypatch.setattr(cache, "check", gone)
+    prepared: Any = SimpleNamespace(
+        base=small, variants=small / "variants", name="first", timing="due", device="cpu",
+        settings=SimpleNamespace(runtime="onnxruntime"),
+    )  # fmt: skip
     built: Any = SimpleNamespace(id="0123456789abcdef", kind="onnx")
     events: list[Event] = []
     with pytest.raises(UserError, match="gone"):
-        fidelity.settle(plan, built, events.append)
+        fidelity.settle(prepared, built, events.append)
     assert [(event.is_whole, event.has_failed) for event in events] == [(False, False), (True, True)]
 
 

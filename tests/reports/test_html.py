@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.records import OUTCOMES, Evidence, Judgement, Run, VariantResult
+from bench.records import OUTCOMES, Evaluation, Predictions, RunRecord, VariantResult
 from bench.reports import html, render
 from bench.reports.content import axes, plots
 from bench.reports.content.spans import emphasis, sentence, strong
@@ -90,8 +90,8 @@ def read(report: Path) -> Element:
     return reader.root
 
 
-def rendered(folder: Path, run: Run, judgement: Judgement, *, pictures: bool = True) -> Element:
-    render(run, judgement, pixels if pictures else None, folder / "results" if pictures else None, folder / "report")
+def rendered(folder: Path, run: RunRecord, evaluation: Evaluation, *, pictures: bool = True) -> Element:
+    render(run, evaluation, pixels if pictures else None, folder / "results" if pictures else None, folder / "report")
     return read(folder / "report")
 
 
@@ -99,37 +99,37 @@ def cells(root: Element) -> set[str]:
     return {" ".join(one.text.split()) for one in root.all() if one.tag in ("td", "th")}
 
 
-def one_class(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+def one_class(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
     return run, judged(run, answers.labelled(np.ones(TEST, np.int8)))
 
 
-def no_baseline(run: Run, answers: Answers) -> tuple[Run, Judgement]:
-    failed = dataclasses.replace(run.variants[0], status="failed", reason="no", executed=None)
+def no_baseline(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
+    failed = dataclasses.replace(run.baseline, status="failed", reason="no", executed=None)
     run = dataclasses.replace(run, variants=(failed, *run.variants[1:]))
     return run, judged(run, answers)
 
 
-def from_elsewhere(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+def from_elsewhere(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
     bare = tuple(VariantResult(one.name, one.id, (), "ok", None) for one in run.variants[:4])
     run = dataclasses.replace(run, detector="", architecture="", preprocessing=None, variants=bare, choose=None)
-    evidence = {name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
-    return run, judged(run, dataclasses.replace(answers, evidence=evidence))
+    predictions = {name: dataclasses.replace(one, cam=None) for name, one in answers.predictions.items()}
+    return run, judged(run, dataclasses.replace(answers, predictions=predictions))
 
 
-def no_heatmaps(run: Run, answers: Answers) -> tuple[Run, Judgement]:
-    evidence = {name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
-    return run, judged(run, dataclasses.replace(answers, evidence=evidence))
+def no_heatmaps(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
+    predictions = {name: dataclasses.replace(one, cam=None) for name, one in answers.predictions.items()}
+    return run, judged(run, dataclasses.replace(answers, predictions=predictions))
 
 
-def nothing(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+def nothing(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
     failed = tuple(dataclasses.replace(one, status="failed", reason="no", executed=None) for one in run.variants)
     whole = judged(run, answers)
     none = labelled([], np.empty(0, np.int8))
     run = dataclasses.replace(run, variants=failed)
-    return run, Judgement(none, None, {}, {}, whole.speeds, None)
+    return run, Evaluation(none, None, {}, {}, whole.speeds, None)
 
 
-def as_it_is(run: Run, answers: Answers) -> tuple[Run, Judgement]:
+def as_it_is(run: RunRecord, answers: Answers) -> tuple[RunRecord, Evaluation]:
     return run, judged(run, answers)
 
 
@@ -138,8 +138,8 @@ CASES = [as_it_is, one_class, no_baseline, from_elsewhere, no_heatmaps, nothing]
 
 @pytest.mark.parametrize("case", CASES)
 def test_structure(case: Any, tmp_path: Path) -> None:
-    run, judgement = case(*made_up(FRAMES))
-    root = rendered(tmp_path, run, judgement, pictures=case is not from_elsewhere)
+    run, evaluation = case(*made_up(FRAMES))
+    root = rendered(tmp_path, run, evaluation, pictures=case is not from_elsewhere)
     found = root.all()
     tags = [one.tag for one in found]
     assert (tags.count("h1"), tags.count("main"), tags.count("nav")) == (1, 1, 1)
@@ -161,8 +161,8 @@ def test_structure(case: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_tables_and_controls_are_told_to_a_screen_reader(case: Any, tmp_path: Path) -> None:
-    run, judgement = case(*made_up(FRAMES))
-    found = rendered(tmp_path, run, judgement, pictures=case is not from_elsewhere).all()
+    run, evaluation = case(*made_up(FRAMES))
+    found = rendered(tmp_path, run, evaluation, pictures=case is not from_elsewhere).all()
     labelled_by = {one.attributes.get("for") for one in found if one.tag == "label"}
     inside_labels = {id(deep) for one in found if one.tag == "label" for deep in one.all()}
     for one in found:
@@ -200,7 +200,7 @@ def test_nothing_is_loaded_and_nothing_else_executed(tmp_path: Path) -> None:
     assert not set("<>&\u2028\u2029") & set(told)
 
 
-def hostile(run: Run, answers: Answers, names: list[str]) -> tuple[Run, Judgement]:
+def hostile(run: RunRecord, answers: Answers, names: list[str]) -> tuple[RunRecord, Evaluation]:
     """Those names wherever data come from: frames, sources, columns, slices, notes, reasons, warnings, provenance."""
     frames, sources = (one.astype(object) for one in (answers.test.frames, answers.test.sources))
     for place, name in enumerate(names):
@@ -223,9 +223,9 @@ def hostile(run: Run, answers: Answers, names: list[str]) -> tuple[Run, Judgemen
     return run, judge_without_validation(run, dataclasses.replace(answers, test=test, validation=None))
 
 
-def judge_without_validation(run: Run, answers: Answers) -> Judgement:
-    evidence = {name: dataclasses.replace(one, validation=None) for name, one in answers.evidence.items()}
-    return judged(run, dataclasses.replace(answers, evidence=evidence))
+def judge_without_validation(run: RunRecord, answers: Answers) -> Evaluation:
+    predictions = {name: dataclasses.replace(one, validation=None) for name, one in answers.predictions.items()}
+    return judged(run, dataclasses.replace(answers, predictions=predictions))
 
 
 def test_names_reasons_and_notes_are_text(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_every_picture_of_the_text_is_on_the_page(tmp_path: Path) -> None:
     told = {one.attributes.get("aria-label") for one in found if one.attributes.get("class") == "picture"}
     text = (tmp_path / "report/report.md").read_text(encoding="utf-8").split("## 6.")[1].split("## 7.")[0]
     pictures = re.findall(r"!\[([^\]]+)\]\(../results/([^/]+)/", text)
-    assert {variant for _, variant in pictures} == set(answers.evidence)
+    assert {variant for _, variant in pictures} == set(answers.predictions)
     assert "Right for another reason" in text
     assert {f"{frame}, {variant}" for frame, variant in pictures} <= told
 
@@ -336,10 +336,10 @@ SCORES = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.1 + 0.2, 0.35, 0.5, 0.5004, 0.51
 def test_counts_are_scikit_learns_at_every_threshold(told: list[tuple[float, float, bool]], fixed: float) -> None:
     first, other = (np.array([one[place] for one in told]) for place in (0, 1))
     labels = np.array([one[2] for one in told], np.int8)
-    evidence = {"baseline": Evidence(first, None, None), "q16": Evidence(other, None, None)}
+    predictions = {"baseline": Predictions(first, None, None), "q16": Predictions(other, None, None)}
     run = dataclasses.replace(made_up(FRAMES)[0], threshold=fixed)
-    judgement = Judgement(labelled([str(row) for row in range(len(told))], labels), None, evidence, {}, {}, None)
-    found = counts(run, judgement)
+    evaluation = Evaluation(labelled([str(row) for row in range(len(told))], labels), None, predictions, {}, {}, None)
+    found = counts(run, evaluation)
     thresholds = [*(place / 1000 for place in range(1001)), *found["extra"]]
     assert fixed in thresholds
     for place in (*range(0, 1001, 100), 35, 299, 301, 350, 351, 501, 516, 517, 700, 999, *range(1001, len(thresholds))):
@@ -358,8 +358,8 @@ def test_counts_are_scikit_learns_at_every_threshold(told: list[tuple[float, flo
 def test_galleries_are_right_at_any_threshold(told: list[tuple[float, bool]], threshold: float, most: int) -> None:
     scores, labels = np.array([one[0] for one in told]), np.array([one[1] for one in told], np.int8)
     names = [f"{(7 * place) % 31:02}" for place in range(len(told))]
-    judgement = Judgement(labelled(names, labels), None, {"baseline": Evidence(scores, None, None)}, {}, {}, None)
-    found = ends(judgement, "baseline", most)
+    evaluation = Evaluation(labelled(names, labels), None, {"baseline": Predictions(scores, None, None)}, {}, {}, None)
+    found = ends(evaluation, "baseline", most)
     for outcome in OUTCOMES:
         called_fake = outcome.endswith("positives")
         wanted_label = called_fake == outcome.startswith("true")
@@ -457,9 +457,9 @@ def test_long_names_run_over_nothing_in_figures() -> None:
     run, answers = made_up(FRAMES)
     variants = judged(run, answers).variants
     scored = [(index, f"{name}-{'W' * 50}", one) for index, (name, one) in enumerate(variants.items())]
-    for draw_figure in (lambda: figures.roc(plots.roc(scored)), lambda: figures.reliability(plots.calibration(scored))):
+    for is_roc in (True, False):
         with rc_context(fname=figures.STYLE):
-            figure = draw_figure()
+            figure = figures.roc(plots.roc(scored)) if is_roc else figures.reliability(plots.calibration(scored))
             figure.draw_without_rendering()
         told = [
             text for axes in figure.axes for text in axes.get_children() if isinstance(text, Text) and text.get_text()
@@ -579,8 +579,8 @@ def centre(mark: dict[str, str]) -> float:
 def test_trades_show_what_is_told_of_a_variant(paired: bool) -> None:
     """Heights against the axis' own numbers, read back from the drawing."""
     run, answers = made_up(FRAMES)
-    judgement = judged(run, answers) if paired else no_baseline(run, answers)[1]
-    scored = [(place, name, one) for place, (name, one) in enumerate(judgement.variants.items()) if one.auc]
+    evaluation = judged(run, answers) if paired else no_baseline(run, answers)[1]
+    scored = [(place, name, one) for place, (name, one) in enumerate(evaluation.variants.items()) if one.auc]
     sizes = {name: 10.0 * (place + 1) for place, name, _ in scored}
     reader = Reader()
     reader.feed(drawn_plots.trade(plots.trade(("Sizes", "", "MiB"), sizes, scored, (), run.margin)))
@@ -660,5 +660,5 @@ def test_data_of_the_script_is_json(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     root = rendered(tmp_path, run, judged(run, answers))
     told = json.loads(next(one.text for one in root.all() if one.attributes.get("id") == "data"))
-    assert [one["name"] for one in told["variants"]] == list(answers.evidence)
+    assert [one["name"] for one in told["variants"]] == list(answers.predictions)
     assert all(len(one["fake"]) == 1001 + len(told["extra"]) for one in told["variants"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports import render
 from tests.support import browser
 from tests.support.pages import HOSTILE
@@ -28,15 +28,15 @@ VARIANTS = ("baseline", "q16", "q8", "q16-p50")
 @dataclasses.dataclass(frozen=True)
 class Shown:
     page: browser.Page
-    run: Run
-    judgement: Judgement
+    run: RunRecord
+    evaluation: Evaluation
     file: Path
 
     def scores(self, name: str) -> Any:
-        return self.judgement.evidence[name].test
+        return self.evaluation.predictions[name].test
 
 
-def hostile_frames(run: Run, answers: Answers) -> tuple[Run, Answers]:
+def hostile_frames(run: RunRecord, answers: Answers) -> tuple[RunRecord, Answers]:
     """Frames with the worst of names, scores on thresholds of the slider, and a threshold that is no step of it."""
     frames = answers.test.frames.astype(object)
     for place, name in enumerate(HOSTILE):
@@ -57,24 +57,24 @@ def tab() -> Iterator[browser.Page]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Judgement, Path]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Evaluation, Path]:
     folder = tmp_path_factory.mktemp("page")
     run, answers = hostile_frames(*made_up(FRAMES))
-    judgement = judged(run, answers)
-    render(run, judgement, pixels, folder / "results", folder / "report")
-    return run, judgement, folder / "report" / "report.html"
+    evaluation = judged(run, answers)
+    render(run, evaluation, pixels, folder / "results", folder / "report")
+    return run, evaluation, folder / "report" / "report.html"
 
 
 @pytest.fixture
-def shown(tab: browser.Page, report: tuple[Run, Judgement, Path]) -> Iterator[Shown]:
+def shown(tab: browser.Page, report: tuple[RunRecord, Evaluation, Path]) -> Iterator[Shown]:
     """The page, freshly loaded; whatever a test does to it, nothing may be complained of or asked for."""
-    run, judgement, file = report
+    run, evaluation, file = report
     tab.requests.clear()
     tab.errors.clear()
     tab.resize(1300)
     tab.prefer(color_scheme="light")
     tab.open(file)
-    yield Shown(tab, run, judgement, file)
+    yield Shown(tab, run, evaluation, file)
     assert tab.errors == []
     assert {one for one in tab.requests if not one.startswith("data:")} == {file.resolve().as_uri()}
 
@@ -90,7 +90,7 @@ def told(page: browser.Page, variant: int) -> list[float | None]:
 
 def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
     """The same by scikit-learn, rounded as printed; None where it is undefined."""
-    labels, called = shown.judgement.test.labels, shown.scores(name) >= threshold
+    labels, called = shown.evaluation.test.labels, shown.scores(name) >= threshold
     tn, fp, fn, tp = (int(one) for one in confusion_matrix(labels, called, labels=[0, 1]).ravel())
     rates: list[float | None] = [
         tp / (tp + fn),
@@ -152,7 +152,7 @@ def test_every_number_follows_the_field_and_the_menu(shown: Shown) -> None:
 
 def test_galleries_follow_the_slider(shown: Shown) -> None:
     shown.page.click("#unfold")
-    labels, frames = shown.judgement.test.labels, shown.judgement.test.frames
+    labels, frames = shown.evaluation.test.labels, shown.evaluation.test.frames
     for threshold in (0.2, 0.5, 0.9, 1.0):
         shown.page.choose("#slide", str(threshold))
         for place, name in enumerate(VARIANTS):
@@ -255,7 +255,7 @@ def test_what_to_know_comes_early_and_a_table_that_goes_on_fades(shown: Shown) -
 
 
 def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
-    flips = {name: one.flips for name, one in shown.judgement.variants.items() if one.flips}
+    flips = {name: one.flips for name, one in shown.evaluation.variants.items() if one.flips}
     rows = "#ledger tbody tr"
     total = len(shown.page.texts(rows))
     assert total == sum(len(one.rows) for one in flips.values())
@@ -365,8 +365,8 @@ def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run, answers = made_up(FRAMES)
     variants = tuple(dataclasses.replace(one, name=LONG.get(one.name, one.name)) for one in run.variants)
     run = dataclasses.replace(run, variants=variants)
-    evidence = {LONG.get(name, name): one for name, one in answers.evidence.items()}
-    render(run, judged(run, dataclasses.replace(answers, evidence=evidence)), pixels, folder, folder / "report")
+    predictions = {LONG.get(name, name): one for name, one in answers.predictions.items()}
+    render(run, judged(run, dataclasses.replace(answers, predictions=predictions)), pixels, folder, folder / "report")
     return folder / "report" / "report.html"
 
 
@@ -427,8 +427,8 @@ def test_without_the_script_the_numbers_are_there(shown: Shown) -> None:
 def test_a_hundred_thousand_frames_open_within_a_second(tab: browser.Page, tmp_path: Path) -> None:
     from tests.support.pages import many
 
-    run, judgement = many(100_000)
-    render(run, judgement, None, None, tmp_path)
+    run, evaluation = many(100_000)
+    render(run, evaluation, None, None, tmp_path)
     assert min(tab.open(tmp_path / "report.html") for _ in range(3)) < 1.0
     assert len(tab.texts("#ledger tbody tr")) == 300
     row = [number(text) for text in tab.texts("#points tr[data-variant='0'] td")]

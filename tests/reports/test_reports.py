@@ -37,15 +37,15 @@ from bench.records import (
     OUTCOMES,
     Auc,
     Candidate,
-    Choose,
     Conditions,
+    Constraints,
     Evaluation,
-    Evidence,
     Footprint,
     Interval,
-    Judgement,
+    PredictionPass,
+    Predictions,
     Requirement,
-    Run,
+    RunRecord,
     Shift,
     Slice,
     Speed,
@@ -60,8 +60,9 @@ from bench.reports.markdown.write import escape, words
 from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Shown, galleries, overlay_path
 from bench.reports.pictures.overlay import draw, supporting
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_json, as_text, scores, typed_scores
 from bench.reports.terminal.plain import WIDTH, ascii_, wrapped
+from bench.stored import DamagedError
 from tests.support import ROOT
 from tests.support.reports import (
     CPU,
@@ -92,11 +93,11 @@ def images(report: Path) -> list[str]:
     return [str(token.attrs["src"]) for token in found if token.type == "image"]
 
 
-def overview(run: Run, judgement: Judgement) -> str:
+def overview(run: RunRecord, judgement: Evaluation) -> str:
     return write.table(variants.overview(run, judgement))
 
 
-def answer(run: Run, judgement: Judgement) -> str:
+def answer(run: RunRecord, judgement: Evaluation) -> str:
     return " ".join(map(words, recommendation.sentences(run, judgement)))
 
 
@@ -138,9 +139,9 @@ def test_figures_are_pictures_whose_names_can_be_read(tmp_path: Path) -> None:
 
 def test_each_evaluation_is_told_once_and_where_decoding_was_its_limit(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
-    first = Evaluation(512, 12.3, 1.2, 4)
-    starved = Evaluation(1024, 100.0, 35.0, 1)
-    passes = (first, first, starved, Evaluation(0, 0.0, 0.0, 0), first)
+    first = PredictionPass(512, 12.3, 1.2, 4)
+    starved = PredictionPass(1024, 100.0, 35.0, 1)
+    passes = (first, first, starved, PredictionPass(0, 0.0, 0.0, 0), first)
     variants = tuple(
         dataclasses.replace(variant, evaluation=one) for variant, one in zip(run.variants, passes, strict=True)
     )
@@ -205,7 +206,7 @@ def test_galleries_rank_as_sorting_everything_would(answered: list[tuple[float, 
     labels = np.array([fake for _, fake in answered], np.int8)
     names = [f"{(7 * index) % 41:02}" for index in range(len(answered))]
     run = dataclasses.replace(run, gallery_top=top, variants=run.variants[:1])
-    answers = Answers(labelled(names, labels), None, {"baseline": Evidence(scores, None, None)})
+    answers = Answers(labelled(names, labels), None, {"baseline": Predictions(scores, None, None)})
     found = galleries(run, judged(run, answers)).outcomes["baseline"]
     for outcome in OUTCOMES:
         fake = outcome.endswith("positives")
@@ -249,9 +250,9 @@ def test_a_changed_map_is_drawn_again_and_a_failed_variant_keeps_none(tmp_path: 
     run, answers = made_up(FRAMES)
     results, report = rendered(tmp_path, run, answers)
     before = {path: (results / path).read_bytes() for path in overlays(results)}
-    answers.evidence["q8"] = dataclasses.replace(answers.evidence["q8"], cam=None)
+    answers.predictions["q8"] = dataclasses.replace(answers.predictions["q8"], cam=None)
     failed = dataclasses.replace(run.variants[1], status="failed", reason="out of memory")
-    run = dataclasses.replace(run, variants=(run.variants[0], failed, *run.variants[2:]))
+    run = dataclasses.replace(run, variants=(run.baseline, failed, *run.variants[2:]))
     render(run, judged(run, answers), pixels, results, report)
     of_q8 = {path for path in overlays(results) if path.startswith("q8/")}
     assert of_q8
@@ -269,10 +270,10 @@ def test_flips_stand_in_the_ledger_and_as_pairs(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     _, report = rendered(tmp_path, run, answers)
     found = pd.read_csv(report / "flips.csv")
-    told = read_scores(report)["variants"]
-    baseline = answers.evidence["baseline"].test >= run.threshold
+    told = as_json(read_scores(report))["variants"]
+    baseline = answers.predictions["baseline"].test >= run.threshold
     for name in ("q16", "q8", "q16-p50"):
-        own, right = answers.evidence[name].test >= run.threshold, answers.test.labels == 1
+        own, right = answers.predictions[name].test >= run.threshold, answers.test.labels == 1
         lost, mended = (baseline == right) & (own != right), (baseline != right) & (own == right)
         rows = found[found["variant"] == name]
         assert set(rows["frame"][rows["flip"] == "worse"]) == set(answers.test.frames[lost])
@@ -293,7 +294,7 @@ def test_scores_from_elsewhere_have_no_galleries_and_no_empty_parts(tmp_path: Pa
         run, detector="", architecture="", preprocessing=None, variants=bare, choose=None, provenance={"q8.csv": "7"}
     )
     answers = dataclasses.replace(
-        answers, evidence={name: dataclasses.replace(one, cam=None) for name, one in answers.evidence.items()}
+        answers, predictions={name: dataclasses.replace(one, cam=None) for name, one in answers.predictions.items()}
     )
     render(run, judged(run, answers), None, None, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -351,8 +352,8 @@ def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers.labelled(np.ones(TEST, np.int8)))
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "no variant has an AUC" in text
-    q8 = read_scores(report)["variants"]["q8"]
-    assert (q8["auc_delta"], q8["verdict"], q8["auc_ci"]) == (None, None, None)
+    q8 = read_scores(report).variants["q8"]
+    assert (q8.auc_delta, q8.verdict, q8.auc_ci) == (None, None, None)
     assert "ship" not in summary(run, read_scores(report))
 
 
@@ -409,7 +410,7 @@ def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
     nothing = labelled([], np.empty(0, np.int8))
     speeds = {one.name: Speed() for one in failed}
     results, report = tmp_path / "results" / "demo", tmp_path / "reports" / "demo"
-    render(run, Judgement(nothing, nothing, {}, {}, speeds, None), pixels, results, report)
+    render(run, Evaluation(nothing, nothing, {}, {}, speeds, None), pixels, results, report)
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "**No variant can be recommended**: every variant failed." in text
     for number in (3, 6):
@@ -426,7 +427,7 @@ def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
 
 def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
-    failed = dataclasses.replace(run.variants[0], status="failed", reason="no")
+    failed = dataclasses.replace(run.baseline, status="failed", reason="no")
     run = dataclasses.replace(run, variants=(failed, *run.variants[1:]))
     _, report = rendered(tmp_path, run, answers)
     text = (report / "report.md").read_text(encoding="utf-8")
@@ -437,7 +438,7 @@ def test_a_failed_baseline_leaves_the_others_without_a_verdict(tmp_path: Path) -
     assert "there is none to carry over from the baseline, which failed." in text
     assert well_formed(text)
     told = read_scores(report)
-    assert (told["choice"], told["variants"]["q16"]["verdict"], told["variants"]["q16"]["flips"]) == (None, None, None)
+    assert (told.choice, told.variants["q16"].verdict, told.variants["q16"].flips) == (None, None, None)
     assert not (report / "flips.csv").exists()
     assert len(summary(run, told).splitlines()) == 1 + 5 + 2
 
@@ -455,9 +456,43 @@ def test_names_as_long_as_file_systems_allow_have_overlays(tmp_path: Path) -> No
     assert short.name == "b.png.jpg"
 
 
+def test_scores_json_is_read_back_as_the_record_that_was_written(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    _, report = rendered(tmp_path, run, answers)
+    written = scores(run, judged(run, answers))
+    assert read_scores(report) == written
+    assert (report / "scores.json").read_text(encoding="utf-8") == as_text(read_scores(report)) + "\n"
+    golden = (GOLDEN / "scores.json").read_text(encoding="utf-8")
+    assert as_json(typed_scores(json.loads(golden))) == json.loads(golden)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content.pop("schema"), "no schema version"),
+        (lambda content: content.update(schema=2), "schema version 2, this bench reads version 1"),
+        (lambda content: content.pop("margin"), "margin: Field required"),
+        (lambda content: content.update(baseline="b9"), "baseline is none of its variants"),
+        (lambda content: content["variants"]["q8"].pop("mode"), "variants.q8.mode: Field required"),
+        (lambda content: content["variants"]["q8"].update(auc="high"), "variants.q8.auc: .*number"),
+        (lambda content: content["variants"]["q8"].update(auc_ci=[0.5]), "variants.q8.auc_ci"),
+        (lambda content: content["variants"]["q8"]["confusion"].update(tp=0.5), "variants.q8.confusion.tp"),
+        (lambda content: content["variants"]["q8"].update(verdict="fine"), "variants.q8.verdict"),
+    ],
+)
+def test_scores_json_that_lacks_a_key_or_has_it_wrong_is_damaged(
+    damage: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    content = json.loads((GOLDEN / "scores.json").read_text(encoding="utf-8"))
+    assert typed_scores(content)
+    damage(content)
+    with pytest.raises(DamagedError, match=message):
+        typed_scores(content)
+
+
 def test_scores_json_has_every_key_of_the_interface_for_every_variant(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, *made_up(FRAMES))
-    scores = read_scores(report)
+    scores = json.loads((report / "scores.json").read_text(encoding="utf-8"))
     documented = (ROOT / "reports" / "README.md").read_text(encoding="utf-8")
     rows = scores["variants"].values()
     assert all(row.keys() == scores["variants"]["baseline"].keys() for row in rows)
@@ -528,8 +563,8 @@ def test_summary_fits_a_terminal(tmp_path: Path) -> None:
     run, answers = made_up(FRAMES)
     name = "a-very-long-variant-näme\x1b[31m"
     long = dataclasses.replace(run.variants[1], name=name)
-    run = dataclasses.replace(run, variants=(run.variants[0], long, *run.variants[2:]))
-    answers.evidence[name] = answers.evidence.pop("q16")
+    run = dataclasses.replace(run, variants=(run.baseline, long, *run.variants[2:]))
+    answers.predictions[name] = answers.predictions.pop("q16")
     lines = summary(run, scores(run, judged(run, answers))).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line.isascii() and line.isprintable() for line in lines)
@@ -547,11 +582,11 @@ ON_A_GPU = Conditions(
 )  # fmt: skip
 
 
-def under(conditions: Conditions) -> Run:
+def under(conditions: Conditions) -> RunRecord:
     """A made-up run whose second variant was timed under these conditions."""
     run, _ = made_up(FRAMES)
     second = dataclasses.replace(run.variants[1], conditions=conditions)
-    return dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+    return dataclasses.replace(run, variants=(run.baseline, second, *run.variants[2:]))
 
 
 def test_a_gpu_that_was_slowed_down_is_told_and_warned_of(tmp_path: Path) -> None:
@@ -574,8 +609,8 @@ def test_a_quota_that_stopped_timed_calls_is_told_and_earns_no_speed_up(tmp_path
     said = "**the CPU quota stopped them** in 40 % of its periods, for 24.4 s in all"
     assert f"⚠️ While times were taken (2026-01-02T03:04:05+00:00), {said}" in text
     name = stopped.variants[1].name
-    assert read_scores(report)["variants"][name]["speedup"] is None
-    assert read_scores(report)["variants"][name]["latency_ms"]["p50"] is not None
+    assert read_scores(report).variants[name].speedup is None
+    assert read_scores(report).variants[name].latency_ms.p50 is not None
 
 
 def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
@@ -586,11 +621,11 @@ def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
         for measurements in (run.variants[1].measurements, run.variants[1].baseline)
     ]
     second = dataclasses.replace(run.variants[1], measurements=restless[0], baseline=restless[1])
-    run = dataclasses.replace(run, variants=(run.variants[0], second, *run.variants[2:]))
+    run = dataclasses.replace(run, variants=(run.baseline, second, *run.variants[2:]))
     _, report = rendered(tmp_path, run, answers)
     said = "ended: **q16** (pytorch, batch 8), **baseline** (pytorch, batch 8). The calls"
     assert f"⚠️ Times had not settled when the warm-up {said}" in (report / "report.md").read_text(encoding="utf-8")
-    settled = [one["settled"] for one in read_scores(report)["variants"]["q16"]["measurements"]]
+    settled = [timing.settled for timing in read_scores(report).variants["q16"].measurements]
     assert settled == [True, False]
 
 
@@ -640,14 +675,14 @@ def test_how_a_variant_ran_is_whole_words_on_the_terminal(runtime: str, stored: 
     run, answers = made_up(FRAMES)
     executed = dataclasses.replace(CPU, runtime=runtime, stored=stored, computed=computed)
     run = dataclasses.replace(
-        run, variants=(run.variants[0], dataclasses.replace(run.variants[1], executed=executed), *run.variants[2:])
+        run, variants=(run.baseline, dataclasses.replace(run.variants[1], executed=executed), *run.variants[2:])
     )
     line = summary(run, scores(run, judged(run, answers))).splitlines()[2]
     assert line.endswith(f" {said}")
     assert len(line) <= WIDTH
 
 
-def compared_as(run: Run, answers: Answers, name: str, low: float, high: float, p_holm: float) -> Judgement:
+def compared_as(run: RunRecord, answers: Answers, name: str, low: float, high: float, p_holm: float) -> Evaluation:
     """As judged, but for one variant's difference."""
     found = judged(run, answers)
     one = found.variants[name]
@@ -695,12 +730,12 @@ def test_only_who_qualifies_is_called_at_least_as_good(qualifies: bool) -> None:
 )
 def test_macs_of_small_networks_keep_three_digits(macs: int, shown: str) -> None:
     run, answers = made_up(FRAMES)
-    small = dataclasses.replace(run.variants[0], footprint=Footprint(1_000_000, 1_000_000, macs))
+    small = dataclasses.replace(run.baseline, footprint=Footprint(1_000_000, 1_000_000, macs))
     run = dataclasses.replace(run, variants=(small, *run.variants[1:]))
     assert f"| 1.00 | {shown} |" in write.table(variants.performance(run, judged(run, answers)))
 
 
-def answered(run: Run, answers: Answers) -> str:
+def answered(run: RunRecord, answers: Answers) -> str:
     return answer(run, judged(run, answers))
 
 
@@ -710,15 +745,15 @@ def test_the_answer_names_the_variant_its_margins_and_the_runner_up() -> None:
     assert said.startswith("**Ship q16** (54.36 MiB")
     assert "an AUC drop of at most 0.02 (at worst 0.0000, 0.0200 to spare)" in said
     assert "at most 60 MiB (54.36 MiB, 5.64 MiB to spare)" in said
-    easy = dataclasses.replace(run, choose=Choose(size_mib=200.0))
+    easy = dataclasses.replace(run, choose=Constraints(size_mib=200.0))
     assert "Runner-up: **" in answered(easy, answers)
 
 
 def test_the_margin_is_not_called_what_was_asked_for() -> None:
     run, answers = made_up(FRAMES)
-    said = answered(dataclasses.replace(run, choose=Choose(size_mib=60.0)), answers)
+    said = answered(dataclasses.replace(run, choose=Constraints(size_mib=60.0)), answers)
     assert "Asked for: at most 60 MiB (54.36 MiB, 5.64 MiB to spare). The margin: an AUC drop of at most 0.01" in said
-    for nothing in (None, Choose()):
+    for nothing in (None, Constraints()):
         said = answered(dataclasses.replace(run, choose=nothing), answers)
         assert "Nothing was asked for beyond the margin: an AUC drop of at most 0.01 (at worst 0.0000" in said
 
@@ -728,23 +763,23 @@ def test_what_was_missed_by_a_hair_does_not_look_met() -> None:
     compared = judged(run, answers).variants["q16-p50"].comparison
     assert compared is not None
     worst = -compared.delta.interval.low
-    missed = judged(dataclasses.replace(run, choose=Choose(auc_drop=round(worst - 1e-5, 5))), answers)
+    missed = judged(dataclasses.replace(run, choose=Constraints(auc_drop=round(worst - 1e-5, 5))), answers)
     said = re.findall(r"may lose ([\d.]+) AUC, ([\d.]+) allowed", overview(run, missed))[-1]
     assert float(said[0]) > float(said[1])
-    exact = judged(dataclasses.replace(run, choose=Choose(auc_drop=1e-5)), answers)
+    exact = judged(dataclasses.replace(run, choose=Constraints(auc_drop=1e-5)), answers)
     assert "(at worst 0.00000, 0.00001 to spare)" in answer(run, exact)
 
 
 def test_further_frames_are_told_only_for_the_margin_they_were_reckoned_for() -> None:
     run, answers = made_up(FRAMES)
     assert "cannot decide about **q16-p50**" in answered(without_q16(run, None), answers)
-    assert "cannot decide about **q16-p50**" in answered(without_q16(run, Choose(auc_drop=run.margin)), answers)
-    assert "cannot decide" not in answered(without_q16(run, Choose(auc_drop=0.002)), answers)
+    assert "cannot decide about **q16-p50**" in answered(without_q16(run, Constraints(auc_drop=run.margin)), answers)
+    assert "cannot decide" not in answered(without_q16(run, Constraints(auc_drop=0.002)), answers)
 
 
-def without_q16(run: Run, asked: Choose | None) -> Run:
+def without_q16(run: RunRecord, asked: Constraints | None) -> RunRecord:
     failed = dataclasses.replace(run.variants[1], status="failed", reason="no")
-    return dataclasses.replace(run, choose=asked, variants=(run.variants[0], failed, *run.variants[2:]))
+    return dataclasses.replace(run, choose=asked, variants=(run.baseline, failed, *run.variants[2:]))
 
 
 @pytest.mark.parametrize(("high", "proven"), [(-0.01, True), (0.01, False)])
@@ -789,7 +824,7 @@ def test_where_none_is_proven_the_smaller_ones_are_not_called_larger() -> None:
     told = words(insights._smallest(run, dataclasses.replace(found, variants=by_name))[0])
     assert "none. Smaller than the baseline, but not proven to: **q16**" in told
     assert "**q8**" not in told, "whose file is larger"
-    larger = dataclasses.replace(run, variants=(run.variants[0], run.variants[2]))
+    larger = dataclasses.replace(run, variants=(run.baseline, run.variants[2]))
     assert "none is smaller than the baseline itself" in words(insights._smallest(larger, found)[0])
 
 
@@ -804,7 +839,7 @@ def test_who_calls_nearly_all_frames_the_same_is_told() -> None:
 
 def test_ties_in_flips_are_named_and_told_of_the_right_answers() -> None:
     run, answers = made_up(FRAMES)
-    twin = dataclasses.replace(answers, evidence={**answers.evidence, "q16-p50": answers.evidence["q8"]})
+    twin = dataclasses.replace(answers, predictions={**answers.predictions, "q16-p50": answers.predictions["q8"]})
     said = list(map(words, insights.insights(run, judged(run, twin))))
     assert (
         "Most frames flipped to wrong at 0.5: **q8** and **q16-p50**, 31 of the baseline's 74 right answers each "
@@ -862,7 +897,7 @@ def test_answers_that_look_like_a_mistake_are_told_as_such(
     turned: Callable[[NDArray[np.float64]], NDArray[np.float64]], told: str
 ) -> None:
     run, answers = made_up(FRAMES)
-    wrong = turned(answers.evidence["q16"].test)
+    wrong = turned(answers.predictions["q16"].test)
     row = row_of("q16", run, answers.answering("q16", dict(enumerate(wrong))))
     assert told in row
     assert told not in row_of("q16", run, answers)
@@ -886,7 +921,7 @@ def test_no_further_frames_are_asked_for_where_all_scores_are_equal() -> None:
 
 def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it_loses() -> None:
     run, answers = made_up(FRAMES)
-    same = answers.evidence["baseline"].test
+    same = answers.predictions["baseline"].test
     lower = answers.answering("q16", dict(enumerate(same * 0.5)))
     found = judged(run, lower).variants["q16"].flips
     assert found is not None
@@ -896,7 +931,7 @@ def test_a_variant_that_ranks_as_well_but_answers_otherwise_is_told_with_what_it
     assert "At 0.5" not in answered(run, answers)
 
 
-def row_of(name: str, run: Run, answers: Answers) -> str:
+def row_of(name: str, run: RunRecord, answers: Answers) -> str:
     rows = overview(run, judged(run, answers)).splitlines()
     return next(row for row in rows if f"**{name}**" in row)
 
@@ -913,16 +948,16 @@ def test_plain_text_is_ascii_in_eighty_columns() -> None:
 
 def test_the_answer_keeps_the_baseline_or_says_what_to_loosen() -> None:
     run, answers = made_up(FRAMES)
-    del answers.evidence["q16"]
+    del answers.predictions["q16"]
     failed = dataclasses.replace(run.variants[1], status="failed", reason="no")
-    run = dataclasses.replace(run, variants=(run.variants[0], failed, *run.variants[2:]))
+    run = dataclasses.replace(run, variants=(run.baseline, failed, *run.variants[2:]))
     default = dataclasses.replace(run, choose=None)
     assert answered(default, answers).startswith("**Keep the baseline**: no other variant")
-    called = dataclasses.replace(run.variants[0], name="b5")
+    called = dataclasses.replace(run.baseline, name="b5")
     other = dataclasses.replace(default, variants=(called, *run.variants[1:]))
-    renamed = dataclasses.replace(answers, evidence={**answers.evidence, "b5": answers.evidence["baseline"]})
+    renamed = dataclasses.replace(answers, predictions={**answers.predictions, "b5": answers.predictions["baseline"]})
     assert answered(other, renamed).startswith("**Keep the baseline**, **b5**: no other variant")
-    impossible = dataclasses.replace(run, choose=Choose(auc_drop=0.5, size_mib=20.0))
+    impossible = dataclasses.replace(run, choose=Constraints(auc_drop=0.5, size_mib=20.0))
     said = answered(impossible, answers)
     assert "None qualifies" in said
     assert "Nearest: **q16-p50**, with `size_mib` loosened from 20 to 26.71 MiB" in said
@@ -932,9 +967,9 @@ def test_the_answer_keeps_the_baseline_or_says_what_to_loosen() -> None:
 
 def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> None:
     run, answers = made_up(FRAMES)
-    near = dataclasses.replace(answers.evidence["baseline"], test=answers.evidence["baseline"].test.copy())
+    near = dataclasses.replace(answers.predictions["baseline"], test=answers.predictions["baseline"].test.copy())
     near.test[[0, 3]] = 0.5, 0.45
-    answers = dataclasses.replace(answers, evidence={**answers.evidence, "q16": near})
+    answers = dataclasses.replace(answers, predictions={**answers.predictions, "q16": near})
     run = dataclasses.replace(run, choose=None, margin=0.001)
     found = judged(run, answers)
     comparison = found.variants["q16"].comparison

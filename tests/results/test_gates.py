@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from bench.records import GateOutcome, Interval
-from bench.results.score.gates import asked, is_strict, judge_gates
-from bench.results.settings import GateSettings
+from bench.records import GateOutcome, Interval, ScoredConfusion, ScoredFlips, ScoredSlice, ScoredVariant, ScoresFile
+from bench.results.limits import GateSettings
+from bench.results.score.gates import asked, check_gates, is_strict
+from tests.support.scores import scored_latency, scored_variant, scores_file
 
 
-def part(value: str, delta: float | None, simultaneous: list[float] | None) -> dict[str, Any]:
-    return {"column": "method", "value": value, "auc_delta": delta, "simultaneous": simultaneous}
+def part(value: str, delta: float | None, simultaneous: tuple[float, float] | None) -> ScoredSlice:
+    return ScoredSlice("method", value, 50, 50, None, None, None, delta, None, None, simultaneous)
 
 
-def variant(**changed: Any) -> dict[str, Any]:
-    """A variant of 100 fake and 100 real frames as scores.json tells it."""
-    return {
-        "status": "ok", "reason": None, "int8": None, "size_mib": 30.0,
-        "auc": 0.90, "auc_ci": [0.86, 0.94], "auc_delta": -0.02, "auc_delta_ci": [-0.03, -0.01],
-        "confusion": {"tp": 80, "fn": 20, "tn": 95, "fp": 5},
-        "recall": 0.80, "recall_ci": [0.71, 0.87], "specificity": 0.95, "specificity_ci": [0.89, 0.98],
-        "latency_ms": {"p50": 12.0}, "speedup": 2.0, "speedup_interval": [1.6, 2.5],
-        "flips": {"worse": 7, "better": 2, "p": 0.18},
-        "slices": [part("NT", -0.05, [-0.09, -0.01])],
-        **changed,
-    }  # fmt: skip
+def variant(**changed: Any) -> ScoredVariant:
+    """A variant of 100 fake and 100 real frames."""
+    usual = scored_variant(
+        size_mib=30.0,
+        auc=0.90, auc_ci=(0.86, 0.94), auc_delta=-0.02, auc_delta_ci=(-0.03, -0.01),
+        confusion=ScoredConfusion(tp=80, fn=20, tn=95, fp=5),
+        recall=0.80, recall_ci=(0.71, 0.87), specificity=0.95, specificity_ci=(0.89, 0.98),
+        latency_ms=scored_latency(12.0), speedup=2.0, speedup_interval=(1.6, 2.5),
+        flips=ScoredFlips(worse=7, better=2, p=0.18),
+        slices=(part("NT", -0.05, (-0.09, -0.01)),),
+    )  # fmt: skip
+    return replace(usual, **changed)
 
 
-def told(**variants: Any) -> dict[str, Any]:
-    return {"baseline": "baseline", "variants": {"baseline": variant(flips=None, speedup=None), **variants}}
+def scores(**variants: ScoredVariant) -> ScoresFile:
+    return scores_file("baseline", {"baseline": variant(flips=None, speedup=None), **variants})
 
 
-def judged(q8: dict[str, Any], **gates: Any) -> GateOutcome:
-    (outcome,) = judge_gates(told(q8=q8), {"q8": GateSettings(**gates)})
+def outcome_of(q8: ScoredVariant, **gates: Any) -> GateOutcome:
+    (outcome,) = check_gates(scores(q8=q8), {"q8": GateSettings(**gates)})
     return outcome
 
 
@@ -59,98 +61,100 @@ def test_noisy_gates_are_judged_by_their_interval(gate: str) -> None:
         (proven, True, False, True),
     )  # fmt: skip
     for limit, strict, fell, is_proven in cases:
-        found = judged(variant(), **{gate: limit, "strict": strict})
-        assert (found.fell, found.proven) == (fell, is_proven), (limit, strict)
-        assert found.limit == limit
-        assert found.room is not None
-        assert (found.room >= -1e-9) == (limit in (under, proven)), "room is the estimate's"
+        outcome = outcome_of(variant(), **{gate: limit, "strict": strict})
+        assert (outcome.fell, outcome.proven) == (fell, is_proven), (limit, strict)
+        assert outcome.limit == limit
+        assert outcome.headroom is not None
+        assert (outcome.headroom >= -1e-9) == (limit in (under, proven)), "headroom is the estimate's"
 
 
 @pytest.mark.parametrize(("gate", "falls", "exactly"), [("size_mib", 29.9, 30.0), ("flips", 6, 7)])
 def test_exact_gates(gate: str, falls: float, exactly: float) -> None:
-    assert judged(variant(), **{gate: falls}).fell
-    found = judged(variant(), **{gate: exactly})
-    assert (found.fell, found.proven, found.interval, found.room) == (False, True, None, 0)
+    assert outcome_of(variant(), **{gate: falls}).fell
+    outcome = outcome_of(variant(), **{gate: exactly})
+    assert (outcome.fell, outcome.proven, outcome.interval, outcome.headroom) == (False, True, None, 0)
 
 
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "auc": ({"auc": None, "auc_ci": None}, "one class"),
     "auc_drop": ({"auc_delta": None, "auc_delta_ci": None}, "no AUC of both"),
     "recall": ({"recall": None, "recall_ci": None}, "no fake test frame"),
-    "fpr": ({"confusion": {"tp": 80, "fn": 20, "tn": 0, "fp": 0}}, "no real test frame"),
+    "fpr": ({"confusion": ScoredConfusion(tp=80, fn=20, tn=0, fp=0)}, "no real test frame"),
     "size_mib": ({"size_mib": None}, "not known"),
     "latency_ratio": ({"speedup": None, "speedup_interval": None}, "not timed"),
     "flips": ({"flips": None}, "not compared"),
-    "worst_slice_auc_drop": ({"slices": []}, "no column divides the frames"),
+    "worst_slice_auc_drop": ({"slices": ()}, "no column divides the frames"),
 }
 
 
 def test_every_gate_is_tested() -> None:
-    assert list(UNKNOWN) == list(GateSettings.limits_there_are())
+    assert list(UNKNOWN) == list(GateSettings.gate_names())
     assert {*LIMITS, "size_mib", "flips"} == set(UNKNOWN)
 
 
 @pytest.mark.parametrize("gate", UNKNOWN)
-def test_what_could_not_be_had_falls(gate: str) -> None:
+def test_an_unavailable_quantity_falls(gate: str) -> None:
     changed, why = UNKNOWN[gate]
     limit: float = 1000 if gate == "flips" else 0.5
-    for q8, said in (
+    for q8, reason in (
         (variant(**changed), why),
         (variant(status="failed", reason="no room"), "it failed: no room"),
     ):
-        found = judged(q8, **{gate: limit})
-        assert (found.fell, found.value, found.room, found.proven) == (True, None, None, False)
-        assert said in found.note
+        outcome = outcome_of(q8, **{gate: limit})
+        assert (outcome.fell, outcome.value, outcome.headroom, outcome.proven) == (True, None, None, False)
+        assert reason in outcome.note
 
 
 def test_what_was_not_timed_has_no_latency_ratio() -> None:
-    found = judged(variant(speedup=None, speedup_interval=None, latency_ms={"p50": None}), latency_ratio=1.0)
-    assert (found.fell, found.note) == (True, "it was not timed: run once without --no-timing")
+    outcome = outcome_of(
+        variant(speedup=None, speedup_interval=None, latency_ms=scored_latency(None)), latency_ratio=1.0
+    )
+    assert (outcome.fell, outcome.note) == (True, "it was not timed: run once without --no-timing")
 
 
 def test_simulated_int8_has_no_latency_ratio() -> None:
-    found = judged(variant(speedup=None, speedup_interval=None, int8="simulated"), latency_ratio=1.0)
-    assert found.fell
-    assert "simulated" in found.note
+    outcome = outcome_of(variant(speedup=None, speedup_interval=None, int8="simulated"), latency_ratio=1.0)
+    assert outcome.fell
+    assert "simulated" in outcome.note
 
 
 def test_latency_ratio_is_the_mirrored_speedup() -> None:
-    found = judged(variant(), latency_ratio=1.0)
-    assert found.value == 0.5
-    assert found.interval == Interval(1 / 2.5, 1 / 1.6)
+    outcome = outcome_of(variant(), latency_ratio=1.0)
+    assert outcome.value == 0.5
+    assert outcome.interval == Interval(1 / 2.5, 1 / 1.6)
 
 
 def test_fpr_has_the_mirrored_interval_of_specificity() -> None:
-    found = judged(variant(), fpr=0.05, strict=True)
-    assert found.value == 0.05
-    assert found.interval == Interval(1 - 0.98, 1 - 0.89)
-    assert not found.fell, "0.05 is no more than 0.05, whatever binary fractions make of 1 - 0.95"
+    outcome = outcome_of(variant(), fpr=0.05, strict=True)
+    assert outcome.value == 0.05
+    assert outcome.interval == Interval(1 - 0.98, 1 - 0.89)
+    assert not outcome.fell, "0.05 is no more than 0.05, whatever binary fractions make of 1 - 0.95"
 
 
 def test_a_slice_that_is_proven_falls_beside_one_that_looks_worse() -> None:
     """The largest drop of all slices lies between the largest of their lower ends and of their upper ends."""
-    small, sure = part("NT", -0.05, [-0.20, 0.10]), part("DF", -0.03, [-0.04, -0.02])
-    assert not judged(variant(slices=[small]), worst_slice_auc_drop=0.015).fell
-    found = judged(variant(slices=[small, sure]), worst_slice_auc_drop=0.015)
-    assert (found.fell, found.value, found.interval) == (True, 0.03, Interval(0.02, 0.04))
-    assert found.note == "method = DF"
-    assert found.room == pytest.approx(-0.015)
+    small, sure = part("NT", -0.05, (-0.20, 0.10)), part("DF", -0.03, (-0.04, -0.02))
+    assert not outcome_of(variant(slices=(small,)), worst_slice_auc_drop=0.015).fell
+    outcome = outcome_of(variant(slices=(small, sure)), worst_slice_auc_drop=0.015)
+    assert (outcome.fell, outcome.value, outcome.interval) == (True, 0.03, Interval(0.02, 0.04))
+    assert outcome.note == "method = DF"
+    assert outcome.headroom == pytest.approx(-0.015)
 
 
 def test_no_slice_that_proves_a_fall_leaves_the_one_that_looks_worst() -> None:
-    slices = [part("NT", -0.05, [-0.20, 0.10]), part("DF", -0.03, [-0.04, -0.02]), part("FS", None, None)]
+    slices = (part("NT", -0.05, (-0.20, 0.10)), part("DF", -0.03, (-0.04, -0.02)), part("FS", None, None))
     for strict in (False, True):
-        found = judged(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
-        assert (found.fell, found.value, found.interval) == (strict, 0.05, Interval(0.02, 0.20))
-        assert found.note == "method = NT"
+        outcome = outcome_of(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
+        assert (outcome.fell, outcome.value, outcome.interval) == (strict, 0.05, Interval(0.02, 0.20))
+        assert outcome.note == "method = NT"
 
 
 def test_slices_that_are_there_but_too_small() -> None:
-    found = judged(variant(slices=[part("NT", None, None)]), worst_slice_auc_drop=0.1)
-    assert found.fell
-    assert "too few frames" in found.note
-    found = judged(variant(slices=[], auc_delta=None), worst_slice_auc_drop=0.1)
-    assert "no AUC of both" in found.note
+    outcome = outcome_of(variant(slices=(part("NT", None, None),)), worst_slice_auc_drop=0.1)
+    assert outcome.fell
+    assert "too few frames" in outcome.note
+    outcome = outcome_of(variant(slices=(), auc_delta=None), worst_slice_auc_drop=0.1)
+    assert "no AUC of both" in outcome.note
 
 
 def test_whether_any_gate_is_asked() -> None:
@@ -161,27 +165,28 @@ def test_whether_any_gate_is_asked() -> None:
 
 
 def test_without_an_interval_the_estimate_is_judged_and_it_says_so() -> None:
-    found = judged(variant(auc_ci=None), auc=0.91)
-    assert found.fell
-    assert "no interval" in found.note
+    outcome = outcome_of(variant(auc_ci=None), auc=0.91)
+    assert outcome.fell
+    assert "no interval" in outcome.note
 
 
 def test_own_keys_come_before_those_of_all() -> None:
+    both = scores(q8=variant(), q4=variant())
     gates = {"all": GateSettings(auc=0.91, size_mib=20, strict=True), "q8": GateSettings(size_mib=40)}
-    found = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
-    assert found["q8", "size_mib"].limit == 40
-    assert found["q4", "size_mib"].limit == 20
-    assert found["q8", "auc"].fell
-    assert found["q4", "auc"].fell, "strict is of all"
+    outcomes = {(checked.variant, checked.gate): checked for checked in check_gates(both, gates)}
+    assert outcomes["q8", "size_mib"].limit == 40
+    assert outcomes["q4", "size_mib"].limit == 20
+    assert outcomes["q8", "auc"].fell
+    assert outcomes["q4", "auc"].fell, "strict is of all"
     gates["q8"] = GateSettings(size_mib=40, strict=False)
-    lenient = {(one.variant, one.gate): one for one in judge_gates(told(q8=variant(), q4=variant()), gates)}
+    lenient = {(checked.variant, checked.gate): checked for checked in check_gates(both, gates)}
     assert not lenient["q8", "auc"].fell, "and overridden like any key"
     assert lenient["q4", "auc"].fell
 
 
 def test_the_baseline_is_not_compared_with_itself() -> None:
     gates = {"all": GateSettings(auc=0.5, auc_drop=0.1, flips=10, latency_ratio=1, worst_slice_auc_drop=0.1)}
-    asked = [(one.variant, one.gate) for one in judge_gates(told(q8=variant()), gates)]
+    asked = [(checked.variant, checked.gate) for checked in check_gates(scores(q8=variant()), gates)]
     assert [gate for name, gate in asked if name == "baseline"] == ["auc"]
     assert [gate for name, gate in asked if name == "q8"] == [
         "auc", "auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop",
@@ -189,18 +194,18 @@ def test_the_baseline_is_not_compared_with_itself() -> None:
 
 
 def test_a_variant_without_results_falls() -> None:
-    (found,) = judge_gates(told(), {"q8": GateSettings(auc=0.5)})
-    assert found.fell
-    assert "no results" in found.note
+    (outcome,) = check_gates(scores(), {"q8": GateSettings(auc=0.5)})
+    assert outcome.fell
+    assert "no results" in outcome.note
 
 
 def test_an_equal_variant_passes_the_strictest_drop() -> None:
-    found = judged(variant(auc_delta=0.0, auc_delta_ci=[0.0, 0.0]), auc_drop=0, strict=True)
-    assert (found.fell, found.proven, str(found.value)) == (False, True, "0.0")
+    outcome = outcome_of(variant(auc_delta=0.0, auc_delta_ci=(0.0, 0.0)), auc_drop=0, strict=True)
+    assert (outcome.fell, outcome.proven, str(outcome.value)) == (False, True, "0.0")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [({}, "no gate"), ({"flips": 2.5}, "integer"), ({"flips": True}, "number"),
      ({"auc": 1.5}, "less than or equal to 1"), ({"fpr": -0.1}, "greater than or equal to 0"),
      ({"size_mib": 0}, "greater than 0"), ({"auc_drop": False}, "number"), ({"auc": 0.5, "strict": 1}, "boolean"),
@@ -208,8 +213,8 @@ def test_an_equal_variant_passes_the_strictest_drop() -> None:
      ({"auc": 0.5, "fpr": None}, "guard nothing"), ({"size_mib": float("inf")}, "finite"),
      ({"latency_ratio": float("nan")}, "finite|greater than 0")],
 )  # fmt: skip
-def test_settings_that_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         GateSettings(**settings)
 
 

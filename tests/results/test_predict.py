@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from bench import runtimes
 from bench.artifacts import safetensors
-from bench.records import Evaluation, Event, Executed, Frame, InputSpec, Preprocessing, silent
+from bench.records import Event, Executed, Frame, InputSpec, PredictionPass, Preprocessing, silent
 from bench.results import predict, store
 from bench.runtimes import pytorch
 from tests.support import b0, tiny
@@ -135,8 +135,8 @@ def short_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
 
 
-def rows(count: int) -> list[predict.Labelled]:
-    return [predict.Labelled("test", Frame(str(i), Path(str(i)), i % 2, None, "")) for i in range(count)]
+def rows(count: int) -> list[predict.FrameRow]:
+    return [predict.FrameRow("test", Frame(str(i), Path(str(i)), i % 2, None, "")) for i in range(count)]
 
 
 def pending(folder: Path, **sessions: predict.Predicts) -> list[predict.Pending]:
@@ -324,7 +324,7 @@ def test_what_fails_on_a_device_fails_alone(tmp_path: Path) -> None:
     assert device.most == 2
     fine = [variant for variant in variants if variant.name not in failed]
     check_answers(fine, 41)
-    passes = {store.read_evaluation(variant.folder, variant.key) for variant in fine}
+    passes = {store.read_prediction_pass(variant.folder, variant.key) for variant in fine}
     assert [(evaluation.frames, evaluation.variants) for evaluation in passes if evaluation] == [(41, 3)]
 
 
@@ -380,7 +380,7 @@ def test_an_interrupted_pass_goes_on_where_it_was(tmp_path: Path) -> None:
     assert predict.predict([first], rows(41), SPEC, reader, events.append) == {}
     assert (reader.opened, reader.decoded) == (1, list(range(16, 41)))
     assert [event.done for event in events[:3]] == [0, 16, 20]
-    evaluation = store.read_evaluation(first.folder, first.key)
+    evaluation = store.read_prediction_pass(first.folder, first.key)
     assert evaluation is not None
     assert (evaluation.frames, evaluation.variants) == (25, 1)
     assert predict.predict([other], rows(41), SPEC, Reader(), silent) == {}
@@ -401,7 +401,7 @@ def test_shards_that_a_variant_has_are_not_computed_again(tmp_path: Path) -> Non
     assert reader.decoded == list(range(41))
     assert [sum(session.sizes) for session in (old, new, whole)] == [16, 41, 0]
     check_answers(variants, 41)
-    measured = [store.read_evaluation(variant.folder, variant.key) for variant in variants]
+    measured = [store.read_prediction_pass(variant.folder, variant.key) for variant in variants]
     assert measured[0] == measured[1]
     assert measured[0] is not None
     assert (measured[0].frames, measured[0].variants) == (41, 2)
@@ -438,13 +438,13 @@ def test_waiting_for_decoded_frames_is_measured(tmp_path: Path) -> None:
     variants = pending(tmp_path, a=Sums(seconds=0.02), b=Sums())
     reader = Reader(lambda batch: time.sleep(0.03))
     assert predict.predict(variants, rows(20), SPEC, reader, silent) == {}
-    first, second = (store.read_evaluation(variant.folder, variant.key) for variant in variants)
+    first, second = (store.read_prediction_pass(variant.folder, variant.key) for variant in variants)
     assert first is not None
     assert first == second, "one pass"
     assert (first.frames, first.variants) == (20, 2)
     assert first.waited_seconds >= 0.149, "five batches"
     assert first.seconds >= first.waited_seconds + 0.099
-    assert store.read_evaluation(variants[0].folder, "another key") is None
+    assert store.read_prediction_pass(variants[0].folder, "another key") is None
 
 
 @pytest.mark.parametrize("noted", [{}, {"evaluation": None}, {"evaluation": {"frames": 3}}, {"evaluation": "fast"}])
@@ -453,10 +453,10 @@ def test_predictions_without_what_they_took_are_as_good(noted: dict[str, Any], t
     predict.predict([variant], rows(5), SPEC, Reader(), silent)
     file = variant.folder / predict.MARK
     mark = json.loads(file.read_text())
-    assert Evaluation(**mark.pop("evaluation")) == store.read_evaluation(variant.folder, variant.key)
+    assert PredictionPass(**mark.pop("evaluation")) == store.read_prediction_pass(variant.folder, variant.key)
     file.write_text(json.dumps(mark | noted))
     assert predict.is_done(variant.folder, variant.key)
-    assert store.read_evaluation(variant.folder, variant.key) is None
+    assert store.read_prediction_pass(variant.folder, variant.key) is None
 
 
 # ---------------------------------------------------------------------------------- a real device

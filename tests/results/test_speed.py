@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.records import Conditions, Executed, Measurement, Run, Speed, VariantResult
+from bench.records import Conditions, Executed, Measurement, RunRecord, Speed, VariantResult
 from bench.reports.content.text import times
 from bench.results.score.ablation import effects
 from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, speeds, taken, timing
@@ -57,7 +57,7 @@ def test_what_a_quota_stopped_earns_no_speed(seconds: float | None, speedup: boo
     own, baseline = (measured(noisy(median, 1)) for median in (10, 16))
     variant = VariantResult("q16", "", ("cast",), "ok", None, None, EXECUTED, (own,), (baseline,), conditions)
     first = replace(variant, name="baseline", steps=(), measurements=(baseline,))
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (first, variant), {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (first, variant), {})
     found = speeds(run)["q16"]
     assert found.single, "the times themselves are kept"
     assert [one is not None for one in (found.speedup, found.gain, found.latency_ms)] == [speedup] * 3
@@ -149,15 +149,15 @@ def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
         return VariantResult(name, "", (), "ok", None, None, executed, (own,), (reference,), conditions)
 
     variants = (row("baseline", 10, 10, quiet), row("q16", 11, 10, quiet), row("q8", 30, 25, busy))
-    found = speeds(Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}))
+    found = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}))
     assert [found[one.name].latency_ms for one in variants] == pytest.approx([10, 11, 12])
     assert found["q8"].single
     assert found["q8"].single.p50_ms == 30
     stopped = replace(variants[0], conditions=replace(quiet, throttled_seconds=0.5))
-    found = speeds(Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (stopped, variants[2]), {}))
+    found = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (stopped, variants[2]), {}))
     assert [found[name].latency_ms for name in ("baseline", "q8")] == [None, 30]
     simulated = replace(variants[2], executed=replace(EXECUTED, stored="int8", int8="simulated"))
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
     assert speeds(run)["q8"].latency_ms is None
 
 
@@ -194,7 +194,7 @@ def test_int8_that_is_no_faster_buys_size_only(int8: Any, ms: float, batch_ms: f
         # Twice as fast as the baseline, and not by its integers.
         variant("q8-p50", ("prune: 0.5", "quantize: int8"), integers, ms / 2, batch_ms / 2),
     )
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     names = judged_size_only(run, effects(run, {}, None), speeds(run))
     assert ("q8" in names) == size_only
     # Of what is not the baseline's direct child, only the time of one frame is known beside its parent's.
@@ -208,7 +208,7 @@ def test_wide_intervals_prove_nothing_of_int8() -> None:
         VariantResult("baseline", "", (), "ok", None, None, EXECUTED, (base,), (base,), STEADY),
         VariantResult("q8", "", ("quantize: int8",), "ok", None, None, integers, (own,), (base,), STEADY),
     )
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     (effect,) = effects(run, {}, None)
     assert effect.speed is not None
     assert effect.speed.low < 1

@@ -391,16 +391,16 @@ def test_auto_never_takes_it() -> None:
 def test_doctor_compiles_something_small(tmp_path: Path) -> None:
     (finding,) = libraries.inductor(tmp_path)
     assert finding.level == "ok", finding
-    assert "compiled a small network for cpu" in finding.found or "for cuda" in finding.found
+    assert "compiled a small network for cpu" in finding.observed or "for cuda" in finding.observed
 
 
 def test_doctor_notes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "cuda_devices", lambda: ())
     monkeypatch.setattr(runtimes, "trouble", lambda name, device: "there is no g++")
     (finding,) = libraries.inductor(tmp_path)
-    assert (finding.level, finding.found) == ("note", "there is no g++")
+    assert (finding.level, finding.observed) == ("note", "there is no g++")
     monkeypatch.setattr(runtimes, "trouble", lambda name, device: None)
     answer = {"compiler": "g++", "seconds": 9.0, "right": False}
     monkeypatch.setattr(libraries, "ask", lambda question, device: answer)
     (finding,) = libraries.inductor(tmp_path)
-    assert (finding.level, finding.found.endswith("it computes wrongly")) == ("note", True)
+    assert (finding.level, finding.observed.endswith("it computes wrongly")) == ("note", True)

@@ -200,13 +200,13 @@ assert sys.modules["openvino_telemetry"] is None
 
 
 def test_doctor_tells_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = libraries.openvino(tmp_path)
-    assert found.level == "ok"
+    (finding,) = libraries.openvino(tmp_path)
+    assert finding.level == "ok"
     monkeypatch.setattr(libraries, "version", lambda name: "2026.0.0")
     monkeypatch.setattr(libraries, "ask", lambda question: {"version": "2026.0.0", "types": ["FP32"], "right": False})
-    (found,) = libraries.openvino(tmp_path)
-    assert (found.level, found.found) == ("note", "2026.0.0, knows FP32 on this CPU; computes wrongly")
-    assert 'pip install --force-reinstall "bench[openvino]"' in found.mend
+    (finding,) = libraries.openvino(tmp_path)
+    assert (finding.level, finding.observed) == ("note", "2026.0.0, knows FP32 on this CPU; computes wrongly")
+    assert 'pip install --force-reinstall "bench[openvino]"' in finding.mend
     monkeypatch.setattr(libraries, "version", lambda name: "absent")
-    (found,) = libraries.openvino(tmp_path)
-    assert (found.level, found.found) == ("ok", "not installed; only `runtime: openvino` needs it")
+    (finding,) = libraries.openvino(tmp_path)
+    assert (finding.level, finding.observed) == ("ok", "not installed; only `runtime: openvino` needs it")

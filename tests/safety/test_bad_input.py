@@ -144,7 +144,7 @@ def test_what_is_not_wrong(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_cuda_that_cannot_be_used(device: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for, it is an error; found, the CPU is used and the report says why."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
     monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("none",))
     code, output = bench("run", "--device", device, "--only", "baseline")
     assert code == (2 if device == "cuda" else 0), output
@@ -159,16 +159,16 @@ def test_a_device_given_from_python_is_checked_too(workplace: Path) -> None:
 
 def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch for CUDA beside an onnxruntime without, which only the int8 chains need."""
-    monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ("A GPU",))
+    monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
     monkeypatch.setattr("bench.runtimes.cuda_version", lambda: None)
     monkeypatch.setattr("bench.runtimes.pytorch.CUDA_FILES", ("__init__.py",))
     monkeypatch.setattr("bench.runtimes.onnxruntime.CUDA_FILES", ("none",))
     file = workplace / "experiments.yaml"
     for only, device in ((["q16"], "cuda"), (["q16", "q8"], "cpu"), ([], "cpu")):
-        plan = prepare(read(file), file, only=only, device="auto")
-        assert plan.device == device
+        prepared = prepare(read(file), file, only=only, device="auto")
+        assert prepared.device == device
         said = "but the CPU was used: runtime 'onnxruntime': the onnxruntime in this Python is built without CUDA"
-        assert (said in " ".join(plan.remarks)) == (device == "cpu")
+        assert (said in " ".join(prepared.remarks)) == (device == "cpu")
     with pytest.raises(UserError, match="built without CUDA"):
         prepare(read(file), file, device="cuda")
 

@@ -93,7 +93,7 @@ def judge_message(message: str) -> None:
 
 def judge_frames(folder: Path, entry: FrameSetSettings) -> None:
     # A path that leads elsewhere is a legitimate one, and may be the whole disk.
-    places = [entry.path] if entry.path is not None else [place.path for place in entry.places.values()]
+    places = [entry.path] if entry.path is not None else [location.path for location in entry.locations.values()]
     assume(all((folder / place).is_relative_to(folder) and ".." not in place and place != "." for place in places))
     try:
         datasets.load("faces", entry, folder, folder / ".cache")

@@ -351,7 +351,7 @@ def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> 
     """A driver that shows a device, beside a torch that has `files`."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ("A GPU",))
+        monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
         monkeypatch.setattr("bench.runtimes.cuda_version", lambda: version)
         monkeypatch.setattr("bench.runtimes._cuda_wanted", lambda folder: 12)
         for runtime in ("pytorch", "onnxruntime"):
@@ -362,8 +362,8 @@ def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> 
 
 def without_cuda(reason: str) -> Callable[[pytest.MonkeyPatch], object]:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("bench.pipeline.prepare.cuda_devices", lambda: ())
-        monkeypatch.setattr("bench.pipeline.prepare.cuda_trouble", lambda: reason)
+        monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ())
+        monkeypatch.setattr("bench.pipeline.device.cuda_trouble", lambda: reason)
 
     return patch
 

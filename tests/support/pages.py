@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from bench.records import Evidence, Judgement, Run
+from bench.records import Evaluation, Predictions, RunRecord
 from tests.support.reports import FRAMES, NASTY, Answers, judged, labelled, made_up
 
 HOSTILE = [
@@ -17,14 +17,15 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def many(count: int) -> tuple[Run, Judgement]:
+def many(count: int) -> tuple[RunRecord, Evaluation]:
     """Four variants that answered alike but not the same on so many frames."""
     run, answers = made_up(FRAMES)
     rng = np.random.default_rng(0)
     labels = (np.arange(count) % 2).astype(np.int8)
     test = labelled([f"{place}.png" for place in range(count)], labels)
     test = dataclasses.replace(test, attributes=pd.DataFrame(index=test.frames.index))
-    evidence = {
-        name: Evidence(1 / (1 + np.exp(-rng.normal(2.0 * labels - 1, 1))), None, None) for name in answers.evidence
+    predictions = {
+        name: Predictions(1 / (1 + np.exp(-rng.normal(2.0 * labels - 1, 1))), None, None)
+        for name in answers.predictions
     }
-    return run, judged(run, Answers(test, None, evidence))
+    return run, judged(run, Answers(test, None, predictions))

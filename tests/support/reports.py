@@ -12,24 +12,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.records import (
-    Choose,
     Conditions,
-    Evidence,
+    Constraints,
+    Evaluation,
     Executed,
     Fidelity,
     Footprint,
-    Judgement,
-    Labelled,
+    LabelledFrames,
     Measurement,
     PeakMemory,
+    Predictions,
     Preprocessing,
     Recovery,
-    Run,
+    RunRecord,
     SplitSummary,
     VariantResult,
 )
 from bench.reports import render
-from bench.results.score import judge, p_fake
+from bench.results.score import evaluate, p_fake
 
 SIZE = 32
 
@@ -51,37 +51,39 @@ TEST = 80
 class Answers:
     """What made-up variants answered on made-up frames."""
 
-    test: Labelled
-    validation: Labelled | None
-    evidence: dict[str, Evidence]
+    test: LabelledFrames
+    validation: LabelledFrames | None
+    predictions: dict[str, Predictions]
 
     def labelled(self, labels: NDArray[np.int8]) -> Answers:
         return dataclasses.replace(self, test=dataclasses.replace(self.test, labels=labels), validation=None)
 
     def answering(self, name: str, p_fakes: dict[int, float]) -> Answers:
         """With these P(fake) by row instead."""
-        one = self.evidence[name]
+        one = self.predictions[name]
         changed = one.test.copy()
         changed[list(p_fakes)] = list(p_fakes.values())
         return dataclasses.replace(
-            self, evidence={**self.evidence, name: dataclasses.replace(one, test=changed, cam=one.cam)}
+            self, predictions={**self.predictions, name: dataclasses.replace(one, test=changed, cam=one.cam)}
         )
 
 
-def labelled(frames: Sequence[str], labels: NDArray[np.int8]) -> Labelled:
+def labelled(frames: Sequence[str], labels: NDArray[np.int8]) -> LabelledFrames:
     quality = pd.DataFrame({"quality": [("low", "high")[index // 2 % 2] for index in range(len(frames))]})
     names = pd.Series(list(frames), dtype=object)
-    return Labelled(names, labels, pd.Series([f"video-{index // 2}" for index in range(len(frames))]), quality)
+    return LabelledFrames(names, labels, pd.Series([f"video-{index // 2}" for index in range(len(frames))]), quality)
 
 
-def evidence(labels: NDArray[np.int8], noise: float, shift: float = 0.0, cam_side: int = 4, seed: int = 5) -> Evidence:
+def predictions(
+    labels: NDArray[np.int8], noise: float, shift: float = 0.0, cam_side: int = 4, seed: int = 5
+) -> Predictions:
     """Made-up answers, all logits of the margin `shift` too high."""
     rng = np.random.default_rng(seed)
     logits = (np.array([0.4, -0.4])[labels] + rng.normal(0, noise, len(labels)) - shift / 2).astype(np.float32)
     cam = rng.normal(0, 1, (len(labels), cam_side, cam_side)).astype(np.float32)
     cam -= 2 * logits[:, None, None]
     scored = p_fake(logits, -logits)
-    return Evidence(scored[:TEST], scored[TEST:], cam)
+    return Predictions(scored[:TEST], scored[TEST:], cam)
 
 
 def timed(runtime: str, single_ms: float, calls: int = 40) -> tuple[Measurement, ...]:
@@ -95,7 +97,7 @@ def timed(runtime: str, single_ms: float, calls: int = 40) -> tuple[Measurement,
     )
 
 
-def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
+def made_up(frames: Sequence[str]) -> tuple[RunRecord, Answers]:
     """A baseline, one that equals it, an int8 one that was simulated, one whose scores shifted, one that failed."""
     half = dataclasses.replace(CPU, runtime="pytorch", providers=(), stored="fp16")
     int8 = dataclasses.replace(CPU, stored="int8", int8="simulated", int8_operators=0, heavy_operators=131)
@@ -159,7 +161,7 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
         "test": SplitSummary("datasets/demo/test", TEST, fake, TEST - fake, TEST // 2, "5" * 64),
         "validation": SplitSummary("datasets/demo/validation", held, held * 3 // 5, held * 2 // 5, held // 2, "6" * 64),
     }
-    run = Run(
+    run = RunRecord(
         experiment="demo",
         detector="demo",
         architecture="efficientnet_b5",
@@ -170,13 +172,13 @@ def made_up(frames: Sequence[str]) -> tuple[Run, Answers]:
         frames=summaries,
         variants=variants,
         provenance={"weights": "w" * 64, "machine": "Linux, 2 cores", "command": "bench run demo --only a|b"},
-        choose=Choose(auc_drop=0.02, size_mib=60.0),
+        choose=Constraints(auc_drop=0.02, size_mib=60.0),
     )
     answered = {
-        "baseline": evidence(labels, 0.4),
-        "q16": evidence(labels, 0.4),
-        "q8": evidence(labels, 1.5, cam_side=3, seed=6),
-        "q16-p50": evidence(labels, 0.4, shift=2.0, seed=7),
+        "baseline": predictions(labels, 0.4),
+        "q16": predictions(labels, 0.4),
+        "q8": predictions(labels, 1.5, cam_side=3, seed=6),
+        "q16-p50": predictions(labels, 0.4, shift=2.0, seed=7),
     }
     parts = (labelled(frames[:TEST], labels[:TEST]), labelled(frames[TEST:], labels[TEST:]))
     return run, Answers(*parts, answered)
@@ -189,11 +191,11 @@ def pixels(frame: str) -> NDArray[np.uint8]:
     return np.full((SIZE, SIZE, 3), len(frame) % 256, np.uint8)
 
 
-def judged(run: Run, answers: Answers) -> Judgement:
-    return judge(run, answers.test, answers.validation, answers.evidence)
+def judged(run: RunRecord, answers: Answers) -> Evaluation:
+    return evaluate(run, answers.test, answers.validation, answers.predictions)
 
 
-def rendered(root: Path, run: Run, answers: Answers) -> tuple[Path, Path]:
+def rendered(root: Path, run: RunRecord, answers: Answers) -> tuple[Path, Path]:
     results, report = root / "results" / run.experiment, root / "reports" / run.experiment
     render(run, judged(run, answers), pixels, results, report)
     return results, report

@@ -125,9 +125,9 @@ def test_the_machine_says_what_of_it_is_allowed(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(machine, "available_memory", lambda: 600 * MIB)
     monkeypatch.setattr(machine, "total_memory", lambda: 1900 * MIB)
     monkeypatch.setattr(machine, "memory_limit", lambda: 1900 * MIB)
-    (found,) = machine.memory(tmp_path)
-    assert (found.level, found.found) == ("problem", "0.6 of 1.9 GiB available (the limit of its control group)")
-    assert "raise the limit" in found.mend
+    (finding,) = machine.memory(tmp_path)
+    assert (finding.level, finding.observed) == ("problem", "0.6 of 1.9 GiB available (the limit of its control group)")
+    assert "raise the limit" in finding.mend
 
 
 @pytest.mark.parametrize(

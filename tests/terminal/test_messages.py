@@ -75,7 +75,7 @@ def test_no_line_is_a_command_of_a_ci_system(line: str, expected: str) -> None:
 
 
 def test_one_record_of_the_log_stays_one(tmp_path: Path) -> None:
-    with journal.kept(tmp_path, silent) as log:
+    with journal.recording(tmp_path, silent) as log:
         logging.getLogger("bench").error("%s failed", "q8\n2026-01-01T00:00:00Z ended: 1 variants\x1b[2J")
         try:
             raise ValueError("volcano\n2026-01-01T00:00:00Z ended: 1 variants")

@@ -184,9 +184,9 @@ def test_the_management_library_is_left_as_it_was_found(refuses: bool, install: 
     assert (watch.conditions.gpu is None) == refuses
     if refuses:
         assert finding.level == "note"
-        assert "its management library says: Insufficient Permissions" in finding.found
+        assert "its management library says: Insufficient Permissions" in finding.observed
     else:
-        assert "driver 580.1; memory unknown" in finding.found
+        assert "driver 580.1; memory unknown" in finding.observed
 
 
 def test_times_are_kept_where_the_management_library_does_not_end_well(install: Install) -> None:
@@ -232,7 +232,9 @@ def test_which_of_several_gpus_it_is(
 
 def test_the_doctor_says_which_of_several_gpus_is_used(install: Install) -> None:
     install((H100,) * 4, nvmlDeviceGetIndex=0, nvmlDeviceGetCount=4)
-    assert machine.gpu(Path())[0].found.startswith(f"{H100}, GPU 0 of 4 at {BUS_ID}, the first of 4 that CUDA shows; ")
+    assert machine.gpu(Path())[0].observed.startswith(
+        f"{H100}, GPU 0 of 4 at {BUS_ID}, the first of 4 that CUDA shows; "
+    )
 
 
 def test_keys_of_measurements_know_no_number_of_a_gpu(install: Install) -> None:

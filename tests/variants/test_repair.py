@@ -96,20 +96,20 @@ def test_patches_are_what_a_convolution_reads(conv: nn.Conv2d) -> None:
     torch.testing.assert_close(written, convolutions.at(output, drawn), atol=1e-5, rtol=1e-5)
 
 
-def test_units_are_the_parts_of_nested_sequences() -> None:
-    found = convolutions.units(b0.detector().backbone)
-    assert [name for name, _ in found][:4] == ["conv_stem", "bn1", "blocks.0.0", "blocks.1.0"]
-    assert len(found) == 16 + 4
+def test_stages_are_the_parts_of_nested_sequences() -> None:
+    names = [name for name, _ in b0.detector().stages()]
+    assert names[:4] == [f"backbone.{name}" for name in ("conv_stem", "bn1", "blocks.0.0", "blocks.1.0")]
+    assert len(names) == 16 + 4
     whole = nn.Conv2d(3, 4, 1)
-    assert convolutions.units(whole) == [("", whole)]
-    assert list(convolutions.convolutions("", whole)) == [""]
+    detector = Detector("", "", Preprocessing(size=16), whole, nn.Linear(4, 2))
+    assert detector.stages() == [("backbone", whole)]
+    assert list(convolutions.convolutions("backbone", whole)) == ["backbone"]
 
 
 def test_the_norm_after_each_convolution_is_found() -> None:
-    network = b0.detector().backbone
-    found = convolutions.norms_after(network, torch.zeros(1, 3, 64, 64))
-    assert found["conv_stem"] == "bn1"
-    assert found["blocks.3.0.conv_pwl"] == "blocks.3.0.bn3"
+    found = convolutions.norms_after(b0.detector(), torch.zeros(1, 3, 64, 64))
+    assert found["backbone.conv_stem"] == "backbone.bn1"
+    assert found["backbone.blocks.3.0.conv_pwl"] == "backbone.blocks.3.0.bn3"
     assert not any("se." in name for name in found)
 
 
@@ -187,9 +187,7 @@ def cut_in_half(model: Detector, folder: Path, repaired: bool) -> Detector:
     ranked = ranking.rank(copy.deepcopy(model), channels.groups, surroundings, 32)
     left = channels.cut(group, ranked[group.root].importance, INNER // 2)
     if repaired:
-        repair(
-            pruned, model, {name.removeprefix("backbone."): stayed for name, stayed in left.items()}, surroundings, 32
-        )
+        repair(pruned, model, left, surroundings, 32)
     return pruned
 
 
@@ -262,9 +260,8 @@ def test_a_sum_makes_up_for_what_its_input_lacks(parent: Detector, tmp_path: Pat
     channels = Channels(pruned)
     group = inner(channels)
     left = channels.cut(group, channels.magnitudes(group), INNER - 8)
-    inside = {name.removeprefix("backbone."): stayed for name, stayed in left.items()}
     before = float((stream(pruned) - stream(parent)).square().mean())
-    repair(pruned, parent, inside, work(tmp_path, parent), 32)
+    repair(pruned, parent, left, work(tmp_path, parent), 32)
     assert float((stream(pruned) - stream(parent)).square().mean()) < 0.6 * before
 
 

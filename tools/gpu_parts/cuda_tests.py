@@ -37,6 +37,7 @@ class Outcomes:
 
 
 def run(job: Job) -> None:
+    """Run the tests marked `cuda`, each a row; those that an earlier call finished are left out."""
     import pytest
 
     # Networks that are compiled take longer than this part has; the part `compiled` runs them.

@@ -16,10 +16,10 @@ import testbed
 import yaml
 
 from bench import runtimes
+from bench.commands.report import zip_report
 from bench.experiment import read
-from bench.pipeline.build import build_variants
-from bench.pipeline.prepare import Plan, prepare
-from bench.pipeline.render import bundle
+from bench.pipeline.build import build_artifacts
+from bench.pipeline.prepare import Prepared, prepare
 from bench.records import Built, silent
 from gpu_parts import Job, luggage, sessions
 
@@ -46,7 +46,7 @@ def run(job: Job) -> None:
     for variant, cells in _figures(file.parent / "reports" / name / "scores.json").items():
         job.record.measure(f"{variant} in the report", lambda cells=cells: cells)  # type: ignore[misc]
     job.record.measure("report", lambda: {"answer": _report(job, file, name)})
-    compare(job, planned(job, file, name, chosen))
+    compare(job, prepare_variants(job, file, name, chosen))
 
 
 # ----------------------------------------------------------------------------------- the experiment
@@ -68,8 +68,8 @@ def experiment(job: Job) -> tuple[Path, str]:
 def small(job: Job, folder: str, variants: Mapping[str, str], runtime: str) -> tuple[Path, str]:
     """An experiment of a rehearsal."""
     counts = {"test": 8, "calibration": 16}
-    place = testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, variants, job.device, runtime)
-    sessions.furnished(job.work / folder, place)
+    setup = testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, variants, job.device, runtime)
+    sessions.furnished(job.work / folder, setup)
     return job.work / folder / "experiments.yaml", testbed.NAME
 
 
@@ -86,7 +86,7 @@ def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]
     return chosen, left_out
 
 
-def planned(job: Job, file: Path, name: str, chosen: Sequence[str]) -> Plan:
+def prepare_variants(job: Job, file: Path, name: str, chosen: Sequence[str]) -> Prepared:
     return prepare(read(file), file, name, only=chosen, device=job.device, for_run=True)
 
 
@@ -106,7 +106,7 @@ def _bench(file: Path, *arguments: str) -> int:
 
 def _report(job: Job, file: Path, name: str) -> str:
     # What `bench report --bundle` does once it has rendered the report, which `bench run` has just done.
-    zipped = bundle(file.parent, name)
+    zipped = zip_report(file.parent, name)
     return luggage.take(zipped, job.out, REPORT) or f"{REPORT}, {zipped.stat().st_size / 2**20:.1f} MiB"
 
 
@@ -115,35 +115,36 @@ def _figures(scores: Path) -> dict[str, dict[str, Any]]:
     if not scores.exists():
         return {}
     figures = {}
-    for name, told in json.loads(scores.read_text(encoding="utf-8"))["variants"].items():
-        if told["status"] == "ok":
+    for name, variant in json.loads(scores.read_text(encoding="utf-8"))["variants"].items():
+        if variant["status"] == "ok":
             figures[name] = {
-                "ROC AUC": told["auc"], "ΔAUC": told["auc_delta"], "size, MiB": told["size_mib"],
-                "runtime": told["runtime"], "batch 1, ms": (told["latency_ms"] or {}).get("p50"),
-                "frames/s": told["throughput_fps"], "speed-up": told["speedup"], "peak, MiB": told["peak_memory_mib"],
+                "ROC AUC": variant["auc"], "ΔAUC": variant["auc_delta"], "size, MiB": variant["size_mib"],
+                "runtime": variant["runtime"], "batch 1, ms": (variant["latency_ms"] or {}).get("p50"),
+                "frames/s": variant["throughput_fps"], "speed-up": variant["speedup"],
+                "peak, MiB": variant["peak_memory_mib"],
             }  # fmt: skip
     return figures
 
 
 # ------------------------------------------------------------------------------- against the CPU
-def compare(job: Job, plan: Plan) -> None:
+def compare(job: Job, prepared: Prepared) -> None:
     """|Δ P(fake)| of each float artifact between the device and the CPU, on the same test frames."""
-    artifacts, failed = build_variants(plan, silent)
-    for variant, reason in failed.items():
+    built = build_artifacts(prepared, silent)
+    for variant, reason in built.failed.items():
         job.record.note(f"{variant} could not be built: {reason}")
-    pictures = test_frames(plan)
-    for variant, artifact in artifacts.items():
+    pictures = test_frames(prepared)
+    for variant, artifact in built.artifacts.items():
         if artifact.kind == "torch":
             for tf32 in (False, True) if artifact.stored == "fp32" else (True,):
                 name = f"{variant} ({artifact.stored}{', TF32' if tf32 and artifact.stored == 'fp32' else ''}), Δp"
                 job.record.measure(name, partial(_compared, job, artifact, pictures, tf32))
 
 
-def test_frames(plan: Plan) -> NDArray[np.uint8]:
+def test_frames(prepared: Prepared) -> NDArray[np.uint8]:
     """At most 64 test frames, evenly spread, uint8 RGB [n, 3, size, size]."""
-    frames = plan.frames["test"]
-    chosen = [frames.frames[place] for place in frames.spread(FRAMES)]
-    return np.concatenate(list(testbed.reader(plan)(chosen, plan.spec, FRAMES)))
+    frames = prepared.frames["test"]
+    chosen = [frames.frames[index] for index in frames.spread(FRAMES)]
+    return np.concatenate(list(testbed.reader(prepared)(chosen, prepared.spec, FRAMES)))
 
 
 def _compared(job: Job, artifact: Built, pictures: NDArray[np.uint8], tf32: bool) -> dict[str, Any]:
@@ -172,6 +173,6 @@ def p_fake(session: Session, pictures: NDArray[np.uint8]) -> NDArray[np.float64]
     logits = np.concatenate(
         [session.predict(part)[0] for part in np.array_split(pictures, max(len(pictures) // 16, 1))]
     )
-    margin = logits[:, 1].astype(np.float64) - logits[:, 0]
-    found: NDArray[np.float64] = 1 / (1 + np.exp(-margin))
-    return found
+    logit_diff = logits[:, 1].astype(np.float64) - logits[:, 0]
+    p_fakes: NDArray[np.float64] = 1 / (1 + np.exp(-logit_diff))
+    return p_fakes

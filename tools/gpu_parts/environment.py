@@ -53,11 +53,12 @@ def _card() -> Cells:
 
 
 def _missing(job: Job) -> str:
-    wrong = [f"{finding.what} ({finding.found})" for finding in packages(job.work) if finding.level == "problem"]
+    wrong = [f"{finding.what} ({finding.observed})" for finding in packages(job.work) if finding.level == "problem"]
     return ", ".join(wrong) or "none of what bench requires"
 
 
 def _torch() -> Cells:
+    """PyTorch, CUDA and the card, by version."""
     import torch
 
     library: Any = torch
@@ -84,8 +85,8 @@ def _doctor(job: Job) -> None:
     with ThreadPoolExecutor() as pool:
         checks = {title: pool.submit(check, job.work) for title, check in doctor.CHECKS if title != COMPILED}
         findings: list[Finding] = []
-        for title, check in sorted(checks.items(), key=lambda one: one[0] in SLOW):
-            job.record.measure(f"doctor, {title}", lambda check=check: _found(check.result()))  # type: ignore[misc]
+        for title, check in sorted(checks.items(), key=lambda check: check[0] in SLOW):
+            job.record.measure(f"doctor, {title}", lambda check=check: _answer(check.result()))  # type: ignore[misc]
             if check.exception() is None:
                 findings += check.result()
     print(doctor.describe(findings))
@@ -94,5 +95,5 @@ def _doctor(job: Job) -> None:
     job.record.measure("bench doctor", lambda: {"answer": f"exit code {0 if well else 2}: {verdict}"})
 
 
-def _found(findings: Sequence[Finding]) -> Cells:
-    return {"answer": "; ".join(f"{finding.level}: {finding.found}" for finding in findings) or "nothing to say"}
+def _answer(findings: Sequence[Finding]) -> Cells:
+    return {"answer": "; ".join(f"{finding.level}: {finding.observed}" for finding in findings) or "nothing to say"}

@@ -43,8 +43,8 @@ def benchmark(job: Job, name: str, arguments: Sequence[str]) -> None:
     if code or not rows:
         job.record.row(name, {"failed": f"exit code {code}; the log has its output"})
         return
-    for place, row in enumerate(rows, 1):
-        job.record.row(f"{name}, {place}", row)
+    for number, row in enumerate(rows, 1):
+        job.record.row(f"{name}, {number}", row)
     job.record.note(f"{name}: `python benchmarks/{name}.py {' '.join(command[2:])}`")
 
 
@@ -68,7 +68,7 @@ def jpegs(size: int, count: int) -> list[bytes]:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=90)
         files.append(file.getvalue())
-    return [files[place % len(files)] for place in range(count)]
+    return [files[index % len(files)] for index in range(count)]
 
 
 def _decoding(work: Callable[[], Any], count: int) -> Cells:

@@ -35,6 +35,7 @@ class Shape:
 
 
 def run(job: Job) -> None:
+    """Measure the convolutions that int8 would make faster, shape by shape, and bound the whole network by them."""
     batches = (2,) if job.small else (32, 64)
     counts = shapes(job)
     for batch in batches:
@@ -76,6 +77,7 @@ def shapes(job: Job) -> Counter[Shape]:
 
 # ------------------------------------------------------------------------------------- one shape
 def _row(job: Job, shape: Shape, batch: int, count: int) -> Cells:
+    """One shape: fp16 and the ways on integers that are right, in ms."""
     seconds = 0.01 if job.small else 0.03
     rows = batch * shape.width**2
     drawn: Any = {"generator": torch.Generator(job.device).manual_seed(0), "device": job.device}
@@ -84,7 +86,7 @@ def _row(job: Job, shape: Shape, batch: int, count: int) -> Cells:
     scale = (torch.rand(shape.outputs, **drawn) + 0.5) / (127 * shape.inputs**0.5 * 40)
     bias = torch.randn(shape.outputs, **drawn)
     half = partial(_half, shape, batch, given, weight, scale, bias, job)()
-    integer = _ways(job, given, weight, scale, bias, shape.silu)
+    integer = _candidates(job, given, weight, scale, bias, shape.silu)
     expected = _expected(given[:4096], weight, scale, bias, shape.silu)
     wrong = {name: _distance(way, expected) for name, way in integer.items()}
     right = {name: way for name, way in integer.items() if wrong[name] <= 1}
@@ -118,18 +120,19 @@ def _half(shape: Shape, batch: int, given: Tensor, weight: Tensor, scale: Tensor
     return convolve
 
 
-def _ways(job: Job, given: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, silu: bool) -> dict[str, Any]:
+def _candidates(job: Job, given: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, silu: bool) -> dict[str, Any]:
+    """The products on integers that there are for this device, by name."""
     turned = weight.t() if job.device == "cuda" else weight.t().contiguous()
     multiply: Any = torch._int_mm
-    ways: dict[str, Any] = {"int_mm": lambda: _rounded(multiply(given, turned), scale, bias, silu)}
+    candidates: dict[str, Any] = {"int_mm": lambda: _rounded(multiply(given, turned), scale, bias, silu)}
     if job.device == "cuda":
         from gpu_parts import int8_triton
 
         for tile in int8_triton.TILES:
-            ways[f"Triton {tile[0]}x{tile[1]}"] = partial(
+            candidates[f"Triton {tile[0]}x{tile[1]}"] = partial(
                 int8_triton.product, given, weight, scale, bias, STEP, silu, tile
             )
-    return ways
+    return candidates
 
 
 def _rounded(total: Tensor, scale: Tensor, bias: Tensor, silu: bool) -> Tensor:
@@ -150,8 +153,8 @@ def _distance(way: Any, expected: Tensor) -> float:
     Infinite where the library does not take this shape.
     """
     try:
-        found = way()[: len(expected)]
-        return float((found.double() - expected).abs().max())
+        output = way()[: len(expected)]
+        return float((output.double() - expected).abs().max())
     except (RuntimeError, ValueError) as error:
         print(f"not on this shape: {error}")
         return float("inf")
@@ -164,13 +167,14 @@ def _whole(job: Job, batch: int) -> Iterator[tuple[float, str]]:
     with timm_way.prepared(job, "fp16" if job.device == "cuda" else "fp32", seconds) as step:
         yield step(batch)[1] * 1000, "timm"
     if (job.work / "large" / "experiments.yaml").exists():
-        plan = sessions.furnished(job.work / "large", large.place(job))
-        with sessions.session(sessions.built(plan, "fp16"), job, tf32=True) as session:
+        prepared = sessions.furnished(job.work / "large", large.setup(job))
+        with sessions.session(sessions.built(prepared, "fp16"), job, tf32=True) as session:
             device_s, wall_s = sessions.session_step(session, job.size, seconds)(batch)
             yield (device_s or wall_s) * 1000, "pytorch"
 
 
 def _bound(job: Job, batch: int) -> Cells:
+    """What int8 could gain at most: the sums over all shapes, put into the whole network."""
     rows = [row for name, row in job.record.rows().items() if name.startswith(f"batch {batch}: ")]
     if any(row.get("int8, ms") is None for row in rows):
         raise RuntimeError("a shape has no right result on integers, so there is no bound")

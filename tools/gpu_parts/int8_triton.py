@@ -19,10 +19,10 @@ def _product(  # noqa: PLR0913, PLR0917 - a kernel's pointers and sizes
     silu: tl.constexpr, tile_m: tl.constexpr, tile_n: tl.constexpr, tile_k: tl.constexpr,
 ) -> None:  # fmt: skip
     """a [rows, depth] int8 times b [columns, depth] int8, to out [rows, columns] int8."""
-    place = tl.program_id(0)
+    program = tl.program_id(0)
     across = tl.cdiv(columns, tile_n)
-    m = (place // across) * tile_m + tl.arange(0, tile_m)
-    n = (place % across) * tile_n + tl.arange(0, tile_n)
+    m = (program // across) * tile_m + tl.arange(0, tile_m)
+    n = (program % across) * tile_n + tl.arange(0, tile_n)
     k = tl.arange(0, tile_k)
     a_at = a + m[:, None].to(tl.int64) * depth + k[None, :]
     b_at = b + n[None, :] * depth + k[:, None]

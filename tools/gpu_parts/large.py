@@ -8,7 +8,7 @@ from typing import Any
 
 import testbed
 
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from gpu_parts import Job, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 
@@ -47,7 +47,7 @@ WAYS = {
 }
 
 
-def place(job: Job) -> testbed.Workplace:
+def setup(job: Job) -> testbed.Workplace:
     counts = {"test": 4, "calibration": 16}
     return testbed.Workplace(job.architecture, job.size, job.size, job.size, counts, VARIANTS, job.device, "pytorch")
 
@@ -58,37 +58,38 @@ def pace_settings(job: Job) -> tuple[float, tuple[int, ...]]:
 
 
 def run(job: Job) -> None:
-    plan = sessions.furnished(job.work / "large", place(job))
+    prepared = sessions.furnished(job.work / "large", setup(job))
     names = list(WAYS)
     # What decides comes first: half precision, and what it is compared with.
-    _measure(job, plan, names[:3])
+    _measure(job, prepared, names[:3])
     _measure_timm(job)
-    _measure(job, plan, names[3:10] if job.small else names[3:])
+    _measure(job, prepared, names[3:10] if job.small else names[3:])
     job.record.note(
         "Random weights: speed and memory only. The half is cut by `prune: {amount: 0.5, ranking: magnitude, "
         "repair: false}`, which needs no frames: its widths are not those that a trained network keeps."
     )
 
 
-def _measure(job: Job, plan: Plan, names: list[str]) -> None:
+def _measure(job: Job, prepared: Prepared, names: list[str]) -> None:
     for name in names:
-        job.record.measure(name, partial(_row, job, plan, WAYS[name]))
+        job.record.measure(name, partial(_row, job, prepared, WAYS[name]))
 
 
-def _row(job: Job, plan: Plan, way: Way) -> Cells:
+def _row(job: Job, prepared: Prepared, way: Way) -> Cells:
+    """One way to run the network: latency, throughput at the best batch, memory."""
     seconds, batches = pace_settings(job)
     if way.graphs and job.device != "cuda":
         return {"answer": NEEDS_CUDA}
-    artifact = sessions.built(plan, way.variant)
+    artifact = sessions.built(prepared, way.variant)
     with sessions.session(
         artifact, job, autotuned=way.autotuned, channels_last=way.channels_last, tf32=way.tf32, graphs=way.graphs
     ) as session:
-        told: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
-        told |= sessions.latency(session, job.size, 10 * seconds / 3)
+        row: dict[str, Any] = {"computed": session.executed.computed, "mode": session.executed.mode}
+        row |= sessions.latency(session, job.size, 10 * seconds / 3)
         best = sessions.fastest(sessions.session_step(session, job.size, seconds), batches)
-        told |= sessions.cells(best)
-        told["frames/s, two batches under way"] = sessions.submitted_fps(session, best.batch, job.size, seconds)
-        return told | {"parameters, M": _millions(artifact.parameters), "MACs, G": _millions(artifact.macs, 1e9)}
+        row |= sessions.cells(best)
+        row["frames/s, two batches under way"] = sessions.submitted_fps(session, best.batch, job.size, seconds)
+        return row | {"parameters, M": _millions(artifact.parameters), "MACs, G": _millions(artifact.macs, 1e9)}
 
 
 def _measure_timm(job: Job) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import runtimes
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan
+from bench.pipeline.prepare import Prepared
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job, demo, sessions
@@ -28,11 +28,11 @@ def run(job: Job) -> None:
     if job.device == "cuda" and trouble:
         raise SystemExit(f"{trouble}: join and install the wheel first (tools/README.md)")
     file, name = demo.small(job, "onnxruntime", SMALL_VARIANTS, "auto") if job.small else demo.experiment(job)
-    plan = demo.planned(job, file, name, list(SMALL_VARIANTS) if job.small else VARIANTS)
-    pictures = demo.test_frames(plan)
+    prepared = demo.prepare_variants(job, file, name, list(SMALL_VARIANTS) if job.small else VARIANTS)
+    pictures = demo.test_frames(prepared)
     for variant in VARIANTS:
-        if variant in plan.chains:
-            job.record.measure(variant, partial(_row, job, plan, variant, pictures))
+        if variant in prepared.chains:
+            job.record.measure(variant, partial(_row, job, prepared, variant, pictures))
 
 
 def _library() -> Cells:
@@ -41,21 +41,22 @@ def _library() -> Cells:
     return {"answer": f"{onnxruntime.__version__}, providers {', '.join(onnxruntime.get_available_providers())}"}
 
 
-def _row(job: Job, plan: Plan, variant: str, pictures: NDArray[np.uint8]) -> Cells:
-    artifact = build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
+def _row(job: Job, prepared: Prepared, variant: str, pictures: NDArray[np.uint8]) -> Cells:
+    """One variant in onnxruntime on CUDA: how far its scores are from those on a CPU, and its speed."""
+    artifact = build.build(variant, prepared.source, prepared.chains[variant], build_context(prepared, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)
     seconds, batches = (0.01, (1, 2)) if job.small else (0.3, (8, 32, 128))
     with sessions.session(artifact, job, "onnxruntime") as session:
         difference = np.abs(demo.p_fake(session, pictures) - expected)
-        executed, size = session.executed, plan.spec.size
-        told: dict[str, Any] = {"device": executed.device_name, "providers": ", ".join(executed.providers)}
-        told |= {"computed": executed.computed, **_int8(artifact, session.executed)}
-        told |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
-        told["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
-        told |= sessions.latency(session, size, 3 * seconds)
-        told |= sessions.cells(sessions.fastest(sessions.session_step(session, size, seconds), batches))
-        del told["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
-        return told
+        executed, size = session.executed, prepared.spec.size
+        row: dict[str, Any] = {"device": executed.device_name, "providers": ", ".join(executed.providers)}
+        row |= {"computed": executed.computed, **_int8(artifact, session.executed)}
+        row |= {"mean Δp": float(difference.mean()), "largest Δp": float(difference.max())}
+        row["outcome"] = NEEDS_CUDA if job.device != "cuda" else "measured"
+        row |= sessions.latency(session, size, 3 * seconds)
+        row |= sessions.cells(sessions.fastest(sessions.session_step(session, size, seconds), batches))
+        del row["peak, MiB"]  # PyTorch's own, which onnxruntime's memory is no part of
+        return row
 
 
 def _int8(artifact: Built, executed: Any) -> Cells:

@@ -19,7 +19,7 @@ import testbed
 from bench import runtimes
 from bench.experiment import read
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Plan, prepare
+from bench.pipeline.prepare import Prepared, prepare
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job
@@ -48,18 +48,18 @@ class Pace:
 
 
 # ---------------------------------------------------------------------------------------- artifacts
-def furnished(folder: Path, place: testbed.Workplace) -> Plan:
+def furnished(folder: Path, setup: testbed.Workplace) -> Prepared:
     """The experiment in `folder`, written at the first call; its artifacts are kept there for later ones."""
     file = folder / "experiments.yaml"
     if not file.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        testbed.furnish(folder, place)  # writes the experiment file last
-    return prepare(read(file), file, testbed.NAME, device=place.device)
+        testbed.furnish(folder, setup)  # writes the experiment file last
+    return prepare(read(file), file, testbed.NAME, device=setup.device)
 
 
-def built(plan: Plan, variant: str) -> Built:
-    return build.build(variant, plan.source, plan.chains[variant], build_context(plan, silent))
+def built(prepared: Prepared, variant: str) -> Built:
+    return build.build(variant, prepared.source, prepared.chains[variant], build_context(prepared, silent))
 
 
 # ------------------------------------------------------------------------------------------ sessions
@@ -115,20 +115,20 @@ def frames(count: int, size: int) -> NDArray[np.uint8]:
 # -------------------------------------------------------------------------------------------- timing
 def latency(session: Session, size: int, seconds: float) -> dict[str, float | None]:
     """Medians of a single frame, in ms: by the device's clock, and from array to arrays."""
-    one = frames(1, size)
+    frame = frames(1, size)
     for _ in range(5):
-        session.predict_timed(one)
+        session.predict_timed(frame)
     device: list[float | None] = []
     wall: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not wall:
         began = time.perf_counter()
-        device_ms = session.predict_timed(one)[2]
+        device_ms = session.predict_timed(frame)[2]
         wall.append((time.perf_counter() - began) * 1000)
         device.append(device_ms)
-    known = [value for value in device if value is not None]
+    by_device = [value for value in device if value is not None]
     return {
-        "batch 1, device ms": statistics.median(known) if known else None,
+        "batch 1, device ms": statistics.median(by_device) if by_device else None,
         "batch 1, ms": statistics.median(wall),
         "batch 1, ms at the 95th percentile": float(np.percentile(wall, 95)),
     }
@@ -184,6 +184,7 @@ def session_step(session: Session, size: int, seconds: float) -> Step:
     """A session's step: medians over calls that take `seconds` together, at least three."""
 
     def step(batch: int) -> tuple[float | None, float]:
+        """Seconds of a batch by the device's clock and by the wall."""
         given = frames(batch, size)
         for _ in range(2):
             session.predict(given)
@@ -195,8 +196,8 @@ def session_step(session: Session, size: int, seconds: float) -> Step:
             device_ms = session.predict_timed(given)[2]
             wall.append(time.perf_counter() - began)
             device.append(device_ms)
-        known = [value / 1000 for value in device if value is not None]
-        return statistics.median(known) if known else None, statistics.median(wall)
+        by_device = [value / 1000 for value in device if value is not None]
+        return statistics.median(by_device) if by_device else None, statistics.median(wall)
 
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import yaml_file
@@ -15,10 +16,10 @@ from bench.pipeline import run
 from bench.pipeline.prepare import Timing, prepare
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, above_chance, asked, judge_gates
+from bench.results.score.gates import EVERY, above_chance, asked, check_gates
 
 
-def check(  # noqa: PLR0913 - those of the command
+def run_and_check(  # noqa: PLR0913 - those of the command
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -41,10 +42,10 @@ def check(  # noqa: PLR0913 - those of the command
     _refuse_without_gates(settings, path, name, reference)
     kept = accept.read(reference, name) if reference else None
     judged = {settings.baseline, *only} if only else {*settings.variants}
-    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.place(path, "experiments", name, "gates"))
+    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.location_of(path, "experiments", name, "gates"))
     if reference and kept:
-        plan = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
-        frames = plan.frames["test"]
+        prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
+        frames = prepared.frames["test"]
         accept.match(kept, len(frames.frames), frames.digest, reference)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
@@ -84,22 +85,22 @@ def _outcomes(
     finished: Finished, settings: ExperimentSettings, judged: Collection[str], anyway: bool
 ) -> tuple[GateOutcome, ...]:
     by_gates = _by_gates(finished, settings, judged)
-    fell = None if anyway else above_chance(finished.told, settings.gates)
+    fell = None if anyway else above_chance(finished.scores, settings.gates)
     # One of the baseline's own is among the others already.
     return by_gates if fell is None or fell in by_gates else (fell, *by_gates)
 
 
 def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collection[str]) -> tuple[GateOutcome, ...]:
-    told = finished.told
-    variants = {name: found for name, found in told["variants"].items() if name in judged}
+    variants = {name: scored for name, scored in finished.scores.variants.items() if name in judged}
     gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in judged}
-    return judge_gates({**told, "variants": variants}, gates)
+    return check_gates(replace(finished.scores, variants=variants), gates)
 
 
 def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:
     if not settings.gates and reference is None:
+        where = yaml_file.location_of(path, "experiments", name)
         raise UserError(
-            f"{yaml_file.place(path, 'experiments', name)}: has no `gates:`, so there is nothing to check; add some:",
+            f"{where}: has no `gates:`, so there is nothing to check; add some:",
             "    gates:",
             "      all: {auc_drop: 0.01}          # every variant",
             "      q8: {size_mib: 60, recall: 0.8}  # one of them",

@@ -62,7 +62,7 @@ def compare(
         strict = is_strict(name, settings.gates)
         outcome = _auc(name, change, settings.margin, strict, same_weights)
         outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, fine[name])))
-        outcomes += _size(name, before, finished.told["variants"][name]["size_mib"])
+        outcomes += _size(name, before, finished.scores.variants[name].size_mib)
         if change and _is_unexplained(change, same_weights):
             warnings.append(_improved(name, change, same_weights))
     new = [name for name in fine if name in judged and name not in kept.variants]

@@ -33,37 +33,38 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 def examine(folder: Path, on_check: Callable[[str], None] = lambda title: None) -> list[Finding]:
     """The findings of every check, for experiments in `folder`; a check that crashes is a finding itself."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for title, check in CHECKS:
         on_check(title)
         try:
-            found += check(folder)
+            findings += check(folder)
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            found.append(Finding("problem", title, said, "mend what is said here, then run `bench doctor` again"))
-    return found
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            findings.append(Finding("problem", title, text, "mend what is said here, then run `bench doctor` again"))
+    return findings
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
     """Whether `bench run` can work; notes are no hindrance."""
-    return not any(one.level == "problem" for one in findings)
+    return not any(finding.level == "problem" for finding in findings)
 
 
 def describe(findings: Sequence[Finding]) -> str:
     """One line a finding, below it what to do; at most 100 columns, without a final newline."""
-    width = max(len(one.what) for one in findings)
-    margin = " " * (width + 11)
+    width = max(len(finding.what) for finding in findings)
+    indent = " " * (width + 11)
     lines = []
-    for one in findings:
-        head = f"{one.level.upper() if one.level == 'problem' else one.level:7}  {one.what:{width}}"
-        lines += textwrap.wrap(one.found, WIDTH, initial_indent=f"{head}  ", subsequent_indent=margin)
-        if one.mend:
-            lines += textwrap.wrap(f"> {one.mend}", WIDTH, initial_indent=margin, subsequent_indent=f"{margin}  ")
+    for finding in findings:
+        level = finding.level.upper() if finding.level == "problem" else finding.level
+        head = f"{level:7}  {finding.what:{width}}"
+        lines += textwrap.wrap(finding.observed, WIDTH, initial_indent=f"{head}  ", subsequent_indent=indent)
+        if finding.mend:
+            lines += textwrap.wrap(f"> {finding.mend}", WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
     return "\n".join([*lines, "", _verdict(findings)])
 
 
 def _verdict(findings: Sequence[Finding]) -> str:
-    problems, notes = (sum(one.level == level for one in findings) for level in ("problem", "note"))
+    problems, notes = (sum(finding.level == level for finding in findings) for level in ("problem", "note"))
     if problems:
         return f"{problems} problem{'s' if problems > 1 else ''}: `bench run` cannot work here until they are mended"
     return f"`bench run` works here; {notes} note{'s' if notes > 1 else ''} above" if notes else "all well"

@@ -1,4 +1,4 @@
-"""What a check finds, and how it asks what might not survive the question."""
+"""What a check finds, and how it asks in another process what might crash this one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PATIENCE_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Finding:
-    """`what` was looked at, what was `found`, and how to `mend` it. With a `problem`, `bench run` cannot work."""
+    """What was checked, what was observed, and how to mend it. With a problem, `bench run` cannot work."""
 
     level: Literal["ok", "note", "problem"]
     what: str
-    found: str
+    observed: str
     mend: str = ""
 
 
 class AnswerError(Exception):
-    """A question was not answered; says why."""
+    """A question was not answered; the message says why."""
 
 
 def ask(question: str, *arguments: str) -> Any:
@@ -41,8 +41,8 @@ def ask(question: str, *arguments: str) -> Any:
         raise AnswerError(f"no answer within {PATIENCE_SECONDS:.0f} s") from error
     if done.returncode:
         crashed = f"crashed (signal {-done.returncode})" if done.returncode < 0 else ""
-        said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise AnswerError(crashed or said[0][:300])
+        last_line = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise AnswerError(crashed or last_line[0][:300])
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:

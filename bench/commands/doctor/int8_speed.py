@@ -68,22 +68,22 @@ def network(quantised: bool) -> bytes:
     generator = np.random.default_rng(1)
     constants: dict[str, Any] = {"scale": np.float32(_MOST / 255), "zero": np.uint8(0)}
     nodes, values = [], "x"
-    for place, (channels, filters, side) in enumerate(_LAYERS):
+    for index, (channels, filters, side) in enumerate(_LAYERS):
         weights = generator.normal(0, (2 / (channels * side * side)) ** 0.5, (filters, channels, side, side))
-        names = [values, f"weights{place}"]
+        names = [values, f"weights{index}"]
         if quantised:
-            constants |= _rounded(weights, place)
+            constants |= _rounded(weights, index)
             nodes += [
-                helper.make_node("QuantizeLinear", [values, "scale", "zero"], [f"rounded{place}"]),
-                helper.make_node("DequantizeLinear", [f"rounded{place}", "scale", "zero"], [f"inputs{place}"]),
-                helper.make_node("DequantizeLinear", [f"{part}{place}" for part in _PARTS], [f"weights{place}"]),
+                helper.make_node("QuantizeLinear", [values, "scale", "zero"], [f"rounded{index}"]),
+                helper.make_node("DequantizeLinear", [f"rounded{index}", "scale", "zero"], [f"inputs{index}"]),
+                helper.make_node("DequantizeLinear", [f"{part}{index}" for part in _PARTS], [f"weights{index}"]),
             ]
-            names[0] = f"inputs{place}"
+            names[0] = f"inputs{index}"
         else:
-            constants[f"weights{place}"] = weights.astype(np.float32)
-        nodes.append(helper.make_node("Conv", names, [f"sums{place}"], pads=[side // 2] * 4))
-        values = f"values{place}"
-        nodes.append(helper.make_node("Relu", [f"sums{place}"], [values]))
+            constants[f"weights{index}"] = weights.astype(np.float32)
+        nodes.append(helper.make_node("Conv", names, [f"sums{index}"], pads=[side // 2] * 4))
+        values = f"values{index}"
+        nodes.append(helper.make_node("Relu", [f"sums{index}"], [values]))
     end = {True: ("QuantizeLinear", "DequantizeLinear"), False: ("Identity", "Identity")}[quantised]
     extra = ["scale", "zero"] * quantised
     nodes += [helper.make_node(end[0], [values, *extra], ["last"]), helper.make_node(end[1], ["last", *extra], ["y"])]
@@ -96,11 +96,11 @@ def network(quantised: bool) -> bytes:
     return serialised
 
 
-def _rounded(weights: NDArray[np.float64], place: int) -> dict[str, Any]:
+def _rounded(weights: NDArray[np.float64], index: int) -> dict[str, Any]:
     """Weights in 8 bits, with their scale and zero: unsigned where sums of signed ones could be cut off."""
     scale = np.abs(weights).max() / 127
     kind, zero = (np.int8, 0) if processor().exact_with_signed_bytes else (np.uint8, 128)
     rounded = (np.rint(weights / scale) + zero).astype(kind)
     return {
-        f"{part}{place}": value for part, value in zip(_PARTS, (rounded, np.float32(scale), kind(zero)), strict=True)
+        f"{part}{index}": value for part, value in zip(_PARTS, (rounded, np.float32(scale), kind(zero)), strict=True)
     }

@@ -1,4 +1,4 @@
-"""Python and the libraries: there, in the wanted versions, and really working."""
+"""Python and the libraries: installed, in the required versions, and working."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 def python(folder: Path) -> Sequence[Finding]:
     from packaging.specifiers import SpecifierSet
 
-    found, wanted = platform.python_version(), _declared()[0]
-    told = f"{found} ({wanted} wanted) at {sys.executable}"
-    if SpecifierSet(wanted).contains(found, prereleases=True):
-        return [Finding("ok", "python", told)]
-    return [Finding("problem", "python", told, f"use a Python {wanted}")]
+    number, required = platform.python_version(), _declared()[0]
+    text = f"{number} ({required} wanted) at {sys.executable}"
+    if SpecifierSet(required).contains(number, prereleases=True):
+        return [Finding("ok", "python", text)]
+    return [Finding("problem", "python", text, f"use a Python {required}")]
 
 
 def packages(folder: Path) -> Sequence[Finding]:
     """Every requirement of bench against what is installed."""
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(text) for text in _declared()[1]]
-    due = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    wrong = [found for one in due if (found := _package(one))]
-    return wrong or [Finding("ok", "packages", f"all {len(due)} required packages, in versions that fit")]
+    declared = [Requirement(text) for text in _declared()[1]]
+    due = [
+        requirement
+        for requirement in declared
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
+    problems = [finding for requirement in due if (finding := _package(requirement))]
+    return problems or [Finding("ok", "packages", f"all {len(due)} required packages, in versions that fit")]
 
 
 def _declared() -> tuple[str, Sequence[str]]:
@@ -47,56 +51,59 @@ def _declared() -> tuple[str, Sequence[str]]:
         return project["requires-python"], project["dependencies"]
 
 
-def _package(wanted: Any) -> Finding | None:
-    names = ONNXRUNTIMES if wanted.name in ONNXRUNTIMES else (wanted.name,)
-    found = next((one for name in names if (one := version(name)) != "absent"), None)
-    if found and wanted.specifier.contains(found, prereleases=True):
+def _package(requirement: Any) -> Finding | None:
+    """A problem where the required package is missing or has another version."""
+    names = ONNXRUNTIMES if requirement.name in ONNXRUNTIMES else (requirement.name,)
+    installed = next((number for name in names if (number := version(name)) != "absent"), None)
+    if installed and requirement.specifier.contains(installed, prereleases=True):
         return None
-    extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
-    told = f"{found} is installed, {wanted.specifier} is wanted" if found else "not installed"
-    return Finding("problem", wanted.name, told, f'python -m pip install "{wanted.name}{extras}{wanted.specifier}"')
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    text = f"{installed} is installed, {requirement.specifier} is wanted" if installed else "not installed"
+    mend = f'python -m pip install "{requirement.name}{extras}{requirement.specifier}"'
+    return Finding("problem", requirement.name, text, mend)
 
 
 def torch(folder: Path) -> Sequence[Finding]:
+    """PyTorch's build, the devices that it sees, and whether it computes rightly."""
     try:
-        said = ask("torch")
+        answer = ask("torch")
     except AnswerError as error:
         return [Finding("problem", "torch", f"does not work: {error}", AGAIN)]
-    build = f"built for CUDA {said['cuda']}" if said["cuda"] else "built without CUDA"
-    devices = ", ".join(said["devices"]) or "no CUDA device"
-    told = f"{said['version']}, {build}, sees {devices}; uses {said['capability']} on the CPU"
-    if not said["right"]:
-        return [Finding("problem", "torch", f"{told}; computes wrongly", AGAIN)]
-    if cuda_devices() and not said["devices"]:
-        mend = "update the NVIDIA driver" if said["cuda"] else "install the CUDA build of torch"
-        told += f"; but the driver shows {', '.join(cuda_devices())}"
-        return [Finding("problem", "torch", told, f"{mend}, {ON_CPU}")]
-    return [Finding("ok", "torch", told)]
+    build = f"built for CUDA {answer['cuda']}" if answer["cuda"] else "built without CUDA"
+    devices = ", ".join(answer["devices"]) or "no CUDA device"
+    text = f"{answer['version']}, {build}, sees {devices}; uses {answer['capability']} on the CPU"
+    if not answer["right"]:
+        return [Finding("problem", "torch", f"{text}; computes wrongly", AGAIN)]
+    if cuda_devices() and not answer["devices"]:
+        mend = "update the NVIDIA driver" if answer["cuda"] else "install the CUDA build of torch"
+        text += f"; but the driver shows {', '.join(cuda_devices())}"
+        return [Finding("problem", "torch", text, f"{mend}, {ON_CPU}")]
+    return [Finding("ok", "torch", text)]
 
 
 def timm(folder: Path) -> Sequence[Finding]:
     try:
-        said = ask("timm")
+        answer = ask("timm")
     except AnswerError as error:
         mend = "torchvision and torch must be builds for each other: install both with one pip command"
         return [Finding("problem", "timm", f"does not work: {error}", mend)]
-    told = f"{said['timm']} on torchvision {said['torchvision']}"
-    return [Finding("ok" if said["right"] else "problem", "timm", told, "" if said["right"] else AGAIN)]
+    text = f"{answer['timm']} on torchvision {answer['torchvision']}"
+    return [Finding("ok" if answer["right"] else "problem", "timm", text, "" if answer["right"] else AGAIN)]
 
 
 def onnxruntime(folder: Path) -> Sequence[Finding]:
-    """The build, and how many distributions of it there are: two overwrite each other's files."""
-    names = {one.metadata["Name"] or "" for one in metadata.distributions()}
-    found = sorted(name for name in names if name.lower().startswith("onnxruntime") and "extensions" not in name)
+    """The build, and how many distributions of it are installed: two overwrite each other's files."""
+    installed = {distribution.metadata["Name"] or "" for distribution in metadata.distributions()}
+    names = sorted(name for name in installed if name.lower().startswith("onnxruntime") and "extensions" not in name)
     try:
-        told = f"{ask('onnxruntime')['version']}, from {' and '.join(found) or 'no distribution'}"
+        text = f"{ask('onnxruntime')['version']}, from {' and '.join(names) or 'no distribution'}"
     except AnswerError as error:
         return [Finding("problem", "onnxruntime", f"does not work: {error}", AGAIN)]
-    if len(found) > 1:
-        wanted = "onnxruntime-gpu[cuda,cudnn]" if "onnxruntime-gpu" in found else "onnxruntime"
-        mend = f'python -m pip uninstall -y {" ".join(found)}, then python -m pip install "{wanted}"'
-        return [Finding("note", "onnxruntime", f"{told}: they overwrite each other's files", mend)]
-    return [Finding("ok", "onnxruntime", told)]
+    if len(names) > 1:
+        single = "onnxruntime-gpu[cuda,cudnn]" if "onnxruntime-gpu" in names else "onnxruntime"
+        mend = f'python -m pip uninstall -y {" ".join(names)}, then python -m pip install "{single}"'
+        return [Finding("note", "onnxruntime", f"{text}: they overwrite each other's files", mend)]
+    return [Finding("ok", "onnxruntime", text)]
 
 
 def providers(folder: Path) -> Sequence[Finding]:
@@ -109,23 +116,26 @@ def providers(folder: Path) -> Sequence[Finding]:
 
 
 def _provider(name: str) -> Finding:
+    """Whether a provider loads and computes rightly; what does not is a problem only where it would be used."""
     what = name.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")
     try:
-        said = ask("provider", name)
-        trouble = "" if said["loads"] and said["right"] else "computes wrongly" if said["loads"] else "does not load"
+        answer = ask("provider", name)
+        fault = (
+            "" if answer["loads"] and answer["right"] else "computes wrongly" if answer["loads"] else "does not load"
+        )
     except AnswerError as error:
-        trouble = f"does not work: {error}"
-    if not trouble:
+        fault = f"does not work: {error}"
+    if not fault:
         return Finding("ok", what, "onnxruntime runs a model on it")
     if what == "CPU":
-        return Finding("problem", what, trouble, AGAIN)
+        return Finding("problem", what, fault, AGAIN)
     if not cuda_devices():
         return Finding("ok", what, "not used: there is no CUDA device here")
     if what == "CUDA":
         mend = f'python -m pip install "onnxruntime-gpu[cuda,cudnn]" in the version that fits the driver, {ON_CPU}'
-        return Finding("problem", what, trouble, mend)
+        return Finding("problem", what, fault, mend)
     mend = "only `runtime: tensorrt` needs it: install NVIDIA's TensorRT libraries" if what == "TensorRT" else ""
-    return Finding("note" if mend else "ok", what, trouble, mend)
+    return Finding("note" if mend else "ok", what, fault, mend)
 
 
 def int8(folder: Path) -> Sequence[Finding]:
@@ -153,13 +163,13 @@ def openvino(folder: Path) -> Sequence[Finding]:
         return [Finding("ok", "openvino", "not installed; only `runtime: openvino` needs it")]
     mend = 'only `runtime: openvino` needs it: python -m pip install --force-reinstall "bench[openvino]"'
     try:
-        said = ask("openvino")
+        answer = ask("openvino")
     except AnswerError as error:
         return [Finding("note", "openvino", f"does not work: {error}", mend)]
-    told = f"{said['version']}, knows {', '.join(said['types'])} on this CPU"
-    if not said["right"]:
-        return [Finding("note", "openvino", f"{told}; computes wrongly", mend)]
-    return [Finding("ok", "openvino", told)]
+    text = f"{answer['version']}, knows {', '.join(answer['types'])} on this CPU"
+    if not answer["right"]:
+        return [Finding("note", "openvino", f"{text}; computes wrongly", mend)]
+    return [Finding("ok", "openvino", text)]
 
 
 def inductor(folder: Path) -> Sequence[Finding]:

@@ -1,4 +1,4 @@
-"""The machine: what it computes with, and whether there is room."""
+"""The machine: its processor, GPU, memory and disk."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ GIB = 2**30
 
 
 def processor(folder: Path) -> Sequence[Finding]:
-    """What this process may use of the processor; of x86 instruction sets those that the processor itself tells."""
+    """What this process may use of the processor, and the x86 instruction sets that the processor reports."""
     features = asked_processor().features
-    spelled, quota = flags(features), cpu_quota()
+    quota = cpu_quota()
     limited = "" if quota is None else f" (a quota of {quota:g} cores' time)"
-    told = f"{cpu_name()}, {cpu_cores()} cores{limited}; "
-    told += spelled or f"{platform.machine()}, instructions unknown"
-    return [Finding("ok", "processor", told)]
+    instructions = flags(features) or f"{platform.machine()}, instructions unknown"
+    return [Finding("ok", "processor", f"{cpu_name()}, {cpu_cores()} cores{limited}; {instructions}")]
 
 
 def gpu(folder: Path) -> Sequence[Finding]:
+    """The GPU that is used, its driver and memory, and other processes on it."""
     if not cuda_devices():
         return [Finding("ok", "gpu", f"not used, {cuda_trouble()}; everything runs on the CPU")]
     try:
         with nvml_device() as (nvml, handle):
-            told, others = _told(nvml, handle)
+            description, others = _gpu_state(nvml, handle)
     except OSError as error:
         return [Finding("note", "gpu", f"{_gpu_name()}; its management library says: {error}")]
     if others:
         mend = "what others compute meanwhile spoils times: let them end before timing"
-        return [Finding("note", "gpu", f"{told}; other processes on it: {', '.join(others)}", mend)]
-    return [Finding("ok", "gpu", told)]
+        return [Finding("note", "gpu", f"{description}; other processes on it: {', '.join(others)}", mend)]
+    return [Finding("ok", "gpu", description)]
 
 
-def _told(nvml: Any, handle: Any) -> tuple[str, list[str]]:
-    taken, others = "memory unknown", []
-    # Parts of a GPU, and GPUs in containers, do not tell everything.
+def _gpu_state(nvml: Any, handle: Any) -> tuple[str, list[str]]:
+    """The GPU in words, and the ids of the processes that compute on it."""
+    free, processes = "memory unknown", []
+    # Parts of a GPU, and GPUs in containers, do not answer every question.
     with suppress(nvml.NVMLError):
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        taken = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+        free = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     with suppress(nvml.NVMLError):
-        others = [str(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    return f"{_gpu_name()}; driver {text(nvml.nvmlSystemGetDriverVersion())}; {taken}", others
+        processes = [str(process.pid) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    return f"{_gpu_name()}; driver {text(nvml.nvmlSystemGetDriverVersion())}; {free}", processes
 
 
 def _gpu_name() -> str:
@@ -65,24 +66,28 @@ def _gpu_name() -> str:
 def memory(folder: Path) -> Sequence[Finding]:
     """What this process can still take: a control group may leave it less than the machine has."""
     available, limit = available_memory(), memory_limit()
-    told = f"{available / GIB:.1f} of {total_memory() / GIB:.1f} GiB available"
-    told += "" if limit is None else " (the limit of its control group)"
+    observed = f"{available / GIB:.1f} of {total_memory() / GIB:.1f} GiB available"
+    observed += "" if limit is None else " (the limit of its control group)"
     if available < LEAST_MEMORY_GIB * GIB:
         more = "raise the limit of the container or job" if limit is not None else "take a machine with more"
-        return [Finding("problem", "memory", told, f"close other programs, or {more}")]
+        return [Finding("problem", "memory", observed, f"close other programs, or {more}")]
     if available < GOOD_MEMORY_GIB * GIB:
-        return [Finding("note", "memory", told, "large networks or frames may not fit; batches shrink by themselves")]
-    return [Finding("ok", "memory", told)]
+        return [
+            Finding("note", "memory", observed, "large networks or frames may not fit; batches shrink by themselves")
+        ]
+    return [Finding("ok", "memory", observed)]
 
 
 def disk(folder: Path) -> Sequence[Finding]:
     free = shutil.disk_usage(folder).free
-    told = f"{free / GIB:,.1f} GiB free at {folder}"
+    observed = f"{free / GIB:,.1f} GiB free at {folder}"
     if free < LEAST_DISK_GIB * GIB:
-        return [Finding("problem", "disk", told, "make room; `bench clean` shows what no experiment needs any more")]
+        return [
+            Finding("problem", "disk", observed, "make room; `bench clean` shows what no experiment needs any more")
+        ]
     if free < GOOD_DISK_GIB * GIB:
-        return [Finding("note", "disk", told, "`bench plan` says how much a run writes")]
-    return [Finding("ok", "disk", told)]
+        return [Finding("note", "disk", observed, "`bench plan` says how much a run writes")]
+    return [Finding("ok", "disk", observed)]
 
 
 def folders(folder: Path) -> Sequence[Finding]:

@@ -21,7 +21,7 @@ def torch() -> dict[str, Any]:
     return {
         "version": torch.__version__,
         "cuda": torch.version.cuda,
-        "devices": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "capability": torch.backends.cpu.get_cpu_capability(),
         "right": float(product.sum()) == 512.0,
     }
@@ -33,8 +33,8 @@ def timm() -> dict[str, Any]:
     import torch
     import torchvision
 
-    kept = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
-    return {"timm": timm.__version__, "torchvision": torchvision.__version__, "right": kept.tolist() == [0]}
+    boxes = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
+    return {"timm": timm.__version__, "torchvision": torchvision.__version__, "right": boxes.tolist() == [0]}
 
 
 def onnxruntime() -> dict[str, Any]:
@@ -53,8 +53,8 @@ def provider(name: str) -> dict[str, Any]:
     if name != "CPUExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     session = onnxruntime.InferenceSession(_relu(), providers=[name])
-    found = session.run(None, {"x": np.array([-1, 0, 1, 2], np.float32)})[0]
-    return {"loads": name in session.get_providers(), "right": found.tolist() == [0, 0, 1, 2]}
+    output = session.run(None, {"x": np.array([-1, 0, 1, 2], np.float32)})[0]
+    return {"loads": name in session.get_providers(), "right": output.tolist() == [0, 0, 1, 2]}
 
 
 def int8() -> dict[str, Any]:
@@ -72,11 +72,11 @@ def openvino() -> dict[str, Any]:
 
     package = library()
     core = package.Core()
-    found = core.compile_model(core.read_model(_relu()), "CPU")({"x": np.array([-1, 0, 1, 2], np.float32)})["y"]
+    output = core.compile_model(core.read_model(_relu()), "CPU")({"x": np.array([-1, 0, 1, 2], np.float32)})["y"]
     return {
         "version": package.__version__.partition("-")[0],
-        "types": [one for one in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if one in _TYPES],
-        "right": found.tolist() == [0, 0, 1, 2],
+        "types": [dtype for dtype in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if dtype in _TYPES],
+        "right": output.tolist() == [0, 0, 1, 2],
     }
 
 
@@ -101,7 +101,7 @@ def inductor(device: str) -> dict[str, Any]:
         inputs = detector.preprocess(frames)
         package.compile_to(file, detector, inputs, CONFIG)
         (features,) = package.opened(file)([inputs])
-        expected = detector.backbone(inputs)
+        expected = detector.features(inputs)
     return {
         "compiler": Path(requirements.compiler() or "").name,
         "seconds": time.monotonic() - began,
@@ -113,7 +113,7 @@ def _relu() -> bytes:
     """An ONNX network of one node, from x [4] to y [4]."""
     import onnx
 
-    values = [onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, [4]) for one in ("x", "y")]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("x", "y")]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "one", values[:1], values[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     serialised: bytes = model.SerializeToString()

@@ -1,4 +1,4 @@
-"""Hand over one variant: its model files, what they are and how good, and a snippet that runs them."""
+"""`bench export`: one variant's model files, a description of them, and a snippet that runs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from bench import stored
 from bench.commands.export import differences, models, texts
 from bench.errors import UserError, listed, nearest, quoted
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
-from bench.pipeline.render import judge
+from bench.pipeline.render import evaluate_run
 from bench.provenance import file_digest
-from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Event, OnEvent, Run, VariantResult, silent
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Event,
+    OnEvent,
+    RunRecord,
+    VariantResult,
+    silent,
+)
 from bench.results import store
 from bench.variants import cache
 
@@ -19,7 +30,7 @@ _NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
 
 
-def export(
+def export_variant(
     base: Path, name: str, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
 ) -> list[Path]:
     """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
@@ -27,27 +38,27 @@ def export(
     `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
     move P(fake) is measured on test frames, where these are still there.
     """
-    form = models.known(form)
+    form = models.checked_format(form)
     run = store.read_run(base / "results" / name)
     result, built = _variant(base, run, variant)
     models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     cache.check(built)
-    judgement = judge(run, base / "results" / name)
-    # Filled inside the target, so that a killed export is known by what it leaves, and can be made again.
+    evaluation = evaluate_run(run, base / "results" / name)
+    # Filled inside the target, so that the next export recognises what a killed one leaves.
     scratch = to / temporary_name()
     try:
         scratch.mkdir(parents=True)
         on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
-        facts = texts.Facts(run, result, built, judgement, files)
+        facts = texts.Facts(run, result, built, evaluation, files)
         texts.write_snippet(facts, scratch)
-        ways = differences.ways(scratch, built, facts.model)
-        texts.write_about(facts, differences.measure(run, judgement, variant, ways, base, on_event), scratch)
+        runners = differences.runners(scratch, built, facts.model)
+        texts.write_about(facts, differences.measure(run, evaluation, variant, runners, base, on_event), scratch)
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
-        # Should this be killed while files take their places, the next export knows which of them are its own.
+        # If this process is killed while it moves the files, the next export recognises them by their digests.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
         for path in whole:
             rename(path, to / path.name)
@@ -58,15 +69,15 @@ def export(
         sweep(to, held=True)
 
 
-def _variant(base: Path, run: Run, name: str) -> tuple[VariantResult, Built]:
+def _variant(base: Path, run: RunRecord, name: str) -> tuple[VariantResult, Built]:
     """Its results and its artifact; `UserError` where one of them is missing."""
-    known = {result.name: result for result in run.variants}
-    if name not in known:
+    by_name = {result.name: result for result in run.variants}
+    if name not in by_name:
         raise UserError(
-            f"variant {quoted(name)} has no results in this report{nearest(name, known)}; those that have: "
-            f"{listed(known)}. `bench run` evaluates what is missing"
+            f"variant {quoted(name)} has no results in this report{nearest(name, by_name)}; those that have: "
+            f"{listed(by_name)}. `bench run` evaluates what is missing"
         )
-    result = known[name]
+    result = by_name[name]
     if result.status != "ok":
         first, *further = (result.reason or "").splitlines() or [""]
         raise UserError(f"variant {quoted(name)} failed, there is nothing to hand over: {first}", *further)
@@ -76,7 +87,7 @@ def _variant(base: Path, run: Run, name: str) -> tuple[VariantResult, Built]:
 
 
 def _is_free(to: Path) -> bool:
-    """Whether the folder is empty but for what a killed export left, byte for byte."""
+    """Whether the folder is empty, apart from what a killed export left in it, unchanged."""
     if not to.is_dir():
         return False
     inside = list(to.iterdir())
@@ -95,5 +106,5 @@ def _moved_from(left: Path) -> list[tuple[str, str]]:
 
 
 def _is_one_of(path: Path, files: list[tuple[str, str]]) -> bool:
-    known = [digest for name, digest in files if name == path.name]
-    return bool(known) and path.is_file() and not path.is_symlink() and file_digest(path) in known
+    digests = [digest for name, digest in files if name == path.name]
+    return bool(digests) and path.is_file() and not path.is_symlink() and file_digest(path) in digests

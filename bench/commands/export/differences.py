@@ -1,4 +1,4 @@
-"""How far the files that are handed over move P(fake) from the predictions that a variant's numbers are of."""
+"""How far P(fake) of the exported files differs from the stored predictions, which a variant's numbers come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import stored
 from bench.datasets.digests import of_set
 from bench.errors import UserError
 from bench.provenance import file_digest, version
-from bench.records import Built, Event, Judgement, Labelled, Moved, OnEvent, Run
+from bench.records import Built, Evaluation, Event, LabelledFrames, Moved, OnEvent, RunRecord
 from bench.results import score
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ SNIPPET = "predict.py"
 
 
 @dataclass(frozen=True)
-class Way:
-    """A file and who runs it: `p_fake` takes the path of a picture."""
+class Runner:
+    """An exported file and what runs it: `p_fake` takes the path of a picture."""
 
     file: str
     by: str
@@ -36,34 +36,34 @@ class Way:
 
 
 def measure(
-    run: Run, judgement: Judgement, variant: str, ways: Sequence[Way], base: Path, on_event: OnEvent
+    run: RunRecord, evaluation: Evaluation, variant: str, runners: Sequence[Runner], base: Path, on_event: OnEvent
 ) -> tuple[Moved, ...]:
-    """Compare each way with the stored predictions; empty where the test frames are not those of the run any more."""
+    """Compare each runner with the stored predictions; empty where the test frames have changed since the run."""
     import numpy as np
 
-    if not _are_those_of(run, judgement.test, base, on_event):
+    if not _are_those_of(run, evaluation.test, base, on_event):
         return ()
-    before = judgement.evidence[variant].test
-    rows = [place * len(before) // FRAMES for place in range(FRAMES)] if len(before) > FRAMES else range(len(before))
-    paths = {row: base / run.frames["test"].root / str(judgement.test.frames[row]) for row in rows}
-    progress = partial(Event, "comparing with the predictions", total=len(ways) * len(paths))
+    before = evaluation.predictions[variant].test
+    rows = [index * len(before) // FRAMES for index in range(FRAMES)] if len(before) > FRAMES else range(len(before))
+    paths = {row: base / run.frames["test"].root / str(evaluation.test.frames[row]) for row in rows}
+    progress = partial(Event, "comparing with the predictions", total=len(runners) * len(paths))
     moved, done = [], 0
-    for way in ways:
-        answers: dict[int, float] = {}
+    for runner in runners:
+        p_fake: dict[int, float] = {}
         for row, path in paths.items():
             on_event(progress(done=done))
-            if (answer := _answer(way, path)) is not None:
-                answers[row] = answer
+            if (score := _score(runner, path)) is not None:
+                p_fake[row] = score
             done += 1
-        if answers:
-            after = np.array(list(answers.values()))
-            moved.append(_moved(way, before[list(answers)], after, run.threshold))
+        if p_fake:
+            after = np.array(list(p_fake.values()))
+            moved.append(_moved(runner, before[list(p_fake)], after, run.threshold))
     on_event(progress(done=done))
     return tuple(moved)
 
 
-def _are_those_of(run: Run, test: Labelled, base: Path, on_event: OnEvent) -> bool:
-    """Whether every test frame has the content that was evaluated: the predictions are of no other."""
+def _are_those_of(run: RunRecord, test: LabelledFrames, base: Path, on_event: OnEvent) -> bool:
+    """Whether every test frame still has the content that was evaluated."""
     import pandas as pd
 
     frames, digests = run.frames["test"], list[str]()
@@ -81,26 +81,26 @@ def _are_those_of(run: Run, test: Labelled, base: Path, on_event: OnEvent) -> bo
     return of_set(zip(map(str, test.frames), test.labels.tolist(), sources, digests, strict=True)) == frames.digest
 
 
-def _answer(way: Way, path: Path) -> float | None:
-    """None where the frame is gone, or no picture for OpenCV."""
+def _score(runner: Runner, path: Path) -> float | None:
+    """P(fake) of a picture; None where it is gone, or OpenCV cannot read it."""
     try:
         stored.refuse_other_than_file(path)
-        return way.p_fake(path)
+        return runner.p_fake(path)
     except (OSError, ValueError, UserError):
         return None
 
 
-def _moved(way: Way, before: NDArray[np.float64], after: NDArray[np.float64], threshold: float) -> Moved:
+def _moved(runner: Runner, before: NDArray[np.float64], after: NDArray[np.float64], threshold: float) -> Moved:
     change = abs(after - before)
     flips = int(((after >= threshold) != (before >= threshold)).sum())
-    return Moved(way.file, way.by, way.version, len(after), float(change.mean()), float(change.max()), flips)
+    return Moved(runner.file, runner.by, runner.version, len(after), float(change.mean()), float(change.max()), flips)
 
 
-def ways(folder: Path, built: Built, model: str) -> list[Way]:
-    """`predict.py` of the folder; of an int8 variant, whose artifact is another file, that as well, in two ways."""
+def runners(folder: Path, built: Built, model: str) -> list[Runner]:
+    """`predict.py` of the folder; an int8 variant's artifact is another file, which onnxruntime runs in two modes."""
     snippet = _loaded(folder / "predict.py")
     library = "onnxruntime" if model.endswith(".onnx") else "torch"
-    by_snippet = Way(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))
+    by_snippet = Runner(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))
     return [by_snippet, *(_of_artifact(built, snippet) if built.stored == "int8" else [])]
 
 
@@ -111,7 +111,7 @@ def _loaded(file: Path) -> dict[str, Any]:
     return names
 
 
-def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Way]:
+def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Runner]:
     """An ONNX artifact in onnxruntime on a CPU, on frames that `snippet` reads."""
     from bench.runtimes import onnxruntime
 
@@ -124,5 +124,6 @@ def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Way]:
         "onnxruntime, no optimisation": onnxruntime.load_reference(built, 0).session,
     }
     return [
-        Way(built.file.name, by, version("onnxruntime"), partial(p_fake, session)) for by, session in sessions.items()
+        Runner(built.file.name, by, version("onnxruntime"), partial(p_fake, session))
+        for by, session in sessions.items()
     ]

@@ -1,4 +1,4 @@
-"""The files with the network that a variant is handed over as, and with which versions they were tried."""
+"""The model files of an export, and the versions of the libraries that they were tested with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS: tuple[Format, ...] = ("onnx", "safetensors")
 
 @dataclass(frozen=True)
 class Versions:
-    """Of the libraries that `predict.py` of an ONNX file needs."""
+    """The versions of the libraries that `predict.py` of an ONNX file needs."""
 
     numpy: str
     opencv: str
@@ -29,7 +29,7 @@ class Versions:
 
 
 OLDEST_PYTHON = "3.11"
-"""The Python that they were tried with; older ones can have older libraries, which were not."""
+"""The Python that the oldest versions were tested with; an older Python can have older libraries."""
 _OLDEST = Versions(numpy="1.24.2", opencv="3.4.17.61", onnxruntime="1.15.0")
 OLDEST = {
     "float": _OLDEST,
@@ -37,7 +37,7 @@ OLDEST = {
     "int8 weights": _OLDEST,
     "int4 weights": Versions(numpy="1.23.2", opencv="3.4.17.61", onnxruntime="1.19.0"),
 }
-"""By what is stored: the oldest that give the same scores. `tests/commands/test_handover.py` installs them."""
+"""By the stored type: the oldest versions that give the same scores. `tests/commands/test_export.py` installs them."""
 
 
 def oldest(built: Built) -> Versions:
@@ -52,8 +52,8 @@ def installed() -> Versions:
     return Versions(version("numpy"), f"{cv2.__version__}.*" if opencv == "absent" else opencv, version("onnxruntime"))
 
 
-def known(form: str) -> Format:
-    """A format that there is; `UserError` otherwise."""
+def checked_format(form: str) -> Format:
+    """The format of this name; `UserError` where there is none."""
     for format_ in FORMATS:
         if form == format_:
             return format_
@@ -61,7 +61,7 @@ def known(form: str) -> Format:
 
 
 def refuse_other_format(form: Format, built: Built, variant: str) -> None:
-    """`UserError` where this variant cannot have this format."""
+    """Raise `UserError` where this variant cannot be exported in this format."""
     if form == "safetensors" and built.kind != "torch":
         raise UserError(
             f"--format safetensors: {quoted(variant)} is stored as {built.stored}, and a quantised variant is an ONNX "
@@ -70,7 +70,7 @@ def refuse_other_format(form: Format, built: Built, variant: str) -> None:
 
 
 def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
-    """Write the variant's model files into `folder`; the first of those that are returned is what `predict.py` runs."""
+    """Write the variant's model files into `folder`, and return them; `predict.py` runs the first."""
     if form == "safetensors":
         weights = folder / built.file.name
         shutil.copy2(built.file, weights)
@@ -92,9 +92,9 @@ def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
 
 
 def executed_file(built: Built, executed: Executed, files: Mapping[str, ModelFile]) -> str | None:
-    """Which of the handed-over files ran when the variant was evaluated; None where what ran was made of it elsewhere.
+    """The exported file that ran when the variant was evaluated; None where the runtime ran a file of its own.
 
-    What an int8 artifact becomes hangs on the processor; asked is this one.
+    What an int8 artifact is lowered to depends on the processor; the answer is for this one.
     """
     from bench.runtimes import onnxruntime, openvino
     from bench.runtimes.onnxruntime.lowering import EVERYWHERE

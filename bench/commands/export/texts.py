@@ -17,14 +17,14 @@ from bench.records import (
     HANDED_OVER,
     LOWERED,
     Built,
+    Evaluation,
     Executed,
     HandedOver,
-    Judgement,
     MeasuredBy,
     ModelFile,
     Moved,
     Preprocessing,
-    Run,
+    RunRecord,
     VariantResult,
 )
 from bench.reports.content.remarks import remarks
@@ -33,20 +33,20 @@ from bench.reports.content.text import MIB, NONE, area, difference, number, plai
 from bench.reports.content.variants import verdict
 from bench.reports.content.warnings import warnings
 from bench.reports.markdown.write import escape, words
-from bench.reports.scores import scores
+from bench.reports.scores_json import as_json, scores
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the texts are made of; the first of `files` is what `predict.py` runs."""
+    """What the texts are written from; `predict.py` runs the first of `files`."""
 
-    run: Run
+    run: RunRecord
     variant: VariantResult
     built: Built
-    judgement: Judgement
+    evaluation: Evaluation
     files: dict[str, ModelFile]
 
     @property
@@ -55,7 +55,7 @@ class Facts:
 
     @property
     def baseline(self) -> VariantResult:
-        return self.run.variants[0]
+        return self.run.baseline
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -79,7 +79,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
     record = _record(facts, moved)
     write_json(folder / HANDED_OVER, dataclasses.asdict(record))
     run, variant = facts.run, facts.variant
-    judged = facts.judgement.variants[variant.name]
+    judged = facts.evaluation.variants[variant.name]
     values = {
         **_of_snippet(facts),
         "run": run,
@@ -98,7 +98,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "mib": _mib,
         "share": _share,
     }
-    _write("handover.md.j2", folder / "README.md", values)
+    _write("readme.md.j2", folder / "README.md", values)
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
@@ -114,8 +114,9 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
+    """The content of model.json."""
     run, variant, executed = facts.run, facts.variant, facts.executed
-    by_variant = scores(run, facts.judgement)["variants"]
+    by_variant = scores(run, facts.evaluation).variants
     file = models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
@@ -136,16 +137,16 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         ),
         moved=moved,
         baseline=facts.baseline.name,
-        scores=by_variant[variant.name],
-        baseline_scores=by_variant[facts.baseline.name],
+        scores=as_json(by_variant[variant.name]),
+        baseline_scores=as_json(by_variant[facts.baseline.name]),
     )
 
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:
-    """What is compared with the baseline: its name, this variant's, the baseline's. Markdown."""
-    judgement, names = facts.judgement, (facts.variant.name, facts.baseline.name)
-    judged = [judgement.variants.get(name) for name in names]
-    speeds = [judgement.speeds[name] for name in names]
+    """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
+    evaluation, names = facts.evaluation, (facts.variant.name, facts.baseline.name)
+    judged = [evaluation.variants.get(name) for name in names]
+    speeds = [evaluation.speeds[name] for name in names]
     footprints = [facts.variant.footprint, facts.baseline.footprint]
     executed = [facts.variant.executed, facts.baseline.executed]
     comparison = judged[0].comparison if judged[0] else None
@@ -171,23 +172,24 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """Everything that the report says of this variant before and beside its numbers, in Markdown."""
+    """The warnings and notes of the report on this variant, in Markdown."""
     pair = (facts.baseline, facts.variant)
     alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
-    beside = [words(sentence(remark)) for remark in remarks(facts.run, facts.variant, facts.judgement)]
+    beside = [words(sentence(remark)) for remark in remarks(facts.run, facts.variant, facts.evaluation)]
     beside += [escape(note) for note in facts.variant.notes]
     return [
-        *map(words, warnings(alone, scores(facts.run, facts.judgement))),
+        *map(words, warnings(alone, scores(facts.run, facts.evaluation))),
         *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
-        *(f"{text[0].upper()}{text[1:]}." for text in beside),
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]
 
 
 def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
+    """Render a template of this folder; values that are text stay on one line."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment: Any = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,

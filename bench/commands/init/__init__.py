@@ -1,4 +1,4 @@
-"""Texts that `bench` writes for people to go on from."""
+"""`bench init`: the files that people start from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.files import write_text
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 IGNORED = ".gitignore"
 WORKFLOW = Path(".github", "workflows", "bench.yml")
 
@@ -19,7 +19,7 @@ def write_workflow(folder: Path) -> list[Path]:
     if target.exists():
         raise UserError(f"{target}: exists already; remove it, or compare it with docs/ci.md")
     written = [] if (folder / "experiments.yaml").exists() else write_starter(folder)
-    write_text(target, (HERE / "github-workflow.yml").read_text(encoding="utf-8"))
+    write_text(target, (TEMPLATES / "github-workflow.yml").read_text(encoding="utf-8"))
     if not (folder / IGNORED).exists():
         write_text(folder / IGNORED, _ignored())
         written.append(folder / IGNORED)
@@ -34,7 +34,7 @@ def not_ignored(folder: Path) -> list[str]:
 
 
 def _ignored() -> str:
-    return (HERE / "gitignore").read_text(encoding="utf-8")
+    return (TEMPLATES / "gitignore").read_text(encoding="utf-8")
 
 
 def write_starter(folder: Path) -> list[Path]:
@@ -46,7 +46,7 @@ def write_starter(folder: Path) -> list[Path]:
         raise UserError(f"{target}: exists already; remove it or choose another folder")
     try:
         write_text(schema, json.dumps(json_schema(), indent=1) + "\n")
-        write_text(target, (HERE / "experiments.yaml").read_text(encoding="utf-8"))
+        write_text(target, (TEMPLATES / "experiments.yaml").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error})") from error
     return [target, schema]

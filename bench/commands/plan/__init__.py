@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.commands.plan.disk import writes_bytes
 from bench.experiment import Experiments
 from bench.pipeline import estimates, reasons
 from bench.pipeline.forecast import Row, Stage, exports, is_drawn, present, rows_of, stages_at
-from bench.pipeline.prepare import Plan, Timing, prepare
+from bench.pipeline.prepare import Prepared, Timing, prepare
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import Event, OnEvent, silent
 
@@ -28,7 +28,7 @@ class Forecast:
     and recover's checkpoint, which is gone in the end, are not in it.
     """
 
-    plan: Plan
+    prepared: Prepared
     rows: tuple[Row, ...]
     stages: tuple[Stage, ...]
     speed: PresentSpeed | None
@@ -58,14 +58,13 @@ def forecast(
         on_event(event)
 
     began = time.monotonic()
-    plan = prepare(experiments, path, name, only=only, device=device, on_event=listen)
-    plan = replace(plan, timing=timing)
+    prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
     read_s = time.monotonic() - began
-    known = estimates.recall(plan.base)
-    rows = rows_of(plan)
-    speed = present(plan, rows, on_event)
-    stages = stages_at(plan, rows, known, speed)
-    writes = writes_bytes(plan, rows, exports(plan, rows), known, renders=bool(stages[-1].work))
-    free = shutil.disk_usage(plan.base).free
-    due = reasons.due(plan, rows) if is_drawn(plan) else ()
-    return Forecast(plan, rows, stages, speed, writes, free, read, read_s, due)
+    known = estimates.recall(prepared.base)
+    rows = rows_of(prepared)
+    speed = present(prepared, rows, on_event)
+    stages = stages_at(prepared, rows, known, speed)
+    writes = writes_bytes(prepared, rows, exports(prepared, rows), known, renders=bool(stages[-1].work))
+    free = shutil.disk_usage(prepared.base).free
+    due = reasons.due(prepared, rows) if is_drawn(prepared) else ()
+    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due)

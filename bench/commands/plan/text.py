@@ -17,10 +17,12 @@ MIB = 2**20
 
 def describe(forecast: Forecast) -> str:
     """At most 100 columns; without a final newline."""
-    plan = forecast.plan
-    counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in plan.frames.items())
-    head = f"{plan.name}: {len(forecast.rows)} variants of {plan.source.architecture} at {plan.spec.size} px"
-    lines = textwrap.wrap(f"{head}; frames: {counts}; on {plan.device}, {plan.threads} threads", WIDTH)
+    prepared = forecast.prepared
+    counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in prepared.frames.items())
+    head = (
+        f"{prepared.name}: {len(forecast.rows)} variants of {prepared.source.architecture} at {prepared.spec.size} px"
+    )
+    lines = textwrap.wrap(f"{head}; frames: {counts}; on {prepared.device}, {prepared.threads} threads", WIDTH)
     lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast)]), ""]
     if not any(stage.work for stage in forecast.stages):
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
@@ -33,7 +35,7 @@ def describe(forecast: Forecast) -> str:
 def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
     cells: list[tuple[str, ...]] = []
     for row in forecast.rows:
-        time = "left out" if forecast.plan.timing == "none" else "reused" if row.timed else "due"
+        time = "left out" if forecast.prepared.timing == "none" else "reused" if row.timed else "due"
         for place, link in enumerate(row.links):
             if place == 0 and len(row.links) > 1:
                 continue  # where the chain begins is said once, at the baseline
@@ -60,13 +62,13 @@ def _reasons(forecast: Forecast) -> list[str]:
 
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
     lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
-    if is_drawn(forecast.plan):
+    if is_drawn(forecast.prepared):
         lines = lines[1:]
     return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages)))]
 
 
 def _notes(forecast: Forecast) -> list[str]:
-    plan = forecast.plan
+    prepared = forecast.prepared
     whole = total(stage.estimate for stage in forecast.stages)
     notes = [f"disk: {_disk(forecast)} to write, {forecast.free_bytes / 2**30:,.1f} GiB free"]
     if forecast.writes_bytes and forecast.writes_bytes > forecast.free_bytes:
@@ -78,20 +80,20 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append("recover counts as a look at held-out frames, as most often where it follows a prune that repairs")
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
-    if not is_drawn(plan):
+    if not is_drawn(prepared):
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
-    left = [name for name in plan.settings.variants if name not in plan.wanted]
+    left = [name for name in prepared.settings.variants if name not in prepared.selected]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += [f"note: {remark}" for remark in (*plan.remarks, *plan.of_frames)]
+    notes += [f"note: {remark}" for remark in (*prepared.remarks, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 
 def _is_look(forecast: Forecast, row: Row, place: int) -> bool:
     """Whether a link is to be built by a `recover` that is not expected to train."""
-    link, chain = row.links[place], forecast.plan.chains[row.name][:place]
+    link, chain = row.links[place], forecast.prepared.chains[row.name][:place]
     return not link.built and link.of is None and bool(chain) and looks_only(chain)
 
 

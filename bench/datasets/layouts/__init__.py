@@ -101,5 +101,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
     except OSError as error:
         return Listing(path, {}, (f"{error.filename or path}: can't be read: {error.strerror or error}",))
     shapes = "; ".join(layout.SHAPE for layout in layouts())
-    found = f"it holds {listed(sorted(c.name for c in path.iterdir()), 5) or 'nothing'}" if path.is_dir() else "a file"
-    return Listing(path, {}, (f"{path}: no frames found ({found}). Expected one of: {shapes}",))
+    content = (
+        f"it holds {listed(sorted(c.name for c in path.iterdir()), 5) or 'nothing'}" if path.is_dir() else "a file"
+    )
+    return Listing(path, {}, (f"{path}: no frames found ({content}). Expected one of: {shapes}",))

@@ -25,6 +25,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
+    """List the frames of a folder, by label and split where its sub-folders are called so."""
     if lost := _lost_folders(path):
         return Listing(path, {}, (f"{path}: {listed(lost)}: {LEADS_NOWHERE}",))
     folders = _sub_folders(path)
@@ -45,8 +46,8 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
 def _misunderstood(labelled: list[str], splits: list[str], columns: Mapping[str, str] | None) -> str:
     """What these folders leave unclear, or what was said of them that means nothing; empty where all is clear."""
     if labelled and splits:
-        found = listed(f"{name}/" for name in labelled + splits)
-        return f"holds {found} side by side; expected either real/ and fake/, or split folders with those inside"
+        both = listed(f"{name}/" for name in labelled + splits)
+        return f"holds {both} side by side; expected either real/ and fake/, or split folders with those inside"
     return "" if splits or not columns else "`columns` are those of a manifest, and there is none; leave them out"
 
 
@@ -57,6 +58,7 @@ def _labelled(path: Path, folders: list[str]) -> Part:
 
 
 def _read_splits(path: Path, folders: list[str], columns: Mapping[str, str] | None) -> Listing:
+    """List the frames of each split folder; a split that stands twice or is split again is a problem."""
     parts: dict[Split | None, Part] = {}
     problems: list[str] = []
     for name in folders:
@@ -98,13 +100,13 @@ def _walk(folder: Path, prefix: str, label: int | None) -> Iterator[Entry]:
     """
     pending, seen = [(str(folder), prefix)], set[str]()
     while pending:
-        here, prefix = pending.pop()
-        real = os.path.realpath(here)
+        current, prefix = pending.pop()
+        real = os.path.realpath(current)
         if real in seen:
             continue
         seen.add(real)
         attributes = () if label is None else _attributes(prefix)
-        with os.scandir(here) as children:
+        with os.scandir(current) as children:
             for child in children:
                 if child.name.startswith("."):
                     continue

@@ -43,6 +43,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
+    """List the rows of a manifest as frames; everything that is wrong with it is a problem of the listing."""
     manifests = [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
     manifest = manifests[0]
     for lost in manifests:
@@ -53,18 +54,18 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
         roles = {name: role for role, name in (columns or dict(zip(_COLUMNS, _COLUMNS, strict=True))).items()}
-        found, rows = _table(manifest, roles)
+        columns_present, rows = _table(manifest, roles)
     except MemoryError:
         raise
     except Exception as error:  # damaged files make the readers fail in many ways
-        told = " ".join((str(error) or type(error).__name__).split())[:300]
-        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {told}",))
-    problems = _wrong_columns(manifest, found, roles)
+        reason = " ".join((str(error) or type(error).__name__).split())[:300]
+        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {reason}",))
+    problems = _wrong_columns(manifest, columns_present, roles)
     if not problems and not rows:
         problems = [f"{manifest}: has no rows"]
     if problems:
         return Listing(manifest.parent, {}, tuple(problems))
-    return _Reader(manifest, found).listing(rows)
+    return _Reader(manifest, columns_present).listing(rows)
 
 
 def _is_manifest(path: Path) -> bool:
@@ -80,6 +81,7 @@ def _table(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Ro
 
 
 def _csv(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]]:
+    """Columns and rows of a CSV file; a row with more cells than columns is marked."""
     # utf-8-sig: spreadsheets put a byte order mark in front.
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -95,16 +97,17 @@ def _csv(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]
 
 
 def _parquet(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[Row]]:
+    """Columns and rows of a Parquet file, all cells as text; ValueError where it is far too large for a manifest."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(manifest) as file:
-        names, told = file.schema_arrow.names, file.metadata
+        names, metadata = file.schema_arrow.names, file.metadata
         named = {name: _named(name, roles) for name in names}
-        wanted = [name for name in names if named[name] in _COLUMNS or _is_plain(file.schema_arrow.field(name).type)]
-        size_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
-        if told.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
-            raise ValueError(f"{told.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for a manifest")
-        table = file.read(columns=wanted) if len(set(wanted)) == len(wanted) else file.read().select([])
+        plain = [name for name in names if named[name] in _COLUMNS or _is_plain(file.schema_arrow.field(name).type)]
+        size_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        if metadata.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
+            raise ValueError(f"{metadata.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for a manifest")
+        table = file.read(columns=plain) if len(set(plain)) == len(plain) else file.read().select([])
     columns = [named[name] for name in names if named[name] in _COLUMNS or name in table.column_names]
     cells = {named[name]: [_text(cell) for cell in table.column(name).to_pylist()] for name in table.column_names}
     rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
@@ -158,7 +161,9 @@ def _wrong_columns(manifest: Path, columns: list[str], roles: Mapping[str, str])
         problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
     for name in ("label", "source", "split"):
         close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
-        problems += [f"{manifest}: column {quoted(found)} is unknown (did you mean {quoted(name)}?)" for found in close]
+        problems += [
+            f"{manifest}: column {quoted(similar)} is unknown (did you mean {quoted(name)}?)" for similar in close
+        ]
     doubled = [name for name in _COLUMNS if columns.count(name) > 1]
     problems += [f"{manifest}: two columns are called {quoted(name)}" for name in doubled]
     return problems + _wrong_attributes(manifest, _further(columns))
@@ -189,6 +194,7 @@ def _usual(columns: list[str], role: str) -> str:
 
 
 def _wrong_attributes(manifest: Path, further: list[str]) -> list[str]:
+    """Attribute columns that differ by case alone, or are called like columns of predictions."""
     seen: dict[str, str] = {}
     problems = []
     for name in further:
@@ -217,6 +223,7 @@ class _Reader:
         self.shared: dict[Attributes, Attributes] = {}
 
     def listing(self, rows: list[Row]) -> Listing:
+        """The manifest as entries by split, sorted by path, and its problems."""
         parts: dict[Split | None, list[Entry]] = {}
         for split, entry in self._entries(rows):
             parts.setdefault(split, []).append(entry)
@@ -231,6 +238,7 @@ class _Reader:
         return Listing(self.manifest.parent, by_path, problems)
 
     def _entries(self, rows: list[Row]) -> Iterator[tuple[Split | None, Entry]]:
+        """Every usable row as an entry with its split; what is wrong with the others is reported."""
         for where, cells in rows:
             if _SURPLUS in cells:
                 self._report("more cells than columns (a cell with a comma in it belongs in double quotes)", where)
@@ -240,12 +248,12 @@ class _Reader:
             path = self._path(where, cells, split)
             if path is not None:
                 file = f"{self.folder}/{path}"
-                found = self._stat(where, path, file)
-                if found is not None:
+                status = self._stat(where, path, file)
+                if status is not None:
                     source = cells.get("source", "").strip() or None
                     yield (
                         split,
-                        Entry(path, file, label, source, found.st_size, found.st_mtime_ns, self._attributes(cells)),
+                        Entry(path, file, label, source, status.st_size, status.st_mtime_ns, self._attributes(cells)),
                     )
 
     def _report(self, kind: str, row: str) -> None:
@@ -270,18 +278,19 @@ class _Reader:
 
     def _attributes(self, cells: Mapping[str, str]) -> Attributes:
         """Shared by the frames that know the same, or a million frames would be a million times a few strings."""
-        found = tuple((name, cells.get(name, "").strip()) for name in self.further)
-        return self.shared.setdefault(found, found)
+        attributes = tuple((name, cells.get(name, "").strip()) for name in self.further)
+        return self.shared.setdefault(attributes, attributes)
 
     def _path(self, where: str, cells: Mapping[str, str], split: Split | None) -> str | None:
-        found = cells.get("path", "").strip()
-        path = self._below(posixpath.normpath(found.replace("\\", "/"))) if found else ""
+        """The path of a row relative to the manifest; None where it is empty, outside, or stands twice."""
+        written = cells.get("path", "").strip()
+        path = self._below(posixpath.normpath(written.replace("\\", "/"))) if written else ""
         if not path or path == ".":
             self._report("path is empty", where)
             return None
         if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
             kind = f"path must be relative to {self.folder}, or absolute, and stay inside it"
-            self._report(kind, f"{where} {quoted(found)}")
+            self._report(kind, f"{where} {quoted(written)}")
             return None
         first = self.seen.setdefault((split, path), where)
         if first != where:
@@ -295,22 +304,23 @@ class _Reader:
         return path.removeprefix(top)
 
     def _stat(self, where: str, path: str, file: str) -> Any:
+        """The status of a frame file, links followed; None where there is no such file inside the folder."""
         try:
-            found = os.lstat(file)
-            linked = stat.S_ISLNK(found.st_mode)
+            status = os.lstat(file)
+            linked = stat.S_ISLNK(status.st_mode)
             if linked:
-                with suppress(OSError):  # a link to what is not there is found out by reading
-                    found = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
+                with suppress(OSError):  # a link to what is not there is status out by reading
+                    status = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
         except (OSError, ValueError):  # a name with a NUL in it is a ValueError
             self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             self._report(f"no such frame below {self.folder}", f"{where} {quoted(path)}")
             return None
         if not self._is_inside(file, linked):
             self._report(f"path leads outside of {self.folder} by a link ({_HOW_INSIDE})", f"{where} {quoted(path)}")
             return None
-        return found
+        return status
 
     def _is_inside(self, file: str, linked: bool) -> bool:
         """Whether a frame lies below the manifest's folder; asked once a folder, as it costs as much as ten frames."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Auc, Effect, Interval, Judgement, Run, Slice
+from bench.records import Auc, Effect, Evaluation, Interval, RunRecord, Slice
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, span
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def flips(judgement: Judgement) -> Table | None:
+def flips(evaluation: Evaluation) -> Table | None:
     """How many outcomes changed at the fixed threshold; None where nothing can be compared."""
     rows = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         if judged.flips is not None:
             worse, better = judged.flips.worse, judged.flips.better
             net = f"{better - worse:+,}".replace("-", "−") if better != worse else "0"
@@ -27,14 +27,14 @@ def flips(judgement: Judgement) -> Table | None:
     return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
+def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
     """Every flip of every variant, the largest first; None where nothing can be compared."""
     import numpy as np
     import pandas as pd
 
-    baseline = judgement.evidence.get(run.variants[0].name)
-    test, parts = judgement.test, []
-    for name, judged in judgement.variants.items():
+    baseline = evaluation.predictions.get(run.baseline.name)
+    test, parts = evaluation.test, []
+    for name, judged in evaluation.variants.items():
         if judged.flips is None or baseline is None:
             continue
         rows = judged.flips.rows
@@ -45,16 +45,16 @@ def ledger(run: Run, judgement: Judgement) -> pd.DataFrame | None:
             "variant": name,
             "flip": np.where(judged.flips.is_worse, "worse", "better"),
             "baseline_p_fake": baseline.test[rows],
-            "variant_p_fake": judgement.evidence[name].test[rows],
+            "variant_p_fake": evaluation.predictions[name].test[rows],
         }
         parts.append(pd.DataFrame(columns_of_variant, index=range(len(rows))))
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def drift(judgement: Judgement) -> Table | None:
+def drift(evaluation: Evaluation) -> Table | None:
     """How far the heatmaps moved; None where there are none to compare."""
     rows = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         if judged.drift is not None:
             moved = judged.drift
             correlation = with_interval(number(moved.rank_correlation, 3), number(moved.rank_correlation_low, 3))
@@ -65,27 +65,27 @@ def drift(judgement: Judgement) -> Table | None:
     return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def slices(run: Run, judgement: Judgement) -> list[tuple[str, Table]]:
+def slices(run: RunRecord, evaluation: Evaluation) -> list[tuple[str, Table]]:
     """Column and table for each column that was sliced: AUC of the baseline and ΔAUC of every other variant."""
-    baseline = judgement.variants.get(run.variants[0].name)
-    first = baseline or next(iter(judgement.variants.values()), None)
+    baseline = evaluation.variants.get(run.baseline.name)
+    first = baseline or next(iter(evaluation.variants.values()), None)
     sliced = dict.fromkeys(part.column for part in first.slices) if first else ()
-    return [(column, _slices_of(column, run, judgement)) for column in sliced]
+    return [(column, _slices_of(column, run, evaluation)) for column in sliced]
 
 
-def _slices_of(column: str, run: Run, judgement: Judgement) -> Table:
+def _slices_of(column: str, run: RunRecord, evaluation: Evaluation) -> Table:
     """The table of one column, a row for each of its values."""
     by_value: dict[str, dict[str, Slice]] = {}
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         for part in judged.slices:
             if part.column == column:
                 by_value.setdefault(part.value, {})[name] = part
-    names, baseline = list(judgement.variants), run.variants[0].name
+    names, baseline = list(evaluation.variants), run.baseline.name
     compared = baseline in names
     titles = [f"{name}: {'ΔAUC' if compared and name != baseline else 'AUC'}" for name in names]
     rows = []
     for value, by_name in by_value.items():
-        worst = {name: judgement.variants[name].worst_slice for name in names}
+        worst = {name: evaluation.variants[name].worst_slice for name in names}
         cells = [_slice_cell(by_name.get(name), worst[name]) for name in names]
         rows.append([cell(value), cell(_classes(next(iter(by_name.values())))), *cells])
     stacked = [Column(title, stacked=True) for title in titles]
@@ -111,10 +111,10 @@ def _slice_cell(part: Slice | None, worst: Slice | None) -> Cell:
     return Cell(sentence(text), interval, part.delta.value, stressed=is_worst, significant=significant)
 
 
-def worst(judgement: Judgement) -> list[Sentence]:
+def worst(evaluation: Evaluation) -> list[Sentence]:
     """For each variant the slice whose loss is proven best, or else has the lowest estimate."""
     texts = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         least = judged.worst_slice
         if least is None or least.delta is None or least.delta.value >= 0:
             continue
@@ -135,10 +135,10 @@ def _at_once(delta: Auc, simultaneous: Interval) -> str:
     return f", {span(simultaneous)} for all slices at once"
 
 
-def ablation(judgement: Judgement) -> Table | None:
+def ablation(evaluation: Evaluation) -> Table | None:
     """What the steps between a variant and its nearest ancestor cost and gained; None where there is none."""
     titles = ("ΔAUC (95 %)", "p", "Size", "Parameters", "MACs", "Speed-up")
-    rows = [_effect(effect) for effect in judgement.effects]
+    rows = [_effect(effect) for effect in evaluation.effects]
     return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else None
 
 

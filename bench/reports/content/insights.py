@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports.content.spans import Sentence, joined, listed, sentence, strong
 from bench.reports.content.text import MIB, chance, counted, difference, number, rough, times, within
 from bench.reports.content.variants import reduction
@@ -14,21 +14,21 @@ HOLDS = ("baseline", "stable", "improved")
 """Verdicts that exclude a loss beyond the margin."""
 
 
-def insights(run: Run, judgement: Judgement) -> list[Sentence]:
+def insights(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """One sentence or two for each bullet."""
     return [
-        *_level(run, judgement),
-        *_smallest(run, judgement),
-        *_drops(judgement),
-        *_fastest(run, judgement),
-        *_flipped(run, judgement),
-        *_one_sided(run, judgement),
-        *_other_reason(judgement),
+        *_level(run, evaluation),
+        *_smallest(run, evaluation),
+        *_drops(evaluation),
+        *_fastest(run, evaluation),
+        *_flipped(run, evaluation),
+        *_one_sided(run, evaluation),
+        *_other_reason(evaluation),
     ]
 
 
-def _level(run: Run, judgement: Judgement) -> list[Sentence]:
-    baseline = judgement.variants.get(run.variants[0].name)
+def _level(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
+    baseline = evaluation.variants.get(run.baseline.name)
     if baseline is None or baseline.auc is None:
         return []
     frames = run.frames["test"]
@@ -37,15 +37,15 @@ def _level(run: Run, judgement: Judgement) -> list[Sentence]:
     return [sentence(f"The baseline's AUC is {auc}.")]
 
 
-def _smallest(run: Run, judgement: Judgement) -> list[Sentence]:
+def _smallest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """The smallest of the variants that are proven to lose less than the margin."""
-    baseline = run.variants[0].footprint
+    baseline = run.baseline.footprint
     sizes = {
         variant.name: variant.footprint.size_bytes
         for variant in run.variants[1:]
         if variant.footprint and variant.status == "ok"
     }
-    compared = {name: judged.comparison for name, judged in judgement.variants.items() if judged.comparison}
+    compared = {name: judged.comparison for name, judged in evaluation.variants.items() if judged.comparison}
     if baseline is None or not (sizes.keys() & compared.keys()):
         return []
     rule = f"Smallest that is proven to lose less than {run.margin:g} AUC"
@@ -64,21 +64,21 @@ def _smallest(run: Run, judgement: Judgement) -> list[Sentence]:
     return [sentence(f"{rule}: ", listed(names), facts)]
 
 
-def _drops(judgement: Judgement) -> list[Sentence]:
+def _drops(evaluation: Evaluation) -> list[Sentence]:
     """Variants with a significant loss of AUC, the greatest loss first."""
-    compared = {name: judged.comparison for name, judged in judgement.variants.items() if judged.comparison}
+    compared = {name: judged.comparison for name, judged in evaluation.variants.items() if judged.comparison}
     lost = {name: compared[name].delta for name in compared if compared[name].delta.interval.high < 0}
     if not lost:
         return [sentence("No variant is proven to have lost AUC.")] if compared else []
     ordered = sorted(lost, key=lambda name: lost[name].value)
     losses = joined((sentence(strong(name), f" {difference(lost[name])}") for name in ordered), "; ")
-    alone = _only_alone(judgement, ordered)
+    alone = _only_alone(evaluation, ordered)
     return [sentence("Proven to have lost AUC, each by its own interval: ", losses, ".", alone)]
 
 
-def _only_alone(judgement: Judgement, names: list[str]) -> Sentence:
+def _only_alone(evaluation: Evaluation, names: list[str]) -> Sentence:
     """The losses of which p, corrected for all comparisons, says less than the interval."""
-    compared = {name: judged.comparison for name, judged in judgement.variants.items() if judged.comparison}
+    compared = {name: judged.comparison for name, judged in evaluation.variants.items() if judged.comparison}
     alone = [name for name in names if compared[name].only_alone]
     if not alone:
         return Sentence()
@@ -87,12 +87,12 @@ def _only_alone(judgement: Judgement, names: list[str]) -> Sentence:
     return sentence(corrected, values, ": one of so many may look so by chance.")
 
 
-def _fastest(run: Run, judgement: Judgement) -> list[Sentence]:
+def _fastest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """The fastest variant beside the baseline, and those whose intervals do not tell them from it."""
-    speeds = {variant.name: judgement.speeds[variant.name] for variant in run.variants[1:]}
+    speeds = {variant.name: evaluation.speeds[variant.name] for variant in run.variants[1:]}
     timed = {name: speed.speedup for name, speed in speeds.items() if speed.speedup is not None}
     if not timed:
-        measured = any(speed.single for speed in judgement.speeds.values())
+        measured = any(speed.single for speed in evaluation.speeds.values())
         none = "Fastest: no variant could be compared with the baseline in the same runtime."
         return [sentence(none)] if measured else []
     name = max(timed, key=lambda name: timed[name].value)
@@ -112,16 +112,16 @@ def _fastest(run: Run, judgement: Judgement) -> list[Sentence]:
     return [sentence("Fastest: ", listed(names), f"{tie or ','} {facts}.")]
 
 
-def _flipped(run: Run, judgement: Judgement) -> list[Sentence]:
+def _flipped(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """The variants that get most frames wrong of those that the baseline gets right."""
-    worse = {name: judged.flips.worse for name, judged in judgement.variants.items() if judged.flips}
+    worse = {name: judged.flips.worse for name, judged in evaluation.variants.items() if judged.flips}
     if not worse:
         return []
     most = max(worse.values())
     if not most:
         return [sentence(f"At {run.threshold:g}, no variant gets a frame wrong that the baseline gets right.")]
     names = [name for name, count in worse.items() if count == most]
-    point = judgement.variants[run.variants[0].name].fixed
+    point = evaluation.variants[run.baseline.name].fixed
     right = point.tp + point.tn
     answers = f"{most:,} of the baseline's {counted(right, 'right answer')}{' each' if names[1:] else ''}"
     share = number(100 * most / right, 1)
@@ -129,10 +129,10 @@ def _flipped(run: Run, judgement: Judgement) -> list[Sentence]:
     return [sentence(flipped, listed(names), f", {answers} ({share} %).")]
 
 
-def _one_sided(run: Run, judgement: Judgement) -> list[Sentence]:
+def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """The variants that call nearly all frames the same at the fixed threshold, though both classes are there."""
     by_class: dict[str, list[str]] = {}
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         point = judged.fixed
         fakes, reals = point.tp + point.fn, point.fp + point.tn
         called = {"fake": point.tp + point.fp, "real": point.fn + point.tn}
@@ -154,11 +154,11 @@ def _one_sided(run: Run, judgement: Judgement) -> list[Sentence]:
     ]
 
 
-def _other_reason(judgement: Judgement) -> list[Sentence]:
+def _other_reason(evaluation: Evaluation) -> list[Sentence]:
     """How many frames a variant gets right for another reason than the baseline."""
     counts = [
         sentence(strong(name), f" {len(judged.drift.other_reason):,} of {judged.drift.both_right:,}")
-        for name, judged in judgement.variants.items()
+        for name, judged in evaluation.variants.items()
         if judged.drift and len(judged.drift.other_reason)
     ]
     if not counts:

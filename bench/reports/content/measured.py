@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Evaluation, Fidelity, Judgement, Recovery, Run, Timing, VariantResult
+from bench.records import Conditions, Evaluation, Fidelity, PredictionPass, Recovery, RunRecord, Timing, VariantResult
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import code, strong
 from bench.reports.content.text import NONE, counted, dtypes, number, rough
@@ -14,7 +14,7 @@ STARVED = 0.1
 """Where a larger share of an evaluation than this was spent waiting for decoded frames, decoding was its limit."""
 
 
-def sessions(run: Run) -> list[Conditions]:
+def sessions(run: RunRecord) -> list[Conditions]:
     """The sessions that the run's times were taken in."""
     distinct: list[Conditions] = []
     for variant in run.variants:
@@ -23,7 +23,7 @@ def sessions(run: Run) -> list[Conditions]:
     return distinct
 
 
-def disturbances(run: Run) -> list[Conditions]:
+def disturbances(run: RunRecord) -> list[Conditions]:
     """The sessions of timing that others' work, or a GPU that was slowed down, may have disturbed."""
     return [
         session
@@ -35,7 +35,7 @@ def disturbances(run: Run) -> list[Conditions]:
     ]
 
 
-def execution(run: Run) -> Table | None:
+def execution(run: RunRecord) -> Table | None:
     """What really executed where; None where nothing did."""
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
@@ -81,17 +81,17 @@ def fidelity(measured: Fidelity | None) -> Cell:
     return cell(distance) if measured.exact else cell(strong("inexact"), f": {distance}")
 
 
-def evaluations(run: Run) -> list[str]:
+def evaluations(run: RunRecord) -> list[str]:
     """How long each pass took in which variants were evaluated together, and where decoding was its limit."""
     passes = dict.fromkeys(variant.evaluation for variant in run.variants if variant.status == "ok")
-    return [_evaluation(evaluation) for evaluation in passes if evaluation and evaluation.frames and evaluation.seconds]
+    return [_pass(prediction) for prediction in passes if prediction and prediction.frames and prediction.seconds]
 
 
-def _evaluation(evaluation: Evaluation) -> str:
-    speed = f"{number(evaluation.frames / evaluation.seconds, 1)} frames/s"
-    what = f"{counted(evaluation.frames, 'frame')} with {counted(evaluation.variants, 'variant')}"
-    took = f"Evaluating {what} took {number(evaluation.seconds, 1)} s ({speed})."
-    waited = evaluation.waited_seconds / evaluation.seconds
+def _pass(prediction: PredictionPass) -> str:
+    speed = f"{number(prediction.frames / prediction.seconds, 1)} frames/s"
+    what = f"{counted(prediction.frames, 'frame')} with {counted(prediction.variants, 'variant')}"
+    took = f"Evaluating {what} took {number(prediction.seconds, 1)} s ({speed})."
+    waited = prediction.waited_seconds / prediction.seconds
     if waited <= STARVED:
         return took
     return (
@@ -100,7 +100,7 @@ def _evaluation(evaluation: Evaluation) -> str:
     )
 
 
-def noted(run: Run) -> list[tuple[str, tuple[str, ...]]]:
+def noted(run: RunRecord) -> list[tuple[str, tuple[str, ...]]]:
     """By variant what its training did, and the run's own notes."""
     return [
         (variant.name, (*(f"{recovery(trained)}; {_error(trained)}" for trained in variant.recovered), *variant.notes))
@@ -128,10 +128,10 @@ def _error(trained: Recovery) -> str:
     return f"error against the unpruned detector on {trained.judged_on}: {trained.error_before:.3g}{after}"
 
 
-def timings(run: Run, judgement: Judgement) -> Table | None:
+def timings(run: RunRecord, evaluation: Evaluation) -> Table | None:
     """Every measurement, the baseline's in other runtimes included; None where nothing was timed."""
-    taken = [(name, timing) for name, of_variant in judgement.timings.items() for timing in of_variant]
-    taken += [(run.variants[0].name, timing) for timing in judgement.elsewhere]
+    taken = [(name, timing) for name, of_variant in evaluation.timings.items() for timing in of_variant]
+    taken += [(run.baseline.name, timing) for timing in evaluation.elsewhere]
     if not taken:
         return None
     titles = ["Model", "Runtime", "Device", "Batch", "Calls", "p25 (ms)", "p50 (ms)", "p75 (ms)", "p90 (ms)"]
@@ -157,7 +157,7 @@ def _timing(name: str, timing: Timing) -> list[Cell]:
     ]
 
 
-def conditions(run: Run) -> Table | None:
+def conditions(run: RunRecord) -> Table | None:
     """What the machine did while the times were taken, one row a session; None where none were taken."""
     titles = ["Began", "Lasted (s)", "Processes", "CPU used by others", "CPU clock (MHz)", "Stopped by the CPU quota"]
     titles += ["GPU", "GPU clock (MHz)", "GPU slowed down by", "Others on the GPU"]
@@ -194,7 +194,7 @@ def _from_to(clocks: tuple[float, float] | None) -> str:
     return NONE if clocks is None else f"{number(clocks[0], 0)} → {number(clocks[1], 0)}"
 
 
-def provenance(run: Run) -> Table:
+def provenance(run: RunRecord) -> Table:
     """Where everything came from, key by key."""
     rows = [[cell(key), _of(value)] for key, value in run.provenance.items()]
     for split, frames in run.frames.items():

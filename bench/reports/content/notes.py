@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports.content.spans import Part, Sentence, code, docs, emphasis, listed, sentence, strong
 from bench.reports.content.text import counted, enough, number
 
@@ -11,9 +11,9 @@ def _note(section: str, *parts: Part) -> Sentence:
     return sentence(*parts, " More: ", docs(section), ".")
 
 
-def method(run: Run, judgement: Judgement) -> Sentence:
+def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """How verdicts are made, and from what; empty where none is."""
-    compared = {name: judged.comparison.delta for name, judged in judgement.variants.items() if judged.comparison}
+    compared = {name: judged.comparison.delta for name, judged in evaluation.variants.items() if judged.comparison}
     if not compared:
         return Sentence()
     margin, test = f"{run.margin:g}", run.frames["test"]
@@ -31,27 +31,27 @@ def method(run: Run, judgement: Judgement) -> Sentence:
         f" below 0 with ΔAUC itself below −{margin}, else ",
         strong("inconclusive"),
         ". The interval is ",
-        _leading(by_source, len(compared), judgement),
-        f"; {_rare(judgement)}.",
+        _leading(by_source, len(compared), evaluation),
+        f"; {_rare(evaluation)}.",
     )
 
 
-def _leading(by_source: list[str], compared: int, judgement: Judgement) -> Sentence:
+def _leading(by_source: list[str], compared: int, evaluation: Evaluation) -> Sentence:
     """Which of the two intervals leads, by source or by frame, and for which variants."""
     if by_source:
         whom = sentence() if len(by_source) == compared else sentence(" for ", listed(by_source))
         return sentence("by source", whom, " (Obuchowski), wider than that by frame (DeLong)")
-    if judgement.independence.unit == "source":
+    if evaluation.independence.unit == "source":
         return sentence("by frame (DeLong), here no narrower than that by source (Obuchowski)")
     return sentence("by frame (DeLong), since no two frames are known to share a source")
 
 
-def _rare(judgement: Judgement) -> str:
+def _rare(evaluation: Evaluation) -> str:
     """What these frames may not show: by the rule of three, what strikes fewer than 3 in N is missing from N by luck.
 
     Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?", JAMA 249: 1743-1745.
     """
-    count, unit = judgement.independence.count, judgement.independence.unit
+    count, unit = evaluation.independence.count, evaluation.independence.unit
     if count <= 3:
         return f"with {counted(count, unit)} of a class, any kind of loss can be absent from these frames"
     share = number(300 / count, enough((300 / count,), 1))
@@ -59,9 +59,9 @@ def _rare(judgement: Judgement) -> str:
     return f"losses that strike {rare} can be absent from these frames"
 
 
-def performance(run: Run) -> Sentence:
+def performance(run: RunRecord) -> Sentence:
     """What the columns of size, AUC and speed are."""
-    baseline, count = strong(run.variants[0].name), f"{run.frames['test'].count:,}"
+    baseline, count = strong(run.baseline.name), f"{run.frames['test'].count:,}"
     interval = f"AUC is that of the {count} test frames with its 95 % interval"
     if run.preprocessing is None:
         return _note("numbers.md#ranking", f"{interval}; the difference is to ", baseline, ".")
@@ -86,7 +86,7 @@ def execution() -> Sentence:
     )
 
 
-def classification(run: Run, *, intervals: bool = False) -> Sentence:
+def classification(run: RunRecord, *, intervals: bool = False) -> Sentence:
     """What the decisions of the table are; with `intervals`, what stands in parentheses too."""
     within = ", and in parentheses are 95 % intervals (Wilson)" if intervals else ""
     return sentence(
@@ -95,9 +95,9 @@ def classification(run: Run, *, intervals: bool = False) -> Sentence:
     )
 
 
-def thresholds(run: Run, judgement: Judgement) -> Sentence:
+def thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """What the three thresholds are."""
-    has_baseline = run.variants[0].name in judgement.variants
+    has_baseline = run.baseline.name in evaluation.variants
     carried: tuple[Part, ...] = (
         ", ",
         strong("carried"),
@@ -120,10 +120,10 @@ def thresholds(run: Run, judgement: Judgement) -> Sentence:
     )
 
 
-def at_thresholds(run: Run, judgement: Judgement) -> Sentence:
+def at_thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """What the marks of shifted scores mean."""
     gained = "“Own − fixed” is the balanced accuracy that a variant regains with its own threshold."
-    if run.variants[0].name not in judgement.variants:
+    if run.baseline.name not in evaluation.variants:
         return _note("verdicts.md#three-thresholds", gained)
     return _note(
         "verdicts.md#three-thresholds",
@@ -156,7 +156,7 @@ def ranking() -> Sentence:
     )
 
 
-def flips(run: Run) -> Sentence:
+def flips(run: RunRecord) -> Sentence:
     """What a flip is."""
     return _note(
         "verdicts.md#flips",

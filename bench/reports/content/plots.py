@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.records import Evidence, Judged, Judgement, Run
+from bench.records import Evaluation, Predictions, RunRecord, VariantEvaluation
 from bench.reports.content.axes import Axis, axis, factor_axis, part_axis
 from bench.reports.content.text import MIB, area, number, signed
 
@@ -25,7 +25,7 @@ ENOUGH = 10
 
 HISTOGRAM_BINS = 50
 
-Scored: TypeAlias = Sequence[tuple[int, str, Judged]]
+Scored: TypeAlias = Sequence[tuple[int, str, VariantEvaluation]]
 """Variants that have an AUC: index in the experiment, by which they are drawn, name, and their scores."""
 
 
@@ -129,24 +129,24 @@ class Plots:
     histograms: tuple[Histogram, ...]
 
 
-def plots(run: Run, judgement: Judgement) -> Plots:
-    """The plots that a judgement allows."""
+def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
+    """The plots that a evaluation allows."""
     scored = [
-        (index, variant.name, judgement.variants[variant.name])
+        (index, variant.name, evaluation.variants[variant.name])
         for index, variant in enumerate(run.variants)
-        if variant.name in judgement.variants and judgement.variants[variant.name].auc is not None
+        if variant.name in evaluation.variants and evaluation.variants[variant.name].auc is not None
     ]
     return Plots(
-        trades=tuple(_trades(run, judgement, scored)),
+        trades=tuple(_trades(run, evaluation, scored)),
         roc=roc(scored) if scored else None,
         calibration=calibration(scored) if scored else None,
-        histograms=_histograms(judgement),
+        histograms=_histograms(evaluation),
     )
 
 
-def _trades(run: Run, judgement: Judgement, scored: Scored) -> Iterable[Trade]:
+def _trades(run: RunRecord, evaluation: Evaluation, scored: Scored) -> Iterable[Trade]:
     """Size against AUC, and latency against AUC where at least two latencies compare."""
-    names, choice, latencies = {name for _, name, _ in scored}, judgement.choice, judgement.latencies
+    names, choice, latencies = {name for _, name, _ in scored}, evaluation.choice, evaluation.latencies
     sizes = {
         variant.name: variant.footprint.size_bytes / MIB
         for variant in run.variants
@@ -214,7 +214,7 @@ def _front(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], 
     return (*(corner for left, right in pairwise(along) for corner in (left, (right[0], left[1]))), along[-1])
 
 
-def _height(judged: Judged, paired: bool) -> tuple[float, float, float]:
+def _height(judged: VariantEvaluation, paired: bool) -> tuple[float, float, float]:
     """The value, low and high end of a variant's mark."""
     if not paired:
         assert judged.auc is not None
@@ -244,7 +244,7 @@ def roc(scored: Scored) -> Roc:
     )
 
 
-def zoom(scored: Iterable[Judged]) -> float:
+def zoom(scored: Iterable[VariantEvaluation]) -> float:
     """The side of the upper left corner in which every curve that is any good bends."""
     errors = sorted(judged.score.eer for judged in scored if judged.score.eer is not None)
     typical = errors[len(errors) // 2] if errors else 0.5
@@ -273,7 +273,7 @@ def calibration(scored: Scored) -> Calibration:
     )
 
 
-def _bins(index: int, name: str, judged: Judged) -> tuple[Mark, ...]:
+def _bins(index: int, name: str, judged: VariantEvaluation) -> tuple[Mark, ...]:
     """A mark for each bin that holds a frame."""
     bins = judged.reliability
     columns = (bins.counts, bins.predicted, bins.observed, bins.low, bins.high)
@@ -284,15 +284,15 @@ def _bins(index: int, name: str, judged: Judged) -> tuple[Mark, ...]:
     )
 
 
-def _histograms(judgement: Judgement) -> tuple[Histogram, ...]:
-    fake = judgement.test.labels == 1
+def _histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
+    fake = evaluation.test.labels == 1
     return tuple(
         Histogram(name, _shares(answered, fake), _shares(answered, ~fake))
-        for name, answered in judgement.evidence.items()
+        for name, answered in evaluation.predictions.items()
     )
 
 
-def _shares(answered: Evidence, rows: NDArray[np.bool_]) -> tuple[float, ...]:
+def _shares(answered: Predictions, rows: NDArray[np.bool_]) -> tuple[float, ...]:
     import numpy as np
 
     counts, _ = np.histogram(answered.test[rows], HISTOGRAM_BINS, (0.0, 1.0))

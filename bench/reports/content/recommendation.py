@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.records import Candidate, Choice, Judged, Judgement, Loosening, Requirement, Run
+from bench.records import (
+    Candidate,
+    Choice,
+    Evaluation,
+    Loosening,
+    Requirement,
+    RunRecord,
+    ScoredChoice,
+    VariantEvaluation,
+)
 from bench.reports.content.spans import Part, Sentence, code, joined, listed, sentence, strong
 from bench.reports.content.text import change, counted, enough, further, moved, number, rough, times
 
@@ -32,8 +41,8 @@ class Recommendation:
     loosen: tuple[Loosening, ...] = ()
 
 
-def recommend(choice: Choice | None, baseline: str) -> Recommendation:
-    """What to recommend by a choice; `baseline` is the baseline's name."""
+def recommend(choice: Choice | ScoredChoice | None, baseline: str) -> Recommendation:
+    """What to recommend by a choice, as made or as read from scores.json; `baseline` is the baseline's name."""
     if choice is None:
         return Recommendation("none")
     if not weighs(choice):
@@ -45,7 +54,7 @@ def recommend(choice: Choice | None, baseline: str) -> Recommendation:
     return Recommendation(kind, choice.chosen, choice.runner_up)
 
 
-def weighs(choice: Choice) -> bool:
+def weighs(choice: Choice | ScoredChoice) -> bool:
     """Whether anything is known that a smaller AUC could be worth."""
     return choice.asked or any(
         candidate.size_mib is not None or candidate.latency_ms is not None for candidate in choice.candidates
@@ -71,31 +80,31 @@ def in_one_line(recommended: Recommendation, baseline: str) -> str:
     return f"ship: {recommended.chosen}{keep}{second}"
 
 
-def sentences(run: Run, judgement: Judgement) -> list[Sentence]:
+def sentences(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """Which variant to ship and why, first in one sentence; then what else speaks for it or against it."""
-    choice, baseline = judgement.choice, run.variants[0].name
+    choice, baseline = evaluation.choice, run.baseline.name
     recommended = recommend(choice, baseline)
     if choice is None:
-        return [sentence(strong("No variant can be recommended"), ": ", _why_no_choice(run, judgement), ".")]
+        return [sentence(strong("No variant can be recommended"), ": ", _why_no_choice(run, evaluation), ".")]
     if recommended.kind == "able":
-        return [_able(run, recommended), *_undecided(run, judgement, choice)]
+        return [_able(run, recommended), *_undecided(run, evaluation, choice)]
     if recommended.kind == "unmet":
-        return [*_loosened(choice), *_undecided(run, judgement, choice)]
+        return [*_loosened(choice), *_undecided(run, evaluation, choice)]
     candidates = {candidate.name: candidate for candidate in choice.candidates}
     chosen = candidates[str(recommended.chosen)]
-    texts = [_shipped(run, judgement, recommended, chosen)]
+    texts = [_shipped(run, evaluation, recommended, chosen)]
     if recommended.kind == "ship":
         texts.append(sentence(_met(run, choice, chosen), "."))
-    texts += _at_the_fixed_threshold(judgement.variants[chosen.name])
+    texts += _at_the_fixed_threshold(evaluation.variants[chosen.name])
     if recommended.runner_up is not None:
         second = candidates[recommended.runner_up]
-        texts.append(sentence("Runner-up: ", strong(second.name), _facts(run, judgement, second), "."))
-    return [*texts, *(_undecided(run, judgement, choice) if recommended.kind == "keep" else [])]
+        texts.append(sentence("Runner-up: ", strong(second.name), _facts(run, evaluation, second), "."))
+    return [*texts, *(_undecided(run, evaluation, choice) if recommended.kind == "keep" else [])]
 
 
-def _shipped(run: Run, judgement: Judgement, recommended: Recommendation, chosen: Candidate) -> Sentence:
+def _shipped(run: RunRecord, evaluation: Evaluation, recommended: Recommendation, chosen: Candidate) -> Sentence:
     """Which variant to ship or keep, and why that one."""
-    choice = judgement.choice
+    choice = evaluation.choice
     assert choice is not None
     qualified = [candidate.name for candidate in choice.candidates if candidate.qualifies]
     keeps = recommended.kind == "keep"
@@ -105,10 +114,10 @@ def _shipped(run: Run, judgement: Judgement, recommended: Recommendation, chosen
     among = f"{len(qualified)} of {counted(len(choice.candidates), 'variant')} qualify, and it comes first"
     alone = f"the only one of {counted(len(choice.candidates), 'variant')} that qualifies"
     why = alone if len(qualified) == 1 else f"{among} {_preferred(choice)}"
-    return sentence(what, f"{_facts(run, judgement, chosen)}: {why}.")
+    return sentence(what, f"{_facts(run, evaluation, chosen)}: {why}.")
 
 
-def _at_the_fixed_threshold(judged: Judged) -> list[Sentence]:
+def _at_the_fixed_threshold(judged: VariantEvaluation) -> list[Sentence]:
     """What an AUC does not show: the same ranking, and another share of right answers."""
     if not is_worse_at_fixed(judged) or judged.flips is None:
         return []
@@ -117,7 +126,7 @@ def _at_the_fixed_threshold(judged: Judged) -> list[Sentence]:
     return [sentence(strong(wrong), f" ({judged.flips.better:,} the other way round): set its threshold anew first.")]
 
 
-def is_worse_at_fixed(judged: Judged) -> bool:
+def is_worse_at_fixed(judged: VariantEvaluation) -> bool:
     """Whether significantly more frames got worse than better at the fixed threshold (McNemar)."""
     return judged.flips is not None and judged.flips.worse > judged.flips.better and judged.flips.p < 0.05
 
@@ -127,12 +136,12 @@ def _keep(name: str) -> Sentence:
     return sentence(advice) if name == "baseline" else sentence(advice, ", ", strong(name))
 
 
-def _able(run: Run, recommended: Recommendation) -> Sentence:
+def _able(run: RunRecord, recommended: Recommendation) -> Sentence:
     """Which variants could be shipped, where it is not known what for."""
     able = recommended.able
     limit = f"{run.margin:g} AUC, the margin"
     if not able:
-        return sentence(_keep(run.variants[0].name), f": no other is proven to lose less than {limit}.")
+        return sentence(_keep(run.baseline.name), f": no other is proven to lose less than {limit}.")
     which = " Sizes and times are not known here, so which of them is worth it cannot be said." if able[1:] else ""
     each = "each is" if able[1:] else "it is"
     return sentence(listed(able), f" can be shipped: {each} proven to lose less than {limit}.{which}")
@@ -143,16 +152,16 @@ def baseline_called(name: str) -> Sentence:
     return sentence("baseline") if name == "baseline" else sentence("baseline ", strong(name))
 
 
-def _why_no_choice(run: Run, judgement: Judgement) -> Part:
+def _why_no_choice(run: RunRecord, evaluation: Evaluation) -> Part:
     """Why nothing is recommended."""
-    baseline = judgement.variants.get(run.variants[0].name)
-    if not judgement.variants:
+    baseline = evaluation.variants.get(run.baseline.name)
+    if not evaluation.variants:
         return "every variant failed"
     if baseline is None:
-        called = baseline_called(run.variants[0].name)
+        called = baseline_called(run.baseline.name)
         return sentence("the ", called, " failed, and nothing else can be compared with it")
     if baseline.auc is not None and baseline.auc.interval.low <= 0.5:
-        alone = _from_one_source(judgement.independence.single_source)
+        alone = _from_one_source(evaluation.independence.single_source)
         return alone or "the baseline itself is not proven to be better than chance"
     return "the baseline is the only variant that was judged"
 
@@ -180,7 +189,7 @@ def _asked(choice: Choice) -> str:
     return "what was asked" if choice.asked else f"an AUC drop of at most {choice.constraints.auc_drop:g}, the margin"
 
 
-def _met(run: Run, choice: Choice, chosen: Candidate) -> str:
+def _met(run: RunRecord, choice: Choice, chosen: Candidate) -> str:
     """Every constraint with the headroom that is left, the margin apart from what was asked for."""
     by_margin = run.choose is None or run.choose.auc_drop is None
     asked: list[str] = []
@@ -201,20 +210,20 @@ def _headroom(requirement: Requirement) -> str:
         return f"{limit} (unknown: {requirement.reason})"
     of_auc = requirement.constraint == "auc_drop"
     value = max(requirement.value, 0.0) if of_auc else requirement.value
-    headroom = abs(requirement.room or 0.0)
+    headroom = abs(requirement.headroom or 0.0)
     digits = enough((value, headroom), DIGITS[requirement.constraint])
     spare = f"{number(headroom, digits)}{unit} {'to spare' if requirement.met else 'too much'}"
     return f"{limit} ({'at worst ' if of_auc else ''}{number(value, digits)}{unit}, {spare})"
 
 
-def _facts(run: Run, judgement: Judgement, candidate: Candidate) -> str:
+def _facts(run: RunRecord, evaluation: Evaluation, candidate: Candidate) -> str:
     """Size, speed and AUC difference as far as they are known; the baseline's as they are, others' against it."""
-    comparison, speed = judgement.variants[candidate.name].comparison, judgement.speeds[candidate.name]
+    comparison, speed = evaluation.variants[candidate.name].comparison, evaluation.speeds[candidate.name]
     size = [] if candidate.size_mib is None else [f"{number(candidate.size_mib, 2)} MiB"]
     if comparison is None:
         latency = [] if candidate.latency_ms is None else [f"{rough(candidate.latency_ms)} ms"]
         return f" ({', '.join([*size, *latency])})" if size or latency else ""
-    baseline = run.variants[0].footprint
+    baseline = run.baseline.footprint
     variant = next(variant for variant in run.variants if variant.name == candidate.name)
     if size and baseline and variant.footprint:
         size = [f"{size[0]}, {change(variant.footprint.size_bytes, baseline.size_bytes)}"]
@@ -238,7 +247,7 @@ def _loosening(loosening: Loosening) -> Part:
     return sentence(code(loosening.constraint), f" loosened from {loosening.limit:g} to {needed}{unit}")
 
 
-def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[Sentence]:
+def _undecided(run: RunRecord, evaluation: Evaluation, choice: Choice) -> list[Sentence]:
     """Which variants the frames cannot decide about, though nothing else is in the way."""
     # Further frames are reckoned for the margin, and would not settle another limit.
     if choice.constraints.auc_drop != run.margin:
@@ -246,7 +255,7 @@ def _undecided(run: Run, judgement: Judgement, choice: Choice) -> list[Sentence]
     texts = []
     for candidate in choice.candidates:
         missed = [requirement.constraint for requirement in candidate.requirements if not requirement.met]
-        comparison = judgement.variants[candidate.name].comparison
+        comparison = evaluation.variants[candidate.name].comparison
         if missed != ["auc_drop"] or comparison is None:
             continue
         if comparison.verdict == "inconclusive" and comparison.further_frames:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bench.records import Choice, Judged, Judgement, Requirement, Run, VariantResult
+from bench.records import Choice, Evaluation, Requirement, RunRecord, VariantEvaluation, VariantResult
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import DIGITS, UNITS, is_worse_at_fixed, weighs
 from bench.reports.content.spans import Part, code, emphasis, sentence, strong
 from bench.reports.content.text import ALL_EQUAL, chance, counted, enough, further, moved, number, times
 
 
-def remarks(run: Run, variant: VariantResult, judgement: Judgement) -> list[Part]:
+def remarks(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[Part]:
     """Each remark on a variant that was evaluated, without a full stop."""
-    judged = judgement.variants[variant.name]
+    judged = evaluation.variants[variant.name]
     return [
         *_inexact(variant),
         *_unfit(judged),
@@ -20,12 +20,12 @@ def remarks(run: Run, variant: VariantResult, judgement: Judgement) -> list[Part
         *_shifted(judged),
         *_in_slices(run, judged),
         *(recovery(trained) for trained in variant.recovered),
-        *_size_only(variant, judgement),
-        *_in_choice(run, judged, variant.name, judgement.choice),
+        *_size_only(variant, evaluation),
+        *_in_choice(run, judged, variant.name, evaluation.choice),
     ]
 
 
-def _on_the_verdict(judged: Judged) -> list[Part]:
+def _on_the_verdict(judged: VariantEvaluation) -> list[Part]:
     """How far to trust the verdict, and what would settle an inconclusive one."""
     comparison = judged.comparison
     if comparison is None:
@@ -42,7 +42,7 @@ def _on_the_verdict(judged: Judged) -> list[Part]:
     return texts
 
 
-def _flips(judged: Judged) -> list[Part]:
+def _flips(judged: VariantEvaluation) -> list[Part]:
     if judged.flips is None:
         return []
     degraded = judged.comparison is not None and judged.comparison.verdict == "degraded"
@@ -62,17 +62,17 @@ def _inexact(variant: VariantResult) -> list[Part]:
     return [sentence(strong("inexact on this processor"), f": its logit difference is off by {off}")]
 
 
-def _size_only(variant: VariantResult, judgement: Judgement) -> list[Part]:
+def _size_only(variant: VariantResult, evaluation: Evaluation) -> list[Part]:
     """int8 that runs no faster than what was quantised."""
-    if variant.name not in judgement.size_only or variant.executed is None:
+    if variant.name not in evaluation.size_only or variant.executed is None:
         return []
     if variant.executed.int8 == "simulated":
         return [f"int8 buys size only on this processor: {variant.executed.runtime} computes it in float"]
-    effect = next(effect for effect in judgement.effects if effect.variant == variant.name)
+    effect = next(effect for effect in evaluation.effects if effect.variant == variant.name)
     return [f"int8 buys size only on this processor ({times(effect.speed)} beside {effect.ancestor})"]
 
 
-def _unfit(judged: Judged) -> list[Part]:
+def _unfit(judged: VariantEvaluation) -> list[Part]:
     """Scores that look like a mistake in how they were made."""
     if judged.comparison is None or judged.auc is None:
         return []
@@ -84,7 +84,7 @@ def _unfit(judged: Judged) -> list[Part]:
     return []
 
 
-def _shifted(judged: Judged) -> list[Part]:
+def _shifted(judged: VariantEvaluation) -> list[Part]:
     fixed, best = judged.fixed, judged.thresholds.get("own")
     if judged.shift is None or judged.shift.verdict is None or best is None:
         return []
@@ -93,7 +93,7 @@ def _shifted(judged: Judged) -> list[Part]:
     return [sentence(strong(judged.shift.verdict), f": {at_fixed}, {at_best}")]
 
 
-def _in_slices(run: Run, judged: Judged) -> list[Part]:
+def _in_slices(run: RunRecord, judged: VariantEvaluation) -> list[Part]:
     """Only a loss that holds for all slices at once, and is by more than the margin worse than that over all frames."""
     worst, overall = judged.worst_slice, judged.comparison.delta.value if judged.comparison else 0.0
     if worst is None or worst.delta is None or not worst.is_proven_loss:
@@ -103,7 +103,7 @@ def _in_slices(run: Run, judged: Judged) -> list[Part]:
     return [f"is proven to lose where {worst.column} = {worst.value} (ΔAUC {moved(worst.delta.value)})"]
 
 
-def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> list[Part]:
+def _in_choice(run: RunRecord, judged: VariantEvaluation, name: str, choice: Choice | None) -> list[Part]:
     """Whether a variant was chosen, and what kept it from that."""
     if choice is None or not weighs(choice):
         return []
@@ -121,7 +121,7 @@ def _in_choice(run: Run, judged: Judged, name: str, choice: Choice | None) -> li
     return [_missed(missed) for missed in candidate.requirements if not missed.met and choice.asked]
 
 
-def _chosen(run: Run, judged: Judged, choice: Choice) -> Part:
+def _chosen(run: RunRecord, judged: VariantEvaluation, choice: Choice) -> Part:
     if judged.comparison is None or judged.comparison.verdict in ("improved", "stable"):
         return strong("chosen")
     limit = f"{choice.constraints.auc_drop:g}" if choice.constraints.auc_drop is not None else ""

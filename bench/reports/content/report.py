@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from bench.records import Judgement, Preprocessing, Run
+from bench.records import Evaluation, Preprocessing, RunRecord, ScoresFile
 from bench.reports.content import changes, measured, notes, recommendation, tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
@@ -21,7 +20,7 @@ class Report:
     `ledger` is whether the ledger of flips was written beside the report.
     """
 
-    run: Run
+    run: RunRecord
     opening: Sentence
     warnings: list[Sentence]
     answer: list[Sentence]
@@ -51,49 +50,49 @@ class Report:
     ledger: bool
 
 
-def gather(run: Run, judgement: Judgement, scores: dict[str, Any], *, ledger: bool) -> Report:
-    """Everything that a report of this run says. `scores` is what scores.json holds."""
+def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledger: bool) -> Report:
+    """Everything that a report of this run says. `numbers` is what scores.json holds."""
     return Report(
         run=run,
         opening=_opening(run),
-        warnings=[*warnings(run, scores), *map(sentence, run.warnings)],
-        answer=recommendation.sentences(run, judgement),
-        overview=variants.overview(run, judgement),
-        compared=variants.compared(run, judgement),
-        method=notes.method(run, judgement),
+        warnings=[*warnings(run, numbers), *map(sentence, run.warnings)],
+        answer=recommendation.sentences(run, evaluation),
+        overview=variants.overview(run, evaluation),
+        compared=variants.compared(run, evaluation),
+        method=notes.method(run, evaluation),
         noted=measured.noted(run),
-        insights=insights(run, judgement),
-        performance=variants.performance(run, judgement),
-        classification=tables.classification(judgement),
-        thresholds=tables.thresholds(judgement),
-        at_thresholds=tables.at_thresholds(judgement),
-        ranking=tables.ranking(judgement),
-        flips=changes.flips(judgement),
-        drift=changes.drift(judgement),
-        slices=changes.slices(run, judgement),
-        worst=changes.worst(judgement),
-        not_sliced=judgement.not_sliced,
-        ablation=changes.ablation(judgement),
+        insights=insights(run, evaluation),
+        performance=variants.performance(run, evaluation),
+        classification=tables.classification(evaluation),
+        thresholds=tables.thresholds(evaluation),
+        at_thresholds=tables.at_thresholds(evaluation),
+        ranking=tables.ranking(evaluation),
+        flips=changes.flips(evaluation),
+        drift=changes.drift(evaluation),
+        slices=changes.slices(run, evaluation),
+        worst=changes.worst(evaluation),
+        not_sliced=evaluation.not_sliced,
+        ablation=changes.ablation(evaluation),
         execution=measured.execution(run),
         evaluations=measured.evaluations(run),
-        timings=measured.timings(run, judgement),
+        timings=measured.timings(run, evaluation),
         conditions=measured.conditions(run),
         provenance=measured.provenance(run),
-        notes=_notes(run, judgement),
-        judged=bool(judgement.variants),
+        notes=_notes(run, evaluation),
+        judged=bool(evaluation.variants),
         ledger=ledger,
     )
 
 
-def _notes(run: Run, judgement: Judgement) -> dict[str, Sentence]:
+def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
     """The small print, by the table that it belongs to."""
     return {
         "performance": notes.performance(run),
         "execution": notes.execution(),
         "classification": notes.classification(run),
         "classification_with_intervals": notes.classification(run, intervals=True),
-        "thresholds": notes.thresholds(run, judgement),
-        "at_thresholds": notes.at_thresholds(run, judgement),
+        "thresholds": notes.thresholds(run, evaluation),
+        "at_thresholds": notes.at_thresholds(run, evaluation),
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
@@ -105,7 +104,7 @@ def _notes(run: Run, judgement: Judgement) -> dict[str, Sentence]:
     }
 
 
-def _opening(run: Run) -> Sentence:
+def _opening(run: RunRecord) -> Sentence:
     """Which detector was compressed, on which frames it was evaluated, and where."""
     test = run.frames["test"]
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import THRESHOLD_KINDS, Interval, Judged, Judgement, OperatingPoint
+from bench.records import THRESHOLD_KINDS, Evaluation, Interval, OperatingPoint, VariantEvaluation
 from bench.reports.content.cells import (
     EMPTY,
     Cell,
@@ -18,12 +18,12 @@ from bench.reports.content.spans import strong
 from bench.reports.content.text import number, signed, within
 
 
-def classification(judgement: Judgement) -> Table:
+def classification(evaluation: Evaluation) -> Table:
     """The confusion at the fixed threshold, and what follows from it."""
     titles = ("TP", "TN", "FP", "FN", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.", "MCC")
     return table(
         [Column("Model", "left"), *columns(titles)],
-        [[variant_cell(name), *_decisions(judged.fixed)] for name, judged in judgement.variants.items()],
+        [[variant_cell(name), *_decisions(judged.fixed)] for name, judged in evaluation.variants.items()],
     )
 
 
@@ -46,11 +46,11 @@ def _rates(*values: float | None) -> list[Cell]:
     return [cell(number(value, 3)) for value in values]
 
 
-def ranking(judgement: Judgement) -> Table:
+def ranking(evaluation: Evaluation) -> Table:
     """Quality at no particular threshold."""
     titles = ("AUC", "AP", "EER", "TPR at FPR 1 %", "TPR at FPR 5 %", "Brier", "ECE")
     rows = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         score = judged.score
         at_fpr = (score.tpr_at_fpr_1, score.tpr_at_fpr_5)
         rates = _rates(score.average_precision, score.eer, *at_fpr, score.brier, judged.reliability.ece)
@@ -58,14 +58,14 @@ def ranking(judgement: Judgement) -> Table:
     return table([Column("Model", "left"), *columns(titles)], rows)
 
 
-def thresholds(judgement: Judgement) -> Table | None:
+def thresholds(evaluation: Evaluation) -> Table | None:
     """Accuracy of each variant at the fixed, the carried and its own threshold; None where there is only the fixed."""
-    kinds = [judged.thresholds for judged in judgement.variants.values()]
+    kinds = [judged.thresholds for judged in evaluation.variants.values()]
     if not any(points.get("own") or points.get("carried") for points in kinds):
         return None
     titles = ("Accuracy: fixed", "carried", "own", "Bal. acc.: fixed", "carried", "own", "own − fixed")
     rows = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         points = [judged.thresholds.get(kind) for kind in THRESHOLD_KINDS]
         accuracies = _rates(*(point.accuracy if point else None for point in points))
         balanced = _rates(*(point.balanced_accuracy if point else None for point in points))
@@ -74,10 +74,10 @@ def thresholds(judgement: Judgement) -> Table | None:
     return table([Column("Model", "left"), *columns(titles), Column("", "left")], rows)
 
 
-def at_thresholds(judgement: Judgement) -> Table:
+def at_thresholds(evaluation: Evaluation) -> Table:
     """The rates of every variant at each of its thresholds."""
     rows = []
-    for name, judged in judgement.variants.items():
+    for name, judged in evaluation.variants.items():
         for kind, point in judged.thresholds.items():
             if point is not None:
                 rates = (point.recall, point.specificity, point.precision, point.f1, point.accuracy)
@@ -93,5 +93,5 @@ def _gained(fixed: OperatingPoint | None, best: OperatingPoint | None) -> Cell:
     return cell(signed(best.balanced_accuracy - fixed.balanced_accuracy, 3))
 
 
-def _shifted(judged: Judged) -> Cell:
+def _shifted(judged: VariantEvaluation) -> Cell:
     return cell(strong(judged.shift.verdict)) if judged.shift and judged.shift.verdict else EMPTY

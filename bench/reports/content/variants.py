@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bench.records import Auc, Comparison, Judged, Judgement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Auc, Comparison, Evaluation, Ratio, RunRecord, Speed, Timing, VariantEvaluation, VariantResult
 from bench.reports.content.cells import (
     EMPTY,
     Align,
@@ -51,17 +51,17 @@ COMPARED = (
 class _Row:
     """A variant that was evaluated, with what was measured of it."""
 
-    run: Run
+    run: RunRecord
     variant: VariantResult
-    judgement: Judgement
+    evaluation: Evaluation
 
     @property
     def is_baseline(self) -> bool:
-        return self.variant is self.run.variants[0]
+        return self.variant is self.run.baseline
 
     @property
-    def judged(self) -> Judged:
-        return self.judgement.variants[self.variant.name]
+    def judged(self) -> VariantEvaluation:
+        return self.evaluation.variants[self.variant.name]
 
     @property
     def comparison(self) -> Comparison | None:
@@ -69,30 +69,30 @@ class _Row:
 
     @property
     def speed(self) -> Speed:
-        return self.judgement.speeds[self.variant.name]
+        return self.evaluation.speeds[self.variant.name]
 
 
-def overview(run: Run, judgement: Judgement) -> Table:
+def overview(run: RunRecord, evaluation: Evaluation) -> Table:
     """The verdict on each variant, what it gains, and what else to know of it."""
-    return _picked(OVERVIEW, run, judgement)
+    return _picked(OVERVIEW, run, evaluation)
 
 
-def performance(run: Run, judgement: Judgement) -> Table:
+def performance(run: RunRecord, evaluation: Evaluation) -> Table:
     """Size, AUC and speed of each variant, failed ones included."""
-    return _picked(PERFORMANCE, run, judgement)
+    return _picked(PERFORMANCE, run, evaluation)
 
 
-def compared(run: Run, judgement: Judgement) -> Table:
+def compared(run: RunRecord, evaluation: Evaluation) -> Table:
     """Everything about each variant, without the column of names."""
-    return _picked(COMPARED, run, judgement)
+    return _picked(COMPARED, run, evaluation)
 
 
-def _picked(keys: Iterable[str], run: Run, judgement: Judgement) -> Table:
+def _picked(keys: Iterable[str], run: RunRecord, evaluation: Evaluation) -> Table:
     picked = [(key, *_COLUMNS[key]) for key in keys]
     columns = [Column(title.format(n=f"{run.frames['test'].count:,}"), align, key) for key, title, align, _ in picked]
     rows = []
     for variant in run.variants:
-        row = _Row(run, variant, judgement)
+        row = _Row(run, variant, evaluation)
         failed = _failed(variant)
         rows.append([make(row) if variant.status == "ok" else failed.get(key, EMPTY) for key, _, _, make in picked])
     return table(columns, rows)
@@ -107,16 +107,16 @@ def _failed(variant: VariantResult) -> dict[str, Cell]:
     }
 
 
-def verdict(is_baseline: bool, judged: Judged) -> str | None:
+def verdict(is_baseline: bool, judged: VariantEvaluation) -> str | None:
     """The verdict in one word; None where there is nothing to compare with."""
     if is_baseline:
         return "baseline"
     return judged.comparison.verdict if judged.comparison else None
 
 
-def reduction(run: Run, variant: VariantResult) -> str | None:
+def reduction(run: RunRecord, variant: VariantResult) -> str | None:
     """The file's change in size from the baseline's, in percent; None where either is unknown."""
-    baseline = run.variants[0].footprint
+    baseline = run.baseline.footprint
     if variant.footprint is None or baseline is None:
         return None
     return change(variant.footprint.size_bytes, baseline.size_bytes)
@@ -219,7 +219,7 @@ def _ran_as(row: _Row) -> Cell:
 
 def _remarks(row: _Row) -> Cell:
     level = [f"AUC {area(row.judged.auc)}"] if row.is_baseline and row.judged.auc else []
-    return several([*level, *remarks(row.run, row.variant, row.judgement)])
+    return several([*level, *remarks(row.run, row.variant, row.evaluation)])
 
 
 def _number(value: float, digits: int) -> Cell:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bench.records import Conditions, Run
+from bench.records import Conditions, RunRecord, ScoresFile
 from bench.reports.content.measured import DISTURBED, disturbances
 from bench.reports.content.recommendation import baseline_called
 from bench.reports.content.spans import Sentence, code, joined, listed, sentence, strong
 from bench.reports.content.text import number, plain
 
 
-def warnings(run: Run, scores: dict[str, Any]) -> list[Sentence]:
-    """Each warning; `run.warnings` are data and follow separately. `scores` is what scores.json holds."""
-    return [*_unfit_baseline(run, scores), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+def warnings(run: RunRecord, numbers: ScoresFile) -> list[Sentence]:
+    """Each warning; `run.warnings` are data and follow separately. `numbers` is what scores.json holds."""
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
 
 
-def plain_warnings(run: Run, scores: dict[str, Any]) -> list[str]:
+def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
     """The same as plain text, for a terminal."""
-    return [plain(warning) for warning in warnings(run, scores)]
+    return [plain(warning) for warning in warnings(run, numbers)]
 
 
-def _unfit_baseline(run: Run, scores: dict[str, Any]) -> list[Sentence]:
+def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[Sentence]:
     """A baseline that failed, or that is no better than chance."""
-    baseline = scores["variants"][run.variants[0].name]
-    if baseline["status"] != "ok":
-        called = baseline_called(run.variants[0].name)
+    baseline = numbers.variants[run.baseline.name]
+    if baseline.status != "ok":
+        called = baseline_called(run.baseline.name)
         return [sentence("The ", called, " failed: nothing here can be compared with it.")]
-    auc, interval = baseline["auc"], baseline["auc_ci"]
+    auc, interval = baseline.auc, baseline.auc_ci
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
@@ -48,7 +46,7 @@ def _unfit_baseline(run: Run, scores: dict[str, Any]) -> list[Sentence]:
     ]
 
 
-def _inexact(run: Run) -> list[Sentence]:
+def _inexact(run: RunRecord) -> list[Sentence]:
     """Variants whose runtime computes something else than their artifact says."""
     by_runtime: dict[str, list[str]] = {}
     for variant in run.variants:
@@ -68,7 +66,7 @@ def _inexact(run: Run) -> list[Sentence]:
     ]
 
 
-def _disturbed(run: Run) -> list[Sentence]:
+def _disturbed(run: RunRecord) -> list[Sentence]:
     """Sessions of timing on a machine that was busy, or whose clock was held back."""
     texts = []
     for session in disturbances(run):
@@ -91,7 +89,7 @@ def _disturbed(run: Run) -> list[Sentence]:
     return texts
 
 
-def _slowed_down(run: Run, session: Conditions) -> Sentence:
+def _slowed_down(run: RunRecord, session: Conditions) -> Sentence:
     """A GPU that lowered its clock while times were taken."""
     return sentence(
         f"While times were taken ({session.began}), the GPU slowed its clock down "
@@ -104,7 +102,7 @@ def _slowed_down(run: Run, session: Conditions) -> Sentence:
     )
 
 
-def _stopped_by_quota(run: Run, session: Conditions) -> Sentence:
+def _stopped_by_quota(run: RunRecord, session: Conditions) -> Sentence:
     """A container's CPU quota that stopped processes while times were taken."""
     return sentence(
         f"While times were taken ({session.began}), ",
@@ -120,16 +118,16 @@ def _stopped_by_quota(run: Run, session: Conditions) -> Sentence:
     )
 
 
-def _again(run: Run) -> Sentence:
+def _again(run: RunRecord) -> Sentence:
     """The command that times anew."""
     return sentence(" (", code(f"bench run {run.experiment} --time-again"), ")")
 
 
-def _unsettled(run: Run) -> list[Sentence]:
+def _unsettled(run: RunRecord) -> list[Sentence]:
     """Times that were taken before calls took equally long."""
     timed = [(variant.name, timing) for variant in run.variants if variant.status == "ok"
              for timing in variant.measurements]  # fmt: skip
-    beside = [(run.variants[0].name, timing) for variant in run.variants for timing in variant.baseline]
+    beside = [(run.baseline.name, timing) for variant in run.variants for timing in variant.baseline]
     unsettled = dict.fromkeys(
         (name, timing.runtime, timing.batch_size) for name, timing in [*timed, *beside] if timing.settled is False
     )

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports.content.plots import Plots
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
@@ -20,12 +20,12 @@ from bench.reports.html.pictures import Pictures, ranks
 FOLDER = Path(__file__).parent
 
 
-def page(report: Report, judgement: Judgement, drawable: Plots, pictures: Pictures | None) -> str:
+def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pictures | None) -> str:
     """The whole page. `pictures` is None where no frames are at hand."""
     from markupsafe import Markup
 
     run = report.run
-    recommended = recommend(judgement.choice, run.variants[0].name)
+    recommended = recommend(evaluation.choice, run.baseline.name)
     style, script = (_without_end(FOLDER / name) for name in ("report.css", "report.js"))
     text: str = (
         _environment(run)
@@ -37,31 +37,31 @@ def page(report: Report, judgement: Judgement, drawable: Plots, pictures: Pictur
             script=Markup(script),
             policy=_policy(style, script),
             recommended=recommended,
-            comparison=comparison(report, judgement),
-            points=[(name, judged.fixed) for name, judged in judgement.variants.items()],
-            marks=marks(run, judgement),
-            flip_counts={name: judged.flips for name, judged in judgement.variants.items() if judged.flips},
-            counts=_data(run, judgement, recommended.chosen),
+            comparison=comparison(report, evaluation),
+            points=[(name, judged.fixed) for name, judged in evaluation.variants.items()],
+            marks=marks(run, evaluation),
+            flip_counts={name: judged.flips for name, judged in evaluation.variants.items() if judged.flips},
+            counts=_data(run, evaluation, recommended.chosen),
             pictures=pictures,
-            galleries=galleries.galleries(run, judgement, pictures),
+            galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
-            flipped=galleries.flipped_rows(run, judgement),
-            other_reasons=galleries.other_reasons(run, judgement) if pictures else {},
+            flipped=galleries.flipped_rows(run, evaluation),
+            other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, run.threshold),
         )
     )
     return text
 
 
-def _data(run: Run, judgement: Judgement, chosen: str | None) -> dict[str, Any]:
+def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[str, Any]:
     """What the script reads: counts, where plots draw the threshold, and the indices of the variants it announces."""
-    names = list(judgement.variants)
-    first = (chosen, run.variants[0].name, *names[:1])
+    names = list(evaluation.variants)
+    first = (chosen, run.baseline.name, *names[:1])
     announced = list(dict.fromkeys(names.index(name) for name in first if name in names))[:2]
-    return {**counts(run, judgement), "cut": {"left": plots.CUT[0], "width": plots.CUT[2]}, "announced": announced}
+    return {**counts(run, evaluation), "cut": {"left": plots.CUT[0], "width": plots.CUT[2]}, "announced": announced}
 
 
-def _environment(run: Run) -> Any:
+def _environment(run: RunRecord) -> Any:
     """Templates beside this file, with filters that write sentences, cells and the looks of variants."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

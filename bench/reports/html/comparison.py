@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Judgement
+from bench.records import Evaluation
 from bench.reports.content.cells import Cell, Column, Table
 from bench.reports.content.recommendation import recommend, weighs
 from bench.reports.content.report import Report
@@ -40,13 +40,13 @@ class Comparison:
         return [(title, cell) for title, cell in facts if not cell.is_empty]
 
 
-def comparison(report: Report, judgement: Judgement) -> Comparison:
+def comparison(report: Report, evaluation: Evaluation) -> Comparison:
     """The table of all variants, failed ones included."""
     names = [variant.name for variant in report.run.variants]
     table: Table = report.compared
-    recommended = recommend(judgement.choice, names[0])
+    recommended = recommend(evaluation.choice, names[0])
     # Where nothing speaks for a smaller AUC, no variant is recommended, and none is marked.
-    choice = judgement.choice if judgement.choice and weighs(judgement.choice) else None
+    choice = evaluation.choice if evaluation.choice and weighs(evaluation.choice) else None
     fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency} if choice else {}
     rows = [
         Row(

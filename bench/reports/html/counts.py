@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,17 +15,17 @@ STEPS = 1000
 """The slider's positions are k / STEPS, as a decimal number of three digits is read."""
 
 
-def counts(run: Run, judgement: Judgement) -> dict[str, Any]:
+def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     """By variant how many fakes and reals have `p_fake >= threshold`, and how many frames flip, at each threshold.
 
     The thresholds are 0 to 1 in steps of .001, then `extra`: those of the report that lie between. `worse` are
     frames that the baseline has right there and the variant wrong, `better` the other way round; empty without one.
     """
-    thresholds, extra = _thresholds(run, judgement)
-    fake = judgement.test.labels == 1
-    first = judgement.evidence.get(run.variants[0].name)
+    thresholds, extra = _thresholds(run, evaluation)
+    fake = evaluation.test.labels == 1
+    first = evaluation.predictions.get(run.baseline.name)
     variants = []
-    for name, answered in judgement.evidence.items():
+    for name, answered in evaluation.predictions.items():
         counted = {"name": name, "fake": at_or_above(answered.test[fake], thresholds)}
         counted["real"] = at_or_above(answered.test[~fake], thresholds)
         if first is not None and answered is not first:
@@ -42,9 +42,9 @@ def counts(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _thresholds(run: Run, judgement: Judgement) -> tuple[NDArray[np.float64], list[float]]:
+def _thresholds(run: RunRecord, evaluation: Evaluation) -> tuple[NDArray[np.float64], list[float]]:
     steps = np.arange(STEPS + 1) / STEPS
-    points = (point for judged in judgement.variants.values() for point in judged.thresholds.values() if point)
+    points = (point for judged in evaluation.variants.values() for point in judged.thresholds.values() if point)
     reported = {run.threshold, *(float(point.threshold) for point in points)}
     extra = sorted(reported - set(steps.tolist()))
     return np.concatenate([steps, extra]), extra
@@ -68,13 +68,13 @@ def _crossed(
     return counted
 
 
-def marks(run: Run, judgement: Judgement) -> list[dict[str, Any]]:
+def marks(run: RunRecord, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The thresholds that the report speaks of: the fixed one, then each variant's carried and own."""
     first = {"kind": "fixed", "variant": None, "index": None, "threshold": run.threshold}
     indices = {variant.name: index for index, variant in enumerate(run.variants)}
     others = [
         {"kind": kind, "variant": name, "index": indices[name], "threshold": float(point.threshold)}
-        for name, judged in judgement.variants.items()
+        for name, judged in evaluation.variants.items()
         for kind, point in judged.thresholds.items()
         if point is not None and kind != "fixed"
     ]

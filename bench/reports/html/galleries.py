@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Judgement, Outcome, Run
+from bench.records import Evaluation, Outcome, RunRecord
 from bench.reports.content.galleries import TITLES
 from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
@@ -48,25 +48,25 @@ class Flip:
     called: tuple[str, str]
 
 
-def galleries(run: Run, judgement: Judgement, pictures: Pictures | None) -> dict[str, list[Gallery]]:
+def galleries(run: RunRecord, evaluation: Evaluation, pictures: Pictures | None) -> dict[str, list[Gallery]]:
     """By variant, in the order of the report's outcomes."""
     most = ranks(run, pictures is not None)
-    return {name: _of_variant(run, judgement, name, most) for name in judgement.variants}
+    return {name: _of_variant(run, evaluation, name, most) for name in evaluation.variants}
 
 
-def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Gallery]:
+def _of_variant(run: RunRecord, evaluation: Evaluation, name: str, most: int) -> list[Gallery]:
     """A variant's gallery of each outcome, of `most` frames at any threshold."""
-    scores, point = judgement.evidence[name].test, judgement.variants[name].fixed
-    first = judgement.evidence.get(run.variants[0].name)
-    beside = None if first is None or name == run.variants[0].name else first.test
+    scores, point = evaluation.predictions[name].test, evaluation.variants[name].fixed
+    first = evaluation.predictions.get(run.baseline.name)
+    beside = None if first is None or name == run.baseline.name else first.test
     counts = dict(zip(TITLES, (point.tp, point.fn, point.fp, point.tn), strict=True))
     by_outcome = []
-    for outcome, rows in ends(judgement, name, most).items():
+    for outcome, rows in ends(evaluation, name, most).items():
         fake = outcome.endswith("positives")
         frames = tuple(
             Seen(
                 row,
-                frame := plain(judgement.test.frames.iloc[row]),
+                frame := plain(evaluation.test.frames.iloc[row]),
                 shortened(frame),
                 float(scores[row]),
                 None if beside is None else float(beside[row]),
@@ -78,31 +78,31 @@ def _of_variant(run: Run, judgement: Judgement, name: str, most: int) -> list[Ga
     return by_outcome
 
 
-def flipped_rows(run: Run, judgement: Judgement) -> list[Flip]:
+def flipped_rows(run: RunRecord, evaluation: Evaluation) -> list[Flip]:
     """The ledger's largest flips, variant by variant."""
-    return [_flip(run, judgement, name, row, worse) for name, row, worse in flipped(judgement)]
+    return [_flip(run, evaluation, name, row, worse) for name, row, worse in flipped(evaluation)]
 
 
-def other_reasons(run: Run, judgement: Judgement) -> dict[str, list[Flip]]:
+def other_reasons(run: RunRecord, evaluation: Evaluation) -> dict[str, list[Flip]]:
     """By variant what it has right as the baseline does, but for another reason, the most different first."""
-    rows = {name: other_reason(run, judgement, name) for name in judgement.variants}
+    rows = {name: other_reason(run, evaluation, name) for name in evaluation.variants}
     return {
-        name: [_flip(run, judgement, name, row, False) for row in of_variant]
+        name: [_flip(run, evaluation, name, row, False) for row in of_variant]
         for name, of_variant in rows.items()
         if of_variant
     }
 
 
-def _flip(run: Run, judgement: Judgement, name: str, row: int, worse: bool) -> Flip:
+def _flip(run: RunRecord, evaluation: Evaluation, name: str, row: int, worse: bool) -> Flip:
     """The frame of a row, as the baseline and a variant decide it."""
-    baseline, variant = (float(judgement.evidence[which].test[row]) for which in (run.variants[0].name, name))
-    source = judgement.test.sources.iloc[row]
+    baseline, variant = (float(evaluation.predictions[which].test[row]) for which in (run.baseline.name, name))
+    source = evaluation.test.sources.iloc[row]
     return Flip(
         variant=name,
         row=row,
-        frame=plain(judgement.test.frames.iloc[row]),
+        frame=plain(evaluation.test.frames.iloc[row]),
         source=plain(source) if isinstance(source, str) else "",
-        label="fake" if judgement.test.labels[row] == 1 else "real",
+        label="fake" if evaluation.test.labels[row] == 1 else "real",
         worse=worse,
         baseline=baseline,
         p_fake=variant,

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench import stored
 from bench.files import remove, write_atomically
-from bench.records import OUTCOMES, Judgement, Outcome, Run
+from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.pictures.gallery import first, map_of, scale_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
@@ -48,30 +48,30 @@ class Pictures:
     colour_bar: str
 
 
-def ranks(run: Run, pictures: bool) -> int:
+def ranks(run: RunRecord, pictures: bool) -> int:
     return min(run.gallery_top, MOST_RANKS) if pictures else WITHOUT_PICTURES
 
 
-def ends(judgement: Judgement, name: str, most: int) -> dict[Outcome, list[int]]:
+def ends(evaluation: Evaluation, name: str, most: int) -> dict[Outcome, list[int]]:
     """The rows that a gallery of each outcome can show, first to last, whatever the threshold.
 
     Frames called fake are shown from the highest P(fake) down, those called real from the lowest up: so the first of
     any threshold are those of the whole class that lie on its side.
     """
-    p_fake, labels = judgement.evidence[name].test, judgement.test.labels
+    p_fake, labels = evaluation.predictions[name].test, evaluation.test.labels
     by_outcome = {}
     for outcome in OUTCOMES:
         called_fake = outcome.endswith("positives")
         rows = np.flatnonzero((labels == 1) == (called_fake == outcome.startswith("true")))
         keys = -p_fake[rows] if called_fake else p_fake[rows]
-        by_outcome[outcome] = first(rows, keys, min(most, len(rows)), judgement)
+        by_outcome[outcome] = first(rows, keys, min(most, len(rows)), evaluation)
     return by_outcome
 
 
-def flipped(judgement: Judgement) -> list[tuple[str, int, bool]]:
+def flipped(evaluation: Evaluation) -> list[tuple[str, int, bool]]:
     """Variant, row and whether it is worse, of the largest flips at the fixed threshold: each variant has its share."""
     by_name = {
-        name: judged.flips for name, judged in judgement.variants.items() if judged.flips and len(judged.flips.rows)
+        name: judged.flips for name, judged in evaluation.variants.items() if judged.flips and len(judged.flips.rows)
     }
     share = MOST_FLIPS // max(len(by_name), 1)
     return [
@@ -81,67 +81,67 @@ def flipped(judgement: Judgement) -> list[tuple[str, int, bool]]:
     ]
 
 
-def other_reason(run: Run, judgement: Judgement, name: str) -> list[int]:
+def other_reason(run: RunRecord, evaluation: Evaluation, name: str) -> list[int]:
     """Rows that a variant and the baseline have right for different reasons, as many as the report shows."""
-    drift = judgement.variants[name].drift
+    drift = evaluation.variants[name].drift
     rows: list[int] = [] if drift is None else drift.other_reason[: ranks(run, True)].tolist()
     return rows
 
 
 def pictured(
-    run: Run, judgement: Judgement, pixels: Callable[[str], NDArray[np.uint8]] | None, cache: Path
+    run: RunRecord, evaluation: Evaluation, pixels: Callable[[str], NDArray[np.uint8]] | None, cache: Path
 ) -> Pictures | None:
     """All pictures of the page; None where frames are not at hand. Thumbnails are kept in the folder `cache`."""
     from PIL import Image
 
-    if pixels is None or not judgement.variants:
+    if pixels is None or not evaluation.variants:
         return None
-    shown = list(dict.fromkeys(_shown(run, judgement)))
+    shown = list(dict.fromkeys(_shown(run, evaluation)))
     rows = dict.fromkeys(row for _, row, _ in shown)
     if cache.is_symlink():
         cache.unlink()
-    frames = {row: _uri(_thumbnail(run, judgement, row, pixels, cache), "jpeg") for row in rows}
-    current = {_file(run, judgement, row, cache) for row in rows}
+    frames = {row: _uri(_thumbnail(run, evaluation, row, pixels, cache), "jpeg") for row in rows}
+    current = {_file(run, evaluation, row, cache) for row in rows}
     for path in cache.iterdir() if cache.is_dir() else ():
         if path not in current:
             remove(path)
     heatmaps = {}
     for name, row, fake in shown:
-        if (drawn := _heatmap(run, judgement, name, row, fake)) is not None:
+        if (drawn := _heatmap(run, evaluation, name, row, fake)) is not None:
             heatmaps[name, row, fake] = _uri(drawn, "webp")
-    with_maps = frozenset(name for name, answered in judgement.evidence.items() if answered.cam is not None)
+    with_maps = frozenset(name for name, answered in evaluation.predictions.items() if answered.cam is not None)
     return Pictures(frames, heatmaps, with_maps, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png"))
 
 
-def _shown(run: Run, judgement: Judgement) -> Iterator[tuple[str, int, bool]]:
+def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:
     """Every heatmap that the page can show: variant, row, whether for fake. The baseline stands beside each."""
-    baseline = run.variants[0].name
-    beside = [baseline] if baseline in judgement.variants else []
-    for name in judgement.variants:
-        for outcome, rows in ends(judgement, name, ranks(run, True)).items():
+    baseline = run.baseline.name
+    beside = [baseline] if baseline in evaluation.variants else []
+    for name in evaluation.variants:
+        for outcome, rows in ends(evaluation, name, ranks(run, True)).items():
             for row in rows:
                 yield name, row, outcome.endswith("positives")
                 yield from ((other, row, fake) for other in beside for fake in (True, False))
-    others = [(name, row) for name in judgement.variants for row in other_reason(run, judgement, name)]
-    for name, row in [*((name, row) for name, row, _ in flipped(judgement)), *others]:
+    others = [(name, row) for name in evaluation.variants for row in other_reason(run, evaluation, name)]
+    for name, row in [*((name, row) for name, row, _ in flipped(evaluation)), *others]:
         for either in (baseline, name):
-            yield either, row, bool(judgement.evidence[either].test[row] >= run.threshold)
+            yield either, row, bool(evaluation.predictions[either].test[row] >= run.threshold)
 
 
-def _file(run: Run, judgement: Judgement, row: int, cache: Path) -> Path:
+def _file(run: RunRecord, evaluation: Evaluation, row: int, cache: Path) -> Path:
     spec = run.preprocessing.input_spec if run.preprocessing else None
-    drawn_from = (VERSION, run.frames["test"].digest, spec, str(judgement.test.frames.iloc[row]))
+    drawn_from = (VERSION, run.frames["test"].digest, spec, str(evaluation.test.frames.iloc[row]))
     name = hashlib.blake2b(repr(drawn_from).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return cache / f"{name}.jpg"
 
 
 def _thumbnail(
-    run: Run, judgement: Judgement, row: int, pixels: Callable[[str], NDArray[np.uint8]], cache: Path
+    run: RunRecord, evaluation: Evaluation, row: int, pixels: Callable[[str], NDArray[np.uint8]], cache: Path
 ) -> bytes:
     """A frame as JPEG, from the cache where it is there."""
     from PIL import Image
 
-    path = _file(run, judgement, row, cache)
+    path = _file(run, evaluation, row, cache)
     with suppress(OSError, ValueError):
         # Into the page goes what is a picture, and no file that a link in the cache leads to.
         cached = stored.read_bytes(path, _MOST_BYTES, links=False)
@@ -149,24 +149,24 @@ def _thumbnail(
             return cached
     if path.is_dir():
         remove(path)
-    image = Image.fromarray(pixels(str(judgement.test.frames.iloc[row])))
+    image = Image.fromarray(pixels(str(evaluation.test.frames.iloc[row])))
     image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
     encoded = _encoded(image, "JPEG", quality=82)
     write_atomically(path, lambda file: file.write(encoded))
     return encoded
 
 
-def _heatmap(run: Run, judgement: Judgement, name: str, row: int, fake: bool) -> bytes | None:
+def _heatmap(run: RunRecord, evaluation: Evaluation, name: str, row: int, fake: bool) -> bytes | None:
     """What speaks for a class, with an opacity of its own; None where nothing does."""
     from PIL import Image
 
-    cam = map_of(judgement, name, row)
+    cam = map_of(evaluation, name, row)
     if cam is None or not supporting(cam, fake).max(initial=0) > 0:
         return None
     # Where a threshold turns a verdict round, what speaks for it may be stronger than what set the frame's scale.
-    maps = (map_of(judgement, other, row) for other in judgement.evidence)
+    maps = (map_of(evaluation, other, row) for other in evaluation.predictions)
     strongest = (float(supporting(other, fake).max()) for other in maps if other is not None)
-    scale = max(scale_of(run, judgement, row), *strongest)
+    scale = max(scale_of(run, evaluation, row), *strongest)
     colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
     layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
     return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", quality=75)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.records import Judgement, Run
+from bench.records import Evaluation, RunRecord
 from bench.reports.content.galleries import TITLES
 from bench.reports.content.text import shortened
 from bench.reports.markdown.write import RULES, escape, lines, link
@@ -23,11 +23,11 @@ class MarkdownGalleries:
 
 
 def galleries(
-    run: Run, judgement: Judgement, shown: Galleries, colour_bar: str | None, results: Path, report: Path
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, colour_bar: str | None, results: Path, report: Path
 ) -> MarkdownGalleries:
     """All galleries; the links lead from the folder `report` to the overlays below `results`."""
-    flipped = {name: len(judged.flips.rows) for name, judged in judgement.variants.items() if judged.flips}
-    other = {name: len(judged.drift.other_reason) for name, judged in judgement.variants.items() if judged.drift}
+    flipped = {name: len(judged.flips.rows) for name, judged in evaluation.variants.items() if judged.flips}
+    other = {name: len(judged.drift.other_reason) for name, judged in evaluation.variants.items() if judged.drift}
     pairs = [
         ("Largest flips", _pairs(run, shown.flips, flipped, results, report)),
         ("Right for another reason", _pairs(run, shown.other_reason, other, results, report)),
@@ -36,7 +36,7 @@ def galleries(
     return MarkdownGalleries(colour_bar, outcomes, [(title, table) for title, table in pairs if table])
 
 
-def _outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
+def _outcomes(run: RunRecord, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
     """Title and table for every outcome: the top frames of every variant."""
     tables = []
     for outcome, title in TITLES.items():
@@ -51,13 +51,13 @@ def _outcomes(run: Run, shown: Galleries, results: Path, report: Path) -> list[t
 
 
 def _pairs(
-    run: Run, pairs: Mapping[str, tuple[Pair, ...]], counts: Mapping[str, int], results: Path, report: Path
+    run: RunRecord, pairs: Mapping[str, tuple[Pair, ...]], counts: Mapping[str, int], results: Path, report: Path
 ) -> str:
     """The baseline's picture beside the variant's, frame by frame; "" where there are none."""
     most = max((len(of_variant) for of_variant in pairs.values()), default=0)
     if not most:
         return ""
-    baseline, rows = run.variants[0].name, []
+    baseline, rows = run.baseline.name, []
     for name, of_variant in pairs.items():
         if not of_variant:
             continue

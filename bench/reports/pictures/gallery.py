@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import stored
 from bench.files import remove, write_atomically
-from bench.records import OUTCOMES, Judgement, Outcome, Run
+from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.pictures.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -76,26 +76,28 @@ class Galleries:
                     yield name, pair.variant
 
 
-def galleries(run: Run, judgement: Judgement) -> Galleries:
+def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
     """The test frames to show.
 
     Of an outcome called fake those of the highest P(fake) come first, of one called real those of
     the lowest, equals by frame path: the first `gallery_top` of them, or all where all have heatmaps.
     """
-    baseline = run.variants[0].name
+    baseline = run.baseline.name
     others = {
         name: judged
-        for name, judged in judgement.variants.items()
-        if name != baseline and baseline in judgement.variants
+        for name, judged in evaluation.variants.items()
+        if name != baseline and baseline in evaluation.variants
     }
 
     def pairs(name: str, rows: NDArray[np.int64]) -> tuple[Pair, ...]:
-        return tuple(Pair(_verdict(judgement, baseline, row), _verdict(judgement, name, row)) for row in rows.tolist())
+        return tuple(
+            Pair(_verdict(evaluation, baseline, row), _verdict(evaluation, name, row)) for row in rows.tolist()
+        )
 
     top = run.gallery_top
     return Galleries(
         baseline,
-        {name: _ranked(run, judgement, name) for name in judgement.variants},
+        {name: _ranked(run, evaluation, name) for name in evaluation.variants},
         {name: pairs(name, judged.flips.rows[:top]) for name, judged in others.items() if judged.flips},
         {name: pairs(name, judged.drift.other_reason[:top]) for name, judged in others.items() if judged.drift},
     )
@@ -120,7 +122,7 @@ def heatmap_folder(results: Path, variant: str, outcome: Outcome) -> Path:
 
 
 def draw_overlays(
-    run: Run, judgement: Judgement, shown: Galleries, pixels: Callable[[str], NDArray[np.uint8]], results: Path
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, pixels: Callable[[str], NDArray[np.uint8]], results: Path
 ) -> int:
     """Bring the overlays on disk up to date: missing and changed ones drawn, all others removed.
 
@@ -131,10 +133,10 @@ def draw_overlays(
     for variant in run.variants:
         _remove_links(results / variant.name / "result")
     for row, by_variant in _by_row(shown).items():
-        scale = scale_of(run, judgement, row)
+        scale = scale_of(run, evaluation, row)
         due = []
         for name, verdict in by_variant.items():
-            path, cam = overlay_path(results, name, verdict), map_of(judgement, name, row)
+            path, cam = overlay_path(results, name, verdict), map_of(evaluation, name, row)
             key = _key(run, verdict, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
@@ -158,54 +160,54 @@ def _by_row(galleries: Galleries) -> dict[int, dict[str, Shown]]:
     return by_row
 
 
-def _ranked(run: Run, judgement: Judgement, name: str) -> dict[Outcome, Ranked]:
+def _ranked(run: RunRecord, evaluation: Evaluation, name: str) -> dict[Outcome, Ranked]:
     """A variant's frames of each outcome, as many as the galleries show."""
-    p_fake = judgement.evidence[name].test
+    p_fake = evaluation.predictions[name].test
     by_outcome = {}
-    for outcome, rows in judgement.variants[name].outcomes.items():
+    for outcome, rows in evaluation.variants[name].outcomes.items():
         keys = -p_fake[rows] if outcome.endswith("positives") else p_fake[rows]
         count = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
-        top = (_shown(judgement, name, row, outcome) for row in first(rows, keys, count, judgement))
+        top = (_shown(evaluation, name, row, outcome) for row in first(rows, keys, count, evaluation))
         by_outcome[outcome] = Ranked(len(rows), tuple(top))
     return by_outcome
 
 
-def first(rows: NDArray[np.int64], keys: NDArray[np.float64], count: int, judgement: Judgement) -> list[int]:
+def first(rows: NDArray[np.int64], keys: NDArray[np.float64], count: int, evaluation: Evaluation) -> list[int]:
     """The `count` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
     if count == 0:
         return []
     near = keys <= np.partition(keys, count - 1)[count - 1]
-    frames = judgement.test.frames.iloc[rows[near]].tolist()
+    frames = evaluation.test.frames.iloc[rows[near]].tolist()
     candidates = zip(keys[near].tolist(), frames, rows[near].tolist(), strict=True)
     return [row for _, _, row in heapq.nsmallest(count, candidates)]
 
 
-def _verdict(judgement: Judgement, name: str, row: int) -> Shown:
+def _verdict(evaluation: Evaluation, name: str, row: int) -> Shown:
     """A variant's verdict on the frame of a row, whatever its outcome."""
-    outcomes = judgement.variants[name].outcomes
-    return _shown(judgement, name, row, next(outcome for outcome, rows in outcomes.items() if row in rows))
+    outcomes = evaluation.variants[name].outcomes
+    return _shown(evaluation, name, row, next(outcome for outcome, rows in outcomes.items() if row in rows))
 
 
-def _shown(judgement: Judgement, name: str, row: int, outcome: Outcome) -> Shown:
-    p_fake = float(judgement.evidence[name].test[row])
-    return Shown(str(judgement.test.frames.iloc[row]), row, p_fake, outcome.endswith("positives"), outcome)
+def _shown(evaluation: Evaluation, name: str, row: int, outcome: Outcome) -> Shown:
+    p_fake = float(evaluation.predictions[name].test[row])
+    return Shown(str(evaluation.test.frames.iloc[row]), row, p_fake, outcome.endswith("positives"), outcome)
 
 
-def map_of(judgement: Judgement, name: str, row: int) -> NDArray[np.float32] | None:
-    cam = judgement.evidence[name].cam
+def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] | None:
+    cam = evaluation.predictions[name].cam
     return None if cam is None else np.asarray(cam[row], np.float32)
 
 
-def scale_of(run: Run, judgement: Judgement, row: int) -> float:
+def scale_of(run: RunRecord, evaluation: Evaluation, row: int) -> float:
     """The strongest support that any variant finds in this frame for its own verdict, in logits."""
     maps = (
-        (map_of(judgement, name, row), answered.test[row] >= run.threshold)
-        for name, answered in judgement.evidence.items()
+        (map_of(evaluation, name, row), answered.test[row] >= run.threshold)
+        for name, answered in evaluation.predictions.items()
     )
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 
 
-def _key(run: Run, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
+def _key(run: RunRecord, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
     """Everything that an overlay's look depends on, as a digest that is kept inside the file."""
     spec = run.preprocessing.input_spec if run.preprocessing else None
     drawn_from = (DRAWING_VERSION, run.frames["test"].digest, spec, shown.frame, shown.fake)

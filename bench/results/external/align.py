@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.errors import UserError, listed, nearest, quoted, shown
-from bench.records import LABELLED_SPLITS, Evidence, Labelled, Split
+from bench.records import LABELLED_SPLITS, LabelledFrames, Predictions, Split
 from bench.results.attributes import series
 from bench.results.external.read import Answers, Columns
 from bench.results.external.tables import EXAMPLES, examples
@@ -29,9 +29,9 @@ class Aligned:
     `remarks` tell what was left out.
     """
 
-    frames: Mapping[Split, Labelled]
+    frames: Mapping[Split, LabelledFrames]
     digests: Mapping[Split, str]
-    evidence: Mapping[str, Evidence]
+    predictions: Mapping[str, Predictions]
     remarks: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ def align(
     return Aligned(
         frames,
         {split: _digest(some) for split, some in frames.items()},
-        {name: _evidence(one, rows[id(one)][order], len(frames["test"].labels)) for name, one in answers.items()},
+        {name: _predictions(one, rows[id(one)][order], len(frames["test"].labels)) for name, one in answers.items()},
         remarks,
     )
 
@@ -252,7 +252,7 @@ def _one_class(split: Split, labels: NDArray[np.int8]) -> str:
     return f"{split}: no {missing[0]} frame among {len(labels):,}, so there is no AUC: {advice}"
 
 
-def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split, Labelled]:
+def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split, LabelledFrames]:
     """The frames of each split that has some, from Arrow columns in the order of the splits."""
     import numpy as np
     import pandas as pd
@@ -267,7 +267,7 @@ def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split,
     }
     _together([_one_class(split, labels[of]) for split, of in bounds.items()])
     return {
-        split: Labelled(
+        split: LabelledFrames(
             frames[of].reset_index(drop=True),
             labels[of],
             sources[of].reset_index(drop=True),
@@ -283,7 +283,7 @@ def _series(column: Any) -> pd.Series[str]:
     return found
 
 
-def _digest(frames: Labelled) -> str:
+def _digest(frames: LabelledFrames) -> str:
     """SHA-256 over frames, labels and sources, sorted."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -297,7 +297,7 @@ def _digest(frames: Labelled) -> str:
     return told.hexdigest()
 
 
-def _evidence(one: Answers, rows: NDArray[np.int64], test: int) -> Evidence:
+def _predictions(one: Answers, rows: NDArray[np.int64], test: int) -> Predictions:
     assert one.p_fake is not None
     p_fake = one.p_fake[rows]
-    return Evidence(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, None)
+    return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, None)

@@ -1,6 +1,6 @@
 """Scoring: from labels, scores and times to numbers with their intervals, and to verdicts. No torch."""
 
-from bench.results.score.judge import judge
+from bench.results.score.evaluate import evaluate
 from bench.results.score.points import p_fake
 
-__all__ = ["judge", "p_fake"]
+__all__ = ["evaluate", "p_fake"]

@@ -1,11 +1,11 @@
-"""What each step cost and gained, read off the variants' lineage."""
+"""Ablation: what each step cost and gained, by comparing a variant with its nearest ancestor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from bench.records import Effect, Footprint, Ratio, Run, VariantResult
+from bench.records import Effect, Footprint, Ratio, RunRecord, VariantResult
 from bench.results.score.auc import difference
 from bench.results.score.speed import is_simulated, is_throttled, ratio, taken
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from bench.results.score.placements import Placements
 
 
-def effects(run: Run, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:
-    """For every variant but the baseline, what the steps since its nearest ancestor in the experiment did.
+def effects(run: RunRecord, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:
+    """The effect of the steps between every variant but the baseline and its nearest ancestor in the experiment.
 
-    That is the variant whose steps are the longest proper prefix of its own; of two with the same
-    steps the first. What has no ancestor, since that failed, has no effect. `placed` lacks variants without AUC.
+    The nearest ancestor is the variant whose steps are the longest proper prefix of the variant's; of two with the
+    same steps, the first. A variant whose ancestors all failed has no effect. `placed` lacks variants without AUC.
     """
-    answered = [variant for variant in run.variants if variant.status == "ok"]
-    found = []
-    for variant in answered:
-        ancestor = _ancestor(variant, answered)
-        if ancestor is not None and variant is not run.variants[0]:
-            found.append(_effect(variant, ancestor, placed, clusters))
-    return tuple(found)
+    evaluated = [variant for variant in run.variants if variant.status == "ok"]
+    by_variant = []
+    for variant in evaluated:
+        ancestor = _ancestor(variant, evaluated)
+        if ancestor is not None and variant is not run.baseline:
+            by_variant.append(_effect(variant, ancestor, placed, clusters))
+    return tuple(by_variant)
 
 
 def _ancestor(variant: VariantResult, others: Iterable[VariantResult]) -> VariantResult | None:
     steps = variant.steps
-    before = [one for one in others if len(one.steps) < len(steps) and one.steps == steps[: len(one.steps)]]
-    return max(before, key=lambda one: len(one.steps), default=None)
+    before = [other for other in others if len(other.steps) < len(steps) and other.steps == steps[: len(other.steps)]]
+    return max(before, key=lambda ancestor: len(ancestor.steps), default=None)
 
 
 def _effect(
@@ -43,6 +43,7 @@ def _effect(
     placed: Mapping[str, Placements],
     clusters: NDArray[np.int64] | None,
 ) -> Effect:
+    """The effect of the steps from `ancestor` to `variant`; what either lacks is None."""
     delta, p = None, None
     if variant.name in placed and ancestor.name in placed:
         delta, p = difference(placed[variant.name], placed[ancestor.name], clusters)
@@ -66,13 +67,13 @@ def _both(before: Footprint | None, after: Footprint | None, what: str) -> tuple
 
 
 def _speed(variant: VariantResult, ancestor: VariantResult) -> Ratio | None:
-    """How many times as fast as the ancestor with one frame; None unless both were timed side by side, and as such."""
-    own, before = variant.executed, ancestor.executed
-    if own is None or before is None or (own.runtime, own.device) != (before.runtime, before.device):
+    """Speed-up against the ancestor with one frame; None unless both were timed in one session, runtime and device."""
+    after, before = variant.executed, ancestor.executed
+    if after is None or before is None or (after.runtime, after.device) != (before.runtime, before.device):
         return None
     if variant.conditions is None or variant.conditions != ancestor.conditions:
         return None
-    if is_simulated(own) or is_simulated(before) or is_throttled(variant):
+    if is_simulated(after) or is_simulated(before) or is_throttled(variant):
         return None
-    mine, theirs = taken(variant), taken(ancestor)
-    return ratio(mine[0], theirs[0]) if mine and theirs else None
+    faster, reference = taken(variant), taken(ancestor)
+    return ratio(faster[0], reference[0]) if faster and reference else None

@@ -1,4 +1,4 @@
-"""New weights against accepted ones: the same frames, two sets of margins."""
+"""New weights against accepted ones: two sets of logit differences on the same frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Flips, Verdict
-from bench.results.score import auc, flips, placements, points, verdict
+from bench.results.score import auc, flips, noninferiority, placements, points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a variant since it was accepted, on the same frames.
+    """How a variant changed since it was accepted, on the same frames.
 
-    `delta` is new − accepted AUC with its paired interval and `p` two-sided, `flips` has the accepted
-    answers as baseline; `further_frames` is set where the verdict is inconclusive and frames would settle it.
+    `delta` is new − accepted AUC with its paired interval, `p` is two-sided. `flips` counts against the accepted
+    answers. `further_frames` is set where the verdict is inconclusive and more frames would settle it.
     """
 
     delta: Auc
@@ -37,10 +37,11 @@ def against(
     threshold: float,
     margin: float,
 ) -> Change | None:
-    """Compare two sets of margins `logit_fake - logit_real` [n] of frames with `labels` [n], 1 for fake.
+    """Compare new with accepted answers on frames with `labels` [n], 1 for fake.
 
-    `clusters` [n] are codes of the frames' sources, None where frames are independent; a frame counts as fake
-    from P(fake) `threshold` on. None where there is one class only, which has no AUC.
+    `accepted` and `new` are `logit_fake - logit_real` [n]. `clusters` [n] are codes of the frames' sources, None where
+    frames are independent. A frame counts as fake where P(fake) is at least `threshold`. `margin` is the
+    non-inferiority margin on AUC. None where the frames are of one class, since there is no AUC then.
     """
     if len(np.unique(labels)) != 2:
         return None
@@ -49,13 +50,13 @@ def against(
     return Change(
         delta=delta,
         p=p,
-        verdict=verdict.verdict(delta.value, delta.interval, margin),
+        verdict=noninferiority.verdict(delta.value, delta.interval, margin),
         further_frames=None
         if placed.all_equal
-        else verdict.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
+        else noninferiority.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 
 
-def _p_fake(margins: NDArray[np.float32]) -> NDArray[np.float64]:
-    return points.p_fake(np.zeros_like(margins), margins)
+def _p_fake(logit_diff: NDArray[np.float32]) -> NDArray[np.float64]:
+    return points.p_fake(np.zeros_like(logit_diff), logit_diff)

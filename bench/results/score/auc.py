@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-24
 FEW = 50
-"""Where fewer frames or sources than this make a difference, its variance is not trusted alone."""
+"""Where fewer frames or sources than this make up a difference, its interval does not rest on the variance alone."""
 
 
 @dataclass(frozen=True)
-class _Spread:
-    """What an interval is made of: a variance, and how many independent units of each class stand behind it.
+class _Uncertainty:
+    """The variance of an AUC or of a difference of two, and how many independent units of each class stand behind it.
 
-    By source, `fake` and `real` are as many independent frames as would leave the AUC as uncertain.
-    `freedom` are the degrees of freedom of Student's t, infinite for the normal distribution.
-    `taking_part` is how many units would make up the variance if all that do had an equal share in it.
+    By source, `fake` and `real` are the numbers of independent frames that would leave the AUC as uncertain.
+    `freedom` are the degrees of freedom of Student's t, infinite for the normal distribution. `effective_units` is the
+    number of units with equal shares that would make up the variance.
     """
 
     variance: float
     fake: float
     real: float
     freedom: float
-    taking_part: float
+    effective_units: float
 
 
-def estimate(own: Placements, clusters: NDArray[np.int64] | None) -> Auc:
+def estimate(placed: Placements, clusters: NDArray[np.int64] | None) -> Auc:
     """The AUC with its 95 % interval by frame and, where some of `clusters` [n] are equal, by source.
 
-    Symmetric on the logit scale, so within [0, 1]: DeLong et al. 1988, Biometrics 44: 837-845, by source
-    Obuchowski 1997, Biometrics 53: 567-578, with Student's t, and at least as wide as Newcombe's method 5
-    from as many independent frames as the sources are worth. By frame that where the variance is 0.
+    By frame: DeLong et al. 1988, Biometrics 44: 837-845; Newcombe's method 5 where the variance is 0. By source:
+    Obuchowski 1997, Biometrics 53: 567-578, with Student's t, and at least as wide as Newcombe's method 5 with the
+    effective number of independent frames. Both are symmetric on the logit scale, so they lie within [0, 1].
     """
-    by_frame = _by_frame(own.fake, own.real)
-    by_source = _by_source(own.fake, own.real, clusters, (own,))
+    by_frame = _by_frame(placed.fake, placed.real)
+    by_source = _by_source(placed.fake, placed.real, clusters, (placed,))
     return Auc(
-        own.auc,
-        _single(own.auc, by_frame, 0.95),
-        _single(own.auc, by_source, 0.95) if by_source else None,
+        placed.auc,
+        _single(placed.auc, by_frame, 0.95),
+        _single(placed.auc, by_source, 0.95) if by_source else None,
         math.sqrt(by_frame.variance),
     )
 
@@ -60,14 +60,13 @@ def difference(
 ) -> tuple[Auc, float]:
     """`variant` minus `baseline` on the same frames, with paired intervals at `level`, and the two-sided p.
 
-    DeLong et al. 1988, by source Obuchowski 1997, both with Student's t, whose degrees of freedom are as
-    many as frames or sources really take part in the difference, less one (Satterthwaite 1946, Biometrics
-    Bulletin 2: 110-114): with many it is the normal distribution. Where few take part, the variance
-    may miss what is rare, and the interval is at least that of Zou & Donner 2008, Statistics in Medicine
-    27: 1693-1702, from the intervals of the two and how alike they rank. Where it holds 0, it reaches
-    at least as far as one frame of the smaller class could move it; `p` belongs to the interval before that.
-    Exactly 0 with p = 1 where both rank the frames alike. ValueError where the frames of the two
-    differ in their labels.
+    By frame DeLong et al. 1988, by source Obuchowski 1997, both with Student's t. The degrees of freedom are the
+    effective number of frames or sources that make up the difference, less one (Satterthwaite 1946, Biometrics
+    Bulletin 2: 110-114); with many, t is the normal distribution. With few, the variance may miss rare cases: the
+    interval is at least that of Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, from the intervals of both
+    AUCs and the correlation of their ranks. An interval that holds 0 reaches at least as far as one frame of the
+    smaller class could move the AUC; `p` belongs to the interval before that. Where both rank all frames alike, the
+    difference is exactly 0 with p = 1. ValueError where the labels of the two differ.
     """
     if not np.array_equal(variant.is_fake, baseline.is_fake):
         raise ValueError("a difference of two areas under the ROC curve needs the same frames with the same labels")
@@ -80,25 +79,26 @@ def difference(
     frames = _paired(variant, baseline, by_frame, level)
     sources = _paired(variant, baseline, by_source, level) if by_source else None
     delta, error = variant.auc - baseline.auc, math.sqrt(by_frame.variance)
-    found = Auc(delta, frames.interval, sources.interval if sources else None, error)
-    leads = sources if sources and found.clustered else frames
-    return replace(found, freedom=leads.freedom, narrow=leads.narrow), leads.p
+    auc = Auc(delta, frames.interval, sources.interval if sources else None, error)
+    wider = sources if sources and auc.clustered else frames
+    return replace(auc, freedom=wider.freedom, narrow=wider.narrow), wider.p
 
 
-def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Spread:
+def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Uncertainty:
     """DeLong's variance of the mean of `fake` [m] and `real` [n], frames being independent."""
     fakes, reals = ((part - part.mean()) / len(part) for part in (fake, real))
     variance = sum(_inflation(len(part)) * float(part @ part) for part in (fakes, reals))
-    return _Spread(variance, len(fake), len(real), math.inf, _taking_part(fakes, reals))
+    return _Uncertainty(variance, len(fake), len(real), math.inf, _effective_units(fakes, reals))
 
 
 def _by_source(
     fake: NDArray[np.float64], real: NDArray[np.float64], clusters: NDArray[np.int64] | None, of: Sequence[Placements]
-) -> _Spread | None:
-    """Obuchowski's variance of the mean of `fake` [m] and `real` [n], sources being independent; `of` whom they are.
+) -> _Uncertainty | None:
+    """Obuchowski's variance of the mean of `fake` [m] and `real` [n], sources being independent.
 
-    The degrees of freedom are the number of sources of the class with fewer, less one; sources of
-    unequal size count as so many equal ones (Kish 1965, Survey Sampling). None where no frames share a source.
+    `of` are the variants whose placements `fake` and `real` were made of. The degrees of freedom are the number of
+    sources of the class with fewer, less one; sources of unequal size count as fewer equal ones (Kish 1965, Survey
+    Sampling). None where no frames share a source.
     """
     if clusters is None:
         return None
@@ -109,22 +109,24 @@ def _by_source(
     variance, deviations = _clustered(fake, real, is_fake, codes)
     if min(int((size > 0).sum()) for size in sizes) < 2:
         variance = math.inf
-    alike = max(_variance_shared(one, codes) for one in of)
+    design_effect = max(_design_effect(placed, codes) for placed in of)
     sources = [float(size.sum()) ** 2 / float((size * size).sum()) for size in sizes]
-    units = [max(count, float(size.sum()) / alike) for count, size in zip(sources, sizes, strict=True)]
-    return _Spread(variance, units[0], units[1], max(min(sources) - 1, 1.0), _taking_part(deviations))
+    units = [max(count, float(size.sum()) / design_effect) for count, size in zip(sources, sizes, strict=True)]
+    return _Uncertainty(variance, units[0], units[1], max(min(sources) - 1, 1.0), _effective_units(deviations))
 
 
-def _variance_shared(one: Placements, codes: NDArray[np.int64]) -> float:
-    """How many times the variance of the AUC is what it would be if frames were independent; at least 1."""
-    alone = _by_frame(one.fake, one.real).variance
-    return max(_clustered(one.fake, one.real, one.is_fake, codes)[0] / alone, 1.0) if alone > ROUNDING else math.inf
+def _design_effect(placed: Placements, codes: NDArray[np.int64]) -> float:
+    """Variance of the AUC by source over that by frame (Kish's design effect); at least 1."""
+    by_frame = _by_frame(placed.fake, placed.real).variance
+    if by_frame <= ROUNDING:
+        return math.inf
+    return max(_clustered(placed.fake, placed.real, placed.is_fake, codes)[0] / by_frame, 1.0)
 
 
 def _clustered(
     fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], codes: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Obuchowski's variance, and what each source adds to the deviation from the truth."""
+    """Obuchowski's variance, and the deviation from the truth that each source contributes [sources]."""
     length = int(codes.max()) + 1
     fakes, fake_sources = _deviations(fake, codes[is_fake], length)
     reals, real_sources = _deviations(real, codes[~is_fake], length)
@@ -136,8 +138,8 @@ def _clustered(
     return max(variance, 0.0), fakes + reals
 
 
-def _taking_part(*parts: NDArray[np.float64]) -> float:
-    """How many of the deviations make the sum of their squares: their number if all are equal, 1 if one is all."""
+def _effective_units(*parts: NDArray[np.float64]) -> float:
+    """Effective number of deviations in the sum of their squares: all if they are equal, 1 if one makes up the sum."""
     squares = [part * part for part in parts]
     fourth = sum(float(part @ part) for part in squares)
     return sum(float(part.sum()) for part in squares) ** 2 / fourth if fourth else 0.0
@@ -152,35 +154,36 @@ def _renumbered(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
 def _deviations(
     components: NDArray[np.float64], codes: NDArray[np.int64], length: int
 ) -> tuple[NDArray[np.float64], int]:
-    """What each of `length` sources adds to the mean's deviation from the truth, and how many have any frame."""
+    """The deviation of the mean that each of `length` sources contributes, and how many sources have any frame."""
     frames = np.bincount(codes, minlength=length)
     sums = np.bincount(codes, weights=components - components.mean(), minlength=length)
     return sums / len(components), int((frames > 0).sum())
 
 
 def _inflation(count: int) -> float:
-    """What makes a variance unbiased; of a single unit there is none."""
+    """The factor n / (n - 1) that makes a variance of n units unbiased; 1 for a single unit."""
     return count / (count - 1) if count > 1 else 1.0
 
 
-def _single(auc: float, spread: _Spread, level: float) -> Interval:
-    quantile = student_quantile(level, spread.freedom)
-    if not math.isfinite(spread.variance):
+def _single(auc: float, uncertainty: _Uncertainty, level: float) -> Interval:
+    """The interval of one AUC: symmetric on the logit scale, or Newcombe's where the variance says nothing."""
+    quantile = student_quantile(level, uncertainty.freedom)
+    if not math.isfinite(uncertainty.variance):
         return Interval(0.0, 1.0)
-    if not _tells(spread) or not 0 < auc < 1:
-        return newcombe(auc, spread.fake, spread.real, quantile)
-    middle, half = math.log(auc / (1 - auc)), quantile * math.sqrt(spread.variance) / (auc * (1 - auc))
-    found = Interval(_logistic(middle - half), _logistic(middle + half))
-    if not math.isfinite(spread.freedom):
-        return found
-    # Few sources show too little of what sources may be like: their variance is not trusted alone.
-    expected = newcombe(auc, spread.fake, spread.real, quantile)
-    return Interval(min(found.low, expected.low), max(found.high, expected.high))
+    if not _is_usable(uncertainty) or not 0 < auc < 1:
+        return newcombe(auc, uncertainty.fake, uncertainty.real, quantile)
+    middle, half = math.log(auc / (1 - auc)), quantile * math.sqrt(uncertainty.variance) / (auc * (1 - auc))
+    by_variance = Interval(_logistic(middle - half), _logistic(middle + half))
+    if not math.isfinite(uncertainty.freedom):
+        return by_variance
+    # Few sources may all be alike by chance, and their variance is then too small.
+    expected = newcombe(auc, uncertainty.fake, uncertainty.real, quantile)
+    return Interval(min(by_variance.low, expected.low), max(by_variance.high, expected.high))
 
 
 @dataclass(frozen=True)
 class _Paired:
-    """An interval of a difference, its p, and what `Auc` says of how it came about."""
+    """An interval of a difference, its two-sided p, and `freedom` and `narrow` as in `Auc`."""
 
     interval: Interval
     p: float
@@ -188,74 +191,79 @@ class _Paired:
     narrow: Interval | None = None
 
 
-def _paired(variant: Placements, baseline: Placements, spread: _Spread, level: float) -> _Paired:
-    if not math.isfinite(spread.variance):
+def _paired(variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float) -> _Paired:
+    """The paired interval of a difference: by its variance, widened where few frames or sources make it up."""
+    if not math.isfinite(uncertainty.variance):
         return _Paired(Interval(-1.0, 1.0), 1.0)
-    found = _by_variance(variant.auc - baseline.auc, spread, level) if _tells(spread) else None
-    if found is None or spread.taking_part < FEW:
-        found = _widened(found, variant, baseline, spread, level)
-    return _resolved(found, variant.auc - baseline.auc, min(int(variant.is_fake.sum()), int((~variant.is_fake).sum())))
+    delta, fewest = variant.auc - baseline.auc, min(int(variant.is_fake.sum()), int((~variant.is_fake).sum()))
+    paired = _by_variance(delta, uncertainty, level) if _is_usable(uncertainty) else None
+    if paired is None or uncertainty.effective_units < FEW:
+        paired = _widened(paired, variant, baseline, uncertainty, level)
+    return _with_resolution(paired, delta, fewest)
 
 
-def _resolved(found: _Paired, delta: float, frames: int) -> _Paired:
-    """Where the interval holds 0, no difference is excluded that one of so many frames could make alone."""
-    low, high = found.interval.low, found.interval.high
-    within = Interval(delta - 1 / frames if low <= 0 else low, delta + 1 / frames if high >= 0 else high)
-    if within.low < low or within.high > high:
-        found, low, high = replace(found, narrow=found.interval), min(low, within.low), max(high, within.high)
-    return replace(found, interval=Interval(max(low, -1.0), min(high, 1.0)))
+def _with_resolution(paired: _Paired, delta: float, frames: int) -> _Paired:
+    """Widen an interval that holds 0 to every difference that one of `frames` frames could make alone."""
+    low, high = paired.interval.low, paired.interval.high
+    lowest, highest = delta - 1 / frames if low <= 0 else low, delta + 1 / frames if high >= 0 else high
+    if lowest < low or highest > high:
+        paired, low, high = replace(paired, narrow=paired.interval), min(low, lowest), max(high, highest)
+    return replace(paired, interval=Interval(max(low, -1.0), min(high, 1.0)))
 
 
-def _by_variance(delta: float, spread: _Spread, level: float) -> _Paired:
-    # Two detectors differ by few of their frames. Where all hangs on a handful, the variance is as good
-    # as one of a handful: Satterthwaite's degrees of freedom, each unit's variance being what it adds.
-    freedom = max(min(spread.freedom, spread.taking_part - 1), 1.0)
-    error = math.sqrt(spread.variance)
+def _by_variance(delta: float, uncertainty: _Uncertainty, level: float) -> _Paired:
+    # Two detectors often differ on a handful of frames only. The variance then is as uncertain as that of a handful:
+    # Satterthwaite's degrees of freedom, each unit contributing its share of the variance.
+    freedom = max(min(uncertainty.freedom, uncertainty.effective_units - 1), 1.0)
+    error = math.sqrt(uncertainty.variance)
     half = student_quantile(level, freedom) * error
     return _Paired(Interval(delta - half, delta + half), student_p(delta / error, freedom), freedom)
 
 
 def _widened(
-    found: _Paired | None, variant: Placements, baseline: Placements, spread: _Spread, level: float
+    paired: _Paired | None, variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float
 ) -> _Paired:
-    """With what the two areas and how alike they rank let expect, where that reaches further."""
-    areas, units = (variant.auc, baseline.auc), (spread.fake, spread.real)
-    # A difference that no frame tells apart from another is one of everything: they are not alike.
-    alike = _likeness(variant, baseline) if found or variant.auc == baseline.auc else 0.0
-    expected, p = mover(areas, units, alike, student_quantile(level, spread.freedom))
-    if found is None:
-        return _Paired(expected, p)
-    low, high = min(found.interval.low, expected.low), max(found.interval.high, expected.high)
-    if (low, high) == (found.interval.low, found.interval.high):
-        return found
-    return _Paired(Interval(low, high), max(found.p, p))
+    """The interval, extended by the one that follows from both AUCs and the correlation of their ranks.
 
-
-def _likeness(variant: Placements, baseline: Placements) -> float:
-    """How alike two rank the frames of a class, averaged over the classes: Spearman's correlation, at least 0.
-
-    What Hanley & McNeil 1983, Radiology 148: 839-843, estimate the correlation of two areas from; for
-    two that are much alike it is nearly that.
+    `paired` is None where the variance says nothing.
     """
-    found = []
+    areas, units = (variant.auc, baseline.auc), (uncertainty.fake, uncertainty.real)
+    # Without a variance, unequal areas may differ on every frame: no correlation is assumed.
+    correlation = _rank_correlation(variant, baseline) if paired or variant.auc == baseline.auc else 0.0
+    expected, p = mover(areas, units, correlation, student_quantile(level, uncertainty.freedom))
+    if paired is None:
+        return _Paired(expected, p)
+    low, high = min(paired.interval.low, expected.low), max(paired.interval.high, expected.high)
+    if (low, high) == (paired.interval.low, paired.interval.high):
+        return paired
+    return _Paired(Interval(low, high), max(paired.p, p))
+
+
+def _rank_correlation(variant: Placements, baseline: Placements) -> float:
+    """Spearman's correlation of two variants' ranks within a class, averaged over both classes; at least 0.
+
+    Hanley & McNeil 1983, Radiology 148: 839-843, estimate the correlation of two AUCs from it. Where two variants
+    rank much alike, both correlations are nearly equal.
+    """
+    correlations = []
     for rows in (variant.is_fake, ~variant.is_fake):
-        own, other = (_middle_ranks(one.ranks[rows]) for one in (variant, baseline))
-        spread = bool(np.ptp(own)), bool(np.ptp(other))
-        # Where both call all frames of a class the same, they agree on them.
-        found.append(float(np.corrcoef(own, other)[0, 1]) if all(spread) else float(not any(spread)))
-    return max(sum(found) / 2, 0.0)
+        ranks, baseline_ranks = (_middle_ranks(placed.ranks[rows]) for placed in (variant, baseline))
+        varies = bool(np.ptp(ranks)), bool(np.ptp(baseline_ranks))
+        # Two variants that both score all frames of a class alike agree on them.
+        correlations.append(float(np.corrcoef(ranks, baseline_ranks)[0, 1]) if all(varies) else float(not any(varies)))
+    return max(sum(correlations) / 2, 0.0)
 
 
 def _middle_ranks(values: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks from 1, equals sharing the middle of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """Ranks from 1; tied values share the mean of their ranks."""
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return middles[places]
+    return middles[codes]
 
 
-def _tells(spread: _Spread) -> bool:
-    """Whether the variance says anything; what rounding leaves of 0 does not."""
-    return spread.variance > ROUNDING and min(spread.fake, spread.real) > 1
+def _is_usable(uncertainty: _Uncertainty) -> bool:
+    """Whether the variance says anything: it is above what rounding leaves of 0, and has two units of each class."""
+    return uncertainty.variance > ROUNDING and min(uncertainty.fake, uncertainty.real) > 1
 
 
 def _logistic(value: float) -> float:

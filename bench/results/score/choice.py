@@ -1,4 +1,4 @@
-"""Which variant to ship: what meets the constraints, what is beaten in everything, and what would have to give way."""
+"""Which variant to ship: which meet the constraints, which are beaten in everything, and which limits to loosen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias
 from bench.records import (
     Candidate,
     Choice,
-    Choose,
-    Judged,
+    Constraints,
     Loosening,
     Ratio,
     Requirement,
-    Run,
+    RunRecord,
     Speed,
+    VariantEvaluation,
     VariantResult,
 )
 from bench.results.score.speed import is_simulated, is_throttled
@@ -28,67 +28,72 @@ ORDER: Mapping[Criterion, tuple[Criterion, ...]] = {
     "latency": ("latency", "size", "auc"),
     "auc": ("auc", "size", "latency"),
 }
-"""By what the best is picked, the next deciding where the one before calls variants equal."""
+"""By what the best is picked: a criterion decides between variants that are equal by those before it."""
 
 EQUAL = 0.01
 """Sizes and latencies that differ by no more than this share count as equal; latencies also where their speed-ups
 against the baseline, in the same runtime on the same device, have intervals that overlap."""
 
 STEP = {"auc_drop": 1e-4, "size_mib": 0.01, "latency_ms": 0.01}
-"""To what a loosened limit is rounded up."""
+"""The steps to which a loosened limit is rounded up."""
 
 Point: TypeAlias = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
 class _Standing:
-    """What the choice looks at, less is better. `speedup` is against the baseline in `place`: runtime and device."""
+    """A variant by each criterion, less being better.
+
+    `speedup` is against the baseline in the runtime and on the device of `timed_on`.
+    """
 
     by: Mapping[Criterion, float | None]
-    place: tuple[str, str] | None
+    timed_on: tuple[str, str] | None
     speedup: Ratio | None
 
 
-def choose(run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed]) -> Choice | None:
-    """The variant to ship under `run.choose`, by default the smallest that loses less AUC than the margin.
+def choose(run: RunRecord, scored: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed]) -> Choice | None:
+    """Choose the variant to ship under `run.choose`, by default the smallest that loses less AUC than the margin.
 
-    Latencies are median wall-clock times of one frame on the machine of the run, each variant in its own
-    runtime; they are compared across runtimes, and left out for int8 that was simulated. None where the
-    baseline has no AUC or is not proven to be better than chance, or where there is nothing to choose from.
+    Latencies are median wall-clock times of one frame on the machine of the run, each variant in its own runtime.
+    They are compared across runtimes, and left out for int8 that was simulated. None where the baseline has no AUC or
+    is not significantly better than chance, or where there is no other variant.
     """
-    baseline = judged.get(run.variants[0].name)
-    if baseline is None or baseline.auc is None or baseline.auc.interval.low <= 0.5 or len(judged) < 2:
+    baseline = scored.get(run.baseline.name)
+    if baseline is None or baseline.auc is None or baseline.auc.interval.low <= 0.5 or len(scored) < 2:
         return None
-    asked = run.choose or Choose()
-    # Who asks for a small file does not ask for a bad detector.
+    asked = run.choose or Constraints()
+    # A limit on size or latency alone must not lead to a detector that has lost its AUC.
     constraints = asked if asked.auc_drop is not None else replace(asked, auc_drop=run.margin)
-    candidates = _candidates(run, judged, speeds, constraints)
-    first = run.variants[0].name
-    standing = {one.name: _standing(one, judged[one.name], speeds[one.name], one.name == first) for one in candidates}
-    qualified = [one for one in candidates if one.qualifies]
-    chosen = _best(qualified, standing, constraints.prefer)
-    runner_up = _best([one for one in qualified if one.name != chosen], standing, constraints.prefer)
+    candidates = _candidates(run, scored, speeds, constraints)
+    standings = {
+        name: _standing(candidate, scored[name], speeds[name], is_baseline=name == run.baseline.name)
+        for name, candidate in ((candidate.name, candidate) for candidate in candidates)
+    }
+    qualified = [candidate for candidate in candidates if candidate.qualifies]
+    chosen = _best(qualified, standings, constraints.prefer)
+    others = [candidate for candidate in qualified if candidate.name != chosen]
     return Choice(
         constraints=constraints,
         asked=any(limit is not None for limit in (asked.auc_drop, asked.size_mib, asked.latency_ms)),
         candidates=candidates,
         chosen=chosen,
-        runner_up=runner_up,
+        runner_up=_best(others, standings, constraints.prefer),
         loosen=() if chosen else _loosenings(candidates),
-        front_by_size=front({one.name: (one.size_mib, _less(one.auc)) for one in candidates}),
-        front_by_latency=front({one.name: (one.latency_ms, _less(one.auc)) for one in candidates}),
+        front_by_size=front({rival.name: (rival.size_mib, _negated(rival.auc)) for rival in candidates}),
+        front_by_latency=front({rival.name: (rival.latency_ms, _negated(rival.auc)) for rival in candidates}),
     )
 
 
-def beats(one: Point, other: Point) -> bool:
+def beats(point: Point, other: Point) -> bool:
     """Whether a point is at least as good in every coordinate and better in one; less is better.
 
-    What is unknown of `one` is no better than anything known of `other`, and no coordinate is better for
-    being known: so no circle of points can beat one another.
+    An unknown coordinate of `point` is worse than any known one of `other`, and a known one is not better than an
+    unknown one. So no points can beat each other in a circle.
     """
-    pairs = list(zip(one, other, strict=True))
-    at_least = all(theirs is None or (own is not None and own <= theirs) for own, theirs in pairs)
-    return at_least and any(own is not None and theirs is not None and own < theirs for own, theirs in pairs)
+    pairs = list(zip(point, other, strict=True))
+    at_least = all(second is None or (first is not None and first <= second) for first, second in pairs)
+    return at_least and any(first is not None and second is not None and first < second for first, second in pairs)
 
 
 def front(points: Mapping[str, Point]) -> tuple[str, ...]:
@@ -96,49 +101,50 @@ def front(points: Mapping[str, Point]) -> tuple[str, ...]:
 
     Less is better in every coordinate; points of which one is unknown are left out.
     """
-    known = {name: point for name, point in points.items() if None not in point}
-    unbeaten = [name for name, point in known.items() if not any(beats(other, point) for other in known.values())]
-    return tuple(sorted(unbeaten, key=lambda name: [value for value in known[name] if value is not None]))
+    complete = {name: point for name, point in points.items() if None not in point}
+    unbeaten = [name for name, point in complete.items() if not any(beats(other, point) for other in complete.values())]
+    return tuple(sorted(unbeaten, key=lambda name: [value for value in complete[name] if value is not None]))
 
 
 def _candidates(
-    run: Run, judged: Mapping[str, Judged], speeds: Mapping[str, Speed], constraints: Choose
+    run: RunRecord, scored: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed], constraints: Constraints
 ) -> tuple[Candidate, ...]:
-    """Every judged variant in the run's order, with whom it is beaten by: one that qualifies if there is one."""
-    found = []
+    """Every scored variant in the run's order, and which variant beats it: one that qualifies if there is one."""
+    candidates = []
     for variant in run.variants:
-        if variant.name not in judged:
+        if variant.name not in scored:
             continue
-        own = judged[variant.name]
+        scores = scored[variant.name]
         size_mib = variant.footprint.size_bytes / 2**20 if variant.footprint else None
         latency_ms = speeds[variant.name].latency_ms
         met = (
-            _auc_drop(own, variant is run.variants[0], constraints.auc_drop),
+            _auc_drop(scores, variant is run.baseline, constraints.auc_drop),
             _at_most("size_mib", size_mib, constraints.size_mib, "the size of its file is not known"),
             _at_most("latency_ms", latency_ms, constraints.latency_ms, _why_untimed(variant)),
         )
-        requirements = tuple(one for one in met if one is not None)
-        auc = own.auc.value if own.auc else None
-        found.append(Candidate(variant.name, requirements, size_mib, latency_ms, auc, beaten_by=None))
-    return tuple(_with_beater(one, found) for one in found)
+        requirements = tuple(requirement for requirement in met if requirement is not None)
+        auc = scores.auc.value if scores.auc else None
+        candidates.append(Candidate(variant.name, requirements, size_mib, latency_ms, auc, beaten_by=None))
+    return tuple(_with_beater(candidate, candidates) for candidate in candidates)
 
 
 def _with_beater(candidate: Candidate, others: Sequence[Candidate]) -> Candidate:
+    """The candidate with `beaten_by`: of several that beat it, one that qualifies and that no other of them beats."""
     beaters = [other for other in others if beats(_point(other), _point(candidate))]
-    # The better of two that beat it is the better answer to "and why not this one?".
-    named = min(
+    best = min(
         beaters,
-        key=lambda one: (not one.qualifies, any(beats(_point(other), _point(one)) for other in beaters)),
+        key=lambda beater: (not beater.qualifies, any(beats(_point(other), _point(beater)) for other in beaters)),
         default=None,
     )
-    return replace(candidate, beaten_by=named.name if named else None)
+    return replace(candidate, beaten_by=best.name if best else None)
 
 
-def _point(one: Candidate) -> Point:
-    return one.size_mib, one.latency_ms, _less(one.auc)
+def _point(candidate: Candidate) -> Point:
+    """Size, latency and negated AUC: less is better in each."""
+    return candidate.size_mib, candidate.latency_ms, _negated(candidate.auc)
 
 
-def _less(auc: float | None) -> float | None:
+def _negated(auc: float | None) -> float | None:
     return None if auc is None else -auc
 
 
@@ -152,15 +158,15 @@ def _why_untimed(variant: VariantResult) -> str:
     return "it was not timed"
 
 
-def _auc_drop(judged: Judged, is_baseline: bool, limit: float | None) -> Requirement | None:
+def _auc_drop(scores: VariantEvaluation, is_baseline: bool, limit: float | None) -> Requirement | None:
     """Met where the far end of the interval of the drop is below the limit: the lower bound of a stable verdict."""
     if limit is None:
         return None
     if is_baseline:
         return Requirement("auc_drop", limit, 0.0, 0.0, limit, met=True)
-    if judged.comparison is None:
+    if scores.comparison is None:
         return Requirement("auc_drop", limit, None, None, None, met=False, reason="its AUC is not known")
-    delta = judged.comparison.delta
+    delta = scores.comparison.delta
     # Subtracted from 0 rather than negated: there is no -0 to print.
     value, estimate = 0.0 - delta.interval.low, 0.0 - delta.value
     return Requirement("auc_drop", limit, value, estimate, limit - value, met=value < limit)
@@ -176,12 +182,12 @@ def _at_most(
     return Requirement(constraint, limit, value, value, limit - value, met=value <= limit)
 
 
-def _standing(candidate: Candidate, judged: Judged, speed: Speed, is_baseline: bool) -> _Standing:
-    """An AUC that may be the baseline's counts as the baseline's."""
+def _standing(candidate: Candidate, scores: VariantEvaluation, speed: Speed, *, is_baseline: bool) -> _Standing:
+    """A candidate by each criterion. An AUC that does not differ significantly from the baseline's counts as equal."""
     ratio = Ratio(1.0, 1.0, 1.0) if is_baseline else speed.speedup
     drop = 0.0
-    if judged.comparison is not None:
-        delta = judged.comparison.delta
+    if scores.comparison is not None:
+        delta = scores.comparison.delta
         drop = 0.0 if delta.interval.low <= 0 <= delta.interval.high else -delta.value
     return _Standing(
         by={
@@ -189,56 +195,63 @@ def _standing(candidate: Candidate, judged: Judged, speed: Speed, is_baseline: b
             "latency": candidate.latency_ms,
             "auc": None if candidate.auc is None else drop,
         },
-        place=(speed.single.runtime, speed.single.device) if speed.single else None,
+        timed_on=(speed.single.runtime, speed.single.device) if speed.single else None,
         speedup=ratio,
     )
 
 
-def _best(pool: Sequence[Candidate], standing: Mapping[str, _Standing], prefer: Criterion) -> str | None:
-    """The one to pick: each criterion keeps those that are as good as its best; among equals the earlier variant.
+def _best(pool: Sequence[Candidate], standings: Mapping[str, _Standing], prefer: Criterion) -> str | None:
+    """Pick the best of the pool: each criterion leaves those that equal its best; of equals, the earlier variant wins.
 
-    What another of the pool beats is out from the start. Kept is what lies near the *best*, not near
-    one another: nearness alone could lead in a circle.
+    A candidate that another of the pool beats is out from the start. Candidates are compared with the *best* by a
+    criterion, not with each other: "about equal" is not transitive.
     """
-    left = [one.name for one in pool if not any(beats(_point(other), _point(one)) for other in pool)]
+    left = [rival.name for rival in pool if not any(beats(_point(other), _point(rival)) for other in pool)]
     for criterion in ORDER[prefer]:
-        known = {name: value for name in left if (value := standing[name].by[criterion]) is not None}
-        if known:
-            least = min(known, key=lambda name: known[name])
-            most = known[least] if criterion == "auc" else known[least] * (1 + EQUAL)
-            as_fast = criterion == "latency"
+        values = {name: value for name in left if (value := standings[name].by[criterion]) is not None}
+        if values:
+            least = min(values, key=lambda name: values[name])
+            most = values[least] if criterion == "auc" else values[least] * (1 + EQUAL)
+            by_latency = criterion == "latency"
             left = [
                 name
-                for name, value in known.items()
-                if value <= most or (as_fast and _may_be_as_fast(standing[name], standing[least]))
+                for name, value in values.items()
+                if value <= most or (by_latency and _may_be_as_fast(standings[name], standings[least]))
             ]
     return left[0] if left else None
 
 
-def _may_be_as_fast(one: _Standing, other: _Standing) -> bool:
-    if one.place != other.place or one.speedup is None or other.speedup is None:
+def _may_be_as_fast(first: _Standing, second: _Standing) -> bool:
+    """Whether the intervals of two speed-ups, taken in the same runtime on the same device, overlap."""
+    if first.timed_on != second.timed_on or first.speedup is None or second.speedup is None:
         return False
-    return one.speedup.low <= other.speedup.high and other.speedup.low <= one.speedup.high
+    return first.speedup.low <= second.speedup.high and second.speedup.low <= first.speedup.high
 
 
 def _loosenings(candidates: Iterable[Candidate]) -> tuple[Loosening, ...]:
-    """What would have to give way for those that miss the fewest constraints, the nearest variant first.
+    """The limits to loosen for the candidates that miss the fewest constraints, the nearest candidate first.
 
-    No limit helps where a value is unknown.
+    Candidates with an unknown value are left out: no limit would make them qualify.
     """
-    missed = {one.name: [need for need in one.requirements if not need.met] for one in candidates}
-    ways = {
+    missed = {
+        candidate.name: [requirement for requirement in candidate.requirements if not requirement.met]
+        for candidate in candidates
+    }
+    by_candidate = {
         name: [_loosening(name, need, need.value) for need in needs if need.value is not None]
         for name, needs in missed.items()
         if all(need.value is not None for need in needs)
     }
-    fewest = min(map(len, ways.values()), default=0)
-    near = sorted((way for way in ways.values() if len(way) == fewest), key=lambda way: sum(map(_by_how_much, way)))
-    return tuple(one for way in near for one in way)
+    fewest = min(map(len, by_candidate.values()), default=0)
+    nearest = sorted(
+        (limits for limits in by_candidate.values() if len(limits) == fewest),
+        key=lambda limits: sum(map(_excess, limits)),
+    )
+    return tuple(loosening for limits in nearest for loosening in limits)
 
 
 def _loosening(variant: str, need: Requirement, value: float) -> Loosening:
-    """The least limit, rounded up, that the value meets; on the AUC it must be below."""
+    """The least limit, rounded up, that the value meets. A drop of AUC must be below its limit, others may equal it."""
     step = STEP[need.constraint]
     rounded = round(value / step)
     limits = (round(count * step, 6) for count in (rounded, rounded + 1))
@@ -247,5 +260,6 @@ def _loosening(variant: str, need: Requirement, value: float) -> Loosening:
     return Loosening(variant, need.constraint, need.limit, needed)
 
 
-def _by_how_much(one: Loosening) -> float:
-    return one.needed / one.limit - 1 if one.limit else math.inf
+def _excess(loosening: Loosening) -> float:
+    """By what share of itself the limit would have to grow."""
+    return loosening.needed / loosening.limit - 1 if loosening.limit else math.inf

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Drift, Evidence
+from bench.records import Drift, Predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,32 +22,33 @@ HOTTEST = 0.1
 """Share of the map's area that is compared as its hottest part."""
 
 OTHER_REASON_BELOW = 0.5
-"""A rank correlation under which maps that share nothing of their hottest part tell of another reason."""
+"""Maps with no common cell in their hottest tenth and a rank correlation below this show another reason."""
 
 
-def drift(labels: NDArray[np.integer], baseline: Evidence, own: Evidence, threshold: float) -> Drift | None:
-    """The variant's maps against the baseline's on at most 20,000 test frames [n], spread evenly over all.
+def drift(labels: NDArray[np.integer], baseline: Predictions, variant: Predictions, threshold: float) -> Drift | None:
+    """Compare the variant's maps with the baseline's on at most 20,000 test frames [n], sampled evenly from all.
 
-    Maps of unlike size are both brought onto the coarser grid first, each cell the mean of the area it covers.
-    The hottest tenth are the cells with the strongest support for the class that the baseline predicts;
-    cells that are equally hot, as dead ones are, share the last places of it alike.
-    A frame counts as right for another reason where both are right, not one of these cells is common
-    and the rank correlation is below 0.5. Frames with a map that is constant or not finite
-    have no ranks and are left out. None where either has no maps, or no frame can be compared.
+    Maps of unlike size are first resampled onto the coarser grid; each cell is the mean of the area that it covers.
+    The hottest tenth are the cells with the strongest support for the class that the baseline predicts. Cells that
+    tie for the last cells of that tenth, as dead ones do, count as equal shares of them. A frame is right for another
+    reason where both are right, the hottest tenths have no cell in common, and the rank correlation is below 0.5.
+    Frames with a map that is constant or not finite have no ranks and are left out. None where either has no maps, or
+    no frame can be compared.
     """
-    if baseline.cam is None or own.cam is None or not len(labels):
+    if baseline.cam is None or variant.cam is None or not len(labels):
         return None
     rows = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_FRAMES)).round().astype(np.int64))
     called = baseline.test[rows] >= threshold
-    pairs = _pairs(baseline.cam, own.cam, rows)
+    pairs = _pairs(baseline.cam, variant.cam, rows)
     measured = [_measure(*pair, called[start : start + FRAMES_AT_ONCE]) for start, pair in pairs]
     correlation, overlap = (np.concatenate(parts) for parts in zip(*measured, strict=True))
-    known = np.isfinite(correlation)
-    if not known.any():
+    comparable = np.isfinite(correlation)
+    if not comparable.any():
         return None
-    rows, called, correlation, overlap = rows[known], called[known], correlation[known], overlap[known]
+    rows, called = rows[comparable], called[comparable]
+    correlation, overlap = correlation[comparable], overlap[comparable]
     fake = labels[rows] == 1
-    right = (called == fake) & ((own.test[rows] >= threshold) == fake)
+    right = (called == fake) & ((variant.test[rows] >= threshold) == fake)
     other = np.flatnonzero(right & (overlap == 0) & (correlation < OTHER_REASON_BELOW))
     return Drift(
         count=len(rows),
@@ -60,19 +61,19 @@ def drift(labels: NDArray[np.integer], baseline: Evidence, own: Evidence, thresh
 
 
 def _pairs(
-    baseline: NDArray[np.floating], own: NDArray[np.floating], rows: NDArray[np.int64]
+    baseline: NDArray[np.floating], variant: NDArray[np.floating], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
     """Maps [r, cells] of both on one grid, read piece by piece, and where in `rows` each piece starts."""
-    grid = min(baseline.shape[1], own.shape[1]), min(baseline.shape[2], own.shape[2])
+    grid = min(baseline.shape[1], variant.shape[1]), min(baseline.shape[2], variant.shape[2])
     for start in range(0, len(rows), FRAMES_AT_ONCE):
         piece = rows[start : start + FRAMES_AT_ONCE]
-        yield start, (_onto(baseline[piece], grid), _onto(own[piece], grid))
-        for maps in (baseline, own):
+        yield start, (_onto(baseline[piece], grid), _onto(variant[piece], grid))
+        for maps in (baseline, variant):
             _forget(maps)
 
 
 def _forget(maps: NDArray[np.floating]) -> None:
-    """What was read of a mapped file, with all that the system read around it, would count as memory taken."""
+    """Tell the system to drop the pages read of a mapped file: they count as this process's memory."""
     if isinstance(maps.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         maps.base.madvise(mmap.MADV_DONTNEED)
 
@@ -92,16 +93,16 @@ def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
 
 
 def _measure(
-    baseline: NDArray[np.floating], own: NDArray[np.floating], called: NDArray[np.bool_]
+    baseline: NDArray[np.floating], variant: NDArray[np.floating], called: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Spearman's coefficient and the share of the hottest cells in common of maps [r, cells]; NaN where undefined."""
     from scipy.stats import rankdata
 
-    first, second = (_standardized(rankdata(maps, axis=1)) for maps in (baseline, own))
+    first, second = (_standardized(rankdata(maps, axis=1)) for maps in (baseline, variant))
     correlation = np.einsum("rc,rc->r", first, second)
-    correlation[~(np.isfinite(baseline) & np.isfinite(own)).all(axis=1)] = np.nan
+    correlation[~(np.isfinite(baseline) & np.isfinite(variant)).all(axis=1)] = np.nan
     towards = np.where(called, 1, -1)[:, None]
-    common = np.minimum(_hottest(baseline * towards), _hottest(own * towards)).sum(axis=1, dtype=np.float64)
+    common = np.minimum(_hottest(baseline * towards), _hottest(variant * towards)).sum(axis=1, dtype=np.float64)
     return correlation, common / _hottest_cells(baseline.shape[1])
 
 
@@ -113,12 +114,12 @@ def _standardized(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hottest(support: NDArray[np.floating]) -> NDArray[np.float32]:
-    """How much each cell [r, cells] belongs to the hottest tenth: 1, 0, or the share that falls to each of equals."""
+    """Membership of each cell [r, cells] in the hottest tenth: 1, 0, or an equal share where cells tie."""
     chosen = _hottest_cells(support.shape[1])
     least = np.partition(support, -chosen, axis=1)[:, -chosen, None]
     above, equal = support > least, support == least
-    places = chosen - np.count_nonzero(above, axis=1, keepdims=True)
-    share = places / np.maximum(np.count_nonzero(equal, axis=1, keepdims=True), 1)
+    left = chosen - np.count_nonzero(above, axis=1, keepdims=True)
+    share = left / np.maximum(np.count_nonzero(equal, axis=1, keepdims=True), 1)
     return np.asarray(above + equal * share.astype(np.float32))
 
 

@@ -1,13 +1,12 @@
-"""Gates: what a variant must keep, judged from the numbers that `scores.json` holds."""
+"""Gates: limits on the numbers of scores.json that a variant must keep."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from bench.records import GateOutcome, Interval
-from bench.results.settings import AGAINST_BASELINE, GateSettings
+from bench.records import Ends, GateOutcome, Interval, ScoredSlice, ScoredVariant, ScoresFile
+from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
 AT_LEAST = ("auc", "recall")
@@ -21,9 +20,10 @@ _SLACK = 1e-9  # limits are decimals, which binary fractions miss by less than t
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a gate looks at; `interval` is None where the value is exact. Without a value the note says why.
+    """The value that a gate holds against its limit; `interval` is None where the value is exact.
 
-    `part` is the part of it that goes furthest beyond any limit for certain, which a fall is then told of.
+    Where `value` is None, `note` says why. `part` is the part of the quantity whose interval goes furthest beyond any
+    limit: the outcome of a gate that fell names it.
     """
 
     value: float | None
@@ -32,157 +32,158 @@ class Quantity:
     part: Quantity | None = None
 
 
-def judge_gates(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
-    """Every gate of every variant, in the order of `told["variants"]` and of the gates' names.
+def check_gates(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
+    """Check every gate of every variant, in the order of `scores.variants` and of the gates' names.
 
-    `told` is `scores.json` as read, `gates` those of the experiment: `all` holds for every variant, key by key
-    overridden by the variant's own. What compares with the baseline is not asked of the baseline.
-    A gate falls where the quantity could not be had.
+    `gates` are those of the experiment by variant. `all` holds for every variant; a variant's own gates override it,
+    key by key. Gates that compare with the baseline skip the baseline. A gate falls where its quantity is unavailable.
     """
-    variants = told["variants"]
+    variants = scores.variants
     names = (*variants, *(name for name in gates if name != EVERY and name not in variants))
     return tuple(
-        _outcome(name, gate, limit, strict, _measured(gate, variants.get(name)))
+        _outcome(name, gate, limit, strict, _quantity(gate, variants.get(name)))
         for name in names
-        for gate, (limit, strict) in _limits(name, gates, name == told["baseline"]).items()
+        for gate, (limit, strict) in _limits(name, gates, name == scores.baseline).items()
     )
 
 
-def above_chance(told: Mapping[str, Any], gates: Mapping[str, GateSettings]) -> GateOutcome | None:
-    """The gate that fell because nothing that is compared with the baseline says anything; None where none did.
+def above_chance(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> GateOutcome | None:
+    """The gate that fell because the baseline is not significantly better than chance; None where none fell.
 
-    It falls where the baseline's AUC is not proven to be better than chance. An `auc` gate under the baseline's
-    own name is judged in its place. A baseline that failed has other gates to fall at.
+    A comparison with such a baseline says nothing. An `auc` gate under the baseline's own name is checked instead.
+    A baseline that failed falls at other gates.
     """
-    name = told["baseline"]
-    baseline = told["variants"].get(name)
-    if baseline is None or baseline["status"] != "ok":
+    name = scores.baseline
+    baseline = scores.variants.get(name)
+    if baseline is None or baseline.status != "ok":
         return None
     if name in gates and "auc" in gates[name].limits:
         limit, strict = _limits(name, gates, is_baseline=True)["auc"]
-        decided = _outcome(name, "auc", limit, strict, _auc(baseline))
-        return decided if decided.fell else None
-    measured = _auc(baseline)
-    value, interval = measured.value, measured.interval
-    if value is not None and interval is not None and interval.low > CHANCE:
+        outcome = _outcome(name, "auc", limit, strict, _auc(baseline))
+        return outcome if outcome.fell else None
+    auc = _auc(baseline)
+    if auc.value is not None and auc.interval is not None and auc.interval.low > CHANCE:
         return None
-    room = None if value is None else value - CHANCE
-    why = measured.note or "not proven to be better than chance, so what is compared with it says nothing"
-    return GateOutcome(name, ABOVE_CHANCE, value, interval, CHANCE, room, fell=True, proven=False, note=why)
+    headroom = None if auc.value is None else auc.value - CHANCE
+    why = auc.note or "not proven to be better than chance, so what is compared with it says nothing"
+    return GateOutcome(name, ABOVE_CHANCE, auc.value, auc.interval, CHANCE, headroom, fell=True, proven=False, note=why)
 
 
 def asked(names: Iterable[str], baseline: str, gates: Mapping[str, GateSettings]) -> bool:
-    """Whether any gate would be judged of these variants."""
+    """Whether any gate holds for any of these variants."""
     return any(_limits(name, gates, name == baseline) for name in names)
 
 
 def is_strict(name: str, gates: Mapping[str, GateSettings]) -> bool:
-    """Whether the gates of a variant ask for the estimate too: its own word comes before that of `all`."""
-    told = [gates[key].strict for key in (name, EVERY) if key in gates and "strict" in gates[key].model_fields_set]
-    return told[0] if told else False
+    """Whether a variant's estimates must meet its limits too; its own `strict` comes before that of `all`."""
+    stated = [gates[key].strict for key in (name, EVERY) if key in gates and "strict" in gates[key].model_fields_set]
+    return stated[0] if stated else False
 
 
 def _limits(name: str, gates: Mapping[str, GateSettings], is_baseline: bool) -> dict[str, tuple[float, bool]]:
-    """Limit and strictness of each gate that holds for a variant."""
-    common, own = gates.get(EVERY), gates.get(name)
-    limits = {**(common.limits if common else {}), **(own.limits if own else {})}
+    """Limit and strictness of each gate that holds for a variant, by gate."""
+    common, specific = gates.get(EVERY), gates.get(name)
+    limits = {**(common.limits if common else {}), **(specific.limits if specific else {})}
     strict = is_strict(name, gates)
     skipped = AGAINST_BASELINE if is_baseline else ()
     return {
-        gate: (limits[gate], strict)
-        for gate in GateSettings.limits_there_are()
-        if gate in limits and gate not in skipped
+        gate: (limits[gate], strict) for gate in GateSettings.gate_names() if gate in limits and gate not in skipped
     }
 
 
-def _outcome(variant: str, gate: str, limit: float, strict: bool, found: Quantity) -> GateOutcome:
-    if found.value is None:
-        return GateOutcome(variant, gate, None, None, limit, None, fell=True, proven=False, note=found.note)
-    fell, proven = beyond(found.value, found.interval, limit, at_least=gate in AT_LEAST, strict=strict)
-    if found.part and _falls(gate, found.part, limit):
-        return _outcome(variant, gate, limit, strict, found.part)
-    room = found.value - limit if gate in AT_LEAST else limit - found.value
-    return GateOutcome(variant, gate, found.value, found.interval, limit, room, fell, proven, found.note)
+def _outcome(variant: str, gate: str, limit: float, strict: bool, quantity: Quantity) -> GateOutcome:
+    """Hold a quantity against a limit; where its worst part falls for certain, the outcome is that part's."""
+    value, interval = quantity.value, quantity.interval
+    if value is None:
+        return GateOutcome(variant, gate, None, None, limit, None, fell=True, proven=False, note=quantity.note)
+    fell, proven = beyond(value, interval, limit, at_least=gate in AT_LEAST, strict=strict)
+    if quantity.part and _falls(gate, quantity.part, limit):
+        return _outcome(variant, gate, limit, strict, quantity.part)
+    headroom = value - limit if gate in AT_LEAST else limit - value
+    return GateOutcome(variant, gate, value, interval, limit, headroom, fell, proven, quantity.note)
 
 
-def _falls(gate: str, found: Quantity, limit: float) -> bool:
-    return found.value is not None and beyond(found.value, found.interval, limit, at_least=gate in AT_LEAST)[0]
+def _falls(gate: str, quantity: Quantity, limit: float) -> bool:
+    value = quantity.value
+    return value is not None and beyond(value, quantity.interval, limit, at_least=gate in AT_LEAST)[0]
 
 
 def beyond(
     value: float, interval: Interval | None, limit: float, *, at_least: bool, strict: bool = False
 ) -> tuple[bool, bool]:
-    """Whether the gate fell, and whether it is proven to be met: the whole interval beyond the limit, or within."""
+    """Whether a gate fell, and whether it is met for certain.
+
+    It falls where the whole interval is on the wrong side of the limit, with `strict` also where the estimate is. It
+    is met for certain where the whole interval is on the right side. `at_least`: the limit is a minimum.
+    """
     sign = -1.0 if at_least else 1.0
-    over = [sign * (one - limit) for one in ((interval.low, interval.high) if interval else (value, value))]
-    fell = min(over) > _SLACK or (strict and sign * (value - limit) > _SLACK)
-    return fell, not fell and max(over) <= _SLACK
+    excesses = [sign * (end - limit) for end in ((interval.low, interval.high) if interval else (value, value))]
+    fell = min(excesses) > _SLACK or (strict and sign * (value - limit) > _SLACK)
+    return fell, not fell and max(excesses) <= _SLACK
 
 
-def _measured(gate: str, found: Mapping[str, Any] | None) -> Quantity:
-    if found is None:
+def _quantity(gate: str, scored: ScoredVariant | None) -> Quantity:
+    if scored is None:
         return Quantity(None, note="it has no results")
-    if found["status"] != "ok":
-        return Quantity(None, note=f"it failed: {found['reason'] or 'no reason was recorded'}")
-    return _QUANTITIES[gate](found)
+    if scored.status != "ok":
+        return Quantity(None, note=f"it failed: {scored.reason or 'no reason was recorded'}")
+    return _QUANTITIES[gate](scored)
 
 
-def _auc(found: Mapping[str, Any]) -> Quantity:
-    return _plain(found, "auc", "there is none on frames of one class")
+def _auc(scored: ScoredVariant) -> Quantity:
+    if scored.auc is None:
+        return Quantity(None, note="there is none on frames of one class")
+    return _noisy(scored.auc, _interval(scored.auc_ci))
 
 
-def _recall(found: Mapping[str, Any]) -> Quantity:
-    return _plain(found, "recall", "there is no fake test frame")
+def _recall(scored: ScoredVariant) -> Quantity:
+    if scored.recall is None:
+        return Quantity(None, note="there is no fake test frame")
+    return _noisy(scored.recall, _interval(scored.recall_ci))
 
 
-def _plain(found: Mapping[str, Any], key: str, why: str) -> Quantity:
-    if found[key] is None:
-        return Quantity(None, note=why)
-    return _noisy(found[key], _interval(found[f"{key}_ci"]))
-
-
-def _auc_drop(found: Mapping[str, Any]) -> Quantity:
-    if found["auc_delta"] is None:
+def _auc_drop(scored: ScoredVariant) -> Quantity:
+    if scored.auc_delta is None:
         return Quantity(None, note="there is no AUC of both, it and the baseline")
-    return _noisy(-found["auc_delta"], _mirrored(found["auc_delta_ci"]))
+    return _noisy(-scored.auc_delta, _mirrored(scored.auc_delta_ci))
 
 
-def _fpr(found: Mapping[str, Any]) -> Quantity:
-    fp, tn = found["confusion"]["fp"], found["confusion"]["tn"]
+def _fpr(scored: ScoredVariant) -> Quantity:
+    fp, tn = scored.confusion.fp or 0, scored.confusion.tn or 0
     if not fp + tn:
         return Quantity(None, note="there is no real test frame")
-    return _noisy(fp / (fp + tn), _mirrored(found["specificity_ci"], 1.0))
+    return _noisy(fp / (fp + tn), _mirrored(scored.specificity_ci, 1.0))
 
 
-def _size_mib(found: Mapping[str, Any]) -> Quantity:
-    return Quantity(found["size_mib"], note="" if found["size_mib"] is not None else "its size is not known")
+def _size_mib(scored: ScoredVariant) -> Quantity:
+    return Quantity(scored.size_mib, note="" if scored.size_mib is not None else "its size is not known")
 
 
-def _latency_ratio(found: Mapping[str, Any]) -> Quantity:
-    if found["speedup"] is None:
+def _latency_ratio(scored: ScoredVariant) -> Quantity:
+    if scored.speedup is None or scored.speedup_interval is None:
         why = "it was not timed beside the baseline, or a CPU quota stopped it: the report says which"
-        if found["latency_ms"]["p50"] is None:
+        if scored.latency_ms.p50 is None:
             why = "it was not timed: run once without --no-timing"
-        elif found.get("int8") == "simulated":
+        elif scored.int8 == "simulated":
             why = "int8 is simulated here, so its time says nothing"
         return Quantity(None, note=why)
-    low, high = found["speedup_interval"]
-    return Quantity(1 / found["speedup"], Interval(1 / high, 1 / low))
+    low, high = scored.speedup_interval
+    return Quantity(1 / scored.speedup, Interval(1 / high, 1 / low))
 
 
-def _flips(found: Mapping[str, Any]) -> Quantity:
-    if found["flips"] is None:
+def _flips(scored: ScoredVariant) -> Quantity:
+    if scored.flips is None:
         return Quantity(None, note="it was not compared with the baseline")
-    return Quantity(found["flips"]["worse"])
+    return Quantity(scored.flips.worse)
 
 
-def _worst_slice_auc_drop(found: Mapping[str, Any]) -> Quantity:
-    """The largest drop of all slices. Where all intervals hold at once, it lies between their largest ends."""
-    if found["auc_delta"] is None:
-        return _auc_drop(found)
-    if not found["slices"]:
+def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
+    """The largest drop of all slices. The intervals hold for all slices at once: it lies between their largest ends."""
+    if scored.auc_delta is None:
+        return _auc_drop(scored)
+    if not scored.slices:
         return Quantity(None, note="no column divides the frames: add one to their manifest, such as `method`")
-    drops = [_slice_drop(one) for one in found["slices"] if one["auc_delta"] is not None]
+    drops = [drop for part in scored.slices if (drop := _slice_drop(part)) is not None]
     if not drops:
         return Quantity(None, note="every slice has too few frames or sources to be judged")
     largest = max(drops, key=lambda drop: drop[0])
@@ -191,28 +192,30 @@ def _worst_slice_auc_drop(found: Mapping[str, Any]) -> Quantity:
     return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
 
 
-def _slice_drop(one: Mapping[str, Any]) -> tuple[float, Interval, str]:
-    """The drop in a slice, its interval that holds for all slices at once, and which slice that is."""
-    low, high = one["simultaneous"]
-    return -one["auc_delta"], Interval(-high, -low), f"{one['column']} = {one['value']}"
+def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
+    """The drop in a slice, its interval that holds for all slices at once, and the slice's name."""
+    if part.auc_delta is None or part.simultaneous is None:
+        return None
+    low, high = part.simultaneous
+    return -part.auc_delta, Interval(-high, -low), f"{part.column} = {part.value}"
 
 
 def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:
     without = "no interval could be had: judged by the estimate alone"
-    # -0.0 is nobody's drop.
+    # A drop of -0.0 would be printed with its sign.
     return Quantity(value or 0.0, interval, note if interval else without, part)
 
 
-def _interval(ends: tuple[float, float] | None) -> Interval | None:
+def _interval(ends: Ends | None) -> Interval | None:
     return Interval(*ends) if ends else None
 
 
-def _mirrored(ends: tuple[float, float] | None, whole: float = 0.0) -> Interval | None:
+def _mirrored(ends: Ends | None, whole: float = 0.0) -> Interval | None:
     """The interval of `whole` minus the quantity."""
     return Interval(whole - ends[1], whole - ends[0]) if ends else None
 
 
-_QUANTITIES: dict[str, Callable[[Mapping[str, Any]], Quantity]] = {
+_QUANTITIES: dict[str, Callable[[ScoredVariant], Quantity]] = {
     "auc": _auc,
     "auc_drop": _auc_drop,
     "recall": _recall,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench.records import Independence, Labelled
+from bench.records import Independence, LabelledFrames
 
 _CLASSES = {"fakes": 1, "reals": 0}
 
 
-def independence(test: Labelled) -> Independence:
+def independence(test: LabelledFrames) -> Independence:
     """Count the sources of each class where frames share sources, the frames of each class where none do.
 
     A frame of unknown source counts as a source of its own.

@@ -46,8 +46,8 @@ def wilson(successes: int, count: int) -> Interval | None:
 def holm(p: Sequence[float]) -> list[float]:
     """Each p corrected for the number of tests, in the order given: Holm 1979, Scandinavian Journal of Statistics 6."""
     corrected, most = [0.0] * len(p), 0.0
-    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        most = max(most, min((len(p) - place) * p[index], 1.0))
+    for smaller, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        most = max(most, min((len(p) - smaller) * p[index], 1.0))
         corrected[index] = most
     return corrected
 
@@ -67,15 +67,15 @@ def mcnemar(worse: int, better: int) -> float:
 def newcombe(auc: float, fake: float, real: float, quantile: float) -> Interval:
     """The interval of an area under the ROC curve by `fake` and `real` independent frames, from the area alone.
 
-    Newcombe 2006, Statistics in Medicine 25: 559-573, method 5: all areas at which the found one lies
+    Newcombe 2006, Statistics in Medicine 25: 559-573, method 5: all areas from which the estimate lies
     within `quantile` standard errors, the error being that of Hanley & McNeil with both class sizes
     averaged. Wider than 0 at an area of 0 or 1, where the variance among the frames is 0.
     """
     others = (fake + real) / 2 - 1
 
     def beyond(truth: float) -> float:
-        spread = 1 + others * ((1 - truth) / (2 - truth) + truth / (1 + truth))
-        return (auc - truth) ** 2 - quantile**2 * truth * (1 - truth) * spread / (fake * real)
+        inflation = 1 + others * ((1 - truth) / (2 - truth) + truth / (1 + truth))
+        return (auc - truth) ** 2 - quantile**2 * truth * (1 - truth) * inflation / (fake * real)
 
     low = _root(beyond, auc, 0.0) if auc > 0 else 0.0
     high = _root(beyond, auc, 1.0) if auc < 1 else 1.0
@@ -88,8 +88,8 @@ def mover(
     """The interval of the first area minus the second, and its two-sided p, from Newcombe's interval of each.
 
     Zou & Donner 2008, Statistics in Medicine 27: 1693-1702. `units` are the independent frames, fake and
-    real, `correlation` is that of the two areas: it narrows both sides alike, since at an area of 1 one of
-    the two has no other side for it to work on.
+    real. `correlation` is that of the two areas. It narrows both sides alike: an area of 1 has an interval on one
+    side only.
     """
     delta, alone = aucs[0] - aucs[1], math.sqrt(max(1 - correlation, 0.0))
 

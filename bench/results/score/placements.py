@@ -1,4 +1,4 @@
-"""Where every frame stands among those of the other class: what areas under the ROC curve are made of."""
+"""Placement values: the share of the other class that each frame outranks. AUC and its variance follow from them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Placements:
-    """Where every frame stands among those of the other class: the structural components of DeLong et al.
+    """The placement value of every frame: the structural components of DeLong et al.
 
     `fake` [m] is the share of real frames that score lower than each fake one, `real` [n] the share of
     fake frames that score higher than each real one; ties count half. Both are in the order of the
-    frames, `is_fake` [m + n] tells whose they are. `ranks` [m + n] counts the distinct scores below
+    frames, `is_fake` [m + n] is the class of each frame. `ranks` [m + n] counts the distinct scores below
     each frame's. The mean of either is `auc`, the chance that a fake outscores a real one.
     """
 
@@ -66,9 +66,12 @@ def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64]) -> Placements:
 
 
 def clusters(sources: pd.Series[str]) -> NDArray[np.int64] | None:
-    """A number for each source [n]; a frame whose source is missing is alone. None where no two share one."""
-    codes, known = sources.factorize()
+    """A number for the source of each frame [n]; a missing source gets a number of its own.
+
+    None where no two frames share a source.
+    """
+    codes, names = sources.factorize()
     alone = codes < 0
     numbers = codes.astype(np.int64)
-    numbers[alone] = len(known) + np.arange(alone.sum())
-    return numbers if len(known) + alone.sum() < len(numbers) else None
+    numbers[alone] = len(names) + np.arange(alone.sum())
+    return numbers if len(names) + alone.sum() < len(numbers) else None

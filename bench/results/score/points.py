@@ -23,12 +23,12 @@ _CELLS = 1000
 def p_fake(logit_real: NDArray[np.floating], logit_fake: NDArray[np.floating]) -> NDArray[np.float64]:
     """`softmax([logit_real, logit_fake])[1]`, float64, same shape.
 
-    In float64 it separates any two float32 logit margins up to about ±23 (float32 saturates at 17).
-    Frames are ranked by the margin `logit_fake - logit_real` itself wherever that is known.
+    In float64 it separates any two float32 logit differences up to about ±23 (float32 saturates at 17).
+    Frames are ranked by the difference `logit_fake - logit_real` itself wherever that is known.
     """
-    margin = np.asarray(logit_fake, np.float64) - np.asarray(logit_real, np.float64)
-    small = np.exp(-np.abs(margin))
-    return np.where(margin >= 0, 1.0, small) / (1.0 + small)
+    logit_diff = np.asarray(logit_fake, np.float64) - np.asarray(logit_real, np.float64)
+    small = np.exp(-np.abs(logit_diff))
+    return np.where(logit_diff >= 0, 1.0, small) / (1.0 + small)
 
 
 def roc(labels: NDArray[np.integer], p_fake: NDArray[np.floating]) -> Curve:
@@ -78,7 +78,7 @@ def equal_error_rate(fpr: NDArray[np.floating], tpr: NDArray[np.floating]) -> fl
 def score(
     labels: NDArray[np.integer], p_fake: NDArray[np.floating], placed: Placements | None, curve: Curve | None
 ) -> Score:
-    """What the scores `p_fake` [n], in [0, 1], are worth at no particular threshold; `labels` [n] are 1 for fake.
+    """Metrics of the scores `p_fake` [n], in [0, 1], that need no threshold; `labels` [n] are 1 for fake.
 
     `placed` and `curve` are what `placements` and `roc` made of the same, None where a class has no
     frame. ValueError on scores that are not finite or outside [0, 1].

@@ -1,4 +1,4 @@
-"""Quality in parts of the test frames: by source group, manipulation method or whatever else is known of them."""
+"""AUC on slices of the test frames: by manipulation method, source group or any other column of the frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.records import Labelled, Slice
+from bench.records import LabelledFrames, Slice
 from bench.results.score.auc import difference, estimate
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_VALUES = 50
-"""A column with more tells frames apart, not groups of them."""
+"""A column with more values names single frames rather than groups of frames."""
 
 MOST_NUMBERS = 12
 """A numeric column with more distinct values is cut into quartiles."""
@@ -30,15 +30,15 @@ LEAST_OF_A_CLASS = 10
 """With fewer frames of either class an interval says nothing."""
 
 LEAST_SOURCES = 5
-"""Nor with fewer sources of either class: at the level that many slices ask for, it is nearly all there is."""
+"""With fewer sources of either class, an interval at the level that holds for many slices is nearly [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The test frames `rows` [k] with a value of a column, `fake` and `real` of each class.
+    """The test frames `rows` [k] that share a value of a column; `fake` and `real` are their numbers.
 
-    `against` is the class that none of them has, all `others` test frames of which they are judged against.
-    `sources` says how many the fake and the real frames that it is judged on come from.
+    Where they are of one class, `against` is the other one, and all `others` test frames of that class are added for
+    the AUC. `sources` are the numbers of sources of the fake and of the real frames that the AUC is computed on.
     """
 
     column: str
@@ -52,7 +52,7 @@ class Group:
 
     @property
     def one_source(self) -> tuple[bool, bool]:
-        """Whether its own fake, and its own real frames, are of one source: how sources vary they can't tell."""
+        """Whether the slice's fake frames come from a single source, and its real frames."""
         fake, real = self.sources
         return self.against != "fake" and fake == 1, self.against != "real" and real == 1
 
@@ -60,11 +60,13 @@ class Group:
     def enough(self) -> bool:
         """Whether there are frames and sources enough for an AUC."""
         fewest = min(self.fake, self.real) if self.against is None else min(len(self.rows), self.others)
-        known = (one or count >= LEAST_SOURCES for one, count in zip(self.one_source, self.sources, strict=True))
-        return fewest >= LEAST_OF_A_CLASS and all(known)
+        has_sources = (
+            is_single or count >= LEAST_SOURCES for is_single, count in zip(self.one_source, self.sources, strict=True)
+        )
+        return fewest >= LEAST_OF_A_CLASS and all(has_sources)
 
-    def judged(self, is_fake: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The rows that it is judged on, in the order of the test frames, whose classes are `is_fake` [n]."""
+    def compared_rows(self, is_fake: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The rows that the AUC is computed on, in the order of the test frames, whose classes are `is_fake` [n]."""
         if self.against is None:
             return self.rows
         chosen = is_fake == (self.against == "fake")
@@ -74,36 +76,37 @@ class Group:
     def units(
         self, rows: NDArray[np.int64], is_fake: NDArray[np.bool_], clusters: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Which of the frames `rows` [k] vary together: those of a source, but a class of one source frame by frame.
+        """Codes [k] of the independent units among `rows`: a source is one unit, but a class of one source is not.
 
-        `rows` are those of `judged`, `is_fake` and `clusters` [n] of all test frames.
+        The frames of such a class count one by one. `rows` [k] are those of `compared_rows`; `is_fake` and `clusters`
+        [n] are of all test frames.
         """
         units = clusters[rows]
-        for alone, members in zip(self.one_source, (is_fake[rows], ~is_fake[rows]), strict=True):
-            if alone:
+        for is_single, members in zip(self.one_source, (is_fake[rows], ~is_fake[rows]), strict=True):
+            if is_single:
                 units[members] = int(clusters.max()) + 1 + np.flatnonzero(members)
         return units
 
 
 @dataclass(frozen=True)
 class Slicing:
-    """The groups that every variant is judged in; `left_out` says what was not sliced and why."""
+    """The groups on which every variant is scored; `left_out` says which columns were not sliced, and why."""
 
     groups: tuple[Group, ...]
     left_out: tuple[str, ...]
 
     @property
     def level(self) -> float:
-        """Bonferroni's, at which the intervals of all groups hold at once 95 % of the time."""
+        """The level at which the intervals of all groups hold at once with 95 % (Bonferroni)."""
         return 1 - 0.05 / max(1, sum(group.enough for group in self.groups))
 
 
-def slicing(test: Labelled, clusters: NDArray[np.int64] | None) -> Slicing:
-    """Groups of test frames by every further column, and by source where that is a group rather than a video.
+def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing:
+    """Group the test frames by every attribute, and by source where sources are groups rather than videos.
 
-    Text of 2 to 50 values is taken value by value, numbers of more than 12 by quartiles. Frames without
-    a value are in no group, and a group that would be judged on the whole test set is none. `clusters` [n]
-    are those of the frames' sources.
+    A column of 2 to 50 values makes one group a value; numbers with more than 12 distinct values are cut into
+    quartiles. Frames without a value are in no group. A group whose AUC would be that of all test frames is left out.
+    `clusters` [n] are the codes of the frames' sources.
     """
     import pandas as pd
 
@@ -119,51 +122,50 @@ def slicing(test: Labelled, clusters: NDArray[np.int64] | None) -> Slicing:
         left_out += reasons
         if not values:
             continue
-        found = list(_groups(name, codes, values, test.labels, sources))
+        parts = list(_groups(name, codes, values, test.labels, sources))
         division = pd.factorize(codes)[0]
         same = next((other for other, cut in divided.items() if np.array_equal(cut, division)), None)
         if same is not None:
             left_out.append(f"`{name}` divides the frames as `{same}` does")
-        elif not found:
+        elif not parts:
             left_out.append(f"`{name}` tells only real from fake frames")
         else:
-            groups += found
+            groups += parts
             divided[name] = division
     return Slicing(tuple(groups), tuple(left_out))
 
 
-def judge(
-    slicing: Slicing, own: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None
+def evaluate(
+    slicing: Slicing, variant: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None
 ) -> tuple[Slice, ...]:
-    """Every group's AUC, and its difference from that of `baseline` (None for the baseline itself).
+    """The AUC of every group, and its difference to the baseline's; `baseline` is None for the baseline itself.
 
-    `own`, `baseline` and `clusters` [n], of the sources that `slicing` saw, are of all test frames. Groups
-    with fewer than 10 frames of either class have no AUC, nor those with fewer than 5 sources, unless a class
-    is of one source: that is judged frame by frame. p-values are Holm's over the groups, simultaneous
-    intervals Bonferroni's.
+    `variant`, `baseline` and `clusters` [n] are of all test frames. Groups with fewer than 10 frames of a class have
+    no AUC, nor those with fewer than 5 sources of a class. A class that comes from one source counts frame by frame.
+    p-values are corrected over the groups (Holm), and simultaneous intervals too (Bonferroni).
     """
-    slices = [_judged(group, own, baseline, clusters, slicing.level) for group in slicing.groups]
+    slices = [_slice(group, variant, baseline, clusters, slicing.level) for group in slicing.groups]
     corrected = iter(holm([p for _, p in slices if p is not None]))
-    return tuple(one if p is None else replace(one, p_holm=next(corrected)) for one, p in slices)
+    return tuple(part if p is None else replace(part, p_holm=next(corrected)) for part, p in slices)
 
 
-def _judged(
-    group: Group, own: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None, level: float
+def _slice(
+    group: Group, variant: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None, level: float
 ) -> tuple[Slice, float | None]:
     """The slice, with `simultaneous` at `level`, and the uncorrected p-value of its difference."""
-    one = Slice(group.column, group.value, group.fake, group.real, group.against, None)
+    part = Slice(group.column, group.value, group.fake, group.real, group.against, None)
     if not group.enough:
-        return one, None
-    rows = group.judged(own.is_fake)
-    cluster = None if clusters is None else group.units(rows, own.is_fake, clusters)
-    mine = subset(own, rows)
-    one = replace(one, auc=estimate(mine, cluster))
+        return part, None
+    rows = group.compared_rows(variant.is_fake)
+    units = None if clusters is None else group.units(rows, variant.is_fake, clusters)
+    placed = subset(variant, rows)
+    part = replace(part, auc=estimate(placed, units))
     if baseline is None:
-        return one, None
-    theirs = subset(baseline, rows)
-    delta, p = difference(mine, theirs, cluster)
-    wider, _ = difference(mine, theirs, cluster, level)
-    return replace(one, delta=delta, simultaneous=wider.interval), p
+        return part, None
+    baseline_placed = subset(baseline, rows)
+    delta, p = difference(placed, baseline_placed, units)
+    simultaneous, _ = difference(placed, baseline_placed, units, level)
+    return replace(part, delta=delta, simultaneous=simultaneous.interval), p
 
 
 def _is_group(sources: pd.Series[str]) -> bool:
@@ -172,12 +174,15 @@ def _is_group(sources: pd.Series[str]) -> bool:
 
 
 def _cut(name: str, column: pd.Series[str]) -> tuple[NDArray[np.int64], list[str], list[str]]:
-    """Which value each frame has [n], -1 for none, what they are called, and what isn't sliced and why."""
+    """Cut a column into values: codes [n], -1 for none, the values' names, and what is not sliced and why.
+
+    Without names, the column is not sliced at all.
+    """
     import pandas as pd
 
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    known = column if numeric else _text(column)
-    missing, distinct = int(known.isna().sum()), int(known.nunique())
+    cells = column if numeric else _text(column)
+    missing, distinct = int(cells.isna().sum()), int(cells.nunique())
     none = np.full(len(column), -1)
     if not distinct:
         return none, [], [f"`{name}` has no values"]
@@ -187,11 +192,11 @@ def _cut(name: str, column: pd.Series[str]) -> tuple[NDArray[np.int64], list[str
     if distinct == 1:
         return none, [], [f"`{name}` has one value only"]
     reasons = [f"`{name}` is missing in {missing:,} of {len(column):,} frames"] if missing else []
-    cells = pd.qcut(known, 4, labels=False, duplicates="drop") if by_quartile else known
-    codes, values = pd.factorize(cells, sort=True)
+    binned = pd.qcut(cells, 4, labels=False, duplicates="drop") if by_quartile else cells
+    codes, values = pd.factorize(binned, sort=True)
     if len(values) == 1:
         return none, [], [f"`{name}` has too many equal values for quartiles"]
-    names = _ranges(known, codes, len(values)) if by_quartile else [_plain(value) for value in values]
+    names = _ranges(cells, codes, len(values)) if by_quartile else [_plain(value) for value in values]
     return codes, names, reasons
 
 
@@ -220,24 +225,24 @@ def _groups(
     labels: NDArray[np.integer],
     sources: NDArray[np.int64],
 ) -> Iterator[Group]:
-    """One for each value, unless the frames that it would be judged on are all test frames."""
+    """A group for each value, unless its AUC would be that of all test frames."""
     is_fake = labels == 1
     all_fake = int(is_fake.sum())
     all_real = len(labels) - all_fake
-    fakes_from, reals_from = _from(is_fake, sources)
+    all_fake_sources, all_real_sources = _source_counts(is_fake, sources)
     for code, value in enumerate(values):
         rows = np.flatnonzero(codes == code)
         fake = int(is_fake[rows].sum())
         real = len(rows) - fake
-        own = _from(is_fake[rows], sources[rows])
+        fake_sources, real_sources = _source_counts(is_fake[rows], sources[rows])
         if fake and real and len(rows) < len(labels):
-            yield Group(name, value, rows, fake, real, None, 0, own)
+            yield Group(name, value, rows, fake, real, None, 0, (fake_sources, real_sources))
         elif not real and fake < all_fake:
-            yield Group(name, value, rows, fake, real, "real", all_real, (own[0], reals_from))
+            yield Group(name, value, rows, fake, real, "real", all_real, (fake_sources, all_real_sources))
         elif not fake and real < all_real:
-            yield Group(name, value, rows, fake, real, "fake", all_fake, (fakes_from, own[1]))
+            yield Group(name, value, rows, fake, real, "fake", all_fake, (all_fake_sources, real_sources))
 
 
-def _from(is_fake: NDArray[np.bool_], sources: NDArray[np.int64]) -> tuple[int, int]:
+def _source_counts(is_fake: NDArray[np.bool_], sources: NDArray[np.int64]) -> tuple[int, int]:
     """How many sources the fake and the real frames come from."""
     return len(np.unique(sources[is_fake])), len(np.unique(sources[~is_fake]))

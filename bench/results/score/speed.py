@@ -1,4 +1,4 @@
-"""Summaries of raw timings, and whom a variant's speed may be compared with."""
+"""Summaries of raw timings, and speed-ups against the baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Effect, Executed, Latencies, Measurement, Ratio, Run, Speed, Timing, VariantResult
+from bench.records import Effect, Executed, Latencies, Measurement, Ratio, RunRecord, Speed, Timing, VariantResult
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -16,7 +16,7 @@ LEAST_SAMPLES_FOR_P99 = 662
 RESAMPLES = 10_000
 
 LEAST_GAIN_OF_INT8 = 1.1
-"""int8 that is proven to gain less than this factor, and not proven to gain anything, buys size only."""
+"""An int8 variant gains size only where its speed-up is not significant and significantly below this factor."""
 
 
 def timing(measurement: Measurement) -> Timing:
@@ -47,29 +47,29 @@ def timing(measurement: Measurement) -> Timing:
 
 
 def summaries(measurements: Iterable[Measurement]) -> tuple[Timing, ...]:
-    """Those of the measurements that were taken."""
-    return tuple(timing(one) for one in measurements if one.rounds_ms)
+    """Summarise the measurements that have samples."""
+    return tuple(timing(measurement) for measurement in measurements if measurement.rounds_ms)
 
 
 def speed(variant: VariantResult) -> Speed:
-    """What the variant's row says about time."""
+    """The speed of a variant, and its speed-up where the baseline was timed beside it."""
     executed = variant.executed
     if variant.status != "ok" or executed is None:
         return Speed()
-    own, reference = taken(variant), _taken(variant.baseline, executed)
-    comparable = len(own) == len(reference) > 0 and not is_simulated(executed) and not is_throttled(variant)
+    timed, reference = taken(variant), _taken(variant.baseline, executed)
+    comparable = len(timed) == len(reference) > 0 and not is_simulated(executed) and not is_throttled(variant)
     return Speed(
-        single=timing(own[0]) if own else None,
-        best=timing(own[-1]) if own else None,
+        single=timing(timed[0]) if timed else None,
+        best=timing(timed[-1]) if timed else None,
         reference=timing(reference[0]) if reference else None,
-        speedup=ratio(own[0], reference[0]) if comparable else None,
-        gain=ratio(own[-1], reference[-1]) if comparable else None,
+        speedup=ratio(timed[0], reference[0]) if comparable else None,
+        gain=ratio(timed[-1], reference[-1]) if comparable else None,
     )
 
 
-def comparable_latencies(run: Run, timed: Mapping[str, Speed]) -> Latencies | None:
+def comparable_latencies(run: RunRecord, timed: Mapping[str, Speed]) -> Latencies | None:
     """The latencies of the variants whose speed compares with the baseline's own; None where that was not timed."""
-    baseline = timed[run.variants[0].name].single
+    baseline = timed[run.baseline.name].single
     if baseline is None:
         return None
     by_variant = {
@@ -83,33 +83,39 @@ def comparable_latencies(run: Run, timed: Mapping[str, Speed]) -> Latencies | No
     return Latencies(by_variant, baseline.runtime, baseline.device)
 
 
-def speeds(run: Run) -> dict[str, Speed]:
-    """That of every variant, with latencies that compare."""
-    found = {variant.name: speed(variant) for variant in run.variants}
-    first = run.variants[0]
-    baseline = found[first.name].single
+def speeds(run: RunRecord) -> dict[str, Speed]:
+    """The speed of every variant by name, with latencies that compare across sessions."""
+    by_name = {variant.name: speed(variant) for variant in run.variants}
+    baseline = by_name[run.baseline.name].single
     return {
-        one.name: replace(found[one.name], latency_ms=_latency_ms(one, found[one.name], first, baseline))
-        for one in run.variants
+        variant.name: replace(
+            by_name[variant.name],
+            latency_ms=_latency_ms(variant, by_name[variant.name], run.baseline, baseline),
+        )
+        for variant in run.variants
     }
 
 
-def _latency_ms(variant: VariantResult, own: Speed, first: VariantResult, baseline: Timing | None) -> float | None:
-    """The machine may have been slower in another session; by how much, the baseline tells, which was timed in both."""
-    if own.single is None or variant.executed is None or is_simulated(variant.executed) or is_throttled(variant):
+def _latency_ms(variant: VariantResult, speed: Speed, first: VariantResult, baseline: Timing | None) -> float | None:
+    """The median latency of a variant, as it would have been in the baseline's session.
+
+    A machine may be slower in another session. The baseline was timed in both sessions, so the ratio of its latencies
+    corrects for that. `first` is the baseline, `baseline` its timing at batch 1 in its own session.
+    """
+    if speed.single is None or variant.executed is None or is_simulated(variant.executed) or is_throttled(variant):
         return None
-    median = own.single.p50_ms
-    if variant.conditions == first.conditions or own.reference is None or baseline is None:
+    median = speed.single.p50_ms
+    if variant.conditions == first.conditions or speed.reference is None or baseline is None:
         return median
-    # How slow a quota made the baseline is chance: it tells nothing of the machine.
+    # A CPU quota slows the baseline down by chance: the ratio says nothing of the machine.
     if is_throttled(first):
         return median
-    same = (own.single.runtime, own.single.device) == (baseline.runtime, baseline.device)
-    return median * baseline.p50_ms / own.reference.p50_ms if same else median
+    same = (speed.single.runtime, speed.single.device) == (baseline.runtime, baseline.device)
+    return median * baseline.p50_ms / speed.reference.p50_ms if same else median
 
 
 def taken(variant: VariantResult) -> list[Measurement]:
-    """Its measurements in its own runtime and device, in the order in which they were taken.
+    """The variant's measurements in its own runtime and device, in the order in which they were taken.
 
     Batch 1 first, then the batch size of the highest throughput.
     """
@@ -117,19 +123,20 @@ def taken(variant: VariantResult) -> list[Measurement]:
 
 
 def is_simulated(executed: Executed) -> bool:
-    """Whether int8 was computed in float, so that its time is not that of int8; so too where nobody can tell."""
+    """Whether int8 was computed in float, so that its time is not that of int8; True also where that is unknown."""
     return executed.stored == "int8" and executed.int8 != "native"
 
 
 def is_throttled(variant: VariantResult) -> bool:
-    """Whether a CPU quota stopped it while it was timed: how often is chance, so such times compare with nothing."""
+    """Whether a CPU quota stopped the variant while it was timed: such times compare with nothing."""
     return variant.conditions is not None and variant.conditions.is_throttled
 
 
-def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
-    """The int8 variants on a CPU that are no faster than what was quantised: by their intervals, or all in float.
+def size_only(run: RunRecord, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
+    """Names of the int8 variants on a CPU that are smaller, but no faster than what was quantised.
 
-    Where that is the baseline, more frames a second at the best batch size count as a gain too.
+    Either the interval of their speed-up shows no gain, or all operators were computed in float. Where the baseline
+    itself was quantised, more frames a second at the best batch size count as a gain too.
     """
     effect_of = {effect.variant: effect for effect in effects}
     names = set()
@@ -139,7 +146,7 @@ def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) 
             continue
         effect, gain = effect_of.get(variant.name), speeds[variant.name].gain
         by_quantising = effect.speed if effect and len(effect.steps) == 1 else None
-        gains_frames = effect is not None and effect.ancestor == run.variants[0].name and gain and gain.low > 1
+        gains_frames = effect is not None and effect.ancestor == run.baseline.name and gain and gain.low > 1
         slow = by_quantising is not None and by_quantising.low <= 1 and by_quantising.high < LEAST_GAIN_OF_INT8
         in_float = executed.int8 == "simulated" and not executed.int8_operators
         if in_float or (slow and not gains_frames):
@@ -147,23 +154,26 @@ def size_only(run: Run, effects: Iterable[Effect], speeds: Mapping[str, Speed]) 
     return frozenset(names)
 
 
-def ratio(own: Measurement, reference: Measurement) -> Ratio:
-    """The median, over the rounds, of how many times as many frames a second the own one did.
+def ratio(measurement: Measurement, reference: Measurement) -> Ratio:
+    """Frames a second of `measurement` over those of `reference`: the median over the rounds, with its interval.
 
-    Both were timed in the same rounds and are compared within each, so that what slowed the machine
-    down for a while slowed both. The interval is a percentile bootstrap over the rounds (Efron &
-    Tibshirani 1993, chapter 13), by hand because SciPy's takes longer to import than a cached run lasts.
+    Both were timed in the same rounds and are compared within each round, so that whatever slowed the machine down
+    slowed both. The interval is a percentile bootstrap over the rounds (Efron & Tibshirani 1993, chapter 13), written
+    out because importing SciPy's takes longer than a cached run.
     """
-    rounds = min(len(own.rounds_ms), len(reference.rounds_ms))
-    ratios = _rates(own)[:rounds] / _rates(reference)[:rounds]
+    rounds = min(len(measurement.rounds_ms), len(reference.rounds_ms))
+    ratios = _rates(measurement)[:rounds] / _rates(reference)[:rounds]
     drawn = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
     low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))
     return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
 def _taken(measurements: Iterable[Measurement], executed: Executed) -> list[Measurement]:
-    here = (executed.runtime, executed.device)
-    return [one for one in measurements if (one.runtime, one.device) == here and one.rounds_ms]
+    return [
+        measurement
+        for measurement in measurements
+        if (measurement.runtime, measurement.device) == (executed.runtime, executed.device) and measurement.rounds_ms
+    ]
 
 
 def _samples(rounds_ms: tuple[tuple[float, ...], ...]) -> NDArray[np.float64]:

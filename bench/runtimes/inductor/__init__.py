@@ -67,7 +67,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     if device == "cpu":
         torch.set_num_threads(threads)
         detector = detector.float()
-    tf32 = uses_tf32(device, detector.head.weight.dtype, asked=tf32)
+    tf32 = uses_tf32(device, detector.dtype, asked=tf32)
     size = detector.preprocessing.size
     with torch.no_grad():
         inputs = detector.preprocess.to(device)(torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device))
@@ -122,14 +122,12 @@ class Network:
         device: Literal["cpu", "cuda"],
         tf32: bool,
     ) -> None:
-        from torch import nn
-
         self.body = body
         self.device = device
         self.tf32 = tf32
         self.size = detector.preprocessing.size
         # Its weights are in the package now.
-        detector.backbone = nn.Identity()
+        detector.drop_backbone()
         self.detector = detector.to(device)
         self.out_of_memory_count = self._count_out_of_memory()
 

@@ -91,7 +91,7 @@ def compile_to(file: Path, detector: Detector, inputs: Tensor, config: Mapping[s
 
     from bench.artifacts import tracing
 
-    body = _body(detector).to(inputs.device).eval()
+    body = detector.feature_network().to(inputs.device).eval()
     with torch.no_grad(), tracing.quiet():
         with tracing.uninterrupted():
             program = torch.export.export(body, (inputs,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
@@ -99,23 +99,6 @@ def compile_to(file: Path, detector: Detector, inputs: Tensor, config: Mapping[s
         with _compiling(on_cuda):
             settings = dict(config) if on_cuda else {**config, "compile_threads": 1}
             torch._inductor.aoti_compile_and_package(program, package_path=str(file), inductor_configs=settings)
-
-
-def _body(detector: Detector) -> Any:
-    """A detector's backbone, in its own type."""
-    from torch import nn
-
-    class Body(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone = detector.backbone
-            self.dtype = detector.head.weight.dtype
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            features: Tensor = self.backbone(inputs.to(self.dtype))
-            return features
-
-    return Body()
 
 
 @contextmanager

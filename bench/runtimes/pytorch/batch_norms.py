@@ -23,11 +23,11 @@ def fold(detector: Detector) -> int:
     """
     pairs = _pairs(detector)
     for convolution, name in pairs:
-        norm: Any = detector.backbone.get_submodule(name)
-        _fold(detector.backbone.get_submodule(convolution), norm)
+        norm: Any = detector.get_submodule(name)
+        _fold(detector.get_submodule(convolution), norm)
         activation = _activation(norm)
         assert activation is not None
-        detector.backbone.set_submodule(name, activation)
+        detector.set_submodule(name, activation)
     return len(pairs)
 
 
@@ -48,7 +48,7 @@ class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # has no ty
 
 def _pairs(detector: Detector) -> list[tuple[str, str]]:
     """Names of convolutions and of the batch norms that alone read them, each called once; no arithmetic is done."""
-    backbone = copy.deepcopy(detector.backbone).to("meta")
+    network = copy.deepcopy(detector).to("meta")
     # Holding the tensors keeps their identities from being given to others.
     written: dict[int, tuple[str, Tensor]] = {}
     normalised: list[tuple[str, Tensor]] = []
@@ -64,11 +64,11 @@ def _pairs(detector: Detector) -> list[tuple[str, str]]:
 
         return hook
 
-    for name, module in backbone.named_modules():
+    for name, module in network.named_modules():
         module.register_forward_hook(watch(name))
     size, readers = detector.preprocessing.size, _Readers()
     with torch.no_grad(), readers:
-        backbone(torch.zeros(1, 3, size, size, dtype=detector.head.weight.dtype, device="meta"))
+        network.features(torch.zeros(1, 3, size, size, dtype=detector.dtype, device="meta"))
     return [
         (written[id(value)][0], name)
         for name, value in normalised

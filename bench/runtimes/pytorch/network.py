@@ -31,7 +31,7 @@ class Network:
         if device == "cpu":
             detector = detector.float()
         fold(detector)
-        dtype = detector.head.weight.dtype
+        dtype = detector.dtype
         self._format = memory_format(device, dtype)
         self._detector = detector.to(device).to(memory_format=self._format)
         self._dtype, self._tf32 = dtype, uses_tf32(device, dtype, asked=tf32)
@@ -43,7 +43,7 @@ class Network:
             with float32(tf32=False):
                 inputs = self._detector.preprocess(frames)
             with float32(tf32=self._tf32):
-                features = self._detector.backbone(inputs.to(self._dtype, memory_format=self._format))
+                features = self._detector.features(inputs.to(self._dtype, memory_format=self._format))
             with float32(tf32=False):
                 return self._detector.classify(features)
 

@@ -29,14 +29,6 @@ _SAME = 1e-10
 _MOST_SAMPLES, _LEAST_SAMPLES, _SAMPLES_AN_INPUT = 16384, 2048, 64
 
 
-def units(module: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
-    """The parts of a network that pass one tensor on to the next, in order: what nested sequences hold."""
-    if type(module) is not nn.Sequential:
-        return [(name, module)]
-    inner = module.named_children()
-    return [unit for child, part in inner for unit in units(part, f"{name}.{child}" if name else child)]
-
-
 def convolutions(unit: str, module: nn.Module) -> dict[str, nn.Conv2d]:
     """The convolutions of a unit under their names in the whole network."""
     found = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
@@ -57,8 +49,8 @@ def watched(modules: Mapping[str, nn.Module], hook: Hook) -> Iterator[None]:
             handle.remove()
 
 
-def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
-    """Per convolution that a batch norm reads at once, the name of that batch norm."""
+def norms_after(model: Detector, inputs: Tensor) -> dict[str, str]:
+    """Per convolution that a batch norm reads at once, the name of that batch norm. `inputs` are preprocessed."""
     written: dict[int, tuple[str, Tensor, int]] = {}
     found: dict[str, str] = {}
 
@@ -69,9 +61,9 @@ def norms_after(network: nn.Module, inputs: Tensor) -> dict[str, str]:
         elif id(before) in written and before._version == written[id(before)][2]:  # nothing in place between
             found[written[id(before)][0]] = name
 
-    parts = {n: m for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}
+    parts = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}
     with torch.no_grad(), watched(parts, note):
-        network(inputs)
+        model.features(inputs)
     return found
 
 
@@ -83,7 +75,7 @@ def inputs_of(model: Detector, work: StepContext, most: int, skip: int = 0) -> I
 
 def backward_from_margin(model: Detector, inputs: Tensor) -> Tensor:
     """The margins [n] of preprocessed frames, after a backward pass of their sum."""
-    logits, _ = model.classify(model.backbone(inputs.requires_grad_(True)))
+    logits, _ = model.classify(model.features(inputs.requires_grad_(True)))
     margin: Tensor = logits[:, 1] - logits[:, 0]
     torch.autograd.backward(margin.sum())
     return margin.detach()
@@ -130,8 +122,7 @@ def spread_of(margins: Tensor, step: str) -> float:
 
 def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:
     """uint8 RGB [n, 3, H, W] on the model's device, preprocessed."""
-    device = model.head.weight.device
-    inputs: Tensor = model.preprocess(torch.from_numpy(frames).to(device)).float()
+    inputs: Tensor = model.preprocess(torch.from_numpy(frames).to(model.device)).float()
     return inputs.to(memory_format=torch.channels_last)
 
 

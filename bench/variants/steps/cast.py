@@ -58,8 +58,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
                 f"cast: {name} holds {int(overflowing.sum())} values that {settings.dtype} cannot hold "
                 f"(the largest is {largest:.4g}, its limit {torch.finfo(dtype).max:.4g}); use cast: bf16 or no cast"
             )
-    model.backbone.to(dtype)
-    model.head.to(dtype)
+    model.cast(dtype)
     return model
 
 
@@ -75,13 +74,13 @@ def _shrink_variances(model: Detector, limit: float) -> None:
             return None
         return torch.exp2((norm.running_var / limit).log2().div(2).ceil().clamp_min(0))
 
-    parts: dict[str, Any] = dict(model.backbone.named_modules())
+    parts: dict[str, Any] = dict(model.named_modules())
     large = {name: found for name, part in parts.items() if (found := factors(part)) is not None}
     if not large:
         return
     size = model.preprocessing.size
     with torch.no_grad():
-        for name, after in norms_after(model.backbone.eval(), torch.zeros(1, 3, size, size)).items():
+        for name, after in norms_after(model.eval(), torch.zeros(1, 3, size, size)).items():
             if after not in large:
                 continue
             convolution, norm, by = parts[name], parts[after], large[after]

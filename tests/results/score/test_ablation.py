@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.records import Conditions, Effect, Executed, Footprint, Measurement, Run, VariantResult
+from bench.records import Conditions, Effect, Executed, Footprint, Measurement, RunRecord, VariantResult
 from bench.results.score.ablation import effects
 from bench.results.score.auc import difference
 from bench.results.score.placements import Placements, clusters, placements
@@ -46,7 +46,7 @@ def placed(variants: tuple[VariantResult, ...]) -> dict[str, Placements]:
 
 
 def found(variants: tuple[VariantResult, ...]) -> dict[str, Effect]:
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     return {one.variant: one for one in effects(run, placed(variants), None)}
 
 
@@ -101,7 +101,7 @@ def test_numbers_are_those_of_the_two() -> None:
 
 
 def test_frames_of_one_source_count_together() -> None:
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, SIX[:2], {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, SIX[:2], {})
     shared = clusters(pd.Series(np.arange(60) // 6 * 2 + LABELS).astype(str))
     own = placed(SIX[:2])
     (one,) = effects(run, own, shared)
@@ -134,7 +134,7 @@ def test_neither_is_speed_where_both_were_never_timed() -> None:
 
 def test_what_is_unknown_of_either_is_none() -> None:
     unknown = replace(SIX[1], footprint=Footprint(7, None, None))
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, (SIX[0], unknown), {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (SIX[0], unknown), {})
     (one,) = effects(run, {}, None)
     assert (one.delta, one.p, one.parameters, one.macs) == (None, None, None, None)
     assert one.size_bytes == (100 * 2**20, 7)

@@ -14,22 +14,22 @@ from bench.records import (
     Auc,
     Candidate,
     Choice,
-    Choose,
     Comparison,
+    Constraints,
     Executed,
     Footprint,
     Interval,
-    Judged,
     Measurement,
     Ratio,
     Reliability,
-    Run,
+    RunRecord,
     Score,
+    VariantEvaluation,
     VariantResult,
 )
 from bench.results.score.choice import Criterion, beats, choose, front
+from bench.results.score.noninferiority import verdict
 from bench.results.score.speed import speeds
-from bench.results.score.verdict import verdict
 
 FLOAT = Executed("onnxruntime", "cpu", "none", (), "fp32", "fp32")
 SIMULATED = replace(FLOAT, stored="int8", int8="simulated")
@@ -54,12 +54,12 @@ Q8_P50 = Row("q8-p50", 15.0, 7.0, 0.05, 0.01)
 FOUR = (BASELINE, Q16, Q8, Q8_P50)
 
 
-def judged(row: Row, is_baseline: bool) -> Judged:
+def judged(row: Row, is_baseline: bool) -> VariantEvaluation:
     value = 0.95 - row.drop
     auc = Auc(value, Interval(value - 0.01, value + 0.01))
     delta = Auc(-row.drop, Interval(-row.drop - row.half, -row.drop + row.half))
     nothing = np.zeros(0)
-    return Judged(
+    return VariantEvaluation(
         score=Score(100, value, None, None, None, None, None),
         auc=auc,
         roc=None,
@@ -75,9 +75,9 @@ def result(row: Row) -> VariantResult:
     return VariantResult(row.name, "", (), "ok", None, size, row.executed, times)
 
 
-def chosen(rows: tuple[Row, ...], asked: Choose | None = None, margin: float = 0.01) -> Choice:
+def chosen(rows: tuple[Row, ...], asked: Constraints | None = None, margin: float = 0.01) -> Choice:
     variants = tuple(result(row) for row in rows)
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, margin=margin, choose=asked)
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, margin=margin, choose=asked)
     answers = {row.name: judged(row, row is rows[0]) for row in rows}
     found = choose(run, answers, speeds(run))
     assert found
@@ -90,10 +90,10 @@ def candidate(choice: Choice, name: str) -> Candidate:
 
 def test_unasked_the_smallest_within_the_margin_is_chosen() -> None:
     found = chosen(FOUR)
-    assert (found.asked, found.constraints) == (False, Choose(auc_drop=0.01))
+    assert (found.asked, found.constraints) == (False, Constraints(auc_drop=0.01))
     assert (found.chosen, found.runner_up, found.loosen) == ("q8", "q16", ())
     (need,) = candidate(found, "q8").requirements
-    assert (need.value, need.estimate, need.room) == pytest.approx((0.0095, 0.008, 0.0005))
+    assert (need.value, need.estimate, need.headroom) == pytest.approx((0.0095, 0.008, 0.0005))
     assert not candidate(found, "q8-p50").qualifies
 
 
@@ -104,14 +104,14 @@ def test_the_drop_is_judged_by_the_far_end_of_its_interval() -> None:
     assert found.runner_up is None
     (need,) = candidate(found, "q8").requirements
     assert need.estimate is not None
-    assert need.room is not None
+    assert need.headroom is not None
     assert need.estimate < need.limit
-    assert need.room < 0
+    assert need.headroom < 0
 
 
 def test_the_end_at_the_limit_is_not_below_it_but_the_baseline_loses_nothing() -> None:
     at_limit = replace(Q8, drop=0.0, half=0.0)
-    found = chosen((BASELINE, at_limit), Choose(auc_drop=0.0))
+    found = chosen((BASELINE, at_limit), Constraints(auc_drop=0.0))
     assert [one.qualifies for one in found.candidates] == [True, False]
     assert found.candidates[0].requirements[0].value == 0.0
     assert str(candidate(found, "q8").requirements[0].value) == "0.0"
@@ -119,19 +119,19 @@ def test_the_end_at_the_limit_is_not_below_it_but_the_baseline_loses_nothing() -
 
 @given(st.floats(-0.03, 0.03), st.floats(0, 0.02), st.floats(0, 0.02))
 def test_a_variant_may_lose_what_a_stable_one_may(drop: float, half: float, margin: float) -> None:
-    found = chosen((BASELINE, replace(Q8, drop=drop, half=half)), Choose(auc_drop=margin))
+    found = chosen((BASELINE, replace(Q8, drop=drop, half=half)), Constraints(auc_drop=margin))
     told = verdict(-drop, Interval(-drop - half, -drop + half), margin)
     assert candidate(found, "q8").qualifies == (told in ("improved", "stable"))
 
 
 def test_sizes_and_times_at_their_limits_qualify() -> None:
-    found = chosen(FOUR, Choose(auc_drop=0.5, size_mib=28.0, latency_ms=12.0))
+    found = chosen(FOUR, Constraints(auc_drop=0.5, size_mib=28.0, latency_ms=12.0))
     assert [one.qualifies for one in found.candidates] == [False, False, True, True]
     assert found.chosen == "q8-p50"
 
 
 def test_who_asks_for_a_small_file_does_not_ask_for_a_bad_detector() -> None:
-    found = chosen(FOUR, Choose(size_mib=28.0, latency_ms=12.0))
+    found = chosen(FOUR, Constraints(size_mib=28.0, latency_ms=12.0))
     assert found.constraints.auc_drop == 0.01, "the margin"
     assert found.chosen == "q8"
 
@@ -140,7 +140,7 @@ def test_who_asks_for_a_small_file_does_not_ask_for_a_bad_detector() -> None:
     ("prefer", "best", "second"), [("size", "q8", "q16"), ("latency", "q8", "q16"), ("auc", "q16", "baseline")]
 )
 def test_prefer(prefer: Criterion, best: str, second: str) -> None:
-    found = chosen(FOUR, Choose(auc_drop=0.01, prefer=prefer))
+    found = chosen(FOUR, Constraints(auc_drop=0.01, prefer=prefer))
     assert (found.chosen, found.runner_up) == (best, second)
 
 
@@ -155,7 +155,7 @@ def test_nearly_the_same_size_leaves_it_to_latency_and_then_to_auc() -> None:
 def test_an_auc_that_may_be_the_baselines_counts_as_such() -> None:
     noisy = Row("noisy", 30.0, 15.0, 0.004, 0.005)
     lossy = Row("lossy", 20.0, 15.0, 0.0041, 0.001)
-    assert chosen((BASELINE, noisy, lossy), Choose(prefer="auc")).chosen == "noisy"
+    assert chosen((BASELINE, noisy, lossy), Constraints(prefer="auc")).chosen == "noisy"
 
 
 def test_what_is_beaten_by_one_that_qualifies_never_wins() -> None:
@@ -182,20 +182,20 @@ def test_fronts_for_the_plots() -> None:
 
 def test_simulated_int8_has_no_latency() -> None:
     simulated = replace(Q8, executed=SIMULATED)
-    found = chosen((BASELINE, Q16, simulated), Choose(latency_ms=15.0))
+    found = chosen((BASELINE, Q16, simulated), Constraints(latency_ms=15.0))
     need = candidate(found, "q8").requirements[-1]
     assert need.constraint == "latency_ms"
-    assert (need.value, need.room, need.met) == (None, None, False)
+    assert (need.value, need.headroom, need.met) == (None, None, False)
     assert "simulated" in need.reason
     assert candidate(found, "q8").latency_ms is None
     assert found.front_by_latency == ("baseline",)
-    fast = chosen((BASELINE, Q16, simulated), Choose(prefer="latency"))
+    fast = chosen((BASELINE, Q16, simulated), Constraints(prefer="latency"))
     assert fast.chosen == "q16", "unknown comes last"
 
 
 def test_scores_from_elsewhere_have_neither_size_nor_latency() -> None:
     alone = tuple(replace(row, size_mib=None, latency_ms=None, executed=None) for row in (BASELINE, Q16, Q8))
-    found = chosen(alone, Choose(size_mib=60))
+    found = chosen(alone, Constraints(size_mib=60))
     assert found.chosen is None
     assert found.loosen == (), "no limit helps what is unknown"
     assert all(one.requirements[-1].reason for one in found.candidates)
@@ -203,7 +203,7 @@ def test_scores_from_elsewhere_have_neither_size_nor_latency() -> None:
 
 
 def test_where_none_qualifies_the_nearest_is_named_with_the_limit_it_needs() -> None:
-    asked = Choose(auc_drop=0.005, size_mib=20)
+    asked = Constraints(auc_drop=0.005, size_mib=20)
     found = chosen(FOUR, asked)
     assert (found.chosen, found.runner_up) == (None, None)
     assert [(one.variant, one.constraint) for one in found.loosen] == [
@@ -215,7 +215,7 @@ def test_where_none_qualifies_the_nearest_is_named_with_the_limit_it_needs() -> 
 
 
 def test_where_all_miss_several_those_that_miss_the_fewest_are_named() -> None:
-    found = chosen((BASELINE, Q8, Q8_P50), Choose(auc_drop=0.005, size_mib=10, latency_ms=5))
+    found = chosen((BASELINE, Q8, Q8_P50), Constraints(auc_drop=0.005, size_mib=10, latency_ms=5))
     assert [(one.variant, one.constraint) for one in found.loosen] == [
         ("baseline", "size_mib"),
         ("baseline", "latency_ms"),
@@ -240,7 +240,7 @@ def test_what_is_said_to_be_needed_suffices(
     prefer: Criterion,
 ) -> None:
     rows = (BASELINE, *(Row(f"v{place}", *one) for place, one in enumerate(numbers)))
-    asked = Choose(auc_drop, size_mib, latency_ms, prefer)
+    asked = Constraints(auc_drop, size_mib, latency_ms, prefer)
     found = chosen(rows, asked)
     if found.chosen is not None:
         qualified = {one.name for one in found.candidates if one.qualifies}
@@ -259,7 +259,7 @@ def test_what_is_said_to_be_needed_suffices(
 
 def test_nothing_to_choose_from() -> None:
     variants = (result(BASELINE), result(Q16))
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     timed = speeds(run)
     baseline, q16 = judged(BASELINE, True), judged(Q16, False)
     for low, is_chance in ((0.45, True), (0.5, True), (0.501, False)):
@@ -271,9 +271,9 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_only_a_constraint_is_asked() -> None:
-    assert not chosen(FOUR, Choose()).asked
-    assert not chosen(FOUR, Choose(prefer="auc")).asked
-    for constraint in (Choose(auc_drop=0.0), Choose(size_mib=60.0), Choose(latency_ms=20.0)):
+    assert not chosen(FOUR, Constraints()).asked
+    assert not chosen(FOUR, Constraints(prefer="auc")).asked
+    for constraint in (Constraints(auc_drop=0.0), Constraints(size_mib=60.0), Constraints(latency_ms=20.0)):
         assert chosen(FOUR, constraint).asked
 
 
@@ -293,7 +293,7 @@ def test_latencies_that_may_be_the_same_leave_it_to_size(
     """11.1 and 11.3 ms differ by more than the percent, but the rounds do not tell them apart."""
     rows = (replace(BASELINE, latency_ms=11.1), replace(Q16, latency_ms=11.3))
     variants = tuple(result(row) for row in rows)
-    run = Run("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, choose=Choose(prefer="latency"))
+    run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, choose=Constraints(prefer="latency"))
     timed = speeds(run)
     assert timed["q16"].single
     single = replace(timed["q16"].single, runtime=place[0], device=place[1])

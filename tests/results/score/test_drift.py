@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from bench.records import Drift, Evidence
+from bench.records import Drift, Predictions
 from bench.results.score import drift as module
 from bench.results.score.drift import drift
 
@@ -28,7 +28,7 @@ def drifted(
 ) -> Drift:
     """LABELS at threshold 0.5."""
     result = drift(
-        LABELS, Evidence(p_first, None, np.asarray(first)), Evidence(p_second, None, np.asarray(second)), 0.5
+        LABELS, Predictions(p_first, None, np.asarray(first)), Predictions(p_second, None, np.asarray(second)), 0.5
     )
     assert result is not None
     return result
@@ -158,12 +158,12 @@ def test_constant_maps_have_no_ranks() -> None:
     result = drifted(first, flat)
     assert result.count == result.both_right == 37
     assert result.rank_correlation == pytest.approx(np.median(np.array(spearman(first, second))[rest]))
-    everywhere = Evidence(RIGHT, None, np.zeros_like(first))
-    assert drift(LABELS, Evidence(RIGHT, None, first), everywhere, 0.5) is None
+    everywhere = Predictions(RIGHT, None, np.zeros_like(first))
+    assert drift(LABELS, Predictions(RIGHT, None, first), everywhere, 0.5) is None
 
 
 def test_nothing_to_compare() -> None:
-    bare, full = Evidence(RIGHT, None, None), Evidence(RIGHT, None, maps(0))
+    bare, full = Predictions(RIGHT, None, None), Predictions(RIGHT, None, maps(0))
     assert drift(LABELS, bare, full, 0.5) is None
     assert drift(LABELS, full, bare, 0.5) is None
     assert drift(LABELS[:0], full, full, 0.5) is None

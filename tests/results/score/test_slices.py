@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from bench.records import Auc, Interval, Judged, Labelled, Slice
+from bench.records import Auc, Interval, LabelledFrames, Slice, VariantEvaluation
 from bench.results.score import slices
 from bench.results.score.auc import difference, estimate
 from bench.results.score.placements import clusters, placements
-from bench.results.score.slices import Slicing, judge
+from bench.results.score.slices import Slicing, evaluate
 from tests.support.pace import limit
 
 COUNT = 1200
@@ -25,13 +25,15 @@ METHODS = np.where(LABELS == 1, np.array(["swap", "reenact", "blend"])[np.arange
 SIDES = np.array(["left", "right", "front", "back"])[np.arange(COUNT) * 4 // COUNT]
 
 
-def slicing(test: Labelled) -> Slicing:
+def slicing(test: LabelledFrames) -> Slicing:
     return slices.slicing(test, clusters(test.sources))
 
 
-def labelled(labels: NDArray[np.integer] = LABELS, sources: Sequence[str] | None = None, **attributes: Any) -> Labelled:
+def labelled(
+    labels: NDArray[np.integer] = LABELS, sources: Sequence[str] | None = None, **attributes: Any
+) -> LabelledFrames:
     names = pd.Series([f"{row}.png" for row in range(len(labels))])
-    return Labelled(
+    return LabelledFrames(
         names,
         labels.astype(np.int8),
         pd.Series(sources if sources is not None else pd.NA, index=names.index, dtype="string"),
@@ -48,13 +50,15 @@ def scores(seed: int, noise: float) -> NDArray[np.float64]:
 BASELINE, OWN = scores(1, 0.1), scores(2, 0.7)
 
 
-def judged(test: Labelled, own: NDArray[np.float64] = OWN, baseline: NDArray[np.float64] | None = BASELINE) -> Any:
+def judged(
+    test: LabelledFrames, own: NDArray[np.float64] = OWN, baseline: NDArray[np.float64] | None = BASELINE
+) -> Any:
     other = None if baseline is None else placements(test.labels, baseline)
-    found = judge(slicing(test), placements(test.labels, own), other, clusters(test.sources))
+    found = evaluate(slicing(test), placements(test.labels, own), other, clusters(test.sources))
     return {(one.column, one.value): one for one in found}
 
 
-def named(test: Labelled) -> list[tuple[str, str]]:
+def named(test: LabelledFrames) -> list[tuple[str, str]]:
     return [(group.column, group.value) for group in slicing(test).groups]
 
 
@@ -129,7 +133,7 @@ def test_slices_keep_sources_together() -> None:
     test = labelled(LABELS[rows], [str(row) for row in rows], side=SIDES[rows])
     own, other = placements(LABELS[rows], OWN[rows]), placements(LABELS[rows], BASELINE[rows])
     alone = judged(labelled(side=SIDES))
-    for one in judge(slicing(test), own, other, sources):
+    for one in evaluate(slicing(test), own, other, sources):
         assert one.delta is not None
         assert one.delta.clustered
         single = alone["side", one.value].delta.interval
@@ -226,7 +230,7 @@ def test_the_worst_slice_is_the_one_whose_loss_is_proven_best(
         for row, pair in enumerate(ends)
     ]
     nothing: Any = None
-    worst = Judged(nothing, None, None, nothing, {}, slices=tuple(slices)).worst_slice
+    worst = VariantEvaluation(nothing, None, None, nothing, {}, slices=tuple(slices)).worst_slice
     assert (worst and worst.value) == (None if expected is None else str(expected))
 
 
@@ -342,7 +346,7 @@ def test_permuted_frames_change_nothing() -> None:
     order = np.random.default_rng(4).permutation(COUNT)
     found = judged(labelled(method=METHODS))
     own, other = placements(LABELS[order], OWN[order]), placements(LABELS[order], BASELINE[order])
-    for one in judge(slicing(labelled(LABELS[order], method=METHODS[order])), own, other, None):
+    for one in evaluate(slicing(labelled(LABELS[order], method=METHODS[order])), own, other, None):
         before = found[one.column, one.value]
         assert one.delta is not None
         assert one.delta.value == before.delta.value
@@ -355,5 +359,5 @@ def test_a_hundred_thousand_frames_take_moments() -> None:
     test = labelled(labels, method=np.where(labels == 1, rng.integers(0, 49, 100_000).astype(str), "original"))
     own, other = (placements(labels, rng.random(100_000) / 2 + labels / 4) for _ in range(2))
     began = time.process_time()
-    assert len(judge(slicing(test), own, other, None)) == 49
+    assert len(evaluate(slicing(test), own, other, None)) == 49
     assert time.process_time() - began < limit(10)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from bench.records import Evidence, Interval, Labelled, OperatingPoint, Shift
+from bench.records import Interval, LabelledFrames, OperatingPoint, Predictions, Shift
 from bench.results.score.points import operating_point
-from bench.results.score.thresholds import carried, points, shift, youden
+from bench.results.score.thresholds import points, same_fpr, shift, youden
 
 SCORE = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(0, 1, width=16))
 FRAMES = st.lists(st.tuples(st.integers(0, 1), SCORE, SCORE), min_size=2, max_size=30).filter(
@@ -19,9 +19,9 @@ FRAMES = st.lists(st.tuples(st.integers(0, 1), SCORE, SCORE), min_size=2, max_si
 )
 
 
-def labelled(labels: NDArray[np.integer]) -> Labelled:
+def labelled(labels: NDArray[np.integer]) -> LabelledFrames:
     names = pd.Series([f"{row}.png" for row in range(len(labels))])
-    return Labelled(names, labels.astype(np.int8), pd.Series([None] * len(labels), dtype=object), pd.DataFrame())
+    return LabelledFrames(names, labels.astype(np.int8), pd.Series([None] * len(labels), dtype=object), pd.DataFrame())
 
 
 def columns(
@@ -38,7 +38,7 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
     labels, baseline, own = columns(frames)
     real = own[labels == 0]
     wanted = int((baseline[labels == 0] >= fixed).sum())
-    threshold = carried(labels, baseline, own, fixed)
+    threshold = same_fpr(labels, baseline, own, fixed)
     possible = {int((real >= t).sum()) for t in [*real, 1.0] if t > 0} | {int((real >= 1.0).sum())}
     allowed = [count for count in possible if count <= wanted]
     if threshold is None:
@@ -65,26 +65,26 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
 )
 def test_carried_by_example(baseline: list[float], own: list[float], expected: float | None) -> None:
     labels = np.zeros(4, np.int8)
-    assert carried(labels, np.array(baseline), np.array(own), 0.5) == pytest.approx(expected)
+    assert same_fpr(labels, np.array(baseline), np.array(own), 0.5) == pytest.approx(expected)
 
 
 def test_carried_with_no_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
-    assert carried(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.3) == 0.45
+    assert same_fpr(labels, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.4, 0.5, 0.9]), 0.3) == 0.45
 
 
 def test_carried_with_every_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
     labels = np.array([0, 0, 1, 1])
-    threshold = carried(labels, np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.4, 0.6, 0.2, 0.1]), 0.5)
+    threshold = same_fpr(labels, np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.4, 0.6, 0.2, 0.1]), 0.5)
     assert threshold == pytest.approx(0.3)
 
 
 @given(FRAMES, st.floats(0.01, 1))
 def test_the_fixed_threshold_is_carried_where_it_does(frames: list[tuple[int, float, float]], fixed: float) -> None:
     labels, baseline, own = columns(frames)
-    assert carried(labels, baseline, baseline, fixed) == fixed
+    assert same_fpr(labels, baseline, baseline, fixed) == fixed
     if (own[labels == 0] >= fixed).sum() == (baseline[labels == 0] >= fixed).sum():
-        assert carried(labels, baseline, own, fixed) == fixed
+        assert same_fpr(labels, baseline, own, fixed) == fixed
 
 
 @pytest.mark.parametrize(("fixed", "expected"), [(0.3, 0.2), (0.6, 0.7)])
@@ -95,7 +95,7 @@ def test_of_two_best_thresholds_own_is_the_nearest(fixed: float, expected: float
 @pytest.mark.parametrize(("low", "high"), [(1 - 2**-53, 1.0), (0.5, 0.5 + 2**-53), (0.5 + 2**-53, 0.5 + 2**-52)])
 def test_neighbouring_numbers_are_told_apart(low: float, high: float) -> None:
     labels = np.array([0, 0, 1])
-    threshold = carried(labels, np.array([0.1, 0.9, 0.9]), np.array([low, high, high]), 0.5)
+    threshold = same_fpr(labels, np.array([0.1, 0.9, 0.9]), np.array([low, high, high]), 0.5)
     assert threshold is not None
     assert low < threshold <= high
     assert low < youden(np.array([0, 1]), np.array([low, high]), 0.5) <= high
@@ -142,8 +142,8 @@ def shifted(
     labels, baseline, own = frames_of(count, 0)
     validation_labels, validation, own_validation = frames_of(2000, 1)
     spread = np.random.default_rng(2).normal(scale=noise, size=count + 2000)
-    before = Evidence(sigmoid(baseline), sigmoid(validation), None)
-    after = Evidence(sigmoid(own + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None)
+    before = Predictions(sigmoid(baseline), sigmoid(validation), None)
+    after = Predictions(sigmoid(own + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None)
     test, further = labelled(labels), labelled(validation_labels)
     at, baseline_at = points(fixed, test, further, after, before), points(fixed, test, further, before, before)
     assert at["own"] is not None
@@ -159,8 +159,8 @@ def shift_of(
     there, fixed, best = (operating_point(labels, *at) for at in ((baseline, 0.5), (own, 0.5), (own, 0.3)))
     result = shift(
         labels,
-        Evidence(own, None, None),
-        Evidence(baseline, None, None),
+        Predictions(own, None, None),
+        Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
         {"fixed": there, "carried": None, "own": there},
         clusters,
@@ -251,8 +251,8 @@ def test_an_equal_variant_is_not_shifted() -> None:
 def test_intervals_of_a_shift_are_those_of_a_paired_bootstrap() -> None:
     labels, baseline, own = frames_of(600, 3)
     before, after = (
-        Evidence(sigmoid(baseline), sigmoid(baseline), None),
-        Evidence(sigmoid(own + 0.6), sigmoid(own), None),
+        Predictions(sigmoid(baseline), sigmoid(baseline), None),
+        Predictions(sigmoid(own + 0.6), sigmoid(own), None),
     )
     test = labelled(labels)
     at, baseline_at = points(0.5, test, test, after, before), points(0.5, test, test, before, before)
@@ -313,8 +313,8 @@ def test_few_sources_prove_little_and_one_nothing() -> None:
 
 def test_where_no_threshold_keeps_the_false_positives_nothing_is_carried() -> None:
     labels = np.array([0, 0, 1, 1])
-    before = Evidence(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), None)
-    saturated = Evidence(before.test, np.array([0.1, 1.0, 1.0, 1.0]), None)
+    before = Predictions(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), None)
+    saturated = Predictions(before.test, np.array([0.1, 1.0, 1.0, 1.0]), None)
     at = points(0.5, labelled(labels), labelled(labels), saturated, before)
     assert at["carried"] is None
     assert at["own"] is not None
@@ -322,7 +322,7 @@ def test_where_no_threshold_keeps_the_false_positives_nothing_is_carried() -> No
 
 def test_the_baseline_carries_its_fixed_threshold_to_itself() -> None:
     labels, baseline, _ = frames_of(200, 5)
-    own = Evidence(sigmoid(baseline), sigmoid(baseline), None)
+    own = Predictions(sigmoid(baseline), sigmoid(baseline), None)
     at = points(0.4, labelled(labels), labelled(labels), own, own)
     assert at["carried"] == at["fixed"]
     assert at["fixed"] is not None
@@ -331,7 +331,7 @@ def test_the_baseline_carries_its_fixed_threshold_to_itself() -> None:
 
 def test_without_a_baseline_nothing_is_carried() -> None:
     labels, baseline, _ = frames_of(200, 5)
-    at = points(0.5, labelled(labels), labelled(labels), Evidence(sigmoid(baseline), sigmoid(baseline), None), None)
+    at = points(0.5, labelled(labels), labelled(labels), Predictions(sigmoid(baseline), sigmoid(baseline), None), None)
     assert at["carried"] is None
     assert at["own"] is not None
 
@@ -341,7 +341,7 @@ def test_without_validation_frames_of_both_classes_only_the_fixed_threshold_stan
     labels, baseline, variant = frames_of(200, 5)
     only = None if validation is None else labelled(np.full(50, validation))
     scores = None if validation is None else sigmoid(baseline[:50])
-    before, after = Evidence(sigmoid(baseline), scores, None), Evidence(sigmoid(variant), scores, None)
+    before, after = Predictions(sigmoid(baseline), scores, None), Predictions(sigmoid(variant), scores, None)
     at, baseline_at = (points(0.5, labelled(labels), only, one, before) for one in (after, before))
     for one in (at, baseline_at):
         assert one["fixed"] is not None
@@ -351,7 +351,7 @@ def test_without_validation_frames_of_both_classes_only_the_fixed_threshold_stan
 
 def test_confusion_is_that_of_the_test_frames() -> None:
     labels = np.array([1, 1, 1, 0, 0])
-    own = Evidence(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
+    own = Predictions(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
     at = points(0.5, labelled(labels), labelled(np.array([0, 0, 1, 1])), own, own)["own"]
     assert at is not None
     assert at.threshold == 0.4
@@ -360,6 +360,6 @@ def test_confusion_is_that_of_the_test_frames() -> None:
 
 def test_a_shift_of_a_class_of_one_frame_is_unknown() -> None:
     labels = np.array([0, 0, 0, 1])
-    own = Evidence(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
+    own = Predictions(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
     at = points(0.5, labelled(labels), labelled(labels), own, own)
     assert shift(labels, own, own, at, at) is None

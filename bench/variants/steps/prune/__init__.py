@@ -187,7 +187,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
     from bench.variants.steps.prune import two_of_four
 
-    dtype = model.head.weight.dtype
+    dtype = model.dtype
     model.float().eval().requires_grad_(True)
     if settings.structure == "unstructured":
         _zero(model, settings.amount)
@@ -197,8 +197,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
         # Ranking and repair tell apart what TF32 would round away.
         with repeatable(tf32=False):
             _narrow(model, settings, work)
-    model.backbone.to(dtype)
-    model.head.to(dtype)
+    model.cast(dtype)
     return model
 
 
@@ -276,6 +275,5 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
         work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
         phases.begin("preparing the repair")
-        inside = {name.removeprefix("backbone."): stayed for name, stayed in left.items()}
-        repair(model, original, inside, work, settings.frames)
+        repair(model, original, left, work, settings.frames)
     model.cpu().to(memory_format=torch.contiguous_format)

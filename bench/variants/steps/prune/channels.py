@@ -57,7 +57,7 @@ class Channels:
         self._model = model
         self._names = {module: name for name, module in model.named_modules()}
         self._graph = _graph(model)
-        found = self._graph.get_all_groups(ignored_layers=[model.head])
+        found = self._graph.get_all_groups(ignored_layers=model.logit_layers())
         members = [(_described(group, self._names), group) for group in found]
         self._members = {group.root: group_members for group, group_members in members}
         self.groups = [group for group, _ in members]
@@ -99,16 +99,11 @@ class Channels:
 
 
 def _graph(model: Detector) -> Any:
-    """torch-pruning's dependency graph over backbone and head.
-
-    The head is called as a module here, because `Detector.classify` uses its weights directly.
-    """
+    """torch-pruning's dependency graph over backbone and head."""
     import torch_pruning
 
-    network = nn.Sequential(model.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.head)
-    parameter = next(model.parameters())
-    example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=parameter.device)
-    return torch_pruning.DependencyGraph().build_dependency(network, example)
+    example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=model.device)
+    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example)
 
 
 def _described(members: Any, names: Mapping[nn.Module, str]) -> Group:

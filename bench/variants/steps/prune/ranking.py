@@ -71,11 +71,7 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
     from bench.artifacts.footprint import positions_per_frame
 
     positions = positions_per_frame(model)
-    unit_of = {
-        f"backbone.{conv}": unit
-        for unit, module in convolutions.units(model.backbone)
-        for conv in convolutions.convolutions(unit, module)
-    }
+    unit_of = {conv: unit for unit, module in model.stages() for conv in convolutions.convolutions(unit, module)}
     found = {}
     for group in groups:
         convs = [name for name in (*group.outputs, *group.inputs) if name in unit_of]
@@ -117,7 +113,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
     seen = {name: _Seen() for name in convs}
     if part.state:
         places.generator.set_state(part.state["seen"]["generator"])
-        device = model.head.weight.device
+        device = model.device
         for name, (samples, count, *sums) in part.state["seen"]["sums"].items():
             seen[name] = _Seen(samples, count, *(one.to(device) for one in sums))
 

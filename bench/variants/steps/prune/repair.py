@@ -64,20 +64,20 @@ def _halved(batch: Tensor) -> tuple[Tensor, float]:
 def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], work: StepContext, frames: int) -> None:
     """Refit every convolution of `pruned` that lost inputs, in place, to what `original` writes there.
 
-    `left` tells for each convolution that lost outputs which of the original's stayed (names as in the
-    backbone). At most `frames` calibration frames are read. Raises `UserError` where a fit is not finite.
+    `left` tells for each convolution that lost outputs which of the original's stayed. At most `frames` calibration
+    frames are read. Raises `UserError` where a fit is not finite.
     """
     wanted, found = Kept(), Kept()
     for batch in convolutions.inputs_of(original, work, frames):
         wanted.append(batch)
         found.append(batch)
-    norms = convolutions.norms_after(pruned.backbone, found[0][:1])
+    norms = convolutions.norms_after(pruned, found[0][:1])
     judge = judging_frames([frame.source for frame in work.spread("calibration", frames)])
-    pairs = list(zip(convolutions.units(original.backbone), convolutions.units(pruned.backbone), strict=True))
+    pairs = list(zip(original.stages(), pruned.stages(), strict=True))
     part = work.part("repairing")
     if part.state:
         pruned.load_state_dict(part.state["network"])
-        wanted, found = (Kept(part.state[side], pruned.head.weight.device) for side in ("wanted", "found"))
+        wanted, found = (Kept(part.state[side], pruned.device) for side in ("wanted", "found"))
 
     def state() -> State:
         return {"network": pruned.state_dict(), "wanted": wanted.batches, "found": found.batches}
@@ -91,10 +91,8 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
         }
         targets, ahead = _targets(before, cut, left, wanted, Places(len(judge)))
         for conv, wished in targets.items():
-            norm = pruned.backbone.get_submodule(norms[conv]) if conv in norms else None
-            if isinstance(norm, nn.BatchNorm2d) and _adds_input(
-                before, original.backbone.get_submodule(norms[conv]), wanted[0]
-            ):
+            norm = pruned.get_submodule(norms[conv]) if conv in norms else None
+            if isinstance(norm, nn.BatchNorm2d) and _adds_input(before, original.get_submodule(norms[conv]), wanted[0]):
                 _make_up(wished, norm, left.get(conv), wanted, found)
             _refit(now[conv], norm, after, found, wished, judge, conv)
         wanted = ahead
@@ -102,7 +100,7 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
             found[place] = after(found[place])
         part.keep(done, len(pairs), state)
         work.progress(done, len(pairs), "layers", "repairing")
-    if pruned.head.in_features < original.head.in_features:
+    if found[0].shape[1] < wanted[0].shape[1]:
         _make_up_in_head(pruned, original, wanted, found)
 
 
@@ -112,7 +110,7 @@ def _make_up_in_head(pruned: Detector, original: Detector, wanted: Kept, found: 
     Its weights stay: a frame is one sample here, and there are more features than frames.
     """
     lacking = [original.classify(was)[0] - pruned.classify(now)[0] for was, now in zip(wanted, found, strict=True)]
-    pruned.head.bias.add_(torch.cat(lacking).mean(0))
+    pruned.shift_logits(torch.cat(lacking).mean(0))
 
 
 class _Stop(Exception):  # noqa: N818  (no error: the rest of a unit is not needed)

@@ -68,7 +68,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
     part = work.part("ranking of sums")
     seen = {name: _Written() for name in convs}
     for name, (places, *sums) in part.state.get("seen", {}).items():
-        outputs, gradients, products = ([one.to(model.head.weight.device) for one in by_batch] for by_batch in sums)
+        outputs, gradients, products = ([one.to(model.device) for one in by_batch] for by_batch in sums)
         seen[name] = _Written(outputs, gradients, products, places)
 
     def note(name: str, _: nn.Module, __: Tensor, written: Tensor) -> None:

@@ -31,8 +31,8 @@ def layers(model: Detector) -> dict[str, Any]:
     from torch import nn
 
     return {
-        f"backbone.{name}": module
-        for name, module in model.backbone.named_modules()
+        name: module
+        for name, module in model.weighted_layers().items()
         if isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels % GROUP == 0
     }
 

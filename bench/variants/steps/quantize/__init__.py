@@ -295,10 +295,12 @@ def _made_good(layer: Layer, entering: Channels, seen: Inputs | None) -> Layer:
 
 def _told(layers: Sequence[Layer], chosen: Mapping[str, Choice]) -> str:
     """By convolution: bits of weights and of inputs (32 is float), and its share of the margin's variance."""
+    from bench.detectors.layer_names import short_name
+
     by_name = {layer.convolution.name: layer for layer in layers}
     told = {}
     for name, one in chosen.items():
         layer = by_name.get(name)
         bits = (layer.weight.bits if layer else 32, 8 if layer and layer.input else 32)
-        told[name.removeprefix("backbone.")] = [*bits, float(f"{one.harm:.1e}")]
+        told[short_name(name)] = [*bits, float(f"{one.harm:.1e}")]
     return json.dumps(told, separators=(",", ":"), allow_nan=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.artifacts.onnx_export import is_pointwise
+from bench.detectors.layer_names import is_in_backbone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,7 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
 
     found = []
     for node in model.graph.node:
-        if node.op_type == "Conv" and node.name.startswith("backbone."):
+        if node.op_type == "Conv" and is_in_backbone(node.name):
             weight = floats(node.input[1])
             bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
             groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)

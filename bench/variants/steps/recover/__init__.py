@@ -67,7 +67,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """
     import torch
 
-    dtype = model.head.weight.dtype
+    dtype = model.dtype
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.
     model.float().to(work.device).to(memory_format=torch.channels_last)
     saved = training.saved(work)
@@ -77,8 +77,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
         if settings.steps:
             training.distil(model, settings, work, saved)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
-    model.backbone.to(dtype)
-    model.head.to(dtype)
+    model.cast(dtype)
     return model
 
 

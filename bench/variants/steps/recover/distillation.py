@@ -68,15 +68,13 @@ def distillation_loss(
     """Errors of margin, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
     import torch
 
-    from bench.variants.layers.convolutions import units
-
     lower = lower or lowered(str(frames.device), "fp32")
     with torch.no_grad():
         wanted = found = teacher.preprocess(frames)
     # Both go through the frames side by side, so that no feature is kept for longer than it is compared.
     errors: list[Tensor] = []
     with lower():
-        for (_, theirs), (_, own) in zip(units(teacher.backbone), units(pupil.backbone), strict=True):
+        for (_, theirs), (_, own) in zip(teacher.stages(), pupil.stages(), strict=True):
             before = found, wanted
             with torch.no_grad():
                 wanted = theirs(wanted)
@@ -236,7 +234,7 @@ def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tup
         for frames in batches:
             inputs = detector.preprocess(frames)
             with lower():
-                features = detector.backbone(inputs)
+                features = detector.features(inputs)
             logits, cam = detector.classify(features)
             margins.append(_margin(logits))
             cams.append(cam)

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.records import Evidence, Judgement, Labelled, Preprocessing, Run, SplitSummary, VariantResult
-from bench.results.score import judge, p_fake
+from bench.records import Evaluation, LabelledFrames, Predictions, Preprocessing, RunRecord, SplitSummary, VariantResult
+from bench.results.score import evaluate, p_fake
 
 COUNT = 120
 
 
-def run(*names: str, margin: float = 0.01) -> Run:
-    return Run(
+def run(*names: str, margin: float = 0.01) -> RunRecord:
+    return RunRecord(
         experiment="made-up",
         detector="none",
         architecture="none",
@@ -33,8 +33,8 @@ def run(*names: str, margin: float = 0.01) -> Run:
     )
 
 
-def frames(order: NDArray[np.int64]) -> Labelled:
-    return Labelled(
+def frames(order: NDArray[np.int64]) -> LabelledFrames:
+    return LabelledFrames(
         pd.Series([f"{place}.png" for place in order]),
         (order % 2).astype(np.int8),
         pd.Series([f"video {place // 4}" for place in order]),
@@ -42,27 +42,27 @@ def frames(order: NDArray[np.int64]) -> Labelled:
     )
 
 
-def answers(noise: float, order: NDArray[np.int64], scale: float = 1.0, seed: int = 0) -> Evidence:
+def answers(noise: float, order: NDArray[np.int64], scale: float = 1.0, seed: int = 0) -> Predictions:
     rng = np.random.default_rng(0)
     margin = scale * (2.0 * (np.arange(COUNT) % 2) - 1 + rng.normal(0, 1, COUNT))
     margin += noise * np.random.default_rng(seed).normal(0, 1, COUNT)
     margin = margin[order]
     cam = rng.normal(0, 1, (COUNT, 4, 4)).astype(np.float32)[order]
     scores = p_fake(-margin / 2, margin / 2)
-    return Evidence(scores, scores[: COUNT // 2], cam, margin)
+    return Predictions(scores, scores[: COUNT // 2], cam, margin)
 
 
-def judged(order: NDArray[np.int64]) -> Judgement:
+def judged(order: NDArray[np.int64]) -> Evaluation:
     validation = frames(np.arange(COUNT)[: COUNT // 2])
     fixed = np.arange(COUNT)
-    evidence = {}
+    predictions = {}
     for seed, (name, noise) in enumerate({"baseline": 0.0, "twin": 0.0, "noisy": 1.5, "lost": 9.0}.items()):
         own, still = answers(noise, order, seed=seed), answers(noise, fixed, seed=seed)
-        evidence[name] = Evidence(own.test, still.validation, own.cam, own.margin)
-    return judge(run(*evidence), frames(order), validation, evidence)
+        predictions[name] = Predictions(own.test, still.validation, own.cam, own.logit_diff)
+    return evaluate(run(*predictions), frames(order), validation, predictions)
 
 
-def told(found: Judgement) -> list[object]:
+def told(found: Evaluation) -> list[object]:
     """All numbers that do not name a row."""
     numbers: list[object] = [found.choice, found.effects, found.not_sliced]
     for one in found.variants.values():
@@ -91,7 +91,7 @@ def test_permuting_the_frames_changes_nothing() -> None:
 def test_a_twin_of_the_baseline_differs_in_nothing(margin: float, verdict: str) -> None:
     order = np.arange(COUNT)
     both = {"baseline": answers(0, order), "twin": answers(0, order)}
-    found = judge(run(*both, margin=margin), frames(order), None, both).variants["twin"]
+    found = evaluate(run(*both, margin=margin), frames(order), None, both).variants["twin"]
     assert found.comparison is not None
     assert found.flips is not None
     assert found.drift is not None
@@ -104,15 +104,15 @@ def test_a_twin_of_the_baseline_differs_in_nothing(margin: float, verdict: str) 
 def test_frames_are_ranked_by_the_margin_where_p_fake_says_1_for_all() -> None:
     order = np.arange(COUNT)
     sure = answers(0, order, scale=5)
-    assert sure.margin is not None
-    far = Evidence(p_fake(0 * sure.margin, sure.margin + 80), None, None, sure.margin + 80)
+    assert sure.logit_diff is not None
+    far = Predictions(p_fake(0 * sure.logit_diff, sure.logit_diff + 80), None, None, sure.logit_diff + 80)
     assert len(np.unique(far.test)) == 1
-    found = judge(run("baseline"), frames(order), None, {"baseline": far}).variants["baseline"]
-    assert found.score.auc == pytest.approx(roc_auc_score(order % 2, sure.margin))
+    found = evaluate(run("baseline"), frames(order), None, {"baseline": far}).variants["baseline"]
+    assert found.score.auc == pytest.approx(roc_auc_score(order % 2, sure.logit_diff))
 
 
 def test_nothing_to_judge() -> None:
     told = run("baseline")
-    failed = replace(told, variants=(replace(told.variants[0], status="failed", reason="it overflowed"),))
-    found = judge(failed, frames(np.arange(0)), None, {})
+    failed = replace(told, variants=(replace(told.baseline, status="failed", reason="it overflowed"),))
+    found = evaluate(failed, frames(np.arange(0)), None, {})
     assert (found.variants, found.choice) == ({}, None)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.errors import in_yaml
-from bench.records import Choose
+from bench.records import Constraints
 
 
 def no_boolean(value: object) -> object:
@@ -40,8 +40,8 @@ class ChooseSettings(_Model):
     )
 
     @property
-    def record(self) -> Choose:
-        return Choose(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
+    def record(self) -> Constraints:
+        return Constraints(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
 
 
 AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop")
@@ -93,15 +93,15 @@ class GateSettings(_Model):
     @model_validator(mode="after")
     def _holds_something(self) -> GateSettings:
         if not self.model_fields_set:
-            raise ValueError(f"no gate; gates are: {', '.join(self.limits_there_are())}")
+            raise ValueError(f"no gate; gates are: {', '.join(self.gate_names())}")
         return self
 
     @classmethod
-    def limits_there_are(cls) -> tuple[str, ...]:
+    def gate_names(cls) -> tuple[str, ...]:
         return tuple(name for name in cls.model_fields if name != "strict")
 
     @property
     def limits(self) -> dict[str, float]:
         """The gates that are set, in their order."""
-        told = {name: getattr(self, name) for name in self.limits_there_are()}
+        told = {name: getattr(self, name) for name in self.gate_names()}
         return {name: limit for name, limit in told.items() if limit is not None}

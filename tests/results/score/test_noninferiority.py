@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bench.records import Auc, Comparison, Interval
 from bench.results.score.auc import difference
 from bench.results.score.intervals import holm
+from bench.results.score.noninferiority import compare, further_frames, small_but_real, verdict
 from bench.results.score.placements import placements
-from bench.results.score.verdict import compare, further_frames, small_but_real, verdict
 from tests.support import ROOT
 
 DOC = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the interval of a difference in AUC says about a variant."""
+"""Non-inferiority: what the interval of a difference in AUC says about a variant."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ def verdict(delta: float, interval: Interval, margin: float) -> Verdict:
 
 
 def small_but_real(interval: Interval, margin: float) -> bool:
-    """Whether a loss is proven, and proven to lie within the margin."""
+    """Whether a loss is significant, and significantly smaller than the margin."""
     return interval.low > -margin and interval.high < 0
 
 
 def further_frames(delta: Auc, margin: float, count: int, fewest: int) -> int | None:
-    """How many more frames than `count` would settle an inconclusive verdict; None where it is settled, or none would.
+    """How many more frames than `count` would settle an inconclusive verdict: a rough guess.
 
-    If the difference stays what it is, and its interval narrows with the square root of the number of
-    frames, with which the degrees of freedom of Student's t grow. Where it holds 0, it reaches as far as one
-    frame of the smaller class makes, however narrow it becomes: `fewest` are the frames of that class, whose
-    share stays what it is.
+    The guess assumes that the difference stays what it is, that its interval narrows with the square root of the
+    number of frames, and that the degrees of freedom of Student's t grow with it. `fewest` is the number of frames of
+    the smaller class: an interval that holds 0 always reaches as far as one frame of that class can move the AUC.
+    None where the verdict is settled, or no number of frames would settle it.
     """
     whole = delta.interval
     # An interval that ends where differences do may reach any way beyond.
     if verdict(delta.value, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
         return None
-    room = -delta.value if delta.value < -margin else delta.value + margin
-    if room <= 0:
+    # How far the interval's end may lie from the estimate for the verdict to be settled.
+    headroom = -delta.value if delta.value < -margin else delta.value + margin
+    if headroom <= 0:
         return None
     narrow = delta.narrow or whole
     reach = max(narrow.width, 1 / fewest)
-    few, many = 1.0, 2 * max((reach / room) ** 2, 1 / (fewest * room), 1.0)
+    few, many = 1.0, 2 * max((reach / headroom) ** 2, 1 / (fewest * headroom), 1.0)
     quantile = student_quantile(0.95, delta.freedom)
     for _ in range(60):
         middle = math.sqrt(few * many)
@@ -78,11 +79,15 @@ def _sizes(placed: Placements) -> tuple[int, int]:
 def compare(
     placed: Mapping[str, Placements], baseline: str, clusters: NDArray[np.int64] | None, margin: float
 ) -> dict[str, Comparison]:
-    """Every other variant against the baseline, p corrected for their number; empty without the baseline."""
+    """Compare every other variant with the baseline; p is corrected for their number (Holm).
+
+    `placed` has the placement values of each variant by name. Empty where it lacks the baseline.
+    """
     if baseline not in placed:
         return {}
-    found = {name: difference(own, placed[baseline], clusters) for name, own in placed.items() if name != baseline}
-    corrected = holm([p for _, p in found.values()])
+    others = {name: scores for name, scores in placed.items() if name != baseline}
+    differences = {name: difference(scores, placed[baseline], clusters) for name, scores in others.items()}
+    corrected = holm([p for _, p in differences.values()])
     return {
         name: Comparison(
             delta=delta,
@@ -90,9 +95,9 @@ def compare(
             p_holm=p_holm,
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
-            # What tells no frame from another settles nothing with more of them.
+            # A variant that scores all frames alike does so with more frames too.
             further_frames=None if placed[name].all_equal else further_frames(delta, margin, *_sizes(placed[name])),
             all_equal=placed[name].all_equal,
         )
-        for (name, (delta, p)), p_holm in zip(found.items(), corrected, strict=True)
+        for (name, (delta, p)), p_holm in zip(differences.items(), corrected, strict=True)
     }

@@ -1,0 +1,100 @@
+"""Which experiments refer to which variants and results, by all experiment files of a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import stored
+from bench.datasets import demo
+from bench.errors import UserError
+from bench.experiment import Experiments, read
+from bench.pipeline.build import build_context
+from bench.pipeline.prepare import DEMO_FRAMES, prepare
+from bench.records import OnEvent
+from bench.variants import ids
+
+
+@dataclass
+class References:
+    """The experiments that refer to each variant id, and the variants of each experiment.
+
+    `unreadable` has the reason for each experiment file that cannot be read, `unresolved` for each experiment whose
+    ids cannot be computed.
+    """
+
+    variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    unreadable: dict[str, str] = field(default_factory=dict)
+    unresolved: dict[str, str] = field(default_factory=dict)
+
+    def of_variant(self, variant: str) -> str:
+        """Why the variant of this id stays; empty if nothing refers to it."""
+        return _used_by(self.variants.get(variant, ())) or _perhaps_used_by(self.unreadable | self.unresolved)
+
+    def of_results(self, experiment: str, variant: str | None = None) -> str:
+        """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them."""
+        variants = self.results.get(experiment)
+        is_used = variants is not None and (variant is None or variant in variants)
+        return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be found out, in words."""
+        return (
+            *(f"what {name} refers to cannot be told: {why}" for name, why in self.unreadable.items()),
+            *(f"the variants of {name} cannot be told: {why}" for name, why in self.unresolved.items()),
+        )
+
+
+def _used_by(names: Iterable[str]) -> str:
+    return f"used by {', '.join(sorted(names))}" if names else ""
+
+
+def _perhaps_used_by(names: Iterable[str]) -> str:
+    return f"perhaps used by {', '.join(names)}" if names else ""
+
+
+def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> References:
+    """The references of the experiments in `path`, and of all other experiment files in the same folder."""
+    references = References()
+    beside = sorted(file for file in path.parent.glob("*.y*ml") if file.is_file())
+    for file in dict.fromkeys([path, *beside]):
+        try:
+            in_file = experiments if file == path else read(file)
+        except UserError as error:
+            if _is_experiment_file(file):
+                references.unreadable[file.name] = str(error).splitlines()[0]
+            continue
+        for name, settings in in_file.experiments.items():
+            references.results[name] |= set(settings.variants)
+            try:
+                for variant in _ids(in_file, file, name, on_event):
+                    references.variants[variant].add(name)
+            except UserError as error:
+                references.unresolved[name] = str(error).splitlines()[0]
+    return references
+
+
+def _is_experiment_file(file: Path) -> bool:
+    """Whether a YAML file that cannot be read is meant to hold experiments; any of its keys may be misspelled."""
+    try:
+        text = stored.read_bytes(file, stored.MIB).decode("utf-8", errors="replace")
+    except (OSError, ValueError):
+        return True
+    return "experiments:" in text or ("detectors:" in text and "datasets:" in text)
+
+
+def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> set[str]:
+    """The ids of all links of an experiment's chains; `UserError` where frames or weights are missing."""
+    frames = experiments.datasets[experiments.experiments[name].frames]
+    if frames.path == DEMO_FRAMES and not demo.is_drawn(path.parent / DEMO_FRAMES):
+        raise UserError("the demo's frames are not drawn")
+    # Ids depend on neither, and another machine's runtime would be refused on this one.
+    anywhere = experiments.experiments[name].model_copy(update={"runtime": "auto", "device": "cpu"})
+    experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
+    prepared = prepare(experiments, path, name, on_event=on_event)
+    context = build_context(prepared, on_event)
+    return {link for chain in prepared.chains.values() for link in ids.of_chain(prepared.source, chain, context)}

@@ -1,0 +1,282 @@
+"""What scores.json holds: the numbers of a report, for programs. A dataclass field is a key of the file.
+
+Every key is written for every variant. A number that is unavailable is None, never left out. reports/README.md and
+docs/numbers.md say what each key means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from bench.records.runs import Fidelity, Recovery
+from bench.records.scores import Loosening, ShiftVerdict, ThresholdKind, Timing, Verdict
+
+SCORES_SCHEMA = 1
+"""Counts up when a key changes its meaning or goes away."""
+
+Ends: TypeAlias = tuple[float, float]
+"""The lower and the upper end of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class ScoredFrames:
+    """One labelled split: how many frames, and the digest of their paths, labels, sources and content."""
+
+    count: int
+    fake: int
+    real: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ScoredConfusion:
+    """The confusion matrix at the fixed threshold, fake being the positive class."""
+
+    tp: int | None
+    tn: int | None
+    fp: int | None
+    fn: int | None
+
+
+@dataclass(frozen=True)
+class ScoredPoint:
+    """The decisions at a threshold: a frame counts as fake from there on."""
+
+    threshold: float
+    tp: int
+    tn: int
+    fp: int
+    fn: int
+    precision: float | None
+    recall: float | None
+    specificity: float | None
+    f1: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
+    mcc: float | None
+
+
+@dataclass(frozen=True)
+class ScoredShift:
+    """Balanced accuracy won by a threshold of the variant's own (`gained`), and what stays lost (`left`)."""
+
+    verdict: ShiftVerdict | None
+    gained: float
+    gained_ci: Ends
+    left: float
+    left_ci: Ends
+
+
+@dataclass(frozen=True)
+class ScoredFlips:
+    """Test frames that changed their outcome against the baseline, and p of McNemar's exact test."""
+
+    worse: int
+    better: int
+    p: float
+
+
+@dataclass(frozen=True)
+class ScoredDrift:
+    """How far class-activation maps moved; `other_reason` counts frames that are right for another reason."""
+
+    count: int
+    rank_correlation: float
+    rank_correlation_low: float
+    overlap: float
+    both_right: int
+    other_reason: int
+
+
+@dataclass(frozen=True)
+class ScoredSlice:
+    """AUC, and its difference to the baseline's, on the test frames that share a value of a column."""
+
+    column: str
+    value: str
+    fake: int
+    real: int
+    against: Literal["fake", "real"] | None
+    auc: float | None
+    auc_ci: Ends | None
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    p_holm: float | None
+    simultaneous: Ends | None
+
+
+@dataclass(frozen=True)
+class ScoredLatency:
+    """Milliseconds of a call with one frame: quantiles over `calls` calls."""
+
+    p25: float | None
+    p50: float | None
+    p75: float | None
+    p90: float | None
+    p99: float | None
+    device_p50: float | None
+    calls: int | None
+
+
+@dataclass(frozen=True)
+class ScoredVariant:
+    """All numbers of one variant.
+
+    `auc_delta`, `verdict` and what follows them compare with the baseline on the same frames. `speedup` and
+    `throughput_gain` compare with the baseline in the same runtime, device and session.
+    """
+
+    status: Literal["ok", "failed"]
+    reason: str | None
+    id: str
+    steps: tuple[str, ...]
+    runtime: str | None
+    device: str | None
+    device_name: str | None
+    stored: str | None
+    computed: str | None
+    mode: str | None
+    int8: Literal["native", "simulated"] | None
+    int8_size_only: bool | None
+    fidelity: Fidelity | None
+    size_mib: float | None
+    parameters: int | None
+    macs: int | None
+    zeros: float | None
+    zstd_mib: float | None
+    recovered: tuple[Recovery, ...]
+    auc: float | None
+    average_precision: float | None
+    eer: float | None
+    brier: float | None
+    tpr_at_fpr_1: float | None
+    tpr_at_fpr_5: float | None
+    ece: float | None
+    auc_standard_error: float | None
+    auc_ci: Ends | None
+    threshold: float | None
+    confusion: ScoredConfusion
+    precision: float | None
+    recall: float | None
+    specificity: float | None
+    f1: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
+    mcc: float | None
+    precision_ci: Ends | None
+    recall_ci: Ends | None
+    specificity_ci: Ends | None
+    thresholds: dict[ThresholdKind, ScoredPoint | None]
+    slices: tuple[ScoredSlice, ...]
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    auc_interval: Literal["sources", "frames"] | None
+    verdict: Verdict | None
+    small_but_real: bool | None
+    further_frames: int | None
+    all_equal: bool | None
+    shift: ScoredShift | None
+    flips: ScoredFlips | None
+    drift: ScoredDrift | None
+    worst_slice: ScoredSlice | None
+    latency_ms: ScoredLatency
+    throughput_fps: float | None
+    throughput_batch_size: int | None
+    speedup: float | None
+    speedup_interval: Ends | None
+    throughput_gain: float | None
+    throughput_gain_interval: Ends | None
+    peak_memory_mib: float | None
+    measurements: tuple[Timing, ...]
+
+
+@dataclass(frozen=True)
+class ScoredConstraints:
+    """The limits under which a variant is chosen; None where there is no such limit."""
+
+    auc_drop: float | None
+    size_mib: float | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class ScoredRequirement:
+    """One limit and how a variant stands to it: `room` is limit − value, negative where the limit is missed."""
+
+    constraint: Literal["auc_drop", "size_mib", "latency_ms"]
+    limit: float
+    value: float | None
+    estimate: float | None
+    room: float | None
+    met: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoredCandidate:
+    """A variant that could be shipped, where it `qualifies`; `beaten_by` names one that is better in everything."""
+
+    name: str
+    requirements: tuple[ScoredRequirement, ...]
+    size_mib: float | None
+    latency_ms: float | None
+    auc: float | None
+    beaten_by: str | None
+    qualifies: bool
+
+
+@dataclass(frozen=True)
+class ScoredChoice:
+    """Which variant to ship; `asked` is whether the limits were the user's."""
+
+    chosen: str | None
+    runner_up: str | None
+    asked: bool
+    prefer: Literal["size", "latency", "auc"]
+    constraints: ScoredConstraints
+    candidates: tuple[ScoredCandidate, ...]
+    loosen: tuple[Loosening, ...]
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything but AUC is known to choose by: limits of the user's, sizes or times."""
+        return self.asked or any(candidate.size_mib or candidate.latency_ms for candidate in self.candidates)
+
+
+@dataclass(frozen=True)
+class ScoredEffect:
+    """What the steps between a variant and its nearest ancestor cost and gained; pairs are (ancestor, variant)."""
+
+    variant: str
+    ancestor: str
+    steps: tuple[str, ...]
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    size_bytes: tuple[int, int] | None
+    parameters: tuple[int, int] | None
+    macs: tuple[int, int] | None
+    speedup: float | None
+    speedup_interval: Ends | None
+
+
+@dataclass(frozen=True)
+class ScoresFile:
+    """The whole file. `baseline` is the first of `variants`; `machine` is None where scores came from elsewhere."""
+
+    schema: int
+    experiment: str
+    detector: str
+    architecture: str
+    frames: dict[str, ScoredFrames]
+    machine: str | None
+    baseline: str
+    threshold: float
+    margin: float
+    variants: dict[str, ScoredVariant]
+    choice: ScoredChoice | None
+    ablation: tuple[ScoredEffect, ...]
+    not_sliced: tuple[str, ...]

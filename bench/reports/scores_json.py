@@ -1,0 +1,321 @@
+"""scores.json: the report's numbers for programs, written from a `ScoresFile` and read back as one.
+
+reports/README.md documents the keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import stored
+from bench.errors import quoted
+from bench.records import (
+    SCORES_SCHEMA,
+    THRESHOLD_KINDS,
+    Auc,
+    Choice,
+    Comparison,
+    Drift,
+    Effect,
+    Ends,
+    Evaluation,
+    Flips,
+    Interval,
+    OperatingPoint,
+    Ratio,
+    Requirement,
+    RunRecord,
+    ScoredCandidate,
+    ScoredChoice,
+    ScoredConfusion,
+    ScoredConstraints,
+    ScoredDrift,
+    ScoredEffect,
+    ScoredFlips,
+    ScoredFrames,
+    ScoredLatency,
+    ScoredPoint,
+    ScoredRequirement,
+    ScoredShift,
+    ScoredSlice,
+    ScoredVariant,
+    ScoresFile,
+    Shift,
+    Slice,
+    Speed,
+    VariantEvaluation,
+    VariantResult,
+)
+from bench.reports.content.text import MIB
+
+SCORES = "scores.json"
+
+RANKING = ("auc", "average_precision", "eer", "brier", "tpr_at_fpr_1", "tpr_at_fpr_5")
+CONFUSION = ("tp", "tn", "fp", "fn")
+RATES = ("precision", "recall", "specificity", "f1", "accuracy", "balanced_accuracy", "mcc")
+WITH_INTERVAL = ("precision", "recall", "specificity")
+
+
+def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
+    """All numbers of an evaluated run."""
+    return ScoresFile(
+        schema=SCORES_SCHEMA,
+        experiment=run.experiment,
+        detector=run.detector,
+        architecture=run.architecture,
+        frames={
+            split: ScoredFrames(frames.count, frames.fake, frames.real, frames.digest)
+            for split, frames in run.frames.items()
+        },
+        machine=run.provenance.get("machine"),
+        baseline=run.baseline.name,
+        threshold=run.threshold,
+        margin=run.margin,
+        variants={variant.name: _variant(run, variant, evaluation) for variant in run.variants},
+        choice=_choice(evaluation.choice) if evaluation.choice else None,
+        ablation=tuple(_effect(effect) for effect in evaluation.effects),
+        not_sliced=evaluation.not_sliced,
+    )
+
+
+def as_json(numbers: ScoresFile | ScoredVariant) -> dict[str, Any]:
+    """The same in the types of JSON: dicts and lists. Raises `ValueError` where a number is not finite."""
+    plain: dict[str, Any] = json.loads(as_text(numbers))
+    return plain
+
+
+def as_text(numbers: ScoresFile | ScoredVariant) -> str:
+    """The text of scores.json, without a newline at its end. Raises `ValueError` where a number is not finite."""
+    return json.dumps(dataclasses.asdict(numbers), indent=1, allow_nan=False)
+
+
+def read_scores(report: Path) -> ScoresFile:
+    """Read scores.json in the folder of a report. OSError where there is none, `DamagedError` as in `typed_scores`."""
+    return typed_scores(stored.read_json(report / SCORES))
+
+
+def typed_scores(content: Any) -> ScoresFile:
+    """The content of a scores.json as a record.
+
+    Raises `DamagedError` where the schema is another, a key is missing, or a value has another type.
+    """
+    if not isinstance(content, dict) or "schema" not in content:
+        raise stored.DamagedError("it has no schema version")
+    if content["schema"] != SCORES_SCHEMA:
+        raise stored.DamagedError(
+            f"it has schema version {quoted(content['schema'])}, this bench reads version {SCORES_SCHEMA}"
+        )
+    numbers: ScoresFile = stored.typed(ScoresFile, content)
+    if numbers.baseline not in numbers.variants:
+        raise stored.DamagedError("its baseline is none of its variants")
+    return numbers
+
+
+def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredVariant:
+    scored = evaluation.variants.get(variant.name)
+    return ScoredVariant(
+        status=variant.status,
+        reason=variant.reason,
+        id=variant.id,
+        steps=variant.steps,
+        recovered=variant.recovered,
+        **_execution(variant, is_size_only=variant.name in evaluation.size_only),
+        **_footprint(variant),
+        **_quality(scored),
+        **_compared(variant is run.baseline, scored),
+        **_speed(evaluation.speeds[variant.name]),
+        measurements=evaluation.timings.get(variant.name, ()),
+    )
+
+
+def _execution(variant: VariantResult, *, is_size_only: bool) -> dict[str, Any]:
+    """What executed the variant, by key; all None where it failed."""
+    executed = variant.executed if variant.status == "ok" else None
+    names = ("runtime", "device", "device_name", "stored", "computed", "int8")
+    return {
+        **{name: getattr(executed, name, None) for name in names},
+        "mode": (executed and executed.mode) or None,
+        "int8_size_only": is_size_only if executed and executed.int8 else None,
+        "fidelity": variant.fidelity if variant.status == "ok" else None,
+    }
+
+
+def _footprint(variant: VariantResult) -> dict[str, Any]:
+    """Size and cost of the artifact, by key; all None where the variant failed."""
+    footprint = variant.footprint if variant.status == "ok" else None
+    return {
+        "size_mib": footprint and footprint.size_bytes / MIB,
+        "parameters": footprint and footprint.parameters,
+        "macs": footprint and footprint.macs,
+        "zeros": footprint and footprint.zeros,
+        "zstd_mib": footprint and footprint.zstd_bytes and footprint.zstd_bytes / MIB,
+    }
+
+
+def _quality(scored: VariantEvaluation | None) -> dict[str, Any]:
+    """What the variant's own predictions come to, by key; all None where it failed."""
+    score, point, auc = (scored.score, scored.fixed, scored.auc) if scored else (None, None, None)
+    return {
+        **{name: getattr(score, name, None) for name in RANKING},
+        "ece": scored and scored.reliability.ece,
+        "auc_standard_error": auc and auc.standard_error,
+        "auc_ci": _ends(auc.interval if auc else None),
+        "threshold": point and point.threshold,
+        "confusion": ScoredConfusion(**{name: getattr(point, name, None) for name in CONFUSION}),
+        **{name: getattr(point, name, None) for name in RATES},
+        **{f"{name}_ci": _ends(getattr(point, f"{name}_ci", None)) for name in WITH_INTERVAL},
+        "thresholds": {kind: _point(scored.thresholds.get(kind) if scored else None) for kind in THRESHOLD_KINDS},
+        "slices": tuple(_slice(part) for part in scored.slices) if scored else (),
+    }
+
+
+def _compared(is_baseline: bool, scored: VariantEvaluation | None) -> dict[str, Any]:
+    """What the comparison with the baseline comes to, by key."""
+    if scored is None or is_baseline:
+        unknown: dict[str, Any] = {**_comparison(None), **dict.fromkeys(("shift", "flips", "drift", "worst_slice"))}
+        has_auc = scored is not None and scored.auc is not None
+        return unknown | {"auc_delta": 0.0 if has_auc else None, "verdict": "baseline" if has_auc else None}
+    worst = scored.worst_slice
+    return {
+        **_comparison(scored.comparison),
+        "shift": _shift(scored.shift) if scored.shift else None,
+        "flips": _flips(scored.flips) if scored.flips else None,
+        "drift": _drift(scored.drift) if scored.drift else None,
+        "worst_slice": _slice(worst) if worst else None,
+    }
+
+
+def _comparison(comparison: Comparison | None) -> dict[str, Any]:
+    delta = comparison and comparison.delta
+    names = ("verdict", "small_but_real", "further_frames", "all_equal")
+    return {
+        "auc_delta": delta and delta.value,
+        "auc_delta_ci": _ends(delta.interval if delta else None),
+        "auc_delta_p": comparison and comparison.p,
+        "auc_delta_p_holm": comparison and comparison.p_holm,
+        "auc_interval": delta and ("sources" if delta.clustered else "frames"),
+        **{name: getattr(comparison, name, None) for name in names},
+    }
+
+
+def _ends(interval: Interval | Ratio | None) -> Ends | None:
+    return (interval.low, interval.high) if interval else None
+
+
+def _both_ends(interval: Interval) -> Ends:
+    return interval.low, interval.high
+
+
+def _point(point: OperatingPoint | None) -> ScoredPoint | None:
+    if point is None:
+        return None
+    return ScoredPoint(**{name: getattr(point, name) for name in ("threshold", *CONFUSION, *RATES)})
+
+
+def _shift(shift: Shift) -> ScoredShift:
+    return ScoredShift(shift.verdict, shift.gained, _both_ends(shift.gained_ci), shift.left, _both_ends(shift.left_ci))
+
+
+def _flips(flips: Flips) -> ScoredFlips:
+    return ScoredFlips(flips.worse, flips.better, flips.p)
+
+
+def _drift(drift: Drift) -> ScoredDrift:
+    return ScoredDrift(
+        count=drift.count,
+        rank_correlation=drift.rank_correlation,
+        rank_correlation_low=drift.rank_correlation_low,
+        overlap=drift.overlap,
+        both_right=drift.both_right,
+        other_reason=len(drift.other_reason),
+    )
+
+
+def _slice(part: Slice) -> ScoredSlice:
+    return ScoredSlice(
+        column=part.column,
+        value=part.value,
+        fake=part.fake,
+        real=part.real,
+        against=part.against,
+        **_area("auc", part.auc),
+        **_area("auc_delta", part.delta),
+        p_holm=part.p_holm,
+        simultaneous=_ends(part.simultaneous),
+    )
+
+
+def _area(name: str, auc: Auc | None) -> dict[str, Any]:
+    return {name: auc and auc.value, f"{name}_ci": _ends(auc.interval if auc else None)}
+
+
+def _choice(choice: Choice) -> ScoredChoice:
+    limits = choice.constraints
+    return ScoredChoice(
+        chosen=choice.chosen,
+        runner_up=choice.runner_up,
+        asked=choice.asked,
+        prefer=limits.prefer,
+        constraints=ScoredConstraints(limits.auc_drop, limits.size_mib, limits.latency_ms),
+        candidates=tuple(
+            ScoredCandidate(
+                name=candidate.name,
+                requirements=tuple(_requirement(requirement) for requirement in candidate.requirements),
+                size_mib=candidate.size_mib,
+                latency_ms=candidate.latency_ms,
+                auc=candidate.auc,
+                beaten_by=candidate.beaten_by,
+                qualifies=candidate.qualifies,
+            )
+            for candidate in choice.candidates
+        ),
+        loosen=choice.loosen,
+    )
+
+
+def _requirement(requirement: Requirement) -> ScoredRequirement:
+    return ScoredRequirement(
+        constraint=requirement.constraint,
+        limit=requirement.limit,
+        value=requirement.value,
+        estimate=requirement.estimate,
+        room=requirement.headroom,
+        met=requirement.met,
+        reason=requirement.reason,
+    )
+
+
+def _effect(effect: Effect) -> ScoredEffect:
+    return ScoredEffect(
+        variant=effect.variant,
+        ancestor=effect.ancestor,
+        steps=effect.steps,
+        **_area("auc_delta", effect.delta),
+        auc_delta_p=effect.p,
+        size_bytes=effect.size_bytes,
+        parameters=effect.parameters,
+        macs=effect.macs,
+        **_ratio("speedup", effect.speed),
+    )
+
+
+def _speed(speed: Speed) -> dict[str, Any]:
+    single, best = speed.single, speed.best
+    latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}
+    return {
+        "latency_ms": ScoredLatency(
+            **latency, device_p50=single.device_p50_ms if single else None, calls=single.calls if single else None
+        ),
+        "throughput_fps": best and best.frames_per_second,
+        "throughput_batch_size": best and best.batch_size,
+        **_ratio("speedup", speed.speedup),
+        **_ratio("throughput_gain", speed.gain),
+        "peak_memory_mib": single and (single.peak_cuda_reserved_mib or single.peak_rss_mib),
+    }
+
+
+def _ratio(name: str, ratio: Ratio | None) -> dict[str, Any]:
+    return {name: ratio and ratio.value, f"{name}_interval": _ends(ratio)}

@@ -1,0 +1,148 @@
+"""All scores of an experiment, from its predictions alone: the order of the work, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import Comparison, Evaluation, LabelledFrames, Predictions, RunRecord, Timing, VariantEvaluation
+from bench.results.score import (
+    ablation,
+    auc,
+    calibration,
+    choice,
+    drift,
+    flips,
+    independence,
+    noninferiority,
+    outcomes,
+    placements,
+    points,
+    slices,
+    thresholds,
+)
+from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.results.score.placements import Placements
+    from bench.results.score.slices import Slicing
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the variants of a run have in common while they are scored.
+
+    `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
+    where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
+    """
+
+    run: RunRecord
+    test: LabelledFrames
+    validation: LabelledFrames | None
+    predictions: Mapping[str, Predictions]
+    baseline: Predictions | None
+    clusters: NDArray[np.int64] | None
+    placements: Mapping[str, Placements]
+    comparisons: Mapping[str, Comparison]
+    slicing: Slicing
+
+
+def evaluate(
+    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+) -> Evaluation:
+    """Score every variant on the test frames and compare each with the baseline.
+
+    `predictions` has every variant with status "ok". Validation frames only set thresholds.
+    """
+    shared = _shared(run, test, validation, predictions)
+    variants: dict[str, VariantEvaluation] = {}
+    for name in shared.predictions:
+        variants[name] = _variant(shared, name, variants.get(run.baseline.name))
+    timed = speeds(run)
+    effects = ablation.effects(run, shared.placements, shared.clusters)
+    return Evaluation(
+        test=test,
+        validation=validation,
+        predictions=shared.predictions,
+        variants=variants,
+        speeds=timed,
+        choice=choice.choose(run, variants, timed),
+        effects=effects,
+        size_only=size_only(run, effects, timed),
+        not_sliced=shared.slicing.left_out,
+        timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
+        elsewhere=_elsewhere(run),
+        independence=independence.independence(test),
+        latencies=comparable_latencies(run, timed),
+    )
+
+
+def _shared(
+    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+) -> _Shared:
+    """Work out what all variants have in common: see `_Shared`."""
+    by_name = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
+    clusters = placements.clusters(test.sources)
+    has_both_classes = len(np.unique(test.labels)) == 2
+    placed = (
+        {name: placements.placements(test.labels, predicted.ranks) for name, predicted in by_name.items()}
+        if has_both_classes
+        else {}
+    )
+    return _Shared(
+        run=run,
+        test=test,
+        validation=validation,
+        predictions=by_name,
+        baseline=by_name.get(run.baseline.name),
+        clusters=clusters,
+        placements=placed,
+        comparisons=noninferiority.compare(placed, run.baseline.name, clusters, run.margin),
+        slicing=slices.slicing(test, clusters),
+    )
+
+
+def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> VariantEvaluation:
+    """One variant's scores, and the comparison with `baseline`: None for the baseline itself, or where it failed."""
+    labels, predicted, placed = shared.test.labels, shared.predictions[name], shared.placements.get(name)
+    curve = points.roc(labels, predicted.ranks) if placed else None
+    scored = VariantEvaluation(
+        score=points.score(labels, predicted.test, placed, curve),
+        auc=auc.estimate(placed, shared.clusters) if placed else None,
+        roc=points.thinned(*curve[:2]) if curve else None,
+        reliability=calibration.reliability(labels, predicted.test),
+        thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
+        outcomes=outcomes.outcomes(labels, predicted.test, shared.run.threshold),
+    )
+    if placed:
+        other = shared.placements[shared.run.baseline.name] if baseline else None
+        scored = replace(scored, slices=slices.evaluate(shared.slicing, placed, other, shared.clusters))
+    return _compared(shared, name, scored, baseline) if baseline else scored
+
+
+def _compared(shared: _Shared, name: str, scored: VariantEvaluation, baseline: VariantEvaluation) -> VariantEvaluation:
+    """The scores of a variant with what changed against the baseline on the same frames."""
+    labels, threshold = shared.test.labels, shared.run.threshold
+    before, after = shared.baseline, shared.predictions[name]
+    assert before is not None
+    return replace(
+        scored,
+        comparison=shared.comparisons.get(name),
+        shift=thresholds.shift(labels, after, before, scored.thresholds, baseline.thresholds, shared.clusters),
+        flips=flips.flips(labels, before.test, after.test, threshold),
+        drift=drift.drift(labels, before, after, threshold),
+    )
+
+
+def _elsewhere(run: RunRecord) -> tuple[Timing, ...]:
+    """The baseline as it was timed beside other variants, each measurement once."""
+    with_itself = set(run.baseline.measurements)
+    beside = dict.fromkeys(
+        measurement for variant in run.variants if variant.status == "ok" for measurement in variant.baseline
+    )
+    return summaries(measurement for measurement in beside if measurement not in with_itself)
