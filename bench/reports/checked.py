@@ -39,11 +39,11 @@ _JUNIT_BEGINS = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="bench
 _SUMMARY_BEGINS = ("### ✅ bench check: ", "### 🟡 bench check: ", "### ❌ bench check: ")
 _FOOTNOTE = (
     "A gate falls where the whole interval lies beyond its limit (with `strict`, where the estimate does); "
-    "🟡 *not proven* passes, and means that the interval holds the limit: more frames would tell. "
+    "🟡 *not proven* passes, and means that the interval holds the limit: more frames would decide. "
     "Headroom is the distance of the estimate to the limit, negative beyond it."
 )
 _FOOTNOTE_AGAINST = (
-    "`auc_change` falls where a loss is proven and its estimate is beyond the limit (with `strict`, where the estimate "
+    "`auc_change` falls where a loss is significant and its estimate is beyond the limit (with `strict`, where the estimate "
     "alone is), and where the AUC improved without a reason: with the same weights, or with `strict`."
 )
 

@@ -312,7 +312,7 @@ def test_scores_from_elsewhere_have_no_galleries_and_no_empty_parts(tmp_path: Pa
     assert "MiB" not in told
     assert "q16: stable" in told
     assert "can ship: q16" in told
-    assert "**q16** can be shipped: it is proven to lose less than 0.01 AUC" in text
+    assert "**q16** can be shipped: it is shown to lose less than 0.01 AUC" in text
 
 
 def test_nothing_speaks_and_no_map_are_written_onto_the_picture() -> None:
@@ -703,11 +703,11 @@ def test_a_loss_that_is_one_of_several_is_told_with_its_corrected_p(
     run, answers = made_up(FRAMES)
     found = compared_as(run, answers, "q16-p50", low, high, p_holm)
     row = next(line for line in overview(run, found).splitlines() if "**q16-p50**" in line)
-    assert (f"not as one of several: p (Holm) is {p_holm:.3f}" in row) == alone
+    assert (f"but not after Holm's correction: p is {p_holm:.3f}" in row) == alone
     lost = next(
-        said for said in map(words, insights.insights(run, found)) if said.startswith("Proven to have lost AUC")
+        said for said in map(words, insights.insights(run, found)) if said.startswith("Significant losses of AUC")
     )
-    told = "Corrected for 3 comparisons, p (Holm) is 0.152 for **q16-p50**: one of so many may look so by chance."
+    told = "After Holm's correction for 3 comparisons, p is 0.152 for **q16-p50**, which is not significant."
     assert lost.endswith(told) == (alone and high < 0)
 
 
@@ -791,9 +791,11 @@ def test_only_a_proven_loss_in_a_slice_is_called_a_loss(high: float, proven: boo
     q8 = dataclasses.replace(found.variants["q8"], slices=(one,))
     found = dataclasses.replace(found, variants={**found.variants, "q8": q8})
     lowest = words(changes.worst(found)[0])
-    where = "is proven to lose where" if proven else "has its lowest estimate where"
-    assert lowest.startswith(f"**q8** {where} quality = low (24 frames){'' if proven else ', not proven'}: ΔAUC −0.5")
-    assert ("is proven to lose where" in overview(run, found)) == proven
+    where = "loses significantly where" if proven else "has its lowest estimate where"
+    assert lowest.startswith(
+        f"**q8** {where} quality = low (24 frames){'' if proven else ', not significant'}: ΔAUC −0.5"
+    )
+    assert ("loses significantly where" in overview(run, found)) == proven
 
 
 @pytest.mark.parametrize(
@@ -822,7 +824,7 @@ def test_where_none_is_proven_the_smaller_ones_are_not_called_larger() -> None:
                 one, comparison=dataclasses.replace(one.comparison, verdict="inconclusive")
             )
     told = words(insights._smallest(run, dataclasses.replace(found, variants=by_name))[0])
-    assert "none. Smaller than the baseline, but not proven to: **q16**" in told
+    assert "none. Smaller than the baseline, but not shown to: **q16**" in told
     assert "**q8**" not in told, "whose file is larger"
     larger = dataclasses.replace(run, variants=(run.baseline, run.variants[2]))
     assert "none is smaller than the baseline itself" in words(insights._smallest(larger, found)[0])
@@ -911,7 +913,7 @@ def test_no_further_frames_are_asked_for_where_all_scores_are_equal() -> None:
     comparison = found.variants["q16"].comparison
     assert comparison is not None
     assert comparison.verdict == "inconclusive"
-    told = "it tells no frame from another, however many there are"
+    told = "it cannot distinguish frames, however many there are"
     row, lines = row_of("q16", run, same), " ".join(summary(run, scores(run, found)).split())
     assert f"**all its scores are equal**: {told}" in row
     assert f"; all its scores are equal: {told}" in lines

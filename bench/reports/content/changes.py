@@ -112,7 +112,7 @@ def _slice_cell(part: Slice | None, worst: Slice | None) -> Cell:
 
 
 def worst(evaluation: Evaluation) -> list[Sentence]:
-    """For each variant the slice whose loss is proven best, or else has the lowest estimate."""
+    """For each variant the slice with the most significant loss, or else with the lowest estimate."""
     texts = []
     for name, judged in evaluation.variants.items():
         least = judged.worst_slice
@@ -121,9 +121,9 @@ def worst(evaluation: Evaluation) -> list[Sentence]:
         at_once = _at_once(least.delta, least.simultaneous) if least.simultaneous else ""
         frames = counted(least.fake + least.real, "frame")
         where = f"{least.column} = {least.value} ({frames})"
-        lost = f" is proven to lose where {where}"
+        lost = f" loses significantly where {where}"
         if not least.is_proven_loss:
-            lost = f" has its lowest estimate where {where}, not proven"
+            lost = f" has its lowest estimate where {where}, not significant"
         texts.append(sentence(strong(name), f"{lost}: ΔAUC {difference(least.delta)}{at_once}."))
     return texts
 

@@ -38,7 +38,7 @@ def _level(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
 
 
 def _smallest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
-    """The smallest of the variants that are proven to lose less than the margin."""
+    """The smallest of the variants that are shown to lose less than the margin."""
     baseline = run.baseline.footprint
     sizes = {
         variant.name: variant.footprint.size_bytes
@@ -48,11 +48,11 @@ def _smallest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     compared = {name: judged.comparison for name, judged in evaluation.variants.items() if judged.comparison}
     if baseline is None or not (sizes.keys() & compared.keys()):
         return []
-    rule = f"Smallest that is proven to lose less than {run.margin:g} AUC"
+    rule = f"Smallest variant shown to lose less than {run.margin:g} AUC"
     smaller = [name for name, size in sizes.items() if size < baseline.size_bytes and name in compared]
     holding = [name for name in smaller if compared[name].verdict in HOLDS]
     if not holding and smaller:
-        return [sentence(f"{rule}: none. Smaller than the baseline, but not proven to: ", listed(smaller), ".")]
+        return [sentence(f"{rule}: none. Smaller than the baseline, but not shown to: ", listed(smaller), ".")]
     if not holding:
         return [sentence(f"{rule}: none is smaller than the baseline itself.")]
     least = min(sizes[name] for name in holding)
@@ -69,11 +69,11 @@ def _drops(evaluation: Evaluation) -> list[Sentence]:
     compared = {name: judged.comparison for name, judged in evaluation.variants.items() if judged.comparison}
     lost = {name: compared[name].delta for name in compared if compared[name].delta.interval.high < 0}
     if not lost:
-        return [sentence("No variant is proven to have lost AUC.")] if compared else []
+        return [sentence("No variant lost AUC significantly.")] if compared else []
     ordered = sorted(lost, key=lambda name: lost[name].value)
     losses = joined((sentence(strong(name), f" {difference(lost[name])}") for name in ordered), "; ")
     alone = _only_alone(evaluation, ordered)
-    return [sentence("Proven to have lost AUC, each by its own interval: ", losses, ".", alone)]
+    return [sentence("Significant losses of AUC, each by its own interval: ", losses, ".", alone)]
 
 
 def _only_alone(evaluation: Evaluation, names: list[str]) -> Sentence:
@@ -83,12 +83,12 @@ def _only_alone(evaluation: Evaluation, names: list[str]) -> Sentence:
     if not alone:
         return Sentence()
     values = joined((sentence(f"{chance(compared[name].p_holm)} for ", strong(name)) for name in alone), ", ")
-    corrected = f" Corrected for {counted(len(compared), 'comparison')}, p (Holm) is "
-    return sentence(corrected, values, ": one of so many may look so by chance.")
+    corrected = f" After Holm's correction for {counted(len(compared), 'comparison')}, p is "
+    return sentence(corrected, values, ", which is not significant.")
 
 
 def _fastest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
-    """The fastest variant beside the baseline, and those whose intervals do not tell them from it."""
+    """The fastest variant beside the baseline, and those whose intervals overlap with its."""
     speeds = {variant.name: evaluation.speeds[variant.name] for variant in run.variants[1:]}
     timed = {name: speed.speedup for name, speed in speeds.items() if speed.speedup is not None}
     if not timed:
@@ -108,7 +108,7 @@ def _fastest(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     if timed[name].low <= 1:
         closest = sentence(strong(name), f" comes closest: {facts}.")
         return [sentence("Fastest: none is faster than the baseline beyond the noise; ", closest)]
-    tie = "" if len(names) == 1 else " (whose intervals do not tell them apart); the first is"
+    tie = "" if len(names) == 1 else " (their intervals overlap); the first is"
     return [sentence("Fastest: ", listed(names), f"{tie or ','} {facts}.")]
 
 
@@ -148,7 +148,7 @@ def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
             listed(names),
             f" {'calls' if len(names) == 1 else 'each call'} nearly all {count:,} frames {verdict} "
             f"({100 * NEARLY_ALL:g} % or more): the threshold does not suit these scores, whatever the AUC; see the "
-            "thresholds that were judged, and check preprocessing.",
+            "other thresholds, and check preprocessing.",
         )
         for verdict, names in by_class.items()
     ]

@@ -75,7 +75,7 @@ def fidelity(measured: Fidelity | None) -> Cell:
     if measured is None:
         return EMPTY
     if measured.mean is None or measured.largest is None:
-        unknown = "cannot be told: all answers are alike"
+        unknown = "unknown: all answers are alike"
         return cell(unknown) if measured.exact is None else cell(strong("inexact"))
     distance = f"{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
     return cell(distance) if measured.exact else cell(strong("inexact"), f": {distance}")

@@ -110,7 +110,7 @@ def _shipped(run: RunRecord, evaluation: Evaluation, recommended: Recommendation
     keeps = recommended.kind == "keep"
     what = _keep(chosen.name) if keeps else sentence(strong(f"Ship {chosen.name}"))
     if keeps and len(qualified) == 1:
-        return sentence(what, f": no other variant is proven to meet {_asked(choice)}.")
+        return sentence(what, f": no other variant is shown to meet {_asked(choice)}.")
     among = f"{len(qualified)} of {counted(len(choice.candidates), 'variant')} qualify, and it comes first"
     alone = f"the only one of {counted(len(choice.candidates), 'variant')} that qualifies"
     why = alone if len(qualified) == 1 else f"{among} {_preferred(choice)}"
@@ -141,10 +141,10 @@ def _able(run: RunRecord, recommended: Recommendation) -> Sentence:
     able = recommended.able
     limit = f"{run.margin:g} AUC, the margin"
     if not able:
-        return sentence(_keep(run.baseline.name), f": no other is proven to lose less than {limit}.")
+        return sentence(_keep(run.baseline.name), f": no other is shown to lose less than {limit}.")
     which = " Sizes and times are not known here, so which of them is worth it cannot be said." if able[1:] else ""
     each = "each is" if able[1:] else "it is"
-    return sentence(listed(able), f" can be shipped: {each} proven to lose less than {limit}.{which}")
+    return sentence(listed(able), f" can be shipped: {each} shown to lose less than {limit}.{which}")
 
 
 def baseline_called(name: str) -> Sentence:
@@ -162,8 +162,8 @@ def _why_no_choice(run: RunRecord, evaluation: Evaluation) -> Part:
         return sentence("the ", called, " failed, and nothing else can be compared with it")
     if baseline.auc is not None and baseline.auc.interval.low <= 0.5:
         alone = _from_one_source(evaluation.independence.single_source)
-        return alone or "the baseline itself is not proven to be better than chance"
-    return "the baseline is the only variant that was judged"
+        return alone or "the baseline itself is not significantly better than chance"
+    return "the baseline is the only variant that was evaluated"
 
 
 def _from_one_source(classes: tuple[str, ...]) -> str:

@@ -33,7 +33,7 @@ def _on_the_verdict(judged: VariantEvaluation) -> list[Part]:
     texts: list[Part] = ["the loss is small but real"] if comparison.small_but_real else []
     if comparison.only_alone:
         texts.append(
-            f"a difference by its own interval, not as one of several: p (Holm) is {chance(comparison.p_holm)}"
+            f"significant by its own interval, but not after Holm's correction: p is {chance(comparison.p_holm)}"
         )
     if comparison.verdict == "inconclusive" and not comparison.all_equal:
         frames = comparison.further_frames
@@ -77,7 +77,7 @@ def _unfit(judged: VariantEvaluation) -> list[Part]:
     if judged.comparison is None or judged.auc is None:
         return []
     if judged.comparison.all_equal:
-        return [sentence(strong(ALL_EQUAL), ": it tells no frame from another, however many there are")]
+        return [sentence(strong(ALL_EQUAL), ": it cannot distinguish frames, however many there are")]
     if judged.auc.interval.high < 0.5:
         swapped = sentence(": its scores may be those of ", emphasis("real"), ", or its classes swapped")
         return [sentence(strong("ranks real above fake"), swapped)]
@@ -100,7 +100,7 @@ def _in_slices(run: RunRecord, judged: VariantEvaluation) -> list[Part]:
         return []
     if worst.delta.value > min(overall, 0.0) - run.margin:
         return []
-    return [f"is proven to lose where {worst.column} = {worst.value} (ΔAUC {moved(worst.delta.value)})"]
+    return [f"loses significantly where {worst.column} = {worst.value} (ΔAUC {moved(worst.delta.value)})"]
 
 
 def _in_choice(run: RunRecord, judged: VariantEvaluation, name: str, choice: Choice | None) -> list[Part]:
@@ -125,7 +125,7 @@ def _chosen(run: RunRecord, judged: VariantEvaluation, choice: Choice) -> Part:
     if judged.comparison is None or judged.comparison.verdict in ("improved", "stable"):
         return strong("chosen")
     limit = f"{choice.constraints.auc_drop:g}" if choice.constraints.auc_drop is not None else ""
-    lost = f", as proven to lose less than the {limit} asked for, if not than the margin of {run.margin:g}"
+    lost = f", since it is shown to lose less than the {limit} asked for, if not than the margin of {run.margin:g}"
     return sentence(strong("chosen"), lost)
 
 

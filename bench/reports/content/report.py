@@ -111,7 +111,7 @@ def _opening(run: RunRecord) -> Sentence:
     frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
     if run.preprocessing is None:
         return sentence(
-            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, judged on {frames}. Nothing was built, "
+            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, evaluated on {frames}. Nothing was built, "
             "executed or timed for this report; which files were read stands under Provenance."
         )
     devices = dict.fromkeys(
@@ -121,7 +121,7 @@ def _opening(run: RunRecord) -> Sentence:
     return sentence(
         "Detector ",
         strong(run.detector),
-        f" ({run.architecture}, {_input(run.preprocessing)}) in {counted(len(run.variants), 'variant')}, judged on "
+        f" ({run.architecture}, {_input(run.preprocessing)}) in {counted(len(run.variants), 'variant')}, evaluated on "
         f"{frames} in {test.root}.{where}",
     )
 

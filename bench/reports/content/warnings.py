@@ -32,7 +32,7 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[Sentence]:
         frames = f"{run.frames['test'].count:,} frames"
         return [
             sentence(
-                strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot tell from chance."),
+                strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance."),
                 " Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its "
                 "variants.",
             )

@@ -43,7 +43,7 @@ def _notes(scored: ScoredVariant) -> list[str]:
     notes = ["inexact on this processor"] if scored.fidelity and scored.fidelity.exact is False else []
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
-        notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
+        notes.append(f"{ALL_EQUAL}: it cannot distinguish frames, however many there are")
     if scored.further_frames:
         notes.append(f"{further(scored.further_frames)} would settle it")
     at_fixed, at_own = scored.thresholds["fixed"], scored.thresholds["own"]
