@@ -43,8 +43,8 @@ _FOOTNOTE = (
     "Headroom is the distance of the estimate to the limit, negative beyond it."
 )
 _FOOTNOTE_AGAINST = (
-    "`auc_change` falls where a loss is significant and its estimate is beyond the limit (with `strict`, where the estimate "
-    "alone is), and where the AUC improved without a reason: with the same weights, or with `strict`."
+    "`auc_change` falls where a loss is significant and its estimate is beyond the limit (with `strict`, where the "
+    "estimate alone is), and where the AUC improved without a reason: with the same weights, or with `strict`."
 )
 
 

@@ -62,6 +62,7 @@ from bench.reports.pictures.gallery import Shown, galleries, overlay_path
 from bench.reports.pictures.overlay import draw, supporting
 from bench.reports.scores_json import as_json, as_text, scores, typed_scores
 from bench.reports.terminal.plain import WIDTH, ascii_, wrapped
+from bench.results.score.outcomes import outcomes
 from bench.stored import DamagedError
 from tests.support import ROOT
 from tests.support.reports import (
@@ -206,8 +207,15 @@ def test_galleries_rank_as_sorting_everything_would(answered: list[tuple[float, 
     labels = np.array([fake for _, fake in answered], np.int8)
     names = [f"{(7 * index) % 41:02}" for index in range(len(answered))]
     run = dataclasses.replace(run, gallery_top=top, variants=run.variants[:1])
-    answers = Answers(labelled(names, labels), None, {"baseline": Predictions(scores, None, None)})
-    found = galleries(run, judged(run, answers)).outcomes["baseline"]
+    evaluation = judged(run, answers)
+    decided = dataclasses.replace(evaluation.variants["baseline"], outcomes=outcomes(labels, scores, run.threshold))
+    evaluation = dataclasses.replace(
+        evaluation,
+        test=labelled(names, labels),
+        predictions={"baseline": Predictions(scores, None, None)},
+        variants={"baseline": decided},
+    )
+    found = galleries(run, evaluation).outcomes["baseline"]
     for outcome in OUTCOMES:
         fake = outcome.endswith("positives")
         is_fake = fake == outcome.startswith("true")

@@ -111,8 +111,8 @@ def _opening(run: RunRecord) -> Sentence:
     frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
     if run.preprocessing is None:
         return sentence(
-            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, evaluated on {frames}. Nothing was built, "
-            "executed or timed for this report; which files were read stands under Provenance."
+            f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, evaluated on {frames}. Nothing was "
+            "built, executed or timed for this report; which files were read stands under Provenance."
         )
     devices = dict.fromkeys(
         f"{variant.executed.device} ({variant.executed.device_name})" for variant in run.variants if variant.executed

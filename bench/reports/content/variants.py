@@ -206,7 +206,7 @@ def _throughput(row: _Row) -> Cell:
     if best is None:
         return EMPTY
     value = best.frames_per_second
-    return cell(f"{number(value, 1)} (batch {best.batch_size})", value=value)
+    return with_interval(number(value, 1), f"batch {best.batch_size}", value)
 
 
 def _gain(row: _Row) -> Cell:

@@ -41,8 +41,10 @@ class Box:
 
 
 def names(frame: Frame, marks: Sequence[Mark], margin: float | None) -> list[Markup]:
-    """Each name beside its mark in its colour, where neither another name nor a mark nor a bar is in the way."""
+    """Each name beside its mark in its colour, where neither another name nor a mark, a bar or a line is in the way."""
     taken, drawn = [_margin_box(frame, margin)] if margin else [], []
+    if margin is not None:
+        taken.append(Box(frame.left, frame.y(0) - 1, frame.right, frame.y(0) + 1))
     for mark in marks:
         x, y = frame.x(mark.x), frame.y(mark.y)
         taken += [Box(x - 7, y - 7, x + 7, y + 7), Box(x - 2, frame.y(mark.high), x + 2, frame.y(mark.low))]

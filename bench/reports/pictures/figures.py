@@ -130,7 +130,8 @@ def _set_axes(axes: Axes, across: Axis, up: Axis) -> None:
 
 def _draw_margin(axes: Axes, margin: float) -> None:
     """The baseline's own height, and how far below it is still allowed."""
-    axes.axhline(0, color="0.55", lw=0.8, zorder=0)
+    # Above the grid, which has a line there too, and below the marks.
+    axes.axhline(0, color="0.55", lw=0.8, zorder=0.6)
     if margin:
         axes.axhspan(-margin, 0, color="#009E73", alpha=0.07, lw=0, zorder=0)
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}

@@ -40,6 +40,7 @@ def _verdict(scored: ScoredVariant) -> str:
 
 
 def _notes(scored: ScoredVariant) -> list[str]:
+    """What else to know of a variant, each in a few words."""
     notes = ["inexact on this processor"] if scored.fidelity and scored.fidelity.exact is False else []
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
