@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -197,6 +197,7 @@ def test_galleries_rank_by_score_and_then_by_path(tmp_path: Path) -> None:
     assert falses[0].endswith("real/0003.png.jpg")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.7000001, 0.9]), st.booleans()), min_size=1, max_size=40),
     st.integers(0, 5),

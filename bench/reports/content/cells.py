@@ -17,7 +17,8 @@ class Cell:
     """What a cell says. A writer puts `interval` in parentheses after it, and a star where it is `significant`.
 
     `interval` may also be what a number was measured at. `value` is the number that the cell sorts by, None where it
-    has none. `variant` is set where the cell is a variant's name. `stressed` marks the cell of a row or column that a reader should see first.
+    has none. `variant` is set where the cell is a variant's name. `stressed` marks the cell of a row or column that a
+    reader should see first.
     """
 
     text: Sentence
