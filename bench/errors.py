@@ -41,10 +41,6 @@ _MEANT = {
     "threshold": "cutoff cut_off",
     "seed": "random_seed random_state",
     "gates": "limits checks",
-    "cast": "fp16 bf16 half float16 bfloat16 precision",
-    "quantize": "int8 int4 ptq quantization quantisation",
-    "prune": "sparsify sparsity",
-    "recover": "finetune fine-tune fine_tune retrain train distill distillation",
     "amount": "ratio rate sparsity share fraction",
     "learning_rate": "lr",
     "steps": "epochs iterations",
@@ -187,12 +183,15 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint, " (did you mean 'x'?)" for the choice closest to `name`, or nothing."""
+def nearest(name: str, choices: Iterable[str], synonyms: Mapping[str, str] = _MEANT) -> str:
+    """A hint, " (did you mean 'x'?)" for the choice closest to `name`, or nothing.
+
+    `synonyms` has words that other tools use, by the choices that they mean.
+    """
     spelled = {choice.casefold(): choice for choice in choices}
     word = name.casefold()
-    synonyms = (key for keys, others in _MEANT.items() if word in others.split() for key in keys.split())
-    if synonym := next((key for key in synonyms if key in spelled and key != word), None):
+    meant = (key for keys, others in synonyms.items() if word in others.split() for key in keys.split())
+    if synonym := next((key for key in meant if key in spelled and key != word), None):
         return f" (did you mean {quoted(spelled[synonym])}?)"
     close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=0.5)
     return f" (did you mean {quoted(spelled[close[0]])}?)" if close else ""

@@ -55,7 +55,7 @@ class Case:
     def batches(self, split: Split, most: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [n, 3, size, size]; at most so many frames, evenly spread over the split."""
         frames = self.context.frames[split]
-        chosen = [frames.frames[index] for index in frames.spread(most)]
+        chosen = [frames.frames[index] for index in frames.sample_evenly(most)]
         return self.context.read(chosen, self.source.preprocessing.input_spec, _BATCH_SIZE)
 
 

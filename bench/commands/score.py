@@ -29,7 +29,7 @@ from bench.records import (
 )
 from bench.results import score, store
 from bench.results.external import align, read
-from bench.results.external.read import Answers, Columns
+from bench.results.external.read import Columns, ImportedScores
 
 _SCORES = "scores.json"
 
@@ -76,7 +76,7 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
 
 
-def score_answers(request: Request, answers: Mapping[str, Answers]) -> tuple[RunRecord, Evaluation]:
+def score_answers(request: Request, answers: Mapping[str, ImportedScores]) -> tuple[RunRecord, Evaluation]:
     """Score answers in memory, by the names of their variants, the first as baseline; `request` has no files.
 
     A report is written only to `request.to`. Raises `UserError` for bad input before anything is written.
@@ -183,8 +183,8 @@ def _refuse_to_overwrite(request: Request) -> None:
 def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> align.Aligned:
     """The rows of all files, in one order; everything that is wrong with any file is one `UserError`."""
     words = read.Words(LABEL_WORDS, SPLIT_WORDS)
-    answers: dict[str, Answers] = {}
-    labels: Answers | None = None
+    answers: dict[str, ImportedScores] = {}
+    labels: ImportedScores | None = None
     problems: list[str] = []
     attributes: dict[str, object] = {}
     columns, before = request.columns, int(bool(request.labels))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.records import Evaluation
-    from bench.results.external.read import Answers
+    from bench.results.external.read import ImportedScores
 
 
 def score(  # noqa: PLR0913 - the options of the command
@@ -164,7 +164,7 @@ def _name(folder: Path | None) -> str:
 class _InMemory:
     """Predictions as they were given, in the order of the arrays, test frames first."""
 
-    def __init__(self, evaluation: Evaluation, answers: Mapping[str, Answers]) -> None:
+    def __init__(self, evaluation: Evaluation, answers: Mapping[str, ImportedScores]) -> None:
         self._evaluation, self._answers = evaluation, answers
 
     def __call__(self, variant: str) -> pd.DataFrame:

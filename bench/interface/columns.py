@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED
 from bench.results.external import read
-from bench.results.external.read import Answers
-from bench.results.external.tables import EXAMPLES, examples
+from bench.results.external.formats import EXAMPLES, examples
+from bench.results.external.read import ImportedScores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,9 @@ class Column:
         )
 
 
-def of_frames(columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]) -> dict[str, Answers]:
+def of_frames(
+    columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]
+) -> dict[str, ImportedScores]:
     """What each variant says of the frames; the first has what else is known of them, too.
 
     Raises `UserError` with all that is wrong.
@@ -112,8 +114,8 @@ def of_frames(columns: Mapping[str, Column], variants: Sequence[str], attributes
     first, *others = variants
     known = {name: text for name, text in further.items() if text is not None}
     return {
-        first: Answers(Path(first), (), frames, scores[first], labels, splits, sources, known),
-        **{name: Answers(Path(name), (), frames, scores[name], splits=splits) for name in others},
+        first: ImportedScores(Path(first), (), frames, scores[first], labels, splits, sources, known),
+        **{name: ImportedScores(Path(name), (), frames, scores[name], splits=splits) for name in others},
     }
 
 

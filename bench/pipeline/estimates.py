@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from bench.detectors import families
 from bench.errors import UserError
 from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
 from bench.provenance import machine
-from bench.records import Split, VariantResult
+from bench.records import VariantResult
 from bench.results import store, timing
 from bench.results.timing.warm_up import MOST_SECONDS
 from bench.results.timing.worker import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
 from bench.variants import description
-from bench.variants.steps import Use
+from bench.variants.steps import Cost, Use
 
 RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 
@@ -41,37 +41,8 @@ PARALLEL, SERIAL = 0.9, 0.1
 ROUGHLY, BY_RECORDS = 1.38, 1.3
 """An estimate may be wrong by this factor, either way."""
 
-# Multiply-accumulates a pixel against B5's, and millions of parameters without the thousand classes: table 2 of
-# Tan and Le (EfficientNet, ICML 2019).
-NETWORKS = {
-    "b0": (0.16, 4.0), "b1": (0.26, 6.5), "b2": (0.31, 7.7), "b3": (0.42, 10.7),
-    "b4": (0.61, 17.5), "b5": (1.0, 28.3), "b6": (1.43, 40.7), "b7": (2.16, 63.8),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Seconds of processor time of a step: once, and for each of the frames that it reads."""
-
-    once_s: float
-    frame_s: float = 0.0
-    frames: Callable[[Any, Mapping[Split, int]], int] = lambda settings, counts: 0
-    parallel: float = SERIAL
-
-
-STEPS = {
-    "weights": Rate(4.5),
-    "cast": Rate(3.8),
-    "prune": Rate(35.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.9),
-    "recover": Rate(3.0, 1.4, lambda settings, counts: settings.steps * settings.batch_size, 0.8),
-    "quantize": Rate(45.0, 2.0, lambda settings, counts: min(settings.frames, counts["calibration"]), 0.7),
-}
-# Where pruning did no harm, recover looks at the frames that it holds out, and ends.
-_LOOK = Rate(6.0, 1.4, lambda settings, counts: min(64, counts["train"]), 0.8)
-_HARMLESS = 0.5
-
-# A step that these settings spare from looking at frames.
-_BLIND_SECONDS = 2.0
+# Reading the weights, which every chain begins with. What a step costs, it says itself.
+WEIGHTS = Cost(4.5)
 
 
 @dataclass(frozen=True)
@@ -195,22 +166,25 @@ def _speed(architecture: str, size: int, variant: VariantResult) -> Iterable[Spe
 def step(prepared: Prepared, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
-    name, text = (use.name, use.text) if use else ("weights", "weights")
-    rate = _LOOK if looks_only(chain) else STEPS.get(name)
+    text = use.text if use else "weights"
+    cost = cost_of(prepared, chain)
     if cpu_s := known.built_cpu_s.get((prepared.source.architecture, text)):
-        return recorded(on_the_clock(_likeliest(cpu_s, chain), rate.parallel if rate else SERIAL, now))
+        return recorded(on_the_clock(_likeliest(cpu_s, chain), cost.parallel if cost else SERIAL, now))
     if seconds := known.built_s.get((prepared.source.architecture, text)):
         return recorded(_likeliest(seconds, chain) * _slower(prepared, now))
     network = _network(prepared)
     on_frames = use is not None and bool(use.frames)
-    if rate is None or (on_frames and (network is None or prepared.device != "cpu")):
+    if cost is None or (on_frames and (network is None or prepared.device != "cpu")):
         return unknown(f"{text} on {prepared.device}")
-    counts = {split: len(frames.frames) for split, frames in prepared.frames.items()}
-    if use is not None and not on_frames and use.step.FRAMES:
-        return by_rate(_BLIND_SECONDS, SERIAL, now)
-    frames = rate.frames(use.settings, counts) if use else 0
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    return by_rate((rate.once_s + frames * rate.frame_s * _scale(prepared, network or 1.0)) * left, rate.parallel, now)
+    cpu_by_rate = cost.once_s + cost.frames * cost.frame_s * _scale(prepared, network or 1.0)
+    return by_rate(cpu_by_rate * left, cost.parallel, now)
+
+
+def cost_of(prepared: Prepared, chain: Sequence[Use]) -> Cost | None:
+    """What the last step of a chain costs, by its own declaration; an empty chain stands for reading the weights."""
+    counts = Counter({split: len(frames.frames) for split, frames in prepared.frames.items()})
+    return chain[-1].cost(counts, chain[:-1]) if chain else WEIGHTS
 
 
 def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
@@ -218,28 +192,10 @@ def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
     return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
 
 
-def looks_only(chain: Sequence[Use]) -> bool:
-    """Whether `recover` most often finds nothing to train."""
-    earlier: list[Any] = [use.settings for use in chain[:-1] if use.name == "prune"]
-    return (
-        len(earlier) == 1
-        and chain[-1].name == "recover"
-        and earlier[0].structure == "structured"
-        and earlier[0].repair
-        and earlier[0].amount <= _HARMLESS
-    )
-
-
 def share(chain: Sequence[Use], *, of_time: bool) -> float:
     """How much of the network's work is left after a chain: operations, or `of_time` that they take."""
-    left = 1.0
-    for use in chain:
-        settings: Any = use.settings
-        if use.name == "prune" and settings.structure == "structured":
-            left *= 1 - 0.9 * settings.amount
-        if use.name == "quantize" and settings.dtype and of_time:
-            left *= 0.8
-    return left
+    left = [use.leaves for use in chain]
+    return math.prod(each.operations * (each.time if of_time else 1.0) for each in left)
 
 
 def frame(prepared: Prepared, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
@@ -282,26 +238,24 @@ def weights_bytes(prepared: Prepared, known: Known) -> int | None:
     architecture = prepared.source.architecture
     if architecture in known.parameters:
         return 4 * known.parameters[architecture]
-    network = NETWORKS.get(architecture.rpartition("_")[2])
-    return round(4e6 * network[1]) if network else None
+    size = families.size_of(architecture)
+    return round(4e6 * size.parameters) if size else None
 
 
 def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
     """What a step makes of a file of `stored` bytes, whose numbers take `in_fp32` bytes in fp32; both again.
 
     Artifacts are what is estimated. Not counted are the engines that TensorRT keeps beside them, and what
-    is gone when the work is done, such as recover's checkpoint, four times the network.
+    is gone when the work is done, such as the checkpoint of a training, four times the network.
     """
-    settings: Any = use.settings
-    if use.name == "prune" and getattr(settings, "structure", "structured") == "structured":
-        return stored * (1 - settings.amount), in_fp32 * (1 - settings.amount)
-    share = {"cast": 0.5, "quantize": 0.15 if getattr(settings, "weights", None) == "int4" else 0.27}.get(use.name)
-    return (stored if share is None else in_fp32 * share), in_fp32
+    left = use.leaves
+    in_fp32 *= left.numbers
+    return (stored * left.numbers if left.stored is None else in_fp32 * left.stored), in_fp32
 
 
 def _network(prepared: Prepared) -> float | None:
-    network = NETWORKS.get(prepared.source.architecture.rpartition("_")[2])
-    return network[0] if network else None
+    size = families.size_of(prepared.source.architecture)
+    return size.macs if size else None
 
 
 def _scale(prepared: Prepared, network: float) -> float:

@@ -104,7 +104,7 @@ def _split(prepared: Prepared) -> Split:
 
 def _batches(prepared: Prepared, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
     frames = prepared.frames[split]
-    sample = [frames.frames[index] for index in frames.spread(fidelity.FRAMES)]
+    sample = [frames.frames[index] for index in frames.sample_evenly(fidelity.FRAMES)]
     event = partial(Event, COMPARING, total=len(sample))
     done = 0
     for batch in datasets.read_batches(sample, prepared.spec, BATCH, threads=prepared.threads):

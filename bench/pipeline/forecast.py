@@ -186,7 +186,7 @@ def _is_onnx(prepared: Prepared, row: Row) -> bool:
 
 def _structures(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
     """What networks there are, numbers aside: each is traced once in a run, whoever exports it."""
-    return {tuple(use.text for use in prepared.chains[row.name] if use.name == "prune") for row in rows}
+    return {tuple(use.text for use in prepared.chains[row.name] if use.leaves.operations < 1) for row in rows}
 
 
 def _traced(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:

@@ -1,69 +1,33 @@
-"""What a reader of the report must know of an artifact beside its numbers."""
+"""What a reader of the report must know of an artifact beside its numbers, as the steps that made it say it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.artifacts.footprint import two_of_four
 from bench.records import Built, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
-_MIB = 2**20
-
 
 def recovered(built: Built) -> tuple[Recovery, ...]:
-    """What each `recover` on the way to an artifact did, by the records of the artifacts on that way."""
+    """What each training on the way to an artifact did, by the records of the artifacts on that way."""
     folder = built.file.parent.parent
-    told = description.find(folder, built.id)
+    described = description.find(folder, built.id)
     # An ancestor need not be kept for its descendant.
-    found = (description.find(folder, link.id) for link in (told.lineage if told else ()))
-    return tuple(one.recover.record for one in found if one and one.recover)
+    ancestors = (description.find(folder, link.id) for link in (described.lineage if described else ()))
+    recoveries = (getattr(ancestor.record, "recovery", None) for ancestor in ancestors if ancestor)
+    return tuple(recovery for recovery in recoveries if recovery)
 
 
 def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
     """Sentences for people, without their full stop."""
-    if not chain:
-        return ()
-    took = f"its last step took {built.seconds:.0f} s"
-    took_more = tuple(_remarks(chain, baseline, built))
-    structures = {getattr(use.settings, "structure", "structured") for use in chain}
-    if structures == {"structured"}:
-        return (took, *took_more)
-    return (took, *took_more, *_of_zeros(built, baseline, _skipped(built) if "2of4" in structures else ""))
+    return (f"its last step took {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
 
 
-def _remarks(chain: Sequence[Use], before: Built, after: Built) -> Iterator[str]:
-    """What the steps say of what they took; of a step that stands there twice nobody knows which took what."""
-    for use in chain:
-        remark = getattr(use.step, "remark", None)
-        is_alone = [other.name for other in chain].count(use.name) == 1
-        if remark and is_alone and (text := remark(use.settings, before, after)):
-            yield text
-
-
-def _of_zeros(built: Built, baseline: Built, elsewhere: str) -> tuple[str, ...]:
-    """What zeros that are scattered over the weights are worth: nothing but a smaller archive, if not `elsewhere`."""
-    if built.zeros is None or built.zstd_bytes is None:
-        return ()
-    beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
-    return (
-        f"{100 * built.zeros:.1f} % of the weights are zero; they are stored like any others, so the file is no "
-        f"smaller for them ({built.size_bytes / _MIB:.1f} MiB); zstd would make it {built.zstd_bytes / _MIB:.1f} MiB"
-        f"{beside}; nothing here computes faster for zeros{elsewhere}",
-    )
-
-
-def _skipped(built: Built) -> str:
-    """Where sparse tensor cores could skip zeros: by the format of the file, and by the weights that are in it."""
-    if built.kind != "torch":
-        return ""
-    try:
-        found = list(two_of_four(built.file))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
-        return ""  # whoever loads the file says what is wrong with it
-    if not any(found):
-        return ""
-    within = "" if all(found) else f" in {sum(found)} of {len(found)} convolutions"
-    able = "in half precision" if built.stored in ("fp16", "bf16") else "cast to half precision"
-    return f"; {able}, TensorRT can skip two of every four{within} on NVIDIA GPUs from Ampere on"
+def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:
+    """What each step of a chain says of the variant, once, however often it stands in the chain."""
+    for name in dict.fromkeys(use.name for use in chain):
+        uses = [use for use in chain if use.name == name]
+        remarks = getattr(uses[0].step, "remarks", None)
+        if remarks:
+            yield from remarks([use.settings for use in uses], baseline, built)

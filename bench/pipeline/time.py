@@ -64,7 +64,7 @@ def _subjects(
     prepared: Prepared, jobs: Jobs, untimed: Mapping[str, Job]
 ) -> tuple[dict[Executable, timing.Subject], NDArray[np.uint8]]:
     """What is timed side by side, the baseline first, and the frames that it is timed with."""
-    indices = prepared.frames["test"].spread(TIMED_FRAMES)
+    indices = prepared.frames["test"].sample_evenly(TIMED_FRAMES)
     frames = [prepared.frames["test"].frames[index] for index in indices]
     evaluated = {
         job.built.id: job for job in jobs.by_variant.values() if predict.is_done(job.folder, job.predictions_key)

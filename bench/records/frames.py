@@ -1,4 +1,4 @@
-"""Frames, what is done to them on the host, and the progress of work on them."""
+"""Frames, how the host prepares them, and the progress of work on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS: tuple[Split, ...] = ("test", "validation", "calibration", "train")
 LABELLED_SPLITS: tuple[Split, ...] = ("test", "validation")
 
 PREDICTED: tuple[str, ...] = ("frame", "p_fake", "logit_real", "logit_fake")
-"""What predictions call their columns: nothing else that is known of a frame may be called so."""
+"""Columns of predictions.parquet: no attribute of a frame may have one of these names."""
 
 Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positives", "true_negatives"]
 OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
@@ -24,7 +24,7 @@ OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_pos
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What must happen to a frame on the host: part of every id, paid once per distinct spec.
+    """How the host prepares a frame: decoded once, resized once for each distinct spec. Part of every id.
 
     `fit`: `stretch` both sides to `size`; `crop` resizes the short side and cuts the centre;
     `pad` resizes the long side and fills bottom and right with black. `interpolation` names
@@ -61,11 +61,10 @@ class Preprocessing:
 class Frame:
     """One picture of a frame set.
 
-    `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for
-    fake, 0 for real, None where unlabelled; `source` the video or person it comes from, None
-    where unknown; `digest` the SHA-256 of the file's bytes, in hexadecimal. `attributes` are what else
-    is known of it, (name, value), "" where missing: further columns of a manifest, in their order, or
-    the folder below `real/` or `fake/`.
+    `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for fake, 0 for real, None
+    where unlabelled. `source` is the video or person it comes from, None where unknown. `digest` is the SHA-256 of the
+    file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where missing: the further columns of a
+    manifest, in their order, or the folder below `real/` or `fake/`.
     """
 
     path: str
@@ -80,11 +79,9 @@ class Frame:
 class FrameSet:
     """The frames of one split, in a fixed order.
 
-    `digest` covers path, label, source and content of every frame, in order, but no attributes: to
-    know more of a frame changes no prediction. `content` covers the
-    content alone (what matters for calibration and training, which see no labels). `left_out`
-    tells, as "path: reason", which files were found and not taken, since they can't be decoded;
-    `remarks` what a reader must know of these frames.
+    `digest` covers path, label, source and content of every frame, in order, but no attributes: they change no
+    prediction. `content` covers the content alone, which is all that calibration and training use. `left_out` lists
+    files that cannot be decoded, as "path: reason". `remarks` are warnings about these frames.
     """
 
     name: str
@@ -95,10 +92,10 @@ class FrameSet:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def spread(self, most: int | None = None) -> list[int]:
-        """The places of at most `most` frames, evenly spread over all: sorted by path, so over its videos too."""
+    def sample_evenly(self, most: int | None = None) -> list[int]:
+        """Indices of at most `most` frames at even distances. Frames are sorted by path, so all videos take part."""
         count = len(self.frames) if most is None else min(most, len(self.frames))
-        return [place * len(self.frames) // count for place in range(count)]
+        return [index * len(self.frames) // count for index in range(count)]
 
     @property
     def fake(self) -> int:
@@ -117,14 +114,14 @@ BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[N
 class Event:
     """Progress of one piece of work: `done` of `total` `unit`s.
 
-    The first event of a `work` begins it, and one in the same unit with `done == total` ends it. Between the two may
-    come events in other units, for its parts: such a part's end ends only the part. `note` says what is being done
-    now. Where nobody knows how much that is, `total` is 0: such an event begins a part and ends nothing; where its
-    `work` has not begun, it only says what is done between two works. A work that fails ends with the note `FAILED`.
+    The first event of a `work` begins it; an event in the same unit with `done == total` ends it. Events in other
+    units between the two are of its parts, and end only the part. `note` says what is being done now. Where the amount
+    of work is unknown, `total` is 0: such an event begins a part and ends nothing; where its `work` has not begun, it
+    only says what is done between two works. A work that fails ends with the note `FAILED`.
 
-    `left_s` are the seconds that the whole command will still take, None where that is not foreseen.
-    With the unit "warning" or "note", `work` is a sentence for whoever watches. With the unit "wait", it says for whom
-    this process waits, and `note` why and how to go on without: both are told at once.
+    `left_s` are the seconds that the whole command will still take, None where there is no estimate. With the unit
+    "warning" or "note", `work` is a sentence for the user. With the unit "wait", `work` says for whom this process
+    waits, and `note` says why and how to go on without; both are printed at once.
     """
 
     FAILED: ClassVar = "failed"
@@ -142,7 +139,7 @@ class Event:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the unit is done: of the work, or of a part of it."""
+        """Whether the work, or the part of it, is complete."""
         return 0 < self.total <= self.done
 
     @property
@@ -158,4 +155,4 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The listener of those who don't care."""
+    """A listener that ignores every event."""

@@ -1,4 +1,4 @@
-"""What scoring makes of predictions and times: numbers with their intervals, and what follows from them."""
+"""Scores of variants: numbers with their intervals, and what follows from them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LabelledFrames:
     """The labelled frames of one split, in the order of `predictions.parquet`, where test rows come first.
 
     `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
-    person each comes from, missing where unknown. `attributes` [n rows] has a column for everything
-    else that is known of the frames: further columns of a manifest, folders below `real/` and `fake/`.
+    person each comes from, missing where unknown. `attributes` [n rows] has a column for each further column of a
+    manifest, or for the folders below `real/` and `fake/`.
     """
 
     frames: pd.Series[str]
@@ -40,7 +40,7 @@ class LabelledFrames:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One evaluated variant: P(fake) of every test [n] and validation frame [k], float64 in [0, 1].
+    """The predictions of a variant: P(fake) of every test [n] and validation frame [k], float64 in [0, 1].
 
     `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
     class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
@@ -61,7 +61,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Interval:
-    """Two-sided, 95 % unless said otherwise."""
+    """A two-sided interval, of 95 % unless stated otherwise."""
 
     low: float
     high: float
@@ -75,10 +75,10 @@ class Interval:
 class Auc:
     """An area under the ROC curve, or the difference of two on the same frames.
 
-    `by_frame` takes frames as independent (DeLong), `by_source` takes those of one source as one
-    cluster (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame;
-    `freedom` are the degrees of freedom of Student's t behind the interval to go by, infinite where it is not t;
-    `narrow` is that interval before it was widened to what one frame could make, None where it was not.
+    `by_frame` takes frames as independent (DeLong). `by_source` takes the frames of a source as one cluster
+    (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame. `freedom` are the
+    degrees of freedom of Student's t behind `interval`, infinite where it is not t. `narrow` is `interval` before it
+    was widened to the change that one frame can make; None where it was not.
     """
 
     value: float
@@ -90,20 +90,20 @@ class Auc:
 
     @property
     def clustered(self) -> bool:
-        """Whether the interval to go by, the wider of the two, is that by source."""
+        """Whether the interval by source is the wider one."""
         return self.by_source is not None and self.by_source.width > self.by_frame.width
 
     @property
     def interval(self) -> Interval:
+        """The wider of the intervals by frame and by source."""
         return self.by_source if self.clustered and self.by_source is not None else self.by_frame
 
 
 @dataclass(frozen=True)
 class Score:
-    """A variant's quality on labelled frames at no particular threshold. What could not be had is None.
+    """Metrics of a variant on labelled frames that need no threshold. An unavailable one is None.
 
-    `tpr_at_fpr_1` and `tpr_at_fpr_5` are the shares of fakes found where at most 1 % and 5 % of real
-    frames are called fake.
+    `tpr_at_fpr_1` and `tpr_at_fpr_5` are the highest recalls with a false-positive rate of at most 1 % and 5 %.
     """
 
     count: int
@@ -117,7 +117,7 @@ class Score:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Decisions at a threshold: a frame counts as fake where `p_fake >= threshold`. What is undefined is None.
+    """Decisions at a threshold: a frame counts as fake if `p_fake >= threshold`. An undefined rate is None.
 
     The intervals are Wilson's.
     """
@@ -172,11 +172,10 @@ class Independence:
 class Comparison:
     """A variant's AUC against the baseline's on the same frames.
 
-    `p` is two-sided and belongs to the interval to go by, `p_holm` is corrected for the number of
-    variants. `further_frames` is how many more test frames would settle an inconclusive verdict if
-    the difference stays what it is; None where it is settled, or no number would. `small_but_real`
-    is a loss that is proven and proven to lie within the margin. `all_equal` is whether the variant gave
-    every frame the same score, and so tells none from another, however many there are.
+    `p` is two-sided and belongs to the wider interval; `p_holm` is corrected for the number of variants.
+    `further_frames` is how many more test frames would settle an inconclusive verdict if the difference stays what it
+    is; None where it is settled, or no number would do. `small_but_real` is a loss that is significant and
+    significantly smaller than the margin. `all_equal` is whether the variant gave every frame the same score.
     """
 
     delta: Auc
@@ -189,19 +188,19 @@ class Comparison:
 
     @property
     def only_alone(self) -> bool:
-        """Whether a difference is proven by its own interval, but not after the correction for all variants."""
+        """Whether the difference is significant by its own interval, but not after the correction for all variants."""
         return self.p_holm >= 0.05 and not self.delta.interval.low <= 0 <= self.delta.interval.high
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Scores that moved together: what the fixed threshold loses and the variant's own brings back.
+    """How much of a loss at the fixed threshold the variant's own threshold brings back.
 
-    All are balanced accuracies on the test frames: `gained` by going from the fixed threshold to the
-    variant's own, `left` what the baseline at its own has more than the variant at its own, with their
-    intervals, the wider of those by frame and by source. `verdict` is None unless the variant is below the
-    baseline at the fixed threshold and the gain is proven; then "shifted, not lost" where at least half
-    of that loss is proven to come back, "shifted, and some lost" where a loss that stays is proven, else "shifted".
+    All are differences of balanced accuracy on the test frames, with the wider of the intervals by frame and by
+    source. `gained` is the variant at its own threshold minus the variant at the fixed one. `left` is the baseline
+    at its own threshold minus the variant at its own. `verdict` is None unless the variant is below the baseline at
+    the fixed threshold and the gain is significant. Then it is "shifted, not lost" if at least half of the loss comes
+    back significantly, "shifted, and some lost" if a significant loss stays, else "shifted".
     """
 
     gained: float
@@ -215,9 +214,9 @@ class Shift:
 class Flips:
     """Test frames whose outcome at the fixed threshold differs from the baseline's.
 
-    `worse` were right and are wrong, `better` the other way round; `p` is McNemar's exact test.
-    `rows` [worse + better] are their places among the test frames, the largest change of P(fake)
-    first, `is_worse` [worse + better] which kind each is.
+    `worse` were right and are wrong, `better` the other way round. `p` is McNemar's exact test. `rows` [worse +
+    better] are their indices among the test frames, the largest change of P(fake) first. `is_worse` [worse + better]
+    says which of the two kinds each is.
     """
 
     worse: int
@@ -231,11 +230,10 @@ class Flips:
 class Drift:
     """How far a variant's class-activation maps moved from the baseline's on the same test frames.
 
-    Measured on `count` frames, spread evenly over all: `rank_correlation` is the median of Spearman's
-    coefficients, `rank_correlation_low` its 5th percentile; `overlap` the mean share of the hottest
-    tenth of the area that both have in common, equally hot cells sharing the last places alike. `both_right`
-    of these frames are right in both;
-    `other_reason` [m] are rows of those which are so for another reason, the most different first.
+    Measured on `count` frames, sampled evenly from all. `rank_correlation` is the median of Spearman's coefficients,
+    `rank_correlation_low` their 5th percentile. `overlap` is the mean share of the hottest tenth of the area that
+    both maps have in common. `both_right` counts the frames that both have right; `other_reason` [m] are the rows of
+    those that are right for another reason, the most different first.
     """
 
     count: int
@@ -248,12 +246,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Slice:
-    """Test frames that share a value of a column.
+    """The AUC on test frames that share a value of a column, and its difference to the baseline's.
 
-    `against` names the class that the slice lacks, and of which all test frames were taken instead
-    ("fake" or "real"); None where it has both. `auc` and `delta` (None for the baseline) are None
-    where there are too few frames or sources. `p_holm` is corrected for the number of slices, and
-    `simultaneous` is the interval of `delta` that holds for all slices of a variant at once.
+    `against` is the class that the slice lacks and of which all test frames were added ("fake" or "real"); None where
+    it has both. `auc` and `delta` are None where there are too few frames or sources, `delta` also for the baseline.
+    `p_holm` is corrected for the number of slices. `simultaneous` is the interval of `delta` that holds for all
+    slices of a variant at once.
     """
 
     column: str
@@ -273,7 +271,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster, with its 95 % interval; an interval that holds 1 tells no difference."""
+    """A speed-up with its 95 % interval; an interval that holds 1 shows no difference."""
 
     value: float
     low: float
@@ -281,7 +279,7 @@ class Ratio:
 
     @property
     def unclear(self) -> bool:
-        """Judged by the interval as it is printed."""
+        """Whether the interval holds 1, as it is printed."""
         return round(self.low, 2) <= 1 <= round(self.high, 2)
 
 
@@ -312,19 +310,18 @@ class VariantEvaluation:
 
     @property
     def worst_slice(self) -> Slice | None:
-        """The slice whose loss of AUC is proven best: whose simultaneous interval ends lowest.
+        """The slice with the surest loss of AUC: of those with a significant loss, whose interval ends lowest.
 
-        Where none is proven, that with the lowest estimate. The lowest estimate of all is often that of the
-        smallest slice, by chance.
+        Without a significant loss, the slice with the lowest estimate. That is often the smallest slice, by chance.
         """
-        proven = [(one.simultaneous.high, one) for one in self.slices if one.simultaneous and one.is_proven_loss]
-        found = proven or [(one.delta.value, one) for one in self.slices if one.delta is not None]
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+        losses = [(part.simultaneous.high, part) for part in self.slices if part.simultaneous and part.is_proven_loss]
+        estimates = losses or [(part.delta.value, part) for part in self.slices if part.delta is not None]
+        return min(estimates, key=lambda pair: pair[0])[1] if estimates else None
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One constraint and how a variant stands to it.
+    """One constraint, and whether a variant meets it.
 
     `value` is held against `limit`: for `auc_drop` it is the far end of the interval of the drop, and `estimate` the
     point estimate. `headroom` is limit − value, negative where the limit is missed. None where unknown; `reason` then
@@ -342,7 +339,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant before the choice. `beaten_by` names one that is at least as good in everything and better in one."""
+    """A variant that could be chosen; `beaten_by` is at least as good in everything and better in one thing."""
 
     name: str
     requirements: tuple[Requirement, ...]
@@ -353,12 +350,12 @@ class Candidate:
 
     @property
     def qualifies(self) -> bool:
-        return all(one.met for one in self.requirements)
+        return all(requirement.met for requirement in self.requirements)
 
 
 @dataclass(frozen=True)
 class Loosening:
-    """The least that would have to give way for a variant to qualify."""
+    """The least limit under which a variant would meet a constraint that it misses."""
 
     variant: str
     constraint: str
@@ -370,10 +367,10 @@ class Loosening:
 class Choice:
     """Which variant to ship under the constraints; `chosen` is None where none qualifies.
 
-    `asked` tells whether the constraints were the user's; otherwise they are the margin on AUC.
-    `loosen` is filled where none qualifies: by which single constraint the nearest variants would, nearest
-    first; where none misses just one, those that miss the fewest, with an entry for each. `front_by_size` and
-    `front_by_latency` are the variants that none beats in size and AUC, or latency and AUC, the least first.
+    `asked` is whether the user set constraints; otherwise the only one is the margin on AUC. `loosen` is filled where
+    none qualifies: the limits to loosen for the variants that miss the fewest constraints, nearest first, with an
+    entry for each constraint. `front_by_size` and `front_by_latency` are the variants that none beats in size and
+    AUC, or in latency and AUC, the least first.
     """
 
     constraints: Constraints
@@ -390,8 +387,8 @@ class Choice:
 class Effect:
     """What the steps between a variant and its nearest ancestor in the experiment cost and gained.
 
-    `size_bytes`, `parameters` and `macs` are (ancestor, variant); `speed` is against the ancestor,
-    None where both were not timed in the same session, runtime and device.
+    `delta` is the difference of AUC. `size_bytes`, `parameters` and `macs` are pairs (ancestor, variant). `speed` is
+    against the ancestor, None where both were not timed in the same session, runtime and device.
     """
 
     variant: str
@@ -407,11 +404,11 @@ class Effect:
 
 @dataclass(frozen=True)
 class Timing:
-    """One measurement in numbers: milliseconds a call, frames a second at the median call.
+    """A summary of one measurement: milliseconds a call, and frames a second at the median call.
 
-    `device_p50_ms` is what of a call the device computed, copies aside; None where it is the host.
-    Peak memory is that of the variant's own process, from its start to the end of the measurement. `settled` is
-    whether calls took equally long at the end of the warm-up, None where that was not looked at.
+    `device_p50_ms` is the median time that the device computed, without copies; None where it is the host. Peak memory
+    is that of the variant's own process, from its start to the end of the measurement. `settled` is whether calls took
+    equally long at the end of the warm-up; None where that was not measured.
     """
 
     runtime: str
@@ -435,14 +432,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Speed:
-    """A variant in its own runtime.
+    """The speed of a variant in its own runtime.
 
-    `single` is batch 1, `best` the batch size of the highest throughput as timed later in the session,
-    `reference` the baseline at batch 1, on the same device in the same runtime and session. `speedup`
-    compares the two at batch 1, `gain` the throughput of each at its own best batch size; None where
-    either was not measured, and for int8 that was simulated, or of which nobody can tell: its time may
-    not be that of int8. `latency_ms` is the median call of `single`, by which variants compare: where it was
-    taken in another session than the baseline's, as it would have been there.
+    `single` is at batch 1, `best` at the batch size of the highest throughput, timed later in the session. `reference`
+    is the baseline at batch 1, in the same device, runtime and session. `speedup` compares with it at batch 1, `gain`
+    compares the throughput of each at its own best batch size. Both are None where either was not measured, for
+    simulated int8, and where nothing reports how int8 ran. `latency_ms` is the median call of `single`, by which
+    variants are compared; taken in another session than the baseline's, it is corrected to that session.
     """
 
     single: Timing | None = None
@@ -464,12 +460,12 @@ class Latencies:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is judged of an experiment: what a report is made of, besides the run itself.
+    """All scores of an experiment: a report is written from it and the run's record.
 
-    `variants` are those with status "ok", in the run's order, and `predictions` what they answered;
-    `speeds` has every variant. `not_sliced` says of each column that was not sliced why. `timings` has
-    each variant's own measurements, `elsewhere` the baseline's in the runtimes and sessions of others.
-    `size_only` names the int8 variants that this processor runs no faster than what was quantised. `latencies` are
+    `variants` and `predictions` have the variants with status "ok", in the run's order; `speeds` has every variant.
+    `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
+    measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
+    names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
     those that compare, None where the baseline was not timed.
     """
 
@@ -510,10 +506,10 @@ class GateOutcome:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `bench check` found of an experiment.
+    """The result of `bench check` for an experiment.
 
-    `failed` are the variants that could not be built or measured, with why; `warnings` come before all
-    else, such as an unexplained improvement; `remarks` tell what was compared with what, and what was not judged.
+    `failed` has the variants that could not be built or measured, and why. `warnings`, such as an unexplained
+    improvement, are printed first. `remarks` say what was compared with what, and what was not checked.
     """
 
     experiment: str
@@ -524,4 +520,4 @@ class Checked:
 
     @property
     def fell(self) -> tuple[GateOutcome, ...]:
-        return tuple(one for one in self.outcomes if one.fell)
+        return tuple(outcome for outcome in self.outcomes if outcome.fell)

@@ -1,4 +1,4 @@
-"""What else is known of the labelled frames: `attributes.parquet`, apart from what was predicted of them."""
+"""Attributes of the labelled frames, such as the method of a fake: `attributes.parquet`, beside the predictions."""
 
 from __future__ import annotations
 
@@ -25,61 +25,61 @@ ATTRIBUTES = "attributes.parquet"
 MOST_COLUMNS = 1000
 
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-"""007 is a name."""
+"""A number as text; 007 is a name, not a number."""
 
-_Known: TypeAlias = tuple[tuple[str, str], ...]
+_Attributes: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def digest(frames: Mapping[Split, FrameSet]) -> str:
-    """16 hexadecimal digits over what else is known of the test and validation frames; empty where that is nothing."""
-    known, codes = _combinations(frames)
-    if not any(known):
+    """16 hexadecimal digits over the attributes of the test and validation frames; empty where there are none."""
+    combinations, codes = _combinations(frames)
+    if not any(combinations):
         return ""
     splits = {split: len(_of(frames, split)) for split in LABELLED_SPLITS}
-    told = hashlib.sha256(json.dumps([splits, known]).encode())
-    told.update(codes.tobytes())
-    return told.hexdigest()[:16]
+    sha256 = hashlib.sha256(json.dumps([splits, combinations]).encode())
+    sha256.update(codes.tobytes())
+    return sha256.hexdigest()[:16]
 
 
 def write(path: Path, frames: Mapping[Split, FrameSet]) -> None:
-    """Columns frame, split and one for each attribute, all text; test rows first, as in `predictions.parquet`."""
+    """Write the columns frame, split and one for each attribute, all text; test rows first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    known, codes = _combinations(frames)
-    # Splits may come from different manifests; a column keeps the place where it was first seen.
-    names = list(dict.fromkeys(name for one in known for name, _ in one))
-    split_codes = [place for place, split in enumerate(LABELLED_SPLITS) for _ in _of(frames, split)]
+    combinations, codes = _combinations(frames)
+    # Splits may come from different manifests: a column stands where it was first seen.
+    names = list(dict.fromkeys(name for attributes in combinations for name, _ in attributes))
+    split_codes = [code for code, split in enumerate(LABELLED_SPLITS) for _ in _of(frames, split)]
     columns = [
         pa.array((frame.path for frame in _labelled(frames)), pa.string()),
         pa.DictionaryArray.from_arrays(pa.array(split_codes, pa.int32()), list(LABELLED_SPLITS)),
     ]
     for name in names:
-        values = [dict(one).get(name) or None for one in known]
+        values = [dict(attributes).get(name) or None for attributes in combinations]
         columns.append(pa.array(values, pa.string()).dictionary_encode().take(pa.array(codes)))
     table = pa.Table.from_arrays(columns, names=["frame", "split", *names])
     write_atomically(path, lambda file: pq.write_table(table, file))
 
 
 def read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """One column for each attribute, for the frames `rows` (columns frame, split); none where there is no file.
+    """Read one column for each attribute of the frames `rows` (columns frame, split); no column without a file.
 
-    Numbers where every value is one, with NaN where it is missing; else categories of text.
+    A column is numeric, with NaN where a value is missing, if every value is a number; else it is categories of text.
     """
     import pandas as pd
     import pyarrow.parquet as pq
 
     try:
         with stored.open_file(path) as file:
-            held = pq.ParquetFile(file)
-            if held.metadata.num_rows != len(rows) or held.metadata.num_columns > MOST_COLUMNS:
+            parquet = pq.ParquetFile(file)
+            if parquet.metadata.num_rows != len(rows) or parquet.metadata.num_columns > MOST_COLUMNS:
                 raise stored.DamagedError("it is of other frames")
-            table = held.read()
-        known = {name: table.column(name).to_numpy() for name in ("frame", "split")}
-        same = all(len(known[name]) == len(rows) and bool((known[name] == rows[name]).all()) for name in known)
+            table = parquet.read()
+        keys = {name: table.column(name).to_numpy() for name in ("frame", "split")}
+        same = all(len(key) == len(rows) and bool((key == rows[name]).all()) for name, key in keys.items())
         if not same:
             raise stored.DamagedError("it is of other frames")
-        columns = {name: _series(name, table) for name in table.column_names if name not in known}
+        columns = {name: _series(name, table) for name in table.column_names if name not in keys}
     except FileNotFoundError:
         return pd.DataFrame(index=rows.index)
     except Exception as error:  # a damaged file makes its readers fail in any way
@@ -98,7 +98,7 @@ def _series(name: str, table: pa.Table) -> pd.Series[Any]:
 
 
 def series(column: Any) -> pd.Series[Any]:
-    """An Arrow array of text as numbers, float64 with NaN, where every value is one; else as categories."""
+    """An Arrow array of text as float64 with NaN, if every value is a number; else as categories."""
     import numpy as np
     import pandas as pd
 
@@ -118,13 +118,13 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return stored.damaged(path, error, "delete it, `bench run` writes it again")
 
 
-def _combinations(frames: Mapping[Split, FrameSet]) -> tuple[list[_Known], NDArray[np.int32]]:
-    """What is known of frames, each once, and for every labelled frame which of them that is [n]."""
+def _combinations(frames: Mapping[Split, FrameSet]) -> tuple[list[_Attributes], NDArray[np.int32]]:
+    """The distinct combinations of attributes, and the index of every labelled frame's combination [n]."""
     import numpy as np
 
-    places: dict[_Known, int] = {}
-    codes = [places.setdefault(frame.attributes, len(places)) for frame in _labelled(frames)]
-    return list(places), np.array(codes, dtype=np.int32)
+    index: dict[_Attributes, int] = {}
+    codes = [index.setdefault(frame.attributes, len(index)) for frame in _labelled(frames)]
+    return list(index), np.array(codes, dtype=np.int32)
 
 
 def _labelled(frames: Mapping[Split, FrameSet]) -> Iterator[Frame]:

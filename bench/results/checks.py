@@ -1,6 +1,6 @@
-"""What stored results must be like before anything reckons with them: they may be damaged, or a stranger's.
+"""Checks of stored results before they are used: a file may be damaged, or come from a stranger.
 
-All of it raises `DamagedError`. Types are checked where files are read; here are the values.
+Each check raises `DamagedError`. Types are checked where files are read; these functions check values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_ROWS = 20_000_000
-"""More labelled frames than anybody has measured; what a file says of its own length is not believed beyond."""
+"""More labelled frames than anybody has measured: a file that claims more is damaged."""
 _MOST_TEXT = 20_000
 _MOST_MS = 1e9
 _MOST_BATCH = 2**20
@@ -31,20 +31,20 @@ _HEX = re.compile(r"[0-9a-f]{0,64}")
 _NUMBERS = {"p_fake": (0.0, 1.0), "logit_real": (-1e38, 1e38), "logit_fake": (-1e38, 1e38)}
 
 
-def run(told: RunRecord) -> None:
-    """Names that are names, digests that are digests, counts that fit each other, times that are times."""
-    if told.preprocessing is None or told.preprocessing.size not in _SIZES:
+def run(record: RunRecord) -> None:
+    """Check names, digests, counts and times of a run."""
+    if record.preprocessing is None or record.preprocessing.size not in _SIZES:
         raise DamagedError("it does not say the size of its frames")
-    names = [variant.name for variant in told.variants]
+    names = [variant.name for variant in record.variants]
     if not names or len(set(names)) < len(names):
         raise DamagedError("its variants have no names of their own")
-    _texts([told.experiment, told.detector, told.architecture, *told.provenance.values(), *told.warnings])
-    _digests([told.attributes])
-    if "test" not in told.frames:
+    _texts([record.experiment, record.detector, record.architecture, *record.provenance.values(), *record.warnings])
+    _digests([record.attributes])
+    if "test" not in record.frames:
         raise DamagedError("it has no test frames")
-    for split, frames in told.frames.items():
+    for split, frames in record.frames.items():
         _split(split, frames)
-    for variant in told.variants:
+    for variant in record.variants:
         _variant(variant)
 
 
@@ -59,6 +59,7 @@ def _split(split: str, frames: SplitSummary) -> None:
 
 
 def _variant(variant: VariantResult) -> None:
+    """Check one variant: its name, ids, texts, sizes, times and conditions."""
     if _NAME.fullmatch(variant.name) is None:
         raise DamagedError(f"{variant.name[:80]!r} cannot be the name of a variant")
     _digests([variant.id, variant.predictions_key])
@@ -74,22 +75,25 @@ def _variant(variant: VariantResult) -> None:
         conditions(variant.conditions)
 
 
-def measurements(told: Iterable[Measurement]) -> None:
-    """Every round has times, and all of them passed."""
-    for one in told:
-        samples = [sample for samples in one.rounds_ms for sample in samples]
-        device = [sample for samples in one.device_rounds_ms for sample in samples]
-        if not 1 <= one.batch_size <= _MOST_BATCH or not one.rounds_ms or not all(one.rounds_ms):
+def measurements(timed: Iterable[Measurement]) -> None:
+    """Check that every round has times, and that all of them are positive and possible."""
+    for measurement in timed:
+        samples = [sample for samples in measurement.rounds_ms for sample in samples]
+        device = [sample for samples in measurement.device_rounds_ms for sample in samples]
+        has_rounds = bool(measurement.rounds_ms) and all(measurement.rounds_ms)
+        if not 1 <= measurement.batch_size <= _MOST_BATCH or not has_rounds:
             raise DamagedError("a measurement has no frames, or a round without times")
-        passed = all(0 < sample <= _MOST_MS for sample in samples)
-        if not passed or not all(0 <= sample <= _MOST_MS for sample in device):
+        is_possible = all(0 < sample <= _MOST_MS for sample in samples)
+        if not is_possible or not all(0 <= sample <= _MOST_MS for sample in device):
             raise DamagedError("a call took no time, or no time that there is")
 
 
-def conditions(told: Conditions) -> None:
-    if (told.throttled_seconds or 0.0) < 0 or not 0 <= (told.throttled_share or 0.0) <= 1:
+def conditions(session: Conditions) -> None:
+    if (session.throttled_seconds or 0.0) < 0 or not 0 <= (session.throttled_share or 0.0) <= 1:
         raise DamagedError("its conditions tell of time that there is not")
-    _texts([told.began, *told.machine, *told.machine.values(), *told.gpu_processes, *told.gpu_throttling])
+    _texts(
+        [session.began, *session.machine, *session.machine.values(), *session.gpu_processes, *session.gpu_throttling]
+    )
 
 
 def _texts(texts: Iterable[str]) -> None:
@@ -104,7 +108,7 @@ def _digests(digests: Iterable[str]) -> None:
 
 
 def table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Columns of predictions.parquet, each of its type: texts, labels 0 or 1, finite numbers."""
+    """Read columns of predictions.parquet, each of its type: text, labels 0 or 1, finite numbers."""
     import pyarrow.parquet as pq
 
     try:
@@ -117,24 +121,25 @@ def table(path: Path, columns: list[str]) -> pd.DataFrame:
             raise DamagedError(f"it has no column {next(iter(set(columns) - set(rows.column_names)))}")
         for name in columns:
             _column(name, rows.column(name))
-        found: pd.DataFrame = rows.to_pandas()
+        predictions: pd.DataFrame = rows.to_pandas()
     except (DamagedError, OSError):
         raise
     except Exception as error:  # a damaged file makes its readers fail in any way
         raise DamagedError(f"it is no table: {type(error).__name__}") from error
     for name in columns:
-        _values(name, found[name])
-    return found
+        _values(name, predictions[name])
+    return predictions
 
 
 def _column(name: str, column: Any) -> None:
+    """Check the type of an Arrow column, and that it has no gaps; only sources may be missing."""
     import pyarrow as pa
 
     kinds = {"label": pa.types.is_integer, **dict.fromkeys(_NUMBERS, pa.types.is_floating)}
 
     def is_text(kind: Any) -> bool:
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        # A column of sources that nobody knows has no type.
+        # Where no source is known, the column has no type.
         unknown: bool = name == "source" and column.null_count == len(column)
         return unknown or pa.types.is_string(plain) or pa.types.is_large_string(plain)
 
@@ -158,7 +163,7 @@ def _values(name: str, column: pd.Series[Any]) -> None:
 
 
 def same_frames(rows: pd.DataFrame, frames: Mapping[str, SplitSummary]) -> None:
-    """Test frames first, then validation frames, as many of each kind as the run says."""
+    """Check that test frames come first, then validation frames, as many of each class as the run says."""
     splits = [split for split in LABELLED_SPLITS if split in frames]
     start = 0
     for split in splits:
@@ -173,17 +178,17 @@ def same_frames(rows: pd.DataFrame, frames: Mapping[str, SplitSummary]) -> None:
 
 
 def cams(path: Path, rows: int) -> NDArray[np.float32]:
-    """Signed maps [rows, h, w], mapped, not read."""
+    """Signed maps [rows, h, w], as a memory map."""
     import numpy as np
 
     refuse_other_than_file(path)
     try:
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        maps: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
     except Exception as error:  # a damaged file makes its readers fail in any way
         raise DamagedError(f"it is no array: {type(error).__name__}") from error
-    is_map = isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f"
-    if not is_map or len(found) != rows or not all(1 <= side <= _MOST_SIDE for side in found.shape[1:]):
+    is_map = isinstance(maps, np.ndarray) and maps.ndim == 3 and maps.dtype.kind == "f"
+    if not is_map or len(maps) != rows or not all(1 <= side <= _MOST_SIDE for side in maps.shape[1:]):
         raise DamagedError(f"it does not hold a map of each of {rows:,} frames")
-    return found
+    return maps

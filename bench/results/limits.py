@@ -1,4 +1,4 @@
-"""What an experiment asks of its variants, validated before any work: `choose:` and `gates:`."""
+"""The limits of an experiment, validated before any work: `choose:` and `gates:`."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ class GateSettings(_Model):
     @property
     def limits(self) -> dict[str, float]:
         """The gates that are set, in their order."""
-        told = {name: getattr(self, name) for name in self.gate_names()}
-        return {name: limit for name, limit in told.items() if limit is not None}
+        limits = {name: getattr(self, name) for name in self.gate_names()}
+        return {name: limit for name, limit in limits.items() if limit is not None}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import detectors, locks, phases, stored
-from bench.artifacts import footprint
+from bench.artifacts import footprint, safetensors
 from bench.files import make_folder, remove, rename, stops_all
-from bench.provenance import digest, file_digest, versions, write_json
+from bench.provenance import file_digest, versions, write_json
 from bench.records import Built, Event
 from bench.system import idle_cores
 from bench.variants import cache, ids
@@ -33,170 +35,200 @@ def build(name: str, source: Source, chain: Sequence[Use], context: BuildContext
     Raises what the failing step raises; links before it stay. Without `waits`, `locks.TakenError` where another
     process is building the next link.
     """
-    doing = f" of {context.experiment}" if context.experiment else ""
     lineage: list[str] = []
     for length in range(len(chain) + 1):
-        part = chain[:length]
-        variant = ids.last_of(lineage, source, part, context)
-        if not cache.is_built(context.folder, variant):
-            # Another run may be building the same link: wait for it, then find it done, perhaps under an id of its own.
-            with locks.held(
-                cache.lock_file(context.folder, variant),
-                f"building {variant} ({name}{doing})",
-                context.on_event,
-                folder=context.folder.parent,
-                why=cache.WHY_WAIT,
-                waits=waits,
-            ):
-                variant = ids.last_of(lineage, source, part, context)
-                if not cache.is_built(context.folder, variant):
-                    variant = _build_link(name, source, part, [*lineage, variant], context)
-        lineage.append(variant)
+        lineage.append(_link_id(name, source, chain[:length], lineage, context, waits=waits))
     return cache.read(context.folder, lineage[-1])
 
 
-def _build_link(name: str, source: Source, chain: Sequence[Use], lineage: list[str], context: BuildContext) -> str:
-    """Build the last of a lineage from the one before; the id that it got."""
-    import time
-
-    from bench.artifacts import safetensors
-
-    began, cpu_began = time.monotonic(), time.process_time()
-    title = title_of(name, chain)
-    context.on_event(Event(title, 0, 1, "step", "loading"))
-    temporary = context.folder / f".tmp-{lineage[-1]}-{os.getpid()}"
-    scratch = context.folder / cache.SCRATCH / lineage[-1]
-    # Left by a run that was killed; the lock says that nobody else is at it.
-    for leftover in (*context.folder.glob(f".tmp-{lineage[-1]}-*"), context.folder / lineage[-1]):
-        remove(leftover)
-    for place in (scratch.parent, scratch):
-        if place.is_symlink() or not place.is_dir():
-            remove(place)
-    make_folder(temporary)
-    make_folder(scratch)
-    try:
-        with phases.of(title, context.on_event):
-            model = _model(title, source, chain, lineage, context, scratch)
-            phases.begin("writing and measuring the file")
-            file = safetensors.save(model, temporary)
-            told = {
-                **_told(name, source, chain, lineage, file, _recorded(chain, scratch)),
-                **_description(model, file, context.folder, lineage),
-                "seconds": round(time.monotonic() - began, 1),
-                "cpu_seconds": round(time.process_time() - cpu_began, 1),
-            }
-        write_json(temporary / DESCRIPTION, told)
-        _put(temporary, told["id"], lineage[-1], context)
-        shutil.rmtree(scratch, ignore_errors=True)
-    except Exception as error:
-        # What a step kept to go on from may be what it failed of; on a full disk it is what it goes on from.
-        if not stops_all(error):
-            shutil.rmtree(scratch, ignore_errors=True)
-        context.on_event(Event(title, 1, 1, "step", Event.FAILED))
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    context.on_event(Event(title, 1, 1, "step"))
-    return str(told["id"])
-
-
 def title_of(name: str, chain: Sequence[Use]) -> str:
-    """What events call the building of the last link of a chain, for the variant that wants it."""
+    """What events call the building of the last link of a chain, for the variant of this name."""
     return f"building {name}: {chain[-1].text if chain else 'reading the weights'}"
 
 
-def _model(
-    title: str, source: Source, chain: Sequence[Use], lineage: list[str], context: BuildContext, scratch: Path
-) -> Any:
-    """What the last step of a chain makes of what is built of the others."""
-    from bench.artifacts import safetensors
+def _link_id(
+    name: str, source: Source, chain: Sequence[Use], before: Sequence[str], context: BuildContext, *, waits: bool
+) -> str:
+    """The id of the last link of a chain, after those `before` it; the link is built where it is not there yet."""
+    variant = ids.last_of(before, source, chain, context)
+    if cache.is_built(context.folder, variant):
+        return variant
+    of_experiment = f" of {context.experiment}" if context.experiment else ""
+    # Another run may be building the same link: after the wait it is there, perhaps under the id of its content.
+    with locks.held(
+        cache.lock_file(context.folder, variant),
+        f"building {variant} ({name}{of_experiment})",
+        context.on_event,
+        folder=context.folder.parent,
+        why=cache.WHY_WAIT,
+        waits=waits,
+    ):
+        variant = ids.last_of(before, source, chain, context)
+        if cache.is_built(context.folder, variant):
+            return variant
+        return _build(_Link(name, source, chain, (*before, variant), context))
 
-    if not chain:
-        return detectors.load(source.architecture, source.weights, source.preprocessing)
-    parent = cache.read(context.folder, lineage[-2])
-    with idle_cores.torch_threads(context.threads) as threads:
-        work = _work(title, source, chain, lineage, context, scratch, threads)
+
+@dataclass(frozen=True)
+class _Link:
+    """The last link of a chain, to be built. `lineage` has the ids of all links, the last as it was asked for."""
+
+    name: str
+    source: Source
+    chain: Sequence[Use]
+    lineage: Sequence[str]
+    context: BuildContext
+
+    @property
+    def title(self) -> str:
+        return title_of(self.name, self.chain)
+
+    @property
+    def id(self) -> str:
+        return self.lineage[-1]
+
+    @property
+    def parent(self) -> Built:
+        return cache.read(self.context.folder, self.lineage[-2])
+
+    @property
+    def scratch(self) -> Path:
+        """Outlives a killed run, which the next one goes on from."""
+        return self.context.folder / cache.SCRATCH / self.id
+
+    @property
+    def temporary(self) -> Path:
+        return self.context.folder / f".tmp-{self.id}-{os.getpid()}"
+
+
+def _build(link: _Link) -> str:
+    """Build a link from its parent; the id that it got."""
+    began, cpu_began = time.monotonic(), time.process_time()
+    on_event = link.context.on_event
+    on_event(Event(link.title, 0, 1, "step", "loading"))
+    _make_folders(link)
+    try:
+        with phases.of(link.title, on_event):
+            model = _model(link)
+            phases.begin("writing and measuring the file")
+            file = safetensors.save(model, link.temporary)
+            description = {
+                **_origin(link, file),
+                **_measures(link, model, file),
+                "seconds": round(time.monotonic() - began, 1),
+                "cpu_seconds": round(time.process_time() - cpu_began, 1),
+            }
+        write_json(link.temporary / DESCRIPTION, description)
+        _move(link, description["id"])
+        shutil.rmtree(link.scratch, ignore_errors=True)
+    except Exception as error:
+        # What a step has saved may be the reason why it failed; on a full disk it is what the next run goes on from.
+        if not stops_all(error):
+            shutil.rmtree(link.scratch, ignore_errors=True)
+        on_event(Event(link.title, 1, 1, "step", Event.FAILED))
+        raise
+    finally:
+        shutil.rmtree(link.temporary, ignore_errors=True)
+    on_event(Event(link.title, 1, 1, "step"))
+    return str(description["id"])
+
+
+def _make_folders(link: _Link) -> None:
+    """Make the temporary and the scratch folder, and remove what a killed run left: the lock is held by this one."""
+    folder = link.context.folder
+    for leftover in (*folder.glob(f".tmp-{link.id}-*"), folder / link.id):
+        remove(leftover)
+    for path in (link.scratch.parent, link.scratch):
+        if path.is_symlink() or not path.is_dir():
+            remove(path)
+    make_folder(link.temporary)
+    make_folder(link.scratch)
+
+
+def _model(link: _Link) -> Any:
+    """What the last step makes of the link's parent; the detector itself where there is no step."""
+    if not link.chain:
+        return detectors.load(link.source.architecture, link.source.weights, link.source.preprocessing)
+    last, parent = link.chain[-1], link.parent
+    with idle_cores.torch_threads(link.context.threads) as threads:
+        work = _step_context(link, threads)
         model = safetensors.load_torch(parent.file)
         phases.begin("preparing")
-        return chain[-1].step.apply(model, chain[-1].settings, work)
+        return last.step.apply(model, last.settings, work)
 
 
-def _put(temporary: Path, own: str, asked: str, context: BuildContext) -> None:
-    """Move an artifact to its place; what lies there under an id of its own, another run may be looking at."""
-    with contextlib.ExitStack() as stack:
-        if own != asked:
-            lock, folder = cache.lock_file(context.folder, own), context.folder.parent
-            stack.enter_context(locks.held(lock, f"placing {own}", context.on_event, folder=folder))
-        remove(context.folder / own)
-        rename(temporary, context.folder / own)
-
-
-def _told(
-    name: str, source: Source, chain: Sequence[Use], lineage: list[str], file: Path, recorded: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What `variant.json` says of where an artifact comes from."""
-    content, asked = file_digest(file), lineage[-1]
-    own = digest({"asked for": asked, "content": content}) if recorded.get("cut_short") else asked
-    steps = ["weights", *(use.text for use in chain)]
-    return {
-        "schema": SCHEMA,
-        "id": own,
-        **({"asked_for": asked} if own != asked else {}),
-        "name": name,
-        "lineage": [{"id": i, "step": step} for i, step in zip([*lineage[:-1], own], steps, strict=True)],
-        "architecture": source.architecture,
-        "weights": source.digest,
-        "file": file.name,
-        "size_bytes": file.stat().st_size,
-        "sha256": content,
-        **({chain[-1].name: recorded} if recorded else {}),
-        "libraries": versions({*detectors.LIBRARIES, *(lib for use in chain for lib in use.step.LIBRARIES)}),
-        "built": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _recorded(chain: Sequence[Use], scratch: Path) -> dict[str, Any]:
-    """What the last step says of its own doings, where it says anything."""
-    name = getattr(chain[-1].step, "RECORD", None) if chain else None
-    if name is None or not (scratch / name).exists():
-        return {}
-    found: dict[str, Any] = stored.read_json(scratch / name, stored.MIB)
-    return found
-
-
-def _work(
-    title: str, source: Source, chain: Sequence[Use], lineage: list[str], context: BuildContext, scratch: Path,
-    threads: idle_cores.Threads,
-) -> StepContext:  # fmt: skip
-    first_prune = next((i for i, use in enumerate(chain) if use.name == "prune"), 0)
+def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
+    """What the last step of a link may use."""
+    context, chain = link.context, link.chain
+    taught = next((length for length, use in enumerate(chain) if getattr(use.step, "PARENT_TEACHES", False)), 0)
 
     def teacher() -> Detector:
-        from bench.artifacts import safetensors
-
-        return safetensors.load_torch(cache.read(context.folder, lineage[first_prune]).file)
+        return safetensors.load_torch(cache.read(context.folder, link.lineage[taught]).file)
 
     return StepContext(
-        title=title,
-        spec=source.preprocessing.input_spec,
+        title=link.title,
+        spec=link.source.preprocessing.input_spec,
         frames=context.frames,
         read=threads.before_batches(context.read),
         teacher=teacher,
         device=context.device,
         threads=context.threads,
         seed=context.seed,
-        scratch=scratch,
+        scratch=link.scratch,
         on_event=threads.at_events(context.on_event),
         earlier=chain[:-1],
     )
 
 
-def _description(model: Any, file: Path, folder: Path, lineage: list[str]) -> dict[str, Any]:
-    """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
-    from bench.artifacts import safetensors
+def _move(link: _Link, variant: str) -> None:
+    """Move a finished artifact to the folder of its id. Another run may look at that of an id made of content."""
+    folder = link.context.folder
+    with contextlib.ExitStack() as stack:
+        if variant != link.id:
+            lock = cache.lock_file(folder, variant)
+            stack.enter_context(locks.held(lock, f"placing {variant}", link.context.on_event, folder=folder.parent))
+        remove(folder / variant)
+        rename(link.temporary, folder / variant)
 
+
+# ------------------------------------------------------------------------------------ variant.json
+def _origin(link: _Link, file: Path) -> dict[str, Any]:
+    """Where an artifact comes from: its ids, steps, weights and libraries, and what its last step recorded."""
+    content, record = file_digest(file), _record(link)
+    variant = ids.of_content(link.id, content) if record.get("cut_short") else link.id
+    steps = ["weights", *(use.text for use in link.chain)]
+    lineage = zip([*link.lineage[:-1], variant], steps, strict=True)
+    return {
+        "schema": SCHEMA,
+        "id": variant,
+        **({"asked_for": link.id} if variant != link.id else {}),
+        "name": link.name,
+        "lineage": [{"id": i, "step": step} for i, step in lineage],
+        "architecture": link.source.architecture,
+        "weights": link.source.digest,
+        "file": file.name,
+        "size_bytes": file.stat().st_size,
+        "sha256": content,
+        **({link.chain[-1].name: record} if record else {}),
+        "libraries": versions({*detectors.LIBRARIES, *(lib for use in link.chain for lib in use.step.LIBRARIES)}),
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _record(link: _Link) -> dict[str, Any]:
+    """What the last step recorded of its work, where it did."""
+    name = getattr(link.chain[-1].step, "RECORD", None) if link.chain else None
+    if name is None or not (link.scratch / name).exists():
+        return {}
+    record: dict[str, Any] = stored.read_json(link.scratch / name, stored.MIB)
+    return record
+
+
+def _measures(link: _Link, model: Any, file: Path) -> dict[str, Any]:
+    """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
     kind = safetensors.kind(model)
     if kind == "onnx":
-        parent = cache.read(folder, lineage[-2])
+        parent = link.parent
         parameters, macs, margin_bias = parent.parameters, parent.macs, parent.margin_bias
     else:
         (parameters, macs), margin_bias = footprint.footprint_of(model), model.margin_bias

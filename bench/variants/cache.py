@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import stored
 from bench.errors import UserError
@@ -13,23 +12,17 @@ from bench.records import Built
 from bench.variants import description
 from bench.variants.description import DESCRIPTION
 
-if TYPE_CHECKING:
-    pass
-
-
 LOCKS, SCRATCH = ".locks", ".scratch"
-
-
 WHY_WAIT = "what it makes is used here too, once it is there; Ctrl-C ends the wait, and loses nothing"
 
 
 def lock_file(folder: Path, variant: str) -> Path:
-    """Whoever holds it is the only one who writes this variant's files."""
+    """The lock of a variant's files: the process that holds it is the only one to write them."""
     return folder / LOCKS / f"{variant}.lock"
 
 
 def is_built(folder: Path, variant: str) -> bool:
-    """Folders are renamed into place whole; what was cut or lost since is as good as absent, and built again."""
+    """Whether an artifact is there whole. One that was cut or lost since counts as absent, and is built again."""
     try:
         built = read(folder, variant)
         return stored.is_file(built.file) and built.file.stat().st_size == built.size_bytes
@@ -37,8 +30,27 @@ def is_built(folder: Path, variant: str) -> bool:
         return False
 
 
+def read(folder: Path, variant: str) -> Built:
+    """A built artifact, by its `variant.json`. OSError or `DamagedError` where that can't be read."""
+    described = description.read(folder, variant)
+    return Built(
+        id=variant,
+        file=folder / variant / described.file,
+        kind=described.kind,
+        stored=described.stored,
+        size_bytes=described.size_bytes,
+        parameters=described.parameters,
+        macs=described.macs,
+        margin_bias=described.margin_bias,
+        seconds=described.seconds,
+        digest=described.sha256,
+        zeros=described.zeros,
+        zstd_bytes=described.zstd_bytes,
+    )
+
+
 def check(built: Built) -> None:
-    """Raise `UserError` where the file is no longer what was built, after seeing to it that it is built again."""
+    """Raise `UserError` where the file is no longer what was built. The next run then builds it again."""
     if wrong := fault(built):
         remove(built.file.parent / DESCRIPTION)
         raise UserError(f"{built.file}: {wrong}; the same `bench run` builds it again")
@@ -60,22 +72,3 @@ def _has_further_files(file: Path) -> bool:
 
     model = onnx.load(file, load_external_data=False)
     return any(external.uses_external_data(tensor) for tensor in external._get_all_tensors(model))
-
-
-def read(folder: Path, variant: str) -> Built:
-    """What `variant.json` says of a built artifact. OSError or `DamagedError` where it does not."""
-    told = description.read(folder, variant)
-    return Built(
-        id=variant,
-        file=folder / variant / told.file,
-        kind=told.kind,
-        stored=told.stored,
-        size_bytes=told.size_bytes,
-        parameters=told.parameters,
-        macs=told.macs,
-        margin_bias=told.margin_bias,
-        seconds=told.seconds,
-        digest=told.sha256,
-        zeros=told.zeros,
-        zstd_bytes=told.zstd_bytes,
-    )

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError, in_yaml, nearest, quoted, said
 from bench.records import FrameSet, Split
-
-if TYPE_CHECKING:
-    pass
-
 from bench.variants.steps import Kind, Use, find, names
 
 
@@ -39,18 +35,20 @@ def parse(entry: object) -> Use:
         fields = {step.MAIN: value}
     problems: list[tuple[tuple[str, ...], str]]
     problems = [((name, str(key)), _unknown(name, key)) for key in fields if key not in step.Settings.model_fields]
-    known = {key: value for key, value in fields.items() if key in step.Settings.model_fields}
+    given = {key: value for key, value in fields.items() if key in step.Settings.model_fields}
     try:
-        settings = step.Settings.model_validate(known)
+        settings = step.Settings.model_validate(given)
     except ValidationError as error:
         # A mistyped key is why another is missing.
-        problems += [_problem(name, one) for one in error.errors() if not (problems and one["type"] == "missing")]
+        refused = (fault for fault in error.errors() if not (problems and fault["type"] == "missing"))
+        problems += [_problem(name, fault) for fault in refused]
     if problems:
         raise EntryError(*problems)
     return Use(name, settings, name if value is None else f"{name}: {_spelled(value)}")
 
 
 def _name_and_value(entry: object) -> tuple[str, object]:
+    """The step's name, and what stands behind its colon; None where nothing does. Else `EntryError`."""
     if isinstance(entry, str):
         name, colon, value = entry.partition(":")
         if colon and name in names():
@@ -67,16 +65,18 @@ def _name_and_value(entry: object) -> tuple[str, object]:
 def _unknown(name: str, key: object) -> str:
     if type(key) is int:
         return f"{key} is no setting (decimals take a point, not a comma)"
-    known = tuple(find(name).Settings.model_fields)
-    return f"step {quoted(name)} has no setting {quoted(key)}{nearest(str(key), known)}; it has: {', '.join(known)}"
+    keys = tuple(find(name).Settings.model_fields)
+    return f"step {quoted(name)} has no setting {quoted(key)}{nearest(str(key), keys)}; it has: {', '.join(keys)}"
 
 
 def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
-    """What is wrong with a setting; a main one that is missing is a matter of the step."""
+    """What pydantic finds wrong with a setting, with the setting's keys."""
     keys = (name, *map(str, problem["loc"]))
     if problem["type"] != "missing":
         return keys, said(problem)
-    return keys, f"needs a value{f', as in `{name}: …`' if keys[1:] == (find(name).MAIN,) else ''}"
+    step = find(name)
+    example = getattr(step, "EXAMPLE", "…")
+    return keys, f"needs a value{f', as in `{name}: {example}`' if keys[1:] == (step.MAIN,) else ''}"
 
 
 def _spelled(value: object) -> str:
@@ -86,39 +86,39 @@ def _spelled(value: object) -> str:
 
 
 def order_problems(chain: Sequence[Use]) -> Iterator[tuple[int, str]]:
-    """Where the steps of a chain do not follow on one another, whatever the frames: the place of a step, and why."""
+    """Steps that make no sense after those before them, whatever the frames: their index in the chain, and why."""
     kind: Kind = "torch"
     before = "the detector"
-    for place, use in enumerate(chain):
+    for index, use in enumerate(chain):
         if kind != use.step.ACCEPTS:
-            # What would be said of further steps follows from this.
-            yield place, f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}"
+            # Further problems would follow from this one.
+            yield index, f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}"
             return
-        if why := _why_not_after(use, chain[:place]):
-            yield place, f"{use.text}{why}"
+        if why := _why_not_after(use, chain[:index]):
+            yield index, f"{use.text}{why}"
         kind, before = use.step.PRODUCES, use.text
 
 
 def _why_not_after(use: Use, earlier: Sequence[Use]) -> str | None:
-    """What the step's own declarations say against the steps before it."""
+    """The reason against a step after the earlier ones, by its own declarations."""
     names = {other.name for other in earlier}
     if getattr(use.step, "ONCE", False) and use.name in names:
         return f": a second {use.name} in one chain; leave one of them out"
     after: tuple[str, ...] = getattr(use.step, "AFTER", ())
     if after and not names & set(after):
         return f" has nothing to do where no {' or '.join(after)} came before; leave it out"
-    own: Callable[[BaseModel, Sequence[Use]], str | None] | None = getattr(use.step, "why_not_after", None)
-    why = own(use.settings, earlier) if own else None
+    why_not_after: Callable[[BaseModel, Sequence[Use]], str | None] | None = getattr(use.step, "why_not_after", None)
+    why = why_not_after(use.settings, earlier) if why_not_after else None
     return f": {why}" if why else None
 
 
 def frame_problems(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> Iterator[tuple[int, str]]:
-    """Frames that steps of a chain need and that are not there or too few: the place of a step, and what it lacks."""
-    for place, use in enumerate(chain):
+    """Steps of a chain whose frames are missing or too few: their index in the chain, and what is missing."""
+    for index, use in enumerate(chain):
         missing = [(split, purpose) for split, purpose in use.frames.items() if split not in frames]
         for split, purpose in missing:
             yield (
-                place,
+                index,
                 f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
                 f"give it a `{split}:` folder (labels not needed), or use `split: auto` with more sources",
             )
@@ -126,4 +126,4 @@ def frame_problems(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> It
             try:
                 use.step.check(use.settings, frames)
             except UserError as error:
-                yield place, str(error)
+                yield index, str(error)

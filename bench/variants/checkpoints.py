@@ -1,7 +1,7 @@
-"""What a step has done so far, kept in its scratch folder, so that a killed run goes on from there.
+"""What a step has done so far, saved in its scratch folder, so that a killed run goes on from there.
 
-A step has parts, such as a pass over the calibration frames. Each keeps one file, sealed with this user's secret and
-with what it belongs to: what a stranger put there, or what belongs to another variant, is as good as absent.
+A step has parts, such as a pass over the calibration frames. Each has one file, sealed with this user's secret and
+with what it belongs to: a stranger's file, or one of another variant, counts as absent.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ State: TypeAlias = dict[str, Any]
 _Item = TypeVar("_Item")
 
 INTERVAL_SECONDS = 20.0
-"""A run that is killed loses about so much of a part, and the frames or the step that it was at."""
+"""A killed run loses about so much of a part, and the frames or the step that it was at."""
 REST_SECONDS = 3.0
-"""What took less at the end of a part is not worth a file."""
+"""Less than that at the end of a part is not worth a file."""
 # Saving may take such a share of the time, unless more than twice the interval would be lost.
 _SHARE = 0.02
 _LAYOUT = 1
@@ -113,7 +113,7 @@ def each(part: Part, items: Sequence[_Item], work: Callable[[Sequence[_Item]], I
     made: list[State] = part.state.get("made", [])
     yield from made
     made = list(made)
-    for one in work(items[len(made) :]):
-        made.append(one)
+    for state in work(items[len(made) :]):
+        made.append(state)
         part.keep(len(made), len(items), lambda: {"made": made})
-        yield one
+        yield state

@@ -1,16 +1,12 @@
-"""What variants are built from: a trained detector, frames, and a place to work."""
+"""What variants are built from: a trained detector, frames, and a folder to build in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.records import BatchReader, FrameSet, OnEvent, Preprocessing, Split
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Source:
 class BuildContext:
     """Where and with what variants are built.
 
-    `decoder` tells which versions of what turn files into pixels, `experiment` for which one is built.
+    `decoder` has the versions of what turns files into pixels. `experiment` is the experiment's name, for messages.
     """
 
     folder: Path

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from bench import stored
-from bench.records import Recovery
+from bench.variants import steps
 
 DESCRIPTION = "variant.json"
 _MOST_BYTES = 4 * stored.MIB
@@ -30,34 +31,11 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Errors:
-    before: Finite
-    after: Finite
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """The record that `recover` leaves."""
-
-    steps: Count
-    steps_wanted: Count
-    ended: Text
-    cut_short: bool
-    best_step: Count
-    judged_on: Text
-    error: Errors
-
-    @property
-    def record(self) -> Recovery:
-        return Recovery(
-            self.steps, self.steps_wanted, self.ended, self.cut_short, self.best_step, self.judged_on,
-            self.error.before, self.error.after,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Description:
-    """What of `variant.json` is used. `file` is one of the two names that `bench` writes, and no path."""
+    """What of `variant.json` is used. `file` is one of the two names that `bench` writes, and no path.
+
+    `record` is what the last step recorded, of the step's own type `Record`; None where it recorded nothing.
+    """
 
     id: Id
     name: Text
@@ -76,17 +54,27 @@ class Description:
     zeros: Annotated[float, Field(ge=0, le=1)] | None = None
     zstd_bytes: Count | None = None
     asked_for: Id | None = None
-    recover: Recovered | None = None
+    record: Any = None
 
 
 def read(folder: Path, variant: str) -> Description:
     """That of a variant below `folder`. OSError where there is none, `DamagedError` where it is none."""
     if (folder / variant).is_symlink():
         raise stored.DamagedError("its folder is a link")
-    told: Description = stored.typed(Description, stored.read_json(folder / variant / DESCRIPTION, _MOST_BYTES))
-    if told.id != variant or (told.kind == "onnx") != (told.file == "model.onnx"):
+    fields = stored.read_json(folder / variant / DESCRIPTION, _MOST_BYTES)
+    description: Description = stored.typed(Description, fields)
+    if description.id != variant or (description.kind == "onnx") != (description.file == "model.onnx"):
         raise stored.DamagedError("it is of another variant")
-    return told
+    return replace(description, record=_record(description.lineage[-1].step, fields))
+
+
+def _record(text: str, fields: Mapping[str, Any]) -> Any:
+    """What the last step, spelled `text`, has recorded. `DamagedError` where it is of another type than the step's."""
+    name = text.partition(":")[0]
+    if name not in fields or name not in steps.names():
+        return None
+    kind = getattr(steps.find(name), "Record", None)
+    return stored.typed(kind, fields[name]) if kind else None
 
 
 def find(folder: Path, variant: str) -> Description | None:

@@ -19,9 +19,40 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+def of_chain(source: Source, chain: Sequence[Use], context: BuildContext) -> list[str]:
+    """The ids along a chain: of the detector itself, then after each step.
+
+    A step that may be cut short by the clock has the id of what was built, and so have the steps after it. As long as
+    nothing is built, its id is that of an uncut one.
+    """
+    lineage: list[str] = []
+    for length in range(len(chain) + 1):
+        lineage.append(last_of(lineage, source, chain[:length], context))
+    return lineage
+
+
 def of_weights(source: Source) -> str:
     """The id of the detector itself."""
     return digest(_weights_inputs(source))
+
+
+def of_content(requested: str, content: str) -> str:
+    """The id of an artifact that was cut short, by the id that was asked for and the SHA-256 of its file."""
+    return digest({"asked for": requested, "content": content})
+
+
+def last_of(before: Sequence[str], source: Source, chain: Sequence[Use], context: BuildContext) -> str:
+    """The id at the end of a chain, after the ids `before` it."""
+    if not chain:
+        return of_weights(source)
+    requested = digest(_step_inputs(before[-1], chain[-1], context))
+    return (_cut_short(context.folder, requested) or requested) if _may_be_cut(chain[-1]) else requested
+
+
+def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], context: BuildContext) -> list[dict[str, Any]]:
+    """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
+    steps = (_step_inputs(parent, use, context) for parent, use in zip(lineage, chain, strict=False))
+    return [_weights_inputs(source), *steps]
 
 
 def _weights_inputs(source: Source) -> dict[str, Any]:
@@ -34,71 +65,45 @@ def _weights_inputs(source: Source) -> dict[str, Any]:
     }
 
 
-def of_chain(source: Source, chain: Sequence[Use], context: BuildContext) -> list[str]:
-    """The of_chain along a chain: of the detector itself, then after each step.
-
-    What follows on a step that may be cut short has the of_chain that belong to what was built of that; for as long as
-    there is nothing, those of an uncut one.
-    """
-    found: list[str] = []
-    for length in range(len(chain) + 1):
-        found.append(last_of(found, source, chain[:length], context))
-    return found
-
-
-def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], context: BuildContext) -> list[dict[str, Any]]:
-    """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
-    steps = (_inputs(parent, use, context) for parent, use in zip(lineage, chain, strict=False))
-    return [_weights_inputs(source), *steps]
-
-
-def last_of(before: Sequence[str], source: Source, chain: Sequence[Use], context: BuildContext) -> str:
-    """The id at the end of a chain, `before` those on the way there."""
-    if not chain:
-        return of_weights(source)
-    asked = digest(_inputs(before[-1], chain[-1], context))
-    return (_cut_short(context.folder, asked) or asked) if _may_be_cut(chain[-1]) else asked
-
-
-def _inputs(parent: str, use: Use, context: BuildContext) -> dict[str, Any]:
-    """All that what a step makes of its parent hangs on; its digest is the id, where nothing cuts the step short."""
-    made_of = {
+def _step_inputs(parent: str, use: Use, context: BuildContext) -> dict[str, Any]:
+    """All that the result of a step depends on; its digest is the id, where nothing cuts the step short."""
+    inputs_by_name = {
         "parent": parent,
         "step": use.name,
         "settings": use.settings.model_dump(mode="json"),
         "version": use.step.VERSION,
         "libraries": versions(use.step.LIBRARIES),
-        "frames": {split: _seen(context.frames[split], use) for split in use.frames},
+        "frames": {split: _frames_digest(context.frames[split], use) for split in use.frames},
         "decoded by": context.decoder if use.frames else None,
         "seed": context.seed if use.step.SEEDED else None,
     }
     # What is quantised is the exported graph.
     if use.step.PRODUCES == "onnx":
-        made_of["export"] = artifacts.EXPORT_VERSION
+        inputs_by_name["export"] = artifacts.EXPORT_VERSION
     # What was built on a CPU has the id that it had before there were other devices.
     if context.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
-        made_of["device"] = context.device
-    return made_of
+        inputs_by_name["device"] = context.device
+    return inputs_by_name
+
+
+def _frames_digest(frames: FrameSet, use: Use) -> str:
+    """What an artifact depends on of the frames: their content, and for some steps their sources too."""
+    return frames.digest if getattr(use.step, "SEES_SOURCES", False) else frames.content
 
 
 def _may_be_cut(use: Use) -> bool:
-    asked: Callable[[BaseModel], bool] | None = getattr(use.step, "may_be_cut", None)
-    return asked is not None and asked(use.settings)
+    may_be_cut: Callable[[BaseModel], bool] | None = getattr(use.step, "may_be_cut", None)
+    return may_be_cut is not None and may_be_cut(use.settings)
 
 
-def _cut_short(folder: Path, asked: str) -> str | None:
+def _cut_short(folder: Path, requested: str) -> str | None:
     """The id of what was built for this one and cut short; None where nothing was.
 
-    How far such a step comes hangs on the machine and the moment: its id is that of its content, so that nothing
-    that was made of another one is taken for what belongs to this one.
+    How far such a step comes depends on the machine and the moment. Its id is made of its content, so that what was
+    built from another result is never taken for what belongs to this one.
     """
     for file in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        told = description.find(folder, file.parent.name)
-        if told and told.asked_for == asked and cache.is_built(folder, told.id):
-            return told.id
+        described = description.find(folder, file.parent.name)
+        if described and described.asked_for == requested and cache.is_built(folder, described.id):
+            return described.id
     return None
-
-
-def _seen(frames: FrameSet, use: Use) -> str:
-    """What of the frames an artifact depends on: their content, and for some steps whose they are."""
-    return frames.digest if getattr(use.step, "SEES_SOURCES", False) else frames.content

@@ -21,8 +21,10 @@ import torch
 import typer
 import yaml
 
-from bench import cli, detectors
+from bench import cli, detectors, pipeline
 from bench.artifacts import safetensors
+from bench.commands.plan import forecast
+from bench.commands.plan.text import describe
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
@@ -225,6 +227,26 @@ def test_step_of_the_page_does_what_it_says(shorten: str, context: BuildContext,
         parse({shorten: 24})
 
 
+def test_step_of_the_page_is_planned_run_and_reported_with_no_other_file(shorten: str, workplace: Path) -> None:
+    """Estimated by its own cost, built, and in the report by its own remark."""
+    file = workplace / "experiments.yaml"
+    head = file.read_text(encoding="utf-8").partition("    variants:")[0]
+    text = f"{head}    variants: {{baseline: [], short: [{shorten}: 6]}}\n"
+    file.write_text(text, encoding="utf-8")
+    planned = forecast(read(file), file)
+    (stage,) = (stage for stage in planned.stages if stage.name == "build")
+    estimates_by_title = dict(stage.parts)
+    assert not estimates_by_title[f"building short: {shorten}: 6"].unknown
+    assert estimates_by_title[f"building short: {shorten}: 6"].low_s > 0
+    assert f"{shorten}: 6" in describe(planned)
+    finished = pipeline.run(read(file), file)
+    scores = json.loads((finished.report.parent / "scores.json").read_text(encoding="utf-8"))
+    assert [variant["status"] for variant in scores["variants"].values()] == ["ok", "ok"]
+    assert "each weight has 6 leading bits; with zstd the file takes 0." in finished.report.read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=f"did you mean '{shorten}'"):
+        parse("shorted")
+
+
 def test_family_of_the_page_computes_what_timm_does(resnet: str, tmp_path: Path) -> None:
     import timm
 
@@ -269,8 +291,8 @@ def test_names_of_the_page_are_there() -> None:
     code = "".join((ROOT / "bench" / f"{room}/__init__.py").read_text(encoding="utf-8")
                    for room in ("variants/steps", "runtimes", "detectors/families", "datasets/layouts"))  # fmt: skip
     for name in ("ACCEPTS", "PRODUCES", "FRAMES", "VERSION", "SEEDED", "LIBRARIES", "MAIN", "ONCE", "AFTER", "RECORD",
-                 "SEES_SOURCES", "ON_DEVICE", "VERSIONS", "PACKAGE", "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES",
-                 "RANK", "SHAPE"):  # fmt: skip
+                 "SEES_SOURCES", "ON_DEVICE", "PARENT_TEACHES", "EXAMPLE", "SYNONYMS", "SIZES", "VERSIONS", "PACKAGE",
+                 "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES", "RANK", "SHAPE"):  # fmt: skip
         assert name in told, name
         assert name in code, name
 

@@ -47,7 +47,7 @@ DESCRIBED = {
 
 
 @pytest.mark.parametrize(
-    ("weight", "stored", "said"),
+    ("weight", "stored", "sentence"),
     [
         (OPEN.astype("f2"), "fp16", "; in half precision, TensorRT can skip two of every four on NVIDIA"),
         (OPEN.astype("f4"), "fp32", "; cast to half precision, TensorRT can skip two of every four on NVIDIA"),
@@ -55,37 +55,46 @@ DESCRIBED = {
     ],
 )
 def test_what_tensorrt_can_skip_is_counted_in_the_file(
-    weight: np.ndarray[tuple[int, ...], np.dtype[np.generic]], stored: str, said: str, tmp_path: Path
+    weight: np.ndarray[tuple[int, ...], np.dtype[np.generic]], stored: str, sentence: str, tmp_path: Path
 ) -> None:
     built = artifact(tmp_path, weight, stored)
-    assert said in notes.notes(CHAIN, built, built)[1]
+    assert sentence in notes.notes(CHAIN, built, built)[1]
 
 
 def test_nothing_is_skipped_without_the_pattern_or_in_an_int8_file(tmp_path: Path) -> None:
     built = artifact(tmp_path, OPEN.astype("f2"), "fp16")
     save_file({"backbone.0.weight": DENSE.astype("f2"), "head.weight": OPEN.astype("f2")}, built.file)
     quantised = dataclasses.replace(built, kind="onnx", stored="int8", file=tmp_path / "not read")
-    for one in (built, quantised):
-        told = notes.notes(CHAIN, one, one)[1]
-        assert "TensorRT" not in told
-        assert told.endswith("nothing here computes faster for zeros")
+    for artifact_without in (built, quantised):
+        sentence = notes.notes(CHAIN, artifact_without, artifact_without)[1]
+        assert "TensorRT" not in sentence
+        assert sentence.endswith("nothing here computes faster for zeros")
 
 
 def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path) -> None:
-    names = ("weights", "pruned", "recovered", "quantised")
-    ids = {name: f"{place:016x}" for place, name in enumerate(names)}
-    lineage = [{"id": ids[name], "step": name} for name in names]
-    for name, told in {"recovered": {"recover": RECORD}, "quantised": {}, "weights": {}}.items():
-        (tmp_path / ids[name]).mkdir()
-        described = {**DESCRIBED, "id": ids[name], "lineage": lineage, **told}
-        (tmp_path / ids[name] / description.DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
-    file = tmp_path / ids["quantised"] / "model.onnx"
-    built = Built(ids["quantised"], file, "onnx", "int8", 100, 1, 1, 0.0, 1.0)
-    (found,) = notes.recovered(built)
-    assert (found.steps, found.steps_wanted, found.cut_short) == (14, 160, True)
-    assert (found.error_before, found.error_after) == (0.05, 0.047)
-    (tmp_path / ids["recovered"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
+    spelled = ("weights", "prune: 0.5", "recover", "quantize: int8")
+    ids = {text: f"{index:016x}" for index, text in enumerate(spelled)}
+    lineage = [{"id": ids[text], "step": text} for text in spelled]
+    for text, record in {"recover": {"recover": RECORD}, "quantize: int8": {}, "weights": {}}.items():
+        (tmp_path / ids[text]).mkdir()
+        described = {**DESCRIBED, "id": ids[text], "lineage": lineage[: spelled.index(text) + 1], **record}
+        (tmp_path / ids[text] / description.DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
+    file = tmp_path / ids["quantize: int8"] / "model.onnx"
+    built = Built(ids["quantize: int8"], file, "onnx", "int8", 100, 1, 1, 0.0, 1.0)
+    (recovery,) = notes.recovered(built)
+    assert (recovery.steps, recovery.steps_wanted, recovery.cut_short) == (14, 160, True)
+    assert (recovery.error_before, recovery.error_after) == (0.05, 0.047)
+    (tmp_path / ids["recover"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
     assert notes.recovered(built) == ()
+
+
+def test_a_record_that_is_none_of_its_step_makes_the_artifact_a_damaged_one(tmp_path: Path) -> None:
+    described = {**DESCRIBED, "id": "0" * 16, "lineage": [{"id": "0" * 16, "step": "recover: 9"}]}
+    (tmp_path / ("0" * 16)).mkdir()
+    file = tmp_path / ("0" * 16) / description.DESCRIPTION
+    for record, is_read in ((RECORD, True), ({**RECORD, "steps": "many"}, False), ({}, False)):
+        file.write_text(json.dumps({**described, "recover": record}), encoding="utf-8")
+        assert (description.find(tmp_path, "0" * 16) is not None) is is_read
 
 
 def test_why_half_is_far_less_than_half_is_said() -> None:
@@ -94,13 +103,13 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     before = Built("b", Path("b"), "torch", "fp32", 114_000_000, 28_340_000, 1_200_000_000, 0.0, 1.0)
     after = dataclasses.replace(before, parameters=4_980_000, macs=498_000_000)
     half = prune.Settings(amount=0.5)
-    told = prune.remark(half, before, after) or ""
-    assert "at most 50 % of each" in told
-    assert "42 % of the MACs are left and 18 % of the parameters" in told
+    (remark,) = prune.remarks([half], before, after)
+    assert "at most 50 % of each" in remark
+    assert "42 % of the MACs are left and 18 % of the parameters" in remark
     near = dataclasses.replace(before, parameters=13_000_000, macs=590_000_000)
-    assert prune.remark(half, before, near) is None
-    assert prune.remark(half, before, dataclasses.replace(after, parameters=None)) is None
-    assert prune.remark(prune.Settings(amount=0.5, structure="unstructured"), before, after) is None
+    assert not list(prune.remarks([half], before, near))
+    assert not list(prune.remarks([half], before, dataclasses.replace(after, parameters=None)))
+    assert not list(prune.remarks([prune.Settings(amount=0.5, structure="unstructured")], before, after))
     use = Use("prune", half, "prune: 0.5")
-    assert told in notes.notes([use], after, before)
-    assert told not in notes.notes([use, use], after, before)
+    assert remark in notes.notes([use], after, before)
+    assert remark not in notes.notes([use, use], after, before)

@@ -17,17 +17,14 @@ from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
 from tests.support.chains import check as check_chain
 
-# The smallest settings under which a step does something; one that needs none is not listed.
-SETTINGS: dict[str, Any] = {
-    "cast": "fp16",
-    "prune": 0.5,
-    "recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5},
-    "quantize": "int8",
-}
+# Settings under which a step takes less time than with its defaults.
+QUICK: dict[str, Any] = {"recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5}}
 
 
 def entry(name: str) -> object:
-    return {name: SETTINGS[name]} if name in SETTINGS else name
+    """A step as YAML has it: with its own example where its main setting has no default."""
+    example = QUICK.get(name, getattr(steps.find(name), "EXAMPLE", None))
+    return name if example is None else {name: example}
 
 
 def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -39,7 +36,7 @@ def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def check_step(name: str, context: BuildContext, source: Source) -> None:
     """It keeps the margin equation, leaves its parent alone, tells its progress and leaves nothing behind."""
-    chain = [parse(entry(one)) for one in (*getattr(steps.find(name), "AFTER", ())[:1], name)]
+    chain = [parse(entry(part)) for part in (*getattr(steps.find(name), "AFTER", ())[:1], name)]
     check_chain(chain, context.frames)
     baseline = build.build("baseline", source, [], context)
     events: list[Event] = []
@@ -63,7 +60,7 @@ def check_step(name: str, context: BuildContext, source: Source) -> None:
 def check_determinism(name: str, context: BuildContext, common_shop: BuildContext, source: Source) -> None:
     """Equal settings give equal bytes."""
     chain = [parse(entry(name))]
-    files = [build.build(name, source, chain, one).file for one in (context, common_shop)]
+    files = [build.build(name, source, chain, folder_context).file for folder_context in (context, common_shop)]
     assert files[0] != files[1]
     assert files[0].read_bytes() == files[1].read_bytes()
 

@@ -30,13 +30,13 @@ def work(folder: Path, teacher: Detector | None = None, count: int = 32, seed: i
     size = teacher.preprocessing.size if teacher else 32
     pictures = frames(count, size, seed=1).numpy()
 
-    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(wanted), batch_size):
-            yield pictures[[int(frame.path) for frame in wanted[start : start + batch_size]]]
+    def read(asked: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(asked), batch_size):
+            yield pictures[[int(frame.path) for frame in asked[start : start + batch_size]]]
 
     return StepContext(
         title="work", spec=InputSpec(size), read=read,
         frames={split: FrameSet("set", split, names, "", "") for split in ("train", "calibration")},
-        teacher=lambda: copy.deepcopy(teacher) if teacher else pytest.fail("no teacher wanted"),
+        teacher=lambda: copy.deepcopy(teacher) if teacher else pytest.fail("no teacher here"),
         device="cpu", threads=1, seed=seed, scratch=folder, on_event=lambda event: None,
     )  # fmt: skip

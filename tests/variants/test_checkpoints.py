@@ -45,20 +45,18 @@ def _bytes(result: Any) -> dict[str, bytes]:
 def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     kind: str, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.variants.steps.quantize.observe.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.steps.quantize.sensitivity.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.layers.compensation.batch_size", lambda size: 4)
-    monkeypatch.setattr("bench.variants.layers.convolutions.batch_size", lambda size: 4)
+    """Killed after every few checkpoints until it is done, it does no part twice."""
+    monkeypatch.setattr("bench.variants.steps.CALIBRATION_PIXELS", 4 * 32 * 32)
     (step, settings), model = STEPS[kind], tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    wanted = _bytes(step.apply(copy.deepcopy(model), settings, _work(tmp_path / "undisturbed", model)))
+    undisturbed = _bytes(step.apply(copy.deepcopy(model), settings, _work(tmp_path / "undisturbed", model)))
 
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
-    kept, saved = list[tuple[str, int]](), checkpoints.write
+    saved_parts, write = list[tuple[str, int]](), checkpoints.write
 
     def save_and_die(surroundings: StepContext, name: str, state: dict[str, Any]) -> None:
-        saved(surroundings, name, state)
-        kept.append((name, state["done"]))
-        if len(kept) % EVERY == 0:
+        write(surroundings, name, state)
+        saved_parts.append((name, state["done"]))
+        if len(saved_parts) % EVERY == 0:
             raise _KilledError
 
     monkeypatch.setattr(checkpoints, "write", save_and_die)
@@ -69,16 +67,19 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
         except _KilledError:
             pass
     else:
-        pytest.fail(f"never done: {kept}")
-    assert _bytes(result) == wanted
+        pytest.fail(f"never done: {saved_parts}")
+    assert _bytes(result) == undisturbed
     # Nothing was done twice.
-    assert len(kept) == len(set(kept)) >= EVERY
-    for part in {name for name, _ in kept}:
-        done = [count for name, count in kept if name == part]
+    assert len(saved_parts) == len(set(saved_parts)) >= EVERY
+    for part in {name for name, _ in saved_parts}:
+        done = [count for name, count in saved_parts if name == part]
         assert done == sorted(done)
 
 
-def test_what_the_teacher_told_a_killed_run_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answers_that_a_killed_run_had_are_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher answers two batches, the run is killed in the third, and the next run asks for the rest."""
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     model = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     surroundings, asked = _work(tmp_path / "one", model), list[int]()
@@ -92,12 +93,12 @@ def test_what_the_teacher_told_a_killed_run_is_not_asked_again(tmp_path: Path, m
 
     monkeypatch.setattr(distillation, "_answers", answer)
     with pytest.raises(_KilledError):
-        distillation.exam(model, "train", frames, surroundings, 4, lower)
-    found = distillation.exam(model, "train", frames, surroundings, 4, lower)
+        distillation.answered(model, "train", frames, surroundings, 4, lower)
+    held_out = distillation.answered(model, "train", frames, surroundings, 4, lower)
     assert asked == [4] * 5
-    margins, cams = answers(model, found.batches, lower)
-    assert torch.equal(found.margins, margins)
-    assert torch.equal(found.cams, cams)
+    logit_diffs, cams = answers(model, held_out.batches, lower)
+    assert torch.equal(held_out.logit_diffs, logit_diffs)
+    assert torch.equal(held_out.cams, cams)
 
 
 def _work(folder: Path, model: Detector) -> StepContext:
@@ -106,12 +107,13 @@ def _work(folder: Path, model: Detector) -> StepContext:
 
 
 def test_what_is_not_this_users_or_of_another_variant_is_not_read(tmp_path: Path) -> None:
+    """Neither of another part, nor copied from another variant, nor damaged anywhere."""
     surroundings = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     checkpoints.write(surroundings, "pass", {"done": 1, "sums": torch.ones(3)})
     file = tmp_path / "one/pass.checkpoint"
-    found = checkpoints.read(surroundings, "pass")
-    assert found is not None
-    assert found["done"] == 1
+    state = checkpoints.read(surroundings, "pass")
+    assert state is not None
+    assert state["done"] == 1
     assert checkpoints.read(surroundings, "another pass") is None
     other = _work(tmp_path / "other", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     (tmp_path / "other/pass.checkpoint").write_bytes(file.read_bytes())
@@ -135,6 +137,7 @@ def test_what_was_saved_takes_no_memory_once_the_step_goes_on(tmp_path: Path) ->
 def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A part of less than the interval leaves no file, and neither does a disk without room."""
     surroundings = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 20.0)
     checkpoints.Part(surroundings, "pass").keep(1, 1, lambda: pytest.fail("saved"))

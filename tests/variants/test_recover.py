@@ -44,14 +44,14 @@ def teacher(tiny_family: Any) -> Detector:
 
 
 @pytest.fixture
-def pupil(teacher: Detector) -> Detector:
+def student(teacher: Detector) -> Detector:
     """The teacher with a tenth of noise on its weights."""
-    found = copy.deepcopy(teacher)
+    noisy = copy.deepcopy(teacher)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in found.parameters():
+        for weight in noisy.parameters():
             weight.mul_(1 + 0.1 * torch.randn(weight.shape, generator=generator))
-    return found
+    return noisy
 
 
 REPAIRED = parse({"prune": 0.5})
@@ -60,27 +60,29 @@ REPAIRED = parse({"prune": 0.5})
 def labelled(folder: Path, teacher: Detector, count: int = 200, on_event: Any = lambda event: None) -> StepContext:
     """Train frames of which every four are of one source, every other source fake, after a repaired prune."""
     surroundings = work(folder, teacher, count)
-    some = tuple(
-        replace(frame, source=f"video {place // 4}", label=place // 4 % 2)
-        for place, frame in enumerate(surroundings.frames["train"].frames)
+    frames = tuple(
+        replace(frame, source=f"video {index // 4}", label=index // 4 % 2)
+        for index, frame in enumerate(surroundings.frames["train"].frames)
     )
     return replace(
         surroundings,
-        frames={"train": replace(surroundings.frames["train"], frames=some)},
+        frames={"train": replace(surroundings.frames["train"], frames=frames)},
         earlier=(REPAIRED,),
         on_event=on_event,
     )
 
 
-def recovered(pupil: Detector, surroundings: StepContext, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def recovered(
+    student: Detector, surroundings: StepContext, **settings: Any
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights after recovery, and what it says of itself."""
     chosen = recover.Settings(**{"steps": 10, "batch_size": 8, **settings})
-    weights = recover.apply(copy.deepcopy(pupil), chosen, surroundings).state_dict()
+    weights = recover.apply(copy.deepcopy(student), chosen, surroundings).state_dict()
     return weights, json.loads((surroundings.scratch / recover.RECORD).read_text())
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -119,9 +121,9 @@ def test_features_count_wherever_the_widths_agree(teacher: Detector) -> None:
 
 
 # ------------------------------------------------------------------------------------- step sizes
-def test_rescaled_channels_learn_like_the_others(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_rescaled_channels_learn_like_the_others(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     """With steps of one size this twin ends at half its first error, where the network itself ends at a fiftieth."""
-    _, record = recovered(twin(pupil), labelled(tmp_path, teacher), steps=20, learning_rate=1e-3)
+    _, record = recovered(twin(student), labelled(tmp_path, teacher), steps=20, learning_rate=1e-3)
     error = record["error"]
     assert error["after"] < 0.1 * error["before"]
 
@@ -158,28 +160,29 @@ def test_held_out_frames_share_no_source_with_the_others(teacher: Detector, tmp_
 
 @pytest.mark.parametrize(("count", "sources"), [(100, 100), (400, 2)])
 def test_where_a_tenth_tells_nothing_all_frames_are_learned_from(count: int, sources: int) -> None:
-    some = [Frame(str(place), Path(), None, str(place % sources), "") for place in range(count)]
-    assert distillation.held_out(some, seed=0) == (some, [])
+    frames = [Frame(str(index), Path(), None, str(index % sources), "") for index in range(count)]
+    assert distillation.held_out(frames, seed=0) == (frames, [])
 
 
 # ------------------------------------------------------------------------------- which weights
-def told_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> None:
+def given_errors(monkeypatch: pytest.MonkeyPatch, errors: Iterator[float]) -> None:
     monkeypatch.setattr(training, "_interval", lambda settings: 1)
-    monkeypatch.setattr(distillation, "examine", lambda *_: (next(errors), None))
+    monkeypatch.setattr(distillation, "evaluate", lambda *_: (next(errors), None))
 
 
 def test_the_best_weights_are_kept_and_the_end_is_early(
-    teacher: Detector, pupil: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Given errors that fall and then rise: the weights are those of the lowest, and the record says so."""
     surroundings = labelled(tmp_path, teacher)
-    told_errors(monkeypatch, iter([5.0, 4.0, 3.0, *[6.0] * 20]))
-    weights, record = recovered(pupil, surroundings)
+    given_errors(monkeypatch, iter([5.0, 4.0, 3.0, *[6.0] * 20]))
+    weights, record = recovered(student, surroundings)
     assert record["judged_on"] == "20 held-out frames"
     assert (record["best_step"], record["error"]) == (2, {"before": 5.0, "after": 3.0})
     assert (record["steps"], record["steps_wanted"], record["ended"]) == (8, 10, "no better on held-out frames")
 
     seen: list[dict[str, Tensor]] = []
-    told_errors(monkeypatch, iter([9.0 - place for place in range(20)]))
+    given_errors(monkeypatch, iter([9.0 - step for step in range(20)]))
     weights_of = training._weights
 
     def watched(model: Detector) -> dict[str, Tensor]:
@@ -187,74 +190,74 @@ def test_the_best_weights_are_kept_and_the_end_is_early(
         return seen[-1]
 
     monkeypatch.setattr(training, "_weights", watched)
-    recovered(pupil, surroundings)
+    recovered(student, surroundings)
     assert same(weights, seen[2]), "the start is seen first, then each step"
 
 
 def test_what_gets_no_better_stays_as_it_was(
-    teacher: Detector, pupil: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told_errors(monkeypatch, iter([1.0, *[2.0] * 20]))
-    weights, record = recovered(pupil, labelled(tmp_path, teacher))
-    assert same(weights, pupil.state_dict())
+    given_errors(monkeypatch, iter([1.0, *[2.0] * 20]))
+    weights, record = recovered(student, labelled(tmp_path, teacher))
+    assert same(weights, student.state_dict())
     assert record["best_step"] == 0
 
 
-def test_training_lowers_the_error_on_frames_it_never_saw(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
-    _, record = recovered(pupil, labelled(tmp_path, teacher), steps=20, learning_rate=1e-3)
+def test_training_lowers_the_error_on_frames_it_never_saw(teacher: Detector, student: Detector, tmp_path: Path) -> None:
+    _, record = recovered(student, labelled(tmp_path, teacher), steps=20, learning_rate=1e-3)
     error = record["error"]
     assert error["after"] < 0.5 * error["before"]
 
 
-def test_divergence_ends_with_a_reason(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_divergence_ends_with_a_reason(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"recover: .*(diverged|became).*learning_rate below 0\.9$"):
-        recovered(pupil, labelled(tmp_path, teacher), learning_rate=0.9, precision="fp32")
+        recovered(student, labelled(tmp_path, teacher), learning_rate=0.9, precision="fp32")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_where_fewer_bits_may_be_the_reason_more_of_them_are_advised(
-    precision: Any, teacher: Detector, pupil: Detector, tmp_path: Path
+    precision: Any, teacher: Detector, student: Detector, tmp_path: Path
 ) -> None:
-    said = rf"learning_rate below 0\.9, or set `precision: fp32` \(it was {precision}\)"
-    with pytest.raises(UserError, match=rf"recover: .*(diverged|became).*{said}"):
-        recovered(pupil, labelled(tmp_path, teacher), learning_rate=0.9, precision=precision)
+    advice = rf"learning_rate below 0\.9, or set `precision: fp32` \(it was {precision}\)"
+    with pytest.raises(UserError, match=rf"recover: .*(diverged|became).*{advice}"):
+        recovered(student, labelled(tmp_path, teacher), learning_rate=0.9, precision=precision)
 
 
 def test_activations_beyond_fp16_are_told_before_any_training(
-    teacher: Detector, pupil: Detector, tmp_path: Path
+    teacher: Detector, student: Detector, tmp_path: Path
 ) -> None:
     """What fp32 computes without trouble may have no number in fp16."""
     with torch.no_grad():
-        for detector in (teacher, pupil):
+        for detector in (teacher, student):
             detector.backbone[0][1].weight.mul_(1e6)  # type: ignore[index]
             detector.backbone[1].project[1].weight.mul_(1e6)  # type: ignore[index]
     surroundings = labelled(tmp_path, teacher)
     with pytest.raises(UserError, match=r"before any training; .* or set `precision: fp32` \(it was fp16\)"):
-        recovered(pupil, surroundings, steps=1, precision="fp16")
-    recovered(pupil, surroundings, steps=1, precision="fp32")
+        recovered(student, surroundings, steps=1, precision="fp16")
+    recovered(student, surroundings, steps=1, precision="fp32")
 
 
-def test_what_is_close_enough_is_left_alone(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_what_is_close_enough_is_left_alone(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     weights, record = recovered(teacher, labelled(tmp_path, teacher))
     assert same(weights, teacher.state_dict())
     assert (record["steps"], record["ended"]) == (0, "close enough to the teacher on held-out frames")
-    _, record = recovered(pupil, labelled(tmp_path, teacher), enough=0.1, steps=40, learning_rate=1e-3)
+    _, record = recovered(student, labelled(tmp_path, teacher), enough=0.1, steps=40, learning_rate=1e-3)
     assert 0 < record["steps"] < 40
     assert record["error"]["after"] < 0.1
 
 
-def test_few_frames_are_all_learned_from_and_judged_by(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
-    _, record = recovered(pupil, labelled(tmp_path, teacher, 40), steps=20, learning_rate=1e-3)
+def test_few_frames_are_all_learned_from_and_judged_by(teacher: Detector, student: Detector, tmp_path: Path) -> None:
+    _, record = recovered(student, labelled(tmp_path, teacher, 40), steps=20, learning_rate=1e-3)
     assert record["judged_on"] == "40 train frames"
     assert record["error"]["after"] < 0.5 * record["error"]["before"]
 
 
-def test_who_is_near_takes_smaller_steps(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_who_is_near_takes_smaller_steps(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     rates = []
     for share in (0.6, 0.3):
         nearer = copy.deepcopy(teacher)
         with torch.no_grad():
-            for weight, other in zip(nearer.parameters(), pupil.parameters(), strict=True):
+            for weight, other in zip(nearer.parameters(), student.parameters(), strict=True):
                 weight.lerp_(other, share)
         record = recovered(nearer, labelled(tmp_path, teacher), steps=1)[1]
         rates.append(record["learning_rate"] / record["error"]["before"] ** 0.5)
@@ -263,17 +266,18 @@ def test_who_is_near_takes_smaller_steps(teacher: Detector, pupil: Detector, tmp
 
 # ------------------------------------------------------------------------------------------- time
 def test_a_limit_in_minutes_ends_the_training_and_is_told(
-    teacher: Detector, pupil: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The number of steps follows the clock, and the record says that it was cut short."""
     surroundings = labelled(tmp_path, teacher)
-    free, record = recovered(pupil, surroundings, steps=12)
-    roomy, roomy_record = recovered(pupil, surroundings, steps=12, minutes=60)
+    free, record = recovered(student, surroundings, steps=12)
+    roomy, roomy_record = recovered(student, surroundings, steps=12, minutes=60)
     assert same(free, roomy), "a limit that does not bite changes nothing"
     assert roomy_record == record
 
     clock = itertools.count(step=6.0)  # whoever looks at it finds that six seconds have passed
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    _, record = recovered(pupil, surroundings, steps=100, minutes=3)
+    _, record = recovered(student, surroundings, steps=100, minutes=3)
     assert 10 <= record["steps"] < 30
     assert record["ended"] == "no more fitted into 3 minutes"
     assert record["cut_short"]
@@ -281,19 +285,19 @@ def test_a_limit_in_minutes_ends_the_training_and_is_told(
 
 
 def test_a_cap_that_bit_is_told_even_where_the_training_ended_before_it(
-    teacher: Detector, pupil: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate falls faster from then on: the weights are others than without a cap."""
-    told_errors(monkeypatch, iter([5.0, 4.0, *[6.0] * 98]))
+    given_errors(monkeypatch, iter([5.0, 4.0, *[6.0] * 98]))
     clock = itertools.count(step=6.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    _, record = recovered(pupil, labelled(tmp_path, teacher), steps=100, minutes=3)
+    _, record = recovered(student, labelled(tmp_path, teacher), steps=100, minutes=3)
     assert record["ended"] == "no better on held-out frames"
     assert record["cut_short"]
 
 
-def test_no_time_at_all_is_one_step(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
-    assert recovered(pupil, labelled(tmp_path, teacher), minutes=1e-9)[1]["steps"] == 1
+def test_no_time_at_all_is_one_step(teacher: Detector, student: Detector, tmp_path: Path) -> None:
+    assert recovered(student, labelled(tmp_path, teacher), minutes=1e-9)[1]["steps"] == 1
 
 
 # ------------------------------------------------------------------------------------- batch norm
@@ -302,30 +306,30 @@ def test_no_time_at_all_is_one_step(teacher: Detector, pupil: Detector, tmp_path
     [("auto", True, False), ("auto", False, True), (True, True, True), (False, False, False)],
 )
 def test_batch_norms_are_measured_again_only_where_nothing_was_repaired(
-    setting: Any, repaired: bool, measured: bool, teacher: Detector, pupil: Detector, tmp_path: Path
+    setting: Any, repaired: bool, measured: bool, teacher: Detector, student: Detector, tmp_path: Path
 ) -> None:
     surroundings = replace(labelled(tmp_path, teacher, 32), earlier=(REPAIRED,) if repaired else ())
     settings = recover.Settings(steps=2, batch_size=8, recalibrate=setting)
-    after = recover.apply(copy.deepcopy(pupil), settings, surroundings)
-    norms = [name for name, module in pupil.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    pairs = [(pupil.get_buffer(f"{name}.running_mean"), after.get_buffer(f"{name}.running_mean")) for name in norms]
+    after = recover.apply(copy.deepcopy(student), settings, surroundings)
+    norms = [name for name, module in student.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    pairs = [(student.get_buffer(f"{name}.running_mean"), after.get_buffer(f"{name}.running_mean")) for name in norms]
     assert pairs
     assert all(torch.equal(before, now) != measured for before, now in pairs)
 
 
 # -------------------------------------------------------------------------------- what it tells
-def test_progress_tells_the_auc_of_held_out_frames(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
-    told: list[Event] = []
-    recovered(pupil, labelled(tmp_path, teacher, on_event=told.append))
-    assert "ROC AUC 0." in told[-1].note or "ROC AUC 1." in told[-1].note
-    assert told[-1].done == told[-1].total == 10
+def test_progress_tells_the_auc_of_held_out_frames(teacher: Detector, student: Detector, tmp_path: Path) -> None:
+    events: list[Event] = []
+    recovered(student, labelled(tmp_path, teacher, on_event=events.append))
+    assert "ROC AUC 0." in events[-1].note or "ROC AUC 1." in events[-1].note
+    assert events[-1].done == events[-1].total == 10
 
 
-def test_bf16_is_close_to_fp32_and_told(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_bf16_is_close_to_fp32_and_told(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     surroundings = labelled(tmp_path, teacher)
     errors = []
     for precision in ("fp32", "bf16"):
-        weights, record = recovered(pupil, surroundings, steps=1, precision=precision)
+        weights, record = recovered(student, surroundings, steps=1, precision=precision)
         assert record["precision"] == precision
         assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in weights.values())
         errors.append(record["error"]["before"])
@@ -333,18 +337,18 @@ def test_bf16_is_close_to_fp32_and_told(teacher: Detector, pupil: Detector, tmp_
     assert errors[1] != errors[0]
 
 
-def test_fp16_learns_from_its_first_step_on(teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_fp16_learns_from_its_first_step_on(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     """Gradients that do not fit cost no step: they are scaled down before the first."""
-    _, record = recovered(pupil, labelled(tmp_path, teacher), steps=40, learning_rate=1e-3, precision="fp16")
+    _, record = recovered(student, labelled(tmp_path, teacher), steps=40, learning_rate=1e-3, precision="fp16")
     assert record["best_step"] > 0
     assert record["error"]["after"] < 0.5 * record["error"]["before"]
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
-def test_on_cuda(precision: str, teacher: Detector, pupil: Detector, tmp_path: Path) -> None:
+def test_on_cuda(precision: str, teacher: Detector, student: Detector, tmp_path: Path) -> None:
     surroundings = replace(labelled(tmp_path, teacher), device="cuda")
-    _, record = recovered(pupil, surroundings, steps=40, learning_rate=1e-3, precision=precision)
+    _, record = recovered(student, surroundings, steps=40, learning_rate=1e-3, precision=precision)
     assert record["error"]["after"] < 0.5 * record["error"]["before"]
 
 
@@ -353,19 +357,19 @@ def test_frames_are_drawn_in_new_orders_without_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(distillation, "_DRAWN_AT_ONCE", 3)
     seen: list[int] = []
 
-    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(wanted), batch_size):
-            places = [int(frame.path) for frame in wanted[start : start + batch_size]]
-            seen.extend(places)
-            yield np.zeros((len(places), 3, 1, 1), np.uint8)
+    def read(asked: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(asked), batch_size):
+            indices = [int(frame.path) for frame in asked[start : start + batch_size]]
+            seen.extend(indices)
+            yield np.zeros((len(indices), 3, 1, 1), np.uint8)
 
     surroundings = replace(work(tmp_path, count=10), read=read)
-    some = surroundings.frames["train"].frames
+    frames = surroundings.frames["train"].frames
     rng = np.random.default_rng(7)
-    wanted = np.concatenate([rng.permutation(10) for _ in range(4)]).tolist()
-    endless = distillation.shuffled(surroundings, some, 4, 10**12, seed=7)
+    expected = np.concatenate([rng.permutation(10) for _ in range(4)]).tolist()
+    endless = distillation.shuffled(surroundings, frames, 4, 10**12, seed=7)
     assert [len(batch) for batch in itertools.islice(endless, 8)] == [4] * 8
-    assert seen == wanted[:32]
+    assert seen == expected[:32]
     seen.clear()
-    assert len(list(distillation.shuffled(surroundings, some, 4, 8, seed=7, skip=3))) == 5
-    assert seen == wanted[12:32]
+    assert len(list(distillation.shuffled(surroundings, frames, 4, 8, seed=7, skip=3))) == 5
+    assert seen == expected[12:32]

@@ -23,11 +23,9 @@ from bench.records import Preprocessing
 from bench.variants.chain import parse
 from bench.variants.layers import convolutions
 from bench.variants.steps import prune
-from bench.variants.steps.prune import ranking, taylor
-from bench.variants.steps.prune.budget import Budget
-from bench.variants.steps.prune.channels import Channels, Group
-from bench.variants.steps.prune.repair import Kept, repair
-from bench.variants.steps.prune.ridge import Moments, judging_frames
+from bench.variants.steps.prune import ranking
+from bench.variants.steps.prune.repair import Moments, deciding_frames, repair
+from bench.variants.steps.prune.widths import Budget, Channels, Group
 from tests.support import b0, tiny
 from tests.support.chains import check as check_chain
 from tests.support.step_work import frames, work
@@ -106,55 +104,56 @@ def test_stages_are_the_parts_of_nested_sequences() -> None:
     assert list(convolutions.convolutions("backbone", whole)) == ["backbone"]
 
 
-def test_the_norm_after_each_convolution_is_found() -> None:
-    found = convolutions.norms_after(b0.detector(), torch.zeros(1, 3, 64, 64))
-    assert found["backbone.conv_stem"] == "backbone.bn1"
-    assert found["backbone.blocks.3.0.conv_pwl"] == "backbone.blocks.3.0.bn3"
-    assert not any("se." in name for name in found)
+def test_the_norm_after_each_convolution_is_known() -> None:
+    norms = convolutions.norms_after(b0.detector(), torch.zeros(1, 3, 64, 64))
+    assert norms["backbone.conv_stem"] == "backbone.bn1"
+    assert norms["backbone.blocks.3.0.conv_pwl"] == "backbone.blocks.3.0.bn3"
+    assert not any("se." in name for name in norms)
 
 
-def test_places_differ_between_frames_and_are_the_same_again() -> None:
+def test_positions_differ_between_frames_and_are_the_same_again() -> None:
     conv, output = nn.Conv2d(4, 4, 1), torch.zeros(2, 4, 80, 80)
-    one, other = (convolutions.Places(64).draw(conv, output) for _ in range(2))
-    assert torch.equal(one, other)
-    assert not torch.equal(one[0], one[1])
-    assert all(len(set(row.tolist())) == len(row) == 2048 // 64 for row in one)
-    assert torch.equal(convolutions.Places(64).draw(conv, output[..., :2, :3])[0], torch.arange(6))
+    first, second = (convolutions.PositionSampler(64).draw(conv, output) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
+    assert all(len(set(row.tolist())) == len(row) == 2048 // 64 for row in first)
+    assert torch.equal(convolutions.PositionSampler(64).draw(conv, output[..., :2, :3])[0], torch.arange(6))
 
 
 # ----------------------------------------------------------------------------------------- repair
-def added(read: Any, wanted: Any, frames: int) -> Moments:
-    """One row a frame, in four batches; what is wanted is all that lacks."""
-    moments, judge = Moments(), judging_frames([None] * frames)
-    for some in np.array_split(np.arange(frames), 4):
-        inputs, outputs = (torch.tensor(one[some, None]).float() for one in (read, wanted))
-        moments.add(inputs, outputs, outputs, judge[some])
+def added(read: Any, targets: Any, count: int) -> Moments:
+    """One row a frame, in four batches; the targets are all that is lacking."""
+    moments, decides = Moments(), deciding_frames([None] * count)
+    for rows in np.array_split(np.arange(count), 4):
+        inputs, outputs = (torch.tensor(values[rows, None]).float() for values in (read, targets))
+        moments.add(inputs, outputs, outputs, decides[rows])
     return moments
 
 
 def test_no_source_judges_what_it_was_fitted_to() -> None:
-    sources = [f"video {place // 3}" for place in range(24)]
-    judge = judging_frames(sources)
-    judging = {source for source, judges in zip(sources, judge.tolist(), strict=True) if judges}
-    assert len(judging) == 2
-    assert judge.sum() == 6
-    assert judging_frames([None] * 8).tolist() == [False, False, False, True] * 2
-    assert judging_frames(["one video"] * 8).tolist() == [False, False, False, True] * 2
+    sources = [f"video {index // 3}" for index in range(24)]
+    decides = deciding_frames(sources)
+    deciding = {source for source, decides_here in zip(sources, decides.tolist(), strict=True) if decides_here}
+    assert len(deciding) == 2
+    assert decides.sum() == 6
+    assert deciding_frames([None] * 8).tolist() == [False, False, False, True] * 2
+    assert deciding_frames(["one video"] * 8).tolist() == [False, False, False, True] * 2
 
 
 def test_moments_solve_a_regression_as_numpy_does() -> None:
+    """Inputs of very different scales, far from zero."""
     rng = np.random.default_rng(0)
     read = rng.normal(50, 1, (500, 5)) * [1, 1e-3, 1e3, 1, 1]
     weights = rng.normal(size=(3, 5)) / [1, 1e-3, 1e3, 1, 1]
-    wanted = read @ weights.T + [1, 2, 3]
-    change, intercept = (part[0].numpy() for part in added(read, wanted, 500).solve())
+    targets = read @ weights.T + [1, 2, 3]
+    change, intercept = (part[0].numpy() for part in added(read, targets, 500).solve())
     standard = (read - read.mean(0)) / read.std(0)
     least = 1e-3  # nothing but the inputs says what is wanted, so the weakest ridge does best
     expected = np.linalg.solve(
-        standard.T @ standard / 500 + least * np.eye(5), standard.T @ (wanted - wanted.mean(0)) / 500
+        standard.T @ standard / 500 + least * np.eye(5), standard.T @ (targets - targets.mean(0)) / 500
     )
     np.testing.assert_allclose(change * read.std(0), expected.T, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(read.mean(0) @ change.T + intercept, wanted.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(read.mean(0) @ change.T + intercept, targets.mean(0), rtol=1e-4)
 
 
 def test_the_ridge_grows_where_frames_are_few() -> None:
@@ -174,9 +173,9 @@ def test_the_ridge_grows_where_frames_are_few() -> None:
 
 @pytest.mark.parametrize("largest", [1e-6, 1.0, 1e9])
 def test_kept_activations_are_rounded_far_below_what_matters(largest: float) -> None:
-    kept, batch = Kept(), torch.randn(4, 3, 5, 5) * largest
-    kept.append(batch)
-    torch.testing.assert_close(next(iter(kept)), batch, rtol=1e-3, atol=1e-6 * largest)
+    batches, batch = convolutions.HalvedBatches(), torch.randn(4, 3, 5, 5) * largest
+    batches.append(batch)
+    torch.testing.assert_close(next(iter(batches)), batch, rtol=1e-3, atol=1e-6 * largest)
 
 
 def cut_in_half(model: Detector, folder: Path, repaired: bool) -> Detector:
@@ -194,7 +193,7 @@ def cut_in_half(model: Detector, folder: Path, repaired: bool) -> Detector:
 def test_what_is_said_twice_is_said_once_afterwards(doubled: Detector, tmp_path: Path) -> None:
     """Ranking leaves one of each pair, and repair gives it the weights of both."""
     before = margins(doubled)
-    repaired, bare = (margins(cut_in_half(doubled, tmp_path, one)) for one in (True, False))
+    repaired, bare = (margins(cut_in_half(doubled, tmp_path, is_repaired)) for is_repaired in (True, False))
     assert float((repaired - before).var()) < 2e-3 * float(before.var())
     assert float((bare - before).var()) > 20 * float((repaired - before).var())
 
@@ -202,38 +201,38 @@ def test_what_is_said_twice_is_said_once_afterwards(doubled: Detector, tmp_path:
 def test_ranking_leaves_one_of_each_pair(doubled: Detector, tmp_path: Path) -> None:
     channels = Channels(doubled.requires_grad_(True))
     group = inner(channels)
-    found = ranking.rank(doubled, channels.groups, work(tmp_path, doubled), 32)[group.root]
-    goes = found.importance.argsort()[: INNER // 2] % (INNER // 2)
+    ranked = ranking.rank(doubled, channels.groups, work(tmp_path, doubled), 32)[group.root]
+    goes = ranked.importance.argsort()[: INNER // 2] % (INNER // 2)
     # By magnitude both of a pair go together, which leaves 16; a few singles are worth less than any pair.
     assert len(set(goes.tolist())) > 26
-    assert found.losses[0] == 0
-    assert (np.diff(found.losses) >= 0).all()
-    assert found.losses[INNER // 2] < 0.05 * found.losses[-1]
+    assert ranked.losses[0] == 0
+    assert (np.diff(ranked.losses) >= 0).all()
+    assert ranked.losses[INNER // 2] < 0.05 * ranked.losses[-1]
 
 
 def streams(model: Detector) -> list[Group]:
     groups = Channels(model).groups
-    known = ranking.readers(model, groups)
-    return [group for group in groups if group.root not in known]
+    readers = ranking.readers(model, groups)
+    return [group for group in groups if group.root not in readers]
 
 
 def test_worth_of_what_many_read_hangs_on_no_scale(parent: Detector, tmp_path: Path) -> None:
-    found = [
-        taylor.importances(model, streams(model.requires_grad_(True)), work(tmp_path, model), 32)
+    importances = [
+        ranking.importances(model, streams(model.requires_grad_(True)), work(tmp_path, model), 32)
         for model in (parent, twin(parent))
     ]
-    assert len(found[0]) == len(found[1]) >= 1
-    for own, of_twin in zip(found[0].values(), found[1].values(), strict=True):
-        torch.testing.assert_close(own, of_twin, rtol=1e-3, atol=1e-6 * float(own.max()))
-        assert own.max() > 10 * own.min()
+    assert len(importances[0]) == len(importances[1]) >= 1
+    for plain, of_twin in zip(importances[0].values(), importances[1].values(), strict=True):
+        torch.testing.assert_close(plain, of_twin, rtol=1e-3, atol=1e-6 * float(plain.max()))
+        assert plain.max() > 10 * plain.min()
 
 
 def test_channels_that_the_head_does_not_read_are_worth_least(parent: Detector, tmp_path: Path) -> None:
     with torch.no_grad():
         parent.head.weight[:, [1, 5]] = 0
-    last = next(one for one in streams(parent.requires_grad_(True)) if "head" in one.inputs)
-    found = taylor.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
-    assert set(found.argsort()[:2].tolist()) == {1, 5}
+    last = next(group for group in streams(parent.requires_grad_(True)) if "head" in group.inputs)
+    importances = ranking.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
+    assert set(importances.argsort()[:2].tolist()) == {1, 5}
 
 
 def test_only_what_lost_inputs_is_refitted(parent: Detector, tmp_path: Path) -> None:
@@ -284,20 +283,25 @@ def test_what_the_head_lost_does_not_shift_the_margin(parent: Detector, tmp_path
 
 
 def test_pruned_and_repaired_follows_the_original(tmp_path: Path) -> None:
+    """Ranked and repaired, a B0 follows itself better than cut by magnitude."""
     model = b0.detector()
     before = margins(model)
-    ways = {
+    settings = {
         "loss": prune.Settings(amount=0.3, frames=32),
         "magnitude": prune.Settings(amount=0.3, ranking="magnitude", repair=False),
     }
-    after = {name: margins(prune.apply(copy.deepcopy(model), way, work(tmp_path, model))) for name, way in ways.items()}
-    error = {name: float((one - before).square().mean()) for name, one in after.items()}
+    after = {
+        name: margins(prune.apply(copy.deepcopy(model), chosen, work(tmp_path, model)))
+        for name, chosen in settings.items()
+    }
+    error = {name: float((margin - before).square().mean()) for name, margin in after.items()}
     assert error["loss"] < 0.5 * error["magnitude"], error
 
 
 # ----------------------------------------------------------------------------------------- budget
 @pytest.mark.parametrize("flavour", ["static", "tf"])
 def test_the_budget_is_what_is_then_counted(flavour: str) -> None:
+    """What the budget foresees of parameters and MACs is what the cut network has."""
     model = efficientnet.build("efficientnet_b0", flavour, Preprocessing(size=64)).requires_grad_(True)
     before = footprint.footprint_of(model)
     channels = Channels(model)
@@ -311,15 +315,16 @@ def test_the_budget_is_what_is_then_counted(flavour: str) -> None:
     assert budget.fits(widths)
 
 
-def test_the_most_that_can_go_is_told_so_that_it_can(parent: Detector, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"0\.99 of tiny cannot be taken away; expected at most 0\.\d+") as told:
+def test_the_message_names_the_most_that_can_go(parent: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0\.99 of tiny cannot be taken away; expected at most 0\.\d+") as refused:
         prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.99), work(tmp_path, parent))
-    most = float(str(told.value).split("at most ")[1].split(",")[0])
+    most = float(str(refused.value).split("at most ")[1].split(",")[0])
     pruned = prune.apply(copy.deepcopy(parent), prune.Settings(amount=most), work(tmp_path, parent))
     assert footprint.footprint_of(pruned)[0] <= (1 - most) * footprint.footprint_of(parent)[0]
 
 
 def test_streams_stay_whole_and_the_dear_layer_is_spared(parent: Detector) -> None:
+    """Channels that blocks pass on stay, and the layer whose loss counts a hundredfold gives least."""
     model = efficientnet.build("efficientnet_b0", "static", Preprocessing(size=64)).requires_grad_(True)
     channels = Channels(model)
     roots = ranking.readers(model, channels.groups)
@@ -343,6 +348,7 @@ def test_streams_stay_whole_and_the_dear_layer_is_spared(parent: Detector) -> No
 
 # ----------------------------------------------------------------------------------------- errors
 def test_frames_are_asked_for_where_they_are_read(parent: Detector, tmp_path: Path) -> None:
+    """Ranking and repair need eight frames; magnitude without repair, and zeros, need none."""
     few = work(tmp_path, parent, count=5).frames
     with pytest.raises(UserError, match=r"5 calibration frames are too few.*at least 8"):
         check_chain([parse({"prune": 0.5})], few)
@@ -365,12 +371,12 @@ def test_what_is_not_finite_is_said(way: Any, parent: Detector, tmp_path: Path) 
 
 
 def test_settings_that_differ_are_other_artifacts() -> None:
-    said = [
+    dumped = [
         parse({"prune": {"amount": 0.5, **more}}).settings.model_dump(mode="json")
         for more in ({}, {"ranking": "loss", "repair": True, "frames": 128}, *OTHERS)
     ]
-    assert said[0] == said[1] == {"amount": 0.5}
-    assert said[2:] == [
+    assert dumped[0] == dumped[1] == {"amount": 0.5}
+    assert dumped[2:] == [
         {"amount": 0.5, **more} for more in ({"ranking": "magnitude"}, {"repair": False}, {"frames": 64})
     ]
 

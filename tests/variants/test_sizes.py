@@ -55,6 +55,7 @@ def test_sizes_of_a_b5_in_float(tmp_path: Path) -> None:
 def test_sizes_and_counts_of_all_variants(
     architecture: str, size: float, int8: float, half_int8: float, tmp_path: Path
 ) -> None:
+    """In MiB, with what pruning by half leaves of parameters, MACs and bytes."""
     make = maker(architecture, tmp_path)
     whole, half = make(), make({"prune": 0.5})
     assert whole.parameters

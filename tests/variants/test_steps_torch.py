@@ -63,6 +63,7 @@ def run(detector: Detector) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_contract(name: str, parent: Detector, tmp_path: Path) -> None:
+    """Equal bytes twice, the margin equation, evaluation mode, and the preprocessing as it was."""
     step, settings = STEPS[name]
     assert find(name.partition("-")[0]) is step
     surroundings = work(tmp_path, parent)
@@ -72,8 +73,8 @@ def test_contract(name: str, parent: Detector, tmp_path: Path) -> None:
     path = safetensors.save(built, tmp_path / "built")
     assert path.read_bytes() == safetensors.save(again, tmp_path / "again").read_bytes()
     logits, cam = run(built)
-    for one, other in zip((logits, cam), run(safetensors.load_torch(path)), strict=True):
-        assert torch.equal(one, other)
+    for first, second in zip((logits, cam), run(safetensors.load_torch(path)), strict=True):
+        assert torch.equal(first, second)
 
     margin = (logits[:, 1] - logits[:, 0]).double()
     assert logits.isfinite().all()
@@ -155,9 +156,9 @@ def test_prune_takes_what_does_nothing_first(tiny_family: Any, tmp_path: Path) -
         parent.backbone[1].gate.reduce.weight[:, ::4] = 0  # type: ignore[index]
         parent.backbone[1].gate.expand.weight[::4] = 0  # type: ignore[index]
     built = prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2), work(tmp_path, parent))
-    kept = built.backbone[1].project[0].weight  # type: ignore[index]
-    assert kept.shape[1] < 64
-    assert (kept.flatten(2).square().sum((0, 2)) > 0).sum() >= min(48, kept.shape[1])
+    weights = built.backbone[1].project[0].weight  # type: ignore[index]
+    assert weights.shape[1] < 64
+    assert (weights.flatten(2).square().sum((0, 2)) > 0).sum() >= min(48, weights.shape[1])
 
 
 @pytest.mark.parametrize("ranking", ["loss", "magnitude"])
@@ -171,9 +172,9 @@ def test_half_a_network_answers_as_the_whole_one_does(ranking: Any, tiny_family:
         built = prune.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, count=128))
         with torch.inference_mode():
             answers = [network(frames(64, 32, seed=5))[0] for network in (parent, built)]
-        wanted, found = ((logits[:, 1] - logits[:, 0]).double().numpy() for logits in answers)
-        errors[repair] = float(np.square(found - wanted).mean() / wanted.var())
-        alike[repair] = float(spearmanr(found, wanted).statistic)
+        whole, half = ((logits[:, 1] - logits[:, 0]).double().numpy() for logits in answers)
+        errors[repair] = float(np.square(half - whole).mean() / whole.var())
+        alike[repair] = float(spearmanr(half, whole).statistic)
     assert alike[True] > 0.98
     assert errors[True] < 0.02
     assert errors[True] < 0.6 * errors[False]
@@ -182,35 +183,36 @@ def test_half_a_network_answers_as_the_whole_one_does(ranking: Any, tiny_family:
 @pytest.mark.cuda
 def test_prune_is_repeatable_on_cuda(tiny_family: Any, tmp_path: Path) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    one, other = (
+    first, second = (
         prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.5), replace(work(tmp_path, parent), device="cuda"))
         for _ in range(2)
     )
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
+    for name, tensor in first.state_dict().items():
+        torch.testing.assert_close(tensor, second.state_dict()[name], rtol=0, atol=0)
 
 
 def test_prune_sets_flags_of_cuda_and_leaves_none_behind(
     tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the step fails in the middle."""
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     flags = torch.backends.cudnn
 
-    def told() -> tuple[Any, ...]:
+    def flags_now() -> tuple[Any, ...]:
         return flags.deterministic, flags.benchmark, flags.allow_tf32, torch.get_float32_matmul_precision()
 
     def fail(*_: Any) -> None:
-        assert told() == (True, False, False, "highest")
+        assert flags_now() == (True, False, False, "highest")
         raise RuntimeError("broke in the middle")
 
     monkeypatch.setattr(prune, "_narrow", fail)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     with flags.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
-        before = told()
+        before = flags_now()
         with pytest.raises(RuntimeError, match="middle"):
             prune.apply(parent, prune.Settings(amount=0.5), work(tmp_path, parent))
-        after = told()
+        after = flags_now()
     torch.set_float32_matmul_precision(precision)
     assert after == before == (False, True, True, "high")
 
@@ -250,18 +252,18 @@ def test_recalibration_measures_the_statistics(parent: Detector, tmp_path: Path)
 def test_recover_depends_on_the_seed_and_keeps_the_dtype(parent: Detector, tmp_path: Path) -> None:
     parent = cast.apply(parent, cast.Settings(dtype="fp16"), work(tmp_path))
     settings = recover.Settings(steps=2, batch_size=4, learning_rate=1e-5)
-    one, other = (recover.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, seed=s)) for s in (0, 1))
-    assert safetensors.stored_dtype(one) == "fp16"
-    assert not torch.equal(one.head.weight, other.head.weight)
+    first, second = (recover.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, seed=s)) for s in (0, 1))
+    assert safetensors.stored_dtype(first) == "fp16"
+    assert not torch.equal(first.head.weight, second.head.weight)
 
 
 def test_recover_tells_how_far_it_is(tiny_family: Any, tmp_path: Path) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    told: list[Event] = []
+    events: list[Event] = []
     surroundings = work(tmp_path, parent)
-    object.__setattr__(surroundings, "on_event", told.append)
+    object.__setattr__(surroundings, "on_event", events.append)
     recover.apply(copy.deepcopy(parent), recover.Settings(steps=7, batch_size=4), surroundings)
-    steps = [event for event in told if event.unit == "steps"]
+    steps = [event for event in events if event.unit == "steps"]
     assert (steps[-1].done, steps[-1].total) == (7, 7)
     assert "loss" in steps[-1].note
 

@@ -111,7 +111,7 @@ def test_recover_after_structured_pruning_trains_what_happens_to_be_zero(parent:
 
 
 def test_a_chain_tells_recover_what_came_before(context: BuildContext, source: Source) -> None:
-    chain = [parse(one) for one in (HALF, {"recover": {"steps": 2, "batch_size": 2}})]
+    chain = [parse(entry) for entry in (HALF, {"recover": {"steps": 2, "batch_size": 2}})]
     assert build.build("x", source, chain, context).zeros == pytest.approx(0.5, abs=1e-4)
 
 
@@ -124,7 +124,8 @@ def test_steps_after_it_keep_the_zeros(
     context: BuildContext,
     source: Source,
 ) -> None:
-    chain = [parse(one) for one in (HALF, last)]
+    """Stored as floats, all of them; as integers, with those that rounding adds."""
+    chain = [parse(entry) for entry in (HALF, last)]
     check_chain(chain, context.frames)
     built = build.build("x", source, chain, context)
     parent = build.build("parent", source, chain[:1], context)
@@ -147,40 +148,41 @@ def _stored_weights(built: Built) -> list[NDArray[Any]]:
 
 
 def test_structured_pruning_is_the_default_and_keeps_its_ids() -> None:
-    said = parse({"prune": {"amount": 0.5, "structure": "structured"}})
-    assert said.settings.model_dump(mode="json") == {"amount": 0.5}
+    spelled_out = parse({"prune": {"amount": 0.5, "structure": "structured"}})
+    assert spelled_out.settings.model_dump(mode="json") == {"amount": 0.5}
     assert parse(HALF).settings.model_dump(mode="json") == {"amount": 0.5, "structure": "unstructured"}
 
 
 def test_artifacts_of_earlier_versions_are_read(context: BuildContext, source: Source) -> None:
     built = build.build("baseline", source, [], context)
     described = built.file.with_name("variant.json")
-    told = json.loads(described.read_text(encoding="utf-8"))
+    fields = json.loads(described.read_text(encoding="utf-8"))
     for key in ("zeros", "zstd_bytes"):
-        del told[key]
-    described.write_text(json.dumps(told), encoding="utf-8")
+        del fields[key]
+    described.write_text(json.dumps(fields), encoding="utf-8")
     old = cache.read(context.folder, built.id)
     assert (old.zeros, old.zstd_bytes) == (None, None)
     assert old.size_bytes == built.size_bytes
 
 
 def test_a_whole_run_says_what_the_zeros_are_worth_and_what_bf16_computed_in(workplace: Path) -> None:
+    """In the scores and in the report."""
     file = workplace / "experiments.yaml"
     head = file.read_text(encoding="utf-8").partition("    variants:")[0]
     chosen = "{baseline: [], half: [prune: {amount: 0.5, structure: unstructured}], bf16: [cast: bf16]}"
     file.write_text(f"{head}    variants: {chosen}\n", encoding="utf-8")
     finished = pipeline.run(experiment.read(file), file)
-    told = json.loads((finished.report.parent / "scores.json").read_text(encoding="utf-8"))["variants"]
-    assert [one["status"] for one in told.values()] == ["ok"] * 3
-    assert told["half"]["zeros"] == pytest.approx(0.5, abs=1e-4)
-    assert told["baseline"]["zeros"] < 0.01
-    assert told["half"]["zstd_mib"] < 0.75 * told["baseline"]["zstd_mib"]
-    assert told["half"]["size_mib"] == told["baseline"]["size_mib"]
-    assert (told["bf16"]["stored"], told["bf16"]["computed"]) == ("bf16", "fp32")
-    assert told["bf16"]["size_mib"] < 0.6 * told["baseline"]["size_mib"]
+    scores = json.loads((finished.report.parent / "scores.json").read_text(encoding="utf-8"))["variants"]
+    assert [variant["status"] for variant in scores.values()] == ["ok"] * 3
+    assert scores["half"]["zeros"] == pytest.approx(0.5, abs=1e-4)
+    assert scores["baseline"]["zeros"] < 0.01
+    assert scores["half"]["zstd_mib"] < 0.75 * scores["baseline"]["zstd_mib"]
+    assert scores["half"]["size_mib"] == scores["baseline"]["size_mib"]
+    assert (scores["bf16"]["stored"], scores["bf16"]["computed"]) == ("bf16", "fp32")
+    assert scores["bf16"]["size_mib"] < 0.6 * scores["baseline"]["size_mib"]
     report = finished.report.read_text(encoding="utf-8")
-    for said in ("50.0 % of the weights are zero", "zstd would make it", "computes faster for zeros", "bf16"):
-        assert said in report, said
+    for words in ("50.0 % of the weights are zero", "zstd would make it", "computes faster for zeros", "bf16"):
+        assert words in report, words
 
 
 def test_every_runtime_computes_with_the_zeros(parent: Detector, tmp_path: Path) -> None:
@@ -214,21 +216,22 @@ def test_two_of_four_neighbours_are_zero(parent: Detector, tmp_path: Path) -> No
     assert dense <= 0.05 * total
 
 
-def test_weights_that_stay_make_good_for_those_that_go() -> None:
+def test_weights_that_stay_compensate_for_those_that_go() -> None:
+    """The error is the one that is reported, and much less than without compensation."""
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(64, 24)) @ rng.normal(size=(24, 1000)) + 0.3 * rng.normal(size=(64, 1000))
     weight = rng.normal(size=(16, 64, 1, 1)).astype(np.float32)
-    seen = Inputs(inputs.mean(1).astype(np.float32), np.cov(inputs, bias=True).astype(np.float32))
-    found, change = two_of_four._sparse(weight, seen)
+    statistics = Inputs(inputs.mean(1).astype(np.float32), np.cov(inputs, bias=True).astype(np.float32))
+    compensated, change = two_of_four._sparse(weight, statistics)
     plain, _ = two_of_four._sparse(weight, None)
 
     def lost(changed: NDArray[np.float32]) -> float:
         written = ((changed - weight)[:, :, 0, 0] @ inputs).var(1) / (weight[:, :, 0, 0] @ inputs).var(1)
         return float(written.mean())
 
-    assert change == pytest.approx(lost(found), rel=1e-3)
-    assert lost(found) < 0.7 * lost(plain)
-    for pattern in (found, plain):
+    assert change == pytest.approx(lost(compensated), rel=1e-3)
+    assert lost(compensated) < 0.7 * lost(plain)
+    for pattern in (compensated, plain):
         assert ((pattern.reshape(-1, 4) == 0).sum(1) == 2).all()
 
 
@@ -241,13 +244,13 @@ def test_recover_keeps_the_pattern(parent: Detector, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"structure": "2of4", "amount": 0.7}, "takes half of the weights"),
         ({"structure": "2of4", "repair": True}, "has no repair"),
         ({"structure": "2:4"}, "2of4"),
     ],
 )
-def test_settings_of_two_of_four(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_of_two_of_four(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         prune.Settings.model_validate(settings)

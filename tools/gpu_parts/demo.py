@@ -143,7 +143,7 @@ def compare(job: Job, prepared: Prepared) -> None:
 def test_frames(prepared: Prepared) -> NDArray[np.uint8]:
     """At most 64 test frames, evenly spread, uint8 RGB [n, 3, size, size]."""
     frames = prepared.frames["test"]
-    chosen = [frames.frames[index] for index in frames.spread(FRAMES)]
+    chosen = [frames.frames[index] for index in frames.sample_evenly(FRAMES)]
     return np.concatenate(list(testbed.reader(prepared)(chosen, prepared.spec, FRAMES)))
 
 

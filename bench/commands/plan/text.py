@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
-from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, duration, looks_only, total
-from bench.pipeline.forecast import Link, Row, is_drawn
+from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
+from bench.pipeline.forecast import Link, is_drawn
 from bench.pipeline.reasons import again
 
 WIDTH = 100
@@ -76,8 +76,7 @@ def _notes(forecast: Forecast) -> list[str]:
     if whole.origins:
         told = sorted(f"{one} ({RATES_ORIGIN})" if one == ROUGH else one for one in whole.origins)
         notes.append(f"estimates: by {' and '.join(told)}; {_sureness(forecast, whole)}")
-    if any(_is_look(forecast, row, place) for row in forecast.rows for place in range(len(row.links))):
-        notes.append("recover counts as a look at held-out frames, as most often where it follows a prune that repairs")
+    notes += dict.fromkeys(_cost_notes(forecast))
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
@@ -91,10 +90,13 @@ def _notes(forecast: Forecast) -> list[str]:
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 
-def _is_look(forecast: Forecast, row: Row, place: int) -> bool:
-    """Whether a link is to be built by a `recover` that is not expected to train."""
-    link, chain = row.links[place], forecast.prepared.chains[row.name][:place]
-    return not link.built and link.of is None and bool(chain) and looks_only(chain)
+def _cost_notes(forecast: Forecast) -> Iterator[str]:
+    """What the estimates of the steps to be built take for granted, by the steps' own declarations."""
+    for row in forecast.rows:
+        for length, link in enumerate(row.links):
+            cost = cost_of(forecast.prepared, forecast.prepared.chains[row.name][:length])
+            if not link.built and link.of is None and cost and cost.note:
+                yield cost.note
 
 
 def _sureness(forecast: Forecast, whole: Estimate) -> str:

@@ -1,8 +1,9 @@
 """Detector families, one file each.
 
 A family is a module with `ARCHITECTURES`, `build(architecture, flavour, preprocessing)`,
-`adapt(state, architecture)` and `recognise(state)`. Nothing heavy is imported at its top: it is
-also read to check a configuration.
+`adapt(state, architecture)` and `recognise(state)`; where `bench plan` is to foresee how long an architecture
+takes before it ever ran, `SIZES` has its `Size`. Nothing heavy is imported at its top: it is also read to check a
+configuration.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.errors import UserError, nearest, quoted
 from bench.records import Preprocessing
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
+
+
+class Size(NamedTuple):
+    """A network's multiply-accumulates of a pixel over those of EfficientNet-B5, and its parameters in millions.
+
+    The parameters are those of two classes, not of ImageNet's thousand.
+    """
+
+    macs: float
+    parameters: float
 
 
 class Family(Protocol):
@@ -47,6 +58,15 @@ def modules() -> tuple[Family, ...]:
 def architectures() -> tuple[str, ...]:
     """The names that `architecture:` may take."""
     return tuple(name for family in modules() for name in family.ARCHITECTURES)
+
+
+def size_of(architecture: str) -> Size | None:
+    """How large an architecture is; None where its family does not say."""
+    for family in modules():
+        sizes: Mapping[str, Size] = getattr(family, "SIZES", {})
+        if architecture in sizes:
+            return sizes[architecture]
+    return None
 
 
 def find(architecture: str) -> Family:

@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bench.detectors.families import Size
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
-ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in ("", "tf_") for size in NATIVE_SIZE)
+_PREFIXES = ("", "tf_")
+ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
+
+# Table 2 of Tan and Le (EfficientNet, ICML 2019).
+_SIZES = {
+    "b0": Size(0.16, 4.0), "b1": Size(0.26, 6.5), "b2": Size(0.31, 7.7), "b3": Size(0.42, 10.7),
+    "b4": Size(0.61, 17.5), "b5": Size(1.0, 28.3), "b6": Size(1.43, 40.7), "b7": Size(2.16, 63.8),
+}  # fmt: skip
+SIZES = {f"{prefix}efficientnet_{name}": size for prefix in _PREFIXES for name, size in _SIZES.items()}
 
 
 def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:

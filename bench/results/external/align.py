@@ -1,4 +1,4 @@
-"""Scores from several files on the same frames, put into one order; what is unlike is refused by name."""
+"""Put the imported scores of several files into one order of frames; refuse files that contradict each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.records import LABELLED_SPLITS, LabelledFrames, Predictions, Split
 from bench.results.attributes import series
-from bench.results.external.read import Answers, Columns
-from bench.results.external.tables import EXAMPLES, examples
+from bench.results.external.formats import EXAMPLES, examples
+from bench.results.external.read import Columns, ImportedScores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +24,9 @@ _OF_FRAMES = ("label", "split", "source")
 
 @dataclass(frozen=True)
 class Aligned:
-    """The labelled frames by split, a digest of each split whatever the order of its rows, and what each file says.
+    """The labelled frames by split, and the predictions of each file by variant, in the same order.
 
-    `remarks` tell what was left out.
+    `digests` are of each split, whatever the order of its rows. `remarks` say which columns were left out.
     """
 
     frames: Mapping[Split, LabelledFrames]
@@ -36,17 +36,20 @@ class Aligned:
 
 
 FindSources: TypeAlias = Callable[[Sequence[str]], Sequence[str | None]]
-"""The sources that are found in frames' names, None where none is."""
+"""From the names of frames to their sources; None where a name holds none."""
 
 
 def align(
-    answers: Mapping[str, Answers], labels: Answers | None, columns: Columns, find_sources: FindSources | None = None
+    answers: Mapping[str, ImportedScores],
+    labels: ImportedScores | None,
+    columns: Columns,
+    find_sources: FindSources | None = None,
 ) -> Aligned:
-    """Put what all files say into the order of the first, test frames before validation frames.
+    """Put all files into the order of the first one, test frames before validation frames.
 
-    `labels` is a file of labels alone, which may know further frames. Each column comes from the first file that
-    has it, `labels` before the others; where none tells a frame's source, `find_sources` does. All that is unlike is
-    told in one `UserError`.
+    `labels` is a file of labels alone; it may have further frames. Each column comes from the first file that has it,
+    `labels` before the others. Where no file has a frame's source, `find_sources` finds it in the frame's name. One
+    `UserError` lists every contradiction.
     """
     import numpy as np
     import pyarrow as pa
@@ -54,85 +57,89 @@ def align(
     first = next(iter(answers.values()))
     everything = [*([labels] if labels else []), *answers.values()]
     _refuse_missing(everything, columns)
-    rows = {id(one): _places(first, one) for one in everything}
-    _together([_other_frames(first, one, rows[id(one)], one is labels) for one in everything])
-    known, remarks = _agreed(first, everything, rows)
+    rows = {id(file): _rows_of(first, file) for file in everything}
+    _raise_together([_other_frames(first, file, rows[id(file)], file is labels) for file in everything])
+    columns_of_frames, remarks = _agreed(first, everything, rows)
     if find_sources:
-        known["source"] = _filled(known.get("source"), first.frames, find_sources)
-    splits = _codes(known.pop("split"), LABELLED_SPLITS) if "split" in known else np.zeros(len(first.frames), np.int8)
+        columns_of_frames["source"] = _filled(columns_of_frames.get("source"), first.frames, find_sources)
+    words = columns_of_frames.pop("split", None)
+    splits = np.zeros(len(first.frames), np.int8) if words is None else _codes(words, LABELLED_SPLITS)
     order = splits.argsort(kind="stable")
-    in_order = {name: column.take(pa.array(order)) for name, column in (known | {"frame": first.frames}).items()}
+    columns_of_frames["frame"] = first.frames
+    in_order = {name: column.take(pa.array(order)) for name, column in columns_of_frames.items()}
     frames = _labelled(in_order, splits[order])
     return Aligned(
         frames,
-        {split: _digest(some) for split, some in frames.items()},
-        {name: _predictions(one, rows[id(one)][order], len(frames["test"].labels)) for name, one in answers.items()},
+        {split: _digest(labelled) for split, labelled in frames.items()},
+        {name: _predictions(file, rows[id(file)][order], len(frames["test"].labels)) for name, file in answers.items()},
         remarks,
     )
 
 
-def _together(problems: Sequence[str]) -> None:
+def _raise_together(problems: Sequence[str]) -> None:
     if any(problems):
         raise UserError(*filter(None, problems))
 
 
-def _refuse_missing(everything: Sequence[Answers], columns: Columns) -> None:
-    """Labels must be told by one file at least, and so must whatever column was named."""
+def _refuse_missing(everything: Sequence[ImportedScores], columns: Columns) -> None:
+    """Raise `UserError` unless some file has labels, and every column that was named."""
     problems = []
-    seen = list(dict.fromkeys(name for one in everything for name in one.columns))
+    seen = list(dict.fromkeys(name for file in everything for name in file.columns))
     for what in ("label", "source", "split"):
-        known = any(getattr(one, f"{what}s") is not None for one in everything)
-        if not known and (what == "label" or getattr(columns, what)):
+        is_present = any(getattr(file, f"{what}s") is not None for file in everything)
+        if not is_present and (what == "label" or getattr(columns, what)):
             name = columns.name(what)
             hint = "" if name in seen else nearest(name, seen)
             problems.append(
                 f"no {what}s: no file has a column {quoted(name)} with something in it{hint}; found: "
                 f"{listed(seen)}. Name it with --{what}-column" + (", or give --labels FILE" * (what == "label"))
             )
-    _together(problems)
+    _raise_together(problems)
 
 
-def _places(first: Answers, other: Answers) -> NDArray[np.int64]:
-    """In which of the other's rows each of the first's frames stands [n], -1 where in none."""
+def _rows_of(first: ImportedScores, other: ImportedScores) -> NDArray[np.int64]:
+    """The row in `other` of each frame of `first` [n], -1 where `other` lacks it."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if first.doubled or other.doubled:
-        for one, against in ((first, other), (other, first)):
-            if one.splits is None:
+        for file, against in ((first, other), (other, first)):
+            if file.splits is None:
                 raise UserError(
-                    f"{one.path}: has no column that says which frames are test and which validation, and "
+                    f"{file.path}: has no column that says which frames are test and which validation, and "
                     f"{against.path} has frames of the same name in both; add the column `split`"
                 )
-    wanted, known = _names(first, other)
-    if wanted.equals(known):
-        return np.arange(len(wanted))
-    found = pc.fill_null(pc.index_in(wanted, value_set=known), pa.scalar(-1, pa.int32()))
-    places: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype("int64")
-    return places
+    names, other_names = _names(first, other)
+    if names.equals(other_names):
+        return np.arange(len(names))
+    indices = pc.fill_null(pc.index_in(names, value_set=other_names), pa.scalar(-1, pa.int32()))
+    rows: NDArray[np.int64] = indices.to_numpy(zero_copy_only=False).astype("int64")
+    return rows
 
 
-def _names(first: Answers, other: Answers) -> tuple[Any, Any]:
-    """By what the frames of two files are told apart: with the split where names alone would not do."""
+def _names(first: ImportedScores, other: ImportedScores) -> tuple[Any, Any]:
+    """The names by which frames of two files are matched: with the split where names alone are not unique."""
     return (first.keys, other.keys) if first.doubled or other.doubled else (first.frames, other.frames)
 
 
-def _other_frames(first: Answers, other: Answers, rows: NDArray[np.int64], may_know_more: bool) -> str:
-    """What to say where two files do not have the same frames; empty where they have."""
+def _other_frames(first: ImportedScores, other: ImportedScores, rows: NDArray[np.int64], may_have_more: bool) -> str:
+    """The message where two files do not have the same frames; empty where they have."""
     import numpy as np
 
     used = np.zeros(len(other.frames), bool)
     used[rows[rows >= 0]] = True
-    wanted, known = _names(first, other)
-    lacking = wanted.filter(_mask(rows < 0))
-    more = known.filter(_mask(~used)) if not may_know_more else known.slice(0, 0)
+    names, other_names = _names(first, other)
+    lacking = names.filter(_mask(rows < 0))
+    more = other_names.slice(0, 0) if may_have_more else other_names.filter(_mask(~used))
     if not len(lacking) and not len(more):
         return ""
     sides = ((first, lacking), (other, more))
-    told = "; ".join(f"{len(some):,} only in {side.path} ({_examples(some)})" for side, some in sides if len(some))
+    unmatched = "; ".join(
+        f"{len(frames):,} only in {file.path} ({_examples(frames)})" for file, frames in sides if len(frames)
+    )
     alike = " (the names agree without their folders)" if not used.any() and _same_stems(first, other) else ""
-    return f"{other.path}: other frames than in {first.path}: {told}{alike}. Only the same frames can be compared"
+    return f"{other.path}: other frames than in {first.path}: {unmatched}{alike}. Only the same frames can be compared"
 
 
 def _mask(rows: NDArray[np.bool_]) -> Any:
@@ -145,45 +152,52 @@ def _examples(frames: Any) -> str:
     return examples([quoted(frame) for frame in frames.slice(0, EXAMPLES).to_pylist()], len(frames))
 
 
-def _same_stems(one: Answers, other: Answers) -> bool:
+def _same_stems(first: ImportedScores, second: ImportedScores) -> bool:
+    """Whether the names of two files' frames agree without their folders."""
     import pyarrow.compute as pc
 
-    stems = (pc.unique(pc.replace_substring_regex(some.frames, r".*[/\\]", "")) for some in (one, other))
-    first, second = stems
-    return bool(pc.all(pc.is_in(first, value_set=second)).as_py())
+    stems, others = (pc.unique(pc.replace_substring_regex(file.frames, r".*[/\\]", "")) for file in (first, second))
+    return bool(pc.all(pc.is_in(stems, value_set=others)).as_py())
 
 
 def _agreed(
-    first: Answers, everything: Sequence[Answers], rows: Mapping[int, NDArray[np.int64]]
+    first: ImportedScores, everything: Sequence[ImportedScores], rows: Mapping[int, NDArray[np.int64]]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What is known of the first's frames: each column, as Arrow text, from the first file that has it.
+    """The columns of the first file's frames, as Arrow text, each from the first file that has it; and remarks.
 
-    A later file that says otherwise is refused, by `UserError`; a further column in which files differ
-    is one of variants and not of frames, and left out with a remark.
+    Raises `UserError` where files differ in a label, split or source. A further column in which files differ
+    describes variants, not frames: it is left out with a remark.
     """
     import pyarrow as pa
 
-    known: dict[str, tuple[Answers, Any]] = {}
+    by_name: dict[str, tuple[ImportedScores, Any]] = {}
     problems, differing = [], dict[str, None]()
-    for one in everything:
-        for name, column in _columns(one).items():
-            values = column.take(pa.array(rows[id(one)]))
-            teller, before = known.setdefault(name, (one, values))
-            told = _otherwise(name, first.frames, (teller, before), (one, values)) if teller is not one else ""
-            if told and name not in _OF_FRAMES:
+    for file in everything:
+        for name, column in _columns(file).items():
+            values = column.take(pa.array(rows[id(file)]))
+            origin, before = by_name.setdefault(name, (file, values))
+            contradiction = (
+                _contradiction(name, first.frames, (origin, before), (file, values)) if origin is not file else ""
+            )
+            if contradiction and name not in _OF_FRAMES:
                 differing[name] = None
-            elif told:
-                problems.append(told)
-    _together(problems)
+            elif contradiction:
+                problems.append(contradiction)
+    _raise_together(problems)
     left_out = listed(map(quoted, differing))
     remark = f"Not taken for properties of the frames, since files differ in them: {left_out}."
-    return {name: values for name, (_, values) in known.items() if name not in differing}, (remark,) * bool(differing)
+    return {name: values for name, (_, values) in by_name.items() if name not in differing}, (remark,) * bool(differing)
 
 
-def _columns(one: Answers) -> dict[str, Any]:
-    """All that a file says of its frames but the scores, as Arrow text."""
-    told = {"label": _words(one.labels, _CLASSES), "split": _words(one.splits, LABELLED_SPLITS), "source": one.sources}
-    return {name: column for name, column in (told | dict(one.attributes)).items() if column is not None}
+def _columns(file: ImportedScores) -> dict[str, Any]:
+    """All columns of a file but frames and scores, as Arrow text."""
+    columns = {
+        "label": _words(file.labels, _CLASSES),
+        "split": _words(file.splits, LABELLED_SPLITS),
+        "source": file.sources,
+        **file.attributes,
+    }
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
@@ -193,12 +207,12 @@ def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
 
 
 def _filled(sources: Any, frames: Any, find_sources: FindSources) -> Any:
-    """The sources, as Arrow text [n], and those that names tell where they are empty."""
+    """The sources, as Arrow text [n]; where one is missing, that which `find_sources` finds in the frame's name."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = pa.array(find_sources(frames.to_pylist()), pa.large_string())
-    return found if sources is None else pc.coalesce(sources.cast(found.type), found)
+    from_names = pa.array(find_sources(frames.to_pylist()), pa.large_string())
+    return from_names if sources is None else pc.coalesce(sources.cast(from_names.type), from_names)
 
 
 def _codes(column: Any, words: Sequence[str]) -> NDArray[np.int8]:
@@ -209,14 +223,17 @@ def _codes(column: Any, words: Sequence[str]) -> NDArray[np.int8]:
     return codes
 
 
-def _otherwise(name: str, frames: Any, before: tuple[Answers, Any], now: tuple[Answers, Any]) -> str:
-    """What to say where two files do not say the same of the frames; empty where they do."""
+def _contradiction(name: str, frames: Any, before: tuple[ImportedScores, Any], now: tuple[ImportedScores, Any]) -> str:
+    """The message where two files differ in a column of the same frames; empty where they agree.
+
+    `before` and `now` are a file and its column [n], in the order of `frames` [n].
+    """
     import numpy as np
 
     rows = np.flatnonzero(_unlike(before[1], now[1]))
     if not len(rows):
         return ""
-    told = [
+    differences = [
         f"{quoted(frames[row].as_py())} is {shown(str(now[1][row]))}, there {shown(str(before[1][row]))}"
         for row in rows[:EXAMPLES].tolist()
     ]
@@ -225,24 +242,25 @@ def _otherwise(name: str, frames: Any, before: tuple[Answers, Any], now: tuple[A
         advice = " (all of them: is 1 real in one of the files?)"
     return (
         f"{now[0].path}: has another {quoted(name)} for {len(rows):,} of {len(frames):,} frames than {before[0].path}: "
-        f"{examples(told, len(rows))}{advice}"
+        f"{examples(differences, len(rows))}{advice}"
     )
 
 
-def _unlike(one: Any, other: Any) -> NDArray[np.bool_]:
-    """Where two columns of text say different things [n]; what one leaves out contradicts nothing."""
+def _unlike(first: Any, second: Any) -> NDArray[np.bool_]:
+    """Where two columns of text differ [n]; a missing value contradicts nothing."""
     import pyarrow.compute as pc
 
-    unlike: NDArray[np.bool_] = pc.fill_null(pc.not_equal(one, other), False).to_numpy(zero_copy_only=False)
+    unlike: NDArray[np.bool_] = pc.fill_null(pc.not_equal(first, second), False).to_numpy(zero_copy_only=False)
     if not unlike.any():
         return unlike
     # 75 and 75.0 are one number.
-    first, second = series(one), series(other)
-    numbers = first.dtype == second.dtype == "float64"
-    return unlike & (first != second).to_numpy() if numbers else unlike
+    left, right = series(first), series(second)
+    numbers = left.dtype == right.dtype == "float64"
+    return unlike & (left != right).to_numpy() if numbers else unlike
 
 
 def _one_class(split: Split, labels: NDArray[np.int8]) -> str:
+    """The message where a split lacks a class, or is the test split and empty; else empty."""
     if not len(labels):
         return "test: no frames, only validation ones; the test frames are those that are judged" * (split == "test")
     missing = [word for label, word in enumerate(("real", "fake")) if label not in labels]
@@ -252,20 +270,19 @@ def _one_class(split: Split, labels: NDArray[np.int8]) -> str:
     return f"{split}: no {missing[0]} frame among {len(labels):,}, so there is no AUC: {advice}"
 
 
-def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split, LabelledFrames]:
-    """The frames of each split that has some, from Arrow columns in the order of the splits."""
+def _labelled(columns: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split, LabelledFrames]:
+    """The frames of each split that has any, from Arrow columns [n] that are sorted by split."""
     import numpy as np
     import pandas as pd
 
-    frames, labels = _series(known["frame"]), _codes(known["label"], _CLASSES)
-    sources = _series(known["source"]) if "source" in known else pd.Series([None] * len(labels))
-    attributes = {name: series(column) for name, column in known.items() if name not in {"frame", "label", "source"}}
+    frames, labels = _series(columns["frame"]), _codes(columns["label"], _CLASSES)
+    sources = _series(columns["source"]) if "source" in columns else pd.Series([None] * len(labels))
+    attributes = {name: series(column) for name, column in columns.items() if name not in {"frame", "label", "source"}}
     further = pd.DataFrame(attributes, index=range(len(labels)))
     bounds = {
-        split: slice(*np.searchsorted(splits, [place, place + 1]).tolist())
-        for place, split in enumerate(LABELLED_SPLITS)
+        split: slice(*np.searchsorted(splits, [code, code + 1]).tolist()) for code, split in enumerate(LABELLED_SPLITS)
     }
-    _together([_one_class(split, labels[of]) for split, of in bounds.items()])
+    _raise_together([_one_class(split, labels[of]) for split, of in bounds.items()])
     return {
         split: LabelledFrames(
             frames[of].reset_index(drop=True),
@@ -279,8 +296,8 @@ def _labelled(known: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Split,
 
 
 def _series(column: Any) -> pd.Series[str]:
-    found: pd.Series[str] = column.to_pandas()
-    return found
+    values: pd.Series[str] = column.to_pandas()
+    return values
 
 
 def _digest(frames: LabelledFrames) -> str:
@@ -291,13 +308,13 @@ def _digest(frames: LabelledFrames) -> str:
     labels = pa.array(frames.labels).cast(pa.large_string())
     names, sources = (pa.array(column, pa.large_string()) for column in (frames.frames, frames.sources))
     rows = pc.binary_join_element_wise(names, labels, pc.fill_null(sources, ""), pa.scalar("\0", pa.large_string()))
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for row in rows.take(pc.sort_indices(rows)).to_pylist():
-        told.update(row.encode() + b"\n")
-    return told.hexdigest()
+        digest.update(row.encode() + b"\n")
+    return digest.hexdigest()
 
 
-def _predictions(one: Answers, rows: NDArray[np.int64], test: int) -> Predictions:
-    assert one.p_fake is not None
-    p_fake = one.p_fake[rows]
+def _predictions(file: ImportedScores, rows: NDArray[np.int64], test: int) -> Predictions:
+    assert file.p_fake is not None
+    p_fake = file.p_fake[rows]
     return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, None)

@@ -1,4 +1,4 @@
-"""Scores that were made elsewhere, one file at a time: CSV, Parquet, or a JSON map of frame to score.
+"""Read imported scores, one file at a time: CSV, Parquet, or a JSON map of frame to score.
 
 Columns stay in Arrow's memory: a million frames' names are a few dozen megabytes there, and hundreds as Python's.
 """
@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED
-from bench.results.external import tables
-from bench.results.external.tables import EXAMPLES, Table, examples
+from bench.results.external import formats
+from bench.results.external.formats import EXAMPLES, ScoreFile, examples
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_KNOWN = ("frame", "score", "label", "source", "split")
+_COLUMNS = ("frame", "score", "label", "source", "split")
 _TRUTHS: Mapping[str, int] = {"false": 0, "true": 1}
 _DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called; None stands for the usual name."""
+    """The names of the columns; None stands for the usual name."""
 
     frame: str | None = None
     score: str | None = None
@@ -44,19 +44,19 @@ class Columns:
 
 @dataclass(frozen=True)
 class Words:
-    """What stands for a label (1 fake, 0 real) and for a split, in lower case."""
+    """The words for a label (1 fake, 0 real) and for a split, in lower case."""
 
     labels: Mapping[str, int]
     splits: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a file says of `n` frames; None what it says nothing of.
+class ImportedScores:
+    """The columns of a file with `n` frames; None where the file lacks one.
 
-    `frames` and `sources` are Arrow arrays of text [n], `attributes` such arrays by name; `p_fake` [n] is
-    float64 in [0, 1], `labels` [n] 1 for fake and 0 for real, `splits` [n] the place in `LABELLED_SPLITS`.
-    `columns` are the names of all that the file has. Frames are doubled in different splits only.
+    `frames` and `sources` are Arrow arrays of text [n], `attributes` such arrays by name. `p_fake` [n] is float64 in
+    [0, 1], `labels` [n] is 1 for fake and 0 for real, `splits` [n] is the index in `LABELLED_SPLITS`. `columns` are
+    the names of all columns of the file. Two frames may have one name only where they are of different splits.
     """
 
     path: Path
@@ -70,12 +70,12 @@ class Answers:
 
     @property
     def keys(self) -> Any:
-        """Text [n] that tells the frames apart, also those of one name in different splits."""
+        """A unique text for each frame [n], also for frames of one name in different splits."""
         return self.frames if self.splits is None else _keys(self.frames, self.splits)
 
     @cached_property
     def doubled(self) -> bool:
-        """Whether a frame of one split is called like one of the other."""
+        """Whether a frame of one split has the name of a frame of the other."""
         import pyarrow.compute as pc
 
         return self.splits is not None and pc.count_distinct(self.frames).as_py() < len(self.frames)
@@ -88,57 +88,57 @@ def read(
     *,
     only_labels: bool = False,
     further: Collection[str] | None = (),
-) -> Answers:
-    """What the file says of its frames, all that is wrong with it in one `UserError`.
+) -> ImportedScores:
+    """Read a file of scores. One `UserError` lists all that is wrong with it.
 
-    `only_labels` asks for no scores, and then the frames may be called `path`, as in manifests. Columns called
-    like one of `further` are attributes; with None, every other column is.
+    With `only_labels`, no scores are read, and the frames' column may be called `path`, as in manifests. Columns
+    whose names are in `further` become attributes; with None, every other column does.
     """
-    names = [*(columns.name(one) for one in _KNOWN), *["path"] * only_labels, *(further or ())]
-    wanted = None if further is None else names
-    table = tables.read(path, value="label" if only_labels else "score", only=wanted)
-    found = _placed(table, columns, only_labels)
-    reader = _Reader(table, words)
-    frames = reader.frames(found["frame"])
-    answers = Answers(
+    names = [*(columns.name(role) for role in _COLUMNS), *["path"] * only_labels, *(further or ())]
+    only = None if further is None else names
+    table = formats.read(path, value="label" if only_labels else "score", only=only)
+    by_role = _roles(table, columns, only_labels)
+    reader = _ColumnReader(table, words)
+    frames = reader.frames(by_role["frame"])
+    imported = ImportedScores(
         path=path,
         columns=table.names,
         frames=frames,
-        p_fake=None if only_labels else reader.scores(found["score"]),
-        labels=reader.labels(found["label"]),
-        splits=reader.coded("split", found["split"], _split_codes(words), "test or validation"),
-        sources=reader.text(found["source"]),
-        attributes=_attributes(table, found, columns, further),
+        p_fake=None if only_labels else reader.scores(by_role["score"]),
+        labels=reader.labels(by_role["label"]),
+        splits=reader.coded("split", by_role["split"], _split_codes(words), "test or validation"),
+        sources=reader.text(by_role["source"]),
+        attributes=_attributes(table, by_role, columns, further),
     )
-    reader.refuse_doubled(answers)
+    reader.refuse_doubled(imported)
     reader.refuse()
-    return answers
+    return imported
 
 
 def _split_codes(words: Words) -> dict[str, int]:
-    known = {name: place for place, name in enumerate(LABELLED_SPLITS)}
-    return {word: known[split] for word, split in words.splits.items() if split in known}
+    codes = {name: code for code, name in enumerate(LABELLED_SPLITS)}
+    return {word: codes[split] for word, split in words.splits.items() if split in codes}
 
 
-def _placed(table: Table, columns: Columns, only_labels: bool) -> dict[str, str | None]:
-    """Which of the table's columns is which, None where it has no such; `UserError` where one is needed."""
-    found = {one: table.find(columns.name(one)) for one in _KNOWN}
+def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, str | None]:
+    """The table's column for each of `_COLUMNS`, None where it has none. `UserError` where a needed one is missing."""
+    by_role = {role: table.find(columns.name(role)) for role in _COLUMNS}
     if table.kind == "json":
-        return {one: one if one in table.names else None for one in found}
+        return {role: role if role in table.names else None for role in by_role}
     if only_labels and columns.frame is None:
-        found["frame"] = found["frame"] or table.find("path")
+        by_role["frame"] = by_role["frame"] or table.find("path")
     needed = ("frame", "label") if only_labels else ("frame", "score")
     problems = [
-        f"{table.path}: no column {quoted(columns.name(one))}{nearest(columns.name(one), table.names)}; "
-        f"found: {listed(table.names)}. Name the right one with --{one}-column"
-        for one in needed
-        if found[one] is None
+        f"{table.path}: no column {quoted(columns.name(role))}{nearest(columns.name(role), table.names)}; "
+        f"found: {listed(table.names)}. Name the right one with --{role}-column"
+        for role in needed
+        if by_role[role] is None
     ]
-    taken = [name for name in found.values() if name is not None]
+    taken = [name for name in by_role.values() if name is not None]
     problems += [f"{table.path}: column {quoted(name)} is asked for as two things at once" for name in _doubled(taken)]
     if problems:
         raise UserError(*problems)
-    return found
+    return by_role
 
 
 def _doubled(names: Sequence[str]) -> list[str]:
@@ -146,25 +146,28 @@ def _doubled(names: Sequence[str]) -> list[str]:
 
 
 def _attributes(
-    table: Table, found: Mapping[str, str | None], columns: Columns, further: Collection[str] | None
+    table: ScoreFile, by_role: Mapping[str, str | None], columns: Columns, further: Collection[str] | None
 ) -> dict[str, Any]:
-    """The text of the further columns that were asked for, as far as they hold text or numbers."""
+    """The text of the further columns that were asked for, as far as they hold text or numbers, by name."""
     if further is None:
-        places: dict[str, str | None] = {name.strip(): name for name in _further(table, found, columns)}
+        by_name: dict[str, str | None] = {name.strip(): name for name in _further(table, by_role, columns)}
     else:
-        places = {name: table.find(name) for name in further}
-    text = {name: table.text(place) for name, place in places.items() if place and place not in found.values()}
+        by_name = {name: table.find(name) for name in further}
+    text = {name: table.text(column) for name, column in by_name.items() if column and column not in by_role.values()}
     return {name: _without_blanks(column) for name, column in text.items() if column is not None}
 
 
-def _further(table: Table, found: Mapping[str, str | None], columns: Columns) -> list[str]:
-    """Every column that is nothing else, has a name, and isn't what predictions are called; `UserError` if unclear."""
-    others = [name for name in table.names if name not in found.values() and name.strip()]
+def _further(table: ScoreFile, by_role: Mapping[str, str | None], columns: Columns) -> list[str]:
+    """All columns without a role that have a name, and not one reserved for predictions.
+
+    `UserError` where a name could mean two columns.
+    """
+    others = [name for name in table.names if name not in by_role.values() and name.strip()]
     problems: list[str] = []
     seen: dict[str, str] = {}
     for name in others:
         key = name.strip().casefold()
-        if key in found and key != "score":
+        if key in by_role and key != "score":
             problems.append(
                 f"the {key} is column {quoted(columns.name(key))}, but there is {quoted(name)} too; rename it"
             )
@@ -175,10 +178,10 @@ def _further(table: Table, found: Mapping[str, str | None], columns: Columns) ->
     return [name for key, name in seen.items() if key not in PREDICTED and not name.startswith("__index_level_")]
 
 
-class _Reader:
-    """Turns a table's columns into values and gathers what is wrong with them."""
+class _ColumnReader:
+    """Turns a table's columns into values, and gathers what is wrong with them in `problems`."""
 
-    def __init__(self, table: Table, words: Words) -> None:
+    def __init__(self, table: ScoreFile, words: Words) -> None:
         self.table, self.words = table, words
         self.problems: list[str] = []
 
@@ -187,6 +190,7 @@ class _Reader:
             raise UserError(*(f"{self.table.path}: {problem}" for problem in self.problems))
 
     def frames(self, name: str | None) -> Any:
+        """The frames' names as Arrow text [n]; "" where one is missing, which is a problem."""
         import pyarrow.compute as pc
 
         frames = pc.fill_null(self._text(name), "")
@@ -201,15 +205,16 @@ class _Reader:
         return None if column.null_count == len(column) else column
 
     def scores(self, name: str | None) -> NDArray[np.float64]:
+        """P(fake) [n]; a cell that is no number or lies outside [0, 1] is a problem."""
         import numpy as np
 
         assert name is not None
         scores = self.table.numbers(name)
         missing = np.isnan(scores)
-        told = f"{name} is not a number" if self.table.kind != "json" else "not a number"
+        problem = f"{name} is not a number" if self.table.kind != "json" else "not a number"
         if any(map(_DECIMAL_COMMA.fullmatch, self.table.cells(name, np.flatnonzero(missing)[:EXAMPLES].tolist()))):
-            told += " (write decimal points, not commas)"
-        self._report(told, missing, name)
+            problem += " (write decimal points, not commas)"
+        self._report(problem, missing, name)
         scores = without_rounding(scores)
         outside = (scores < 0) | (scores > 1)
         if outside.any():
@@ -217,13 +222,13 @@ class _Reader:
         return scores
 
     def labels(self, name: str | None) -> NDArray[np.int8] | None:
-        """1 for fake and 0 for real; where a column holds nothing but true and false, it asks whether it is fake."""
+        """1 for fake and 0 for real [n]; in a column of true and false, true means fake."""
         if name is not None and self.table.is_boolean(name):
             return self.coded("label", name, _TRUTHS, "true (fake) or false")
         return self.coded("label", name, self.words.labels, "real, 0, fake or 1")
 
     def coded(self, what: str, name: str | None, words: Mapping[str, int], expected: str) -> NDArray[np.int8] | None:
-        """The codes of the words in a column; None where it is not there or empty."""
+        """The codes of the words in a column [n]; None where the column is missing or empty."""
         import numpy as np
 
         column = self.text(name)
@@ -232,28 +237,28 @@ class _Reader:
         # A column of numbers with gaps is written as decimal fractions by pandas.
         words = {**words, **{f"{word}.0": code for word, code in words.items() if word.isdigit()}}
         encoded = column.dictionary_encode()
-        known = [word.lower() for word in encoded.dictionary.to_pylist()]
-        codes = np.array([words.get(word, -1) for word in known] + [-1], np.int8)
-        found: NDArray[np.int8] = codes[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
-        hint = "" if _TRUTHS.keys().isdisjoint({*known} - {*words}) else " (true and false could mean either)"
-        self._report(f"{what} is not {expected}{hint}", found < 0, name)
-        return found
+        distinct = [word.lower() for word in encoded.dictionary.to_pylist()]
+        code_of = np.array([words.get(word, -1) for word in distinct] + [-1], np.int8)
+        codes: NDArray[np.int8] = code_of[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        hint = "" if _TRUTHS.keys().isdisjoint({*distinct} - {*words}) else " (true and false could mean either)"
+        self._report(f"{what} is not {expected}{hint}", codes < 0, name)
+        return codes
 
-    def refuse_doubled(self, answers: Answers) -> None:
-        """Note the frames that stand there twice, within a split."""
+    def refuse_doubled(self, imported: ImportedScores) -> None:
+        """Note the frames that appear more than once within a split."""
         import numpy as np
 
-        if answers.splits is not None and answers.splits.min() < 0:
+        if imported.splits is not None and imported.splits.min() < 0:
             return
-        indices = answers.keys.dictionary_encode().indices.to_numpy()
+        indices = imported.keys.dictionary_encode().indices.to_numpy()
         counts = np.bincount(indices)
         if not len(counts) or counts.max() == 1:
             return
         twice = np.flatnonzero(counts > 1)
         rows = [np.flatnonzero(indices == code)[:2].tolist() for code in twice[:EXAMPLES]]
-        places = self.table.places(sorted({row for pair in rows for row in pair}))
-        told = [f"{quoted(answers.frames[one].as_py())} ({places[one]} and {places[other]})" for one, other in rows]
-        self.problems.append(f"{len(twice):,} frames stand there more than once: {examples(told, len(twice))}")
+        lines = self.table.locations(sorted({row for pair in rows for row in pair}))
+        pairs = [f"{quoted(imported.frames[row].as_py())} ({lines[row]} and {lines[other]})" for row, other in rows]
+        self.problems.append(f"{len(twice):,} frames stand there more than once: {examples(pairs, len(twice))}")
 
     def _text(self, name: str | None) -> Any:
         assert name is not None
@@ -268,16 +273,16 @@ class _Reader:
         rows = np.flatnonzero(wrong)
         if len(rows):
             first = rows[:EXAMPLES].tolist()
-            places, cells = self.table.places(first), self.table.cells(name, first) if name else [""] * len(first)
-            told = [f"{places[row]} {cell}".strip() for row, cell in zip(first, cells, strict=True)]
-            self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {examples(told, len(rows))}")
+            lines, cells = self.table.locations(first), self.table.cells(name, first) if name else [""] * len(first)
+            shown = [f"{lines[row]} {cell}".strip() for row, cell in zip(first, cells, strict=True)]
+            self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {examples(shown, len(rows))}")
 
 
 _ROUNDING = 1e-6
 
 
 def without_rounding(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float32 rounds a softmax a little beyond 1: what lies there is 1, and what lies as little below 0 is 0."""
+    """Clip scores that lie outside [0, 1] by no more than float32 rounds a softmax."""
     import numpy as np
 
     clipped = np.clip(scores, 0, 1)
@@ -285,7 +290,7 @@ def without_rounding(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def looks_like(scores: NDArray[np.float64]) -> str:
-    """What numbers outside [0, 1] probably are, as a hint."""
+    """A hint on what numbers outside [0, 1] probably are."""
     import numpy as np
 
     if np.nanmin(scores) < 0:

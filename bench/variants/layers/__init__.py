@@ -1,1 +1,1 @@
-"""What the steps share: looking into convolutions, error compensation, repeatable computation."""
+"""What steps share: looking into a network's convolutions, and error compensation."""

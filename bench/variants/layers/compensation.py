@@ -11,15 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import threadpoolctl
+import torch
+from scipy import linalg
+from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.variants.layers.convolutions import watched
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import Part, State
     from bench.variants.steps import StepContext
 
 _Item = TypeVar("_Item")
@@ -32,13 +39,6 @@ _TINY = 1e-12
 _AT_ONCE = 128
 # Positions of a frame that are looked at; neighbours say almost the same.
 _POSITIONS = 400
-# Pixels that pass through the network at once: more frames would take memory, not save time.
-_PIXELS = 8 * 160 * 160
-
-
-def batch_size(size: int) -> int:
-    """Frames of `size` x `size` pixels to run at once where every activation is looked at."""
-    return max(1, _PIXELS // (size * size))
 
 
 @dataclass(frozen=True)
@@ -50,52 +50,53 @@ class Inputs:
 
 
 def inputs(model: Detector, names: Iterable[str], frames: int, work: StepContext) -> dict[str, Inputs]:
-    """Of every named 1x1 convolution, over at most `frames` calibration frames."""
-    import torch
-
+    """The inputs of every named 1x1 convolution, over at most `frames` calibration frames."""
     device, part = next(model.parameters()).device, work.part("covariances")
-    sums: dict[str, Any] = part.tensors("sums", device)
-    totals: dict[str, Any] = part.tensors("totals", device)
-    about: dict[str, Any] = part.tensors("about", device)
-    seen: dict[str, int] = part.state.get("seen", {})
+    sums = _Sums(part, device)
 
-    def state() -> dict[str, Any]:
-        return {"sums": sums, "totals": totals, "about": about, "seen": seen}
-
-    def watch(name: str) -> Any:
-        def hook(module: object, entering: tuple[Any, ...]) -> None:
-            flat = entering[0].flatten(2)
-            every = -(-flat.shape[2] // _POSITIONS)
-            rows = flat[:, :, ::every].transpose(0, 1).flatten(1)
-            if name not in sums:
-                # About some mean from the first batch on, so that little is lost where the two are subtracted.
-                about[name] = rows.mean(1, keepdim=True)
-                sums[name], totals[name], seen[name] = rows.new_zeros(len(rows), len(rows)), 0, 0
-            rows = rows - about[name]
-            sums[name].addmm_(rows, rows.T)
-            totals[name] = totals[name] + rows.sum(1)
-            seen[name] += rows.shape[1]
-
-        return hook
-
-    hooks = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
-    total, done = len(work.spread("calibration", frames)), part.done
-    try:
+    def observe(batch: NDArray[np.uint8], _: int) -> None:
         with torch.no_grad():
-            for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
-                model(torch.from_numpy(batch).to(device))
-                done += len(batch)
-                part.keep(done, total, state)
-                work.progress(done, total, "frames", "covariances")
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found = {}
-    for name in list(sums):
-        off = totals[name] / seen[name]
-        covariance = sums.pop(name).div_(seen[name]).addr_(off, off, alpha=-1)
-        found[name] = Inputs((about[name][:, 0] + off).cpu().numpy(), covariance.cpu().numpy())
-    return found
+            model(torch.from_numpy(batch).to(device))
+
+    with watched({name: model.get_submodule(name) for name in names}, sums.add):
+        work.calibrate(part, frames, "covariances", observe, sums.state)
+    return {name: sums.take(name) for name in list(sums.squares)}
+
+
+class _Sums:
+    """By name of a convolution, sums over its inputs' vectors: `squares` [in, in] and `totals` [in], about `shifts`.
+
+    `counts` is how many vectors that were.
+    """
+
+    def __init__(self, part: Part, device: torch.device) -> None:
+        self.squares, self.totals = part.tensors("sums", device), part.tensors("totals", device)
+        self.shifts = part.tensors("about", device)
+        self.counts: dict[str, int] = part.state.get("seen", {})
+
+    def state(self) -> State:
+        return {"sums": self.squares, "totals": self.totals, "about": self.shifts, "seen": self.counts}
+
+    def add(self, name: str, _: nn.Module, inputs: Tensor, __: Tensor) -> None:
+        """Add some positions of a batch of inputs [n, in, h, w]."""
+        flat = inputs.flatten(2)
+        every = -(-flat.shape[2] // _POSITIONS)
+        rows = flat[:, :, ::every].transpose(0, 1).flatten(1)
+        if name not in self.squares:
+            # About the first batch's mean, so that little is lost where the two sums are subtracted.
+            self.shifts[name] = rows.mean(1, keepdim=True)
+            self.squares[name], self.totals[name] = rows.new_zeros(len(rows), len(rows)), 0
+            self.counts[name] = 0
+        rows = rows - self.shifts[name]
+        self.squares[name].addmm_(rows, rows.T)
+        self.totals[name] = self.totals[name] + rows.sum(1)
+        self.counts[name] += rows.shape[1]
+
+    def take(self, name: str) -> Inputs:
+        """Mean and covariance of a convolution's inputs; its squares are given up for them."""
+        offset = self.totals[name] / self.counts[name]
+        covariance = self.squares.pop(name).div_(self.counts[name]).addr_(offset, offset, alpha=-1)
+        return Inputs((self.shifts[name][:, 0] + offset).cpu().numpy(), covariance.cpu().numpy())
 
 
 @contextmanager
@@ -104,19 +105,13 @@ def one_thread() -> Iterator[None]:
 
     Thousands of small products: threads that wait for each other took a hundred seconds where one takes five.
     """
-    import threadpoolctl
-    from scipy import linalg
-
-    # SciPy brings a library of its own, which can only be told once it is loaded.
-    assert linalg
+    # SciPy brings a library of its own, which this module has loaded: it takes no settings before.
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         yield
 
 
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
     """`work` of every item, in their order; each on one thread, because threads that share small products only wait."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -137,8 +132,6 @@ def one_by_one(
     `change(column, left, curvature)` answers with the column's new values; `left` [out, in] is what the columns
     have become by then, `curvature` [in] how much a column's error costs, as a share of its square.
     """
-    import numpy as np
-
     factor = _factor(moments)
     curvature = np.square(1 / np.diag(factor))
     # By column, so that what is read and written together lies together.
@@ -158,9 +151,6 @@ def one_by_one(
 
 def _factor(moments: NDArray[np.floating]) -> NDArray[np.float64]:
     """The upper Cholesky factor of the damped moments' inverse."""
-    import numpy as np
-    from scipy import linalg
-
     damped = moments.astype(np.float64)
     damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
     # Backwards, the factor of the moments is the upper one, and its inverse that of the moments' inverse: half the

@@ -1,9 +1,12 @@
-"""Looking into a network's convolutions: its units in order, what a convolution reads and writes at chosen places."""
+"""Looking into a network's convolutions: its units in order, what a convolution reads and writes, its gradients.
+
+Also what keeps such looks small and repeatable: sampled positions, activations in half the bits, fixed algorithms.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -12,7 +15,6 @@ from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
 from bench.errors import UserError
-from bench.variants.layers.compensation import batch_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,15 +26,19 @@ if TYPE_CHECKING:
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
 
-# Margins whose variance is a smaller share of their mean square differ by rounding alone.
+# Logit differences whose variance is a smaller share of their mean square differ by rounding alone.
 _SAME = 1e-10
+CONSTANT = 1e-9
+"""Inputs whose variance is a smaller share of their mean square are constant but for rounding."""
 _MOST_SAMPLES, _LEAST_SAMPLES, _SAMPLES_AN_INPUT = 16384, 2048, 64
+# Activations in half the bits are scaled into what those can hold.
+_LARGEST = 2.0**14
 
 
 def convolutions(unit: str, module: nn.Module) -> dict[str, nn.Conv2d]:
     """The convolutions of a unit under their names in the whole network."""
-    found = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
-    return {name: part for name, part in found if isinstance(part, nn.Conv2d)}
+    parts = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
+    return {name: part for name, part in parts if isinstance(part, nn.Conv2d)}
 
 
 @contextlib.contextmanager
@@ -52,33 +58,27 @@ def watched(modules: Mapping[str, nn.Module], hook: Hook) -> Iterator[None]:
 def norms_after(model: Detector, inputs: Tensor) -> dict[str, str]:
     """Per convolution that a batch norm reads at once, the name of that batch norm. `inputs` are preprocessed."""
     written: dict[int, tuple[str, Tensor, int]] = {}
-    found: dict[str, str] = {}
+    norms: dict[str, str] = {}
 
     def note(name: str, module: nn.Module, before: Tensor, after: Tensor) -> None:
         # Outputs are kept, so that no other tensor gets their identity; a norm's hook runs after its input was made.
         if isinstance(module, nn.Conv2d):
             written[id(after)] = (name, after, after._version)
         elif id(before) in written and before._version == written[id(before)][2]:  # nothing in place between
-            found[written[id(before)][0]] = name
+            norms[written[id(before)][0]] = name
 
     parts = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}
     with torch.no_grad(), watched(parts, note):
         model.features(inputs)
-    return found
+    return norms
 
 
-def inputs_of(model: Detector, work: StepContext, most: int, skip: int = 0) -> Iterator[Tensor]:
-    """Calibration frames as the backbone gets them, float32 [n, 3, H, W], at most `most` but for the first `skip`."""
-    for batch in work.batches("calibration", batch_size(model.preprocessing.size), most, skip):
-        yield prepared(model, batch)
-
-
-def backward_from_margin(model: Detector, inputs: Tensor) -> Tensor:
-    """The margins [n] of preprocessed frames, after a backward pass of their sum."""
+def backward_from_logit_diff(model: Detector, inputs: Tensor) -> Tensor:
+    """The logit differences [n], fake less real, of preprocessed frames, after a backward pass of their sum."""
     logits, _ = model.classify(model.features(inputs.requires_grad_(True)))
-    margin: Tensor = logits[:, 1] - logits[:, 0]
-    torch.autograd.backward(margin.sum())
-    return margin.detach()
+    logit_diff: Tensor = logits[:, 1] - logits[:, 0]
+    torch.autograd.backward(logit_diff.sum())
+    return logit_diff.detach()
 
 
 def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
@@ -86,38 +86,47 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
     tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
-def backward(model: Detector, work: StepContext, frames: int, part: Part, seen: Callable[[], State]) -> None:
-    """The margin's gradient at everything but weights: a forward and a backward pass of the calibration frames.
+def backward(
+    model: Detector, work: StepContext, frames: int, part: Part, gathered: Callable[[], State], step: str
+) -> None:
+    """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
 
-    Goes on where `part` was, and keeps in it what hooks have `seen` by then. Raises `UserError` where the margin tells
-    nothing.
+    Goes on where `part` was, and saves there what the hooks have `gathered` by then. Raises `UserError`, which names
+    `step`, where the logit difference says nothing.
     """
-    done, total = part.done, len(work.spread("calibration", frames))
     model.requires_grad_(False)
-    margins: list[Tensor] = part.state.get("margins", [])
-    for inputs in inputs_of(model, work, frames, done):
-        margins.append(backward_from_margin(model, inputs).cpu())
-        done += len(inputs)
-        part.keep(done, total, lambda: {"margins": margins, "seen": seen()})
-        work.progress(done, total, "frames", "ranking")
-    spread_of(torch.cat(margins), "prune")
+    logit_diffs: list[Tensor] = part.state.get("margins", [])
+
+    def observe(batch: NDArray[np.uint8], _: int) -> None:
+        logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch)).cpu())
+
+    work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
+    logit_diff_variance(torch.cat(logit_diffs), step)
 
 
-def spread_of(margins: Tensor, step: str) -> float:
-    """The variance of the calibration frames' margins; `UserError` where it tells nothing of the detector."""
-    if not margins.isfinite().all():
+def logit_diff_variance(logit_diffs: Tensor, step: str) -> float:
+    """The variance of the calibration frames' logit differences [n].
+
+    Raises `UserError`, which names `step`, where they are not finite or all the same.
+    """
+    if not logit_diffs.isfinite().all():
         raise UserError(
-            f"{step}: the detector's margin is not finite on calibration frames; check the weights, and the frames "
-            "that it was made for"
+            f"{step}: the difference of the detector's two logits is not finite on calibration frames; check the "
+            "weights, and the frames that it was made for"
         )
-    spread = float(margins.var())
-    if spread <= _SAME * float(margins.square().mean()):
+    variance = float(logit_diffs.var())
+    if variance <= _SAME * float(logit_diffs.square().mean()):
         raise UserError(
-            f"{step}: the detector says the same of all {len(margins)} calibration frames (margin "
-            f"{float(margins[0]):.4g}), so what it would lose cannot be told; give frames as different as those that "
-            "it will meet"
+            f"{step}: the detector says the same of all {len(logit_diffs)} calibration frames (logit "
+            f"difference {float(logit_diffs[0]):.4g}), so nothing shows what it would lose; give frames as different "
+            "as those that it will meet"
         )
-    return spread
+    return variance
+
+
+def is_constant(variance: Tensor, mean: Tensor) -> Tensor:
+    """Whether what varies over the frames is rounding alone."""
+    return variance <= CONSTANT * (variance + mean.square())
 
 
 def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:
@@ -126,41 +135,41 @@ def prepared(model: Detector, frames: NDArray[np.uint8]) -> Tensor:
     return inputs.to(memory_format=torch.channels_last)
 
 
-class Places:
-    """Which places of a feature map are looked at: drawn evenly, other ones in every frame, the same every time."""
+class PositionSampler:
+    """Draws positions of feature maps evenly: other ones in every frame, the same ones in every run."""
 
     def __init__(self, frames: int, seed: int = 0) -> None:
         self._frames = frames
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, conv: nn.Conv2d, output: Tensor) -> Tensor:
-        """Flat places [n, P] in the output [n, C, h, w]: all, or as many as make `conv`'s inputs well determined."""
+        """Flat positions [n, P] in the output [n, C, h, w]: all, or as many as make `conv`'s inputs well determined."""
         count, positions = len(output), output.shape[2] * output.shape[3]
         unknowns = conv.weight[0].numel()
-        wanted = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, _SAMPLES_AN_INPUT * unknowns))
-        each = -(-wanted // self._frames)
+        samples = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, _SAMPLES_AN_INPUT * unknowns))
+        each = -(-samples // self._frames)
         if positions <= each:
             return torch.arange(positions, device=output.device).expand(count, -1)
         drawn = [torch.randperm(positions, generator=self.generator)[:each] for _ in range(count)]
         return torch.stack(drawn).to(output.device)
 
 
-def at(features: Tensor, places: Tensor) -> Tensor:
-    """The feature vectors [n * P, C] at the flat places [n, P] of [n, C, h, w]."""
+def at(features: Tensor, positions: Tensor) -> Tensor:
+    """The feature vectors [n * P, C] at the flat positions [n, P] of [n, C, h, w]."""
     count, channels = features.shape[:2]
     rows = features.permute(0, 2, 3, 1).reshape(count, -1, channels)
-    return rows.gather(1, places[:, :, None].expand(-1, -1, channels)).flatten(0, 1)
+    return rows.gather(1, positions[:, :, None].expand(-1, -1, channels)).flatten(0, 1)
 
 
-def patches(conv: nn.Conv2d, features: Tensor, places: Tensor) -> Tensor:
-    """What `conv` reads for its outputs at `places` [n, P]: [n * P, groups, inputs a group], in its weights' order."""
+def patches(conv: nn.Conv2d, features: Tensor, positions: Tensor) -> Tensor:
+    """What `conv` reads for its outputs at `positions` [n, P]: [n * P, groups, inputs a group], as its weights lie."""
     (tall, wide), (down, right), (apart_y, apart_x) = conv.kernel_size, conv.stride, conv.dilation
     framed = padded(conv, features)
     _, channels, _, width = framed.shape
     columns = (width - apart_x * (wide - 1) - 1) // right + 1
     tap = torch.arange(tall * wide, device=features.device)
     offsets = (tap // wide) * apart_y * width + (tap % wide) * apart_x
-    corners = (places // columns) * down * width + (places % columns) * right
+    corners = (positions // columns) * down * width + (positions % columns) * right
     read = at(framed, (corners[:, :, None] + offsets).flatten(1))
     read = read.reshape(-1, len(tap), conv.groups, channels // conv.groups)
     return read.permute(0, 2, 3, 1).flatten(2)
@@ -177,3 +186,69 @@ def padded(conv: nn.Conv2d, features: Tensor) -> Tensor:
         return same
     # The attribute that torch itself pads by where a padding has a name instead of numbers.
     return F.pad(features, conv._reversed_padding_repeated_twice)
+
+
+class _Stop(Exception):  # noqa: N818  (no error: the rest of a unit is not needed)
+    """Raised in a hook once a convolution's input is there."""
+
+
+def input_of(conv: nn.Conv2d, unit: nn.Module, inputs: Tensor) -> Tensor:
+    """What `conv` reads when its unit reads `inputs`; what comes after it is not computed."""
+    read: list[Tensor] = []
+
+    def stop(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        read.append(arguments[0])
+        raise _Stop
+
+    handle = conv.register_forward_pre_hook(stop)
+    try:
+        unit(inputs)
+    except _Stop:
+        pass
+    finally:
+        handle.remove()
+    return read[0]
+
+
+class HalvedBatches:
+    """Batches of activations as fp16 with one power of two each: rounding far below what compression changes."""
+
+    def __init__(self, batches: Sequence[tuple[Tensor, float]] = (), device: torch.device | None = None) -> None:
+        self.batches = [(small.to(device), scale) for small, scale in batches]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Tensor:
+        small, scale = self.batches[index]
+        return small.float() * scale
+
+    def append(self, batch: Tensor) -> None:
+        self.batches.append(_halved(batch))
+
+    def __setitem__(self, index: int, batch: Tensor) -> None:
+        self.batches[index] = _halved(batch)
+
+
+def _halved(batch: Tensor) -> tuple[Tensor, float]:
+    scale = 2.0 ** float((batch.abs().max().clamp_min(1e-30) / _LARGEST).log2().ceil())
+    return (batch / scale).half(), scale
+
+
+@contextlib.contextmanager
+def repeatable(*, tf32: bool) -> Iterator[None]:
+    """Convolutions on CUDA give equal results for equal inputs; the settings from before are restored afterwards.
+
+    There the fastest algorithms add up in any order. Other operations may still do so, such as the backward pass of
+    max pooling. `tf32`: whether convolutions may round float32 to ten bits of mantissa, which is faster.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,4 +1,4 @@
-"""Compression steps: one file each, named as in `experiments.yaml`.
+"""Compression steps: one file or folder each, named as in `experiments.yaml`.
 
 A step is a module with
 
@@ -12,13 +12,20 @@ A step is a module with
 - where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
-- where it has something to tell in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder;
+- where it records what it did in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder, and
+  `Record`, the type of what that holds; a property `recovery` of it is a `bench.records.Recovery` for the report;
 - where the clock may end its work early: `may_be_cut(settings)`; its record then says `cut_short`, and such an
   artifact's id is made of its content;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;
 - where it makes sense once only: `ONCE = True`; after certain steps only: `AFTER`, their names;
-- where a reader of the report must know why it took what it took: `remark(settings, before, after)`, of two `Built`;
-- where there is more to say against what came before: `why_not_after(settings, earlier)`.
+- where there is more to say against what came before: `why_not_after(settings, earlier)`;
+- where steps after it may learn from the detector as it was before: `PARENT_TEACHES = True`;
+- how long it takes, for `bench plan`: `cost(settings, counts, earlier)`, a `Cost`; without it that is unknown;
+- how much it leaves of the network and of its file: `leaves(settings)`, a `Leaves`; without it, everything;
+- what a reader of the report must know: `remarks(uses, baseline, built)`, sentences without their full stop. `uses`
+  are the settings of each time that it stands in the variant's chain; the rest are `bench.records.Built`;
+- where its main field has no default: `EXAMPLE`, a value of it, for messages and for the contract test;
+- what others call it: `SYNONYMS`, words for the hint on an unknown name.
 
 The module's top imports nothing heavy: it is also read to check a configuration.
 """
@@ -42,18 +49,50 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
-    from bench.variants.checkpoints import Part
+    from bench.variants.checkpoints import Part, State
 
 Kind: TypeAlias = Literal["torch", "onnx"]
+
+# Pixels that pass through a network at once where every activation is looked at: more would take memory, not save time.
+CALIBRATION_PIXELS = 8 * 160 * 160
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Processor time of a step: `once_s` seconds, and `frame_s` for each of `frames` frames.
+
+    Both are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `frame_s` of an EfficientNet-B5
+    at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its reader must know what
+    is taken for granted.
+    """
+
+    once_s: float
+    frames: int = 0
+    frame_s: float = 0.0
+    parallel: float = 0.1
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """What a step leaves of its parent, as shares: `operations`, the `time` that each of them takes, stored `numbers`.
+
+    `stored` is the bytes that a number takes afterwards, as a share of float32's; None where that stays as it was.
+    """
+
+    operations: float = 1.0
+    time: float = 1.0
+    numbers: float = 1.0
+    stored: float | None = None
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step may use besides the model: frames, the unpruned teacher, a device, a folder of its own.
+    """What a step may use besides the model: frames, the teacher, a device, a folder of its own.
 
-    `title` names the work in progress bars. `teacher()` loads the detector as it was before the
-    first `prune` of the chain. `scratch` outlives a killed run and is gone when the step is done.
-    `earlier` are the steps of the chain that came before.
+    `title` names the work in progress bars. `teacher()` loads the detector as it was before the chain's first step
+    whose parent teaches, the whole detector where there is none. `scratch` outlives a killed run and is gone when the
+    step is done. `earlier` are the steps of the chain that came before.
     """
 
     title: str
@@ -71,11 +110,35 @@ class StepContext:
     def batches(
         self, split: Split, batch_size: int, most: int | None = None, skip: int = 0
     ) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB batches [n, 3, size, size] of a split, in its order; `most` frames, evenly spread over it.
+        """uint8 RGB batches [n, 3, size, size] of at most `most` frames of a split, evenly sampled, in its order.
 
-        The first `skip` frames of these, whole batches, are left out, unread.
+        The first `skip` of these, whole batches, are left out, unread.
         """
-        return self.read(self.spread(split, most)[skip:], self.spec, batch_size)
+        return self.read(self.sample_evenly(split, most)[skip:], self.spec, batch_size)
+
+    def calibration_batches(self, most: int, skip: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """`batches` of calibration frames, small enough for every activation of the network to be looked at."""
+        return self.batches("calibration", max(1, CALIBRATION_PIXELS // self.spec.size**2), most, skip)
+
+    def calibrate(
+        self,
+        part: Part,
+        most: int,
+        note: str,
+        observe: Callable[[NDArray[np.uint8], int], None],
+        state: Callable[[], State],
+    ) -> None:
+        """Give at most `most` calibration frames to `observe(batch, first)`; `first` is the index of a batch's first.
+
+        The pass goes on where `part` was, and saves there what `state()` has gathered by then. `note` names it in
+        progress bars.
+        """
+        done, total = part.done, len(self.sample_evenly("calibration", most))
+        for batch in self.calibration_batches(most, done):
+            observe(batch, done)
+            done += len(batch)
+            part.keep(done, total, state)
+            self.progress(done, total, "frames", note)
 
     def part(self, name: str) -> Part:
         """What this step, or a killed run of it, has done of a part of it, such as a pass over the frames."""
@@ -83,10 +146,10 @@ class StepContext:
 
         return Part(self, name)
 
-    def spread(self, split: Split, most: int | None = None) -> Sequence[Frame]:
-        """At most `most` frames of a split, evenly spread over it."""
+    def sample_evenly(self, split: Split, most: int | None = None) -> Sequence[Frame]:
+        """At most `most` frames of a split, evenly distributed over it."""
         frames = self.frames[split]
-        return [frames.frames[place] for place in frames.spread(most)]
+        return [frames.frames[index] for index in frames.sample_evenly(most)]
 
     def progress(self, done: int, total: int, unit: str, note: str = "") -> None:
         """Tell how far a part of the step is; `bench.phases.begin` says what is done where nothing can be counted."""
@@ -116,7 +179,13 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> Step:
     """The step of this name; a `UserError` names the choices."""
     if name not in names():
-        raise UserError(f"unknown step {quoted(name)}{nearest(name, names())}; steps are: {', '.join(names())}")
+        synonyms = {step: getattr(_module(step), "SYNONYMS", "") for step in names()}
+        hint = nearest(name, names(), synonyms)
+        raise UserError(f"unknown step {quoted(name)}{hint}; steps are: {', '.join(names())}")
+    return _module(name)
+
+
+def _module(name: str) -> Step:
     module: Any = importlib.import_module(f"{__name__}.{name}")
     step: Step = module
     return step
@@ -139,3 +208,15 @@ class Use:
         """The splits that the step reads under these settings, with what it does with them."""
         chosen: Callable[[BaseModel], Mapping[Split, str]] | None = getattr(self.step, "frames", None)
         return chosen(self.settings) if chosen else self.step.FRAMES
+
+    @property
+    def leaves(self) -> Leaves:
+        """What the step leaves of its parent under these settings."""
+        declared: Callable[[BaseModel], Leaves] | None = getattr(self.step, "leaves", None)
+        return declared(self.settings) if declared else Leaves()
+
+    def cost(self, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost | None:
+        """How long the step takes after `earlier` ones, with so many frames in each split; None where unknown."""
+        declared: Callable[[BaseModel, Mapping[Split, int], Sequence[Use]], Cost] | None
+        declared = getattr(self.step, "cost", None)
+        return declared(self.settings, counts, earlier) if declared else None

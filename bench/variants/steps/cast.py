@@ -6,19 +6,20 @@ pooling and the head's arithmetic stay in float32; what the rest is computed in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UserError
 from bench.records import Split
+from bench.variants.steps import Cost, Leaves
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
-    from bench.variants.steps import StepContext
+    from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
@@ -27,7 +28,9 @@ VERSION = 1
 SEEDED = False
 LIBRARIES: tuple[str, ...] = ()
 MAIN = "dtype"
+EXAMPLE = "fp16"
 ONCE = True
+SYNONYMS = "fp16 bf16 half float16 bfloat16 precision"
 
 
 class Settings(BaseModel):
@@ -36,6 +39,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["fp16", "bf16"] = Field(description="what every stored number becomes")
+
+
+def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
+    """A pass over the weights."""
+    return Cost(3.8)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """Half of each float32 number's bytes."""
+    return Leaves(stored=0.5)
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
@@ -69,13 +82,13 @@ def _shrink_variances(model: Detector, limit: float) -> None:
 
     from bench.variants.layers.convolutions import norms_after
 
-    def factors(norm: nn.Module) -> Tensor | None:
+    def divisors_of(norm: nn.Module) -> Tensor | None:
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or not norm.running_var.max() > limit:
             return None
         return torch.exp2((norm.running_var / limit).log2().div(2).ceil().clamp_min(0))
 
     parts: dict[str, Any] = dict(model.named_modules())
-    large = {name: found for name, part in parts.items() if (found := factors(part)) is not None}
+    large = {name: divisors for name, part in parts.items() if (divisors := divisors_of(part)) is not None}
     if not large:
         return
     size = model.preprocessing.size

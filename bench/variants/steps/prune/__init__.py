@@ -1,9 +1,10 @@
-"""Take away whole channels, until the wanted share of parameters, of MACs and of the file is gone.
+"""Take away whole channels, until the given share of parameters, of MACs and of the file is gone.
 
 Channels that must go together are found in the network's graph. What a block expands inside itself is narrowed,
-what blocks pass on stays where the budget allows: which channels go, and how many of each layer, follows from
-what the margin would lose (`ranking`) under one budget for the whole network (`budget`). Then the weights that stay
-take over what went, in closed form (`repair`). Both look at calibration frames, and need no labels and no training.
+what blocks pass on stays where the budget allows. Which channels go, and how many of each layer, follows from
+what the logit difference would lose (`ranking`), under one budget for the whole network (`widths`). Then the weights
+that stay take over what went, in closed form (`repair`). Ranking and repair read calibration frames, and need no labels
+and no training.
 
 With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
 et al., NeurIPS 2015) over the convolutions and linear layers of the backbone. With `structure: 2of4`,
@@ -14,24 +15,16 @@ multiplied like any other number: parameters, MACs, file size and speed stay as 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
+from bench.artifacts.footprint import two_of_four as by_convolution
 from bench.errors import UserError
 from bench.records import Built, FrameSet, Split
-from bench.variants.layers.repeatable import repeatable
+from bench.variants.steps import Cost, Leaves
+from bench.variants.steps.prune.settings import LEAST_FRAMES
+from bench.variants.steps.prune.settings import Settings as Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,99 +41,13 @@ SEES_SOURCES = True
 ON_DEVICE = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
+EXAMPLE = 0.5
+PARENT_TEACHES = True
+SYNONYMS = "sparsify sparsity"
 
-LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
-
-# Settings that mean nothing for a structure.
-_OF_STRUCTURE = {
-    "structured": set[str](),
-    "unstructured": {"ranking", "repair", "frames"},
-    "2of4": {"ranking", "repair"},
-}
-_IS = {name: {"properties": {"structure": {"const": name}}, "required": ["structure"]} for name in _OF_STRUCTURE}
-# What the validators say, for editors; what they add by themselves, nobody need write.
-_SCHEMA: dict[str, Any] = {
-    "required": [],
-    "allOf": [
-        {"if": _IS["2of4"], "then": {"properties": {"amount": {"const": 0.5}}}, "else": {"required": ["amount"]}},
-        *(
-            {"if": _IS[name], "then": {"properties": dict.fromkeys(sorted(useless), False)}}
-            for name, useless in _OF_STRUCTURE.items()
-            if useless
-        ),
-        {
-            "if": {
-                "properties": {"ranking": {"const": "magnitude"}, "repair": {"const": False}},
-                "required": ["ranking", "repair"],
-            },
-            "then": {"properties": {"frames": False}},
-        },
-    ],
-}
-
-
-class Settings(BaseModel):
-    """What is taken away, and by what it is chosen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
-
-    amount: Annotated[float, Field(strict=True, gt=0, le=0.999)] = Field(
-        description="the share that must go: 0.5 leaves at most half; `structure: 2of4` takes half and needs no amount"
-    )
-    structure: Literal["structured", "unstructured", "2of4"] = Field(
-        default="structured",
-        description="`structured` takes whole channels, so that parameters, MACs and file shrink by `amount`; "
-        "`unstructured` makes that share of the weights zero, and nothing shrinks; `2of4` makes two of every four "
-        "neighbouring weights zero, which NVIDIA's sparse tensor cores can skip",
-    )
-    ranking: Literal["loss", "magnitude"] = Field(
-        default="loss",
-        description="`loss` takes the channels that the margin misses least, as many from each layer as it can spare; "
-        "`magnitude` those with the smallest weights, the same share from every layer; with `structured` only",
-    )
-    repair: Annotated[bool, Field(strict=True)] = Field(
-        default=True, description="whether the weights that stay take over what went; with `structured` only"
-    )
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
-        default=128, description="at most so many calibration frames are read, where any are"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _half_by_definition(cls, given: object) -> object:
-        """Where the structure is a mistake, that is what is told, not an amount that it might not need."""
-        if not isinstance(given, dict) or given.get("structure", "structured") in ("structured", "unstructured"):
-            return given
-        return {"amount": 0.5, **given}
-
-    @field_validator("structure")
-    @classmethod
-    def _of_half(cls, structure: str, info: ValidationInfo) -> str:
-        if structure == "2of4" and info.data.get("amount", 0.5) != 0.5:
-            raise ValueError("`structure: 2of4` takes half of the weights, no other amount; leave `amount` out")
-        return structure
-
-    @field_validator("ranking", "repair", "frames")
-    @classmethod
-    def _of_use(cls, value: object, info: ValidationInfo) -> object:
-        structure = info.data.get("structure", "structured")
-        if info.field_name in _OF_STRUCTURE[structure]:
-            raise ValueError(
-                f"`structure: {structure}` takes single weights and has no {info.field_name}; leave it out"
-            )
-        blind = (info.data.get("ranking"), info.data.get("repair")) == ("magnitude", False)
-        if info.field_name == "frames" and blind:
-            raise ValueError("`ranking: magnitude, repair: false` reads no frames; leave it out")
-        return value
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was said outright and what was left at its default are the same artifact."""
-        found: dict[str, Any] = serialise(self)
-        fields = type(self).model_fields
-        return {key: value for key, value in found.items() if value != fields[key].default}
+_MIB = 2**20
 
 
 def frames(settings: Settings) -> Mapping[Split, str]:
@@ -159,7 +66,7 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
     if any(use.name == "cast" for use in earlier):
         return "what `cast` has rounded would be changed and rounded again; put `cast` after it"
     prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
-    if any(one.structure == "2of4" for one in prunings):
+    if any(pruning.structure == "2of4" for pruning in prunings):
         return "`structure: 2of4` has to be the last prune: after another, zeros are not two of every four"
     if prunings and earlier[-1].name == "prune" and prunings[-1].structure == settings.structure:
         both = 1 - (1 - prunings[-1].amount) * (1 - settings.amount)
@@ -168,23 +75,38 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
     return None
 
 
+def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
+    """Passes over the calibration frames, if it reads any."""
+    if not frames(settings):
+        return Cost(2.0)
+    return Cost(35.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """What whole channels leave; zeros are stored and multiplied like other numbers."""
+    if settings.structure != "structured":
+        return Leaves()
+    return Leaves(operations=1 - 0.9 * settings.amount, numbers=1 - settings.amount)
+
+
 def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
     """Refuse a set too small to tell what a channel is for."""
     if not frames(settings):
         return
-    found = len(frame_sets["calibration"].frames)
-    if found < LEAST_FRAMES:
+    count = len(frame_sets["calibration"].frames)
+    if count < LEAST_FRAMES:
         for_what, other = "rank and repair channels", "ranking: magnitude, repair: false"
         if settings.structure == "2of4":
             for_what, other = "choose weights", "structure: unstructured"
         raise UserError(
-            f"prune: {found} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
+            f"prune: {count} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
             f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
         )
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
+    from bench.variants.layers.convolutions import repeatable
     from bench.variants.steps.prune import two_of_four
 
     dtype = model.dtype
@@ -225,7 +147,56 @@ def _zero(model: Detector, amount: float) -> None:
             layer.weight.add_(0.0)
 
 
-def remark(settings: Settings, before: Built, after: Built) -> str | None:
+def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
+    """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
+    import torch
+
+    from bench.variants.steps.prune import ranking
+    from bench.variants.steps.prune.repair import repair
+    from bench.variants.steps.prune.widths import Budget, Channels
+
+    phases.begin("tracing the network")
+    channels = Channels(model)
+    original = copy.deepcopy(model)
+    budget = Budget(model, channels.groups, 1 - settings.amount)
+    for network in (model, original):
+        network.to(work.device).to(memory_format=torch.channels_last)
+    by_loss = settings.ranking == "loss"
+    ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    phases.begin("choosing widths")
+    widths = budget.cheapest(ranked) if by_loss else budget.uniform()
+    narrowed = [group for group in channels.groups if widths[group.root] < group.width]
+    importance = {root: of_group.importance for root, of_group in ranked.items()}
+    if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
+        importance |= ranking.importances(original, unranked, work, settings.frames)
+    left: dict[str, Tensor] = {}
+    for done, group in enumerate(narrowed, start=1):
+        scores = importance.get(group.root)
+        left |= channels.cut(group, channels.magnitudes(group) if scores is None else scores, widths[group.root])
+        work.progress(done, len(narrowed), "layers", "cutting")
+    if settings.repair:
+        phases.begin("preparing the repair")
+        repair(model, original, left, work, settings.frames)
+    model.cpu().to(memory_format=torch.contiguous_format)
+
+
+# ------------------------------------------------------------------------------------ in the report
+def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator[str]:
+    """Why far less is left than was asked for, and what zeros are worth. Of two prunes nobody knows which took what."""
+    if len(uses) == 1 and (why := _why_far_less(uses[0], baseline, built)):
+        yield why
+    structures = {settings.structure for settings in uses}
+    if structures != {"structured"} and built.zeros is not None and built.zstd_bytes is not None:
+        beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
+        yield (
+            f"{100 * built.zeros:.1f} % of the weights are zero; they are stored like any others, so the file is no "
+            f"smaller for them ({built.size_bytes / _MIB:.1f} MiB); zstd would make it "
+            f"{built.zstd_bytes / _MIB:.1f} MiB{beside}; nothing here computes faster for zeros"
+            f"{_where_skipped(built) if '2of4' in structures else ''}"
+        )
+
+
+def _why_far_less(settings: Settings, before: Built, after: Built) -> str | None:
     """Why far fewer parameters are left than were asked for; None where they are not."""
     if settings.structure != "structured" or not (before.parameters and before.macs):
         return None
@@ -244,36 +215,16 @@ def remark(settings: Settings, before: Built, after: Built) -> str | None:
     )
 
 
-def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
-    """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
-    import torch
-
-    from bench.variants.steps.prune import taylor
-    from bench.variants.steps.prune.budget import Budget
-    from bench.variants.steps.prune.channels import Channels
-    from bench.variants.steps.prune.ranking import FRAMES, rank
-    from bench.variants.steps.prune.repair import repair
-
-    phases.begin("tracing the network")
-    channels = Channels(model)
-    original = copy.deepcopy(model)
-    budget = Budget(model, channels.groups, 1 - settings.amount)
-    for network in (model, original):
-        network.to(work.device).to(memory_format=torch.channels_last)
-    by_loss = settings.ranking == "loss"
-    ranked = rank(original, channels.groups, work, settings.frames) if by_loss else {}
-    phases.begin("choosing widths")
-    widths = budget.cheapest(ranked) if by_loss else budget.uniform()
-    narrowed = [group for group in channels.groups if widths[group.root] < group.width]
-    importance = {root: found.importance for root, found in ranked.items()}
-    if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
-        importance |= taylor.importances(original, unranked, work, min(settings.frames, FRAMES))
-    left: dict[str, Tensor] = {}
-    for done, group in enumerate(narrowed, start=1):
-        known = importance.get(group.root)
-        left |= channels.cut(group, channels.magnitudes(group) if known is None else known, widths[group.root])
-        work.progress(done, len(narrowed), "layers", "cutting")
-    if settings.repair:
-        phases.begin("preparing the repair")
-        repair(model, original, left, work, settings.frames)
-    model.cpu().to(memory_format=torch.contiguous_format)
+def _where_skipped(built: Built) -> str:
+    """Where sparse tensor cores could skip zeros: by the number format of the file, and by the weights in it."""
+    if built.kind != "torch":
+        return ""
+    try:
+        patterns = list(by_convolution(built.file))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        return ""  # loading the file will say what is wrong with it
+    if not any(patterns):
+        return ""
+    coverage = "" if all(patterns) else f" in {sum(patterns)} of {len(patterns)} convolutions"
+    able = "in half precision" if built.stored in ("fp16", "bf16") else "cast to half precision"
+    return f"; {able}, TensorRT can skip two of every four{coverage} on NVIDIA GPUs from Ampere on"

@@ -1,16 +1,23 @@
-"""Which channels the margin can spare: second order, from calibration frames, no labels needed.
+"""Which channels the logit difference can spare, by calibration frames without labels.
 
-A channel's price is what the margin loses when the channel goes *and the others take over as well as they can*:
-optimal brain surgeon (Hassibi & Stork, NeurIPS 1993) on the convolution that reads the channels. With H the
-second moments of what it reads and G those of the margin's gradient at what it writes, removing input c costs
-(w_c' G w_c) / [H^-1]_cc. Channels go one by one, the cheapest first, and the rest is compensated each time,
-so that of two channels that say the same, one goes and the other then is dear. Scales of channels cancel out.
+`rank`, second order: a channel's price is what the logit difference loses when the channel goes *and the others take
+over as well as they can*: optimal brain surgeon (Hassibi & Stork, NeurIPS 1993) on the convolution that reads the
+channels. With H the second moments of what it reads and G those of the logit difference's gradient at what it writes,
+removing input c costs (w_c' G w_c) / [H^-1]_cc. Channels go one by one, the cheapest first, and the rest is
+compensated each time: of two channels that say the same, one goes, and the other is expensive then.
+
+`importances`, first order, for channels of a sum, which many convolutions read: what the logit difference would change
+if all that writes a channel wrote its mean instead, which a bias can make up for. That is the mean over frames of (sum
+over writers and positions of (y - mean y) dM/dy)^2 (Molchanov et al., Importance Estimation for Neural Network Pruning,
+CVPR 2019).
+
+Scales of channels cancel out in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from bench import phases
+from bench.artifacts.footprint import positions_per_frame
 from bench.errors import UserError
 from bench.variants.checkpoints import each
 from bench.variants.layers import compensation, convolutions
-from bench.variants.layers.convolutions import Places, at
-from bench.variants.steps.prune.ridge import is_constant
+from bench.variants.layers.convolutions import PositionSampler, at, is_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
-    from bench.variants.steps.prune.channels import Group
+    from bench.variants.steps.prune.widths import Group
 
 # At most: a gradient wants three times the work of a forward pass, and four times these frames rank no better.
 FRAMES = 64
@@ -44,16 +51,17 @@ _LAZY = 64
 
 @dataclass(frozen=True)
 class Ranked:
-    """`importance` [width]: how late a channel goes. `losses` [width + 1]: the margin's mean squared error by
-    how many channels are gone, to second order."""
+    """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
+    by how many channels are gone, to second order.
+    """
 
     importance: Tensor
     losses: NDArray[np.float64]
 
 
 @dataclass
-class _Seen:
-    """Sums over what a convolution read and over the margin's gradients at what it wrote."""
+class _Sums:
+    """Sums over what a convolution read and over the logit difference's gradients at what it wrote."""
 
     samples: int = 0
     frames: int = 0
@@ -68,11 +76,9 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
     Channels that pass from unit to unit, such as those of residual sums, have no single reader, and neither
     have those that are read from pooled features only.
     """
-    from bench.artifacts.footprint import positions_per_frame
-
     positions = positions_per_frame(model)
     unit_of = {conv: unit for unit, module in model.stages() for conv in convolutions.convolutions(unit, module)}
-    found = {}
+    by_root = {}
     for group in groups:
         convs = [name for name in (*group.outputs, *group.inputs) if name in unit_of]
         reading = [name for name in group.inputs if name in unit_of]
@@ -80,84 +86,85 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
             reader = max(reading, key=positions.__getitem__)
             # What reads more than these channels, behind a concatenation, does not tell of them alone.
             if positions[reader] > 1 and getattr(model.get_submodule(reader), "in_channels", 0) == group.width:
-                found[group.root] = reader
-    return found
+                by_root[group.root] = reader
+    return by_root
 
 
 def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -> dict[str, Ranked]:
     """The groups that have one reader, by root. Raises `UserError` where gradients are not finite."""
     by_root = readers(model, groups)
     convs = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
-    seen = _observed(model, convs, work, min(frames, FRAMES))
+    sums = _observed(model, convs, work, min(frames, FRAMES))
     roots = [group.root for group in groups if group.root in by_root]
 
-    def ranked(root: str) -> State:
-        one = _eliminated(convs[by_root[root]], *_moments(by_root[root], seen[by_root[root]]))
-        return {"importance": one.importance, "losses": torch.from_numpy(one.losses)}
+    def eliminated(root: str) -> State:
+        reader = by_root[root]
+        ranked = _eliminated(convs[reader], *_moments(reader, sums[reader]))
+        return {"importance": ranked.importance, "losses": torch.from_numpy(ranked.losses)}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
     threads = work.threads if work.device == "cpu" else 1
-    found = {}
-    every = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(ranked, rest, threads))
-    for root, state in zip(roots, every, strict=True):
-        found[root] = Ranked(state["importance"], state["losses"].numpy())
-        work.progress(len(found), len(roots), "layers", "ranking")
-    return found
+    ranked = {}
+    states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminated, rest, threads))
+    for root, state in zip(roots, states, strict=True):
+        ranked[root] = Ranked(state["importance"], state["losses"].numpy())
+        work.progress(len(ranked), len(roots), "layers", "ranking")
+    return ranked
 
 
-def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Seen]:
-    """One forward and one backward pass of the margin over the frames."""
+def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Sums]:
+    """The sums of each of these convolutions, over a forward and a backward pass of the frames."""
     part = work.part("ranking, observed")
-    places = Places(len(work.spread("calibration", frames)), seed=1)
-    seen = {name: _Seen() for name in convs}
+    sampler = PositionSampler(len(work.sample_evenly("calibration", frames)), seed=1)
+    sums = {name: _Sums() for name in convs}
     if part.state:
-        places.generator.set_state(part.state["seen"]["generator"])
+        sampler.generator.set_state(part.state["seen"]["generator"])
         device = model.device
-        for name, (samples, count, *sums) in part.state["seen"]["sums"].items():
-            seen[name] = _Seen(samples, count, *(one.to(device) for one in sums))
+        for name, (samples, count, *tensors) in part.state["seen"]["sums"].items():
+            sums[name] = _Sums(samples, count, *(tensor.to(device) for tensor in tensors))
 
     def note(name: str, conv: nn.Module, read: Tensor, written: Tensor) -> None:
+        """Add what a convolution reads at sampled positions, and the gradients that come back to what it wrote."""
         assert isinstance(conv, nn.Conv2d)
-        one = seen[name]
+        of_conv = sums[name]
         # By channel, not by tap: of a 3 x 3 convolution's reads only the middles are looked at.
-        chosen = places.draw(conv, read)
-        vectors = at(read.detach(), chosen).double()
-        one.samples += len(vectors)
-        one.read = one.read + vectors.sum(0)
-        one.squares = one.squares + vectors.T @ vectors
+        vectors = at(read.detach(), sampler.draw(conv, read)).double()
+        of_conv.samples += len(vectors)
+        of_conv.read = of_conv.read + vectors.sum(0)
+        of_conv.squares = of_conv.squares + vectors.T @ vectors
 
         def note_gradient(gradient: Tensor) -> None:
             rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
-            one.gradients = one.gradients + rows.T @ rows
-            one.frames += len(gradient)
+            of_conv.gradients = of_conv.gradients + rows.T @ rows
+            of_conv.frames += len(gradient)
 
         convolutions.on_gradient(written, note_gradient)
 
     def state() -> State:
-        sums = {name: [one.samples, one.frames, one.read, one.squares, one.gradients] for name, one in seen.items()}
-        return {"generator": places.generator.get_state(), "sums": sums}
+        by_name = {name: [s.samples, s.frames, s.read, s.squares, s.gradients] for name, s in sums.items()}
+        return {"generator": sampler.generator.get_state(), "sums": by_name}
 
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames, part, state)
-    return seen
+        convolutions.backward(model, work, frames, part, state, "prune")
+    return sums
 
 
-def _moments(name: str, seen: _Seen) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [d] and covariance [d, d] of what was read, second moments of the margin's gradient per frame [o, o]."""
-    assert isinstance(seen.read, Tensor)
-    assert isinstance(seen.squares, Tensor)
-    assert isinstance(seen.gradients, Tensor)
-    mean = seen.read / seen.samples
-    covariance = seen.squares / seen.samples - mean[:, None] * mean
-    gradients = seen.gradients.double() / seen.frames
+def _moments(name: str, sums: _Sums) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [d] and covariance [d, d] of what was read, the gradient's second moments per frame [o, o]."""
+    assert isinstance(sums.read, Tensor)
+    assert isinstance(sums.squares, Tensor)
+    assert isinstance(sums.gradients, Tensor)
+    mean = sums.read / sums.samples
+    covariance = sums.squares / sums.samples - mean[:, None] * mean
+    gradients = sums.gradients.double() / sums.frames
     if not (covariance.isfinite().all() and gradients.isfinite().all()):
-        raise not_finite(name)
+        raise _not_finite(name)
     return mean, covariance, gradients
 
 
-def not_finite(name: str) -> UserError:
-    """What to say where there is no telling channels apart."""
+def _not_finite(name: str) -> UserError:
+    """The error where no number tells channels apart."""
     return UserError(
         f"prune: activations or gradients at {name} are not finite on the calibration frames; expected finite "
         "numbers; look at these frames and at the detector's weights, or set `ranking: magnitude`"
@@ -177,10 +184,10 @@ def _eliminated(conv: nn.Module, mean: Tensor, covariance: Tensor, gradients: Te
     inverse = torch.linalg.inv(correlation).float()
     weights = (_weights(conv) * scale).float()
     values, vectors = torch.linalg.eigh(gradients)
-    # Ascending: directions at the beginning, which the margin hardly feels, cost time and decide nothing.
+    # Ascending: the first directions, which the logit difference hardly feels, cost time and decide nothing.
     felt_at_all = values.clamp_min(0).cumsum(0) >= _UNFELT * values.clamp_min(0).sum()
     root = (values.clamp_min(0).sqrt()[:, None] * vectors.T)[felt_at_all].float()
-    # Weights as the margin feels them: a row a direction of the output (and a tap), a column an input channel.
+    # Weights as the logit difference feels them: a row a direction of the output and a tap, a column an input channel.
     felt = (root @ weights.flatten(1)).reshape(-1, inputs)
     if len(felt) > inputs:
         # Prices need no more than the columns' products with each other.
@@ -220,8 +227,8 @@ def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[
             losses.append(float(prices[chosen]))
             alive[chosen] = False
             column = inverse[chosen] - pending[:row, chosen] @ pending[:row]
-            own = max(float(column[chosen]), 1e-12)
-            pending[row], shares[row] = column / own**0.5, column / own
+            pivot = max(float(column[chosen]), 1e-12)
+            pending[row], shares[row] = column / pivot**0.5, column / pivot
             diagonal -= pending[row] ** 2
             # Every column takes its share of the one that goes.
             gone[row] = felt[:, chosen] - shares[:row, chosen] @ gone[:row]
@@ -231,3 +238,70 @@ def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[
         felt = np.ascontiguousarray((felt - gone.T @ shares)[:, alive])
         names = names[alive]
     return order, losses
+
+
+# ------------------------------------------------------------------------------------ channels of sums
+@dataclass
+class _Written:
+    """Of one convolution: frame by frame [n, C], sums over positions of outputs, of gradients, of their products."""
+
+    outputs: list[Tensor] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+    products: list[Tensor] = field(default_factory=list)
+    positions: int = 0
+
+    def changes(self) -> Tensor:
+        """By frame and channel [n, C], how the logit difference changes to first order where the mean is written."""
+        outputs = torch.cat(self.outputs)
+        mean = outputs.sum(0) / (len(outputs) * self.positions)
+        return torch.cat(self.products) - mean * torch.cat(self.gradients)
+
+
+def importances(model: Detector, groups: Sequence[Group], work: StepContext, frames: int) -> dict[str, Tensor]:
+    """First order: [width] of each of these groups, by root. Raises `UserError` where gradients are not finite."""
+    writers = {group.root: _writers(model, group) for group in groups}
+    convs = {name: model.get_submodule(name) for names in writers.values() for name in names}
+    written = _written(model, convs, work, min(frames, FRAMES))
+    by_root = {}
+    for root, names in writers.items():
+        if names:
+            by_root[root] = torch.stack([written[name].changes() for name in names]).sum(0).square().mean(0).cpu()
+            if not by_root[root].isfinite().all():
+                raise _not_finite(names[0])
+    return by_root
+
+
+def _writers(model: Detector, group: Group) -> list[str]:
+    """The convolutions whose outputs are the group's channels, one for one; depthwise ones only pass them on."""
+    layers = {name: model.get_submodule(name) for name in group.outputs}
+    convs = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Conv2d)}
+    return [name for name, conv in convs.items() if conv.out_channels == group.width and conv.groups < group.width]
+
+
+def _written(model: Detector, convs: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Written]:
+    """What each of these convolutions writes, over a forward and a backward pass of the frames."""
+    part = work.part("ranking of sums")
+    written = {name: _Written() for name in convs}
+    for name, (positions, *sums) in part.state.get("seen", {}).items():
+        device = model.device
+        outputs, gradients, products = ([tensor.to(device) for tensor in by_batch] for by_batch in sums)
+        written[name] = _Written(outputs, gradients, products, positions)
+
+    def note(name: str, _: nn.Module, __: Tensor, output: Tensor) -> None:
+        """Add what a convolution writes, and its products with the gradients that come back."""
+        of_conv, outputs = written[name], output.detach().double()
+        of_conv.positions = outputs[0, 0].numel()
+        of_conv.outputs.append(outputs.sum((2, 3)))
+
+        def note_gradient(gradient: Tensor) -> None:
+            of_conv.gradients.append(gradient.double().sum((2, 3)))
+            of_conv.products.append((gradient * outputs).sum((2, 3)))
+
+        convolutions.on_gradient(output, note_gradient)
+
+    def state() -> State:
+        return {name: [w.positions, w.outputs, w.gradients, w.products] for name, w in written.items()}
+
+    with convolutions.watched(convs, note):
+        convolutions.backward(model, work, frames, part, state, "prune")
+    return written

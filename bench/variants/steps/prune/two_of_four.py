@@ -1,19 +1,24 @@
 """Two of every four neighbouring weights of an output become zero: the pattern that sparse tensor cores skip.
 
-Neighbours are four input channels in a row at the same place of the kernel, as NVIDIA's kernels group them
-(Mishra et al., 2021). Which two go, and how the weights after them make good for it, is SparseGPT's choice
-(Frantar & Alistarh, ICML 2023) for 1x1 convolutions; elsewhere the two smallest go.
+Neighbours are four input channels in a row at the same position of the kernel, as NVIDIA's kernels group them
+(Mishra et al., 2021). For 1x1 convolutions SparseGPT (Frantar & Alistarh, ICML 2023) chooses which two go and changes
+the weights after them to compensate; elsewhere the two smallest go.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from torch import nn
+
 from bench import phases
 from bench.artifacts.footprint import GROUP, ZEROS
+from bench.variants.checkpoints import each
+from bench.variants.layers import compensation
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
@@ -28,8 +33,6 @@ _MOST_CHANGE, _MOST_DENSE = 0.02, 0.05
 
 def layers(model: Detector) -> dict[str, Any]:
     """By name, the convolutions of the backbone that have the pattern: one group, input channels in fours."""
-    from torch import nn
-
     return {
         name: module
         for name, module in model.weighted_layers().items()
@@ -39,74 +42,61 @@ def layers(model: Detector) -> dict[str, Any]:
 
 def sparsify(model: Detector, frames: int, work: StepContext) -> None:
     """Make the zeros, in place, but for the few layers that would lose most. Shapes stay as they are."""
-    import torch
-
-    from bench.variants.checkpoints import each
-    from bench.variants.layers import compensation
-
-    found = layers(model)
-    pointwise = [name for name, layer in found.items() if tuple(layer.kernel_size) == (1, 1)]
-    seen = compensation.inputs(model, pointwise, frames, work)
+    convs = layers(model)
+    pointwise = [name for name, conv in convs.items() if tuple(conv.kernel_size) == (1, 1)]
+    inputs = compensation.inputs(model, pointwise, frames, work)
     sparse: dict[str, tuple[NDArray[np.float32], float]] = {}
 
-    def made(name: str) -> State:
-        weight, change = _sparse(found[name].weight.detach().numpy(), seen.pop(name, None))
+    def sparsified(name: str) -> State:
+        weight, change = _sparse(convs[name].weight.detach().numpy(), inputs.pop(name, None))
         return {"weight": torch.from_numpy(weight), "change": change}
 
     with compensation.one_thread():
-        every = each(work.part("2 of 4"), list(found), lambda rest: (made(name) for name in rest))
-        for done, (name, state) in enumerate(zip(found, every, strict=True), start=1):
+        states = each(work.part("2 of 4"), list(convs), lambda rest: (sparsified(name) for name in rest))
+        for done, (name, state) in enumerate(zip(convs, states, strict=True), start=1):
             sparse[name] = state["weight"].numpy(), state["change"]
-            work.progress(done, len(found), "layers", "2 of 4")
+            work.progress(done, len(convs), "layers", "2 of 4")
     phases.begin("choosing layers")
     left = _MOST_DENSE * sum(weight.size for weight, _ in sparse.values())
-    for name, (weight, change) in sorted(sparse.items(), key=lambda one: -one[1][1]):
+    for name, (weight, change) in sorted(sparse.items(), key=lambda layer: -layer[1][1]):
         if change > _MOST_CHANGE and weight.size <= left:
             left -= weight.size
         else:
             with torch.no_grad():
-                found[name].weight.copy_(torch.from_numpy(weight))
+                convs[name].weight.copy_(torch.from_numpy(weight))
 
 
-def _sparse(weight: NDArray[np.float32], seen: Inputs | None) -> tuple[NDArray[np.float32], float]:
+def _sparse(weight: NDArray[np.float32], inputs: Inputs | None) -> tuple[NDArray[np.float32], float]:
     """The weights with their zeros, and by what share of its variance what the layer writes changes."""
-    import numpy as np
-
-    from bench.variants.layers import compensation
-
-    if seen is None:
-        kept = _kept(np.abs(np.moveaxis(weight, 1, -1)).astype(np.float64)).transpose(0, 3, 1, 2)
-        return weight * kept + 0.0, float(np.square(weight[~kept]).sum() / max(np.square(weight).sum(), 1e-30))
+    if inputs is None:
+        stays = _largest(np.abs(np.moveaxis(weight, 1, -1)).astype(np.float64)).transpose(0, 3, 1, 2)
+        return weight * stays + 0.0, float(np.square(weight[~stays]).sum() / max(np.square(weight).sum(), 1e-30))
     dense = weight[:, :, 0, 0].astype(np.float64)
     # Convolutions may have no bias that could take up a mean: it counts like any other direction.
-    moments = seen.covariance + np.outer(seen.mean, seen.mean)
-    found = compensation.one_by_one(dense, moments, _Pattern())
-    lost, whole = (np.sum((part @ seen.covariance) * part, axis=1) for part in (found - dense, dense))
+    moments = inputs.covariance + np.outer(inputs.mean, inputs.mean)
+    sparse = compensation.one_by_one(dense, moments, _Pattern())
+    lost, whole = (np.sum((part @ inputs.covariance) * part, axis=1) for part in (sparse - dense, dense))
     change = float((lost / np.maximum(whole, 1e-30)).mean())
     # A zero with a sign would be stored and compressed as another number.
-    return found[:, :, None, None].astype(np.float32) + np.float32(0), change
+    return sparse[:, :, None, None].astype(np.float32) + np.float32(0), change
 
 
 class _Pattern:
     """Which columns of four keep their value, decided row by row when the first of the four is reached."""
 
     def __call__(self, column: int, left: NDArray[np.float64], curvature: NDArray[np.float64]) -> NDArray[np.float64]:
-        import numpy as np
-
-        place = column % GROUP
-        if place == 0:
+        index = column % GROUP
+        if index == 0:
             four = slice(column, column + GROUP)
-            self.kept = _kept(np.square(left[:, four]) * curvature[four])
-        values: NDArray[np.float64] = left[:, column] * self.kept[:, place]
+            self.stays = _largest(np.square(left[:, four]) * curvature[four])
+        values: NDArray[np.float64] = left[:, column] * self.stays[:, index]
         return values
 
 
-def _kept(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _largest(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Of every four neighbours along the last axis, whether each is among the two with the highest scores."""
-    import numpy as np
-
     fours = scores.reshape(-1, GROUP)
     order = np.argsort(fours, axis=1, kind="stable")
-    kept = np.ones(fours.shape, dtype=bool)
-    np.put_along_axis(kept, order[:, :ZEROS], False, axis=1)
-    return kept.reshape(scores.shape)
+    stays = np.ones(fours.shape, dtype=bool)
+    np.put_along_axis(stays, order[:, :ZEROS], False, axis=1)
+    return stays.reshape(scores.shape)

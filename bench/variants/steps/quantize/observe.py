@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.variants.layers.compensation import batch_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,16 +42,15 @@ def observe(
     told = _telling(model, tensors).SerializeToString()
     session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
-    total, part = len(work.spread("calibration", frames)), work.part("calibrating")
-    done = part.done
-    seen = {tensor: _Seen(total, part.state[tensor] if done else None) for tensor in tensors}
-    for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
+    total, part = len(work.sample_evenly("calibration", frames)), work.part("calibrating")
+    seen = {tensor: _Seen(total, part.state[tensor] if part.done else None) for tensor in tensors}
+
+    def run(batch: NDArray[np.uint8], first: int) -> None:
         values = session.run(names, {"frames": batch})
         for place, tensor in enumerate(tensors):
-            seen[tensor].add(done, values[place :: len(tensors)])
-        done += len(batch)
-        part.keep(done, total, lambda: {name: one.state() for name, one in seen.items()})
-        work.progress(done, total, "frames", "calibrating")
+            seen[tensor].add(first, values[place :: len(tensors)])
+
+    work.calibrate(part, frames, "calibrating", run, lambda: {name: one.state() for name, one in seen.items()})
     places = _places(model)
     found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}
     broken = next((tensor for tensor, one in found.items() if not _is_finite(one)), None)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from bench.variants.layers.compensation import batch_size
-from bench.variants.layers.convolutions import backward_from_margin, on_gradient, padded, spread_of
+from bench.variants.layers.convolutions import backward_from_logit_diff, logit_diff_variance, on_gradient, padded
 from bench.variants.steps.quantize.qdq import Layer
 from bench.variants.steps.quantize.scales import LEVELS, Activation
 
@@ -36,25 +35,24 @@ def sensitivities(
     import torch
 
     network = _Watched(model.float().eval(), ways)
-    total, part = len(work.spread("calibration", frames)), work.part("sensitivity")
-    done = part.done
+    total, part = len(work.sample_evenly("calibration", frames)), work.part("sensitivity")
     # Made once for all frames: small tensors that stay between large ones that go would tear the memory to pieces.
-    margins = part.state["margins"] if done else torch.zeros(total)
-    moved = part.state["moved"] if done else {name: torch.zeros(len(ways[name]), total) for name in ways}
+    margins = part.state["margins"] if part.done else torch.zeros(total)
+    moved = part.state["moved"] if part.done else {name: torch.zeros(len(ways[name]), total) for name in ways}
+
+    def observe(batch: NDArray[np.uint8], first: int) -> None:
+        found, margin = network.moved_by(torch.from_numpy(batch))
+        now = slice(first, first + len(batch))
+        for name, one in found.items():
+            moved[name][:, now] = one
+        margins[now] = margin
+
     try:
-        for batch in work.batches("calibration", batch_size(work.spec.size), frames, done):
-            found, margin = network.moved_by(torch.from_numpy(batch))
-            now = slice(done, done + len(batch))
-            for name, one in found.items():
-                moved[name][:, now] = one
-            margins[now] = margin
-            done += len(batch)
-            part.keep(done, total, lambda: {"margins": margins, "moved": moved})
-            work.progress(done, total, "frames", "sensitivity")
+        work.calibrate(part, frames, "sensitivity", observe, lambda: {"margins": margins, "moved": moved})
     finally:
         network.release()
-    spread = spread_of(margins, "quantize")
-    return {name: (one.square().mean(1) / spread).tolist() for name, one in moved.items()}
+    variance = logit_diff_variance(margins, "quantize")
+    return {name: (one.square().mean(1) / variance).tolist() for name, one in moved.items()}
 
 
 class _Watched:
@@ -81,7 +79,7 @@ class _Watched:
         self.moved = {}
         with torch.no_grad():
             inputs = self.model.preprocess(frames)
-        margin = backward_from_margin(self.model, inputs)
+        margin = backward_from_logit_diff(self.model, inputs)
         return self.moved, margin
 
     def release(self) -> None:

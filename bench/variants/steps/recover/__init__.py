@@ -1,9 +1,8 @@
 """Bring a pruned detector back by distillation from the unpruned one, on the frames of `train`.
 
-No labels are needed. A slice of the frames, apart by source, is held out to judge by: the weights that follow
-the teacher best there are what is kept, those at the start among them, so that training can't make worse what
-pruning left. Batch norms keep their statistics, which pruning's repair has left fitting; where there was none,
-they are measured again first.
+No labels are needed. A part of the frames, apart by source, is held out of the training: the weights that follow the
+teacher best on them are the result, those at the start included, so that training can't make worse what pruning left.
+Batch norms keep their statistics, which fit after pruning's repair; without a repair they are measured again first.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
-from bench.variants.layers.repeatable import repeatable
+from bench.variants.steps import Cost
 from bench.variants.steps.recover import distillation, training
+from bench.variants.steps.recover.record import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ SEEDED = True
 LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
 MAIN = "steps"
 AFTER = ("prune",)
+SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
 
 _RECALIBRATION_FRAMES = 320
 RECORD = training.RECORD
+
+# Up to this amount pruning with repair most often does so little harm that held-out frames show nothing to train.
+_HARMLESS = 0.5
+_LOOKED_AT = 64
+_LOOK_NOTE = "recover counts as a look at held-out frames, as most often where it follows a prune that repairs"
 
 
 def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
@@ -47,12 +53,29 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
 
 def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
     """Refuse a set that does not fill one batch."""
-    found = len(frames["train"].frames)
-    if found < settings.batch_size:
+    count = len(frames["train"].frames)
+    if count < settings.batch_size:
         raise UserError(
-            f"recover: {found} train frames are less than one batch of {settings.batch_size}; "
+            f"recover: {count} train frames are less than one batch of {settings.batch_size}; "
             "give more frames, or set a smaller batch_size"
         )
+
+
+def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
+    """The training; a look at held-out frames alone where that most often finds nothing to train."""
+    if _finds_nothing_to_train(earlier):
+        return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
+    return Cost(3.0, settings.steps * settings.batch_size, 1.4, 0.8)
+
+
+def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:
+    prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
+    return len(prunings) == 1 and _repairs(prunings[0]) and prunings[0].amount <= _HARMLESS
+
+
+def _repairs(pruning: Any) -> bool:
+    """Whether a `prune` of these settings leaves weights that fit the batch norms as they are."""
+    return bool(pruning.structure == "structured" and pruning.repair)
 
 
 def may_be_cut(settings: Settings) -> bool:
@@ -66,6 +89,8 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     Raises `UserError` where training diverges.
     """
     import torch
+
+    from bench.variants.layers.convolutions import repeatable
 
     dtype = model.dtype
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.
@@ -85,7 +110,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
 def _repaired(work: StepContext) -> bool:
     """Whether pruning left weights that fit the batch norms as they are, and would not if these were measured again."""
     prunings: list[Any] = [use.settings for use in work.earlier if use.name == "prune"]
-    return bool(prunings) and prunings[-1].structure == "structured" and prunings[-1].repair
+    return bool(prunings) and _repairs(prunings[-1])
 
 
 def recalibrate(model: Detector, work: StepContext, batch_size: int) -> None:

@@ -1,10 +1,9 @@
-"""What a compressed detector learns from the one that it came from: on which frames, and measured how.
+"""What a compressed detector, the student, learns from the one that it came from: on which frames, and how measured.
 
-The pupil is asked for the teacher's margin, for its class-activation map, which says at every place of
-the frame what the margin says of the whole (so the heatmaps recover too, and a frame teaches more than
-one number), and for its features at the end of every resolution at which both networks still have the
-same widths. Every error is a share of the teacher's variance, the features' channel by channel, so
-that none weighs more for being written in larger numbers.
+The student learns the teacher's logit difference, its class-activation map, which says at every position of the frame
+what the logit difference says of the whole (so the heatmaps recover too, and a frame teaches more than one number), and
+its features at the end of every resolution at which both networks still have the same widths. Every error is a share of
+the teacher's variance, that of the features channel by channel: none weighs more for being written in larger numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _BALANCING = 8
 # Batches whose frames are chosen before the first of them is read.
 _DRAWN_AT_ONCE = 256
 FEATURES = 2.0
-"""How much the features weigh against margin and CAM."""
+"""How much the features weigh against logit difference and CAM."""
 
 
 def native_precision(device: str) -> Precision:
@@ -52,6 +51,7 @@ def native_precision(device: str) -> Precision:
 
 
 def lowered(device: str, precision: Precision) -> Lower:
+    """The context in which convolutions run in this precision on the device."""
     import torch
 
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
@@ -60,57 +60,57 @@ def lowered(device: str, precision: Precision) -> Lower:
 
 # ------------------------------------------------------------------------------------------ errors
 def distillation_loss(
-    pupil: Detector,
+    student: Detector,
     teacher: Detector,
     frames: Tensor,
     lower: Lower | None = None,
 ) -> Tensor:
-    """Errors of margin, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
+    """Errors of logit difference, CAM and features, added up. Frames: uint8 RGB [N, 3, H, W]."""
     import torch
 
     lower = lower or lowered(str(frames.device), "fp32")
     with torch.no_grad():
-        wanted = found = teacher.preprocess(frames)
-    # Both go through the frames side by side, so that no feature is kept for longer than it is compared.
+        targets = features = teacher.preprocess(frames)
+    # Both go through the frames side by side, so that no feature outlives its comparison.
     errors: list[Tensor] = []
     with lower():
-        for (_, theirs), (_, own) in zip(teacher.stages(), pupil.stages(), strict=True):
-            before = found, wanted
+        for (_, teacher_unit), (_, student_unit) in zip(teacher.stages(), student.stages(), strict=True):
+            before = features, targets
             with torch.no_grad():
-                wanted = theirs(wanted)
-            found = own(found)
-            if wanted.shape[2:] != before[1].shape[2:]:
+                targets = teacher_unit(targets)
+            features = student_unit(features)
+            if targets.shape[2:] != before[1].shape[2:]:
                 errors += _feature_error(*before)
-    errors += _feature_error(found, wanted)
+    errors += _feature_error(features, targets)
     with torch.no_grad():
-        wanted_logits, wanted_cam = teacher.classify(wanted)
-    logits, cam = pupil.classify(found)
-    loss = answer_error(_margin(logits), cam, _margin(wanted_logits), wanted_cam)
+        target_logits, target_cam = teacher.classify(targets)
+    logits, cam = student.classify(features)
+    loss = answer_error(_logit_diff(logits), cam, _logit_diff(target_logits), target_cam)
     return loss + FEATURES * torch.stack(errors).mean() if errors else loss
 
 
-def answer_error(margin: Tensor, cam: Tensor, wanted_margin: Tensor, wanted_cam: Tensor) -> Tensor:
-    """Squared error of margins [N] and of CAMs [N, h, w], each as a share of the teacher's variance, added up."""
+def answer_error(logit_diff: Tensor, cam: Tensor, target_logit_diff: Tensor, target_cam: Tensor) -> Tensor:
+    """Squared errors of logit differences [N] and of CAMs [N, h, w], as shares of the teacher's variance, added up."""
     import torch.nn.functional as F
 
-    # The floor keeps a batch on which the teacher says one thing only from weighing without bound.
-    by_margin = F.mse_loss(margin, wanted_margin) / wanted_margin.var().clamp_min(0.1)
-    by_place = F.mse_loss(cam, wanted_cam) / wanted_cam.var().clamp_min(0.1)
-    error: Tensor = by_margin + by_place
+    # The floor keeps a batch on which the teacher's answers are all the same from weighing without bound.
+    of_logit_diff = F.mse_loss(logit_diff, target_logit_diff) / target_logit_diff.var().clamp_min(0.1)
+    of_cam = F.mse_loss(cam, target_cam) / target_cam.var().clamp_min(0.1)
+    error: Tensor = of_logit_diff + of_cam
     return error
 
 
-def _feature_error(found: Tensor, wanted: Tensor) -> list[Tensor]:
-    """One error, or none where the widths differ, or where both are the input itself."""
-    if found.shape != wanted.shape or found is wanted:
+def _feature_error(features: Tensor, targets: Tensor) -> list[Tensor]:
+    """The error of features, in a list; empty where the widths differ, or where both are the input itself."""
+    if features.shape != targets.shape or features is targets:
         return []
-    variance = wanted.float().var((0, 2, 3), keepdim=True)
+    variance = targets.float().var((0, 2, 3), keepdim=True)
     # A channel that hardly moves in this batch must not outweigh the others.
     floor = 1e-3 * variance.mean() + 1e-12
-    return [((found.float() - wanted.float()).square() / variance.clamp_min(floor)).mean()]
+    return [((features.float() - targets.float()).square() / variance.clamp_min(floor)).mean()]
 
 
-def _margin(logits: Tensor) -> Tensor:
+def _logit_diff(logits: Tensor) -> Tensor:
     return logits[:, 1] - logits[:, 0]
 
 
@@ -128,8 +128,8 @@ def step_sizes(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
 
     sizes: dict[Tensor, Tensor] = {}
     for module in model.modules():
-        own = dict(module.named_parameters(recurse=False))
-        weight, bias = own.get("weight"), own.get("bias")
+        parameters = dict(module.named_parameters(recurse=False))
+        weight, bias = parameters.get("weight"), parameters.get("bias")
         if weight is not None and weight.ndim > 1:
             sizes[weight] = _rows_by_columns(weight.detach())
         elif weight is not None and bias is not None:
@@ -159,10 +159,10 @@ def _nowhere_zero(sizes: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------------ frames
 def held_out(frames: Sequence[Frame], seed: int) -> tuple[list[Frame], list[Frame]]:
-    """Split into frames to learn from and at most a tenth to judge the learning by, no source in both.
+    """Split into frames to learn from and a held-out set of at most a tenth, no source in both.
 
-    Sources are drawn by the seed. Where a tenth is too few to tell anything, or no source is small enough,
-    all frames are learned from.
+    Sources are drawn by the seed. Where a tenth is too few to say anything, or no source is small enough, the held-out
+    set is empty and all frames are learned from.
     """
     import numpy as np
 
@@ -172,73 +172,75 @@ def held_out(frames: Sequence[Frame], seed: int) -> tuple[list[Frame], list[Fram
     most = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(frames)))
     chosen: set[Frame] = set()
     groups = list(sources.values())
-    for place in np.random.default_rng(seed).permutation(len(groups)):
-        some = groups[place]
-        if len(chosen) + len(some) <= most:
-            chosen.update(some)
+    for index in np.random.default_rng(seed).permutation(len(groups)):
+        of_source = groups[index]
+        if len(chosen) + len(of_source) <= most:
+            chosen.update(of_source)
     if len(chosen) < HELD_OUT_LEAST:
         return list(frames), []
     return [frame for frame in frames if frame not in chosen], [frame for frame in frames if frame in chosen]
 
 
 @dataclass(frozen=True)
-class Exam:
-    """What the pupil is judged by: frames, uint8 RGB batches, with the teacher's margins [N] and CAMs [N, h, w].
+class HeldOut:
+    """What the student is evaluated on: uint8 RGB batches with the teacher's logit differences [N] and CAMs [N, h, w].
 
-    `name` is "held-out" or "train". `labels`, 1 for fake, where all are known and both classes are there.
+    `name` is "held-out", or "train" where no frames are held out. `labels`, 1 for fake, are given where every frame
+    has one and both classes occur.
     """
 
     name: str
     batches: tuple[Tensor, ...]
-    margins: Tensor
+    logit_diffs: Tensor
     cams: Tensor
     labels: tuple[int, ...] | None
 
 
-def exam(
+def answered(
     teacher: Detector, name: str, frames: Sequence[Frame], work: StepContext, batch_size: int, lower: Lower
-) -> Exam:
-    """Read the frames and ask the teacher, once: what it told a run that was killed is not asked again."""
+) -> HeldOut:
+    """Read the frames and let the teacher answer. Its answers are saved, so that a killed run need not ask again."""
     import torch
 
-    def ask(left: Sequence[Tensor]) -> Iterator[checkpoints.State]:
-        for batch in left:
-            margins, cams = _answers(teacher, [batch], lower)
-            yield {"margins": margins, "cams": cams}
+    def answers_of(batches: Sequence[Tensor]) -> Iterator[checkpoints.State]:
+        for batch in batches:
+            logit_diffs, cams = _answers(teacher, [batch], lower)
+            yield {"margins": logit_diffs, "cams": cams}
 
     read = work.read(frames, work.spec, batch_size)
     batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
-    answers = list(checkpoints.each(work.part("answers of the teacher"), batches, ask))
-    margins, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
+    answers = list(checkpoints.each(work.part("answers of the teacher"), batches, answers_of))
+    logit_diffs, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
     labels = tuple(frame.label for frame in frames if frame.label is not None)
     whole = len(labels) == len(frames) and len(set(labels)) == 2
-    return Exam(name, batches, margins, cams, labels if whole else None)
+    return HeldOut(name, batches, logit_diffs, cams, labels if whole else None)
 
 
-def examine(pupil: Detector, exam: Exam, lower: Lower) -> tuple[float, float | None]:
+def evaluate(student: Detector, held_out: HeldOut, lower: Lower) -> tuple[float, float | None]:
     """Error of the answers (infinite where it is not finite), and ROC AUC where there are labels."""
     from sklearn.metrics import roc_auc_score
 
-    margins, cams = _answers(pupil, exam.batches, lower)
-    error = float(answer_error(margins, cams, exam.margins, exam.cams))
+    logit_diffs, cams = _answers(student, held_out.batches, lower)
+    error = float(answer_error(logit_diffs, cams, held_out.logit_diffs, held_out.cams))
     if not math.isfinite(error):
         return math.inf, None
-    return error, float(roc_auc_score(exam.labels, margins.cpu().numpy())) if exam.labels else None
+    return error, float(roc_auc_score(held_out.labels, logit_diffs.cpu().numpy())) if held_out.labels else None
 
 
 def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor]:
+    """Logit differences [N] and CAMs [N, h, w] of uint8 RGB batches."""
     import torch
 
-    margins, cams = [], []
+    logit_diffs, cams = [], []
     with torch.no_grad():
         for frames in batches:
             inputs = detector.preprocess(frames)
             with lower():
                 features = detector.features(inputs)
             logits, cam = detector.classify(features)
-            margins.append(_margin(logits))
+            logit_diffs.append(_logit_diff(logits))
             cams.append(cam)
-    return torch.cat(margins), torch.cat(cams)
+    return torch.cat(logit_diffs), torch.cat(cams)
 
 
 def varied(frames: Tensor, seed: int, step: int) -> Tensor:
@@ -263,7 +265,7 @@ def shuffled(
     rng = np.random.default_rng(seed)
     endless = itertools.chain.from_iterable(rng.permutation(len(frames)) for _ in itertools.count())
     order = itertools.islice(endless, skip * batch_size, batches * batch_size)
-    # Drawn piece by piece: a limit of time may end this long before all that was asked for.
-    while part := [frames[place] for place in itertools.islice(order, _DRAWN_AT_ONCE * batch_size)]:
+    # Drawn piece by piece: a limit of time may end this long before all batches are read.
+    while part := [frames[index] for index in itertools.islice(order, _DRAWN_AT_ONCE * batch_size)]:
         for batch in work.read(part, work.spec, batch_size):
             yield torch.from_numpy(batch).to(work.device)

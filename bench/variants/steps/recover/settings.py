@@ -35,7 +35,7 @@ class Settings(BaseModel):
     enough: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = Field(
         default=1e-3,
         description="what follows the teacher so closely on held-out frames is not trained any further: the squared "
-        "errors of margin and CAM, each as a share of the teacher's variance, added up",
+        "errors of logit difference and CAM, each as a share of the teacher's variance, added up",
     )
     minutes: Annotated[float, Field(strict=True, gt=0, le=_WEEK_MINUTES)] | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""The training of `recover`: distillation from the unpruned detector, judged by frames that it does not learn from."""
+"""The training of `recover`: distillation from the unpruned detector, evaluated on frames that are held out."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _DIVERGED = 10.0
 _FAR = 0.5
 CHECKPOINT = "training"
 RECORD = "record.json"
-"""What became of the training, in the step's scratch folder: for `variant.json`."""
+"""The file in the step's scratch folder that holds what became of the training, for `variant.json`."""
 
 
 @dataclass
 class _Training:
-    """How far the training is. Errors and AUC are those of the exam."""
+    """How far the training is. Errors and AUC are those of the held-out set."""
 
     total: int
     rate: float
@@ -56,16 +56,16 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Tools:
-    """What the training is done with. `kept` are weights that are held at zero where the mask is."""
+    """What the training is done with. `masks` has weights that stay zero where the mask is zero."""
 
     model: Detector
     teacher: Detector
     optimizer: Any
     scaler: Any
     lower: Lower
-    kept: list[tuple[Tensor, Tensor]]
+    masks: list[tuple[Tensor, Tensor]]
     sizes: list[tuple[Tensor, Tensor]]
-    exam: distillation.Exam
+    held_out: distillation.HeldOut
     precision: Precision
 
 
@@ -79,9 +79,9 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
     phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
     precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
-    # Few frames are all learned from: to tell how far the network is from its teacher, they will do.
-    exam = ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
-    tools = _tools(model, exam, settings, precision, work)
+    # Where frames are few, all are learned from, and the distance to the teacher is measured on them too.
+    evaluated = ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
+    tools = _tools(model, evaluated, settings, precision, work)
     training, best = _restored(going_on, tools) if going_on else _begun(settings, tools)
     clock = time.monotonic() - training.seconds
     order = work.seed + 1, training.step
@@ -90,9 +90,9 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
         training.seconds = time.monotonic() - clock
         training.total = _affordable(training, settings)
         if training.step == training.total or training.step % _interval(settings) == 0:
-            best = _examined(training, settings, tools, best)
+            best = _evaluated(training, settings, tools, best)
         if training.step % _REPORT_EVERY == 0 or training.step == training.total:
-            work.progress(training.step, training.total, "steps", _note(training, tools.exam))
+            work.progress(training.step, training.total, "steps", _note(training, tools.held_out))
         if training.step == training.total:
             break
         if time.monotonic() - saved_at >= checkpoints.INTERVAL_SECONDS:
@@ -102,12 +102,13 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
         work.progress(1, 1, "looks", training.ended)
     _refuse_divergence(training, settings, precision)
     model.load_state_dict(best)
-    write_json(work.scratch / RECORD, _record(training, settings, precision, tools.exam))
+    write_json(work.scratch / RECORD, _record(training, settings, precision, tools.held_out))
 
 
 def _tools(
-    model: Detector, exam: tuple[str, list[Frame]], settings: Settings, precision: Precision, work: StepContext
+    model: Detector, evaluated: tuple[str, list[Frame]], settings: Settings, precision: Precision, work: StepContext
 ) -> _Tools:
+    """Teacher, optimizer and the rest; `evaluated` has the frames to evaluate on, with their name."""
     import torch
 
     teacher = work.teacher().float().to(work.device).to(memory_format=torch.channels_last)
@@ -117,15 +118,16 @@ def _tools(
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.0)
     scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
     lower = distillation.lowered(work.device, precision)
-    kept, sizes = _kept(model, work), distillation.step_sizes(model)
-    asked = distillation.exam(teacher, *exam, work, settings.batch_size, lower)
-    return _Tools(model, teacher, optimizer, scaler, lower, kept, sizes, asked, precision)
+    masks, sizes = _masks(model, work), distillation.step_sizes(model)
+    held_out = distillation.answered(teacher, *evaluated, work, settings.batch_size, lower)
+    return _Tools(model, teacher, optimizer, scaler, lower, masks, sizes, held_out, precision)
 
 
 def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
+    """A training before its first step, and the weights now. `UserError` where their error is not finite."""
     _find_scale(tools)
     training = _Training(settings.steps, settings.learning_rate)
-    best = _examined(training, settings, tools, {})
+    best = _evaluated(training, settings, tools, {})
     training.first_error = training.best_error
     if not math.isfinite(training.first_error):
         raise UserError(
@@ -146,7 +148,7 @@ def _find_scale(tools: _Tools) -> None:
     import torch
 
     while tools.scaler.is_enabled() and tools.scaler.get_scale() > 1:
-        loss = distillation_loss(tools.model, tools.teacher, tools.exam.batches[0], tools.lower)
+        loss = distillation_loss(tools.model, tools.teacher, tools.held_out.batches[0], tools.lower)
         tools.scaler.scale(loss).backward()
         gradients = [weight.grad for weight in tools.model.parameters() if weight.grad is not None]
         fits = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
@@ -157,6 +159,7 @@ def _find_scale(tools: _Tools) -> None:
 
 
 def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> None:
+    """One step of the optimizer on a batch of frames. Raises `UserError` where the loss is not finite."""
     import torch
 
     for group in tools.optimizer.param_groups:
@@ -165,7 +168,7 @@ def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor
     tools.optimizer.zero_grad(set_to_none=True)
     tools.scaler.scale(loss).backward()
     tools.scaler.unscale_(tools.optimizer)
-    for weight, mask in tools.kept:
+    for weight, mask in tools.masks:
         if weight.grad is not None:
             weight.grad.mul_(mask)
     torch.nn.utils.clip_grad_norm_(tools.model.parameters(), 1.0)
@@ -180,18 +183,21 @@ def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor
     training.smooth = now if training.step == 1 else 0.9 * training.smooth + 0.1 * now
 
 
-def _examined(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
+def _evaluated(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
     """The best weights so far. Ends a training that is done or gets no better."""
-    training.error, training.auc = distillation.examine(tools.model, tools.exam, tools.lower)
+    training.error, training.auc = distillation.evaluate(tools.model, tools.held_out, tools.lower)
     if training.error < training.best_error:
         training.best_error, training.best_step, training.worse = training.error, training.step, 0
         if training.error < settings.enough:
-            training.total, training.ended = training.step, f"close enough to the teacher on {tools.exam.name} frames"
+            training.total, training.ended = (
+                training.step,
+                f"close enough to the teacher on {tools.held_out.name} frames",
+            )
         return _weights(tools.model)
-    # While the rate is high the weights jump about the place where they come to rest when it falls.
+    # While the rate is high the weights jump about the point where they come to rest when it falls.
     training.worse += training.step > training.total / 2
     if training.worse == _PATIENCE:
-        training.total, training.ended = training.step, f"no better on {tools.exam.name} frames"
+        training.total, training.ended = training.step, f"no better on {tools.held_out.name} frames"
     return best
 
 
@@ -218,13 +224,15 @@ def _affordable(training: _Training, settings: Settings) -> int:
     return affordable
 
 
-def _note(training: _Training, exam: distillation.Exam) -> str:
-    judged = "" if training.auc is None else f", ROC AUC {training.auc:.3f} on {exam.name} frames"
+def _note(training: _Training, held_out: distillation.HeldOut) -> str:
+    judged = "" if training.auc is None else f", ROC AUC {training.auc:.3f} on {held_out.name} frames"
     return f"loss {training.smooth:.3f}{judged}"
 
 
-def _record(training: _Training, settings: Settings, precision: Precision, exam: distillation.Exam) -> dict[str, Any]:
-    """What happened, but for what differs from run to run."""
+def _record(
+    training: _Training, settings: Settings, precision: Precision, held_out: distillation.HeldOut
+) -> dict[str, Any]:
+    """What happened, without what differs from run to run."""
     return {
         "steps": training.step,
         "steps_wanted": settings.steps,
@@ -232,7 +240,7 @@ def _record(training: _Training, settings: Settings, precision: Precision, exam:
         "ended": training.ended,
         "cut_short": training.cut_short,
         "precision": precision,
-        "judged_on": f"{len(exam.margins)} {exam.name} frames",
+        "judged_on": f"{len(held_out.logit_diffs)} {held_out.name} frames",
         "best_step": training.best_step,
         "error": {"before": training.first_error, "after": training.best_error},
     }
@@ -261,15 +269,15 @@ def _or_more_bits(precision: Precision) -> str:
     return "" if precision == "fp32" else f", or set `precision: fp32` (it was {precision})"
 
 
-def _kept(model: Detector, work: StepContext) -> list[tuple[Tensor, Tensor]]:
+def _masks(model: Detector, work: StepContext) -> list[tuple[Tensor, Tensor]]:
     """After pruning that leaves zeros: weights among which some are exactly zero, with 1 where they are not.
 
-    Without it nothing is held: what is zero then, as a new head may be, is to be learned.
+    Without it there are none: what is zero then, as a new head may be, is to be learned.
     """
     if all(getattr(use.settings, "structure", "structured") == "structured" for use in work.earlier):
         return []
-    found = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
-    return [(weight, mask) for weight, mask in found if not mask.all()]
+    masks = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
+    return [(weight, mask) for weight, mask in masks if not mask.all()]
 
 
 def _share_of_rate(step: int, steps: int) -> float:
@@ -281,20 +289,18 @@ def _share_of_rate(step: int, steps: int) -> float:
 
 
 # ------------------------------------------------------------------------------------ checkpoints
-def _save(work: StepContext, told: dict[str, Any], tools: _Tools, best: State) -> None:
-    """Keep all that the next step depends on, so that a run that is killed goes on from here."""
+def _save(work: StepContext, progress: dict[str, Any], tools: _Tools, best: State) -> None:
+    """Save all that the next step depends on, so that a killed run goes on from here."""
     parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
     states = {name: part.state_dict() for name, part in parts.items()}
-    checkpoints.write(work, CHECKPOINT, told | {"best": best} | states)
+    checkpoints.write(work, CHECKPOINT, progress | {"best": best} | states)
 
 
 def saved(work: StepContext) -> dict[str, Any] | None:
-    """What a killed run of this user kept; None where there is nothing, or nothing that can be read: then all begins
-    again.
-    """
-    found = checkpoints.read(work, CHECKPOINT)
-    wanted = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
-    return found if found and wanted <= found.keys() else None
+    """What a killed run of this user saved; None where there is nothing whole, so that the training begins again."""
+    state = checkpoints.read(work, CHECKPOINT)
+    keys = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
+    return state if state and keys <= state.keys() else None
 
 
 def _restored(going_on: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:

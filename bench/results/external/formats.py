@@ -1,4 +1,4 @@
-"""The kinds of files that scores come in, as tables whose cells are text until someone asks for numbers."""
+"""The formats of files with scores. Cells are read as text, and become numbers where a reader asks for numbers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _NO_SCORES = {
 
 
 @dataclass(frozen=True)
-class Table:
-    """A file, whatever its kind: the names of all its columns, and as a `pyarrow.Table` those that were asked for."""
+class ScoreFile:
+    """A file of any format: `names` of all its columns, and `arrow`, a `pyarrow.Table` of those that were asked for."""
 
     path: Path
     kind: Literal["csv", "parquet", "json"]
@@ -50,7 +50,7 @@ class Table:
         """The column of this name; where there is none, the one whose name differs only in case or blanks around it."""
         if name in self.names:
             return name
-        alike = [one for one in self.names if one.strip().casefold() == name.strip().casefold()]
+        alike = [column for column in self.names if column.strip().casefold() == name.strip().casefold()]
         return alike[0] if len(alike) == 1 else None
 
     def text(self, name: str) -> Any:
@@ -90,8 +90,8 @@ class Table:
         numbers: NDArray[np.float64] = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
         return numbers
 
-    def places(self, rows: Sequence[int]) -> dict[int, str]:
-        """Where each of these rows, which are in rising order, stands in the file, in words."""
+    def locations(self, rows: Sequence[int]) -> dict[int, str]:
+        """The location of each of these rows in the file, such as "line 7"; `rows` must be in rising order."""
         if self.kind == "json":
             return {row: quoted(self.arrow.column("frame")[row].as_py()) for row in rows}
         lines = _lines(self.path, rows) if self.kind == "csv" else {}
@@ -101,10 +101,10 @@ class Table:
         return [repr(self.arrow.column(name)[row].as_py())[:60] for row in rows]
 
 
-def read(path: Path, *, value: str, only: Collection[str] | None = None) -> Table:
-    """The columns of a file that are called like one of `only`, or all; of a JSON map they are `frame` and `value`.
+def read(path: Path, *, value: str, only: Collection[str] | None = None) -> ScoreFile:
+    """Read the columns of a file whose names are in `only`, or all. A JSON map has the columns `frame` and `value`.
 
-    Raises `UserError`.
+    Raises `UserError` where the file cannot be read.
     """
     _refuse_unreadable(path)
     kind: Any = path.suffix.lower()[1:]
@@ -113,28 +113,29 @@ def read(path: Path, *, value: str, only: Collection[str] | None = None) -> Tabl
     except (UserError, MemoryError):
         raise
     except Exception as error:  # damaged files make the readers fail in many ways
-        told = " ".join((str(error) or type(error).__name__).split())[:300]
+        reason = " ".join((str(error) or type(error).__name__).split())[:300]
         advice = "Write it anew, as CSV in UTF-8, Parquet or a JSON map"
-        raise UserError(f"{path}: can't be read: {told}. {advice}") from error
+        raise UserError(f"{path}: can't be read: {reason}. {advice}") from error
     if not arrow.num_rows:
         raise UserError(f"{path}: is empty; expected a row for every frame")
-    return Table(path, kind, tuple(names), arrow)
+    return ScoreFile(path, kind, tuple(names), arrow)
 
 
-def examples(told: Sequence[str], count: int) -> str:
-    """The first `EXAMPLES` of `count` things, already in words, and how many more there are."""
-    return ", ".join(told) + (f" … and {count - len(told):,} more" if count > len(told) else "")
+def examples(first: Sequence[str], count: int) -> str:
+    """A list of the first of `count` descriptions, and how many more there are."""
+    return ", ".join(first) + (f" … and {count - len(first):,} more" if count > len(first) else "")
 
 
-def _wanted(names: Sequence[str], only: Collection[str] | None) -> list[str]:
+def _selected(names: Sequence[str], only: Collection[str] | None) -> list[str]:
     alike = None if only is None else {name.strip().casefold() for name in only}
     return [name for name in names if alike is None or name.strip().casefold() in alike]
 
 
 def _refuse_unreadable(path: Path) -> None:
+    """Raise `UserError` where the file is missing, empty, too large, of an unknown format, or plainly no scores."""
     if not path.exists():
-        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file{nearest(path.name, [one for one in beside if one != path.name])}")
+        siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"{path}: no such file{nearest(path.name, [name for name in siblings if name != path.name])}")
     if not path.is_file():
         raise UserError(f"{path}: is no file; expected one of scores, {', '.join(KINDS)}")
     if path.suffix.lower() not in KINDS:
@@ -146,21 +147,22 @@ def _refuse_unreadable(path: Path) -> None:
         raise UserError(f"{path}: {size_bytes:,} bytes, far too large for scores")
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
-    for beginning, told in _NO_SCORES.items():
+    for beginning, message in _NO_SCORES.items():
         if start.startswith(beginning):
-            raise UserError(f"{path}: {told}")
+            raise UserError(f"{path}: {message}")
 
 
 def _csv(path: Path, only: Collection[str] | None) -> tuple[Sequence[str], Any]:
+    """The names of all columns, and a `pyarrow.Table` of those in `only`, all as text."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     header = _header(path)
     _refuse_doubled(path, header)
-    wanted = _wanted(header, only)
-    if not wanted:
+    selected = _selected(header, only)
+    if not selected:
         return header, pa.table({"": pa.nulls(1)})
-    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted)
+    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(selected, pa.string()), include_columns=selected)
     # No handler for misfits: Arrow's threads would call it, and may still want Python when Python ends.
     parse = arrow_csv.ParseOptions(newlines_in_values=True)
     try:
@@ -192,51 +194,56 @@ def _refuse_doubled(path: Path, names: Sequence[str]) -> None:
 
 
 def _refuse_misfits(path: Path, cells: int) -> None:
+    """Raise `UserError` where rows have another number of cells than the header; it names their lines."""
     lines: list[int] = []
     # A cell too large for this reader ends the search; then Arrow's own words will do.
     with suppress(csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
         lines += (reader.line_num for row in reader if row and len(row) != cells)
     if lines:
-        told = examples([f"line {line}" for line in lines[:EXAMPLES]], len(lines))
+        numbers = examples([f"line {line}" for line in lines[:EXAMPLES]], len(lines))
         raise UserError(
-            f"{path}: {len(lines):,} rows have other than {cells} cells, as the first line has: {told} "
+            f"{path}: {len(lines):,} rows have other than {cells} cells, as the first line has: {numbers} "
             "(a cell with a comma in it belongs in double quotes; numbers have a decimal point)"
         )
 
 
 def _lines(path: Path, rows: Sequence[int]) -> dict[int, int]:
     """The line on which each row ends; a quoted cell may hold line breaks, and empty lines are no rows."""
-    wanted, found = set(rows), {}
+    selected, lines = set(rows), {}
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file)
             for row, _ in enumerate(islice((cells for cells in reader if cells), 1, max(rows) + 2)):
-                if row in wanted:
-                    found[row] = reader.line_num
+                if row in selected:
+                    lines[row] = reader.line_num
     except csv.Error:  # cells too large for this reader; the rows' numbers will do
         pass
-    return found
+    return lines
 
 
 def _parquet(path: Path, only: Collection[str] | None) -> tuple[Sequence[str], Any]:
+    """The names of all columns, and a `pyarrow.Table` of those in `only`."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        told = file.metadata
-        size_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
-        if told.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
-            raise UserError(f"{path}: {told.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for scores")
+        metadata = file.metadata
+        size_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        if metadata.num_rows > _MOST_ROWS or size_bytes > _MOST_BYTES:
+            raise UserError(
+                f"{path}: {metadata.num_rows:,} rows, {size_bytes:,} bytes unpacked: far too large for scores"
+            )
         _refuse_doubled(path, file.schema_arrow.names)
-        return file.schema_arrow.names, file.read(columns=_wanted(file.schema_arrow.names, only))
+        return file.schema_arrow.names, file.read(columns=_selected(file.schema_arrow.names, only))
 
 
 def _json(path: Path, value: str) -> tuple[Sequence[str], Any]:
+    """The names `frame` and `value`, and a `pyarrow.Table` of both; values are numbers, truth values or text."""
     import pyarrow as pa
 
-    # Of a doubled key the last would win in silence.
+    # Pairs rather than a dict: of a doubled key, a dict keeps the last in silence.
     pairs = json.loads(path.read_bytes(), object_pairs_hook=list)
-    if not isinstance(pairs, list) or not all(isinstance(one, tuple) for one in pairs):
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         raise UserError(f'{path}: expected a map of frame to {value}, such as {{"a.png": 0.97}}')
     cells = [cell for _, cell in pairs]
     numeric = all(type(cell) in (int, float) for cell in cells)
