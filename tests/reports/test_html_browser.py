@@ -110,7 +110,7 @@ def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
 def check(shown: Shown, threshold: float) -> None:
     for place, name in enumerate(VARIANTS):
         assert told(shown.page, place) == expected(shown, name, threshold), (name, threshold)
-        cells = [number(text) for text in shown.page.texts(f".one[data-variant='{place}'] [data-cell]")]
+        cells = [number(text) for text in shown.page.texts(f".card[data-variant='{place}'] [data-cell]")]
         tp, tn, fp, fn, *_ = expected(shown, name, threshold)
         assert cells == [tp, fn, fp, tn]
 
@@ -265,18 +265,18 @@ def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
         for direction, count in (("worse", found.worse), ("better", found.better)):
             shown.page.choose("#of-direction", direction)
             assert len(shown.page.texts(rows)) == count
-            assert shown.page.texts("#found") == [f"{count} of {total} shown"]
+            assert shown.page.texts("#matches") == [f"{count} of {total} shown"]
     shown.page.choose("#of-variant", "")
     shown.page.choose("#of-direction", "")
     shown.page.choose("#of-class", "real")
     assert set(shown.page.texts("#ledger tbody tr td:nth-child(4)")) == {"real"}
     shown.page.choose("#of-class", "")
-    shown.page.choose("#find", "FAKE/00")
+    shown.page.choose("#search", "FAKE/00")
     assert all("fake/00" in text for text in shown.page.texts("#ledger tbody th"))
     assert shown.page.texts("#ledger tbody th")
-    shown.page.choose("#find", "q8")
+    shown.page.choose("#search", "q8")
     assert shown.page.texts(rows) == []
-    shown.page.choose("#find", "no such frame")
+    shown.page.choose("#search", "no such frame")
     assert shown.page.texts(rows) == []
 
 
@@ -286,9 +286,9 @@ def test_the_ledger_is_searched_by_source_and_sorts_as_it_shows(shown: Shown) ->
         next(i + 1 for i, text in enumerate(titles) if text.startswith(one)) for one in ("Source", "Moved")
     )
     wanted = next(text for text in shown.page.texts(f"#ledger tbody td:nth-child({source})") if text != "–")
-    shown.page.choose("#find", wanted)
+    shown.page.choose("#search", wanted)
     assert {wanted} == set(shown.page.texts(f"#ledger tbody td:nth-child({source})"))
-    shown.page.choose("#find", "")
+    shown.page.choose("#search", "")
     shown.page.click(f"#ledger thead th:nth-child({moved}) button")
     values = [number(text) or 0.0 for text in shown.page.texts(f"#ledger tbody td:nth-child({moved})")]
     assert values == sorted(values)
@@ -330,15 +330,15 @@ def test_what_moves_is_told_once_it_rests(shown: Shown) -> None:
     shown.page.evaluate("new Promise(done => setTimeout(done, 700))")
     shown.page.evaluate(
         "window.said = 0; new MutationObserver(() => { window.said += 1; })"
-        ".observe(document.querySelector('#told'), {childList: true}); 0"
+        ".observe(document.querySelector('#announced'), {childList: true}); 0"
     )
     for step in range(5):
         shown.page.choose("#slide", f"0.{step + 2}")
     shown.page.evaluate("new Promise(done => setTimeout(done, 700))")
-    said = shown.page.texts("#told")[0]
+    said = shown.page.texts("#announced")[0]
     assert said.startswith("At 0.6: ")
     assert shown.page.evaluate("window.said") == 1
-    assert shown.page.evaluate("document.querySelector('#told').getAttribute('aria-live')") == "polite"
+    assert shown.page.evaluate("document.querySelector('#announced').getAttribute('aria-live')") == "polite"
     name = said.removeprefix("At 0.6: ").split(" finds ")[0]
     tp, fp = (expected(shown, name, 0.6)[place] for place in (0, 2))
     assert f"{name} finds {tp} of 48 fakes and calls {fp} of 32 reals fake" in said
@@ -391,6 +391,32 @@ def test_first_table_fits_the_window(shown: Shown, width: int) -> None:
     box = "document.querySelector('#compared').closest('.scroll')"
     assert shown.page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") <= 1
     assert shown.page.evaluate(f"innerWidth - {box}.getBoundingClientRect().right") <= 40
+
+
+OVERFLOWING = (
+    "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)"
+    ".map(box => box.querySelector('caption').textContent)"
+)
+
+
+@pytest.mark.parametrize("width", [1200, 1280, 1600])
+def test_no_table_scrolls_sideways_in_a_wide_window(shown: Shown, width: int) -> None:
+    shown.page.resize(width)
+    shown.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert shown.page.evaluate(OVERFLOWING) == []
+
+
+def test_a_printed_page_is_as_wide_as_a4(shown: Shown) -> None:
+    """A4 across, 297 mm without margins of 12 mm, at 96 pixels an inch."""
+    width = round((297 - 2 * 12) / 25.4 * 96)
+    shown.page.resize(width)
+    shown.page.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        shown.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.page.evaluate(OVERFLOWING) == []
+    finally:
+        shown.page.send("Emulation.setEmulatedMedia", media="")
 
 
 def test_dark_and_light(shown: Shown) -> None:
