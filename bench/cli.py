@@ -255,7 +255,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
             only=variants,
             device=device,
             timing="none" if no_timing else "due",
-            reference=against,
+            against=against,
             anyway=anyway,
             on_event=bars,
         )

@@ -22,9 +22,9 @@ from testbed import (
 )
 
 from bench.pipeline.prepare import Prepared
+from bench.records import Session
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
-from bench.runtimes import Session
 
 if TYPE_CHECKING:
     import numpy as np

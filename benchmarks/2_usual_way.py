@@ -28,9 +28,8 @@ from testbed import (
 
 from bench import runtimes
 from bench.pipeline.prepare import Prepared
-from bench.records import Predictions
+from bench.records import Predictions, Session
 from bench.results import store
-from bench.runtimes import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

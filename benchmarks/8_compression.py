@@ -53,7 +53,7 @@ from bench.variants.context import BuildContext, Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.runtimes import Session
+    from bench.records import Session
 
 OURS = {
     "q16": "[cast: fp16]",

@@ -27,10 +27,9 @@ from bench.files import write_atomically
 from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import Prepared, prepare
 from bench.provenance import machine, versions
-from bench.records import LABELLED_SPLITS, BatchReader, Built, silent
+from bench.records import LABELLED_SPLITS, BatchReader, Built, Session, silent
 from bench.results import predict, store
 from bench.results.score import placements, points
-from bench.runtimes import Session
 
 if TYPE_CHECKING:
     import numpy as np

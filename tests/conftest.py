@@ -25,7 +25,7 @@ from bench.files import write_atomically
 from bench.records import BatchReader, Built
 from bench.reports.pictures import figures
 from bench.results import timing
-from bench.results.timing.worker import serve
+from bench.results.timing.worker import worker_loop
 from bench.runtimes.onnxruntime import kernels
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE
 from bench.variants import build, checkpoints
@@ -169,7 +169,7 @@ def start_in_a_thread() -> timing.Process:
 
     def serve_and_close() -> None:
         with theirs:
-            serve(theirs)
+            worker_loop(theirs)
 
     thread = _Thread(target=serve_and_close, daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulates of a detector, zero weights, and what a general compressor makes of a file.
 
 Zeros are stored like any other number, so a pruned file is as large as before. What they would save
-in a download or an archive is told by zstd.
+in a download or an archive is what zstd makes of the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def footprint_of(detector: Detector) -> tuple[int, int]:
 
 
 def positions_per_frame(detector: Detector) -> dict[str, int]:
-    """For every convolution and linear layer, by name, at how many places of one frame it is applied."""
+    """For every convolution and linear layer, by name, at how many positions of one frame it is applied."""
     import torch
     from torch import nn
 
@@ -50,8 +50,8 @@ def positions_per_frame(detector: Detector) -> dict[str, int]:
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            places = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else output.shape[:-1].numel()
-            positions[name] = positions.get(name, 0) + places
+            count = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else output.shape[:-1].numel()
+            positions[name] = positions.get(name, 0) + count
 
         return hook
 
@@ -116,11 +116,11 @@ def two_of_four(file: Path) -> Iterator[bool]:
         length = int.from_bytes(stored.read(8), "little")
         header = parsed(stored.read(min(length, MOST_BYTES)).decode("utf-8"))
         begin = stored.tell()
-        for name, told in header.items():
-            shape, size = told.get("shape", ()), _FLOATS.get(told.get("dtype"))
+        for name, tensor in header.items():
+            shape, size = tensor.get("shape", ()), _FLOATS.get(tensor.get("dtype"))
             if size is None or not is_in_backbone(name) or len(shape) != 4 or shape[1] % GROUP:
                 continue
-            stored.seek(begin + told["data_offsets"][0])
+            stored.seek(begin + tensor["data_offsets"][0])
             bits = np.frombuffer(stored.read(size * math.prod(shape)), f"<u{size}").reshape(shape)
             # Shifted out is the sign, which a zero may have.
             fours = np.moveaxis(bits << 1, 1, -1).reshape(-1, GROUP)

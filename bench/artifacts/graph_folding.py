@@ -50,25 +50,25 @@ def _without_constant_arithmetic(
     from onnx import TensorProto, helper
     from onnx.reference import ReferenceEvaluator
 
-    fixed, others, known = [], [], {*constants, ""}
+    fixed, others, constant_names = [], [], {*constants, ""}
     for node in nodes:
-        if node.input and known.issuperset(node.input) and outputs.isdisjoint(node.output):
+        if node.input and constant_names.issuperset(node.input) and outputs.isdisjoint(node.output):
             fixed.append(node)
-            known.update(node.output)
+            constant_names.update(node.output)
         else:
             others.append(node)
     made = {name for node in fixed for name in node.output}
-    wanted = [name for name in dict.fromkeys(name for node in others for name in node.input) if name in made]
-    if wanted:
+    needed = [name for name in dict.fromkeys(name for node in others for name in node.input) if name in made]
+    if needed:
         read = dict.fromkeys(name for node in fixed for name in node.input if name in constants)
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(constants[name].dtype), None)
             for name in read
         ]
-        results = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in wanted]
+        results = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in needed]
         arithmetic = helper.make_model(helper.make_graph(fixed, "constants", inputs, results), opset_imports=opsets)
-        values: Any = ReferenceEvaluator(arithmetic).run(wanted, {name: constants[name] for name in read})
-        constants.update(zip(wanted, values, strict=True))
+        values: Any = ReferenceEvaluator(arithmetic).run(needed, {name: constants[name] for name in read})
+        constants.update(zip(needed, values, strict=True))
     return others
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def to_onnx(detector: Detector) -> onnx.ModelProto:
     """The detector as a float32 graph; half weights are upcast, the detector itself is not changed.
 
-    Input `frames`: uint8 RGB [n, 3, size, size], any n. Outputs `logits` [n, 2] and `cam`
+    Input `frames`: uint8 RGB [n, 3, size, size], any n. Outputs `logits` [n, 2] and, where the detector has one, `cam`
     [n, h, w], both float32. Everything else an inference needs is in the file's metadata:
     `architecture`, `preprocessing` (JSON), `input_size` (pixels), `classes` and `margin_bias`, so
-    that `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`.
+    that `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`; the latter is left out where that is no
+    constant.
 
     The same weights give the same bytes: names come from the network, and nothing of the machine
     that exported them (paths, stack traces) is kept.
@@ -78,13 +79,13 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _rename(graph: onnx.GraphProto) -> None:
-    """Name nodes after the module whose weight they use (else type and place), tensors after their node."""
+    """Name nodes after the module whose weight they use (else type and index), tensors after their node."""
     fixed = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     constants = {constant.name: constant for constant in graph.initializer}
     tensors = dict(fixed)
-    for place, node in enumerate(graph.node):
+    for index, node in enumerate(graph.node):
         weight = next((name for name in node.input[1:] if name.endswith(".weight")), None)
-        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{place}"
+        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{index}"
         for position, name in enumerate(node.input):
             if name in constants and name not in tensors:
                 tensors[name] = name if name.endswith(".weight") else f"{node.name}.{_role(node, position)}"
@@ -101,20 +102,23 @@ def _role(node: onnx.NodeProto, position: int) -> str:
 
 
 def _describe(model: onnx.ModelProto, detector: Detector) -> None:
+    """Write what an inference needs beside the graph into its metadata."""
     from onnx import helper
 
+    margin_bias = detector.margin_bias
     facts = {
         "architecture": detector.architecture,
         "classes": "real,fake",
         "input_size": str(detector.preprocessing.size),
-        "margin_bias": repr(detector.margin_bias),
+        "margin_bias": None if margin_bias is None else repr(margin_bias),
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
     }
-    helper.set_model_props(model, facts)
+    helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})
 
 
 def is_pointwise(node: onnx.NodeProto, shape: Sequence[int]) -> bool:
-    """Whether a convolution, with a weight of this shape, is a matrix product at every place: 1x1 and plain."""
-    told = {attribute.name: attribute for attribute in node.attribute}
-    plain = all(set(told[name].ints) <= {usual} for name, usual in (("strides", 1), ("pads", 0)) if name in told)
-    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in told or told["group"].i == 1)
+    """Whether a convolution, with a weight of this shape, is a matrix product at every position: 1x1 and plain."""
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    usual = {name: value for name, value in (("strides", 1), ("pads", 0)) if name in attributes}
+    plain = all(set(attributes[name].ints) <= {value} for name, value in usual.items())
+    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in attributes or attributes["group"].i == 1)

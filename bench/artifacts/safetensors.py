@@ -142,11 +142,12 @@ def stored_dtype(model: Detector | onnx.ModelProto) -> str:
 
 # ---------------------------------------------------------------------------------------- writing
 def _torch_bytes(detector: Detector) -> bytes:
+    """A safetensors file of the detector's tensors, counters of batches left out, with the metadata of `FORMAT`."""
     from safetensors.torch import save as serialize
 
     state = {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith(_COUNTER)}
     data = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    said = {
+    metadata = {
         "format": FORMAT,
         "architecture": detector.architecture,
         "flavour": detector.flavour,
@@ -154,7 +155,7 @@ def _torch_bytes(detector: Detector) -> bytes:
         "dtype": stored_dtype(detector),
         "resized": json.dumps(_resized(detector)),
     }
-    return _with_metadata(data, said)
+    return _with_metadata(data, metadata)
 
 
 def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
@@ -231,8 +232,8 @@ def _missing(path: Path) -> UserError:
     return UserError(f"{path}: no such file; expected a saved variant; build the variant again")
 
 
-def _foreign(path: Path, found: str) -> UserError:
+def _foreign(path: Path, reason: str) -> UserError:
     return UserError(
-        f"{path}: not a usable variant ({found}); expected a file written by this program; "
+        f"{path}: not a usable variant ({reason}); expected a file written by this program; "
         "delete its folder and build the variant again"
     )

@@ -14,9 +14,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.records import Prediction
+
 if TYPE_CHECKING:
     import onnx
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
 
@@ -82,6 +84,7 @@ class _Structure(pickle.Pickler):
 
 
 def _traced(network: Detector) -> onnx.ModelProto:
+    """The graph of `template`, with the outputs `logits` and, where the detector has one, `cam`."""
     import torch
 
     size = network.preprocessing.size
@@ -89,14 +92,30 @@ def _traced(network: Detector) -> onnx.ModelProto:
     frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     with quiet(), uninterrupted():
         program = torch.onnx.export(
-            network, (frames,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False,
-            input_names=["frames"], output_names=["logits", "cam"],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            _with_plain_outputs(network), (frames,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False,
+            input_names=["frames"], dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
         )  # fmt: skip
         assert program is not None  # only the old exporter returns nothing
+        for output, name in zip(program.model.graph.outputs, Prediction._fields, strict=False):
+            output.name = name
         _weights_as_inputs(program.model.graph, dict(_named_tensors(network)))
         program.optimize()
     return program.model_proto
+
+
+def _with_plain_outputs(network: Detector) -> nn.Module:
+    """The network, called `network`, within a module that gives a tuple of tensors: exporters know no other records."""
+    from torch import nn
+
+    class PlainOutputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+            return tuple(tensor for tensor in self.network(frames) if tensor is not None)
+
+    return PlainOutputs().eval()
 
 
 def _named_tensors(network: Detector) -> Iterator[tuple[str, Tensor]]:
@@ -110,10 +129,13 @@ def tensors(network: Detector) -> dict[str, Tensor]:
 
 
 def _weights_as_inputs(graph: Any, state: dict[str, Tensor]) -> None:
+    """Make inputs of the initialisers that are the network's, under its own names."""
     for name in list(graph.initializers):
-        if name in state:
+        inner = name.removeprefix("network.")
+        if inner in state:
             value = graph.initializers.pop(name)
             value.const_value = None
+            value.name = inner
             graph.inputs.append(value)
 
 

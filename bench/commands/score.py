@@ -76,14 +76,14 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     return Finished(run, reports.read_scores(request.folder), request.folder / REPORT)
 
 
-def score_answers(request: Request, answers: Mapping[str, ImportedScores]) -> tuple[RunRecord, Evaluation]:
-    """Score answers in memory, by the names of their variants, the first as baseline; `request` has no files.
+def score_imported(request: Request, imported: Mapping[str, ImportedScores]) -> tuple[RunRecord, Evaluation]:
+    """Score imported scores in memory, by the names of their variants, the first as baseline; `request` has no files.
 
     A report is written only to `request.to`. Raises `UserError` for bad input before anything is written.
     """
     if request.to is not None:
         _refuse_to_overwrite(request)
-    aligned = align.align(answers, None, request.columns)
+    aligned = align.align(imported, None, request.columns)
     digests = {
         name: hashlib.sha256(predictions.test.tobytes()).hexdigest()
         for name, predictions in aligned.predictions.items()
@@ -183,7 +183,7 @@ def _refuse_to_overwrite(request: Request) -> None:
 def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> align.Aligned:
     """The rows of all files, in one order; everything that is wrong with any file is one `UserError`."""
     words = read.Words(LABEL_WORDS, SPLIT_WORDS)
-    answers: dict[str, ImportedScores] = {}
+    imported: dict[str, ImportedScores] = {}
     labels: ImportedScores | None = None
     problems: list[str] = []
     attributes: dict[str, object] = {}
@@ -198,14 +198,14 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     for done, (name, path) in enumerate(variants.items(), before):
         on_event(Event("reading scores", done, total, "files"))
         try:
-            answers[name] = read.read(path, columns, words, further=None if done == before else attributes)
-            attributes.update(answers[name].attributes)
+            imported[name] = read.read(path, columns, words, further=None if done == before else attributes)
+            attributes.update(imported[name].attributes)
         except UserError as error:
             problems += error.lines
     if problems:
         raise UserError(*problems)
     find_sources = partial(_sources, request.source_pattern) if request.source_pattern else None
-    aligned = align.align(answers, labels, columns, find_sources)
+    aligned = align.align(imported, labels, columns, find_sources)
     on_event(Event("reading scores", total, total, "files"))
     return aligned
 

@@ -52,22 +52,22 @@ def _is_counter(name: str) -> bool:
 def _check_fit(
     state: Mapping[str, Tensor], network: Mapping[str, Tensor], weights: Path, architecture: str, looks_like: str | None
 ) -> None:
-    """Every tensor has its place and every place its tensor; counters of seen batches do not matter."""
-    wanted = {name: tensor for name, tensor in network.items() if not _is_counter(name)}
+    """Refuse a checkpoint that lacks tensors of the network, has others, or in other shapes; counters aside."""
+    expected = {name: tensor for name, tensor in network.items() if not _is_counter(name)}
     given = {name: tensor for name, tensor in state.items() if not _is_counter(name)}
-    both = [name for name in wanted if name in given]
+    both = [name for name in expected if name in given]
     problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "left over": sorted(map(shown, given.keys() - wanted.keys())),
+        "missing": sorted(expected.keys() - given.keys()),
+        "left over": sorted(map(shown, given.keys() - expected.keys())),
         "of another shape": [
-            f"{name} is {shown(str(list(given[name].shape)))}, expected {list(wanted[name].shape)}"
+            f"{name} is {shown(str(list(given[name].shape)))}, expected {list(expected[name].shape)}"
             for name in both
-            if given[name].shape != wanted[name].shape
+            if given[name].shape != expected[name].shape
         ],
         "integers where numbers with a fraction belong, as in a quantised checkpoint; save the weights as floats": [
             f"{name} is {str(given[name].dtype).removeprefix('torch.')}"
             for name in both
-            if wanted[name].is_floating_point() and not given[name].is_floating_point()
+            if expected[name].is_floating_point() and not given[name].is_floating_point()
         ],
     }
     if not any(problems.values()):

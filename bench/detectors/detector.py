@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.detectors.heads import Head
 from bench.detectors.preprocessing import Preprocess
-from bench.records import Preprocessing
+from bench.records import Prediction, Preprocessing
 
 
 class StaticPadConv2d(nn.Conv2d):
@@ -23,18 +26,15 @@ class StaticPadConv2d(nn.Conv2d):
 
 
 class Detector(nn.Module):
-    """A network whose head is global average pooling and one linear layer, with its preprocessing.
+    """A trained network with its preprocessing: `preprocess`, `backbone`, and a `head` of `detectors.heads`.
 
-    `backbone` maps float [N, 3, H, W] to the last feature map [N, C, h, w], *after* its
-    activation. `head` is `nn.Linear(C, 2)`: class 0 is real, class 1 is fake.
-
-    `forward`: uint8 RGB [N, 3, H, W] to `(logits [N, 2], cam [N, h, w])`, both float32. The CAM
-    is that of the margin `logit_fake - logit_real` (Zhou et al., CVPR 2016), so that
-    `cam.mean((1, 2)) + bias_fake - bias_real` equals the margin.
+    `forward`: uint8 RGB [N, 3, H, W] to logits [N, 2] and CAMs [N, h, w], both float32; class 0 is real, class 1 is
+    fake; the CAM is None where the head has none. What others ask of a detector are the methods below: how it is made
+    of backbone and head is its own affair. Layers keep their names in files: `backbone.…` and `head.…`.
     """
 
     def __init__(
-        self, architecture: str, flavour: str, preprocessing: Preprocessing, backbone: nn.Module, head: nn.Linear
+        self, architecture: str, flavour: str, preprocessing: Preprocessing, backbone: nn.Module, head: Head
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -42,24 +42,28 @@ class Detector(nn.Module):
         self.preprocessing = preprocessing
         self.preprocess = Preprocess(preprocessing)
         self.backbone = backbone
-        self.head = head
+        self.head: Any = head  # what heads have beside their contract, differs
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    # ------------------------------------------------------------------------------------ predicting
+    def forward(self, frames: Tensor) -> Prediction[Tensor]:
         return self.classify(self.features(self.preprocess(frames)))
 
-    def features(self, inputs: Tensor) -> Tensor:
+    def features(self, inputs: Tensor) -> Any:
         """What the backbone makes of preprocessed frames [N, 3, H, W], in the type of its weights."""
-        features: Tensor = self.backbone(inputs.to(self.dtype))
-        return features
+        return self.backbone(inputs.to(self.dtype))
 
-    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool and head over features [N, C, h, w], in float32 whatever the features are."""
-        features = features.float()
-        weight, bias = self.head.weight.float(), self.head.bias.float()
-        logits = F.linear(features.mean((2, 3)), weight, bias)
-        margin = (weight[1] - weight[0]).reshape(1, -1, 1, 1)
-        return logits, F.conv2d(features, margin).squeeze(1)
+    def classify(self, features: Any) -> Prediction[Tensor]:
+        """What the head makes of `features`, in float32."""
+        prediction: Prediction[Tensor] = self.head.predict(features)
+        return prediction
 
+    @property
+    def margin_bias(self) -> float | None:
+        """What `cam.mean((1, 2))` lacks to be `logit_fake - logit_real`; None where that is no constant."""
+        margin_bias: float | None = self.head.margin_bias
+        return margin_bias
+
+    # ------------------------------------------------------------------------------------ weights
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights of backbone and head."""
@@ -75,46 +79,40 @@ class Detector(nn.Module):
         self.backbone.to(dtype)
         self.head.to(dtype)
 
+    def shift_logits(self, shift: Tensor) -> None:
+        """Add `shift` [2] to the logits of every frame, in place."""
+        self.head.shift_logits(shift)
+
+    def drop_backbone(self) -> None:
+        """Let go of the backbone's weights, where something else computes the features."""
+        self.backbone = nn.Identity()
+
+    # ------------------------------------------------------------------------------------ layers
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The backbone's parts that pass one tensor on to the next, in order, by name: what nested sequences hold."""
         return _sequence("backbone", self.backbone)
 
+    def weighted_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
+        """The backbone's convolutions and linear layers, by name."""
+        return _weighted("backbone", self.backbone)
+
+    def head_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
+        """The head's convolutions and linear layers, by name."""
+        return _weighted("head", self.head)
+
+    def logit_layers(self) -> list[nn.Module]:
+        """The layers that write the logits, and so can't lose outputs."""
+        layers: list[nn.Module] = self.head.logit_layers()
+        return layers
+
+    # ------------------------------------------------------------------------------------ as modules
     def feature_network(self) -> nn.Module:
         """`features` as a module with the same weights, for what compiles or traces modules."""
         return _Features(self)
 
     def logit_network(self) -> nn.Sequential:
         """Preprocessed frames to logits by plain modules with the same weights, for what looks at layers alone."""
-        return nn.Sequential(self.backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.head)
-
-    def logit_layers(self) -> list[nn.Module]:
-        """The layers that write the logits, and so can't lose outputs."""
-        return [self.head]
-
-    def shift_logits(self, shift: Tensor) -> None:
-        """Add `shift` [2] to the logits of every frame, in place."""
-        with torch.no_grad():
-            self.head.bias.add_(shift)
-
-    def drop_backbone(self) -> None:
-        """Let go of the backbone's weights, where something else computes the features."""
-        self.backbone = nn.Identity()
-
-    def weighted_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
-        """The backbone's convolutions and linear layers, by name."""
-        modules = self.backbone.named_modules(prefix="backbone")
-        return {name: module for name, module in modules if isinstance(module, (nn.Conv2d, nn.Linear))}
-
-    def head_layers(self) -> dict[str, nn.Linear]:
-        """The head's linear layers, by name."""
-        modules = self.head.named_modules(prefix="head")
-        return {name: module for name, module in modules if isinstance(module, nn.Linear)}
-
-    @property
-    def margin_bias(self) -> float:
-        """`bias_fake - bias_real`, the part of the margin that no place in the frame speaks for."""
-        with torch.no_grad():
-            return float(self.head.bias[1].double() - self.head.bias[0].double())
+        return nn.Sequential(self.backbone, *self.head.layers_to_logits())
 
 
 class _Features(nn.Module):
@@ -125,9 +123,8 @@ class _Features(nn.Module):
         self.backbone = detector.backbone
         self.dtype = detector.dtype
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        features: Tensor = self.backbone(inputs.to(self.dtype))
-        return features
+    def forward(self, inputs: Tensor) -> Any:
+        return self.backbone(inputs.to(self.dtype))
 
 
 def _sequence(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -135,3 +132,9 @@ def _sequence(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
     if type(module) is not nn.Sequential:
         return [(name, module)]
     return [stage for child, part in module.named_children() for stage in _sequence(f"{name}.{child}", part)]
+
+
+def _weighted(name: str, module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """A module's convolutions and linear layers, itself included, by name below `name`."""
+    modules = module.named_modules(prefix=name)
+    return {inner: part for inner, part in modules if isinstance(part, (nn.Conv2d, nn.Linear))}

@@ -1,4 +1,4 @@
-"""`bench.score`: scores that were made elsewhere, as arrays."""
+"""`bench.score`: imported scores, as arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
 from bench.interface.call import call
-from bench.interface.columns import Column, of_frames
+from bench.interface.columns import Column, scores_by_variant
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def score(  # noqa: PLR0913 - the options of the command
     sources : array-like of shape (n,), optional
         The video or person that each frame comes from; missing where unknown. Intervals then are by source too.
     frames : array-like of shape (n,), optional
-        Names of the frames, each once in a split; their places if left out.
+        Names of the frames, each once in a split; their positions if left out.
     splits : array-like of shape (n,), optional
         "test" or "validation". Validation frames only set thresholds. All are test frames if left out.
     attributes : mapping of str to array-like of shape (n,), optional
-        What else is known of the frames, such as the method of a fake: AUC is also told by slice.
+        Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
     baseline : str, default="baseline"
         The variant that the others are compared with.
     threshold : float, default=0.5
@@ -74,31 +74,35 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results = bench.score([0, 0, 1, 1], {"baseline": [0.1, 0.4, 0.7, 0.9], "q8": [0.2, 0.3, 0.6, 0.9]})
     >>> results.verdicts
     """
-    ordered, known_of_frames = _variants(scores, baseline), _attributes(attributes)
+    ordered, by_attribute = _variants(scores, baseline), _attributes(attributes)
     _refuse_other_than_share("threshold", threshold, lowest=False)
     _refuse_other_than_share("margin", margin, lowest=True)
-    known = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
-    columns = {name: Column(name, v) for name, v in known.items() if name == "labels" or v is not None}
+    of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
+    columns = {
+        name: Column(name, values) for name, values in of_frames.items() if name == "labels" or values is not None
+    }
     columns |= {f"scores[{name!r}]": Column(f"scores[{name!r}]", values) for name, values in ordered.items()}
-    columns |= {f"attributes[{name!r}]": Column(f"attributes[{name!r}]", v) for name, v in known_of_frames.items()}
+    columns |= {
+        f"attributes[{name!r}]": Column(f"attributes[{name!r}]", values) for name, values in by_attribute.items()
+    }
     code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
     with call(code):
-        from bench.commands.score import Request, score_answers
+        from bench.commands.score import Request, score_imported
         from bench.reports import plain_warnings
         from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.read import Columns
 
-        answers = of_frames(columns, list(ordered), list(known_of_frames))
+        imported = scores_by_variant(columns, list(ordered), list(by_attribute))
         folder = None if to is None else Path(os.fspath(to))
         request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
-        run, evaluation = score_answers(request, answers)
+        run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)
-    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, answers))
+    return results(numbers, warnings, folder.absolute() if folder else None, _InMemory(evaluation, imported))
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:
-    """What else is known of the frames, by names that are text."""
+    """The attributes of the frames, by name."""
     if attributes is None:
         return {}
     if not callable(getattr(attributes, "items", None)):
@@ -110,7 +114,7 @@ def _attributes(attributes: Any) -> dict[str, Any]:
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
-    """The variants' scores, the baseline first; what is wrong with their names is told at once."""
+    """The variants' scores, the baseline first; `UserError` with all that is wrong with their names."""
     from bench.experiment import checked_name
 
     if not callable(getattr(scores, "items", None)):
@@ -141,7 +145,7 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
 
 
 def _refuse_other_than_share(name: str, value: Any, *, lowest: bool) -> None:
-    """0 itself is allowed with `lowest`."""
+    """Raise `UserError` unless the value is a number between 0 and 1; `lowest` allows 0 itself."""
     from numbers import Real
 
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
@@ -152,7 +156,7 @@ def _refuse_other_than_share(name: str, value: Any, *, lowest: bool) -> None:
 
 
 def _name(folder: Path | None) -> str:
-    """What the report is called: as its folder, where that can be a name."""
+    """The report's name: its folder's, where that is a valid name."""
     from bench.experiment import checked_name
 
     try:
@@ -162,12 +166,13 @@ def _name(folder: Path | None) -> str:
 
 
 class _InMemory:
-    """Predictions as they were given, in the order of the arrays, test frames first."""
+    """Predictions from memory, in the order of the arrays, test frames first."""
 
-    def __init__(self, evaluation: Evaluation, answers: Mapping[str, ImportedScores]) -> None:
-        self._evaluation, self._answers = evaluation, answers
+    def __init__(self, evaluation: Evaluation, imported: Mapping[str, ImportedScores]) -> None:
+        self._evaluation, self._imported = evaluation, imported
 
     def __call__(self, variant: str) -> pd.DataFrame:
+        """A row a frame, as `Results.predictions` describes it."""
         import numpy as np
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Arrays of any library as columns of frames; what is wrong with them is told all at once."""
+"""Arrays of any library as columns of frames, checked; all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Column:
-    """One array as it was given, called `name` in messages. Raises `UserError` where it is no column."""
+    """An array from the caller, called `name` in messages. Raises `UserError` where it is no column."""
 
     def __init__(self, name: str, given: Any) -> None:
         self.name, self.given = name, given
 
     @cached_property
     def values(self) -> NDArray[Any]:
-        """What was given [n]."""
+        """The array [n]."""
         import numpy as np
 
         given = self.given
@@ -67,7 +67,7 @@ class Column:
 
     @property
     def text(self) -> Any:
-        """Arrow text [n] with nulls for what is missing; None where there is nothing else."""
+        """Arrow text [n] with nulls for missing values; None where all are missing."""
         import pandas as pd
         import pyarrow as pa
 
@@ -78,22 +78,20 @@ class Column:
         return pa.array(words, pa.large_string()) if any(word is not None for word in words) else None
 
     def wrong(self, what: str, rows: NDArray[np.bool_]) -> str:
-        """What to say of the rows that are wrong; empty where none is."""
+        """A message on the rows that are wrong; empty where none is."""
         import numpy as np
 
-        places = np.flatnonzero(rows)
-        places_shown = [f"[{place}] is {quoted(_plain(self.values[place]))}" for place in places[:EXAMPLES].tolist()]
-        return (
-            f"{self.name}: {what} in {len(places):,} of {len(rows):,} rows: {examples(places_shown, len(places))}"
-            if places_shown
-            else ""
-        )
+        indices = np.flatnonzero(rows)
+        first = [f"[{index}] is {quoted(_plain(self.values[index]))}" for index in indices[:EXAMPLES].tolist()]
+        if not first:
+            return ""
+        return f"{self.name}: {what} in {len(indices):,} of {len(rows):,} rows: {examples(first, len(indices))}"
 
 
-def of_frames(
+def scores_by_variant(
     columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]
 ) -> dict[str, ImportedScores]:
-    """What each variant says of the frames; the first has what else is known of them, too.
+    """Each variant's scores of the frames; those of the first variant hold labels, sources and attributes too.
 
     Raises `UserError` with all that is wrong.
     """
@@ -109,18 +107,18 @@ def of_frames(
     ]
     if problems:
         raise UserError(*problems)
-    further = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
+    texts = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
     sources = columns["sources"].text if "sources" in columns else None
     first, *others = variants
-    known = {name: text for name, text in further.items() if text is not None}
+    present = {name: text for name, text in texts.items() if text is not None}
     return {
-        first: ImportedScores(Path(first), (), frames, scores[first], labels, splits, sources, known),
+        first: ImportedScores(Path(first), (), frames, scores[first], labels, splits, sources, present),
         **{name: ImportedScores(Path(name), (), frames, scores[name], splits=splits) for name in others},
     }
 
 
 def _refuse_unlike(columns: Mapping[str, Column]) -> None:
-    """All arrays have the length of the labels, and all that have pandas' index the same one."""
+    """Raise `UserError` unless all arrays have as many rows as the labels, and those with a pandas index the same."""
     labels = columns["labels"]
     count = len(labels.values)
     if not count:
@@ -171,7 +169,7 @@ def _splits(column: Column | None, problems: list[str]) -> NDArray[np.int8] | No
 
 
 def _frames(column: Column | None, count: int, splits: Any, problems: list[str]) -> Any:
-    """Names as Arrow text [n]; the places where none were given."""
+    """Names as Arrow text [n]; the positions where the caller gave none."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -191,6 +189,7 @@ def _frames(column: Column | None, count: int, splits: Any, problems: list[str])
 
 
 def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
+    """P(fake) [n]; what is wrong with it is added to the problems."""
     import numpy as np
 
     try:
@@ -208,5 +207,5 @@ def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
 
 
 def _plain(value: Any) -> Any:
-    """Python's own number in place of NumPy's, whose text names its type."""
+    """A Python number in place of NumPy's, whose text names its type."""
     return value.item() if hasattr(value, "item") else value

@@ -67,7 +67,7 @@ def run(
     >>> results.variants["q8"].auc_delta
     """
     path = Path(os.fspath(file))
-    wanted, when = _names(only), _when(timing)
+    variants, when = _variants(only), _when(timing)
     if device is not None and device not in DEVICES:
         raise UserError(f"device: {no_device(device)}")
     given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
@@ -78,7 +78,7 @@ def run(
         from bench.experiment import read as read_file
 
         finished = pipeline.run(
-            read_file(path), path, experiment, only=wanted, device=device, timing=when, on_event=on_event
+            read_file(path), path, experiment, only=variants, device=device, timing=when, on_event=on_event
         )
     return _of_run(finished.run, finished.scores, finished.warnings, path.parent)
 
@@ -107,30 +107,30 @@ def read(folder: str | os.PathLike[str]) -> Results:
     --------
     >>> bench.read("reports/first").frame()
     """
-    place = absolute(folder)
-    if place.name == "scores.json":
-        place = place.parent
+    path = absolute(folder)
+    if path.name == "scores.json":
+        path = path.parent
     with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
-        if (place / "run.json").exists():
-            return _of_results(place)
-        if (place / "scores.json").exists():
-            return _of_report(place)
+        if (path / "run.json").exists():
+            return _of_results(path)
+        if (path / "scores.json").exists():
+            return _of_report(path)
     raise UserError(
-        f"{place}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
-        + _where_else(place)
+        f"{path}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
+        + _hint(path)
     )
 
 
-def _names(only: str | Sequence[str] | None) -> list[str]:
+def _variants(only: str | Sequence[str] | None) -> list[str]:
     """The variants to run; a text may name several, separated by commas."""
     if only is None:
         return []
     if not isinstance(only, str) and not all(isinstance(name, str) for name in only):
         raise UserError(f"only: expected names of variants, found {quoted(only)}")
-    wanted = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
-    if not wanted:
+    names = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
+    if not names:
         raise UserError('only: names no variant; expected names, such as only=["q8", "q16"]')
-    return wanted
+    return names
 
 
 def _when(timing: bool | str) -> Timing:
@@ -141,9 +141,9 @@ def _when(timing: bool | str) -> Timing:
     return "due" if timing else "none"
 
 
-def _where_else(place: Path) -> str:
-    """A hint for a folder that holds such folders."""
-    reports = place if place.name == "reports" else place / "reports"
+def _hint(path: Path) -> str:
+    """A report in the folder or in its reports/, as an example; empty where there is none."""
+    reports = path if path.name == "reports" else path / "reports"
     inside = sorted(path.parent.name for path in reports.glob("*/scores.json")) if reports.is_dir() else []
     return f", such as {reports / inside[0]}" if inside else ""
 
@@ -153,34 +153,34 @@ def _of_run(run: RunRecord, numbers: ScoresFile, warnings: tuple[str, ...], base
     return results(numbers, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
 
 
-def _of_results(place: Path) -> Results:
+def _of_results(folder: Path) -> Results:
     from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores_json import scores
     from bench.results import store
 
-    run = store.read_run(place)
-    numbers = scores(run, evaluate_run(run, place))
-    report = place.parent.parent / "reports" / place.name
-    folder = report if (report / "scores.json").exists() else None
-    return results(numbers, (*plain_warnings(run, numbers), *run.warnings), folder, _Stored(place, run))
+    run = store.read_run(folder)
+    numbers = scores(run, evaluate_run(run, folder))
+    report = folder.parent.parent / "reports" / folder.name
+    rendered = report if (report / "scores.json").exists() else None
+    return results(numbers, (*plain_warnings(run, numbers), *run.warnings), rendered, _Stored(folder, run))
 
 
-def _of_report(place: Path) -> Results:
+def _of_report(folder: Path) -> Results:
     from bench import reports
 
     try:
-        numbers = reports.read_scores(place)
+        numbers = reports.read_scores(folder)
     except (OSError, ValueError) as error:
-        raise stored.damaged(place / "scores.json", error, "`bench report` writes it again") from error
-    beside = place.parent.parent / "results" / place.name
+        raise stored.damaged(folder / "scores.json", error, "`bench report` writes it again") from error
+    beside = folder.parent.parent / "results" / folder.name
     run = _run_of(numbers, beside)
     warnings = (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
-    return results(numbers, warnings, place, _Stored(beside, run))
+    return results(numbers, warnings, folder, _Stored(beside, run))
 
 
 def _run_of(numbers: ScoresFile, results: Path) -> RunRecord | None:
-    """The run that a report is of; None where it is not there, or another one's results are."""
+    """The run that a report was rendered from; None where its results are missing or of another run."""
     from bench.results import store
 
     try:

@@ -1,4 +1,4 @@
-"""What `bench.load` opens: a variant's folder, or one that `bench export` wrote; both may be a stranger's."""
+"""What `bench.load` opens: a variant's folder, or one that `bench export` wrote; neither is trusted."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from typing import TYPE_CHECKING
 from bench import runtimes, stored
 from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
-from bench.records import HANDED_OVER, LOWERED, ONNX, SAFETENSORS, Built, Executed, HandedOver, InputSpec, Preprocessing
+from bench.records import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Built,
+    Executed,
+    HandedOver,
+    InputSpec,
+    Preprocessing,
+    Session,
+)
 from bench.variants import cache
 from bench.variants.description import DESCRIPTION
 
 if TYPE_CHECKING:
-    from bench.runtimes import Device, Session
+    from bench.runtimes import Device
 
 _LARGEST_SIDE = 2**14
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
-# Files that hold the network of an export, and what they hold.
+# The files of an export that may hold its network, and the kind of artifact that each is.
 _KINDS = {ONNX: "onnx", LOWERED: "onnx", SAFETENSORS: "torch"}
 
 
@@ -42,10 +53,10 @@ def open_folder(folder: Path, device: str) -> Opened:
         return _open_variant(folder, device)
     if stored.is_file(folder / HANDED_OVER):
         return _open_export(folder, device)
-    raise UserError(f"{folder}: {_not_there(folder)}")
+    raise UserError(f"{folder}: {_missing(folder)}")
 
 
-def _not_there(folder: Path) -> str:
+def _missing(folder: Path) -> str:
     if not folder.is_dir():
         return "no such folder; expected variants/<id>, or one that `bench export` wrote"
     expected = f"holds neither {DESCRIPTION} nor {HANDED_OVER}; expected variants/<id>, or what `bench export` wrote"
@@ -55,7 +66,7 @@ def _not_there(folder: Path) -> str:
 
 
 def _open_variant(folder: Path, device: str) -> Opened:
-    """From where it was built: what a runtime makes of it is kept beside it, as evaluation does."""
+    """Open a built variant; files that a runtime makes of it are written beside it, as in an evaluation."""
     from bench import locks
     from bench.variants import description
 
@@ -79,7 +90,7 @@ def _open_variant(folder: Path, device: str) -> Opened:
 
 
 def _open_export(folder: Path, device: str) -> Opened:
-    """From files that are checked and run as they were handed over; nothing is written beside them."""
+    """Open an export, checked; nothing is written beside its files."""
     path = folder / HANDED_OVER
     try:
         record: HandedOver = stored.typed(HandedOver, stored.read_json(path, links=False))
@@ -108,7 +119,7 @@ def _open_export(folder: Path, device: str) -> Opened:
 
 @contextmanager
 def _loading(file: Path) -> Iterator[None]:
-    """What libraries say of a file that is no network of ours is a `UserError`; their errors have no common type."""
+    """Inside, any error of a library that loads the file is a `UserError`: these errors have no common type."""
     try:
         yield
     except (UserError, OSError, MemoryError):
@@ -142,8 +153,8 @@ def _aside(built: Built) -> Iterator[Built]:
     """The artifact in a temporary folder, which goes as the block ends. Raises `UserError` where it is damaged."""
     with ExitStack() as stack:
         # Windows removes no file that a library still holds.
-        place = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
-        copy = Path(stack.enter_context(place)) / ("model.onnx" if built.kind == "onnx" else "model.safetensors")
+        scratch = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+        copy = Path(stack.enter_context(scratch)) / ("model.onnx" if built.kind == "onnx" else "model.safetensors")
         try:
             _copy(built.file, copy)
         except stored.DamagedError as error:

@@ -1,4 +1,4 @@
-"""`bench.load`: a variant that predicts what it predicted when it was evaluated."""
+"""`bench.load`: a variant that predicts as it did when it was evaluated."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ def load(folder: str | os.PathLike[str], *, device: Literal["auto", "cuda", "cpu
     """
     from bench.interface.folders import open_folder
 
-    place = absolute(folder)
+    path = absolute(folder)
     with call(on_one_line(f"bench.load({os.fspath(folder)!r})")):
-        return Model(open_folder(place, device))
+        return Model(open_folder(path, device))
 
 
 def _answered(
@@ -168,8 +168,8 @@ def _pictures(frames: Any) -> Sequence[NDArray[np.uint8]]:
     if isinstance(frames, (str, bytes, os.PathLike)):
         raise UserError("frames: expected arrays of pixels, found a path; decode the file first")
     if isinstance(frames, (list, tuple)):
-        pictures: Sequence[Any] = [_array(picture, f"frames[{place}]") for place, picture in enumerate(frames)]
-        problems = [fault for place, picture in enumerate(pictures) if (fault := _fault(picture, f"frames[{place}]"))]
+        pictures: Sequence[Any] = [_array(picture, f"frames[{index}]") for index, picture in enumerate(frames)]
+        problems = [fault for index, picture in enumerate(pictures) if (fault := _fault(picture, f"frames[{index}]"))]
         if problems:
             raise UserError(*problems[:5])
         return pictures

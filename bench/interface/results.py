@@ -125,10 +125,10 @@ class Results:
         UserError
             Where there is no such variant, it failed, or its predictions are gone or belong to another run.
         """
-        known = self.variants
-        if variant not in known:
-            hint = nearest(str(variant), known)
-            raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(known)}")
+        variants = self.variants
+        if variant not in variants:
+            hint = nearest(str(variant), variants)
+            raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(variants)}")
         if variant in self.failed:
             raise UserError(f"variant {quoted(variant)} failed, it has no predictions: {self.failed[variant]}")
         return self._predictions(variant)

@@ -50,6 +50,7 @@ def page(summary: Summary) -> str:
 
 
 def _cells(name: str, scores: VariantScores) -> tuple[str, ...]:
+    """A variant's row of the table, a cell for each of `_TITLES`; "-" where a number is unavailable."""
     return (
         shown(name),
         scores.verdict or ("failed" if scores.status == "failed" else "-"),
@@ -73,6 +74,7 @@ def _number(value: float | None, low: float | None, high: float | None, form: st
 
 
 def _sentences(summary: Summary) -> list[str]:
+    """What to ship, each failure, the first warnings, and where the report is."""
     failed = [
         f"{shown(name)} failed: {shown(scores.reason or 'no reason was recorded')}"
         for name, scores in summary.variants.items()

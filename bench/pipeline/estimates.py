@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from bench.detectors import families
-from bench.errors import UserError
+from bench.pipeline.history import History
 from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
-from bench.provenance import machine
-from bench.records import VariantResult
-from bench.results import store, timing
+from bench.results import timing
 from bench.results.timing.warm_up import MOST_SECONDS
 from bench.results.timing.worker import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
-from bench.variants import description
 from bench.variants.steps import Cost, Use
 
 RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
@@ -83,7 +79,7 @@ def recorded(seconds: float) -> Estimate:
 
 
 def quiet(threads: int) -> PresentSpeed:
-    """The machine that rates come from, with nothing else to do."""
+    """The machine that the rates come from, without other work."""
     return PresentSpeed(RATES_GFLOPS, RATES_GFLOPS, RATES_GFLOPS * threads, threads)
 
 
@@ -93,84 +89,18 @@ def on_the_clock(cpu_s: float, parallel: float, now: PresentSpeed) -> float:
 
 
 def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
-    """The same of seconds of the machine that rates come from."""
+    """An estimate from seconds of processor time of the machine that the rates come from."""
     return rough(on_the_clock(cpu_s * RATES_GFLOPS / now.core, parallel, now))
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Seconds a frame that a variant took on this machine."""
-
-    architecture: str
-    size: int
-    runtime: str
-    device: str
-    steps: tuple[str, ...]
-    frame_s: float
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a folder's earlier runs tell: seconds of each (architecture, step), parameters, speeds.
-
-    `built_s` are on the clock, with whatever else the machine had to do; `built_cpu_s` of processor time.
-    """
-
-    built_s: Mapping[tuple[str, str], Sequence[float]]
-    parameters: Mapping[str, int]
-    speeds: Sequence[Speed]
-    built_cpu_s: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
-
-
-def recall(base: Path) -> Known:
-    """Read what lies in `variants/` and `results/` below `base`; what is damaged tells nothing."""
-    built_s: dict[tuple[str, str], list[float]] = defaultdict(list)
-    built_cpu_s: dict[tuple[str, str], list[float]] = defaultdict(list)
-    parameters = {}
-    for path in sorted((base / "variants").glob(f"*/{description.DESCRIPTION}")):
-        told = description.find(base / "variants", path.parent.name)
-        if told is None:
-            continue
-        step = told.lineage[-1].step
-        if step == "weights" and told.parameters is not None:
-            parameters[told.architecture] = told.parameters
-        built_s[told.architecture, step].append(told.seconds)
-        if told.cpu_seconds is not None:
-            built_cpu_s[told.architecture, step].append(told.cpu_seconds)
-    return Known(built_s, parameters, tuple(_speeds(base)), built_cpu_s)
-
-
-def _speeds(base: Path) -> Iterable[Speed]:
-    here = machine()
-    for path in sorted((base / "results").glob(f"*/{store.RUN}")):
-        try:
-            run = store.read_run(path.parent)
-        except UserError:
-            continue
-        for variant in run.variants:
-            if run.preprocessing and variant.conditions and variant.conditions.machine == here:
-                yield from _speed(run.architecture, run.preprocessing.size, variant)
-
-
-def _speed(architecture: str, size: int, variant: VariantResult) -> Iterable[Speed]:
-    """By the largest batch that was timed: evaluation takes batches too."""
-    timed = max(variant.measurements, key=lambda one: one.batch_size, default=None)
-    samples = [sample for samples in timed.rounds_ms for sample in samples] if timed else []
-    if timed and samples:
-        # What others took of the cores meanwhile, they took from these calls.
-        others = variant.conditions.others_cpu if variant.conditions else None
-        frame_s = median(samples) / 1000 / timed.batch_size * (1 - min(others or 0.0, 0.5))
-        yield Speed(architecture, size, timed.runtime, timed.device, variant.steps, frame_s)
-
-
-def step(prepared: Prepared, chain: Sequence[Use], known: Known, now: PresentSpeed) -> Estimate:
+def step(prepared: Prepared, chain: Sequence[Use], history: History, now: PresentSpeed) -> Estimate:
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
     text = use.text if use else "weights"
     cost = cost_of(prepared, chain)
-    if cpu_s := known.built_cpu_s.get((prepared.source.architecture, text)):
+    if cpu_s := history.built_cpu_s.get((prepared.source.architecture, text)):
         return recorded(on_the_clock(_likeliest(cpu_s, chain), cost.parallel if cost else SERIAL, now))
-    if seconds := known.built_s.get((prepared.source.architecture, text)):
+    if seconds := history.built_s.get((prepared.source.architecture, text)):
         return recorded(_likeliest(seconds, chain) * _slower(prepared, now))
     network = _network(prepared)
     on_frames = use is not None and bool(use.frames)
@@ -188,7 +118,7 @@ def cost_of(prepared: Prepared, chain: Sequence[Use]) -> Cost | None:
 
 
 def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
-    """Of what a step took on several networks: the most on the whole one, the least on what pruning left of it."""
+    """Of a step's times on several networks: the longest for the whole network, the shortest for a pruned one."""
     return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
 
 
@@ -198,55 +128,55 @@ def share(chain: Sequence[Use], *, of_time: bool) -> float:
     return math.prod(each.operations * (each.time if of_time else 1.0) for each in left)
 
 
-def frame(prepared: Prepared, chain: Sequence[Use], runtime: str, known: Known, now: PresentSpeed) -> Estimate:
+def frame(prepared: Prepared, chain: Sequence[Use], runtime: str, history: History, now: PresentSpeed) -> Estimate:
     """One frame through a variant in a runtime."""
     steps, network, left = tuple(use.text for use in chain), _network(prepared), share(chain, of_time=True)
     fitting = [
-        one
-        for one in known.speeds
-        if (one.architecture, one.runtime, one.device) == (prepared.source.architecture, runtime, prepared.device)
+        speed
+        for speed in history.speeds
+        if (speed.architecture, speed.runtime, speed.device) == (prepared.source.architecture, runtime, prepared.device)
     ]
-    for wanted, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
-        same = [one.frame_s * (prepared.spec.size / one.size) ** 2 for one in fitting if one.steps == wanted]
+    for of_steps, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
+        same = [speed.frame_s * (prepared.spec.size / speed.size) ** 2 for speed in fitting if speed.steps == of_steps]
         if same:
-            found = estimated(median(same) * part * _slower(prepared, now))
-            return replace(found, origins=frozenset({RECORDED}))
+            seconds = median(same) * part * _slower(prepared, now)
+            return replace(estimated(seconds), origins=frozenset({RECORDED}))
     if prepared.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
         return unknown(f"{prepared.source.architecture} in {runtime} on {prepared.device}")
     return by_rate(FRAME_SECONDS[runtime] * left * _scale(prepared, network), PARALLEL, now)
 
 
 def timed(prepared: Prepared, one_frame: Estimate, now: PresentSpeed) -> Estimate:
-    """Timing one variant: for the seconds set at batch 1, for as long at the best batch, and what finding it takes."""
+    """Timing one variant: the set seconds at batch 1, as many at the best batch, and the search for that batch."""
     seconds, rounds = prepared.settings.timing.seconds, timing.ROUNDS
     frame_s = math.sqrt(one_frame.low_s * one_frame.high_s)
     best = USUAL_BATCH[prepared.device]
     # Each turn makes one call before it counts, and its last call may end late.
     turns_s = 2 * seconds + frame_s * (WARM_UP_CALLS + rounds * 1.5 * (1 + best))
     tried = [size for size in (1, *BATCHES[prepared.device]) if size <= 4 * best]
-    # What was found best is compared with one frame once more.
+    # The best batch is compared with one frame once more.
     probed = [*tried, *((1, best) * CONFIRMING_ROUNDS)]
     probes_s = sum(max(seconds / rounds, frame_s * size * PROBE_CALLS) + frame_s * size for size in probed)
     started_s = on_the_clock(PROCESS_SECONDS * RATES_GFLOPS / now.core, SERIAL, now)
     settling_s = 2 * MOST_SECONDS if prepared.device == "cuda" else 0.0
-    found = rough(turns_s + probes_s + started_s + settling_s)
-    return Estimate(found.low_s, found.high_s, one_frame.origins, one_frame.unknown)
+    whole = rough(turns_s + probes_s + started_s + settling_s)
+    return replace(whole, origins=one_frame.origins, unknown=one_frame.unknown)
 
 
-def weights_bytes(prepared: Prepared, known: Known) -> int | None:
-    """Of the detector itself, stored in fp32; None where nobody knows how large it is."""
+def weights_bytes(prepared: Prepared, history: History) -> int | None:
+    """Bytes of the detector itself, stored in fp32; None where its size is unknown."""
     architecture = prepared.source.architecture
-    if architecture in known.parameters:
-        return 4 * known.parameters[architecture]
+    if architecture in history.parameters:
+        return 4 * history.parameters[architecture]
     size = families.size_of(architecture)
     return round(4e6 * size.parameters) if size else None
 
 
 def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
-    """What a step makes of a file of `stored` bytes, whose numbers take `in_fp32` bytes in fp32; both again.
+    """Both sizes of an artifact after a step: its bytes as stored, and those of its numbers in fp32.
 
-    Artifacts are what is estimated. Not counted are the engines that TensorRT keeps beside them, and what
-    is gone when the work is done, such as the checkpoint of a training, four times the network.
+    Only artifacts count: not the engines that TensorRT keeps beside them, nor temporary files such as the checkpoint
+    of a training, which is four times as large as the network.
     """
     left = use.leaves
     in_fp32 *= left.numbers
@@ -263,12 +193,12 @@ def _scale(prepared: Prepared, network: float) -> float:
 
 
 def _slower(prepared: Prepared, now: PresentSpeed) -> float:
-    """How many times longer networks take now than with the machine to themselves; less than 1 is for luck."""
+    """How many times longer networks take now than on an idle machine, at least 1."""
     return max(1.0, now.core * prepared.threads / max(now.together, now.alone))
 
 
 def duration(estimate: Estimate) -> str:
-    """ "≈ 20–80 s", "≈ 2–5 min"; with what is unknown on top, or nothing but unknown."""
+    """ "≈ 20–80 s" or "≈ 2–5 min", and whether more is unknown; "unknown" where all of it is."""
     if not estimate.high_s:
         return "unknown" if estimate.unknown else "–"
     unit, seconds = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if estimate.high_s >= 2 * s), ("s", 1))
@@ -278,7 +208,7 @@ def duration(estimate: Estimate) -> str:
 
 
 def _rounded(value: float) -> str:
-    """Two digits are more than an estimate knows."""
+    """A number with two digits at most."""
     if value < 10:
         return f"{max(value, 0.1):.1f}".removesuffix(".0")
     return f"{float(f'{value:.2g}'):,.0f}"

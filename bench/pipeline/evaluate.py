@@ -10,7 +10,7 @@ from bench.pipeline import fidelity, journal
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
 from bench.pipeline.prepare import Prepared
-from bench.records import Built, Event, OnEvent
+from bench.records import Built, Event, OnEvent, Session
 from bench.results import predict, store
 from bench.variants import cache
 
@@ -78,9 +78,9 @@ def _executables(prepared: Prepared, jobs: Jobs, gaps: Mapping[str, _Gaps]) -> d
 
 def _open(
     artifacts: Mapping[Executable, Built], variant_of: Mapping[str, str], prepared: Prepared, on_event: OnEvent
-) -> tuple[dict[Executable, runtimes.Session], dict[Executable, str]]:
+) -> tuple[dict[Executable, Session], dict[Executable, str]]:
     """Load artifacts; for those that cannot be loaded, the reason."""
-    sessions: dict[Executable, runtimes.Session] = {}
+    sessions: dict[Executable, Session] = {}
     problems: dict[Executable, str] = {}
     for done, ((variant, runtime), built) in enumerate(artifacts.items()):
         on_event(Event(LOADING, done, len(artifacts), "variants", f"{variant_of[variant]}: loading"))
@@ -93,7 +93,7 @@ def _open(
     return sessions, problems
 
 
-def _load(prepared: Prepared, built: Built, runtime: str, on_event: OnEvent) -> runtimes.Session:
+def _load(prepared: Prepared, built: Built, runtime: str, on_event: OnEvent) -> Session:
     """Load an artifact, and measure its fidelity where that was not done yet.
 
     What a runtime exports beside an artifact, it exports once: another run waits for it at the artifact's lock.
@@ -107,9 +107,7 @@ def _load(prepared: Prepared, built: Built, runtime: str, on_event: OnEvent) -> 
     return session
 
 
-def _check_fidelity(
-    prepared: Prepared, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent
-) -> None:
+def _check_fidelity(prepared: Prepared, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
     """Scores are worth having where this fails; the report says that it did, the run's log why."""
     try:
         fidelity.check(prepared, built, runtime, session, on_event)
@@ -118,7 +116,7 @@ def _check_fidelity(
 
 
 def _predict(
-    prepared: Prepared, jobs: Mapping[str, Job], sessions: Mapping[Executable, runtimes.Session], on_event: OnEvent
+    prepared: Prepared, jobs: Mapping[str, Job], sessions: Mapping[Executable, Session], on_event: OnEvent
 ) -> dict[str, str]:
     """Evaluate variants, every frame decoded once; for those that fail, the reason."""
     if not jobs:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import datasets, locks, phases, runtimes
+from bench.artifacts import onnx_files
 from bench.errors import UserError
 from bench.pipeline.prepare import Prepared
 from bench.provenance import cuda_devices, cuda_version, digest, versions
-from bench.records import Built, Event, Fidelity, OnEvent, Split
+from bench.records import Built, Event, Fidelity, OnEvent, Session, Split
 from bench.results import fidelity
 from bench.runtimes import onnxruntime
 from bench.system.processor import processor
@@ -88,7 +89,7 @@ def is_due(prepared: Prepared, built: Built, runtime: str) -> bool:
     return built.quantised and read(prepared, built, runtime) is None
 
 
-def check(prepared: Prepared, built: Built, runtime: str, session: runtimes.Session, on_event: OnEvent) -> None:
+def check(prepared: Prepared, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
     """Measure a quantised artifact's fidelity in a loaded session, once, and keep it beside the artifact."""
     if not is_due(prepared, built, runtime):
         return
@@ -123,7 +124,7 @@ def _file(prepared: Prepared, built: Built, runtime: str) -> Path:
         "device": prepared.device,
         "hardware": [cuda_devices()[:1], cuda_version()] if prepared.device == "cuda" else processor().identity,
         "frames": prepared.frames[_split(prepared)].digest,
-        "libraries": versions({*executes.LIBRARIES, *onnxruntime.LIBRARIES}),
+        "libraries": versions({*executes.LIBRARIES, *onnx_files.LIBRARIES}),
         "versions": dict(executes.VERSIONS),
         "arithmetic": arithmetic(prepared, built, runtime),
     }

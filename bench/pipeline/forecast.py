@@ -1,4 +1,4 @@
-"""What a run would do: build, evaluate, time, render, or find done already; how long, and how much disk."""
+"""What a run would build, evaluate, time and render, what it would reuse, and how long it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from bench import runtimes
 from bench.pipeline import estimates, present_speed, render
 from bench.pipeline.build import build_context
-from bench.pipeline.estimates import Estimate, Known
+from bench.pipeline.estimates import Estimate
+from bench.pipeline.history import History, recall
 from bench.pipeline.jobs import is_time_due, keys
 from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
@@ -20,7 +21,7 @@ from bench.variants import build, cache, ids
 
 @dataclass(frozen=True)
 class Link:
-    """One step of a chain. `of` is the variant further up that has the same one, None where this is the first."""
+    """A step of a chain. `of` is the variant of an earlier row that shares its artifact, None in the first such row."""
 
     step: str
     id: str
@@ -30,7 +31,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Row:
-    """What is there of a variant. `frames` are still to be evaluated, 0 where the results are there."""
+    """What exists of a variant; `frames` are still to be evaluated, 0 where the results exist."""
 
     name: str
     links: tuple[Link, ...]
@@ -47,7 +48,7 @@ class Row:
 class Stage:
     """A stage's work in words, empty where there is none, and how long it takes.
 
-    `parts` are what its pieces take, by what events call them, where these can be foreseen one by one.
+    `parts` are the estimates of its pieces, each with the `work` of its events, where they are estimated one by one.
     """
 
     name: str
@@ -58,38 +59,40 @@ class Stage:
 
 def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run has to do, and how long that takes at the machine's present speed."""
-    return stages_at(prepared, rows, estimates.recall(prepared.base), present(prepared, rows, on_event))
+    return stages_at(prepared, rows, recall(prepared.base), present(prepared, rows, on_event))
 
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
-    """The machine's present speed; None where all is there, or all but the report."""
+    """The machine's present speed; None where nothing is due but the report."""
     if is_drawn(prepared) and all(row.timed and not row.frames for row in rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.threads)
 
 
-def stages_at(prepared: Prepared, rows: Sequence[Row], known: Known, speed: PresentSpeed | None) -> tuple[Stage, ...]:
+def stages_at(
+    prepared: Prepared, rows: Sequence[Row], history: History, speed: PresentSpeed | None
+) -> tuple[Stage, ...]:
     """What a run has to do, and how long that takes at `speed`, or on an idle machine without it."""
     now = speed or estimates.quiet(prepared.threads)
     return (
         _draw(prepared, now),
-        _build(prepared, rows, known, now),
+        _build(prepared, rows, history, now),
         _load(prepared, rows, now),
-        _evaluate(prepared, rows, known, now),
-        _time(prepared, rows, known, now),
+        _evaluate(prepared, rows, history, now),
+        _time(prepared, rows, history, now),
         _report(prepared, rows, now),
     )
 
 
 def is_drawn(prepared: Prepared) -> bool:
-    """Whether the frames are there: those of the demo may be yet to be drawn."""
+    """Whether the frames exist; those of the demo are drawn by the first run."""
     return bool(prepared.frames["test"].digest)
 
 
-# ------------------------------------------------------------------------------------------- what is there
+# ------------------------------------------------------------------------------------------- what exists
 def rows_of(prepared: Prepared) -> tuple[Row, ...]:
-    """A row for each variant that is wanted."""
+    """A row for each selected variant."""
     context = build_context(prepared, silent)
     first: dict[str, str] = {}
     rows = []
@@ -98,11 +101,11 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
             continue
         lineage = ids.of_chain(prepared.source, chain, context)
         links = tuple(
-            Link(text, one, cache.is_built(context.folder, one), first.get(one))
-            for one, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
+            Link(text, variant, cache.is_built(context.folder, variant), first.get(variant))
+            for variant, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
         )
-        for one in lineage:
-            first.setdefault(one, name)
+        for variant in lineage:
+            first.setdefault(variant, name)
         kind = chain[-1].step.PRODUCES if chain else "torch"
         built = cache.read(context.folder, lineage[-1]) if links[-1].built else None
         runtime, predictions_key, timing_key = keys(prepared, lineage[-1], kind, built)
@@ -113,7 +116,7 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
 
 
 def _frames_left(prepared: Prepared, folder: Path, key: str) -> int:
-    """Labelled frames without results; what an interrupted run has finished counts as done."""
+    """How many labelled frames have no results; the shards of an interrupted run count as done."""
     if predict.is_done(folder, key):
         return 0
     count = sum(len(prepared.frames[split].frames) for split in LABELLED_SPLITS if split in prepared.frames)
@@ -122,7 +125,7 @@ def _frames_left(prepared: Prepared, folder: Path, key: str) -> int:
 
 
 def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
-    """What is loaded: whatever lacks results, and beside each that is timed the baseline in the same runtime."""
+    """What is loaded: the rows that lack results, and for each that is timed the baseline in the same runtime."""
     untimed = [row for row in rows if not row.timed]
     return {(row, row.runtime) for row in rows if row.frames or not row.timed} | {
         (rows[0], row.runtime) for row in untimed
@@ -132,18 +135,22 @@ def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
 def exports(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
     """Variants that a runtime must export first, which it does once."""
     torch = {row.name for row in rows if not (chain := prepared.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
-    wanted = {
+    needed = {
         row.id: row for row, name in _executables(rows) if row.name in torch and "onnx" in runtimes.find(name).ACCEPTS
     }
     variants = prepared.variants
-    return [row for one, row in wanted.items() if not any((variants / one).glob("*.exported-*.onnx"))]
+    return [row for variant, row in needed.items() if not any((variants / variant).glob("*.exported-*.onnx"))]
 
 
 def _compile_s(prepared: Prepared, rows: Sequence[Row]) -> list[float]:
     """Seconds for each artifact that a runtime must compile first, which it does once on a machine."""
     seconds = {(row.id, name): getattr(runtimes.find(name), "COMPILE_SECONDS", 0.0) for row, name in _executables(rows)}
     variants = prepared.variants
-    return [s for (one, name), s in seconds.items() if s and not any((variants / one).glob(f"*.{name}-*.pt2"))]
+    return [
+        compile_s
+        for (variant, runtime), compile_s in seconds.items()
+        if compile_s and not any((variants / variant).glob(f"*.{runtime}-*.pt2"))
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- the stages
@@ -155,14 +162,14 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     return Stage("draw", f"{count:,} frames of the demo set", takes)
 
 
-def _build(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _build(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
     due = []
     for row in rows:
         chain = prepared.chains[row.name]
         for length, link in enumerate(row.links):
             if not link.built and link.of is None:
                 part = chain[:length]
-                due.append((build.title_of(row.name, part), estimates.step(prepared, part, known, now)))
+                due.append((build.title_of(row.name, part), estimates.step(prepared, part, history, now)))
     whole = estimates.total(estimate for _, estimate in due)
     return Stage("build", _counted(len(due), "artifact"), whole, tuple(due))
 
@@ -185,35 +192,35 @@ def _is_onnx(prepared: Prepared, row: Row) -> bool:
 
 
 def _structures(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
-    """What networks there are, numbers aside: each is traced once in a run, whoever exports it."""
+    """The distinct network structures of rows: a run traces each of them once."""
     return {tuple(use.text for use in prepared.chains[row.name] if use.leaves.operations < 1) for row in rows}
 
 
 def _traced(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
-    """Those that building traces already."""
+    """The structures that are traced while variants are built."""
     return _structures(prepared, [row for row in rows if _is_onnx(prepared, row) and not row.links[-1].built])
 
 
-def _evaluate(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
     due = [row for row in rows if row.frames]
     if not due:
         return Stage("evaluate", "", Estimate())
     frames = max(row.frames for row in due)
     work = f"{_counted(len(due), 'variant')} on {frames:,} frames"
-    passes = estimates.total(_frame(prepared, row, row.runtime, known, now) * row.frames for row in due)
+    passes = estimates.total(_frame(prepared, row, row.runtime, history, now) * row.frames for row in due)
     decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
     return Stage("evaluate", work, passes + decoded)
 
 
-def _time(prepared: Prepared, rows: Sequence[Row], known: Known, now: PresentSpeed) -> Stage:
+def _time(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
     untimed = [row for row in rows if not row.timed]
-    wanted = {(row.id, row.runtime): row for row in untimed}
-    wanted |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
-    beside = len(wanted) - len({(row.id, row.runtime) for row in untimed})
+    executables = {(row.id, row.runtime): row for row in untimed}
+    executables |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
+    beside = len(executables) - len({(row.id, row.runtime) for row in untimed})
     work = _counted(len(untimed), "variant") + (", the baseline beside them" if untimed and beside else "")
     due = (
-        estimates.timed(prepared, _frame(prepared, row, runtime, known, now), now)
-        for (_, runtime), row in wanted.items()
+        estimates.timed(prepared, _frame(prepared, row, runtime, history, now), now)
+        for (_, runtime), row in executables.items()
     )
     return Stage("time", work, estimates.total(due))
 
@@ -229,12 +236,12 @@ def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage
 def _is_reported(prepared: Prepared, rows: Sequence[Row]) -> bool:
     if not render.is_current(prepared.base, prepared.name, prepared.settings):
         return False
-    told = {variant.name: variant.id for variant in store.read_run(prepared.results).variants}
-    return set(told) <= set(prepared.chains) and all(told.get(row.name) == row.id for row in rows)
+    reported = {variant.name: variant.id for variant in store.read_run(prepared.results).variants}
+    return set(reported) <= set(prepared.chains) and all(reported.get(row.name) == row.id for row in rows)
 
 
-def _frame(prepared: Prepared, row: Row, runtime: str, known: Known, now: PresentSpeed) -> Estimate:
-    return estimates.frame(prepared, prepared.chains[row.name], runtime, known, now)
+def _frame(prepared: Prepared, row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:
+    return estimates.frame(prepared, prepared.chains[row.name], runtime, history, now)
 
 
 def heatmaps(prepared: Prepared) -> int:

@@ -17,7 +17,7 @@ from bench.pipeline.device import checked_device
 from bench.provenance import cpu_cores, file_digest
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, OnEvent, Split, silent
 from bench.variants import cache, ids, steps
-from bench.variants.chain import frame_problems, order_problems
+from bench.variants.chain import frame_problems, offer_problems, order_problems
 from bench.variants.context import Source
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _check_quickly(request: _Request, listing: _Listing, device: str) -> tuple[D
     chosen, remarks, refused = checked_device(device, runtime, list(map(_kind, chains.values())))
     problems: list[tuple[Keys, str | UserError]] = [
         *problems_of(request.weights_key, partial(file_type.check, request.weights)),
-        *request.below(_chain_problems(chains, runtime, chosen)),
+        *request.below(_chain_problems(chains, request.detector.architecture, runtime, chosen)),
         *problems_of(request.dataset_key, listing.find),
         *request.below(_missing_splits(chains, listing.sets)),
     ]
@@ -196,12 +196,12 @@ def _check_quickly(request: _Request, listing: _Listing, device: str) -> tuple[D
 
 
 def _chain_problems(
-    chains: Mapping[str, Sequence[steps.Use]], runtime: str, device: Device
+    chains: Mapping[str, Sequence[steps.Use]], architecture: str, runtime: str, device: Device
 ) -> Iterator[tuple[Keys, str]]:
     """All that is wrong with chains before their frames are known, with keys below the experiment's."""
     needed = []
     for variant, chain in chains.items():
-        problems = list(order_problems(chain))
+        problems = [*order_problems(chain), *offer_problems(chain, architecture)]
         yield from ((("variants", variant, index), problem) for index, problem in problems)
         if not problems:
             try:
@@ -249,7 +249,8 @@ def _workable_chains(request: _Request, frames: Mapping[Split, FrameSet]) -> dic
     chains: dict[str, tuple[steps.Use, ...]] = {}
     problems: list[tuple[Keys, str]] = []
     for variant, chain in request.settings.variants.items():
-        faults = [*order_problems(chain), *frame_problems(chain, frames)]
+        offered = offer_problems(chain, request.detector.architecture)
+        faults = [*order_problems(chain), *offered, *frame_problems(chain, frames)]
         if not faults:
             chains[variant] = chain
         elif variant in request.selected:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,9 @@ WORK = "rendering the report"
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendered experiment: its run, its scores.json as read, its report; the run's log if any.
+    """A rendered experiment: its run, its scores as scores.json holds them, its report; the run's log if any.
 
-    `remarks` tell in what the experiment file has gone on since the run.
+    `remarks` say how the experiment file has changed since the run.
     """
 
     run: RunRecord
@@ -43,15 +44,15 @@ class Finished:
 
     @property
     def page(self) -> Path:
-        """The same report to look at."""
+        """The report in HTML."""
         return self.report.with_suffix(".html")
 
     @property
     def ending(self) -> str:
         """How the run went, in one line."""
-        fallen = [variant.name for variant in self.run.variants if variant.status == "failed"]
-        told = "".join(f"\nwarning: {warning}" for warning in self.warnings)
-        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(fallen) or 'none'}{told}"
+        failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
+        warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
+        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(failed) or 'none'}{warnings}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,54 +76,60 @@ def report(
 ) -> Finished:
     """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
-    What was rendered from the same results by the same version stands, unless `again`.
+    A report that this version rendered from the same results is left as it is, unless `again`.
     """
     results, folder = base / "results" / name, base / "reports" / name
     run = _as_set(store.read_run(results), settings)
     store.write_run(results, run)
     mark = _mark(results)
-    if not again and _is_rendered(folder, mark):
-        return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
+    if again or not _is_rendered(folder, mark):
+        _refuse_incomplete(run, results)
+        on_event(Event(WORK, 0, 1, "reports", "scoring"))
+        evaluation = evaluate_run(run, results)
+        store.refuse_links(folder)
+        sweep(folder, held=True)
+        with phases.of(WORK, on_event):
+            reports.render(run, evaluation, _reader(run, base, on_event), results, folder)
+        key = _rendered(folder, mark)
+        write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
+        on_event(Event(WORK, 1, 1, "reports"))
+    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_changed_steps(run, settings))
+
+
+def _refuse_incomplete(run: RunRecord, results: Path) -> None:
+    """Raise `UserError` where stored results that the report needs are missing or were replaced."""
     for variant in run.variants:
         if variant.status == "ok" and not predict.is_done(results / variant.name, variant.predictions_key):
             raise UserError(f"{results / variant.name}: has changed since the last whole run; `bench run` completes it")
     if run.attributes and not (results / ATTRIBUTES).exists():
         raise UserError(f"{results / ATTRIBUTES}: is gone; `bench run` writes it again")
-    on_event(Event(WORK, 0, 1, "reports", "scoring"))
-    evaluation = evaluate_run(run, results)
 
-    drawn, wanted = 0, run.frames["test"].count
+
+def _reader(run: RunRecord, base: Path, on_event: OnEvent) -> Callable[[str], NDArray[np.uint8]]:
+    """What reads a test frame's pixels for its heatmap, and says how many heatmaps are drawn where all are."""
     assert run.preprocessing is not None
-    spec = run.preprocessing.input_spec
+    frames, spec, drawn = run.frames["test"], run.preprocessing.input_spec, count(1)
 
-    def pixels(frame: str) -> NDArray[np.uint8]:
-        nonlocal drawn
-        drawn += 1
-        if run.gallery_heatmaps == "all" and drawn <= wanted:
-            on_event(Event(WORK, drawn, wanted, "heatmaps", "drawing heatmaps"))
-        return datasets.decode(base / run.frames["test"].root / frame, spec)
+    def pixels(path: str) -> NDArray[np.uint8]:
+        number = next(drawn)
+        if run.gallery_heatmaps == "all" and number <= frames.count:
+            on_event(Event(WORK, number, frames.count, "heatmaps", "drawing heatmaps"))
+        return datasets.decode(base / frames.root / path, spec)
 
-    store.refuse_links(folder)
-    sweep(folder, held=True)
-    with phases.of(WORK, on_event):
-        reports.render(run, evaluation, pixels, results, folder)
-    key = _rendered(folder, mark)
-    write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
-    on_event(Event(WORK, 1, 1, "reports"))
-    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_other_steps(run, settings))
+    return pixels
 
 
-def _other_steps(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
-    """What a reader who has changed the experiment file since would take for results of it."""
-    said = []
+def _changed_steps(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
+    """A remark for each variant whose steps have changed in the experiment file since the run."""
+    remarks = []
     for variant in run.variants:
-        asked = tuple(use.text for use in settings.variants.get(variant.name, ()))
-        if variant.name in settings.variants and asked != variant.steps:
-            was, now = spelled(variant.steps), spelled(asked)
-            said.append(
-                f"{variant.name} was run as {was}, and the experiment file now says {now}: `bench run` makes it."
+        steps = tuple(use.text for use in settings.variants.get(variant.name, ()))
+        if variant.name in settings.variants and steps != variant.steps:
+            before, now = spelled(variant.steps), spelled(steps)
+            remarks.append(
+                f"{variant.name} was run as {before}, and the experiment file now says {now}: `bench run` makes it."
             )
-    return tuple(said)
+    return tuple(remarks)
 
 
 def spelled(steps: Sequence[str]) -> str:

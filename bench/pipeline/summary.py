@@ -1,4 +1,4 @@
-"""What a run found out, put together for the report: a row a variant, what to know before, where it comes from."""
+"""The record of a run: a row a variant, warnings to be read before the numbers, and where they come from."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str])
 def _row(
     prepared: Prepared, name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built
 ) -> VariantResult:
+    """The row of a variant; without a job, or with a reason, that of a failure."""
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
@@ -97,6 +98,7 @@ def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
 
 
 def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
+    """What the record says of a split: where its frames lie, and how many there are of each class and source."""
     first = frames.frames[0]
     # A frame's path is relative to its split's folder.
     root = first.file.parents[first.path.count("/")]
@@ -131,6 +133,7 @@ def _provenance(prepared: Prepared) -> dict[str, str]:
 
 def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:
     """The GPUs that variants ran on when they were timed, which may be another one than this run's."""
-    ran = [one.executed for one in variants if one.executed and one.executed.device == "cuda"]
-    names = dict.fromkeys(executed.device_name for executed in ran)
+    names = dict.fromkeys(
+        variant.executed.device_name for variant in variants if variant.executed and variant.executed.device == "cuda"
+    )
     return {"GPU used": "; ".join(names)} if names else {}

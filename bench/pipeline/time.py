@@ -92,12 +92,12 @@ def _subjects(
 def _store(timings: timing.Timings[Executable], untimed: Mapping[str, Job], baseline: str) -> None:
     """Store the samples of each variant, and beside them the baseline's in the same runtime."""
     for job in untimed.values():
-        if timed := timings.found.get(job.executable):
-            beside = timings.found.get((baseline, job.runtime))
+        if timed := timings.times.get(job.executable):
+            beside = timings.times.get((baseline, job.runtime))
             store.write_timed(
                 job.folder,
                 job.timing_key,
-                store.Timed(
+                store.SessionTimes(
                     timed.executed, timed.measurements, beside.measurements if beside else (), timings.conditions
                 ),
             )

@@ -1,5 +1,32 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.artifacts import (
+    Built,
+    Footprint,
+)
+from bench.records.choice import (
+    Candidate,
+    Checked,
+    Choice,
+    Constraints,
+    GateOutcome,
+    Loosening,
+    Requirement,
+)
+from bench.records.evaluation import (
+    Evaluation,
+)
+from bench.records.exports import (
+    HANDED_OVER,
+    LOWERED,
+    ONNX,
+    SAFETENSORS,
+    Format,
+    HandedOver,
+    MeasuredBy,
+    ModelFile,
+    Moved,
+)
 from bench.records.frames import (
     LABELLED_SPLITS,
     OUTCOMES,
@@ -16,27 +43,23 @@ from bench.records.frames import (
     Split,
     silent,
 )
-from bench.records.handed_over import (
-    HANDED_OVER,
-    LOWERED,
-    ONNX,
-    SAFETENSORS,
-    Format,
-    HandedOver,
-    MeasuredBy,
-    ModelFile,
-    Moved,
-)
-from bench.records.runs import (
-    Built,
+from bench.records.measurements import (
     Conditions,
-    Constraints,
     Executed,
     Fidelity,
-    Footprint,
+    Latencies,
     Measurement,
     PeakMemory,
+    Ratio,
+    Speed,
+    Timing,
+)
+from bench.records.predictions import (
+    LabelledFrames,
     PredictionPass,
+    Predictions,
+)
+from bench.records.runs import (
     Recovery,
     RunRecord,
     SplitSummary,
@@ -45,32 +68,19 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
-    Candidate,
-    Checked,
-    Choice,
     Comparison,
     Drift,
     Effect,
-    Evaluation,
     Flips,
-    GateOutcome,
     Independence,
     Interval,
-    LabelledFrames,
-    Latencies,
-    Loosening,
     OperatingPoint,
-    Predictions,
-    Ratio,
     Reliability,
-    Requirement,
     Score,
     Shift,
     ShiftVerdict,
     Slice,
-    Speed,
     ThresholdKind,
-    Timing,
     VariantEvaluation,
     Verdict,
 )
@@ -93,6 +103,7 @@ from bench.records.scores_file import (
     ScoredVariant,
     ScoresFile,
 )
+from bench.records.sessions import Prediction, Session, Timed
 
 __all__ = [
     "HANDED_OVER",
@@ -142,6 +153,7 @@ __all__ = [
     "OperatingPoint",
     "Outcome",
     "PeakMemory",
+    "Prediction",
     "PredictionPass",
     "Predictions",
     "Preprocessing",
@@ -166,6 +178,7 @@ __all__ = [
     "ScoredSlice",
     "ScoredVariant",
     "ScoresFile",
+    "Session",
     "Shift",
     "ShiftVerdict",
     "Slice",
@@ -173,6 +186,7 @@ __all__ = [
     "Split",
     "SplitSummary",
     "ThresholdKind",
+    "Timed",
     "Timing",
     "VariantEvaluation",
     "VariantResult",

@@ -8,55 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench.records.frames import Outcome
-from bench.records.runs import Constraints
+from bench.records.measurements import Ratio
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
+
 
 Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
 
 ShiftVerdict: TypeAlias = Literal["shifted, not lost", "shifted", "shifted, and some lost"]
 
 ThresholdKind: TypeAlias = Literal["fixed", "carried", "own"]
+
 THRESHOLD_KINDS: tuple[ThresholdKind, ...] = ("fixed", "carried", "own")
-
-
-@dataclass(frozen=True)
-class LabelledFrames:
-    """The labelled frames of one split, in the order of `predictions.parquet`, where test rows come first.
-
-    `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
-    person each comes from, missing where unknown. `attributes` [n rows] has a column for each further column of a
-    manifest, or for the folders below `real/` and `fake/`.
-    """
-
-    frames: pd.Series[str]
-    labels: NDArray[np.int8]
-    sources: pd.Series[str]
-    attributes: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions of a variant: P(fake) of every test [n] and validation frame [k], float64 in [0, 1].
-
-    `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
-    class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
-    `logit_diff` [n] is `logit_fake - logit_real` of the test frames. It ranks frames also where P(fake) has come
-    so near to 0 or 1 that it ties. None where only P(fake) is known.
-    """
-
-    test: NDArray[np.float64]
-    validation: NDArray[np.float64] | None
-    cam: NDArray[np.float32] | None
-    logit_diff: NDArray[np.float64] | None = None
-
-    @property
-    def ranks(self) -> NDArray[np.float64]:
-        """What test frames are ranked by [n]."""
-        return self.test if self.logit_diff is None else self.logit_diff
 
 
 @dataclass(frozen=True)
@@ -270,20 +235,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A speed-up with its 95 % interval; an interval that holds 1 shows no difference."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def unclear(self) -> bool:
-        """Whether the interval holds 1, as it is printed."""
-        return round(self.low, 2) <= 1 <= round(self.high, 2)
-
-
-@dataclass(frozen=True)
 class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
@@ -320,70 +271,6 @@ class VariantEvaluation:
 
 
 @dataclass(frozen=True)
-class Requirement:
-    """One constraint, and whether a variant meets it.
-
-    `value` is held against `limit`: for `auc_drop` it is the far end of the interval of the drop, and `estimate` the
-    point estimate. `headroom` is limit − value, negative where the limit is missed. None where unknown; `reason` then
-    says why.
-    """
-
-    constraint: Literal["auc_drop", "size_mib", "latency_ms"]
-    limit: float
-    value: float | None
-    estimate: float | None
-    headroom: float | None
-    met: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A variant that could be chosen; `beaten_by` is at least as good in everything and better in one thing."""
-
-    name: str
-    requirements: tuple[Requirement, ...]
-    size_mib: float | None
-    latency_ms: float | None
-    auc: float | None
-    beaten_by: str | None
-
-    @property
-    def qualifies(self) -> bool:
-        return all(requirement.met for requirement in self.requirements)
-
-
-@dataclass(frozen=True)
-class Loosening:
-    """The least limit under which a variant would meet a constraint that it misses."""
-
-    variant: str
-    constraint: str
-    limit: float
-    needed: float
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which variant to ship under the constraints; `chosen` is None where none qualifies.
-
-    `asked` is whether the user set constraints; otherwise the only one is the margin on AUC. `loosen` is filled where
-    none qualifies: the limits to loosen for the variants that miss the fewest constraints, nearest first, with an
-    entry for each constraint. `front_by_size` and `front_by_latency` are the variants that none beats in size and
-    AUC, or in latency and AUC, the least first.
-    """
-
-    constraints: Constraints
-    asked: bool
-    candidates: tuple[Candidate, ...]
-    chosen: str | None
-    runner_up: str | None
-    loosen: tuple[Loosening, ...] = ()
-    front_by_size: tuple[str, ...] = ()
-    front_by_latency: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Effect:
     """What the steps between a variant and its nearest ancestor in the experiment cost and gained.
 
@@ -400,124 +287,3 @@ class Effect:
     parameters: tuple[int, int] | None
     macs: tuple[int, int] | None
     speed: Ratio | None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """A summary of one measurement: milliseconds a call, and frames a second at the median call.
-
-    `device_p50_ms` is the median time that the device computed, without copies; None where it is the host. Peak memory
-    is that of the variant's own process, from its start to the end of the measurement. `settled` is whether calls took
-    equally long at the end of the warm-up; None where that was not measured.
-    """
-
-    runtime: str
-    device: str
-    batch_size: int
-    rounds: int
-    calls: int
-    p25_ms: float
-    p50_ms: float
-    p75_ms: float
-    p90_ms: float
-    p99_ms: float | None
-    mean_ms: float
-    device_p50_ms: float | None
-    frames_per_second: float
-    peak_rss_mib: float | None
-    peak_cuda_allocated_mib: float | None
-    peak_cuda_reserved_mib: float | None
-    settled: bool | None = None
-
-
-@dataclass(frozen=True)
-class Speed:
-    """The speed of a variant in its own runtime.
-
-    `single` is at batch 1, `best` at the batch size of the highest throughput, timed later in the session. `reference`
-    is the baseline at batch 1, in the same device, runtime and session. `speedup` compares with it at batch 1, `gain`
-    compares the throughput of each at its own best batch size. Both are None where either was not measured, for
-    simulated int8, and where nothing reports how int8 ran. `latency_ms` is the median call of `single`, by which
-    variants are compared; taken in another session than the baseline's, it is corrected to that session.
-    """
-
-    single: Timing | None = None
-    best: Timing | None = None
-    reference: Timing | None = None
-    speedup: Ratio | None = None
-    gain: Ratio | None = None
-    latency_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Median calls at batch 1 that compare with the baseline's own, in ms by variant: one runtime, one device."""
-
-    by_variant: Mapping[str, float]
-    runtime: str
-    device: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All scores of an experiment: a report is written from it and the run's record.
-
-    `variants` and `predictions` have the variants with status "ok", in the run's order; `speeds` has every variant.
-    `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
-    measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
-    names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
-    those that compare, None where the baseline was not timed.
-    """
-
-    test: LabelledFrames
-    validation: LabelledFrames | None
-    predictions: Mapping[str, Predictions]
-    variants: Mapping[str, VariantEvaluation]
-    speeds: Mapping[str, Speed]
-    choice: Choice | None
-    effects: tuple[Effect, ...] = ()
-    not_sliced: tuple[str, ...] = ()
-    timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
-    elsewhere: tuple[Timing, ...] = ()
-    size_only: frozenset[str] = frozenset()
-    independence: Independence = field(default_factory=Independence)
-    latencies: Latencies | None = None
-
-
-@dataclass(frozen=True)
-class GateOutcome:
-    """One gate and how a variant stands to it.
-
-    The gate `fell` where the whole interval is on the wrong side of the limit, where the estimate is and the gate is
-    `strict`, and where the quantity is unavailable. It is `proven` to be met where the whole interval is on the right
-    side. `headroom` is the distance of `value` to the limit, negative on the wrong side.
-    """
-
-    variant: str
-    gate: str
-    value: float | None
-    interval: Interval | None
-    limit: float
-    headroom: float | None
-    fell: bool
-    proven: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The result of `bench check` for an experiment.
-
-    `failed` has the variants that could not be built or measured, and why. `warnings`, such as an unexplained
-    improvement, are printed first. `remarks` say what was compared with what, and what was not checked.
-    """
-
-    experiment: str
-    outcomes: tuple[GateOutcome, ...]
-    failed: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def fell(self) -> tuple[GateOutcome, ...]:
-        return tuple(outcome for outcome in self.outcomes if outcome.fell)

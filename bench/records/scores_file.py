@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bench.records.runs import Fidelity, Recovery
-from bench.records.scores import Loosening, ShiftVerdict, ThresholdKind, Timing, Verdict
+from bench.records.choice import Loosening
+from bench.records.measurements import Fidelity, Timing
+from bench.records.runs import Recovery
+from bench.records.scores import ShiftVerdict, ThresholdKind, Verdict
 
 SCORES_SCHEMA = 1
 """Counts up when a key changes its meaning or goes away."""

@@ -1,4 +1,4 @@
-"""Batches to sessions and answers back, so that a device computes while its host decodes, copies and writes.
+"""Give batches to sessions and collect their answers; the device computes while the host decodes, copies and writes.
 
 The cycle is: collect the oldest answer, submit the next batch. While the host waits for the oldest, the device has
 the next one queued; whatever the host does afterwards, it has up to two.
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records import Prediction
     from bench.results.predict import Pending
 
-    Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+    Answer: TypeAlias = Prediction[NDArray[np.float32]]
 
 UNDER_WAY = 2
 """Of all variants together: activations of several networks at once may not fit into the device's memory."""
@@ -27,9 +28,9 @@ UNDER_WAY = 2
 
 @dataclass(frozen=True)
 class Part:
-    """Frames, uint8 [n, 3, H, W], whose first is row `start` of all, on their way through one variant.
+    """A batch for one variant: frames, uint8 [n, 3, H, W], the first of which is row `start` of all.
 
-    `alone`: nothing else may be under way, since a single frame did not fit beside others.
+    With `alone`, nothing else may be under way: the frame did not fit into memory beside others.
     """
 
     variant: Pending
@@ -39,10 +40,10 @@ class Part:
 
 
 class Answers:
-    """Gives parts to their variants' sessions and `keep`s what these answer, each variant's in any order.
+    """Gives parts to their variants' sessions, and passes each answer to `keep`; the order of answers may differ.
 
-    `sizes` are frames a call by variant, and are halved for good when memory runs out. `failed` says of what a
-    variant failed; it is asked nothing more, the others go on.
+    `sizes` are frames a call by variant; a size is halved for good when memory runs out. `failed` has the error of
+    each variant that failed. Such a variant gets no more parts, the others go on.
     """
 
     def __init__(self, sizes: dict[str, int], keep: Callable[[Part, Answer], object]) -> None:
@@ -58,12 +59,13 @@ class Answers:
         self._begin_waiting()
 
     def finish(self) -> None:
-        """Collect all that is still under way."""
+        """Collect all answers that are still under way."""
         while self._under_way:
             self._collect_down_to(0)
             self._begin_waiting()
 
     def _begin_waiting(self) -> None:
+        """Submit every waiting part; parts that are too large are split, and those of failed variants dropped."""
         while self._waiting:
             part = self._waiting.popleft()
             name, submit = part.variant.name, getattr(part.variant.session, "submit", None)
@@ -71,7 +73,7 @@ class Answers:
                 self._collect_down_to(0)
             elif submit is not None:
                 self._collect_down_to(UNDER_WAY - 1)
-            # What was collected may have been this variant's own, and refused.
+            # The collected answer may have been this variant's, and an error.
             if name in self.failed:
                 continue
             if len(part.frames) > self.sizes[name]:
@@ -102,11 +104,12 @@ class Answers:
             self._check_and_keep(part, answered)
 
     def _check_and_keep(self, part: Part, answer: Answer) -> None:
+        """Pass an answer to `keep`; a variant whose logits are not finite has failed."""
         import numpy as np
 
         if part.variant.name in self.failed:
             return
-        if np.isfinite(answer[0]).all():
+        if np.isfinite(answer.logits).all():
             self.keep(part, answer)
         else:
             self.failed[part.variant.name] = ValueError(
@@ -115,17 +118,17 @@ class Answers:
             )
 
     def _refused(self, part: Part, error: Exception) -> None:
-        """Out of memory, the part is computed again in smaller parts, or a frame by itself; else its variant fails."""
+        """Compute the part again in smaller parts if memory ran out; else the variant has failed."""
         name = part.variant.name
         _forget_locals(error)
         if not isinstance(error, MemoryError) or part.alone:
             self.failed.setdefault(name, error)
             return
-        # Sizes stay powers of two, and what was submitted before the size was halved does not halve it again.
+        # Sizes stay powers of two. Parts submitted before the size was halved do not halve it again.
         while 1 < len(part.frames) <= self.sizes[name]:
             self.sizes[name] //= 2
         self._waiting.appendleft(replace(part, alone=len(part.frames) == 1))
-        # Nothing else shall take memory when it is computed again.
+        # Nothing else may take memory while the part is computed again.
         self._collect_down_to(0)
 
 
@@ -135,7 +138,7 @@ def _split(part: Part, size: int) -> list[Part]:
 
 
 def _forget_locals(error: BaseException | None) -> None:
-    """An error must not keep a network's activations, which are locals of the calls that it came through."""
+    """Clear the locals of an error's traceback: they hold the network's activations."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -1,7 +1,7 @@
-"""An evaluation that was killed for want of memory is not killed the same way again: the next one halves its batches.
+"""Halve the batches after an evaluation that was killed for want of memory.
 
-A process that the kernel kills can say nothing. So it notes before its work what it is about to try, and removes the
-note when it ends in any other way.
+A process that the kernel kills cannot record that. So each process writes a note of its batch sizes before its work,
+and removes the note when it ends in any other way.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NOTE = "attempt.json"
 
 @contextmanager
 def noted(folders: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """By variant, the frames of a batch that may be tried: `sizes`, or half of what an earlier process died of.
+    """The frames a batch by variant: `sizes`, or half of what an earlier process was killed with.
 
-    `folders` are the variants' own for work in the making.
+    `folders` are the variants' folders for unfinished work.
     """
     allowed = {name: _allowed(folders[name] / NOTE, size) for name, size in sizes.items()}
     for name, size in allowed.items():
@@ -46,7 +46,7 @@ def _allowed(note: Path, size: int) -> int:
 
 
 def _was_for_memory(earlier: Mapping[str, Any]) -> bool:
-    """Whether the kernel has killed since; in another container, which counts anew, whether memory is limited."""
+    """Whether the kernel has killed a process since. Another container counts anew: whether its memory is limited."""
     kills = memory_kills()
     if earlier["group"] == memory_group() and kills is not None and earlier["kills"] is not None:
         return kills > int(earlier["kills"])

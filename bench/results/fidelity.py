@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import stored
 from bench.files import remove, write_text
-from bench.records import SPLITS, Fidelity
-from bench.results.predict import Predicts
+from bench.records import SPLITS, Fidelity, Session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,15 +27,15 @@ MEAN_BOUND, LARGEST_BOUND = 0.04, 0.2
 _ROUNDING = 1e-4
 
 
-def measure(session: Predicts, reference: Predicts, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
+def measure(session: Session, reference: Session, batches: Iterable[NDArray[np.uint8]], split: str) -> Fidelity:
     """Compare a session with the artifact's own graph, frame by frame, over all batches of uint8 RGB [n, 3, H, W]."""
     import numpy as np
 
     differences: list[list[float]] = [[], []]
     for batch in batches:
         for frame in batch:
-            for logit_diffs, one in zip(differences, (session, reference), strict=True):
-                logits, _ = one.predict(frame[None])
+            for logit_diffs, computing in zip(differences, (session, reference), strict=True):
+                logits = computing.predict(frame[None]).logits
                 logit_diffs.append(float(logits[0, 1]) - float(logits[0, 0]))
     computed, meant = np.array(differences)
     return compare(computed, meant, split)
@@ -64,10 +63,11 @@ def write(file: Path, fidelity: Fidelity) -> None:
 
 
 def read(file: Path) -> Fidelity | None:
-    """What was measured; None where nothing was, or the file is damaged: it is measured again."""
+    """The fidelity that was measured; None where it was not, or the file is damaged: then it is measured again."""
     try:
-        told: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
+        fidelity: Fidelity = stored.typed(Fidelity, stored.read_json(file, stored.MIB))
     except (OSError, ValueError):
         return None
-    differences = [value for value in (told.mean, told.largest) if value is not None]
-    return told if told.frames >= 1 and told.split in SPLITS and min(differences, default=0) >= 0 else None
+    differences = [difference for difference in (fidelity.mean, fidelity.largest) if difference is not None]
+    sound = fidelity.frames >= 1 and fidelity.split in SPLITS and min(differences, default=0) >= 0
+    return fidelity if sound else None

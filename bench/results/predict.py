@@ -1,8 +1,8 @@
-"""Evaluate variants over frames: each frame is decoded once, in one stream, and given to every variant.
+"""Predict: each frame is decoded once, in one stream, and given to every variant.
 
-What variants answer is written in shards, each whole, so that a run that is killed loses one shard of each variant
-at most, and the batches under way. A batch never crosses the border of two shards. Memory grows with the frames
-only by the scores and the small CAMs. `answers` keeps devices busy meanwhile.
+Predictions are written in whole shards, so that a killed run loses at most one shard of each variant, and the batches
+under way. A batch never crosses the border of two shards. Memory grows with the frames only by the scores and the
+small CAMs. `answers` keeps devices busy meanwhile.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bench import stored
 from bench.files import remove, write_atomically, write_text
-from bench.records import BatchReader, Event, Executed, Frame, InputSpec, OnEvent, PredictionPass
+from bench.records import (
+    BatchReader,
+    Event,
+    Executed,
+    Frame,
+    InputSpec,
+    OnEvent,
+    Prediction,
+    PredictionPass,
+    Session,
+)
 from bench.results.answers import Answers, Part
 from bench.results.attempts import noted
 from bench.stored import MIB
@@ -38,21 +48,9 @@ WORK = "evaluating"
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
 
 
-class Predicts(Protocol):
-    """What of a runtime's session evaluation and timing need."""
-
-    executed: Executed
-
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]; `MemoryError` where n is too large."""
-
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
-        """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
-
-
 @dataclass(frozen=True)
 class FrameRow:
-    """A frame of a labelled split, as a row of `predictions.parquet` will know it."""
+    """A frame of a labelled split: a row of `predictions.parquet`."""
 
     split: str
     frame: Frame
@@ -60,25 +58,35 @@ class FrameRow:
 
 @dataclass(frozen=True)
 class Pending:
-    """A variant whose predictions are wanted: its loaded session, and the folder and key they go to."""
+    """A variant to predict for: its loaded session, and the folder and key of its predictions."""
 
     name: str
     key: str
     folder: Path
-    session: Predicts
+    session: Session
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Whether the folder holds the predictions of this key, whole: they are marked last, with their sizes."""
+    """Whether the folder holds all predictions of this key: a mark with their sizes is written last."""
     try:
         mark = stored.read_json(folder / MARK, MIB)
-        return bool(mark["key"] == key and mark["bytes"] == _sizes(folder))
+        return bool(mark["key"] == key and mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
+def has_cams(folder: Path) -> bool:
+    """Whether the folder's predictions have class-activation maps: some detectors give none, and then the mark
+    names no file of them.
+    """
+    try:
+        return CAMS in stored.read_json(folder / MARK, MIB)["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # what is missing is then reported as such
+
+
 def read_executed(folder: Path, key: str) -> Executed | None:
-    """What executed the predictions of this key; None where an earlier version made them, which did not say."""
+    """What executed the predictions of this key; None where an earlier version made them and did not record it."""
     try:
         mark = stored.read_json(folder / MARK, MIB)
         executed: Executed | None = stored.typed(Executed, mark["executed"]) if mark["key"] == key else None
@@ -88,7 +96,7 @@ def read_executed(folder: Path, key: str) -> Executed | None:
 
 
 def write_executed(folder: Path, executed: Executed) -> None:
-    """Say of predictions that are there what executes them."""
+    """Record what executes predictions that exist already."""
     mark = stored.read_json(folder / MARK, MIB)
     write_text(folder / MARK, json.dumps({**mark, "executed": asdict(executed)}))
 
@@ -98,7 +106,7 @@ def predict(
 ) -> dict[str, Exception]:
     """Write predictions and CAMs of every pending variant for all rows, in their order.
 
-    A variant that fails is left out from then on; returned is what it failed of.
+    A variant that fails is left out from then on. Returns the error of each that failed.
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
@@ -134,18 +142,18 @@ def _evaluate(
     read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Exception], PredictionPass]:
-    """Compute the missing shards, by the row that each begins at; returned is what variants failed of.
+    """Compute the missing shards, and return the errors of variants that failed, and the pass.
 
-    `sizes` are frames a batch, by variant.
+    `missing` has the variants of each shard, by the shard's first row. `sizes` are frames a batch, by variant.
     """
     began, count, variants = time.perf_counter(), 0, len(sizes)
     # A batch never crosses the border of a shard, also where that is not as long as the batches are.
     size = math.gcd(max(sizes.values(), default=1), SHARD_FRAMES)
-    places = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
+    starts = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
     frames = [row.frame for low in missing for row in rows[low : _end(low, rows)]]
     batches = _Waited(read(frames, size))
     answers = Answers(sizes, _Shards(len(rows)).keep)
-    for (low, start), batch in zip(places, batches, strict=True):
+    for (low, start), batch in zip(starts, batches, strict=True):
         advance(start)  # frames before this batch's: answers are still under way
         for variant in missing[low]:
             answers.give(Part(variant, start, batch))
@@ -159,7 +167,7 @@ def _evaluate(
 
 
 class _Waited:
-    """A reader's batches, and the `seconds` that were spent waiting for them."""
+    """The batches of a reader, and the `seconds` spent waiting for them."""
 
     def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
         self._batches = batches
@@ -177,7 +185,7 @@ class _Waited:
 
 
 class _Shards:
-    """Answers until their shard is whole: each is then written, its parts in the order of its rows."""
+    """Collects answers until a shard is complete, then writes it, its parts in the order of its rows."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -188,13 +196,13 @@ class _Shards:
         path = _shard(part.variant, low)
         parts = self._parts.setdefault(path, {})
         parts[part.start] = answer
-        if sum(len(logits) for logits, _ in parts.values()) == min(SHARD_FRAMES, self._rows - low):
+        if sum(len(answer.logits) for answer in parts.values()) == min(SHARD_FRAMES, self._rows - low):
             _write_shard(path, [parts[start] for start in sorted(parts)])
             del self._parts[path]
 
 
 def batch_size(spec: InputSpec, device: str) -> int:
-    """Frames in a batch, a power of two: what keeps a B5's activations within a quarter of the free memory.
+    """Frames in a batch, a power of two, so that a B5's activations take at most a quarter of the free memory.
 
     On a CPU at most four: at 160 px a B5's widest maps then take 15 MB, which a last-level cache may hold,
     and more frames at once only cost memory. On CUDA 128 is where throughput has long levelled off. When memory
@@ -223,35 +231,50 @@ def _shard(variant: Pending, low: int) -> Path:
 def _write_shard(path: Path, parts: Sequence[Answer]) -> None:
     import numpy as np
 
-    logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    write_atomically(path, lambda file: np.savez(file, logits=logits, cams=cams))
+    logits, cams = _joined(parts)
+    arrays: dict[str, Any] = {"logits": logits} if cams is None else {"logits": logits, "cams": cams}
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def _joined(parts: Sequence[Answer]) -> Answer:
+    """Answers one after another; `DamagedError` where some have CAMs and some none."""
+    import numpy as np
+
+    cams = [part.cam for part in parts if part.cam is not None]
+    if len(cams) not in (0, len(parts)):
+        raise stored.DamagedError("some of a variant's answers have class-activation maps and some have none")
+    return Prediction(np.concatenate([part.logits for part in parts]), np.concatenate(cams) if cams else None)
 
 
 def _merge(variant: Pending, rows: Sequence[FrameRow], evaluation: PredictionPass | None) -> None:
-    """Join the shards into the two result files, mark them done, and drop the shards."""
+    """Join the shards into the result files, mark them done, and drop the shards."""
     import numpy as np
 
-    parts = [_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)]
-    logits, cams = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    logits, cams = _joined([_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)])
     for name in (MARK, PREDICTIONS, CAMS):
         remove(variant.folder / name)
     table = predictions_table(rows, logits)
     write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
-    write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
-    mark = {"key": variant.key, "frames": len(rows), "bytes": _sizes(variant.folder)}
+    if cams is not None:
+        write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
+    sizes = _sizes(variant.folder, cams=cams is not None)
+    mark: dict[str, object] = {"key": variant.key, "frames": len(rows), "bytes": sizes}
     mark["evaluation"] = asdict(evaluation) if evaluation else None
     mark["executed"] = asdict(variant.session.executed)
     write_text(variant.folder / MARK, json.dumps(mark))
     remove(variant.folder / SHARDS)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    for name in (PREDICTIONS, CAMS):
+def _sizes(folder: Path, *, cams: bool) -> dict[str, int]:
+    """Bytes of the result files by name, that of the CAMs among them or not; `OSError` where one is not a file."""
+    files = (PREDICTIONS, CAMS) if cams else (PREDICTIONS,)
+    for name in files:
         stored.refuse_other_than_file(folder / name)
-    return {name: (folder / name).stat().st_size for name in (PREDICTIONS, CAMS)}
+    return {name: (folder / name).stat().st_size for name in files}
 
 
-def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_shard(path: Path) -> Answer:
+    """A shard's logits and CAMs. One that is damaged is removed, and `ValueError` says so."""
     import zipfile
 
     import numpy as np
@@ -261,15 +284,15 @@ def _read_shard(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             _refuse_bomb(zipfile.ZipFile(file))
             file.seek(0)
             with np.load(file, allow_pickle=False) as shard:
-                logits, cams = shard["logits"], shard["cams"]
-        _refuse_other_answers(logits, cams)
+                answer = Prediction(shard["logits"], shard.get("cams"))
+        _refuse_other_answers(answer)
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file makes its readers fail in any way
         # No kill leaves half a shard, but a disk may: the next run makes it again.
         remove(path)
         raise ValueError(f"{path} was damaged, and is removed; the same command makes it again") from error
-    return logits, cams
+    return answer
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
@@ -277,11 +300,13 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
         raise stored.DamagedError("it would unpack to far more than a shard")
 
 
-def _refuse_other_answers(logits: NDArray[np.float32], cams: NDArray[np.float32]) -> None:
+def _refuse_other_answers(answer: Answer) -> None:
+    """`DamagedError` unless there are finite logits [n, 2] and, if any, CAMs [n, h, w]."""
     import numpy as np
 
-    floats = logits.dtype.kind == cams.dtype.kind == "f"
-    if not floats or logits.shape != (len(cams), 2) or cams.ndim != 3 or not np.isfinite(logits).all():
+    logits, cams = answer
+    sound = logits.dtype.kind == "f" and logits.ndim == 2 and logits.shape[1] == 2 and np.isfinite(logits).all()
+    if not sound or (cams is not None and (cams.dtype.kind != "f" or cams.ndim != 3 or len(cams) != len(logits))):
         raise stored.DamagedError("it does not hold logits and maps")
 
 

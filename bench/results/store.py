@@ -1,4 +1,4 @@
-"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs, measurements."""
+"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs if any, measurements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bench.records import (
 )
 from bench.results import attributes, checks
 from bench.results.attributes import ATTRIBUTES
-from bench.results.predict import CAMS, MARK, PREDICTIONS
+from bench.results.predict import CAMS, MARK, PREDICTIONS, has_cams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ WHY_WAIT = (
 
 
 @dataclass(frozen=True)
-class Timed:
+class SessionTimes:
     """What was measured of a variant in one session.
 
     `baseline` holds the experiment's baseline in the same runtime, device and session.
@@ -60,35 +60,36 @@ class Timed:
 
 @contextmanager
 def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
-    """Hold an experiment's results for oneself, waiting for whoever holds them; what a killed run left is removed."""
+    """Lock an experiment's results, waiting for another process if need be; remove what a killed run left."""
     refuse_links(folder)
     with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
-        for place in (folder, *(inside for inside in folder.iterdir() if inside.is_dir() and not inside.is_symlink())):
-            sweep(place, held=True)
+        inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        for path in (folder, *inside):
+            sweep(path, held=True)
         yield
 
 
 def refuse_links(folder: Path) -> None:
-    """What is written, and removed as out of date, lies in this folder, and not where a stranger's link leads."""
+    """Raise `UserError` where a link lies in the folder: bench would write and remove files where it leads."""
     inside = [path for pattern in ("*", "*/.*", "*/.*/*") for path in folder.glob(pattern)] if folder.is_dir() else []
-    for place in (folder, *inside):
-        if place.is_symlink():
+    for path in (folder, *inside):
+        if path.is_symlink():
             raise UserError(
-                f"{place}: is a link, and bench writes and removes files there; put what it leads to in its place"
+                f"{path}: is a link, and bench writes and removes files there; put what it leads to in its place"
             )
 
 
-def write_timed(folder: Path, key: str, timed: Timed) -> None:
-    write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(Timed, timed)})
+def write_timed(folder: Path, key: str, timed: SessionTimes) -> None:
+    write_json(folder / MEASUREMENTS, {"schema": SCHEMA, "key": key, **_plain(SessionTimes, timed)})
 
 
-def read_timed(folder: Path, key: str) -> Timed | None:
+def read_timed(folder: Path, key: str) -> SessionTimes | None:
     """What was measured under this key, or None."""
     try:
-        told = stored.read_json(folder / MEASUREMENTS)
-        if told.pop("key") != key or told.pop("schema") != SCHEMA:
+        content = stored.read_json(folder / MEASUREMENTS)
+        if content.pop("key") != key or content.pop("schema") != SCHEMA:
             return None
-        timed: Timed = stored.typed(Timed, told)
+        timed: SessionTimes = stored.typed(SessionTimes, content)
         checks.measurements([*timed.measurements, *timed.baseline])
         checks.conditions(timed.conditions)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -111,7 +112,7 @@ def read_prediction_pass(folder: Path, key: str) -> PredictionPass | None:
 
 
 def write_run(folder: Path, run: RunRecord) -> None:
-    """Write run.json, unless what is there differs in nothing but when and by which command it was made."""
+    """Write run.json, unless the stored one differs only in date and command."""
     try:
         if _comparable(read_run(folder)) == _comparable(run):
             return
@@ -121,6 +122,7 @@ def write_run(folder: Path, run: RunRecord) -> None:
 
 
 def read_run(folder: Path) -> RunRecord:
+    """Read run.json. `UserError` where there is none, or it is damaged."""
     path = folder / RUN
     try:
         run: RunRecord = stored.typed(RunRecord, stored.read_json(path))
@@ -135,36 +137,36 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: RunRecord) -> None:
-    """Write what else is known of the labelled frames, unless `run`'s is there; what is known no more is removed.
+    """Write the attributes of the labelled frames if those of `run` are not stored yet; remove them if it has none.
 
-    Before the run itself: a run.json never speaks of attributes that are not there yet.
+    Call this before `write_run`: run.json must never name attributes that are not stored yet.
     """
     try:
-        told = read_run(folder).attributes
+        stored_digest = read_run(folder).attributes
     except UserError:
-        told = ""
+        stored_digest = ""
     path = folder / ATTRIBUTES
     if not run.attributes:
         path.unlink(missing_ok=True)
-    elif told != run.attributes or not path.exists():
+    elif stored_digest != run.attributes or not path.exists():
         attributes.write(path, frames)
 
 
 def read_labelled(
     results: Path, variant: str, frames: Mapping[str, SplitSummary] | None = None
 ) -> tuple[LabelledFrames, LabelledFrames | None]:
-    """The test and validation frames of an experiment, as this variant's predictions tell; the latter None without.
+    """The test and validation frames in a variant's predictions; the latter are None where there are none.
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
     table = _table(results / variant, ["frame", "split", "label", "source"], frames)
-    known = attributes.read(results / ATTRIBUTES, table)
+    columns = attributes.read(results / ATTRIBUTES, table)
     test, validation = (
         LabelledFrames(
             table["frame"][rows].reset_index(drop=True),
             table["label"][rows].to_numpy(),
             table["source"][rows].reset_index(drop=True),
-            known[rows].reset_index(drop=True),
+            columns[rows].reset_index(drop=True),
         )
         for rows in (table["split"] == split for split in LABELLED_SPLITS)
     )
@@ -172,9 +174,9 @@ def read_labelled(
 
 
 def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predictions:
-    """What a variant answered, on `test` test frames and then the validation frames; CAMs are mapped, not read.
+    """The predictions of a variant: `test` test frames, then the validation frames; CAMs are a memory map.
 
-    `UserError` where it answered another number of frames than `rows`.
+    `UserError` where there are more or fewer frames than `rows`.
     """
     table = _table(folder, ["p_fake", "logit_real", "logit_fake"])
     if rows is not None and len(table) != rows:
@@ -185,7 +187,9 @@ def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predic
     return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
 
 
-def _cams(folder: Path, rows: int) -> NDArray[np.float32]:
+def _cams(folder: Path, rows: int) -> NDArray[np.float32] | None:
+    if not has_cams(folder):
+        return None
     try:
         return checks.cams(folder / CAMS, rows)
     except (OSError, ValueError) as error:
@@ -209,7 +213,7 @@ def _gone(file: Path, error: Exception) -> UserError:
 
 
 def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
-    """All that predictions.parquet of a variant holds, a row a frame: test frames first.
+    """The whole table of predictions.parquet, a row a frame, test frames first.
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
@@ -224,8 +228,8 @@ def read_logits(folder: Path) -> NDArray[np.float32]:
 
 
 def _comparable(run: RunRecord) -> RunRecord:
-    kept = {key: value for key, value in run.provenance.items() if key not in ("date", "command")}
-    return replace(run, provenance=kept)
+    lasting = {key: value for key, value in run.provenance.items() if key not in ("date", "command")}
+    return replace(run, provenance=lasting)
 
 
 def _plain(kind: Any, value: Any) -> dict[str, Any]:

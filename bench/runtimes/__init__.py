@@ -27,34 +27,16 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from bench.errors import UserError, nearest, quoted
 from bench.provenance import cuda_version
-from bench.records import Built, Executed
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from bench.records import Built, Session
 
 Device = Literal["cpu", "cuda"]
-
-
-class Session(Protocol):
-    """A loaded variant. `executed` tells what really runs, as the runtime itself reports it."""
-
-    executed: Executed
-
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w], on the host.
-
-        The device has finished when this returns. Raises `MemoryError` where the batch is too large.
-        """
-
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
-        """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
 
 
 class Runtime(Protocol):
@@ -132,28 +114,42 @@ def _cuda_trouble(name: str, runtime: Runtime, folder: Path) -> str | None:
             f"runtime {name!r}: the {runtime.PACKAGE} in this Python is built without CUDA; "
             "install its build for CUDA, or use device: cpu"
         )
-    wanted, there = _cuda_wanted(folder), cuda_version()
-    if wanted is not None and there is not None and wanted > there[0]:
+    built_for, driver = _cuda_of(folder), cuda_version()
+    if built_for is not None and driver is not None and built_for > driver[0]:
         return (
-            f"runtime {name!r}: {runtime.PACKAGE} is built for CUDA {wanted}, the NVIDIA driver only knows CUDA "
-            f"{there[0]}.{there[1]}; update the driver, install a build for CUDA {there[0]}, or use device: cpu"
+            f"runtime {name!r}: {runtime.PACKAGE} is built for CUDA {built_for}, the NVIDIA driver only knows CUDA "
+            f"{driver[0]}.{driver[1]}; update the driver, install a build for CUDA {driver[0]}, or use device: cpu"
         )
     return None
 
 
 def devices(name: str) -> tuple[Device, ...]:
     """Where a runtime can execute anything at all."""
-    found: tuple[Device, ...] = getattr(find(name), "DEVICES", ("cpu", "cuda"))
-    return found
+    supported: tuple[Device, ...] = getattr(find(name), "DEVICES", ("cpu", "cuda"))
+    return supported
 
 
-def _cuda_wanted(folder: Path) -> int | None:
+def _cuda_of(folder: Path) -> int | None:
     """The major version of CUDA that a package says it is built for, where PyTorch or onnxruntime says it."""
     for name in ("version.py", "capi/build_and_package_info.py"):
         try:
             text = (folder / name).read_text(encoding="utf-8")
         except OSError:
             continue
-        if told := re.search(r"^cuda(?:_version)?\b.*?['\"](\d+)", text, re.MULTILINE):
-            return int(told[1])
+        if match := re.search(r"^cuda(?:_version)?\b.*?['\"](\d+)", text, re.MULTILINE):
+            return int(match[1])
     return None
+
+
+@contextmanager
+def memory_errors(signs: Sequence[str]) -> Iterator[None]:
+    """Raise `MemoryError` where the text of a library's error, in small letters, holds one of its signs of that.
+
+    For libraries that have no exception of their own for exhausted memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error).lower() for sign in signs):
+            raise MemoryError(str(error)) from error
+        raise

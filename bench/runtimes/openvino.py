@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
-from bench.artifacts import EXPORT_VERSION
+from bench.artifacts import EXPORT_VERSION, onnx_files, unsigned_weights
 from bench.errors import UserError
 from bench.provenance import cpu_name, versions
-from bench.records import Built, Executed
-from bench.runtimes import onnxruntime
-from bench.runtimes.onnxruntime import lowering
+from bench.records import Built, Executed, Prediction, Timed
+from bench.runtimes import memory_errors
 from bench.system.processor import processor
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 ACCEPTS = ("torch", "onnx")
 DEVICES = ("cpu",)
-LIBRARIES = (*onnxruntime.LIBRARIES, "openvino")
+LIBRARIES = (*onnx_files.LIBRARIES, "openvino")
 # The first is raised whenever the same graph would be executed otherwise.
 VERSIONS = {"openvino": 1, "export": EXPORT_VERSION}
 PACKAGE = "openvino"
@@ -40,7 +39,7 @@ CUDA_FILES = ()
 
 # Stored type to OpenVINO's names of that capability of a CPU, and of the type to compute in.
 _HALVES = {"bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
-_TOLD = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+_COMPUTED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 # Operators that do the arithmetic of a network, as OpenVINO's CPU plugin names the nodes that it executes.
 _HEAVY = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution"}
 _INTEGERS = {"u8", "i8"}
@@ -49,26 +48,27 @@ _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "out_of_memory
 
 
 class Session:
-    """A compiled network and what it told about itself."""
+    """A compiled network and what it reports of itself."""
 
     def __init__(self, compiled: Any, executed: Executed) -> None:
         self.compiled = compiled
         self.executed = executed
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
-        with onnxruntime.memory_told(_OUT_OF_MEMORY):
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        """The prediction of uint8 RGB frames [n, 3, H, W]."""
+        with memory_errors(_OUT_OF_MEMORY):
             # On one thread OpenVINO swallows errors and answers with what its request held before: nothing, if it
             # is new. Making one takes 0.1 ms.
-            found = self.compiled.create_infer_request().infer({"frames": frames})
-        logits, cam = found["logits"], found["cam"]
+            outputs = self.compiled.create_infer_request().infer({"frames": frames})
+        by_name = {output.get_any_name(): array for output, array in outputs.items()}
+        logits = by_name["logits"]
         if len(logits) != len(frames):
             raise RuntimeError(f"OpenVINO answered {len(logits)} of {len(frames)} frames and said no reason")
-        return logits, cam
+        return Prediction(logits, by_name.get("cam"))
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         """The same; the device is the host, so it has no time of its own."""
-        return *self.predict(frames), None
+        return Timed(self.predict(frames), None)
 
 
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
@@ -87,7 +87,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         core.read_model(_file(built)),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": _wanted(built.stored, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+            "INFERENCE_PRECISION_HINT": _precision(built.stored, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Pinned threads of several sessions would all sit on the same cores.
@@ -102,7 +102,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         device_name=cpu_name(),
         providers=tuple(f"openvino.{name}" for name in compiled.get_property("EXECUTION_DEVICES")),
         stored=built.stored,
-        computed="int8" if native else _TOLD[compiled.get_property("INFERENCE_PRECISION_HINT").to_string()],
+        computed="int8" if native else _COMPUTED[compiled.get_property("INFERENCE_PRECISION_HINT").to_string()],
         int8=None if integer is None else ("native" if native else "simulated"),
         int8_operators=integer,
         heavy_operators=heavy,
@@ -126,12 +126,12 @@ def _file(built: Built) -> Path:
     def unsigned() -> onnx.ModelProto:
         import onnx
 
-        return lowering.unsigned(onnx.load(built.file))
+        return unsigned_weights.unsigned(onnx.load(built.file))
 
     if not _needs_unsigned(built):
-        return onnxruntime.onnx_file(built)
-    made_by = {"version": lowering.VERSION, "libraries": versions(("onnx",))}
-    return onnxruntime.beside(built, "unsigned", made_by, unsigned)
+        return onnx_files.onnx_file(built)
+    made_by = {"version": unsigned_weights.VERSION, "libraries": versions(("onnx",))}
+    return onnx_files.beside(built, "unsigned", made_by, unsigned)
 
 
 def library() -> Any:
@@ -146,7 +146,7 @@ def library() -> Any:
     return openvino
 
 
-def _wanted(stored: str, capabilities: list[str]) -> str:
+def _precision(stored: str, capabilities: list[str]) -> str:
     """The type to compute in, as OpenVINO spells it."""
     capability, half = _HALVES.get(stored, ("", ""))
     return half if capability in capabilities else "f32"
@@ -154,6 +154,6 @@ def _wanted(stored: str, capabilities: list[str]) -> str:
 
 def _operators(compiled: Any) -> tuple[int, int]:
     """Heavy operators on integers, and all heavy operators, of the graph that is executed."""
-    told = [operator.rt_info for operator in compiled.get_runtime_model().get_ops()]
-    heavy = [one["runtimePrecision"].astype(str) for one in told if one["layerType"].astype(str) in _HEAVY]
+    operators = [operator.rt_info for operator in compiled.get_runtime_model().get_ops()]
+    heavy = [info["runtimePrecision"].astype(str) for info in operators if info["layerType"].astype(str) in _HEAVY]
     return sum(precision in _INTEGERS for precision in heavy), len(heavy)

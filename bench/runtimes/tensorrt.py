@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import seals
-from bench.artifacts import EXPORT_VERSION
+from bench.artifacts import EXPORT_VERSION, onnx_files
 from bench.errors import UserError
 from bench.provenance import digest, file_digest, versions
 from bench.records import Built, Executed
@@ -28,7 +28,7 @@ from bench.runtimes.onnxruntime import Session
 
 ACCEPTS = ("torch", "onnx")
 DEVICES = ("cuda",)
-LIBRARIES = (*onnxruntime.LIBRARIES, "tensorrt-cu12", "tensorrt-cu13")
+LIBRARIES = (*onnx_files.LIBRARIES, "tensorrt-cu12", "tensorrt-cu13")
 # The first is raised whenever the same graph would be executed otherwise.
 VERSIONS = {"tensorrt": 1, "export": EXPORT_VERSION}
 PACKAGE = "onnxruntime"
@@ -44,12 +44,12 @@ _WINDOWS = ("nvinfer_10.dll", "nvinfer_plugin_10.dll", "nvonnxparser_10.dll")
 
 def trouble(device: Literal["cpu", "cuda"] = "cuda") -> str | None:
     """Why TensorRT cannot be used, as far as files tell."""
-    found = ctypes.util.find_library("nvinfer_10") or ctypes.util.find_library("nvinfer")
-    if _wheel() or (found and "10" in found):
+    library = ctypes.util.find_library("nvinfer_10") or ctypes.util.find_library("nvinfer")
+    if _wheel() or (library and "10" in library):
         return None
-    there = f"the system has {found}" if found else "which is not installed"
+    installed = f"the system has {library}" if library else "which is not installed"
     return (
-        f"runtime 'tensorrt' needs TensorRT 10, {there}; `pip install \"tensorrt-cu13<11\"` (or -cu12, as the "
+        f"runtime 'tensorrt' needs TensorRT 10, {installed}; `pip install \"tensorrt-cu13<11\"` (or -cu12, as the "
         "CUDA of onnxruntime), or choose runtime: onnxruntime"
     )
 
@@ -63,7 +63,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
             "runtime 'tensorrt' cannot be told to leave TF32 out; with `tf32: false` set the environment variable "
             "NVIDIA_TF32_OVERRIDE=0, or choose another runtime"
         )
-    file = onnxruntime.onnx_file(built)
+    file = onnx_files.onnx_file(built)
     _load_libraries()
     providers = [_provider(built, file), onnxruntime.cuda_provider(tf32=tf32)]
     session = onnxruntime.open_session(file, threads, providers, floats=built.weights_only)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from bench.detectors import families
+from bench.detectors.offers import meanings
 from bench.errors import UserError, in_yaml, nearest, quoted, said
 from bench.records import FrameSet, Split
 from bench.variants.steps import Kind, Use, find, names
@@ -110,6 +112,18 @@ def _why_not_after(use: Use, earlier: Sequence[Use]) -> str | None:
     why_not_after: Callable[[BaseModel, Sequence[Use]], str | None] | None = getattr(use.step, "why_not_after", None)
     why = why_not_after(use.settings, earlier) if why_not_after else None
     return f": {why}" if why else None
+
+
+def offer_problems(chain: Sequence[Use], architecture: str) -> Iterator[tuple[int, str]]:
+    """Steps that need what detectors of this architecture do not offer: the index of a step, and what it lacks."""
+    offers = families.offers(architecture)
+    for index, use in enumerate(chain):
+        if missing := use.needs - offers:
+            yield (
+                index,
+                f"{use.text} needs of a detector {meanings(missing)}, and {architecture} has none; it offers "
+                f"{meanings(offers) or 'nothing that a step could change'}: leave {use.name} out of this variant",
+            )
 
 
 def frame_problems(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> Iterator[tuple[int, str]]:

@@ -48,7 +48,7 @@ class Description:
     size_bytes: Annotated[int, Field(ge=1)]
     parameters: Count | None
     macs: Count | None
-    margin_bias: Finite
+    margin_bias: Finite | None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     cpu_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     zeros: Annotated[float, Field(ge=0, le=1)] | None = None

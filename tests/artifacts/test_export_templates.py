@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.artifacts import tracing
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.detector import Detector
+from bench.detectors.heads.gap_linear import GapLinear
 from tests.support import b0, families, tiny
 
 
@@ -187,7 +188,7 @@ class _Scaled(nn.Module):
 
 def _scaled(factor: float = 2.0) -> Detector:
     torch.manual_seed(1)
-    detector = tiny.lively(Detector("scaled", "tiny", tiny.PREPROCESSING, _Scaled(factor), nn.Linear(8, 2)).eval())
+    detector = tiny.lively(Detector("scaled", "tiny", tiny.PREPROCESSING, _Scaled(factor), GapLinear(8)).eval())
     with torch.no_grad():
         detector.get_parameter("backbone.norms.1.weight").mul_(3)
     return detector

@@ -13,6 +13,7 @@ from twin import twin
 
 from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet
+from bench.detectors.heads.gap_linear import GapLinear
 from tests.support import b0, families, tiny
 
 
@@ -133,4 +134,4 @@ def test_network_that_lets_no_factor_through_is_refused() -> None:
     preprocessing = b0.detector().preprocessing
     backbone = nn.Sequential(nn.SiLU(), nn.Conv2d(3, 8, 3), nn.SiLU())
     with pytest.raises(ValueError, match="no channel can be rescaled"):
-        twin(Detector("bent", "none", preprocessing, backbone, nn.Linear(8, 2)))
+        twin(Detector("bent", "none", preprocessing, backbone, GapLinear(8)))

@@ -42,9 +42,9 @@ GATES = "    gates: {baseline: {auc: 0.0}, all: {auc: 0.0, latency_ratio: 1000},
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    change(told)
-    path.write_text(json.dumps(told), encoding="utf-8")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def packed(margins: np.ndarray[Any, Any]) -> dict[str, str]:
@@ -63,15 +63,15 @@ OUTCOMES = (
     ),
     GateOutcome("gone", "auc", None, None, 0.5, None, fell=True, proven=False, note="it failed: \x1b no\n<room> & …"),
 )
-FOUND = Checked("first", OUTCOMES, {"gone": "\x1b no\n<room> & …"}, ("q8: improved | a lot",), ("Compared.",))
+CHECKED = Checked("first", OUTCOMES, {"gone": "\x1b no\n<room> & …"}, ("q8: improved | a lot",), ("Compared.",))
 
 
 def test_junit_holds_every_gate_and_every_failed_variant() -> None:
-    suites = ElementTree.fromstring(checked.junit(FOUND))
+    suites = ElementTree.fromstring(checked.junit(CHECKED))
     (suite,) = suites
     cases = suite.findall("testcase")
     assert [(case.get("classname"), case.get("name")) for case in cases] == [
-        *((f"first.{one.variant}", one.gate) for one in OUTCOMES), ("first.gone", "status"),
+        *((f"first.{outcome.variant}", outcome.gate) for outcome in OUTCOMES), ("first.gone", "status"),
     ]  # fmt: skip
     failed = {(case.get("classname"), case.get("name")) for case in cases if case.find("failure") is not None}
     assert failed == {("first.q8", "auc_drop"), ("first.gone", "auc")}
@@ -86,28 +86,28 @@ def test_junit_holds_every_gate_and_every_failed_variant() -> None:
 
 
 def test_terminal_is_ascii_of_eighty_columns() -> None:
-    told = checked.terminal(FOUND)
-    assert told.isascii()
-    assert max(map(len, told.splitlines())) <= 80
-    assert re.search(r"auc_drop +0\.0300 \[0\.0200, 0\.0400\] +0\.01 +-0\.0200 FELL", told)
-    assert re.search(r"latency_ratio +0\.50 \[0\.40, 1\.50\] +1\.2 +0\.70 not proven", told)
-    assert re.search(r"flips +7 +10 +3 ok", told)
-    assert told.splitlines()[0].startswith("WARNING: q8: improved")
-    assert told.splitlines()[-1] == "2 of 6 gates fell, 1 variant failed"
+    text = checked.terminal(CHECKED)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"auc_drop +0\.0300 \[0\.0200, 0\.0400\] +0\.01 +-0\.0200 FELL", text)
+    assert re.search(r"latency_ratio +0\.50 \[0\.40, 1\.50\] +1\.2 +0\.70 not proven", text)
+    assert re.search(r"flips +7 +10 +3 ok", text)
+    assert text.splitlines()[0].startswith("WARNING: q8: improved")
+    assert text.splitlines()[-1] == "2 of 6 gates fell, 1 variant failed"
 
 
 def test_names_and_numbers_of_any_length_keep_to_eighty_columns() -> None:
     odd = GateOutcome(
         "ж" * 60 + " 頭" * 20, "auc_change", -12e-7, Interval(-14e-7, -11e-7), -1e-6, -2e-7, True, False, "é" * 200
     )
-    told = checked.terminal(Checked("x", (odd,), {"頭" * 90: "→ ж"}, remarks=("é " * 90,)))
-    assert told.isascii()
-    assert max(map(len, told.splitlines())) <= 80
-    assert "-0.0000012 [-0.0000014, -0.0000011], -0.000001, -0.0000002 FELL" in " ".join(told.split())
+    text = checked.terminal(Checked("x", (odd,), {"頭" * 90: "→ ж"}, remarks=("é " * 90,)))
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "-0.0000012 [-0.0000014, -0.0000011], -0.000001, -0.0000002 FELL" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
-    ("gate", "value", "ends", "limit", "wanted"),
+    ("gate", "value", "ends", "limit", "cells"),
     [
         ("auc_drop", 0.00004, (0.00003, 0.00006), 0.00002, ("0.00004 (0.00003, 0.00006)", "0.00002", "−0.00002")),
         ("size_mib", 30.0004, (), 30.0, ("30.0004", "30", "−0.0004")),
@@ -118,17 +118,17 @@ def test_names_and_numbers_of_any_length_keep_to_eighty_columns() -> None:
     ],
 )  # fmt: skip
 def test_what_differs_looks_different(
-    gate: str, value: float, ends: tuple[float, ...], limit: float, wanted: tuple[str, str, str]
+    gate: str, value: float, ends: tuple[float, ...], limit: float, cells: tuple[str, str, str]
 ) -> None:
     room = value - limit if gate == "auc_change" else limit - value
-    one = GateOutcome("q8", gate, value, Interval(*ends) if ends else None, limit, room, True, False)
-    assert f"| {' | '.join(wanted)} |" in checked.markdown(Checked("x", (one,), {}))
+    outcome = GateOutcome("q8", gate, value, Interval(*ends) if ends else None, limit, room, True, False)
+    assert f"| {' | '.join(cells)} |" in checked.markdown(Checked("x", (outcome,), {}))
 
 
 def test_footnote_of_the_comparison_stands_with_a_comparison_only() -> None:
     compared = GateOutcome("q8", "auc_change", 0.0, None, -0.01, 0.01, False, True)
     assert "`auc_change` falls where" in checked.markdown(Checked("x", (compared,), {}))
-    assert "`auc_change`" not in checked.markdown(FOUND)
+    assert "`auc_change`" not in checked.markdown(CHECKED)
 
 
 def test_headlines() -> None:
@@ -138,7 +138,7 @@ def test_headlines() -> None:
 
 
 def test_markdown_escapes_names_and_puts_falls_first() -> None:
-    html = MarkdownIt("commonmark").enable("table").render(checked.markdown(FOUND))
+    html = MarkdownIt("commonmark").enable("table").render(checked.markdown(CHECKED))
     rows = re.findall(r"<tr>\n(.*?)</tr>", html, flags=re.DOTALL)[1:]
     assert len(rows) == len(OUTCOMES)
     assert ["fell" in row for row in rows] == [True, True, False, False, False, False]
@@ -152,26 +152,26 @@ def test_github_page_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page = tmp_path / "page.md"
     page.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    checked.write(FOUND, tmp_path / "a/check.xml", tmp_path / "a/check.md")
-    assert checked.append_to_page(FOUND) is None
+    checked.write(CHECKED, tmp_path / "a/check.xml", tmp_path / "a/check.md")
+    assert checked.append_to_page(CHECKED) is None
     assert page.read_text(encoding="utf-8") == "before\n" + (tmp_path / "a/check.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["check.md", "check.xml"]
 
 
 def test_what_check_did_not_write_is_kept(tmp_path: Path) -> None:
-    junit, summary, mine = (tmp_path / name for name in ("check.xml", "check.md", "mine.txt"))
+    junit, summary, of_user = (tmp_path / name for name in ("check.xml", "check.md", "mine.txt"))
     checked.refuse_unwritable(junit, summary)
     junit.touch()
     checked.refuse_unwritable(junit, summary)
-    checked.write(FOUND, junit, summary)
+    checked.write(CHECKED, junit, summary)
     checked.refuse_unwritable(junit, summary)
-    mine.write_bytes(b"\xff mine")
-    for pair, said in (
-        ((mine, summary), "--junit"), ((junit, mine), "--summary"), ((summary, junit), "--junit"),
-        ((junit, tmp_path / "a/../check.xml"), "both are"), ((mine / "a/check.xml", summary), "--junit"),
+    of_user.write_bytes(b"\xff mine")
+    for pair, option in (
+        ((of_user, summary), "--junit"), ((junit, of_user), "--summary"), ((summary, junit), "--junit"),
+        ((junit, tmp_path / "a/../check.xml"), "both are"), ((of_user / "a/check.xml", summary), "--junit"),
         ((tmp_path, summary), "expected a file"), ((Path("/dev/null"), summary), "--junit"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=option):
             checked.refuse_unwritable(*pair)
 
 
@@ -294,9 +294,9 @@ def test_where_every_variant_fails_there_is_a_report_all_the_same(all_failed: Pa
 
 def test_what_must_be_read_first_is_in_the_summary(accepted: Path) -> None:
     assert bench("check")[0] == 0
-    told = (accepted / "reports/first/check.md").read_text(encoding="utf-8").splitlines()
-    assert told[0].startswith("### ")
-    assert "The baseline's AUC is" in told[2]
+    lines = (accepted / "reports/first/check.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("### ")
+    assert "The baseline's AUC is" in lines[2]
     assert "The baseline's AUC is" in (accepted / "reports/first/check.xml").read_text(encoding="utf-8")
 
 
@@ -371,29 +371,29 @@ def test_only_judges_what_it_names(accepted: Path) -> None:
 
 def test_accepting_again_changes_nothing(accepted: Path) -> None:
     path = accepted / "accepted.json"
-    edit(path, lambda told: told.update(accepted="2001-02-03"))
+    edit(path, lambda content: content.update(accepted="2001-02-03"))
     before = path.read_bytes()
     code, output = bench("accept")
     assert code == 0, output
     assert path.read_bytes() == before
-    edit(path, lambda told: told.update(threshold=0.25))
+    edit(path, lambda content: content.update(threshold=0.25))
     assert bench("accept")[0] == 0
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["threshold"] == 0.5
-    assert told["accepted"] != "2001-02-03"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["threshold"] == 0.5
+    assert content["accepted"] != "2001-02-03"
 
 
 def test_accepted_file_is_small_and_tells_no_frame(accepted: Path) -> None:
     text = (accepted / "accepted.json").read_text(encoding="utf-8")
-    told = json.loads(text)
+    content = json.loads(text)
     assert len(text) < 5000
     assert ".png" not in text
-    assert told["frames"]["test"]["count"] == 32
+    assert content["frames"]["test"]["count"] == 32
     logits = store.read_logits(accepted / "results/first/q16")[:32]
-    found = packed(logits[:, 1] - logits[:, 0])
-    assert told["variants"]["q16"]["digest"] == found["digest"]
-    assert zlib.decompress(base64.b64decode(told["variants"]["q16"]["margins"])) == zlib.decompress(
-        base64.b64decode(found["margins"])
+    repacked = packed(logits[:, 1] - logits[:, 0])
+    assert content["variants"]["q16"]["digest"] == repacked["digest"]
+    assert zlib.decompress(base64.b64decode(content["variants"]["q16"]["margins"])) == zlib.decompress(
+        base64.b64decode(repacked["margins"])
     )
 
 
@@ -413,7 +413,7 @@ def perfect(folder: Path) -> np.ndarray[Any, Any]:
 
 
 def test_degraded_falls(accepted: Path) -> None:
-    edit(accepted / "accepted.json", lambda told: told["variants"]["q16"].update(packed(perfect(accepted))))
+    edit(accepted / "accepted.json", lambda content: content["variants"]["q16"].update(packed(perfect(accepted))))
     code, output = bench("check", "--against", "accepted.json")
     assert code == 1, output
     loss = r"-[01]\.\d{4}"
@@ -427,31 +427,31 @@ def test_degraded_falls(accepted: Path) -> None:
 def test_improvement_without_a_reason(
     weights: str, strict: bool, code: int, accepted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regression, "margins", lambda *_: perfect(accepted).astype("<f4"))
+    monkeypatch.setattr(regression, "logit_diffs", lambda *_: perfect(accepted).astype("<f4"))
     if weights == "other":
-        edit(accepted / "accepted.json", lambda told: told.update(weights="older.tar (SHA-256 0123)"))
+        edit(accepted / "accepted.json", lambda text: text.update(weights="older.tar (SHA-256 0123)"))
     if strict:
         settle(accepted, "q16: {size_mib: 5,", "q16: {strict: true, size_mib: 5,")
-    found, output = bench("check", "--against", "accepted.json")
-    assert found == code, output
-    told = " ".join(output.split())
-    assert "WARNING: The baseline's AUC is" in told
-    assert "q16: unexplained improvement" in told
-    assert ("though the weights are the same" in told) == (weights == "the same")
+    exit_code, output = bench("check", "--against", "accepted.json")
+    assert exit_code == code, output
+    text = " ".join(output.split())
+    assert "WARNING: The baseline's AUC is" in text
+    assert "q16: unexplained improvement" in text
+    assert ("though the weights are the same" in text) == (weights == "the same")
     assert "usual sign of a leak" in (accepted / "reports/first/check.md").read_text(encoding="utf-8")
 
 
 def change_of(delta: float, low: float, high: float, verdict: Verdict, further: int | None = None) -> Change:
-    one = np.zeros(1, np.int64)
-    return Change(Auc(delta, Interval(low, high)), 0.5, verdict, further, Flips(1, 0, 1.0, one, one == 0))
+    counts = np.zeros(1, np.int64)
+    return Change(Auc(delta, Interval(low, high)), 0.5, verdict, further, Flips(1, 0, 1.0, counts, counts == 0))
 
 
 def test_strict_asks_for_the_estimate_of_a_change_too() -> None:
     """Not proven, but beyond the limit."""
     loss = change_of(-0.02, -0.05, 0.01, "inconclusive", 2862)
-    found = {strict: regression._auc("q8", loss, 0.01, strict, False) for strict in (False, True)}
-    assert (found[False].fell, found[True].fell) == (False, True)
-    assert found[True].note == "inconclusive: about 3,000 further frames would settle it; 1 frame worse, 0 better"
+    outcomes = {strict: regression._auc("q8", loss, 0.01, strict, False) for strict in (False, True)}
+    assert (outcomes[False].fell, outcomes[True].fell) == (False, True)
+    assert outcomes[True].note == "inconclusive: about 3,000 further frames would settle it; 1 frame worse, 0 better"
     assert "1 further frame would" in regression._auc("q8", replace(loss, further_frames=1), 0.01, True, False).note
     within = change_of(-0.005, -0.05, 0.01, "inconclusive")
     assert not regression._auc("q8", within, 0.01, True, False).fell
@@ -461,30 +461,30 @@ def test_strict_asks_for_the_estimate_of_a_change_too() -> None:
 def test_what_rounding_gains_is_no_leak(low: float, same_weights: bool, fell: bool) -> None:
     gain = change_of(0.002, low, 0.003, "improved")
     for strict in (False, True):
-        found = regression._auc("q8", gain, 0.01, strict, same_weights)
-        assert (found.fell, "unexplained" in found.note) == (fell, fell)
+        outcome = regression._auc("q8", gain, 0.01, strict, same_weights)
+        assert (outcome.fell, "unexplained" in outcome.note) == (fell, fell)
 
 
 def test_settings_that_changed_since_are_told(accepted: Path) -> None:
-    edit(accepted / "accepted.json", lambda told: told.update(margin=0.02, threshold=0.25))
-    told = " ".join(bench("check", "--against", "accepted.json")[1].split())
-    assert "The margin was 0.02 when the scores were accepted and is 0.01 now" in told
-    assert "The threshold was 0.25 when" in told
+    edit(accepted / "accepted.json", lambda content: content.update(margin=0.02, threshold=0.25))
+    content = " ".join(bench("check", "--against", "accepted.json")[1].split())
+    assert "The margin was 0.02 when the scores were accepted and is 0.01 now" in content
+    assert "The threshold was 0.25 when" in content
 
 
 def test_variants_that_are_gone_or_new_or_larger(accepted: Path) -> None:
-    def change(told: dict[str, Any]) -> None:
-        told["variants"]["q4"] = told["variants"].pop("q16")
-        told["variants"]["baseline"]["size_mib"] *= 0.9
-        told["variants"]["baseline"]["steps"] = ["cast: bf16"]
+    def change(content: dict[str, Any]) -> None:
+        content["variants"]["q4"] = content["variants"].pop("q16")
+        content["variants"]["baseline"]["size_mib"] *= 0.9
+        content["variants"]["baseline"]["steps"] = ["cast: bf16"]
 
     edit(accepted / "accepted.json", change)
     code, output = bench("check", "--against", "accepted.json")
     assert code == 1
-    told = " ".join(output.split())
-    assert "but it is gone from the experiment" in told
-    assert "q16 is new" in told
-    assert "accepted as cast: bf16, now no steps" in told
+    text = " ".join(output.split())
+    assert "but it is gone from the experiment" in text
+    assert "q16 is new" in text
+    assert "accepted as cast: bf16, now no steps" in text
     assert re.search(r"size_change +\+11\.1 % +\+1 % +-10\.1 % FELL", output)
 
 
@@ -494,47 +494,47 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not there": (lambda path: path.unlink(), "no such file"),
     "a folder": (lambda path: [path.unlink(), path.mkdir()], "it is a folder"),  # type: ignore[func-returns-value]
     "a list": (lambda path: path.write_text("[]"), "no schema version"),
-    "another schema": (lambda path: edit(path, lambda told: told.update(schema=2)), "schema version 2"),
+    "another schema": (lambda path: edit(path, lambda root: root.update(schema=2)), "schema version 2"),
     "another experiment": (
-        lambda path: edit(path, lambda told: told.update(experiment="other")), "'other', not 'first'"),
+        lambda path: edit(path, lambda root: root.update(experiment="other")), "'other', not 'first'"),
     "other frames": (
-        lambda path: edit(path, lambda told: told["frames"]["test"].update(digest="0" * 64)), "other test frames"),
+        lambda path: edit(path, lambda root: root["frames"]["test"].update(digest="0" * 64)), "other test frames"),
     "another count": (
-        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=31)), "other test frames"),
-    "no frames": (lambda path: edit(path, lambda told: told["frames"].clear()), "damaged"),
+        lambda path: edit(path, lambda root: root["frames"]["test"].update(count=31)), "other test frames"),
+    "no frames": (lambda path: edit(path, lambda root: root["frames"].clear()), "damaged"),
     "a count beyond reason": (
-        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=10**30)), "damaged"),
+        lambda path: edit(path, lambda root: root["frames"]["test"].update(count=10**30)), "damaged"),
     "a count that would fill the memory": (
-        lambda path: edit(path, lambda told: told["frames"]["test"].update(count=200_000_000)), "other test frames"),
+        lambda path: edit(path, lambda root: root["frames"]["test"].update(count=200_000_000)), "other test frames"),
     "a size of nothing": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=0)), "variants.q16.size_mib"),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(size_mib=0)), "variants.q16.size_mib"),
     "a size that is no number": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(size_mib=float("nan"))), "holds NaN"),
-    "an AUC of 7": (lambda path: edit(path, lambda told: told["variants"]["q16"].update(auc=7)), "variants.q16.auc"),
-    "a margin of infinity": (lambda path: edit(path, lambda told: told.update(margin=float("inf"))), "holds Infinity"),
-    "an unknown key": (lambda path: edit(path, lambda told: told.update(note="mine")), "note"),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(size_mib=float("nan"))), "holds NaN"),
+    "an AUC of 7": (lambda path: edit(path, lambda root: root["variants"]["q16"].update(auc=7)), "variants.q16.auc"),
+    "a margin of infinity": (lambda path: edit(path, lambda root: root.update(margin=float("inf"))), "holds Infinity"),
+    "an unknown key": (lambda path: edit(path, lambda root: root.update(note="mine")), "note"),
     "an unknown key of a variant": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(note="mine")), "variants.q16.note"),
-    "no variants": (lambda path: edit(path, lambda told: told["variants"].clear()), "no variant"),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(note="mine")), "variants.q16.note"),
+    "no variants": (lambda path: edit(path, lambda root: root["variants"].clear()), "no variant"),
     "other margins": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(margins=packed(np.zeros(32))["margins"])),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(margins=packed(np.zeros(32))["margins"])),
         "do not match their digest"),
     "not finite": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(packed(np.full(32, np.nan)))),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(packed(np.full(32, np.nan)))),
         "not finite"),
     "a bomb": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(packed(np.zeros(10**6)))),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(packed(np.zeros(10**6)))),
         "margins of 32 frames"),
     "no base64": (
-        lambda path: edit(path, lambda told: told["variants"]["q16"].update(margins="ä!")), "variant 'q16'"),
-    "a key missing": (lambda path: edit(path, lambda told: told["variants"]["q16"].pop("digest")), "digest"),
+        lambda path: edit(path, lambda root: root["variants"]["q16"].update(margins="ä!")), "variant 'q16'"),
+    "a key missing": (lambda path: edit(path, lambda root: root["variants"]["q16"].pop("digest")), "digest"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_accepted_scores_that_are_refused(what: str, accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any work, with exit code 2, and nothing is written."""
-    change, said = REFUSED[what]
+    change, message = REFUSED[what]
     change(accepted / "accepted.json")
     monkeypatch.setattr(checking, "run", lambda *_, **__: pytest.fail("work before the refusal"))
 
@@ -546,7 +546,7 @@ def test_accepted_scores_that_are_refused(what: str, accepted: Path, monkeypatch
     code, output = bench("check", "--against", "accepted.json")
     assert code == 2, output
     assert "\nerror: accepted.json: " in f"\n{output}", output
-    assert said in output
+    assert message in output
     assert len(output) < 800
     assert before == written()
 
@@ -563,7 +563,7 @@ def test_new_frames_are_refused(accepted: Path) -> None:
 def test_accept_is_refused(accepted: Path) -> None:
     """Into another experiment's file, over a file of another kind, from results that are stale or not there."""
     path = accepted / "accepted.json"
-    edit(path, lambda told: told.update(experiment="other"))
+    edit(path, lambda content: content.update(experiment="other"))
     before = path.read_bytes()
     code, output = bench("accept")
     assert (code, path.read_bytes()) == (2, before)
@@ -599,13 +599,13 @@ def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: 
     code, output = bench("accept")
     assert code == 2, output
     assert "`bench run` brings them up to date" in output
-    wanted = {"weights": "other weights", "frames": "other test frames"}.get(what, "(q16)")
-    assert wanted in output
+    reason = {"weights": "other weights", "frames": "other test frames"}.get(what, "(q16)")
+    assert reason in output
     assert (accepted / "accepted.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("name", "there", "is_replaced"),
+    ("name", "content", "is_replaced"),
     [
         ("accepted.json", b"{\n", False), ("accepted-notes.txt", b"my notes", False),
         ("accepted.zip", b"PK\x03\xff", False),
@@ -613,10 +613,10 @@ def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: 
         ("reports/first/scores.json", None, False), ("results/first/run.json", None, False),
     ],
 )  # fmt: skip
-def test_only_a_reference_is_replaced(name: str, there: bytes | None, is_replaced: bool, accepted: Path) -> None:
+def test_only_a_reference_is_replaced(name: str, content: bytes | None, is_replaced: bool, accepted: Path) -> None:
     path = accepted / name
-    if there is not None:
-        path.write_bytes(there)
+    if content is not None:
+        path.write_bytes(content)
     before = path.read_bytes()
     code, output = bench("accept", "--to", name)
     assert (code == 0, path.read_bytes() != before) == (is_replaced, is_replaced), output
@@ -625,7 +625,7 @@ def test_only_a_reference_is_replaced(name: str, there: bytes | None, is_replace
 def test_margins_that_are_damaged_are_written_anew(accepted: Path) -> None:
     path = accepted / "accepted.json"
     before = path.read_bytes()
-    edit(path, lambda told: told["variants"]["q16"].update(margins="AAAA"))
+    edit(path, lambda content: content["variants"]["q16"].update(margins="AAAA"))
     assert bench("accept")[0] == 0
     assert path.read_bytes() == before
 
@@ -648,10 +648,10 @@ def test_page_shows_the_template() -> None:
 
 
 def test_workflow_is_one() -> None:
-    found = yaml.load(TEMPLATE.read_text(encoding="utf-8"), yaml.BaseLoader)
-    assert set(found) == {"name", "on", "permissions", "concurrency", "env", "jobs"}
-    assert found["on"]["push"] == {"branches": ["main", "master"]}, "whose caches every pull request sees"
-    (job,) = found["jobs"].values()
+    workflow = yaml.load(TEMPLATE.read_text(encoding="utf-8"), yaml.BaseLoader)
+    assert set(workflow) == {"name", "on", "permissions", "concurrency", "env", "jobs"}
+    assert workflow["on"]["push"] == {"branches": ["main", "master"]}, "whose caches every pull request sees"
+    (job,) = workflow["jobs"].values()
     (cache,) = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/cache")]
     assert "github.run_id" in cache["key"]
     assert cache["key"].startswith(cache["restore-keys"])
@@ -685,9 +685,9 @@ def program(repository: Path, name: str, script: str) -> None:
 
 def steps_of(repository: Path) -> dict[str, tuple[str, dict[str, str]]]:
     """Each `run:` of the workflow as it lies there, with the environment that it gets."""
-    found = yaml.load((repository / ".github/workflows/bench.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
-    (job,) = found["jobs"].values()
-    page = {"GITHUB_STEP_SUMMARY": str(repository.parent / "page.md"), **found["env"]}
+    workflow = yaml.load((repository / ".github/workflows/bench.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    (job,) = workflow["jobs"].values()
+    page = {"GITHUB_STEP_SUMMARY": str(repository.parent / "page.md"), **workflow["env"]}
     # What no secret was set for is an empty text.
     return {
         step["name"]: (step["run"], page | dict.fromkeys(step.get("env", {}), ""))
@@ -788,9 +788,9 @@ def test_a_baseline_at_chance_neither_passes_nor_is_accepted(accepted: Path) -> 
     failure = ElementTree.parse(accepted / "reports/first/check.xml").find(".//failure")
     assert failure is not None
     assert "above_chance" in (failure.get("message") or "")
-    told = (accepted / "reports/first/check.md").read_text(encoding="utf-8")
-    assert told.startswith("### ❌")
-    assert "| `above_chance` |" in told
+    text = (accepted / "reports/first/check.md").read_text(encoding="utf-8")
+    assert text.startswith("### ❌")
+    assert "| `above_chance` |" in text
     assert bench("check", "--anyway")[0] == 0
     code, output = bench("accept")
     assert code == 2
@@ -817,9 +817,9 @@ def test_an_auc_gate_of_the_baseline_decides_about_chance(accepted: Path) -> Non
 def test_a_gate_that_is_not_proven_has_a_sign_of_its_own() -> None:
     proven = GateOutcome("q8", "flips", 7, None, 10, 3, fell=False, proven=True)
     unproven = replace(OUTCOMES[2])
-    told = checked.markdown(Checked("x", (proven, unproven), {}))
-    assert told.startswith("### 🟡 bench check: x")
-    assert [row.count("✅") for row in told.splitlines() if row.startswith("| q8")] == [1, 0]
+    text = checked.markdown(Checked("x", (proven, unproven), {}))
+    assert text.startswith("### 🟡 bench check: x")
+    assert [row.count("✅") for row in text.splitlines() if row.startswith("| q8")] == [1, 0]
     assert checked.markdown(Checked("x", (proven,), {})).startswith("### ✅")
 
 

@@ -109,7 +109,7 @@ def test_other_experiment_files_count_and_foreign_files_stay(shrunk: Path) -> No
 def test_leftovers_of_killed_runs_go(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     dead = 2**22 + 1
-    mine, left = (
+    content, left = (
         "0123456789abcdef",
         [
             Path(f"variants/.tmp-0123456789abcdef-{dead}/model.onnx"),
@@ -123,7 +123,7 @@ def test_leftovers_of_killed_runs_go(workplace: Path, monkeypatch: pytest.Monkey
     in_results = Path(f"results/gone/.bench-{dead}-0123456789ab.tmp")
     for path in (*left, alive, elsewhere, in_results, Path("results/gone/.lock"), Path("results/gone/run.json")):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(mine)
+        path.write_text(content)
     for path in (*left, *(path.parent for path in left if ".bench" in str(path.parent)), left[3].parents[2], alive):
         os.utime(path, (0, 0))
     output = bench("clean", "--yes")[1]

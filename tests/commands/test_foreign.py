@@ -67,7 +67,7 @@ def write(path: Path, rows: pd.DataFrame) -> Path:
 
 def aligned(paths: list[Path], labels: Path | None = None, columns: Columns | None = None) -> Aligned:
     name = paths[0].stem
-    return _read(Request(name, tuple(paths), columns or Columns(), labels), {one.stem: one for one in paths}, silent)
+    return _read(Request(name, tuple(paths), columns or Columns(), labels), {path.stem: path for path in paths}, silent)
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -81,33 +81,33 @@ def refused(call: Callable[[], Any]) -> str:
 def test_any_kind_and_order_give_each_frame_its_own_score(tmp_path: Path, kind: str) -> None:
     first, second = table(1), table(2)
     paths = [write(tmp_path / "a.parquet", first), write(tmp_path / f"b.{kind}", shuffled(second, 3))]
-    found = aligned(paths)
-    for split, place in LABELLED:
-        frames = found.frames[split]
+    scores_of_files = aligned(paths)
+    for split, index in LABELLED:
+        frames = scores_of_files.frames[split]
         for name, rows in (("a", first), ("b", second)):
-            wanted = rows[rows["split"] == split].set_index("frame").loc[frames.frames.tolist()]
-            scores = found.predictions[name].validation if place else found.predictions[name].test
+            expected = rows[rows["split"] == split].set_index("frame").loc[frames.frames.tolist()]
+            scores = scores_of_files.predictions[name].validation if index else scores_of_files.predictions[name].test
             assert scores is not None
-            np.testing.assert_allclose(scores, wanted["p_fake"], rtol=1e-15)
-            assert frames.labels.tolist() == wanted["label"].tolist()
-            assert frames.sources.tolist() == wanted["source"].tolist()
-    assert list(found.frames["test"].frames) == list(first["frame"][first["split"] == "test"])
+            np.testing.assert_allclose(scores, expected["p_fake"], rtol=1e-15)
+            assert frames.labels.tolist() == expected["label"].tolist()
+            assert frames.sources.tolist() == expected["source"].tolist()
+    assert list(scores_of_files.frames["test"].frames) == list(first["frame"][first["split"] == "test"])
 
 
 def test_further_columns_of_the_first_file_are_attributes(tmp_path: Path) -> None:
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", table(2).assign(other="x"))]
-    known = aligned(paths).frames["test"].attributes
+    attributes = aligned(paths).frames["test"].attributes
     rows = table(1)[table(1)["split"] == "test"]
-    assert list(known) == ["method", "quality"]
-    assert known["quality"].tolist() == rows["quality"].tolist()
-    assert known["method"].astype(object).fillna("").tolist() == rows["method"].tolist()
+    assert list(attributes) == ["method", "quality"]
+    assert attributes["quality"].tolist() == rows["quality"].tolist()
+    assert attributes["method"].astype(object).fillna("").tolist() == rows["method"].tolist()
 
 
 def test_digest_of_the_frames_depends_on_no_order(tmp_path: Path) -> None:
-    one = aligned([write(tmp_path / "a.csv", table(1))]).digests
-    assert one == aligned([write(tmp_path / "b.parquet", shuffled(table(2), 5))]).digests
+    digests = aligned([write(tmp_path / "a.csv", table(1))]).digests
+    assert digests == aligned([write(tmp_path / "b.parquet", shuffled(table(2), 5))]).digests
     swapped = table(1).assign(label=1 - table(1)["label"])
-    assert one["test"] != aligned([write(tmp_path / "c.csv", swapped)]).digests["test"]
+    assert digests["test"] != aligned([write(tmp_path / "c.csv", swapped)]).digests["test"]
 
 
 def test_labels_from_a_file_of_their_own_or_from_the_first_that_has_some(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_labels_from_a_file_of_their_own_or_from_the_first_that_has_some(tmp_pat
     bare, other = write(tmp_path / "bare.json", rows), write(tmp_path / "other.csv", shuffled(table(2), 1))
     more = pd.concat([table(1), table(1, 210).tail(10)]).rename(columns={"frame": "path"})
     labels = write(tmp_path / "manifest.csv", more.drop(columns="p_fake"))
-    for found in (aligned([bare, other]), aligned([bare], labels)):
-        assert found.frames["test"].labels.tolist() == table(1)["label"][table(1)["split"] == "test"].tolist()
-        assert found.frames["validation"].sources.nunique() == 8
+    for scores_of_files in (aligned([bare, other]), aligned([bare], labels)):
+        assert scores_of_files.frames["test"].labels.tolist() == table(1)["label"][table(1)["split"] == "test"].tolist()
+        assert scores_of_files.frames["validation"].sources.nunique() == 8
     assert list(aligned([bare], labels).frames["test"].attributes) == ["method", "quality"]
     as_map = write(tmp_path / "labels.json", table(1)[["frame", "label"]])
     assert aligned([bare], as_map).frames["test"].labels.sum() == 100
@@ -127,8 +127,8 @@ def test_a_frame_of_one_name_in_both_splits_is_two_frames(tmp_path: Path) -> Non
     rows = table(1)
     rows["frame"] = [f"{number}" for number in rows.groupby("split").cumcount()]
     paths = [write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", shuffled(rows, 1))]
-    found = aligned(paths)
-    np.testing.assert_allclose(found.predictions["a"].test, found.predictions["b"].test)
+    scores_of_files = aligned(paths)
+    np.testing.assert_allclose(scores_of_files.predictions["a"].test, scores_of_files.predictions["b"].test)
     with_map = [paths[0], write(tmp_path / "c.json", rows.head(50))]
     assert "frames of the same name in both" in refused(lambda: aligned(with_map))
 
@@ -140,18 +140,18 @@ def test_columns_are_called_as_is_said_or_nearly_so(tmp_path: Path) -> None:
     assert aligned([path], columns=columns).frames["test"].sources.nunique() == 8
     upper = write(tmp_path / "b.csv", table(1).rename(columns=lambda name: f" {name.upper()}"))
     assert aligned([upper]).frames["test"].sources.nunique() == 8
-    told = refused(lambda: aligned([path], columns=Columns("sample_file", "score", "target", "vide", "part")))
-    assert "no sources: no file has a column 'vide'" in told
-    assert "did you mean 'video'?" in told
-    assert "--source-column" in told
+    message = refused(lambda: aligned([path], columns=Columns("sample_file", "score", "target", "vide", "part")))
+    assert "no sources: no file has a column 'vide'" in message
+    assert "did you mean 'video'?" in message
+    assert "--source-column" in message
 
 
 def test_words_for_labels_and_splits(tmp_path: Path) -> None:
     words = table(1).assign(label=["REAL", " fake"] * 100, split=table(1)["split"].replace({"validation": "val"}))
     floats = table(1).assign(label=table(1)["label"].astype(float))
-    wanted = aligned([write(tmp_path / "a.csv", table(1))]).digests
+    expected = aligned([write(tmp_path / "a.csv", table(1))]).digests
     for name, rows in (("words.csv", words), ("floats.csv", floats), ("floats.parquet", floats)):
-        assert aligned([write(tmp_path / name, rows)]).digests == wanted
+        assert aligned([write(tmp_path / name, rows)]).digests == expected
 
 
 def test_quoted_line_breaks_empty_lines_and_a_mark_are_counted_right(tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ def test_quoted_line_breaks_empty_lines_and_a_mark_are_counted_right(tmp_path: P
 def test_truth_means_fake_where_it_is_no_text(tmp_path: Path) -> None:
     rows = table(1).assign(is_fake=table(1)["label"] == 1).drop(columns="label")
     columns = Columns(label="is_fake")
-    found = aligned([write(tmp_path / "a.parquet", rows)], columns=columns).digests
-    assert found == aligned([write(tmp_path / "b.parquet", table(1))]).digests
-    told = refused(lambda: aligned([write(tmp_path / "a.csv", rows)], columns=columns))
-    assert "label is not real, 0, fake or 1 (true and false could mean either) in 200 of 200 rows" in told
+    scores_of_files = aligned([write(tmp_path / "a.parquet", rows)], columns=columns).digests
+    assert scores_of_files == aligned([write(tmp_path / "b.parquet", table(1))]).digests
+    message = refused(lambda: aligned([write(tmp_path / "a.csv", rows)], columns=columns))
+    assert "label is not real, 0, fake or 1 (true and false could mean either) in 200 of 200 rows" in message
     truths = write(tmp_path / "labels.json", table(1)[["frame", "label"]].astype({"label": bool}))
     bare = write(tmp_path / "c.csv", table(1)[["frame", "split", "p_fake"]])
     assert (
@@ -178,30 +178,30 @@ def test_truth_means_fake_where_it_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "columns", "said"),
+    ("header", "columns", "message"),
     [
         ("frame,label,p_fake,source,video", Columns(source="video"), "the source is column 'video', but there is 'sou"),
         ("frame,label,p_fake,LABEL,x", Columns(), "the label is column 'label', but there is 'LABEL' too; rename it"),
         ("frame,label,p_fake,a, A ", Columns(), "the columns 'a' and ' A ' are called alike; rename one"),
     ],
 )
-def test_further_columns_do_not_vanish(header: str, columns: Columns, said: str, tmp_path: Path) -> None:
+def test_further_columns_do_not_vanish(header: str, columns: Columns, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{header}\na,0,0.1,x,y\nb,1,0.9,x,y\n")
-    assert said in refused(lambda: aligned([tmp_path / "a.csv"], columns=columns))
+    assert message in refused(lambda: aligned([tmp_path / "a.csv"], columns=columns))
 
 
 @pytest.mark.parametrize("sign", [";", "\t"])
 def test_columns_that_other_signs_separate(sign: str, tmp_path: Path) -> None:
     text = table(1).to_csv(index=False, sep=sign, decimal=",")
     (tmp_path / "a.csv").write_text(text)
-    told = refused(lambda: aligned([tmp_path / "a.csv"]))
-    assert f"the first line has {sign!r} between its columns; expected commas" in told
+    message = refused(lambda: aligned([tmp_path / "a.csv"]))
+    assert f"the first line has {sign!r} between its columns; expected commas" in message
     (tmp_path / "a.csv").write_text('frame,label,p_fake\na,0,"0,25"\nb,1,0.5\n')
     assert "p_fake is not a number (write decimal points, not commas)" in refused(lambda: aligned([tmp_path / "a.csv"]))
 
 
 @pytest.mark.parametrize(
-    ("frames", "said"),
+    ("frames", "message"),
     [
         (pa.nulls(2), "no name of a frame in 2 of 2 rows"),
         (pa.array(["a", None]), "no name of a frame in 1 of 2 rows: row 2"),
@@ -210,9 +210,9 @@ def test_columns_that_other_signs_separate(sign: str, tmp_path: Path) -> None:
     ],
     ids=["nulls", "a null", "no Unicode", "bytes"],
 )
-def test_frames_of_a_parquet_file_that_have_no_name(frames: Any, said: str, tmp_path: Path) -> None:
+def test_frames_of_a_parquet_file_that_have_no_name(frames: Any, message: str, tmp_path: Path) -> None:
     pq.write_table(pa.table({"frame": frames, "label": [0, 1], "p_fake": [0.1, 0.9]}), tmp_path / "a.parquet")
-    assert said in refused(lambda: aligned([tmp_path / "a.parquet"]))
+    assert message in refused(lambda: aligned([tmp_path / "a.parquet"]))
 
 
 @pytest.mark.parametrize("text", ["\n\n", "\ufeff\n"])
@@ -229,21 +229,21 @@ def test_everything_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
     for row, column, wrong in ((3, "p_fake", "x"), (4, "p_fake", 7), (5, "label", "?"), (8, "split", "train")):
         changed[row, column] = wrong
     changed[7, "frame"] = "v6/0006.png"
-    told = refused(lambda: read.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
+    message = refused(lambda: read.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
     for part in ("line 5 'x'", "line 6 '7'", "line 7 '?'", "line 10 'train'"):
-        assert part in told
+        assert part in message
     changed[8, "split"] = "validation"
     changed[7, "split"] = rows["split"][6]
-    told = refused(lambda: read.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
-    assert "1 frames stand there more than once: 'v6/0006.png' (line 8 and line 9)" in told
-    assert len(told.splitlines()) == 4
+    message = refused(lambda: read.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
+    assert "1 frames stand there more than once: 'v6/0006.png' (line 8 and line 9)" in message
+    assert len(message.splitlines()) == 4
 
 
 def test_doubled_keys_of_a_map_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"x.png": 0.1, "y.png": null, "x.png": 0.2, "z.png": {"p": 1}}')
-    told = refused(lambda: read.read(tmp_path / "a.json", Columns(), WORDS))
-    assert "'x.png' ('x.png' and 'x.png')" in told
-    assert "not a number in 2 of 4 rows: 'y.png' None" in told
+    message = refused(lambda: read.read(tmp_path / "a.json", Columns(), WORDS))
+    assert "'x.png' ('x.png' and 'x.png')" in message
+    assert "not a number in 2 of 4 rows: 'y.png' None" in message
 
 
 # ----------------------------------------------------------------------------------- unlike things
@@ -251,10 +251,10 @@ def test_other_frames_are_named_both_ways(tmp_path: Path) -> None:
     other = table(2)
     other.loc[:8, "frame"] = [f"new{index}" for index in range(9)]
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", other)]
-    told = refused(lambda: aligned(paths))
-    assert "9 only in" in told
-    assert "'v0/0000.png', 'v1/0001.png'" in told
-    assert "'new0', 'new1', 'new2', 'new3', 'new4' … and 4 more" in told
+    message = refused(lambda: aligned(paths))
+    assert "9 only in" in message
+    assert "'v0/0000.png', 'v1/0001.png'" in message
+    assert "'new0', 'new1', 'new2', 'new3', 'new4' … and 4 more" in message
 
 
 def test_names_that_differ_in_their_folders_only_are_hinted_at(tmp_path: Path) -> None:
@@ -266,22 +266,22 @@ def test_names_that_differ_in_their_folders_only_are_hinted_at(tmp_path: Path) -
 def test_other_labels_are_counted(tmp_path: Path) -> None:
     other = table(2).assign(label=1 - table(2)["label"])
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", shuffled(other, 1))]
-    told = refused(lambda: aligned(paths))
-    assert "has another 'label' for 200 of 200 frames than" in told
-    assert "is 1 real in one of the files?" in told
+    message = refused(lambda: aligned(paths))
+    assert "has another 'label' for 200 of 200 frames than" in message
+    assert "is 1 real in one of the files?" in message
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "said"),
+    ("column", "cell", "difference"),
     [
         ("label", 1, "'v0/0000.png' is fake, there real"),
         ("split", "validation", "'v0/0000.png' is validation, there test"),
         ("source", "v9", "'v0/0000.png' is v9, there v0"),
     ],
 )
-@pytest.mark.parametrize("place", ["a later file", "the first, with --labels", "a later one, with --labels"])
+@pytest.mark.parametrize("position", ["a later file", "the first, with --labels", "a later one, with --labels"])
 def test_files_that_contradict_each_other_are_refused(
-    column: str, cell: object, said: str, place: str, tmp_path: Path
+    column: str, cell: object, difference: str, position: str, tmp_path: Path
 ) -> None:
     same, other = write(tmp_path / "a.csv", table(1)), table(2).astype({column: object})
     changed: Any = other.loc
@@ -289,11 +289,11 @@ def test_files_that_contradict_each_other_are_refused(
     changed_file = write(tmp_path / "b.parquet", shuffled(other.astype({column: str}), 1))
     bare = write(tmp_path / "bare.csv", table(1)[["frame", "p_fake"]])
     paths = {"a later file": [same, changed_file], "the first, with --labels": [changed_file]}.get(
-        place, [bare, changed_file]
+        position, [bare, changed_file]
     )
-    told = refused(lambda: aligned(paths, None if place == "a later file" else same))
-    assert told.startswith(f"{changed_file}: has another {column!r} for 1 of 200 frames than {same}: ")
-    assert said in told
+    message = refused(lambda: aligned(paths, None if position == "a later file" else same))
+    assert message.startswith(f"{changed_file}: has another {column!r} for 1 of 200 frames than {same}: ")
+    assert difference in message
 
 
 def test_a_column_in_which_files_differ_is_none_of_frames(tmp_path: Path) -> None:
@@ -302,31 +302,33 @@ def test_a_column_in_which_files_differ_is_none_of_frames(tmp_path: Path) -> Non
         write(tmp_path / "a.csv", table(1).assign(seconds=1.5)),
         write(tmp_path / "b.csv", table(2).assign(seconds=2)),
     ]
-    found = aligned(paths)
-    assert list(found.frames["test"].attributes) == ["method", "quality"]
-    assert found.remarks == ("Not taken for properties of the frames, since files differ in them: 'seconds'.",)
+    scores_of_files = aligned(paths)
+    assert list(scores_of_files.frames["test"].attributes) == ["method", "quality"]
+    assert scores_of_files.remarks == (
+        "Not taken for properties of the frames, since files differ in them: 'seconds'.",
+    )
     assert aligned(paths[:1]).remarks == ()
 
 
 @pytest.mark.parametrize(
-    ("start", "said"),
+    ("start", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "web page"),
         ("frame,p_fake\n".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_what_is_no_file_of_scores_is_called_what_it_is(start: bytes, said: str, tmp_path: Path) -> None:
+def test_what_is_no_file_of_scores_is_called_what_it_is(start: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(start)
-    assert said in refused(lambda: aligned([path]))
+    assert message in refused(lambda: aligned([path]))
 
 
 def test_what_float32_makes_of_a_softmax_is_no_mistake(tmp_path: Path) -> None:
     rows = table(1).astype({"p_fake": float})
     rows.loc[0, "p_fake"] = 1.0000001
-    found = aligned([write(tmp_path / "a.csv", rows)])
-    assert found.predictions["a"].test.max() == 1.0
+    scores_of_files = aligned([write(tmp_path / "a.csv", rows)])
+    assert scores_of_files.predictions["a"].test.max() == 1.0
 
 
 def test_sources_that_validation_shares_with_test_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,8 +337,8 @@ def test_sources_that_validation_shares_with_test_are_told(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     shared = write(tmp_path / "a.csv", table())
     apart = table().assign(source=lambda rows: rows["split"] + rows["source"])
-    told = score_files(Request("mine", (shared,), Columns())).warnings
-    assert "Test and validation share sources: v0, v1, v2, v3, v4 … and 3 more." in told
+    warnings = score_files(Request("mine", (shared,), Columns())).warnings
+    assert "Test and validation share sources: v0, v1, v2, v3, v4 … and 3 more." in warnings
     assert not score_files(Request("other", (write(tmp_path / "b.csv", apart),), Columns())).warnings
 
 
@@ -361,11 +363,11 @@ def test_what_one_file_leaves_out_contradicts_nothing(tmp_path: Path) -> None:
     gaps.loc[:9, ["source", "quality"]] = None
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", gaps)]
     for first, unknown in ((0, 0), (1, 10)):
-        found = aligned([paths[first], paths[1 - first]]).frames
+        frames = aligned([paths[first], paths[1 - first]]).frames
         for split, _ in LABELLED:
-            known = table(1)[table(1)["split"] == split]
-            assert found[split].sources.isna().sum() == (known.index < unknown).sum()
-            assert found[split].attributes["quality"].isna().sum() == (known.index < unknown).sum()
+            rows_of_split = table(1)[table(1)["split"] == split]
+            assert frames[split].sources.isna().sum() == (rows_of_split.index < unknown).sum()
+            assert frames[split].attributes["quality"].isna().sum() == (rows_of_split.index < unknown).sum()
 
 
 def test_each_column_comes_from_the_first_file_that_has_it_labels_before_the_others(tmp_path: Path) -> None:
@@ -377,13 +379,13 @@ def test_each_column_comes_from_the_first_file_that_has_it_labels_before_the_oth
     labels, first = with_gap("labels.csv", 0), with_gap("a.csv", 3)
     rows = table(1)[table(1)["split"] == "test"]
     for given, gap in ((labels, 0), (None, 3)):
-        found = aligned([first], given).frames["test"]
-        assert found.sources.isna().tolist() == (rows.index == gap).tolist()
-        assert found.attributes["method"].isna().tolist() == ((rows["method"] == "") | (rows.index == gap)).tolist()
+        frames = aligned([first], given).frames["test"]
+        assert frames.sources.isna().tolist() == (rows.index == gap).tolist()
+        assert frames.attributes["method"].isna().tolist() == ((rows["method"] == "") | (rows.index == gap)).tolist()
     bare = write(tmp_path / "bare.csv", table(1).drop(columns=["source", "method", "split"]))
     for files in ([bare, first], [bare]):
-        found = aligned(files, None if len(files) > 1 else labels).frames["test"]
-        assert found.sources.notna().sum() == len(rows) - 1, "from the only one that has it"
+        frames = aligned(files, None if len(files) > 1 else labels).frames["test"]
+        assert frames.sources.notna().sum() == len(rows) - 1, "from the only one that has it"
     assert (
         "quality"
         in aligned([bare], write(tmp_path / "some.csv", table(1)[["frame", "label"]])).frames["test"].attributes
@@ -393,11 +395,11 @@ def test_each_column_comes_from_the_first_file_that_has_it_labels_before_the_oth
 def test_splits_of_the_labels_decide_where_the_first_file_has_none(tmp_path: Path) -> None:
     bare = write(tmp_path / "a.csv", table(1).drop(columns="split"))
     other = table(2).assign(split=np.where(np.arange(200) % 6 < 2, "validation", "test"))
-    labels, told = write(tmp_path / "labels.csv", table(1)), write(tmp_path / "b.csv", other)
+    labels, with_splits = write(tmp_path / "labels.csv", table(1)), write(tmp_path / "b.csv", other)
     assert len(aligned([bare], labels).frames["test"].labels) == (table(1)["split"] == "test").sum()
-    assert len(aligned([bare, told]).frames["test"].labels) == (other["split"] == "test").sum()
-    message = refused(lambda: aligned([bare, told], labels))
-    assert f"{told}: has another 'split' for 134 of 200 frames than {labels}" in message
+    assert len(aligned([bare, with_splits]).frames["test"].labels) == (other["split"] == "test").sum()
+    message = refused(lambda: aligned([bare, with_splits], labels))
+    assert f"{with_splits}: has another 'split' for 134 of 200 frames than {labels}" in message
 
 
 def test_labels_that_do_not_cover_the_frames(tmp_path: Path) -> None:
@@ -415,14 +417,14 @@ def test_the_report_says_what_scikit_learn_says(tmp_path: Path, monkeypatch: pyt
     code, output = bench("score", "--name", "celeb", "base.csv", "q16.parquet", "q8.json", "--threshold", "0.4")
     assert code == 0, output
     assert "report: reports/celeb/report.html\ntext: reports/celeb/report.md" in output
-    told = json.loads((tmp_path / "reports/celeb/scores.json").read_text())
-    assert list(told["variants"]) == ["base", "q16", "q8"]
+    scores = json.loads((tmp_path / "reports/celeb/scores.json").read_text())
+    assert list(scores["variants"]) == ["base", "q16", "q8"]
     for name, seed in (("base", 1), ("q16", 2), ("q8", 3)):
         rows = table(seed)[table(seed)["split"] == "test"]
-        assert told["variants"][name]["auc"] == pytest.approx(roc_auc_score(rows["label"], rows["p_fake"]), abs=1e-12)
+        assert scores["variants"][name]["auc"] == pytest.approx(roc_auc_score(rows["label"], rows["p_fake"]), abs=1e-12)
         caught = int(((rows["p_fake"] >= 0.4) & (rows["label"] == 1)).sum())
-        assert told["variants"][name]["confusion"]["tp"] == caught
-        assert told["variants"][name]["size_mib"] is None
+        assert scores["variants"][name]["confusion"]["tp"] == caught
+        assert scores["variants"][name]["size_mib"] is None
     assert not (tmp_path / "results").exists()
     report = (tmp_path / "reports/celeb/report.md").read_text()
     assert "quality" in report
@@ -477,6 +479,6 @@ def test_many_frames_take_seconds(tmp_path: Path) -> None:
     rows["p_fake"] = np.random.default_rng(0).random(200_000)
     paths = [write(tmp_path / "a.csv", rows), write(tmp_path / "b.parquet", rows.iloc[::-1])]
     began = time.process_time()
-    found = aligned(paths)
+    scores_of_files = aligned(paths)
     assert time.process_time() - began < limit(6)
-    np.testing.assert_allclose(found.predictions["a"].test, found.predictions["b"].test, rtol=1e-12)
+    np.testing.assert_allclose(scores_of_files.predictions["a"].test, scores_of_files.predictions["b"].test, rtol=1e-12)

@@ -24,7 +24,8 @@ from bench.commands.plan.text import describe
 from bench.detectors.presets import PRESETS
 from bench.experiment import read
 from bench.pipeline import estimates
-from bench.pipeline.estimates import Estimate, Known, Speed, duration
+from bench.pipeline.estimates import Estimate, duration
+from bench.pipeline.history import History, Speed
 from bench.pipeline.jobs import keys
 from bench.pipeline.prepare import prepare
 from bench.pipeline.present_speed import PresentSpeed
@@ -34,7 +35,7 @@ from bench.variants import cache, steps
 from bench.variants.chain import parse
 from tests.support import command_line
 
-NOTHING_KNOWN = Known({}, {}, ())
+NO_HISTORY = History({}, {}, ())
 QUIET = estimates.quiet(2)
 
 
@@ -56,8 +57,8 @@ def planned(folder: Path, **options: Any) -> Forecast:
     return forecast(read(file), file, **options)
 
 
-def due(found: Forecast) -> dict[str, str]:
-    return {stage.name: stage.work for stage in found.stages if stage.work}
+def due(foreseen: Forecast) -> dict[str, str]:
+    return {stage.name: stage.work for stage in foreseen.stages if stage.work}
 
 
 def files(folder: Path) -> set[str]:
@@ -66,9 +67,9 @@ def files(folder: Path) -> set[str]:
 
 # ---------------------------------------------------------------------------------------------------- plan
 def test_who_wants_no_times_is_not_told_that_some_are_there(workplace: Path) -> None:
-    found = planned(workplace, only=["q16"], timing="none")
-    assert "time" not in due(found)
-    rows = [line for line in describe(found).splitlines() if "frames, onnxruntime" in line]
+    foreseen = planned(workplace, only=["q16"], timing="none")
+    assert "time" not in due(foreseen)
+    rows = [line for line in describe(foreseen).splitlines() if "frames, onnxruntime" in line]
     assert [line.split()[-1] for line in rows] == ["out", "out"], rows
 
 
@@ -103,9 +104,9 @@ def test_frames_without_a_source_are_told_by_plan_run_log_and_report(
 ) -> None:
     monkeypatch.chdir(workplace)
     file = workplace / "experiments.yaml"
-    places = r"{test: {path: faces/test, source_pattern: '(\w+/0\d+)'}, validation: faces/validation}"
+    splits = r"{test: {path: faces/test, source_pattern: '(\w+/0\d+)'}, validation: faces/validation}"
     head = file.read_text().partition("      q8:")[0]
-    file.write_text(head.replace("{path: faces}", places))
+    file.write_text(head.replace("{path: faces}", splits))
     (workplace / "faces/test/fake/000.png").rename(workplace / "faces/test/fake/x00.png")
     words = "0 of 14 real and 1 of 18 fake test frames have no source"
     assert words in " ".join(bench("plan")[1].split())
@@ -168,13 +169,13 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     file = workplace / "experiments.yaml"
 
     def run_as_planned(*only: str) -> dict[str, str]:
-        found = planned(workplace, only=only)
-        there = {path.name for path in (workplace / "variants").glob("*[!.]*")}
+        foreseen = planned(workplace, only=only)
+        before = {path.name for path in (workplace / "variants").glob("*[!.]*")}
         finished = pipeline.run(read(file), file, only=only)
-        new = {path.name for path in (workplace / "variants").glob("[0-9a-f]*")} - there
-        assert new == {link.id for row in found.rows for link in row.links if not link.built}
-        assert {v.id for v in finished.run.variants} >= {row.id for row in found.rows}
-        return due(found)
+        new = {path.name for path in (workplace / "variants").glob("[0-9a-f]*")} - before
+        assert new == {link.id for row in foreseen.rows for link in row.links if not link.built}
+        assert {v.id for v in finished.run.variants} >= {row.id for row in foreseen.rows}
+        return due(foreseen)
 
     first = run_as_planned("q16", "q8")
     assert first["build"] == "3 artifacts"
@@ -233,29 +234,29 @@ def test_the_demo_is_planned_without_being_drawn(tmp_path: Path, monkeypatch: py
 def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     for arguments in (["--only", "q9"], ["--device", "tpu"], ["secnd"], ["--file", "nowhere.yaml"]):
-        said = bench("plan", *arguments)
-        assert said == bench("run", "--dry-run", *arguments)
-        assert said[0] == 2
+        outcome = bench("plan", *arguments)
+        assert outcome == bench("run", "--dry-run", *arguments)
+        assert outcome[0] == 2
 
 
 def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
     prepared = prepare(read(file), file)
-    assert estimates.frame(prepared, (), "onnxruntime", NOTHING_KNOWN, QUIET).unknown == {"tiny in onnxruntime on cpu"}
+    assert estimates.frame(prepared, (), "onnxruntime", NO_HISTORY, QUIET).unknown == {"tiny in onnxruntime on cpu"}
     speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
-    known = Known({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
-    same = estimates.frame(prepared, [parse({"cast": "fp16"})], "onnxruntime", known, QUIET)
+    history = History({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
+    same = estimates.frame(prepared, [parse({"cast": "fp16"})], "onnxruntime", history, QUIET)
     assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
     assert same.origins == {estimates.RECORDED}
-    other = estimates.frame(prepared, [parse({"quantize": "int8"})], "onnxruntime", known, QUIET)
+    other = estimates.frame(prepared, [parse({"quantize": "int8"})], "onnxruntime", history, QUIET)
     assert other.low_s <= 2.0 <= other.high_s
-    assert estimates.frame(prepared, (), "pytorch", known, QUIET).unknown
-    assert estimates.frame(replace(prepared, device="cuda"), (), "onnxruntime", known, QUIET).unknown
+    assert estimates.frame(prepared, (), "pytorch", history, QUIET).unknown
+    assert estimates.frame(replace(prepared, device="cuda"), (), "onnxruntime", history, QUIET).unknown
     use = parse("recover")
-    recorded = estimates.step(prepared, [use], known, QUIET)
+    recorded = estimates.step(prepared, [use], history, QUIET)
     assert recorded.low_s < 20 < recorded.high_s < 2 * recorded.low_s
-    assert estimates.step(prepared, [use], NOTHING_KNOWN, QUIET).unknown == {"recover on cpu"}
-    assert estimates.step(prepared, [], NOTHING_KNOWN, QUIET).origins == {estimates.ROUGH}
+    assert estimates.step(prepared, [use], NO_HISTORY, QUIET).unknown == {"recover on cpu"}
+    assert estimates.step(prepared, [], NO_HISTORY, QUIET).origins == {estimates.ROUGH}
 
 
 def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
@@ -269,23 +270,26 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
         threads=2,
     )
     counts = {"test": 360, "validation": 80, "calibration": 128, "train": 640}
-    frames = {split: replace(one, frames=(one.frames * 100)[: counts[split]]) for split, one in prepared.frames.items()}
+    frames = {
+        split: replace(frames_of_split, frames=(frames_of_split.frames * 100)[: counts[split]])
+        for split, frames_of_split in prepared.frames.items()
+    }
     timing = prepared.settings.timing.model_copy(update={"seconds": 3.0})
     prepared = replace(prepared, frames=frames, settings=prepared.settings.model_copy(update={"timing": timing}))
     half = [parse({"prune": 0.5}), parse("recover")]
     quantize = parse({"quantize": "int8"})
     # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".
     for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
-        takes = estimates.step(prepared, chain, NOTHING_KNOWN, QUIET)
+        takes = estimates.step(prepared, chain, NO_HISTORY, QUIET)
         assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
     chains = [[], [parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
-    passes = [estimates.frame(prepared, chain, "onnxruntime", NOTHING_KNOWN, QUIET) for chain in chains]
+    passes = [estimates.frame(prepared, chain, "onnxruntime", NO_HISTORY, QUIET) for chain in chains]
     evaluated = estimates.total(passes) * 440
     assert evaluated.low_s < 53 < evaluated.high_s
-    timed = estimates.total(estimates.timed(prepared, one, QUIET) for one in passes)
+    timed = estimates.total(estimates.timed(prepared, frames_of_split, QUIET) for frames_of_split in passes)
     assert timed.low_s < 83 < timed.high_s
     smaller = replace(prepared, source=replace(prepared.source, architecture="tf_efficientnet_b0"))
-    assert estimates.frame(smaller, [], "onnxruntime", NOTHING_KNOWN, QUIET).high_s < 0.3 * passes[0].high_s
+    assert estimates.frame(smaller, [], "onnxruntime", NO_HISTORY, QUIET).high_s < 0.3 * passes[0].high_s
 
 
 def test_what_others_do_makes_it_longer(workplace: Path) -> None:
@@ -302,12 +306,12 @@ def test_what_others_do_makes_it_longer(workplace: Path) -> None:
         (30.0, 0.5, slow, 22.5),
     ):
         assert estimates.on_the_clock(cpu_s, parallel, now) == pytest.approx(seconds)
-    known = Known({}, {}, (), {("tiny", "recover"): [20.0]})
-    quiet, beside = (estimates.step(prepared, [parse("recover")], known, now) for now in (QUIET, busy))
+    history = History({}, {}, (), {("tiny", "recover"): [20.0]})
+    quiet, beside = (estimates.step(prepared, [parse("recover")], history, now) for now in (QUIET, busy))
     assert quiet.low_s < 12 < quiet.high_s < 2 * quiet.low_s, "of 20 s of processor time, threads share the most"
     assert beside.low_s < 20 < beside.high_s
-    slower = estimates.step(prepared, [], NOTHING_KNOWN, slow)
-    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NOTHING_KNOWN, QUIET).low_s, rel=0.2)
+    slower = estimates.step(prepared, [], NO_HISTORY, slow)
+    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NO_HISTORY, QUIET).low_s, rel=0.2)
 
 
 def test_the_present_speed_takes_less_than_a_second_and_no_torch() -> None:
@@ -319,9 +323,9 @@ found = present_speed.measure(2)
 print(time.process_time() - began, found.core > 0.1, 0 < found.alone, 0 < found.free_cores, "torch" in sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, *told = ran.stdout.split()
+    seconds, *answers = ran.stdout.split()
     assert float(seconds) < 2.5, "two threads, half of the time"
-    assert told == ["True", "True", "True", "False"]
+    assert answers == ["True", "True", "True", "False"]
 
 
 def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +340,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
     assert len(asked) == 1
     monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)
     monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
-    monkeypatch.setattr("bench.variants.build.is_built", lambda folder, variant: False)
+    monkeypatch.setattr("bench.variants.cache.is_built", lambda folder, variant: False)
     assert planned(workplace).speed is None
     assert len(asked) == 1
 
@@ -345,7 +349,7 @@ def test_sizes_are_those_of_the_network(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
     prepared = prepare(read(file), file)
     prepared = replace(prepared, source=replace(prepared.source, architecture="efficientnet_b5"))
-    assert estimates.weights_bytes(prepared, NOTHING_KNOWN) == pytest.approx(114_146_248, rel=0.02)
+    assert estimates.weights_bytes(prepared, NO_HISTORY) == pytest.approx(114_146_248, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -359,10 +363,10 @@ def test_sizes_are_those_of_the_network(workplace: Path) -> None:
     ],
 )
 def test_each_number_takes_what_it_was_stored_in_last(chain: list[object], stored: float, in_fp32: float) -> None:
-    found = 100.0, 100.0
+    sizes = 100.0, 100.0
     for use in map(parse, chain):
-        found = estimates.bytes_left(use, *found)
-    assert found == pytest.approx((stored, in_fp32))
+        sizes = estimates.bytes_left(use, *sizes)
+    assert sizes == pytest.approx((stored, in_fp32))
 
 
 @pytest.mark.parametrize(
@@ -389,13 +393,13 @@ def test_list_tells_all_there_is() -> None:
         assert name in output
     listed = bench("list", "steps")[1]
     assert listed.strip() in output
-    told = " ".join(listed.split())
+    text = " ".join(listed.split())
     for setting in (
         "amount (needed): number above 0 to 0.999;", "structure: structured | unstructured | 2of4;",
         "repair: true | false;", "weights: null | int8 | int4;", "minutes: null | number above 0 to 10080;",
         "recalibrate: auto | true | false",
     ):  # fmt: skip
-        assert setting in told
+        assert setting in text
     assert not re.search(r"\b(None|True|False)\b", output)
     code, output = bench("list", "stpes")
     assert code == 2
@@ -415,9 +419,9 @@ def test_a_new_file_is_listed_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
         ''')
     )
     monkeypatch.setattr(steps, "__path__", [*steps.__path__, str(tmp_path)])
-    told = " ".join(catalogue("steps").split())
+    text = " ".join(catalogue("steps").split())
     settings = "Settings, first what holds unless given: times (needed): whole number; gently: true | false"
-    assert f"shuffle: times Shuffle everything, twice. And more of it. {settings}" in told
+    assert f"shuffle: times Shuffle everything, twice. And more of it. {settings}" in text
 
 
 # -------------------------------------------------------------------------------------------------- doctor
@@ -464,7 +468,7 @@ def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (signal 11)"),
         ("raise RuntimeError('no kernel image')", "no kernel image"),
@@ -472,7 +476,7 @@ def test_doctor_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_a_provider_that_fails_does_not_take_the_doctor_down(
-    fault: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "sleep" in fault:
         monkeypatch.setattr(findings, "PATIENCE_SECONDS", 2.0)
@@ -490,7 +494,7 @@ def test_a_provider_that_fails_does_not_take_the_doctor_down(
     )
     (finding,) = libraries.providers(tmp_path)
     assert (finding.level, finding.what) == ("problem", "CPU")
-    assert said in finding.observed
+    assert message in finding.observed
 
 
 @pytest.mark.parametrize(("devices", "level"), [((), "ok"), (("H",), "problem")])
@@ -561,5 +565,5 @@ def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytes
     assert "(a quota of 1.5 cores' time)" in machine.processor(tmp_path)[0].observed
     monkeypatch.setattr(machine, "asked_processor", lambda: Processor("x86_64", "one", frozenset({"avx_vnni"})))
     assert machine.processor(tmp_path)[0].level == "ok"
-    here, _ = machine.folders(tmp_path / "nowhere")
-    assert (here.level, here.what) == ("problem", "here")
+    current, _ = machine.folders(tmp_path / "nowhere")
+    assert (current.level, current.what) == ("problem", "here")

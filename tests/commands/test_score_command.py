@@ -21,8 +21,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(file: Path, turned: bool = False, names: tuple[str, ...] = ()) -> None:
     file.parent.mkdir(exist_ok=True)
     rows = [
-        {"frame": f"{name}.jpg", "label": label, "p_fake": 0.1 + 0.8 * (label != turned) + place / 1000}
-        for place, (name, label) in enumerate([*VIDEOS.items(), *((name, 1) for name in names)])
+        {"frame": f"{name}.jpg", "label": label, "p_fake": 0.1 + 0.8 * (label != turned) + index / 1000}
+        for index, (name, label) in enumerate([*VIDEOS.items(), *((name, 1) for name in names)])
     ]
     pd.DataFrame(rows).to_csv(file, index=False)
 
@@ -64,8 +64,8 @@ def test_a_file_with_an_equals_sign_is_a_file(tmp_path: Path) -> None:
 def test_sources_are_found_in_names(tmp_path: Path) -> None:
     write(tmp_path / "a.csv")
     assert bench("score", "--name", "s", "a.csv", "--source-pattern", r"(id\d+|\d{5})")[0] == 0
-    told = json.loads(Path("reports/s/scores.json").read_text())
-    assert told["frames"]["test"]["digest"]
+    scores = json.loads(Path("reports/s/scores.json").read_text())
+    assert scores["frames"]["test"]["digest"]
     assert "no source" not in Path("reports/s/report.md").read_text()
     code, output = bench("score", "--name", "s", "a.csv", "--source-pattern", r"(id\d+)_")
     assert code == 0

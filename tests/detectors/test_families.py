@@ -22,6 +22,7 @@ from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
 from tests.support import b0, families
 from tests.support.chains import check as check_chain
+from tests.support.predictions import logits_and_cam
 
 COUNTS: dict[Split, int] = {"calibration": 32, "train": 48}
 TEST = b0.frames(32, seed=7)
@@ -79,7 +80,7 @@ def built(name: str, architecture: str, context: BuildContext, uneven: bool = Fa
 
 def predicted(found: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     runtime = "pytorch" if found.kind == "torch" else "onnxruntime"
-    return runtimes.find(runtime).load(found, "cpu", 1).predict(TEST)
+    return logits_and_cam(runtimes.find(runtime).load(found, "cpu", 1).predict(TEST))
 
 
 @pytest.mark.parametrize("chain", ["baseline", *CHAINS])
@@ -96,7 +97,7 @@ def test_margin_equation_and_reading_back(chain: str, architecture: str, context
 
 def test_export_of_half_the_network_computes_the_same(architecture: str, context: BuildContext) -> None:
     found = built("prune", architecture, context)
-    exported = runtimes.find("onnxruntime").load(found, "cpu", 1).predict(TEST)
+    exported = logits_and_cam(runtimes.find("onnxruntime").load(found, "cpu", 1).predict(TEST))
     for one, other in zip(predicted(found), exported, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * one.std(), rtol=1e-3)
 

@@ -290,9 +290,9 @@ def test_names_of_the_page_are_there() -> None:
     told = set(re.findall(r"`([A-Z_]{4,})`", EXTENDING))
     code = "".join((ROOT / "bench" / f"{room}/__init__.py").read_text(encoding="utf-8")
                    for room in ("variants/steps", "runtimes", "detectors/families", "datasets/layouts"))  # fmt: skip
-    for name in ("ACCEPTS", "PRODUCES", "FRAMES", "VERSION", "SEEDED", "LIBRARIES", "MAIN", "ONCE", "AFTER", "RECORD",
-                 "SEES_SOURCES", "ON_DEVICE", "PARENT_TEACHES", "EXAMPLE", "SYNONYMS", "SIZES", "VERSIONS", "PACKAGE",
-                 "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES", "RANK", "SHAPE"):  # fmt: skip
+    for name in ("ACCEPTS", "PRODUCES", "NEEDS", "FRAMES", "VERSION", "SEEDED", "LIBRARIES", "MAIN", "ONCE", "AFTER",
+                 "RECORD", "SEES_SOURCES", "ON_DEVICE", "PARENT_TEACHES", "EXAMPLE", "SYNONYMS", "SIZES", "VERSIONS",
+                 "PACKAGE", "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES", "OFFERS", "RANK", "SHAPE"):  # fmt: skip
         assert name in told, name
         assert name in code, name
 

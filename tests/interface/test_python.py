@@ -54,11 +54,11 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `bench.run` was called once."""
-    place = tmp_path_factory.mktemp("work")
+    path = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
         run_quickly(patch)
-        bench.run(file=write_small_workplace(place))
-    return place
+        bench.run(file=write_small_workplace(path))
+    return path
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ print(heavy, bench.__all__)
     assert done.stdout.strip() == "[] ['UserError', 'load', 'read', 'run', 'score']", done.stderr
     times = []
     for _ in range(3):
-        told = run_python("", "-X", "importtime", "-c", "import bench", cwd=tmp_path).stderr
+        report = run_python("", "-X", "importtime", "-c", "import bench", cwd=tmp_path).stderr
         times.append(
-            next(int(line.split("|")[1]) for line in told.splitlines() if line.split("|")[-1].strip() == "bench")
+            next(int(line.split("|")[1]) for line in report.splitlines() if line.split("|")[-1].strip() == "bench")
         )
     assert min(times) < limit(0.1) * 1e6
 
@@ -178,7 +178,7 @@ def test_a_variant_that_fails_is_told_and_raises_nothing(copy: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"experiment": "frist"}, "did you mean 'first'"),
         ({"file": "nowhere.yaml"}, "nowhere.yaml"),
@@ -189,8 +189,8 @@ def test_a_variant_that_fails_is_told_and_raises_nothing(copy: Path, monkeypatch
         ({"timing": "never"}, "timing: expected True, False"),
     ],
 )
-def test_what_is_wrong_with_a_run_is_a_user_error(folder: Path, arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(bench.UserError, match=told):
+def test_what_is_wrong_with_a_run_is_a_user_error(folder: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(bench.UserError, match=message):
         bench.run(**{"file": folder / "experiments.yaml"} | arguments)
 
 
@@ -256,7 +256,7 @@ def test_a_handler_of_the_user_decides(monkeypatch: pytest.MonkeyPatch, folder: 
 # --------------------------------------------------------------------------------- scripts, notebooks
 PREPARED = """
 from bench.detectors import families
-from bench.detectors import efficientnet
+from bench.detectors.families import efficientnet
 from tests.support import tiny
 families.modules = lambda: (tiny, efficientnet)
 import bench
@@ -302,7 +302,7 @@ def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
             notebook, timeout=round(limit(240)), resources={"metadata": {"path": untimed}}
         ).execute()
     outputs = [cell.outputs for cell in notebook.cells]
-    shown = next(one for one in outputs[1] if one.output_type == "execute_result")
+    shown = next(output for output in outputs[1] if output.output_type == "execute_result")
     assert shown.data["text/html"].startswith("<div><b>Results of first</b></div><table>")
     assert "baseline" in shown.data["text/plain"]
     assert "<table" in outputs[2][0].data["text/html"]
@@ -318,13 +318,13 @@ def test_read_takes_either_folder(folder: Path) -> None:
     assert report.warnings == again.warnings
     frame = report.frame()
     assert frame["variant"].tolist() == ["baseline", "q16", "q8"]
-    told = report.scores["variants"]["q8"]
+    scored = report.scores["variants"]["q8"]
     row = frame.set_index("variant").loc["q8"]
-    assert [row["auc"], row["auc_low"], row["auc_high"]] == [told["auc"], *told["auc_ci"]]
-    assert [row["tp"], row["latency_ms"]] == [told["confusion"]["tp"], told["latency_ms"]["p50"]]
-    assert report.variants["q8"].auc_delta == told["auc_delta"]
-    wanted = pd.read_parquet(folder / "results/first/q8/predictions.parquet")
-    pd.testing.assert_frame_equal(report.predictions("q8"), wanted, check_dtype=False)
+    assert [row["auc"], row["auc_low"], row["auc_high"]] == [scored["auc"], *scored["auc_ci"]]
+    assert [row["tp"], row["latency_ms"]] == [scored["confusion"]["tp"], scored["latency_ms"]["p50"]]
+    assert report.variants["q8"].auc_delta == scored["auc_delta"]
+    expected = pd.read_parquet(folder / "results/first/q8/predictions.parquet")
+    pd.testing.assert_frame_equal(report.predictions("q8"), expected, check_dtype=False)
     pd.testing.assert_frame_equal(again.predictions("q8"), report.predictions("q8"))
 
 
@@ -335,9 +335,9 @@ def test_read_does_not_mix_a_report_with_other_results(copy: Path, tmp_path: Pat
     assert "report.md" in results.warnings[0]
     with pytest.raises(bench.UserError, match="no predictions"):
         results.predictions("q8")
-    told = json.loads((copy / "reports/first/scores.json").read_text())
-    told["variants"]["q8"]["id"] = "0" * 16
-    (copy / "reports/first/scores.json").write_text(json.dumps(told))
+    content = json.loads((copy / "reports/first/scores.json").read_text())
+    content["variants"]["q8"]["id"] = "0" * 16
+    (copy / "reports/first/scores.json").write_text(json.dumps(content))
     with pytest.raises(bench.UserError, match="no predictions"):
         bench.read(copy / "reports/first").predictions("q8")
 
@@ -352,31 +352,31 @@ def test_read_says_what_it_expects(copy: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda told: told.pop("baseline"),
-        lambda told: told.update(variants=[]),
-        lambda told: told.update(choice=7),
-        lambda told: told["variants"].update(q8=None),
-        lambda told: told["variants"]["q8"].update(auc="high"),
-        lambda told: told["variants"]["q8"].update(auc_ci=[1, 2, 3]),
-        lambda told: told["variants"]["q8"].update(latency_ms=None),
-        lambda told: told["variants"]["q8"].pop("confusion"),
+        lambda content: content.pop("baseline"),
+        lambda content: content.update(variants=[]),
+        lambda content: content.update(choice=7),
+        lambda content: content["variants"].update(q8=None),
+        lambda content: content["variants"]["q8"].update(auc="high"),
+        lambda content: content["variants"]["q8"].update(auc_ci=[1, 2, 3]),
+        lambda content: content["variants"]["q8"].update(latency_ms=None),
+        lambda content: content["variants"]["q8"].pop("confusion"),
     ],
 )
 def test_a_strangers_scores_are_checked(copy: Path, damage: Any) -> None:
     file = copy / "reports/first/scores.json"
-    told = json.loads(file.read_text())
-    damage(told)
-    file.write_text(json.dumps(told))
+    content = json.loads(file.read_text())
+    damage(content)
+    file.write_text(json.dumps(content))
     with pytest.raises(bench.UserError, match="damaged"):
         bench.read(file.parent)
 
 
 def test_what_a_notebook_shows_is_escaped(copy: Path) -> None:
     file = copy / "reports/first/scores.json"
-    told = json.loads(file.read_text())
-    told["variants"]["<script>\x1b[2J"] = told["variants"].pop("q16")
-    told["experiment"] = "::error::<b>"
-    file.write_text(json.dumps(told))
+    content = json.loads(file.read_text())
+    content["variants"]["<script>\x1b[2J"] = content["variants"].pop("q16")
+    content["experiment"] = "::error::<b>"
+    file.write_text(json.dumps(content))
     results = bench.read(file.parent)
     assert "<script>" not in results._repr_html_()
     assert "&lt;script&gt;" in results._repr_html_()
@@ -411,21 +411,21 @@ def test_score_is_the_command_to_the_digit(tmp_path: Path, monkeypatch: pytest.M
         "score", "--name", "scores", "--threshold", "0.4", "--margin", "0.02", "baseline.csv", "q8.csv"
     )
     assert code == 0, output
-    known: Any = {"sources": table["source"], "frames": table["frame"], "splits": table["split"]}
+    columns: Any = {"sources": table["source"], "frames": table["frame"], "splits": table["split"]}
     results = bench.score(
         table["label"],
         {"q8": table["q8"], "baseline": table["p_fake"]},
         attributes={"quality": table["quality"]},
         threshold=0.4,
         margin=0.02,
-        **known,
+        **columns,
     )
-    wanted = json.loads(Path("reports/scores/scores.json").read_text())
-    found = json.loads(json.dumps(results.scores))
-    for told in (wanted, found):
-        for one in told["variants"].values():
-            del one["id"]  # the digest of a file, and of an array
-    assert found == wanted
+    of_command = json.loads(Path("reports/scores/scores.json").read_text())
+    of_arrays = json.loads(json.dumps(results.scores))
+    for scores in (of_command, of_arrays):
+        for variant in scores["variants"].values():
+            del variant["id"]  # the digest of a file, and of an array
+    assert of_arrays == of_command
     assert list(results.variants) == ["baseline", "q8"]
     assert results.recommendation is None
     assert results.qualified
@@ -438,7 +438,7 @@ def test_score_is_the_command_to_the_digit(tmp_path: Path, monkeypatch: pytest.M
 def test_arrays_of_any_library_are_the_same() -> None:
     table = arrays()
     p = table["p_fake"].to_numpy(np.float32)
-    wanted = bench.score(table["label"].tolist(), {"baseline": p}).scores
+    expected = bench.score(table["label"].tolist(), {"baseline": p}).scores
     tensor = torch.from_numpy(p).requires_grad_()
     labels = (
         table["label"].to_numpy(bool),
@@ -446,7 +446,7 @@ def test_arrays_of_any_library_are_the_same() -> None:
         torch.tensor(table["label"].tolist()),
     )
     for label, score in zip(labels, (tensor, pd.Series(p, dtype="Float32"), p.tolist()), strict=True):
-        assert bench.score(label, {"baseline": score}).scores == wanted
+        assert bench.score(label, {"baseline": score}).scores == expected
 
 
 def test_score_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "further", "told"),
+    ("labels", "scores", "further", "message"),
     [
         (Y[1:], {"baseline": P}, {}, r"scores\['baseline'\]: has 20 rows, and labels have 19"),
         (Y * 2, {"baseline": P}, {}, r"neither 0 \(real\) nor 1 \(fake\) in 10 of 20 rows: \[1\] is 2"),
@@ -497,8 +497,8 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"baseline": P}, {"margin": -1}, "margin: expected a number from 0"),
     ],
 )
-def test_what_is_wrong_with_arrays_is_a_user_error(labels: Any, scores: Any, further: Any, told: str) -> None:
-    with pytest.raises(bench.UserError, match=told):
+def test_what_is_wrong_with_arrays_is_a_user_error(labels: Any, scores: Any, further: Any, message: str) -> None:
+    with pytest.raises(bench.UserError, match=message):
         bench.score(labels, scores, **further)
 
 
@@ -515,10 +515,10 @@ def pictures(folder: Path, results: Any) -> tuple[list[Any], Any]:
 
 @pytest.mark.parametrize("name", ["baseline", "q16", "q8"])
 def test_a_loaded_variant_predicts_what_was_stored(folder: Path, name: str) -> None:
-    frames, wanted = pictures(folder, bench.read(folder / "reports/first").predictions(name))
+    frames, expected = pictures(folder, bench.read(folder / "reports/first").predictions(name))
     model = bench.load(artifact(folder, name), device="cpu")
-    assert np.abs(model.predict(np.stack(frames)) - wanted).max() < 1e-5
-    assert np.abs(model.predict(frames) - wanted).max() < 1e-5
+    assert np.abs(model.predict(np.stack(frames)) - expected).max() < 1e-5
+    assert np.abs(model.predict(frames) - expected).max() < 1e-5
     assert model.logits(frames).shape == (len(frames), 2)
     assert (model.name, model.size, model.runtime, model.device) == (name, 32, "onnxruntime", "cpu")
 
@@ -532,8 +532,8 @@ def test_an_export_predicts_what_was_stored(
     code, output = command("export", name, "--to", str(to), "--format", form)
     assert code == 0, output
     before = sorted(path.name for path in to.iterdir())
-    frames, wanted = pictures(folder, bench.read(folder / "reports/first").predictions(name))
-    assert np.abs(bench.load(to, device="cpu").predict(frames) - wanted).max() < 1e-5
+    frames, expected = pictures(folder, bench.read(folder / "reports/first").predictions(name))
+    assert np.abs(bench.load(to, device="cpu").predict(frames) - expected).max() < 1e-5
     assert sorted(path.name for path in to.iterdir()) == before
     model = next(iter(to.glob("model*.onnx"))) if form == "onnx" else to / "model.safetensors"
     for file in to.glob("model.*"):
@@ -548,7 +548,7 @@ def test_frames_of_any_size_are_fitted(folder: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (height, width, 3), np.uint8) for height, width in ((20, 50), (64, 64), (200, 32))]
     together = model.predict(frames)
-    assert together.tolist() == pytest.approx([model.predict(one[None])[0] for one in frames], abs=1e-6)
+    assert together.tolist() == pytest.approx([model.predict(frame[None])[0] for frame in frames], abs=1e-6)
     assert model.predict([]).shape == (0,)
     assert model.predict(np.zeros((0, 5, 5, 3), np.uint8)).shape == (0,)
     assert model.predict(torch.from_numpy(frames[1])[None])[0] == pytest.approx(together[1], abs=1e-6)
@@ -556,7 +556,7 @@ def test_frames_of_any_size_are_fitted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "told"),
+    ("frames", "message"),
     [
         (np.zeros((8, 8, 3), np.uint8), r"one frame alone is frames\[None\]"),
         (np.zeros((1, 3, 8, 8), np.uint8), "channels come last"),
@@ -567,9 +567,9 @@ def test_frames_of_any_size_are_fitted(folder: Path) -> None:
         ("face.jpg", "a path"),
     ],
 )
-def test_other_frames_are_refused(folder: Path, frames: Any, told: str) -> None:
+def test_other_frames_are_refused(folder: Path, frames: Any, message: str) -> None:
     model = bench.load(artifact(folder, "baseline"), device="cpu")
-    with pytest.raises(bench.UserError, match=told):
+    with pytest.raises(bench.UserError, match=message):
         model.predict(frames)
 
 
@@ -585,28 +585,28 @@ def test_what_cannot_be_loaded_is_a_user_error(copy: Path) -> None:
         bench.load(copy / "nowhere")
     with pytest.raises(bench.UserError, match="holds neither"):
         bench.load(copy)
-    place = artifact(copy, "q16")
+    path = artifact(copy, "q16")
     with pytest.raises(bench.UserError, match="device"):
-        bench.load(place, device="gpu")  # type: ignore[arg-type]
-    description = json.loads((place / "variant.json").read_text())
-    (place / "variant.json").write_text(json.dumps(description | {"file": "../../model.onnx"}))
+        bench.load(path, device="gpu")  # type: ignore[arg-type]
+    description = json.loads((path / "variant.json").read_text())
+    (path / "variant.json").write_text(json.dumps(description | {"file": "../../model.onnx"}))
     with pytest.raises(bench.UserError, match="damaged"):
-        bench.load(place)
-    (place / "variant.json").write_text(json.dumps(description))
-    (place / "model.safetensors").write_bytes(b"\0" * 99)
+        bench.load(path)
+    (path / "variant.json").write_text(json.dumps(description))
+    (path / "model.safetensors").write_bytes(b"\0" * 99)
     with pytest.raises(bench.UserError, match="has changed"):
-        bench.load(place)
-    assert (place / "variant.json").exists()
+        bench.load(path)
+    assert (path / "variant.json").exists()
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda told: told.update(model="../model.onnx"),
-        lambda told: told.update(files={}),
-        lambda told: told.update(input=None),
-        lambda told: told["input"].update(size=33),
-        lambda told: told.pop("variant"),
+        lambda record: record.update(model="../model.onnx"),
+        lambda record: record.update(files={}),
+        lambda record: record.update(input=None),
+        lambda record: record["input"].update(size=33),
+        lambda record: record.pop("variant"),
     ],
 )
 def test_a_strangers_export_is_checked(
@@ -617,9 +617,9 @@ def test_a_strangers_export_is_checked(
     if not (folder / "exported").exists():
         command("export", "q16", "--to", "exported")
     shutil.copytree(folder / "exported", to)
-    told = stored.read_json(to / "model.json")
-    damage(told)
-    (to / "model.json").write_text(json.dumps(told))
+    record = stored.read_json(to / "model.json")
+    damage(record)
+    (to / "model.json").write_text(json.dumps(record))
     with pytest.raises(bench.UserError, match="export the variant again"):
         bench.load(to)
 
@@ -630,28 +630,28 @@ def test_an_export_that_holds_another_network_is_a_user_error(
     """Though model.json has its digest."""
     monkeypatch.chdir(folder)
     command("export", "q16", "--to", str(tmp_path / "model"))
-    file, told = tmp_path / "model/model.onnx", stored.read_json(tmp_path / "model/model.json")
+    file, record = tmp_path / "model/model.onnx", stored.read_json(tmp_path / "model/model.json")
     whole = onnx.load(file)
     renamed = onnx.ModelProto.FromString(whole.SerializeToString())
     renamed.graph.output[0].name = "elsewhere"
     for content in (b"\x08\x0agarbage", renamed.SerializeToString()):
         file.write_bytes(content)
-        told["files"]["model.onnx"]["sha256"] = hashlib.sha256(content).hexdigest()
-        (tmp_path / "model/model.json").write_text(json.dumps(told))
+        record["files"]["model.onnx"]["sha256"] = hashlib.sha256(content).hexdigest()
+        (tmp_path / "model/model.json").write_text(json.dumps(record))
         with pytest.raises(bench.UserError, match="cannot be loaded"):
             bench.load(tmp_path / "model", device="cpu")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user that cannot write everywhere")
 def test_a_folder_that_cannot_be_written_to_is_loaded(copy: Path) -> None:
-    place = artifact(copy, "q16")
-    for path in (*place.glob("*.seal"), *place.glob("*exported*")):
-        path.unlink()
-    place.chmod(0o500)
+    path = artifact(copy, "q16")
+    for file in (*path.glob("*.seal"), *path.glob("*exported*")):
+        file.unlink()
+    path.chmod(0o500)
     try:
-        assert bench.load(place, device="cpu").predict(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1,)
+        assert bench.load(path, device="cpu").predict(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1,)
     finally:
-        place.chmod(0o700)
+        path.chmod(0o700)
 
 
 # --------------------------------------------------------------------------------------------- docs

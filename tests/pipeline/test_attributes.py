@@ -26,7 +26,7 @@ def frame_set(folder: Path, path: str = ".") -> dict[Split, FrameSet]:
     return load("mine", FrameSetSettings(path=path), folder, folder / ".cache")
 
 
-def known(frames: FrameSet) -> dict[str, dict[str, str]]:
+def attributes_of(frames: FrameSet) -> dict[str, dict[str, str]]:
     return {frame.path: dict(frame.attributes) for frame in frames.frames}
 
 
@@ -48,14 +48,14 @@ def rows(count: int = 4) -> pd.DataFrame:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_further_columns_keep_their_names_order_and_text(tmp_path: Path, kind: str) -> None:
     write_frames(tmp_path, 4, 4, 0)
-    told = rows().assign(Zoom=range(8), method=["swap", ""] * 4, **{"face id": "007"})
+    table = rows().assign(Zoom=range(8), method=["swap", ""] * 4, **{"face id": "007"})
     if kind == "parquet":
-        told = told.assign(embedding=pd.Series([[1.0, 2.0]] * 8)).set_index("Zoom", drop=False)
-    manifest(tmp_path, told, kind)
+        table = table.assign(embedding=pd.Series([[1.0, 2.0]] * 8)).set_index("Zoom", drop=False)
+    manifest(tmp_path, table, kind)
     frames = frame_set(tmp_path)["test"]
-    wanted = {"Zoom": "1", "method": "", "face id": "007"}
-    assert known(frames)["real/001.png"] == wanted
-    assert [name for name, _ in frames.frames[0].attributes] == list(wanted)
+    expected = {"Zoom": "1", "method": "", "face id": "007"}
+    assert attributes_of(frames)["real/001.png"] == expected
+    assert [name for name, _ in frames.frames[0].attributes] == list(expected)
     assert attributes.digest({"test": frames})
 
 
@@ -77,8 +77,12 @@ def test_the_first_folder_below_the_label_is_an_attribute(tmp_path: Path) -> Non
     write_frames(tmp_path / "faces", 2, 1, 0)
     (tmp_path / "faces/fake/swap/video7").mkdir(parents=True)
     (tmp_path / "faces/fake/000.png").rename(tmp_path / "faces/fake/swap/video7/000.png")
-    told = known(frame_set(tmp_path, "faces")["test"])
-    assert told == {"fake/swap/video7/000.png": {"folder": "swap"}, "real/000.png": {}, "real/001.png": {}}
+    attributes_by_frame = attributes_of(frame_set(tmp_path, "faces")["test"])
+    assert attributes_by_frame == {
+        "fake/swap/video7/000.png": {"folder": "swap"},
+        "real/000.png": {},
+        "real/001.png": {},
+    }
 
 
 def test_the_demo_knows_the_quality_of_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,15 +93,16 @@ def test_the_demo_knows_the_quality_of_each_file(tmp_path: Path, monkeypatch: py
         quality = int(dict(frame.attributes)["quality"])
         again = demo.encode_jpeg(np.zeros((8, 8, 3), dtype=np.uint8), quality)
         (tmp_path / "again.jpg").write_bytes(again)
-        with Image.open(frame.file) as own, Image.open(tmp_path / "again.jpg") as other:
-            assert own.quantization == other.quantization  # type: ignore[attr-defined]
+        with Image.open(frame.file) as drawn, Image.open(tmp_path / "again.jpg") as other:
+            assert drawn.quantization == other.quantization  # type: ignore[attr-defined]
         assert 75 <= quality <= 95
 
 
 # ------------------------------------------------------------------------------------------ storing
-def sets(*known: dict[str, str], split: Split = "test") -> dict[Split, FrameSet]:
+def sets(*values_of_frames: dict[str, str], split: Split = "test") -> dict[Split, FrameSet]:
     frames = tuple(
-        Frame(f"{index}.png", Path(), index % 2, None, "", tuple(one.items())) for index, one in enumerate(known)
+        Frame(f"{index}.png", Path(), index % 2, None, "", tuple(values.items()))
+        for index, values in enumerate(values_of_frames)
     )
     return {split: FrameSet("mine", split, frames, "", "")}
 
@@ -124,9 +129,9 @@ def stored(frames: dict[Split, FrameSet], folder: Path) -> pd.DataFrame:
     ],
 )
 def test_values_are_numbers_only_where_all_are(values: list[str], read: list[Any], tmp_path: Path) -> None:
-    found = stored(sets(*({"x": value} for value in values)), tmp_path)["x"]
-    assert [None if pd.isna(value) else value for value in found] == read
-    assert pd.api.types.is_numeric_dtype(found) == all(not isinstance(value, str) for value in read)
+    column = stored(sets(*({"x": value} for value in values)), tmp_path)["x"]
+    assert [None if pd.isna(value) else value for value in column] == read
+    assert pd.api.types.is_numeric_dtype(column) == all(not isinstance(value, str) for value in read)
 
 
 @given(st.from_regex(attributes._NUMBER, fullmatch=True) | st.text("0123456789.eE+-", max_size=6))
@@ -136,9 +141,9 @@ def test_what_looks_like_a_number_is_one(text: str) -> None:
 
 def test_splits_may_know_different_things(tmp_path: Path) -> None:
     both = {**sets({"a": "x"}, {"a": "y"}), **sets({"b": "z"}, {}, split="validation")}
-    found = stored(both, tmp_path)
-    assert list(found) == ["a", "b"]
-    assert found.astype(object).where(found.notna(), "").to_numpy().tolist() == [
+    table = stored(both, tmp_path)
+    assert list(table) == ["a", "b"]
+    assert table.astype(object).where(table.notna(), "").to_numpy().tolist() == [
         ["x", ""],
         ["y", ""],
         ["", "z"],
@@ -148,7 +153,7 @@ def test_splits_may_know_different_things(tmp_path: Path) -> None:
 
 def test_digest_tells_every_change(tmp_path: Path) -> None:
     assert attributes.digest(sets({}, {})) == ""
-    told = [
+    variations = [
         sets({"a": "x"}, {"a": "y"}),
         sets({"a": "y"}, {"a": "x"}),
         sets({"a": "x"}, {"a": "x"}),
@@ -156,7 +161,7 @@ def test_digest_tells_every_change(tmp_path: Path) -> None:
         sets({"a": "x"}, {"a": "y"}, split="validation"),
         {**sets({"a": "x"}), **sets({"a": "y"}, split="validation")},
     ]
-    assert len({attributes.digest(one) for one in told}) == len(told)
+    assert len({attributes.digest(variation) for variation in variations}) == len(variations)
     assert not attributes.digest(sets({"a": "x"}, split="train"))
 
 
@@ -176,7 +181,7 @@ def test_damaged_or_of_other_frames(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ running
 def test_a_new_column_renders_anew_and_evaluates_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    results, told = workplace / "results/first", workplace / "results/first/attributes.parquet"
+    results, stored_file = workplace / "results/first", workplace / "results/first/attributes.parquet"
 
     def run() -> tuple[str, str]:
         code, output = bench("run", "--only", "q16")
@@ -186,7 +191,7 @@ def test_a_new_column_renders_anew_and_evaluates_nothing(workplace: Path, monkey
 
     digest, nothing = run()
     assert not nothing
-    assert not told.exists()
+    assert not stored_file.exists()
     test = workplace / "faces/test"
     names = [str(path.relative_to(test)) for path in sorted(test.rglob("*.png"))]
     table = pd.DataFrame({"path": names, "label": [name[:4] for name in names]})
@@ -198,23 +203,23 @@ def test_a_new_column_renders_anew_and_evaluates_nothing(workplace: Path, monkey
     assert labelled.attributes["quality"].tolist() == list(range(len(names)))
     assert validation is not None
     assert validation.attributes["quality"].isna().all()
-    written = told.stat().st_mtime_ns
+    written = stored_file.stat().st_mtime_ns
     assert run()[1]
-    assert told.stat().st_mtime_ns == written, "what did not change is not written again"
+    assert stored_file.stat().st_mtime_ns == written, "what did not change is not written again"
     report = (workplace / "reports/first/.rendered").read_text()
     manifest(test, table.assign(quality=range(1, len(names) + 1)))
     run()
     assert (workplace / "reports/first/.rendered").read_text() != report
     assert bench("clean", "--yes")[0] == 0
-    assert told.exists()
-    told.unlink()
+    assert stored_file.exists()
+    stored_file.unlink()
     code, output = bench("report")
     assert (code, "attributes.parquet: is gone; `bench run` writes it again" in output) == (2, True)
     run()
-    assert told.exists()
+    assert stored_file.exists()
     manifest(test, table)
     assert run() == (digest, "")
-    assert not told.exists()
+    assert not stored_file.exists()
 
 
 def test_predictions_of_bench_can_be_scored_as_they_are(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +230,12 @@ def test_predictions_of_bench_can_be_scored_as_they_are(workplace: Path, monkeyp
         (workplace / f"{name}.parquet").write_bytes(data)
     code, output = bench("score", "--name", "again", "baseline.parquet", "q16.parquet")
     assert code == 0, output
-    here, there = (
+    of_run, of_command = (
         json.loads((workplace / f"reports/{name}/scores.json").read_text())["variants"]["q16"]
         for name in ("first", "again")
     )
     for key in ("auc", "auc_ci", "auc_delta", "auc_delta_p", "confusion", "flips", "ece", "brier", "thresholds"):
-        assert here[key] == there[key], key
+        assert of_run[key] == of_command[key], key
 
 
 def test_frame_sets_digest_ignores_attributes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import runtimes
-from bench.records import Built, Fidelity, Preprocessing
+from bench.records import Built, Fidelity, Preprocessing, Session
 from bench.results import fidelity
 from bench.runtimes import onnxruntime, openvino
 from bench.runtimes.onnxruntime.lowering import Kernels
@@ -45,10 +45,10 @@ def batches() -> Iterator[NDArray[np.uint8]]:
 def test_differences_are_in_deviations_of_the_references_margins() -> None:
     disturbed: Any = Answers(1.0)
     undisturbed: Any = Answers()
-    found = fidelity.measure(disturbed, undisturbed, batches(), "calibration")
+    measured_fidelity = fidelity.measure(disturbed, undisturbed, batches(), "calibration")
     deviation = np.std([10, 20, 30, 40])
-    assert (found.mean, found.largest) == pytest.approx((1 / deviation, 1 / deviation))
-    assert (found.frames, found.split) == (4, "calibration")
+    assert (measured_fidelity.mean, measured_fidelity.largest) == pytest.approx((1 / deviation, 1 / deviation))
+    assert (measured_fidelity.frames, measured_fidelity.split) == (4, "calibration")
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_margins_that_are_all_equal_or_not_finite(
     computed: list[float], meant: list[float], exact: bool | None
 ) -> None:
     """There is no unit then: only a difference beyond rounding can be told."""
-    found = fidelity.compare(np.array(computed), np.array(meant), "test")
-    assert (found.mean, found.largest, found.exact) == (None, None, exact)
+    compared = fidelity.compare(np.array(computed), np.array(meant), "test")
+    assert (compared.mean, compared.largest, compared.exact) == (None, None, exact)
 
 
 def test_what_was_written_is_read_and_what_was_damaged_is_not(tmp_path: Path) -> None:
     file = tmp_path / "model.fidelity-1.json"
-    for one in (Fidelity(0.01, 0.5, 16, "calibration", False), Fidelity(None, None, 3, "test", None)):
-        fidelity.write(file, one)
-        assert fidelity.read(file) == one
+    for stored_fidelity in (Fidelity(0.01, 0.5, 16, "calibration", False), Fidelity(None, None, 3, "test", None)):
+        fidelity.write(file, stored_fidelity)
+        assert fidelity.read(file) == stored_fidelity
     file.write_text(file.read_text()[:10])
     assert fidelity.read(file) is None
     assert fidelity.read(tmp_path / "absent") is None
@@ -94,7 +94,7 @@ def shallow() -> onnx.ModelProto:
     return quantize.apply(detector, quantize.Settings(), calibration())
 
 
-def measured(built: Built, session: runtimes.Session) -> Fidelity:
+def measured(built: Built, session: Session) -> Fidelity:
     return fidelity.measure(session, onnxruntime.load_reference(built, 1), [b0.frames(16, seed=9)], "test")
 
 
@@ -103,8 +103,8 @@ def test_every_runtime_is_exact_on_this_processor(name: str, tmp_path: Path) -> 
     if trouble := runtimes.trouble(name, "cpu"):
         pytest.skip(trouble)
     built = b0.written(tmp_path, shallow(), "int8")
-    found = measured(built, runtimes.find(name).load(built, "cpu", 1))
-    assert found.exact, found
+    fidelity_of_session = measured(built, runtimes.find(name).load(built, "cpu", 1))
+    assert fidelity_of_session.exact, fidelity_of_session
 
 
 @pytest.mark.skipif(processor().exact_with_signed_bytes, reason="no kernel saturates on this processor")
@@ -117,8 +117,8 @@ def test_a_runtime_that_saturates_is_found(name: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr(onnxruntime, "EVERYWHERE", Kernels(signed=True))
     monkeypatch.setattr(openvino, "processor", lambda: Processor("x86_64", "", frozenset({"avx_vnni"})))
     built = b0.written(tmp_path, shallow(), "int8")
-    found = measured(built, runtime.load(built, "cpu", 1))
-    assert not found.exact, found
+    fidelity_of_session = measured(built, runtime.load(built, "cpu", 1))
+    assert not fidelity_of_session.exact, fidelity_of_session
 
 
 # ------------------------------------------------------------------------------------------ in a run
@@ -133,21 +133,26 @@ def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workplace
 
 
-def kept(folder: Path) -> dict[str, Path]:
+def fidelity_files(folder: Path) -> dict[str, Path]:
     """The file of each quantised variant."""
     scores = json.loads((folder / "reports/first/scores.json").read_text())["variants"]
     files = {name: list((folder / "variants" / scores[name]["id"]).glob("*.fidelity-*.json")) for name in scores}
-    return {name: one for name, (one, *_) in ((name, found) for name, found in files.items() if found)}
+    return {
+        name: first
+        for name, (first, *_) in (
+            (name, files_of_variant) for name, files_of_variant in files.items() if files_of_variant
+        )
+    }
 
 
 def test_it_is_kept_beside_the_artifact_and_stands_in_scores_and_report(finished: Path) -> None:
     scores = json.loads((finished / "reports/first/scores.json").read_text())["variants"]
     assert scores["baseline"]["fidelity"] is None
-    assert set(kept(finished)) == {"q8", "w8"}
+    assert set(fidelity_files(finished)) == {"q8", "w8"}
     for name in ("q8", "w8"):
-        told = scores[name]["fidelity"]
-        assert (told["frames"], told["split"], told["exact"]) == (16, "calibration", True)
-        assert 0 <= told["mean"] <= told["largest"]
+        of_variant = scores[name]["fidelity"]
+        assert (of_variant["frames"], of_variant["split"], of_variant["exact"]) == (16, "calibration", True)
+        assert 0 <= of_variant["mean"] <= of_variant["largest"]
     report = (finished / "reports/first/report.md").read_text()
     assert f"{scores['q8']['fidelity']['mean']:.3f} (at most" in report
     assert "inexact on this processor" not in report
@@ -157,7 +162,7 @@ def test_a_cached_run_measures_nothing_and_one_without_it_measures_alone(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in (finished / "results").rglob("predictions.parquet")}
-    stored = kept(finished)["q8"].read_bytes()
+    stored = fidelity_files(finished)["q8"].read_bytes()
     loads: list[str] = []
     reference = onnxruntime.load_reference
 
@@ -168,15 +173,15 @@ def test_a_cached_run_measures_nothing_and_one_without_it_measures_alone(
     monkeypatch.setattr(onnxruntime, "load_reference", load_reference)
     assert bench("run")[0] == 0
     assert loads == []
-    kept(finished)["q8"].unlink()
+    fidelity_files(finished)["q8"].unlink()
     assert bench("run")[0] == 0
     assert loads == ["int8"]
-    assert kept(finished)["q8"].read_bytes() == stored
+    assert fidelity_files(finished)["q8"].read_bytes() == stored
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_is_inexact_is_marked_beside_its_verdict(finished: Path) -> None:
-    fidelity.write(kept(finished)["q8"], Fidelity(0.078, 0.345, 16, "calibration", False))
+    fidelity.write(fidelity_files(finished)["q8"], Fidelity(0.078, 0.345, 16, "calibration", False))
     code, output = bench("run")
     assert code == 0, "it is no failure"
     assert "inexact on this processor" in output

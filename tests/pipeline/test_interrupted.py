@@ -105,8 +105,8 @@ class Warm:
 
     def _ask(self, folder: Path, **more: Any) -> str:
         assert self.process.stdin is not None
-        told = {"folder": str(folder), "log": str(folder) + ".out", **more}
-        self.process.stdin.write(json.dumps(told) + "\n")
+        orders = {"folder": str(folder), "log": str(folder) + ".out", **more}
+        self.process.stdin.write(json.dumps(orders) + "\n")
         self.process.stdin.flush()
         return self._line()
 
@@ -125,7 +125,7 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def place(pattern: Path, folder: Path) -> Path:
+def set_up(pattern: Path, folder: Path) -> Path:
     folder.mkdir()
     (folder / "best_model.tar").symlink_to(pattern / "best_model.tar")
     (folder / "faces").symlink_to(pattern / "faces")
@@ -137,7 +137,7 @@ def place(pattern: Path, folder: Path) -> Path:
 def warm(pattern: Path) -> Iterator[list[Warm]]:
     processes = [Warm(pattern / f"temporary-{worker}") for worker in range(WORKERS)]
     with ThreadPoolExecutor(WORKERS) as pool:
-        folders = [place(pattern, pattern / f"warm-{worker}") for worker in range(WORKERS)]
+        folders = [set_up(pattern, pattern / f"warm-{worker}") for worker in range(WORKERS)]
         for folder in folders:
             # A process that has once gone backward through a network cannot be forked.
             yaml = folder / "experiments.yaml"
@@ -148,7 +148,7 @@ def warm(pattern: Path) -> Iterator[list[Warm]]:
                 ("prune: 0.5", plain),
             ):
                 yaml.write_text(yaml.read_text().replace(backward, other))
-        codes = list(pool.map(lambda one: one[0].run_here(one[1]), zip(processes, folders, strict=True)))
+        codes = list(pool.map(lambda pair: pair[0].run_here(pair[1]), zip(processes, folders, strict=True)))
     assert codes == [0] * WORKERS, (pattern / "warm-0.out").read_text()
     yield processes
     for process in processes:
@@ -158,36 +158,36 @@ def warm(pattern: Path) -> Iterator[list[Warm]]:
 @pytest.fixture(scope="module")
 def undisturbed(pattern: Path, warm: list[Warm]) -> dict[str, Any]:
     """Runs beside each other, as those that are killed: their `seconds` must fit."""
-    folders = [place(pattern, pattern / f"undisturbed-{worker}") for worker in range(WORKERS)]
+    folders = [set_up(pattern, pattern / f"undisturbed-{worker}") for worker in range(WORKERS)]
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
         codes = list(pool.map(Warm.run, warm, folders))
     seconds = time.monotonic() - began
     assert codes == [0] * WORKERS, Path(f"{folders[0]}.out").read_text()
-    found = [results(folder) for folder in folders]
-    assert found[1:] == found[:-1]
-    return found[0] | {"seconds": seconds}
+    outcomes = [results(folder) for folder in folders]
+    assert outcomes[1:] == outcomes[:-1]
+    return outcomes[0] | {"seconds": seconds}
 
 
 def results(folder: Path) -> dict[str, Any]:
     """All that a run makes, apart from times, dates and logs."""
     scores = json.loads((folder / "reports/first/scores.json").read_text())
     run = json.loads((folder / "results/first/run.json").read_text())
-    found: dict[str, Any] = {"scores": _timeless(scores), "run": _timeless(run)}
+    content: dict[str, Any] = {"scores": _timeless(scores), "run": _timeless(run)}
     for variant in scores["variants"]:
-        found[variant] = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet").to_dict()
-        found[f"{variant} cam"] = hashlib.sha256(np.load(folder / "results/first" / variant / "cam.npy")).hexdigest()
+        content[variant] = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet").to_dict()
+        content[f"{variant} cam"] = hashlib.sha256(np.load(folder / "results/first" / variant / "cam.npy")).hexdigest()
     for model in sorted((folder / "variants").glob("*/model.*")):
         if model.match("*.kernels-*.json"):
             continue  # it holds times
-        found[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
-    found["files"] = sorted(
+        content[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
+    content["files"] = sorted(
         name
         for path in folder.rglob("*")
         if not path.is_dir() and not path.is_symlink() and "/.locks/" not in str(path)
         if not re.search(r"run-[^/]*\.log$", name := str(path.relative_to(folder)))
     )
-    return found
+    return content
 
 
 def _timeless(value: Any) -> Any:
@@ -227,14 +227,14 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
         for turn in range(1000):
             if kills[0] >= most:
                 break
-            folder = place(pattern, pattern / f"killed-{most}-{worker}-{turn}")
+            folder = set_up(pattern, pattern / f"killed-{most}-{worker}-{turn}")
             doings += _until_whole(warm[worker], folder, rng, undisturbed["seconds"], kills, lock)
             assert results(folder) == untimed(undisturbed), folder
         return doings
 
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
-        doings = [doing for found in pool.map(torment, range(WORKERS)) for doing in found]
+        doings = [doing for doings_of_worker in pool.map(torment, range(WORKERS)) for doing in doings_of_worker]
     hit = {stage: sum(stage in doing for doing in doings) for stage in STAGES}
     print(f"{kills[0]} kills in {time.monotonic() - began:.0f} s, while: {hit}")
     assert kills[0] >= most
@@ -244,7 +244,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
 ) -> None:
     """One folder, killed as soon as the log says that the next stage has begun: chance hits the short ones seldom."""
-    folder = place(pattern, pattern / "stages")
+    folder = set_up(pattern, pattern / "stages")
     for stage in STAGES:
         child = warm[0].start(folder)
         _kill_in(folder, stage, child)
@@ -257,7 +257,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
 def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
     pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
 ) -> None:
-    folder, units = place(pattern, pattern / "units"), pattern / "units.txt"
+    folder, units = set_up(pattern, pattern / "units"), pattern / "units.txt"
     kills = (7, 20, 15)
     for count in kills:
         assert warm[0].run(folder, units=str(units), kill_after=count) == -signal.SIGKILL
@@ -277,7 +277,7 @@ def test_ctrl_c_waits_for_the_end_of_an_export(how: signal.Signals, pattern: Pat
     """torch would abort the process where an exception comes up within its tracing."""
     if signal.getsignal(how) is signal.SIG_IGN:
         pytest.skip("ignored here, as under nohup")
-    folder = place(pattern, pattern / f"export-{how.name}")
+    folder = set_up(pattern, pattern / f"export-{how.name}")
     child = warm[0].start(folder)
     _kill_in(folder, "exporting", child, how)
     assert warm[0].wait() == 130, Path(f"{folder}.out").read_text()
@@ -325,7 +325,7 @@ def _kill_in(folder: Path, stage: str, process: int, how: signal.Signals = signa
 
 def _doing(folder: Path) -> list[str]:
     """What the log says the killed run was at."""
-    logs = sorted((folder / "results/first").glob("run-*.log"), key=lambda one: one.stat().st_mtime_ns)
+    logs = sorted((folder / "results/first").glob("run-*.log"), key=lambda log: log.stat().st_mtime_ns)
     begun = re.findall(r"Z (.*): begins", logs[-1].read_text()) if logs else []
     return begun[-1:]
 
@@ -335,18 +335,18 @@ def logs(folder: Path) -> str:
 
 
 def test_two_runs_in_one_folder_share_the_work(pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]) -> None:
-    folder = place(pattern, pattern / "shared")
+    folder = set_up(pattern, pattern / "shared")
     children = [process.start(folder) for process in warm]
     assert [process.wait() for process in warm] == [0, 0], Path(f"{folder}.out").read_text()
     assert results(folder) == untimed(undisturbed)
-    told = logs(folder)
-    assert re.search(rf"waiting for another run \(process ({'|'.join(map(str, children))}) that is building \w+", told)
-    assert told.count("building q8: quantize: int8: begins") == 1
-    assert told.count("evaluating 3 variants: begins") == 1
+    text = logs(folder)
+    assert re.search(rf"waiting for another run \(process ({'|'.join(map(str, children))}) that is building \w+", text)
+    assert text.count("building q8: quantize: int8: begins") == 1
+    assert text.count("evaluating 3 variants: begins") == 1
 
 
 def test_no_process_outlives_a_killed_timing(pattern: Path, warm: list[Warm]) -> None:
-    folder = place(pattern, pattern / "orphans")
+    folder = set_up(pattern, pattern / "orphans")
     yaml = folder / "experiments.yaml"
     yaml.write_text(re.sub("      (q8|p50).*", "", YAML).replace("0.02", "60"))
     child = psutil.Process(warm[0].start(folder, own_processes=True))
@@ -363,7 +363,7 @@ def test_no_process_outlives_a_killed_timing(pattern: Path, warm: list[Warm]) ->
 def test_where_the_disk_takes_no_more_it_says_so_and_goes_on_later(
     largest_file: int, pattern: Path, warm: list[Warm], undisturbed: dict[str, Any]
 ) -> None:
-    folder = place(pattern, pattern / f"full-{largest_file}")
+    folder = set_up(pattern, pattern / f"full-{largest_file}")
     code, output = warm[0].run(folder, largest_file=largest_file), Path(f"{folder}.out").read_text()
     assert code == 2, output
     assert re.search(r"error: \S+/\S+: the file would be larger than is allowed here: raise the limit", output)
@@ -384,14 +384,14 @@ def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.EROFS, "the file system is read-only"), (errno.EACCES, "permission denied"),
         (errno.EDQUOT, "your share of the disk is used up"), (errno.ENOSPC, "the disk is full"),
     ],
 )  # fmt: skip
 def test_where_nothing_can_be_written_it_says_so(
-    number: int, said: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, message: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number), str(path))
@@ -400,7 +400,7 @@ def test_where_nothing_can_be_written_it_says_so(
     monkeypatch.setattr(Path, "replace", refuse)
     code, output = bench("run")
     assert code == 2, output
-    assert said in output
+    assert message in output
     assert "model.safetensors" in output
     assert "Traceback" not in output
     assert not list(workplace.glob("variants/*/model*"))
@@ -486,12 +486,12 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     teacher = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     surroundings, settings = work(tmp_path, teacher), recover.Settings(steps=9, batch_size=6)
     (surroundings.scratch).mkdir(parents=True, exist_ok=True)
-    wanted = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    expected = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
     save, steps = training._save, list[int]()
 
-    def save_and_die(surroundings: Any, told: Any, *rest: Any) -> None:
-        save(surroundings, told, *rest)
-        steps.append(told["step"])
+    def save_and_die(surroundings: Any, state: Any, *rest: Any) -> None:
+        save(surroundings, state, *rest)
+        steps.append(state["step"])
         if len(steps) == 4:
             raise KeyboardInterrupt
 
@@ -502,6 +502,6 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     checkpoint = surroundings.scratch / f"{training.CHECKPOINT}.checkpoint"
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    found = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    resumed = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
     assert steps == [1, 2, 3, 4, *range(1 if damage else 5, 9)]
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)

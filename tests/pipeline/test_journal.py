@@ -30,15 +30,15 @@ def test_tells_what_happened_in_order(tmp_path: Path) -> None:
     assert path is not None
     assert journal.is_log(path)
     text = path.read_text()
-    told = ["bench ", "torch ", "cpu: ", "building q8: begins (1 step)", "4 steps done, loss 0.400"]
-    told += ["building q8: ended after", "timing q8 failed", "Traceback", "ValueError: volcano", "ended: 1 variants"]
-    places = [text.index(part) for part in told]
-    assert places == sorted(places)
+    parts = ["bench ", "torch ", "cpu: ", "building q8: begins (1 step)", "4 steps done, loss 0.400"]
+    parts += ["building q8: ended after", "timing q8 failed", "Traceback", "ValueError: volcano", "ended: 1 variants"]
+    positions = [text.index(part) for part in parts]
+    assert positions == sorted(positions)
     assert text.count("\n") < 25
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "ending"),
     [
         (KeyboardInterrupt(), "interrupted"),
         (UserError("no such variant"), "stopped: no such variant"),
@@ -46,7 +46,7 @@ def test_tells_what_happened_in_order(tmp_path: Path) -> None:
         (ZeroDivisionError(), "stopped by a bug"),
     ],
 )
-def test_says_how_it_ended(error: BaseException, said: str, tmp_path: Path) -> None:
+def test_says_how_it_ended(error: BaseException, ending: str, tmp_path: Path) -> None:
     def work() -> None:
         with journal.recording(tmp_path, silent) as log:
             log(Event("timing", 0, 2))
@@ -54,7 +54,7 @@ def test_says_how_it_ended(error: BaseException, said: str, tmp_path: Path) -> N
 
     with pytest.raises(type(error)):
         work()
-    assert said in next(tmp_path.glob("run-*.log")).read_text()
+    assert ending in next(tmp_path.glob("run-*.log")).read_text()
 
 
 def test_nothing_done_leaves_no_log_and_twenty_are_kept(tmp_path: Path) -> None:

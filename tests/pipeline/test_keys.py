@@ -55,7 +55,7 @@ def test_results_hang_on_the_versions_that_a_runtime_executes_with(
 def test_tf32_is_part_of_the_keys_on_cuda_alone(prepared: Prepared) -> None:
     without = replace(prepared, settings=prepared.settings.model_copy(update={"tf32": False}))
     assert keys(prepared, "a variant", "torch") == keys(without, "a variant", "torch"), "a CPU has no TF32"
-    on_cuda = [keys(replace(one, device="cuda"), "a variant", "torch") for one in (prepared, without)]
+    on_cuda = [keys(replace(variation, device="cuda"), "a variant", "torch") for variation in (prepared, without)]
     assert not set(on_cuda[0][1:]) & set(on_cuda[1][1:])
 
 
@@ -86,7 +86,7 @@ def test_what_is_quantised_is_the_export(
     before = [ids.of_chain(source, chain, context) for chain in chains]
     monkeypatch.setattr(artifacts, "EXPORT_VERSION", 99)
     after = [ids.of_chain(source, chain, context) for chain in chains]
-    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(
@@ -95,8 +95,8 @@ def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(
     shared = common({"quantize": "int8"})
     built = replace(shared, file=Path(shutil.copy(shared.file, tmp_path)))
     first = onnxruntime.load(built, "cpu", 1).executed
-    for kept in tmp_path.glob("*.operators-*.json"):
-        kept.write_text('{"integer": 1, "heavy": 1}')
+    for count_file in tmp_path.glob("*.operators-*.json"):
+        count_file.write_text('{"integer": 1, "heavy": 1}')
     assert onnxruntime.load(built, "cpu", 1).executed.heavy_operators == 1, "they are kept"
     monkeypatch.setattr(lowering, "VERSION", 99)
     assert onnxruntime.load(built, "cpu", 1).executed == first
@@ -113,9 +113,9 @@ def cut_after(count: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(training, "_affordable", affordable)
 
 
-def told(folder: Path, variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / variant / description.DESCRIPTION).read_text(encoding="utf-8"))
-    return found
+def description_of(folder: Path, variant: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / variant / description.DESCRIPTION).read_text(encoding="utf-8"))
+    return content
 
 
 def test_a_training_that_was_cut_short_has_an_id_of_its_own(
@@ -125,21 +125,21 @@ def test_a_training_that_was_cut_short_has_an_id_of_its_own(
 ) -> None:
     chain = [parse(entry) for entry in CAPPED]
     asked = ids.of_chain(source, chain, context)
-    found = []
+    lineages = []
     for count in (1, 3):
         cut_after(count, monkeypatch)
         built = build.build("x", source, chain, context)
-        found.append(ids.of_chain(source, chain, context))
-        assert built.id == found[-1][-1]
-        description = told(context.folder, found[-1][2])
+        lineages.append(ids.of_chain(source, chain, context))
+        assert built.id == lineages[-1][-1]
+        description = description_of(context.folder, lineages[-1][2])
         assert description["recover"]["steps"] == count
-        assert (description["id"], description["asked_for"]) == (found[-1][2], asked[2])
-        assert [link["id"] for link in told(context.folder, built.id)["lineage"]] == found[-1]
+        assert (description["id"], description["asked_for"]) == (lineages[-1][2], asked[2])
+        assert [link["id"] for link in description_of(context.folder, built.id)["lineage"]] == lineages[-1]
         assert build.build("x", source, chain, context) == built, "what was cut short is found again, and not built"
-        shutil.rmtree(context.folder / found[-1][2])
-    for first, second, third in zip(asked[2:], found[0][2:], found[1][2:], strict=True):
+        shutil.rmtree(context.folder / lineages[-1][2])
+    for first, second, third in zip(asked[2:], lineages[0][2:], lineages[1][2:], strict=True):
         assert len({first, second, third}) == 3
-    assert found[0][:2] == found[1][:2] == asked[:2]
+    assert lineages[0][:2] == lineages[1][:2] == asked[:2]
     assert ids.of_chain(source, chain, context) == asked, "nothing of it is there any more"
 
 
@@ -168,7 +168,7 @@ def test_a_cap_that_does_not_bite_changes_nothing(
     asked = ids.of_chain(source, chain, context)
     assert build.build("x", source, chain, context).id == asked[-1]
     assert ids.of_chain(source, chain, context) == asked
-    assert told(context.folder, asked[2])["recover"]["cut_short"] is False
+    assert description_of(context.folder, asked[2])["recover"]["cut_short"] is False
 
 
 def test_only_a_cap_makes_ids_hang_on_what_lies_there(

@@ -38,8 +38,8 @@ def test_skip_leaves_out_and_names(tmp_path: Path) -> None:
     broken(tmp_path)
     test = loaded(tmp_path)["test"]
     assert (test.real, test.fake) == (7, 6)
-    assert [told.split(": ")[0] for told in test.left_out] == ["fake/001.png", "fake/002.webp", "real/000.png"]
-    assert [told.split(": ")[1] for told in test.left_out] == ["PNG damaged", "can't be decoded", "empty file"]
+    assert [remark.split(": ")[0] for remark in test.left_out] == ["fake/001.png", "fake/002.webp", "real/000.png"]
+    assert [remark.split(": ")[1] for remark in test.left_out] == ["PNG damaged", "can't be decoded", "empty file"]
 
 
 def test_the_digest_is_that_of_what_remains(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
 def predictions(folder: Path, variant: str) -> dict[str, dict[str, float]]:
     """What a variant said of the test frames: column, then frame."""
     table = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet")
-    found: Any = table[table["split"] == "test"].set_index("frame").to_dict()
-    return dict(found)
+    by_column: Any = table[table["split"] == "test"].set_index("frame").to_dict()
+    return dict(by_column)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def finished(workplace: Path, finished_once: Path, monkeypatch: pytest.MonkeyPat
 def test_run_makes_all_variants_and_the_report(finished: Path) -> None:
     scores = json.loads((finished / "reports/first/scores.json").read_text())
     assert list(scores["variants"]) == NAMES
-    assert all(found["status"] == "ok" for found in scores["variants"].values())
+    assert all(scored["status"] == "ok" for scored in scores["variants"].values())
     variants = scores["variants"]
     assert variants["q8"]["int8"] == "native"
     assert variants["q16"]["size_mib"] < 0.6 * variants["baseline"]["size_mib"]
@@ -113,21 +113,21 @@ def test_only_and_changed_threshold(finished: Path) -> None:
     assert scores["variants"]["q8"]["threshold"] == 0.9
     overlays = list((finished / "results/first/q8/result").rglob("*.jpg"))
     assert overlays
-    said = predictions(finished, "q8")
+    predicted = predictions(finished, "q8")
     for overlay in overlays:
         frame = (
             str(overlay.relative_to(finished / "results/first/q8/result")).split("/heatmap/")[1].removesuffix(".jpg")
         )
-        assert ("positives" in str(overlay)) == (said["p_fake"][frame] >= 0.9)
+        assert ("positives" in str(overlay)) == (predicted["p_fake"][frame] >= 0.9)
 
 
 @pytest.mark.parametrize("command", [["run"], ["report", "--bundle"]])
 def test_programs_get_json_and_nothing_else(finished: Path, command: list[str]) -> None:
-    found = CliRunner().invoke(cli.app, [*command, "--json"])
-    assert found.exit_code == 0
-    assert json.loads(found.stdout) == json.loads((finished / "reports/first/scores.json").read_text())
-    assert "report: reports" in found.stderr
-    assert ("bundle: " in found.stderr) == ("--bundle" in command)
+    result = CliRunner().invoke(cli.app, [*command, "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == json.loads((finished / "reports/first/scores.json").read_text())
+    assert "report: reports" in result.stderr
+    assert ("bundle: " in result.stderr) == ("--bundle" in command)
 
 
 def test_report_tells_of_steps_that_were_changed_since(finished: Path) -> None:
@@ -135,9 +135,9 @@ def test_report_tells_of_steps_that_were_changed_since(finished: Path) -> None:
     path.write_text(re.sub(r"q8: .*", "q8: [cast: bf16]", path.read_text()))
     code, output = bench("report")
     assert code == 0
-    told = " ".join(output.split())
-    assert "q8 was run as quantize: int8, and the experiment file now says cast: bf16: `bench run` makes it." in told
-    assert "q16 was run" not in told
+    text = " ".join(output.split())
+    assert "q8 was run as quantize: int8, and the experiment file now says cast: bf16: `bench run` makes it." in text
+    assert "q16 was run" not in text
 
 
 def test_report_refuses_results_that_changed_since(finished: Path) -> None:
@@ -237,7 +237,7 @@ def test_baseline_that_could_not_be_timed_is_timed_again(workplace: Path, monkey
     def lose_one(subjects: Any, *rest: Any) -> Any:
         session = measured(subjects, *rest)
         first = next(iter(subjects))
-        session.found.pop(first)
+        session.times.pop(first)
         session.failed[first] = RuntimeError("fell over")
         return session
 
@@ -276,15 +276,15 @@ def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
     batch = np.stack([datasets.decode(file, InputSpec(32)).transpose(2, 0, 1) for file in frames])
     for name in NAMES:
         built = cache.read(finished / "variants", scores[name]["id"])
-        said = predictions(finished, name)["logit_fake"]
-        wanted = np.array([said[f.relative_to(finished / "faces/test").as_posix()] for f in frames])
+        stored_logits = predictions(finished, name)["logit_fake"]
+        expected = np.array([stored_logits[f.relative_to(finished / "faces/test").as_posix()] for f in frames])
         # What the compiler makes of each would take a quarter of a minute.
         for runtime in set(runtimes.names()) - {"inductor"}:
             if built.kind in runtimes.find(runtime).ACCEPTS and "cpu" in runtimes.devices(runtime):
                 logits, _ = runtimes.find(runtime).load(built, "cpu", 1).predict(batch)
                 # Integers are rounded by every runtime in its own order.
                 same = built.kind == "torch" or runtime == "onnxruntime"
-                np.testing.assert_allclose(logits[:, 1], wanted, atol=1e-4 if same else 5e-3)
+                np.testing.assert_allclose(logits[:, 1], expected, atol=1e-4 if same else 5e-3)
 
 
 def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,9 +333,9 @@ def test_export_says_where_all_scores_are_equal(finished: Path) -> None:
     path = finished / "results/first/q16/predictions.parquet"
     table = pd.read_parquet(path)
     table.assign(logit_real=np.float32(0), logit_fake=np.float32(0), p_fake=0.5).to_parquet(path)
-    for name, said in (("q16", True), ("q8", False)):
+    for name, is_said in (("q16", True), ("q8", False)):
         assert bench("export", name, "--to", str(finished / "out" / name))[0] == 0
-        assert ("**All its scores are equal**" in (finished / "out" / name / "README.md").read_text()) == said
+        assert ("**All its scores are equal**" in (finished / "out" / name / "README.md").read_text()) == is_said
 
 
 def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,11 @@ def prepare_in(folder: Path) -> Prepared:
 def explained(folder: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Work and reasons by variant, of those that are due for more than one list of reasons the last."""
     prepared = prepare_in(folder)
-    return {name: (one.work, one.reasons) for one in reasons.due(prepared, rows_of(prepared)) for name in one.variants}
+    return {
+        name: (group.work, group.reasons)
+        for group in reasons.due(prepared, rows_of(prepared))
+        for name in group.variants
+    }
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +106,8 @@ def test_nothing_is_due_after_a_run(ran: Path) -> None:
 )
 def test_what_a_person_changes_is_named(change: Change, variant: str, reason: str, ran: Path) -> None:
     change(ran)
-    found = explained(ran)
-    assert any(reason in one for one in found[variant][1]), found
+    reasons_by_variant = explained(ran)
+    assert any(reason in text for text in reasons_by_variant[variant][1]), reasons_by_variant
 
 
 def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,19 +143,19 @@ def test_a_record_is_not_believed(ran: Path) -> None:
     record.write_text(json.dumps(value))
     shutil.rmtree(ran / "variants")
     prepared = prepare_in(ran)
-    texts = [one.text for one in reasons.due(prepared, rows_of(prepared))]
+    texts = [group.text for group in reasons.due(prepared, rows_of(prepared))]
     assert all(text.isprintable() and len(text) < 1000 for text in texts)
     for damage in ("[]", "{", '{"variants": {"q8": 3}}'):
         record.write_text(damage)
-        assert {found[1] for found in explained(ran).values()} == {(reasons._UNKNOWN,)}
+        assert {explanation[1] for explanation in explained(ran).values()} == {(reasons._UNKNOWN,)}
 
 
 # ------------------------------------------------------------------------- no ingredient is forgotten
 def leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
+    paths: list[tuple[str, ...]] = []
     for key, inner in value.items():
-        found += leaves(inner, (*path, key)) if isinstance(inner, Mapping) else [(*path, key)]
-    return found
+        paths += leaves(inner, (*path, key)) if isinstance(inner, Mapping) else [(*path, key)]
+    return paths
 
 
 def changed(value: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
@@ -161,14 +165,14 @@ def changed(value: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 def all_inputs(prepared: Prepared) -> list[dict[str, Any]]:
     context = build_context(prepared, silent)
-    found: list[dict[str, Any]] = []
+    inputs_of_all: list[dict[str, Any]] = []
     for chain in prepared.chains.values():
         lineage = ids.of_chain(prepared.source, chain, context)
-        found += ids.inputs(prepared.source, chain, lineage, context)
+        inputs_of_all += ids.inputs(prepared.source, chain, lineage, context)
         for device in ("cpu", "cuda"):
-            there: Any = replace(prepared, device=device)
-            found += inputs(there, lineage[-1], "torch")[1:]
-    return found
+            on_device: Any = replace(prepared, device=device)
+            inputs_of_all += inputs(on_device, lineage[-1], "torch")[1:]
+    return inputs_of_all
 
 
 def test_each_value_that_an_id_or_a_key_hangs_on_is_named_when_it_changes(workplace: Path) -> None:
@@ -196,5 +200,5 @@ def test_another_machine_is_one_reason() -> None:
 def test_results_of_an_earlier_bench_are_no_new_ones(ran: Path) -> None:
     (ran / "results/first" / reasons.RECORD).unlink()
     shutil.rmtree(ran / "variants")
-    assert {found[1] for found in explained(ran).values()} == {(reasons._UNKNOWN,)}
+    assert {explanation[1] for explanation in explained(ran).values()} == {(reasons._UNKNOWN,)}
     assert CliRunner().invoke(cli.app, ["plan", "-f", str(ran / "experiments.yaml")]).exit_code == 0

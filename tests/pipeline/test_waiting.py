@@ -53,8 +53,8 @@ def small(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scores(folder: Path) -> dict[str, Any]:
-    told = json.loads((folder / "reports/first/scores.json").read_text())
-    variants: dict[str, Any] = told["variants"]
+    content = json.loads((folder / "reports/first/scores.json").read_text())
+    variants: dict[str, Any] = content["variants"]
     return variants
 
 
@@ -82,22 +82,23 @@ def test_without_timing_all_else_is_done_and_said_and_times_are_taken_later(
         patch.setattr(predict, "predict", fail)
         code, output = bench("run", "--no-timing")
     assert code == 0, output
-    said = "Not timed, so nothing is said of speed: baseline, q16, b16; `bench run` without `--no-timing` times them."
-    assert said in " ".join(output.split())
-    assert said.replace("`bench run`", "").split(";")[0] in (small / "reports/first/report.md").read_text()
+    remark = "Not timed, so nothing is said of speed: baseline, q16, b16; `bench run` without `--no-timing` times them."
+    assert remark in " ".join(output.split())
+    assert remark.replace("`bench run`", "").split(";")[0] in (small / "reports/first/report.md").read_text()
     untimed = scores(small)
-    assert {one["runtime"] for one in untimed.values()} == {"onnxruntime"}
-    for one in untimed.values():
-        assert (one["latency_ms"]["p50"], one["throughput_fps"], one["speedup"], one["measurements"]) == (
-            None, None, None, [],
-        )  # fmt: skip
+    assert {variant["runtime"] for variant in untimed.values()} == {"onnxruntime"}
+    for variant in untimed.values():
+        numbers = [variant[key] for key in ("throughput_fps", "speedup", "measurements")]
+        assert [variant["latency_ms"]["p50"], *numbers] == [None, None, None, []]
     assert due(small) == ["baseline", "q16", "b16"]
     with monkeypatch.context() as patch:
         patch.setattr(predict, "predict", fail)
         assert bench("check", "--anyway")[0] == 0
         timed = scores(small)
-        assert all(one["latency_ms"]["p50"] for one in timed.values())
-        assert {name: one["auc"] for name, one in timed.items()} == {name: one["auc"] for name, one in untimed.items()}
+        assert all(variant["latency_ms"]["p50"] for variant in timed.values())
+        assert {name: variant["auc"] for name, variant in timed.items()} == {
+            name: variant["auc"] for name, variant in untimed.items()
+        }
         patch.setattr(timing, "measure", fail)
         code, output = bench("check", "--anyway", "--no-timing")
         assert code == 0, output
@@ -125,7 +126,7 @@ def test_who_waits_for_another_folders_timing_says_so_and_whoever_wants_no_times
     waits: list[Event] = []
     with ExitStack() as others:
 
-        def told(event: Event) -> None:
+        def listen(event: Event) -> None:
             if event.is_wait:
                 waits.append(event)
                 others.close()
@@ -134,9 +135,9 @@ def test_who_waits_for_another_folders_timing_says_so_and_whoever_wants_no_times
         others.enter_context(locks.held(lock, "timing other", folder=Path("/data/elsewhere")))
         inside = small / "variants" / cache.LOCKS / "timing.lock"
         with locks.held(inside, "timing first", folder=small):
-            run(small, told, timing="none")
+            run(small, listen, timing="none")
         assert not waits
-        run(small, told)
+        run(small, listen)
     assert [event.done for event in waits] == [0, 1]
     holder = rf"\(process {os.getpid()} that is timing other in /data/elsewhere since [\d:]+ \S+\)"
     assert re.fullmatch(rf"waiting for another run {holder}", waits[0].work)
@@ -150,8 +151,8 @@ def test_while_times_are_taken_results_are_free_and_what_another_run_has_timed_i
     measure, free = timing.measure, list[bool]()
 
     def watched(*arguments: Any) -> Any:
-        with locks.tried(small / "results/first" / store.LOCK) as one:
-            free.append(one)
+        with locks.tried(small / "results/first" / store.LOCK) as is_free:
+            free.append(is_free)
         return measure(*arguments)
 
     monkeypatch.setattr(timing, "measure", watched)
@@ -162,14 +163,14 @@ def test_while_times_are_taken_results_are_free_and_what_another_run_has_timed_i
         path.unlink()
     with ExitStack() as other:
 
-        def told(event: Event) -> None:
+        def listen(event: Event) -> None:
             if event.is_wait and event.done == 0:
                 for path, content in times.items():
                     path.write_bytes(content)
                 other.close()
 
         other.enter_context(locks.held(small / "variants" / cache.LOCKS / "timing.lock", "timing first", folder=small))
-        run(small, told)
+        run(small, listen)
     assert len(times) == 3
     assert free == [True]
 
@@ -192,7 +193,7 @@ def test_results_that_another_run_replaced_meanwhile_are_not_reported(
     # Of another length of timing, which the scores know nothing of.
     write, keys = store.write_timed, list[str]()
 
-    def of_another(folder: Path, key: str, timed: store.Timed) -> None:
+    def of_another(folder: Path, key: str, timed: store.SessionTimes) -> None:
         keys.append(key)
         write(folder, "another", timed)
 
@@ -232,7 +233,7 @@ def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) 
     q16 = next(row.id for row in plan.rows if row.name == "q16")
     with ExitStack() as other:
 
-        def told(event: Event) -> None:
+        def listen(event: Event) -> None:
             if event.is_wait and event.done == 0:
                 names.extend(json.loads(path.read_text())["name"] for path in small.glob("variants/*/variant.json"))
                 assert f"that is building {q16} (q16 of first) in {small} since" in event.work
@@ -240,10 +241,10 @@ def test_a_run_that_waits_for_one_variant_builds_another_meanwhile(small: Path) 
 
         lock = cache.lock_file(small / "variants", q16)
         other.enter_context(locks.held(lock, f"building {q16} (q16 of first)", folder=small))
-        finished = run(small, told, timing="none")
+        finished = run(small, listen, timing="none")
     assert sorted(names) == ["b16", "baseline"]
-    assert [one.name for one in finished.run.variants] == ["baseline", "q16", "b16"]
-    assert baseline in {one.id for one in finished.run.variants}
+    assert [variant.name for variant in finished.run.variants] == ["baseline", "q16", "b16"]
+    assert baseline in {variant.id for variant in finished.run.variants}
 
 
 def test_another_run_of_the_experiment_is_told_of_before_anything_is_read(small: Path) -> None:
@@ -265,19 +266,19 @@ def test_a_wait_is_told_at_once_wherever_standard_error_leads(where: str, tmp_pa
     if where == "file":
         os.close(writes)
         writes = os.open(tmp_path / "told.txt", os.O_WRONLY | os.O_CREAT)
-    told, until = b"", time.monotonic() + limit(20)
+    written, until = b"", time.monotonic() + limit(20)
     with locks.held(path, "timing other", folder=Path("/else\nwhere")):
         waiting = subprocess.Popen([sys.executable, "-c", WAITS, path], stdout=subprocess.PIPE, stderr=writes)
-        while b"because" not in told and time.monotonic() < until:
+        while b"because" not in written and time.monotonic() < until:
             if where == "file":
-                told = (tmp_path / "told.txt").read_bytes()
+                written = (tmp_path / "told.txt").read_bytes()
                 time.sleep(0.02)
             elif select.select([reads], [], [], 0.1)[0]:
-                told += os.read(reads, 4096)
+                written += os.read(reads, 4096)
         assert waiting.poll() is None
     assert waiting.communicate(timeout=limit(20))[0] == b"held\n"
     os.close(writes)
     os.close(reads)
-    said = " ".join(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", told.decode()).split())
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", written.decode()).split())
     holder = rf"\(process {os.getpid()} that is timing other in /else\\nwhere since [\d:]+ \S+\)"
-    assert re.search(rf"waiting for another run {holder}: because", said), said
+    assert re.search(rf"waiting for another run {holder}: because", text), text

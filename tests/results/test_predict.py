@@ -20,9 +20,19 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from bench import runtimes
 from bench.artifacts import safetensors
-from bench.records import Event, Executed, Frame, InputSpec, PredictionPass, Preprocessing, silent
+from bench.records import (
+    Event,
+    Executed,
+    Frame,
+    InputSpec,
+    Prediction,
+    PredictionPass,
+    Preprocessing,
+    Session,
+    Timed,
+    silent,
+)
 from bench.results import predict, store
 from bench.runtimes import pytorch
 from tests.support import b0, tiny
@@ -30,7 +40,7 @@ from tests.support.pace import limit
 
 SPEC = InputSpec(8)
 EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
-Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+Answer: TypeAlias = Prediction[NDArray[np.float32]]
 
 
 class Sums:
@@ -41,7 +51,7 @@ class Sums:
     def __init__(self, most: int = 1000, seconds: float = 0.0) -> None:
         self.most, self.seconds, self.sizes = most, seconds, list[int]()
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         raise AssertionError("evaluation does not time")
 
     def predict(self, frames: NDArray[np.uint8]) -> Answer:
@@ -50,7 +60,7 @@ class Sums:
             raise MemoryError
         time.sleep(self.seconds)
         value = frames[:, 0, 0, 0].astype(np.float32)
-        return np.stack([-value / 10, value / 5 - 3], axis=1), np.repeat(value, 4).reshape(-1, 2, 2)
+        return Prediction(np.stack([-value / 10, value / 5 - 3], axis=1), np.repeat(value, 4).reshape(-1, 2, 2))
 
 
 class Broken(Sums):
@@ -61,7 +71,7 @@ class Broken(Sums):
 class Overflowing(Sums):
     def predict(self, frames: NDArray[np.uint8]) -> Answer:
         logits, cam = super().predict(frames)
-        return np.full_like(logits, np.inf), cam
+        return Prediction(np.full_like(logits, np.inf), cam)
 
 
 class Device:
@@ -139,7 +149,7 @@ def rows(count: int) -> list[predict.FrameRow]:
     return [predict.FrameRow("test", Frame(str(i), Path(str(i)), i % 2, None, "")) for i in range(count)]
 
 
-def pending(folder: Path, **sessions: predict.Predicts) -> list[predict.Pending]:
+def pending(folder: Path, **sessions: Session) -> list[predict.Pending]:
     return [predict.Pending(name, f"key of {name}", folder / name, session) for name, session in sessions.items()]
 
 
@@ -295,13 +305,13 @@ class RefusedAtOnce(Queued):
 class NotFinite(Queued):
     def compute(self, frames: NDArray[np.uint8]) -> Answer:
         logits, cams = super().compute(frames)
-        return np.where(frames[:, :2, 0, 0] >= 4, np.nan, logits).astype(np.float32), cams
+        return Prediction(np.where(frames[:, :2, 0, 0] >= 4, np.nan, logits).astype(np.float32), cams)
 
 
 @pytest.mark.usefixtures("short_shards")
 def test_what_fails_on_a_device_fails_alone(tmp_path: Path) -> None:
     device = Device()
-    sessions: dict[str, predict.Predicts] = {
+    sessions: dict[str, Session] = {
         "first": Queued(device),
         "late": RefusedLate(device),
         "at once": RefusedAtOnce(device),
@@ -463,7 +473,7 @@ def test_predictions_without_what_they_took_are_as_good(noted: dict[str, Any], t
 class Recorded:
     """A real session, and how many frames each call was given."""
 
-    def __init__(self, session: runtimes.Session) -> None:
+    def __init__(self, session: Session) -> None:
         self.session, self.executed, self.sizes = session, session.executed, list[int]()
         self.predict_timed = session.predict_timed
         if hasattr(session, "submit"):

@@ -18,25 +18,25 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.records import Event, PeakMemory, silent
+from bench.records import Event, PeakMemory, Timed, silent
 from bench.results import timing
 from bench.results.timing import conditions, worker
 from bench.system import idle_cores
 from tests.conftest import start_in_a_thread
 from tests.support.pace import limit
-from tests.support.timed import EXECUTED, FRAMES, LOGITS, StandIn
+from tests.support.timed import EXECUTED, FRAMES, LOGITS, FakeSession
 
 
 def subject(**settings: object) -> timing.Subject:
-    return timing.Subject(partial(StandIn, **settings), LOGITS)  # type: ignore[arg-type]
+    return timing.Subject(partial(FakeSession, **settings), LOGITS)  # type: ignore[arg-type]
 
 
-def killed() -> StandIn:
+def killed() -> FakeSession:
     os.kill(os.getpid(), signal.SIGKILL)
-    return StandIn()
+    return FakeSession()
 
 
-def refused() -> StandIn:
+def refused() -> FakeSession:
     raise UserError("asked for CUDA, given the CPU")
 
 
@@ -57,12 +57,12 @@ def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) 
     assert len(processes) == 3
     assert str(os.getpid()) not in processes
     assert not any(psutil.pid_exists(int(process)) for process in processes), "ended with the session"
-    turns = [process for place, (process, _) in enumerate(calls) if place == 0 or calls[place - 1][0] != process]
+    turns = [process for index, (process, _) in enumerate(calls) if index == 0 or calls[index - 1][0] != process]
     # Warmed up in turn, then rounds of A B C until the last.
     assert turns[: 3 * (timing.ROUNDS + 1)] == processes * (timing.ROUNDS + 1)
-    for found in session.found.values():
-        assert found.executed == EXECUTED
-        single = found.measurements[0]
+    for times in session.times.values():
+        assert times.executed == EXECUTED
+        single = times.measurements[0]
         assert (single.batch_size, len(single.rounds_ms)) == (1, timing.ROUNDS)
         assert min(sample for samples in single.rounds_ms for sample in samples) >= 4
         assert single.device_rounds_ms[0][0] == 0.25
@@ -75,12 +75,12 @@ def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) 
 
 
 @dataclass
-class OnDevice(StandIn):
+class OnDevice(FakeSession):
     """Falls back to another way for batches of more than one, and holds memory that it can do without."""
 
     log_of_rests: Path = Path()
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if len(frames) > 1:
             self.executed = replace(EXECUTED, mode="CUDA graphs; eager at batch 2")
         return super().predict_timed(frames)
@@ -95,7 +95,7 @@ def test_a_session_rests_between_its_turns_and_what_executed_is_known_at_the_end
     load = partial(OnDevice, call=0.02, most=2, log_of_rests=tmp_path / "rests")
     session = timing.measure({"one": timing.Subject(load, LOGITS)}, FRAMES, 0.02, silent)
     assert session.failed == {}
-    assert session.found["one"].executed.mode == "CUDA graphs; eager at batch 2"
+    assert session.times["one"].executed.mode == "CUDA graphs; eager at batch 2"
     # After warming up, the search for the batch size, and every turn.
     rests = (tmp_path / "rests").read_text().splitlines()
     assert len(rests) == 2 + 2 * timing.ROUNDS
@@ -115,10 +115,10 @@ def test_best_batch_is_searched_until_nothing_is_gained(monkeypatch: pytest.Monk
     subjects = {"flat": subject(frame=0.004), "steep": subject(call=0.004, most=4)}
     session = timing.measure(subjects, FRAMES, 0.02, silent)
     assert session.failed == {}, "a batch that does not fit is no failure"
-    sizes = {name: [one.batch_size for one in found.measurements] for name, found in session.found.items()}
+    sizes = {name: [timed.batch_size for timed in times.measurements] for name, times in session.times.items()}
     assert sizes == {"flat": [1, 1], "steep": [1, 4]}, "all take part in the second rounds"
-    assert all(one.peak_memory for found in session.found.values() for one in found.measurements)
-    peaks = [one.peak_memory.rss_mib for one in session.found["steep"].measurements if one.peak_memory]
+    assert all(timed.peak_memory for times in session.times.values() for timed in times.measurements)
+    peaks = [timed.peak_memory.rss_mib for timed in session.times["steep"].measurements if timed.peak_memory]
     assert peaks[0]
     assert peaks[1] is None, "the search went further"
 
@@ -128,9 +128,9 @@ def test_a_batch_size_that_won_by_luck_does_not_hold(monkeypatch: pytest.MonkeyP
     """What wins the search must win again, since a moment of somebody else's work can make it win once."""
     rates = iter([100.0, 150.0, 90.0, 90.0, *[99.0, 100.0] * worker.CONFIRMING_ROUNDS])
     monkeypatch.setattr(worker.FindBatch, "_frames_per_second", lambda *_: next(rates))
-    assert worker.FindBatch(0.1).carry_out(StandIn(), FRAMES) == 1
+    assert worker.FindBatch(0.1).run(FakeSession(), FRAMES) == 1
     rates = iter([100.0, 150.0, 90.0, 90.0, *[140.0, 100.0] * worker.CONFIRMING_ROUNDS])
-    assert worker.FindBatch(0.1).carry_out(StandIn(), FRAMES) == 2
+    assert worker.FindBatch(0.1).run(FakeSession(), FRAMES) == 2
 
 
 @pytest.mark.usefixtures("in_threads")
@@ -144,8 +144,8 @@ def test_a_batch_that_would_take_too_much_memory_is_not_tried(monkeypatch: pytes
 def test_neither_warm_up_nor_first_call_of_a_turn_is_among_the_samples(tmp_path: Path) -> None:
     log = tmp_path / "log"
     session = timing.measure({"a": subject(log=log, most=1)}, FRAMES, 0.01, silent)
-    first, second = session.found["a"].measurements
-    timed = sum(len(samples) for one in (first, second) for samples in one.rounds_ms)
+    first, second = session.times["a"].measurements
+    timed = sum(len(samples) for measurement in (first, second) for samples in measurement.rounds_ms)
     calls = [line.split()[1] for line in log.read_text().splitlines()]
     before = sum(len(samples) for samples in first.rounds_ms) + timing.ROUNDS + worker.WARM_UP_CALLS
     probes = calls.index("2") + 1 - before
@@ -160,14 +160,14 @@ def test_neither_warm_up_nor_first_call_of_a_turn_is_among_the_samples(tmp_path:
         (subject(breaks_after=0, how=ValueError), ValueError, "fell over"),
         (subject(most=0), MemoryError, "MemoryError"),
         (timing.Subject(refused, LOGITS), UserError, "given the CPU"),
-        (subject(said=LOGITS[::-1].copy()), ValueError, "otherwise than the evaluation: P\\(fake\\) 0.88"),
-        (subject(said=LOGITS * np.nan), ValueError, "otherwise"),
+        (subject(logits=LOGITS[::-1].copy()), ValueError, "otherwise than the evaluation: P\\(fake\\) 0.88"),
+        (subject(logits=LOGITS * np.nan), ValueError, "otherwise"),
     ],
 )
 @pytest.mark.usefixtures("in_threads")
 def test_one_that_fails_does_not_stop_the_others(broken: timing.Subject, error: type[Exception], words: str) -> None:
     session = timing.measure({"broken": broken, "fine": subject(call=0.001)}, FRAMES, 0.01, silent)
-    assert list(session.found) == ["fine"]
+    assert list(session.times) == ["fine"]
     assert list(session.failed) == ["broken"]
     with pytest.raises(error, match=words):
         raise session.failed["broken"]
@@ -178,9 +178,9 @@ def test_a_process_that_ends_before_it_reads_its_frames_stops_nobody(monkeypatch
     started = timing.start
 
     def start_and_kill() -> timing.Process:
-        one = started()
-        one.process.kill()
-        return one
+        process = started()
+        process.process.kill()
+        return process
 
     monkeypatch.setattr(timing, "start", start_and_kill)
     frames = np.zeros((16, 3, 160, 160), np.uint8)
@@ -195,13 +195,13 @@ def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
         "from bench.results import timing\n"
         "if __name__ == '__main__':\n"
         f"    timing.PATIENCE_SECONDS = {limit(10)}\n"
-        "    one = timing.start()\n"
+        "    worker = timing.start()\n"
         "    time.sleep(0.05)\n"
-        "    os.kill(one.process.pid, signal.SIGINT)\n"
+        "    os.kill(worker.process.pid, signal.SIGINT)\n"
         "    time.sleep(0.5)\n"
-        "    alive = one.process.is_alive()\n"
-        "    one.end()\n"
-        "    print('alive' if alive else 'ended', one.process.exitcode)\n"
+        "    alive = worker.process.is_alive()\n"
+        "    worker.end()\n"
+        "    print('alive' if alive else 'ended', worker.process.exitcode)\n"
     )
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -211,17 +211,17 @@ def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
 
 def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
     session = timing.measure({"a": timing.Subject(killed, LOGITS), "b": subject()}, FRAMES, 0.01, silent)
-    assert list(session.found) == ["b"]
+    assert list(session.times) == ["b"]
     assert "exit code -9: killed" in str(session.failed["a"])
 
 
 @dataclass
-class Fills(StandIn):
+class Fills(FakeSession):
     """Is killed for batches of more than `fits` frames, which it would be faster with."""
 
     fits: int = 2
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if len(frames) > self.fits:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict_timed(frames)
@@ -231,7 +231,7 @@ def test_who_is_killed_with_a_batch_is_tried_with_half_of_it() -> None:
     """While sizes are tried, and while they are timed: a size that is found by the first may no longer fit."""
     session = timing.measure({"a": timing.Subject(partial(Fills, call=0.004), LOGITS)}, FRAMES, 0.03, silent)
     assert session.failed == {}
-    assert [one.batch_size for one in session.found["a"].measurements] == [1, 2]
+    assert [timed.batch_size for timed in session.times["a"].measurements] == [1, 2]
 
 
 class _Scripted(timing.Process):
@@ -243,15 +243,15 @@ class _Scripted(timing.Process):
         super().__init__(None, cast(Any, None))
         self.started.append(self)
 
-    def do(self, order: Any) -> Any:
-        if isinstance(order, worker.FindBatch):
+    def call(self, request: Any) -> Any:
+        if isinstance(request, worker.FindBatch):
             return 8
-        if isinstance(order, worker.Turn):
-            if order.batch_size > 2:
+        if isinstance(request, worker.TimeCalls):
+            if request.batch_size > 2:
                 raise timing.KilledError(self.batch_size, for_memory=True)
-            logits = LOGITS[np.arange(order.batch_size) % 2]
-            return worker.Turned((4.0 / order.batch_size,), (), logits, PeakMemory(1.0), EXECUTED)
-        return EXECUTED if isinstance(order, tuple) else None
+            logits = LOGITS[np.arange(request.batch_size) % 2]
+            return worker.Samples((4.0 / request.batch_size,), (), logits, PeakMemory(1.0), EXECUTED)
+        return EXECUTED if isinstance(request, tuple) else None
 
     def end(self) -> None:
         pass
@@ -264,7 +264,7 @@ def test_who_is_killed_while_batches_are_timed_has_all_timed_again(monkeypatch: 
     session = timing.measure({"a": subject()}, FRAMES, 0.01, events.append)
     assert session.failed == {}
     assert len(_Scripted.started) == 3, "8, 4, then 2 frames"
-    assert [(one.batch_size, len(one.rounds_ms)) for one in session.found["a"].measurements] == [
+    assert [(timed.batch_size, len(timed.rounds_ms)) for timed in session.times["a"].measurements] == [
         (1, timing.ROUNDS), (2, timing.ROUNDS)
     ]  # fmt: skip
     assert events[-1].done == events[-1].total

@@ -13,7 +13,7 @@ from bench.records import silent
 from bench.results import timing
 from bench.results.timing import warm_up, worker
 from tests.conftest import start_in_a_thread
-from tests.support.timed import EXECUTED, FRAMES, LOGITS, StandIn
+from tests.support.timed import EXECUTED, FRAMES, LOGITS, FakeSession
 
 
 class Clock:
@@ -52,14 +52,14 @@ def test_steady_calls_settle_in_three_rounds(call_seconds: float, calls: int) ->
 
 def test_calls_that_get_faster_are_waited_for() -> None:
     """Ten rounds that differ, then steady ones."""
-    faster = [0.025 * 0.95 ** (place // 5) for place in range(50)]
+    faster = [0.025 * 0.95 ** (index // 5) for index in range(50)]
     ended, clock = settled(itertools.chain(faster, itertools.repeat(0.0125)))
     assert ended
     assert 50 < clock.calls < 90
 
 
 def test_calls_that_never_agree_end_in_time() -> None:
-    ended, clock = settled(0.01 if place // 10 % 2 else 0.02 for place in itertools.count())
+    ended, clock = settled(0.01 if index // 10 % 2 else 0.02 for index in itertools.count())
     assert not ended
     assert warm_up.MOST_SECONDS <= clock.now <= warm_up.MOST_SECONDS + 0.02
 
@@ -70,7 +70,7 @@ def test_calls_that_are_too_long_to_tell_end_in_time() -> None:
 
 
 def test_single_slow_calls_do_not_matter() -> None:
-    ended, _ = settled(0.1 if place % 7 == 3 else 0.01 for place in itertools.count())
+    ended, _ = settled(0.1 if index % 7 == 3 else 0.01 for index in itertools.count())
     assert ended
 
 
@@ -104,16 +104,19 @@ def test_a_gpu_is_warmed_up_for_both_batch_sizes_and_what_came_of_it_is_kept(
 
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     monkeypatch.setattr(worker, "settle", settle)
-    monkeypatch.setattr(worker.FindBatch, "carry_out", lambda *_: 4)
-    subject = timing.Subject(partial(StandIn, executed=ON_CUDA), LOGITS)
+    monkeypatch.setattr(worker.FindBatch, "run", lambda *_: 4)
+    subject = timing.Subject(partial(FakeSession, executed=ON_CUDA), LOGITS)
     session = timing.measure({"a": subject}, FRAMES, 0.01, silent)
     assert session.failed == {}
     assert sizes == [1, 4]
-    assert [(one.batch_size, one.settled) for one in session.found["a"].measurements] == [(1, settles), (4, settles)]
+    assert [(timed.batch_size, timed.settled) for timed in session.times["a"].measurements] == [
+        (1, settles),
+        (4, settles),
+    ]
 
 
 def test_a_cpu_is_warmed_up_by_three_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "settle", lambda call: pytest.fail("on a CPU"))
-    session = StandIn()
-    assert worker.WarmUp(2).carry_out(session, FRAMES) is None
+    session = FakeSession()
+    assert worker.WarmUp(2).run(session, FRAMES) is None
     assert session.calls == worker.WARM_UP_CALLS

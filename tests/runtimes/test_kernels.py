@@ -14,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.artifacts.onnx_session import session_options
+from bench.artifacts.unsigned_weights import unsigned
 from bench.runtimes import onnxruntime as runtime
 from bench.runtimes.onnxruntime import kernels, lowering
 from bench.runtimes.onnxruntime.kernels import Times
@@ -61,7 +63,7 @@ def convolution(groups: int, side: int, largest: int = 127) -> onnx.ModelProto:
 
 
 def run(model: onnx.ModelProto, feed: dict[str, Any], names: list[str] | None = None, exact: bool = False) -> list[Any]:
-    options = runtime.session_options(1, floats=True)
+    options = session_options(1, floats=True)
     if exact:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -155,7 +157,7 @@ def test_signed_weights_give_the_same_bits_where_they_are_exact() -> None:
 
 
 def test_unsigned_twin_of_a_standard_graph_computes_the_same() -> None:
-    twin = lowering.unsigned(quantised())
+    twin = unsigned(quantised())
     onnx.checker.check_model(twin, full_check=True)
     assert TensorProto.INT8 not in {constant.data_type for constant in twin.graph.initializer}
     np.testing.assert_array_equal(b0.run(twin, b0.frames(3))[0], b0.run(quantised(), b0.frames(3))[0])

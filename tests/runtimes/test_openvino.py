@@ -20,6 +20,7 @@ from bench.runtimes import onnxruntime
 from bench.runtimes import openvino as runtime
 from bench.system.processor import Processor, processor
 from tests.support import ROOT, b0
+from tests.support.predictions import logits_and_cam
 from tests.support.quantised import quantised
 
 needs_openvino = pytest.mark.skipif(
@@ -57,8 +58,8 @@ def test_int8_convolutions_run_on_integers(int8: Built) -> None:
 
 @needs_openvino
 def test_int8_scores_are_those_of_onnxruntime(int8: Built) -> None:
-    wanted = onnxruntime.load(int8, "cpu", 1).predict(b0.frames(24))
-    found = runtime.load(int8, "cpu", 1).predict(b0.frames(24))
+    wanted = logits_and_cam(onnxruntime.load(int8, "cpu", 1).predict(b0.frames(24)))
+    found = logits_and_cam(runtime.load(int8, "cpu", 1).predict(b0.frames(24)))
     # What lies between two steps of a range is rounded either way, and the next layers carry that on.
     for one, other in zip(found, wanted, strict=True):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
@@ -89,8 +90,8 @@ def test_fp32_is_not_rounded_to_bf16(float32: Built) -> None:
     """Left to itself, OpenVINO computes in bf16 wherever the CPU is fast in it."""
     session = runtime.load(float32, "cpu", 1)
     assert (session.executed.computed, session.executed.int8, session.executed.threads) == ("fp32", None, 1)
-    wanted, wanted_cam = onnxruntime.load(float32, "cpu", 1).predict(b0.frames(3))
-    logits, cam = session.predict(b0.frames(3))
+    wanted, wanted_cam = logits_and_cam(onnxruntime.load(float32, "cpu", 1).predict(b0.frames(3)))
+    logits, cam = logits_and_cam(session.predict(b0.frames(3)))
     np.testing.assert_allclose(logits, wanted, atol=1e-4)
     np.testing.assert_allclose(cam, wanted_cam, atol=1e-3)
 
@@ -118,7 +119,7 @@ def test_bf16_computes_in_bf16_where_the_cpu_is_fast_in_it(float32: Built) -> No
     ],
 )
 def test_only_what_is_stored_in_a_half_type_computes_in_it(stored: str, capabilities: list[str], wanted: str) -> None:
-    assert runtime._wanted(stored, capabilities) == wanted
+    assert runtime._precision(stored, capabilities) == wanted
 
 
 @needs_openvino
@@ -136,12 +137,13 @@ def test_batch_sizes_may_change_from_call_to_call(float32: Built) -> None:
 @needs_openvino
 def test_torch_artifact_is_exported_once_for_both_runtimes(tmp_path: Path) -> None:
     file = safetensors.save(b0.detector(), tmp_path)
-    logits, cam = runtime.load(b0.built(file, "torch", "fp32"), "cpu", 2).predict(b0.frames(3))
+    session = runtime.load(b0.built(file, "torch", "fp32"), "cpu", 2)
+    logits, cam = logits_and_cam(session.predict(b0.frames(3)))
     exported = next(tmp_path.glob("*.onnx"))
     onnxruntime.load(b0.built(file, "torch", "fp32"), "cpu", 2)
     assert sorted(tmp_path.iterdir()) == sorted([file, exported, exported.with_suffix(".seal")])
     with torch.inference_mode():
-        expected, expected_cam = b0.detector()(torch.from_numpy(b0.frames(3)))
+        expected, expected_cam = logits_and_cam(b0.detector()(torch.from_numpy(b0.frames(3))))
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
     np.testing.assert_allclose(cam, expected_cam.numpy(), atol=1e-3)
 

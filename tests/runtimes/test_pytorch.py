@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet
+from bench.detectors.heads.gap_linear import GapLinear
 from bench.errors import UserError
-from bench.records import Built, Executed, Preprocessing
+from bench.records import Built, Executed, Prediction, Preprocessing
 from bench.runtimes import onnxruntime, pytorch
 from bench.runtimes.pytorch import graphs
 from bench.runtimes.pytorch.batch_norms import fold
@@ -26,6 +27,7 @@ from bench.runtimes.pytorch.device import SLOTS, Session
 from bench.runtimes.pytorch.graphs import Graph, Graphs
 from bench.runtimes.pytorch.network import Network, float32
 from tests.conftest import Build
+from tests.support.predictions import logits_and_cam
 
 EXECUTED = Executed("pytorch", "cuda", "a stand-in", ("torch.cuda",), "fp32", "fp32")
 
@@ -94,7 +96,7 @@ class Scaled(nn.BatchNorm2d):
 
 def test_a_batch_norm_stays_where_folding_would_change_the_function() -> None:
     torch.manual_seed(0)
-    made = Detector("odd", "", Preprocessing(size=16), Odd(), nn.Linear(4, 2)).eval()
+    made = Detector("odd", "", Preprocessing(size=16), Odd(), GapLinear(4)).eval()
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             module.running_mean.normal_()
@@ -135,18 +137,19 @@ class Capture:
         self.errors, self.captured, self.settled, self.released = list(errors), list[int](), 0, 0
         self.users = set[Graphs]()
 
-    def __call__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], example: Tensor) -> Graph:
+    def __call__(self, function: Callable[[Tensor], Prediction[Tensor]], example: Tensor) -> Graph:
         if self.errors and (error := self.errors.pop(0)):
             raise RuntimeError(error)
         self.captured.append(len(example))
         held = example.clone()
-        answer = tuple(part.clone() for part in function(held))
+        prediction = function(held).map(torch.clone)
 
         def replay() -> None:
-            for part, new in zip(answer, function(held), strict=True):
-                part.copy_(new)
+            for part, new in zip(prediction, function(held), strict=True):
+                if part is not None and new is not None:
+                    part.copy_(new)
 
-        return Graph(held, (answer[0], answer[1]), replay)
+        return Graph(held, prediction, replay)
 
     def settle(self) -> None:
         self.settled += 1
@@ -155,9 +158,9 @@ class Capture:
         self.released += 1
 
 
-def doubled(given: Tensor) -> tuple[Tensor, Tensor]:
+def doubled(given: Tensor) -> Prediction[Tensor]:
     value = given[:, 0, 0, 0].float()
-    return torch.stack([-value, value], dim=1), value.reshape(-1, 1, 1)
+    return Prediction(torch.stack([-value, value], dim=1), value.reshape(-1, 1, 1))
 
 
 def batch(count: int, seed: int = 0) -> Tensor:
@@ -222,7 +225,7 @@ def test_memory_that_other_graphs_hold_is_given_up_for_a_new_one() -> None:
 
 
 def test_a_batch_that_does_not_fit_is_no_matter_of_its_graph() -> None:
-    def too_large(given: Tensor) -> tuple[Tensor, Tensor]:
+    def too_large(given: Tensor) -> Prediction[Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     capture = Capture()
@@ -278,8 +281,9 @@ def test_a_session_on_a_device_answers_as_one_on_the_host(common: Build) -> None
     on_device = Session(host._network, 32, EXECUTED, Immediate())
     for count in (5, 1, 5, 9, 2):
         given = frames(count, seed=count)
-        wanted = host.predict(given)
-        logits, cam, milliseconds = on_device.predict_timed(given)
+        wanted = logits_and_cam(host.predict(given))
+        prediction, milliseconds = on_device.predict_timed(given)
+        logits, cam = logits_and_cam(prediction)
         np.testing.assert_allclose(logits, wanted[0], atol=1e-6)
         np.testing.assert_allclose(cam, wanted[1], atol=1e-6)
         assert milliseconds == 1.5
@@ -311,7 +315,7 @@ def test_a_third_call_is_refused_until_an_answer_was_asked_for() -> None:
 
 
 def test_memory_that_runs_out_is_a_memory_error_and_the_next_call_works() -> None:
-    def small(given: Tensor) -> tuple[Tensor, Tensor]:
+    def small(given: Tensor) -> Prediction[Tensor]:
         if len(given) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return doubled(given)
@@ -368,7 +372,7 @@ def test_graphs_answer_as_eager_calls_do_whatever_the_order_of_sizes_and_session
     for seed, count in enumerate((1, 8, 3, 8, 1, 16, 3, 32, 64, 1)):
         for plain, graph in zip(eager, captured, strict=True):
             given = frames(count, seed=seed)
-            wanted, answers = plain.predict(given), graph.predict(given)
+            wanted, answers = (logits_and_cam(one.predict(given)) for one in (plain, graph))
             np.testing.assert_allclose(answers[0], wanted[0], atol=1e-3)
             np.testing.assert_allclose(answers[1], wanted[1], atol=1e-2)
     assert [one.executed.mode for one in captured] == [graphs.MODE] * 2
@@ -394,9 +398,9 @@ def test_submitted_calls_on_cuda_answer_in_order(common: Build) -> None:
 def test_a_network_that_waits_for_its_device_is_run_eagerly() -> None:
     """What a capture forbids: asking for a value while it computes."""
 
-    def asking(given: Tensor) -> tuple[Tensor, Tensor]:
+    def asking(given: Tensor) -> Prediction[Tensor]:
         logits, cam = doubled(given)
-        return logits * (1.0 if float(logits.sum()) > -1e9 else 0.0), cam
+        return Prediction(logits * (1.0 if float(logits.sum()) > -1e9 else 0.0), cam)
 
     on_device = Session(asking, 4, EXECUTED)
     for seed in range(3):
@@ -459,5 +463,5 @@ def test_a_network_tells_its_types_without_a_device() -> None:
     network = Network(detector(size=32).half(), "cpu", "fp16", tf32=True)
     assert network.computed == "fp32"
     assert network.size == 32
-    logits, cam = network(torch.from_numpy(frames(2)))
+    logits, cam = logits_and_cam(network(torch.from_numpy(frames(2))))
     assert (logits.shape, cam.shape, logits.dtype) == ((2, 2), (2, 1, 1), torch.float32)

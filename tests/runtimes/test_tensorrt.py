@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench import runtimes
+from bench.artifacts.onnx_files import onnx_file
 from bench.errors import UserError
 from bench.results.timing.worker import LARGEST_BATCH
 from bench.runtimes import onnxruntime, tensorrt
@@ -106,7 +107,7 @@ def test_a_provider_that_did_not_load_is_an_error(
     """onnxruntime lists TensorRT as available and falls back in silence where its libraries are missing."""
     import onnxruntime as library
 
-    file = onnxruntime.onnx_file(common())
+    file = onnx_file(common())
     providers = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     if "TensorrtExecutionProvider" in library.get_available_providers():
         if tensorrt.trouble() is None:

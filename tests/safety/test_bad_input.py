@@ -231,7 +231,7 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name) and not without_compiler)
     package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
     if "cuda" not in runtimes.devices(name):
-        assert runtimes._cuda_wanted(package) is None
+        assert runtimes._cuda_of(package) is None
         return
     import onnxruntime
     from onnxruntime.capi import build_and_package_info
@@ -240,7 +240,7 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     told = (
         torch.version.cuda if name in ("pytorch", "inductor") else getattr(build_and_package_info, "cuda_version", "")
     )
-    assert runtimes._cuda_wanted(package) == (int(told.split(".")[0]) if told else None)
+    assert runtimes._cuda_of(package) == (int(told.split(".")[0]) if told else None)
     if torch.version.cuda if name in ("pytorch", "inductor") else with_cuda:
         assert any((package / file).exists() for file in runtimes.find(name).CUDA_FILES) or sys.platform == "darwin"
 
@@ -269,7 +269,7 @@ def test_libraries_newer_than_the_driver_are_noticed(
     monkeypatch.setattr(runtimes, "cuda_version", lambda: (13, 0))
     assert runtimes.trouble(name, "cuda") is None
     (package / file).write_text("cuda = None\ncuda_version = ''\n")
-    assert runtimes._cuda_wanted(package) is None
+    assert runtimes._cuda_of(package) is None
 
 
 @pytest.mark.parametrize(

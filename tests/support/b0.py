@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from bench.artifacts.onnx_export import to_onnx
+from bench.artifacts.onnx_session import session_options
 from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet
 from bench.records import Built, Preprocessing
-from bench.runtimes.onnxruntime import session_options
 
 SIZE = 64
 

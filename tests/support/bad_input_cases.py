@@ -353,7 +353,7 @@ def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ("A GPU",))
         monkeypatch.setattr("bench.runtimes.cuda_version", lambda: version)
-        monkeypatch.setattr("bench.runtimes._cuda_wanted", lambda folder: 12)
+        monkeypatch.setattr("bench.runtimes._cuda_of", lambda folder: 12)
         for runtime in ("pytorch", "onnxruntime"):
             monkeypatch.setattr(f"bench.runtimes.{runtime}.CUDA_FILES", files)
 

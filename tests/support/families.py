@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.detectors.detector import Detector
+from bench.detectors.heads.gap_linear import GapLinear
+from bench.detectors.offers import Offer
 from bench.records import Preprocessing
 from tests.support import b0
 
@@ -32,6 +34,7 @@ _RESNET = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "lay
 _MOBILENET = ("conv_stem", "bn1", "blocks")
 
 ARCHITECTURES = tuple(_SETTINGS)
+OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
 PREPROCESSING = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
@@ -40,7 +43,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     parts = _MOBILENET if architecture.startswith("mobilenet") else _RESNET
     backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in parts))
     width = network.feature_info[-1]["num_chs"]
-    return Detector(architecture, flavour, preprocessing, backbone, nn.Linear(width, 2)).eval()
+    return Detector(architecture, flavour, preprocessing, backbone, GapLinear(width)).eval()
 
 
 def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:

@@ -16,6 +16,7 @@ from bench.variants import build, steps
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
 from tests.support.chains import check as check_chain
+from tests.support.predictions import logits_and_cam
 
 # Settings under which a step takes less time than with its defaults.
 QUICK: dict[str, Any] = {"recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5}}
@@ -31,7 +32,7 @@ def predicted(built: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits and CAMs of fixed frames, by the runtime that executes the artifact as it is, without an export."""
     frames = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
     runtime = runtimes.find("pytorch" if built.kind == "torch" else "onnxruntime")
-    return runtime.load(built, "cpu", 1).predict(frames)
+    return logits_and_cam(runtime.load(built, "cpu", 1).predict(frames))
 
 
 def check_step(name: str, context: BuildContext, source: Source) -> None:

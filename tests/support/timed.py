@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Executed
+from bench.records import Executed, Prediction, Timed
 
 EXECUTED = Executed("stand-in", "cpu", "none", ("none",), "fp32", "fp32")
 
@@ -22,24 +22,23 @@ LOGITS = np.array([[0.5, -0.5], [0.0, 2.0]], np.float32)
 
 
 @dataclass
-class StandIn:
+class FakeSession:
     """Answers LOGITS after `call` + `frame` × frames seconds, and notes every call in a file."""
 
     call: float = 0.0
     frame: float = 0.0
     most: int = 1000
     log: Path | None = None
-    said: NDArray[np.float32] = field(default_factory=lambda: LOGITS)
+    logits: NDArray[np.float32] = field(default_factory=lambda: LOGITS)
     breaks_after: int = 1000
     how: type[Exception] = RuntimeError
     calls: int = 0
     executed: Executed = EXECUTED
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits, cam, _ = self.predict_timed(frames)
-        return logits, cam
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        return self.predict_timed(frames).prediction
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         if self.log:
             with self.log.open("a") as file:
                 file.write(f"{os.getpid()} {len(frames)}\n")
@@ -49,4 +48,5 @@ class StandIn:
         if self.calls > self.breaks_after:
             raise self.how("fell over")
         time.sleep(self.call + self.frame * len(frames))
-        return self.said[np.arange(len(frames)) % 2], np.zeros((len(frames), 2, 2), np.float32), 0.25
+        logits = self.logits[np.arange(len(frames)) % 2]
+        return Timed(Prediction(logits, np.zeros((len(frames), 2, 2), np.float32)), 0.25)

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.detectors.detector import Detector, StaticPadConv2d
+from bench.detectors.heads.gap_linear import GapLinear
+from bench.detectors.offers import Offer
 from bench.records import Preprocessing
 
 ARCHITECTURES = ("tiny",)
+OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
 PREPROCESSING = Preprocessing(size=32, channels="bgr", wavelet="sym2")
 
 
@@ -60,7 +63,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
         Block(32),
         nn.Sequential(nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(64), nn.SiLU()),
     )
-    return Detector(architecture, flavour, preprocessing, backbone, nn.Linear(64, 2)).eval()
+    return Detector(architecture, flavour, preprocessing, backbone, GapLinear(64)).eval()
 
 
 def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:

@@ -19,8 +19,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench import provenance
+from bench.artifacts.onnx_session import session_options
 from bench.records import Preprocessing
-from bench.runtimes.onnxruntime import lowering, session_options
+from bench.runtimes.onnxruntime import lowering
 from bench.system import control_groups, processor
 from bench.system.processor import Processor
 from bench.variants.steps import quantize

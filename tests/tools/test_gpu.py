@@ -19,7 +19,7 @@ from bench.records import Conditions, Executed, VariantResult, silent
 from bench.results import timing
 from bench.results.timing import conditions
 from tests.conftest import start_in_a_thread
-from tests.support.timed import FRAMES, LOGITS, StandIn
+from tests.support.timed import FRAMES, LOGITS, FakeSession
 
 BUS_ID = "0000:1b:00.0"
 IDLE, CLOCKS_SETTING, POWER_CAP, HEAT = 0x1, 0x2, 0x4, 0x40
@@ -156,19 +156,19 @@ def test_samples_are_taken_after_every_turn_and_in_none(install: Install, monkey
     """With two subjects: after each turn of ten rounds with one frame and ten with the best batch, and at both ends."""
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     driver, working = install(), list[bool]()
-    do = timing.Process.do
+    call = timing.Process.call
 
-    def at_work(process: timing.Process, order: object) -> object:
+    def at_work(process: timing.Process, request: object) -> object:
         working.append(True)
         try:
-            return do(process, order)
+            return call(process, request)
         finally:
             working.clear()
 
-    monkeypatch.setattr(timing.Process, "do", at_work)
+    monkeypatch.setattr(timing.Process, "call", at_work)
     sample = conditions.Gpu.sample
     monkeypatch.setattr(conditions.Gpu, "sample", lambda gpu: (sample(gpu), working and pytest.fail("in a turn")))
-    subjects = {name: timing.Subject(partial(StandIn, most=1), LOGITS) for name in "ab"}
+    subjects = {name: timing.Subject(partial(FakeSession, most=1), LOGITS) for name in "ab"}
     timing.measure(subjects, FRAMES, 0.01, silent)
     assert driver.calls.count("nvmlDeviceGetCurrentClocksEventReasons") == 2 + 2 * 2 * timing.ROUNDS
 

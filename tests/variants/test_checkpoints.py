@@ -98,6 +98,8 @@ def test_the_answers_that_a_killed_run_had_are_not_asked_for_again(
     assert asked == [4] * 5
     logit_diffs, cams = answers(model, held_out.batches, lower)
     assert torch.equal(held_out.logit_diffs, logit_diffs)
+    assert held_out.cams is not None
+    assert cams is not None
     assert torch.equal(held_out.cams, cams)
 
 

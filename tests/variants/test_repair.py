@@ -18,6 +18,7 @@ from twin import twin
 from bench.artifacts import footprint
 from bench.detectors.detector import Detector, StaticPadConv2d
 from bench.detectors.families import efficientnet
+from bench.detectors.heads.gap_linear import GapLinear
 from bench.errors import UserError
 from bench.records import Preprocessing
 from bench.variants.chain import parse
@@ -99,7 +100,7 @@ def test_stages_are_the_parts_of_nested_sequences() -> None:
     assert names[:4] == [f"backbone.{name}" for name in ("conv_stem", "bn1", "blocks.0.0", "blocks.1.0")]
     assert len(names) == 16 + 4
     whole = nn.Conv2d(3, 4, 1)
-    detector = Detector("", "", Preprocessing(size=16), whole, nn.Linear(4, 2))
+    detector = Detector("", "", Preprocessing(size=16), whole, GapLinear(4))
     assert detector.stages() == [("backbone", whole)]
     assert list(convolutions.convolutions("backbone", whole)) == ["backbone"]
 

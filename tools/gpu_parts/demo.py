@@ -26,7 +26,7 @@ from gpu_parts import Job, luggage, sessions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.runtimes import Session
+    from bench.records import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = "demo-report.zip"

@@ -27,7 +27,7 @@ from gpu_parts import Job
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.runtimes import Session
+    from bench.records import Session
 
 BATCHES = (32, 128, 256)
 
@@ -123,7 +123,7 @@ def latency(session: Session, size: int, seconds: float) -> dict[str, float | No
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not wall:
         began = time.perf_counter()
-        device_ms = session.predict_timed(frame)[2]
+        device_ms = session.predict_timed(frame).device_ms
         wall.append((time.perf_counter() - began) * 1000)
         device.append(device_ms)
     by_device = [value for value in device if value is not None]
@@ -193,7 +193,7 @@ def session_step(session: Session, size: int, seconds: float) -> Step:
         until = time.perf_counter() + seconds
         while time.perf_counter() < until or len(wall) < 3:
             began = time.perf_counter()
-            device_ms = session.predict_timed(given)[2]
+            device_ms = session.predict_timed(given).device_ms
             wall.append(time.perf_counter() - began)
             device.append(device_ms)
         by_device = [value / 1000 for value in device if value is not None]

@@ -1,4 +1,4 @@
-"""`bench check`: run what is missing, then judge the gates, and the new weights against accepted ones."""
+"""`bench check`: run what is missing, then check the gates, and the new weights against accepted scores."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import yaml_file
-from bench.commands import accept
-from bench.commands.accept import Accepted
-from bench.commands.check.regression import compare
+from bench.commands.accept import reference
+from bench.commands.accept.reference import NAME, Accepted
+from bench.commands.check.regression import Compared, compare
 from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import run
@@ -27,95 +27,102 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     only: Sequence[str] = (),
     device: str | None = None,
     timing: Timing = "due",
-    reference: Path | None = None,
+    against: Path | None = None,
     anyway: bool = False,
     on_event: OnEvent = silent,
 ) -> tuple[Finished, Checked]:
-    """Run what is missing of an experiment and judge it by its gates, and by the accepted scores in `reference`.
+    """Run what is missing of an experiment, and check its gates and the accepted scores in the file `against`.
 
     With `timing` "none" nothing is timed, and gates on speed fall where there are no times yet. A baseline that is not
-    proven to be better than chance fails, unless `anyway`.
-    Raises `UserError` before any work where there is nothing to judge by, or the accepted scores are of another
+    significantly better than chance fails, unless `anyway`.
+    Raises `UserError` before any work where there is nothing to check, or the accepted scores are of another
     experiment or of other frames.
     """
     name, settings = select(experiments, name, path)
-    _refuse_without_gates(settings, path, name, reference)
-    kept = accept.read(reference, name) if reference else None
-    judged = {settings.baseline, *only} if only else {*settings.variants}
-    _refuse_nothing_to_judge(settings, kept, judged, yaml_file.location_of(path, "experiments", name, "gates"))
-    if reference and kept:
+    _refuse_without_gates(settings, path, name, against)
+    accepted = reference.read(against, name) if against else None
+    checked = {settings.baseline, *only} if only else {*settings.variants}
+    _refuse_nothing_to_check(settings, accepted, checked, yaml_file.location_of(path, "experiments", name, "gates"))
+    if against and accepted:
         prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = prepared.frames["test"]
-        accept.match(kept, len(frames.frames), frames.digest, reference)
+        reference.match(accepted, len(frames.frames), frames.digest, against)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
-    compared = compare(finished, settings, kept, path.parent / "results" / name, judged) if kept else None
-    left = [variant for variant in settings.variants if variant not in judged]
+    outcomes = _outcomes(finished, settings, checked, anyway)
+    compared = Compared()
+    if accepted:
+        compared = compare(finished, settings, accepted, path.parent / "results" / name, checked)
+    left_out = [variant for variant in settings.variants if variant not in checked]
     return finished, Checked(
         experiment=name,
-        outcomes=_by_variant(_outcomes(finished, settings, judged, anyway) + (compared.outcomes if compared else ())),
+        outcomes=_by_variant(outcomes + compared.outcomes),
         failed={
-            one.name: one.reason or "no reason was recorded" for one in finished.run.variants if one.status != "ok"
+            variant.name: variant.reason or "no reason was recorded"
+            for variant in finished.run.variants
+            if variant.status != "ok"
         },
-        warnings=(*finished.warnings, *(compared.warnings if compared else ())),
+        warnings=(*finished.warnings, *compared.warnings),
         remarks=(
-            *(compared.remarks if compared else ()),
-            *(() if reference else (_how_to_accept(path, name),)),
-            *((f"Not judged, since --only leaves them out: {', '.join(left)}.",) if left else ()),
+            *compared.remarks,
+            *(() if against else (_how_to_accept(path, name),)),
+            *((f"Not judged, since --only leaves them out: {', '.join(left_out)}.",) if left_out else ()),
         ),
     )
 
 
 def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:
-    """All gates of a variant together, variants in the order of their first."""
-    order = list(dict.fromkeys(one.variant for one in outcomes))
-    return tuple(sorted(outcomes, key=lambda one: order.index(one.variant)))
+    """All gates of a variant together, variants in the order of their first gate."""
+    order = list(dict.fromkeys(outcome.variant for outcome in outcomes))
+    return tuple(sorted(outcomes, key=lambda outcome: order.index(outcome.variant)))
 
 
 def _how_to_accept(path: Path, name: str) -> str:
     """What a check by gates alone leaves out, and what to do about it."""
-    if (path.parent / accept.NAME).exists():
-        return f"Judged by its gates alone: `--against {accept.NAME}` compares with the accepted scores too."
+    if (path.parent / NAME).exists():
+        return f"Judged by its gates alone: `--against {NAME}` compares with the accepted scores too."
     return (
-        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {accept.NAME}: "
-        f"commit it, and `bench check {name} --against {accept.NAME}` compares later weights with it."
+        f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {NAME}: "
+        f"commit it, and `bench check {name} --against {NAME}` compares later weights with it."
     )
 
 
 def _outcomes(
-    finished: Finished, settings: ExperimentSettings, judged: Collection[str], anyway: bool
+    finished: Finished, settings: ExperimentSettings, checked: Collection[str], anyway: bool
 ) -> tuple[GateOutcome, ...]:
-    by_gates = _by_gates(finished, settings, judged)
+    """The outcomes of the gates, and first that of a baseline at chance, unless `anyway`."""
+    by_gates = _by_gates(finished, settings, checked)
     fell = None if anyway else above_chance(finished.scores, settings.gates)
-    # One of the baseline's own is among the others already.
+    # A gate that the baseline has itself is among the others already.
     return by_gates if fell is None or fell in by_gates else (fell, *by_gates)
 
 
-def _by_gates(finished: Finished, settings: ExperimentSettings, judged: Collection[str]) -> tuple[GateOutcome, ...]:
-    variants = {name: scored for name, scored in finished.scores.variants.items() if name in judged}
-    gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in judged}
+def _by_gates(finished: Finished, settings: ExperimentSettings, checked: Collection[str]) -> tuple[GateOutcome, ...]:
+    variants = {name: scored for name, scored in finished.scores.variants.items() if name in checked}
+    gates = {name: gate for name, gate in settings.gates.items() if name == EVERY or name in checked}
     return check_gates(replace(finished.scores, variants=variants), gates)
 
 
-def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, reference: Path | None) -> None:
-    if not settings.gates and reference is None:
+def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, against: Path | None) -> None:
+    if not settings.gates and against is None:
         where = yaml_file.location_of(path, "experiments", name)
         raise UserError(
             f"{where}: has no `gates:`, so there is nothing to check; add some:",
             "    gates:",
             "      all: {auc_drop: 0.01}          # every variant",
             "      q8: {size_mib: 60, recall: 0.8}  # one of them",
-            f"or compare with accepted scores: `bench accept {name}`, then "
-            f"`bench check {name} --against {accept.NAME}`",
+            f"or compare with accepted scores: `bench accept {name}`, then `bench check {name} --against {NAME}`",
         )
 
 
-def _refuse_nothing_to_judge(
-    settings: ExperimentSettings, kept: Accepted | None, judged: Collection[str], place: str
+def _refuse_nothing_to_check(
+    settings: ExperimentSettings, accepted: Accepted | None, checked: Collection[str], where: str
 ) -> None:
-    """A check that is green because nothing was asked guards nothing."""
-    compared = any(name in judged or name not in settings.variants for name in (kept.variants if kept else ()))
-    if not compared and not asked(judged, settings.baseline, settings.gates):
+    """Raise `UserError` where no gate and no accepted variant concerns the checked ones: that would always pass."""
+    names = accepted.variants if accepted else ()
+    is_compared = any(name in checked or name not in settings.variants for name in names)
+    if not is_compared and not asked(checked, settings.baseline, settings.gates):
         raise UserError(
-            f"{place}: no gate holds for {listed(sorted(judged))} (the baseline is not compared with itself), so there "
-            f"is nothing to check; gates are set for {', '.join(settings.gates) or 'none'}: add one, or check others"
+            f"{where}: no gate holds for {listed(sorted(checked))} (the baseline is not compared with itself), so "
+            f"there is nothing to check; gates are set for {', '.join(settings.gates) or 'none'}: add one, or check "
+            "others"
         )

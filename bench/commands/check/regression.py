@@ -1,4 +1,4 @@
-"""What became of every accepted variant: its answers on the same frames, and its size."""
+"""Compare the variants of a run with the accepted ones: their scores of the same frames, and their sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.commands.accept import Accepted, AcceptedVariant, margins, unpacked, weights_digest
+from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
 from bench.experiment import ExperimentSettings
 from bench.pipeline.render import Finished, spelled
 from bench.records import GateOutcome, VariantResult
@@ -17,88 +17,89 @@ from bench.results.score.gates import beyond, is_strict
 from bench.results.score.placements import clusters
 
 GROWTH = 0.01
-"""The share by which a file may grow: the same steps leave other weights a little larger or smaller."""
+"""The share by which a file may grow: the same steps make slightly larger or smaller files of other weights."""
 
 ROUNDING = 0.001
-"""So much AUC another processor or library may seem to gain with the same weights, by rounding otherwise."""
+"""How much AUC may differ with the same weights, as another processor or library rounds differently."""
 
 AUC, SIZE = "auc_change", "size_change"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two gates for every accepted variant, what must be read before them, and what was compared."""
+    """Two gates for every accepted variant, warnings to be read before them, and remarks on what was compared."""
 
-    outcomes: tuple[GateOutcome, ...]
-    warnings: tuple[str, ...]
-    remarks: tuple[str, ...]
+    outcomes: tuple[GateOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def compare(
-    finished: Finished, settings: ExperimentSettings, kept: Accepted, results: Path, judged: Collection[str]
+    finished: Finished, settings: ExperimentSettings, accepted: Accepted, results: Path, checked: Collection[str]
 ) -> Compared:
-    """Compare the variants of a finished run that are among `judged` with the accepted ones of the same test frames."""
+    """Compare the variants of a finished run that are among `checked` with the accepted ones, on the same frames."""
     run = finished.run
-    fine = {variant.name: variant for variant in run.variants if variant.status == "ok"}
-    # Where none is fine, there is nothing that could be read, and nothing is compared.
-    test = store.read_labelled(results, next(iter(fine)), run.frames)[0] if fine else None
+    evaluated = {variant.name: variant for variant in run.variants if variant.status == "ok"}
+    # Where every variant failed, nothing can be read or compared.
+    test = store.read_labelled(results, next(iter(evaluated)), run.frames)[0] if evaluated else None
     codes = clusters(test.sources) if test else None
-    same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(kept.weights)
+    same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(accepted.weights)
     outcomes, warnings = [], []
-    for name, before in kept.variants.items():
-        if name not in judged and name in settings.variants:
+    for name, before in accepted.variants.items():
+        if name not in checked and name in settings.variants:
             continue
-        if test is None or name not in fine:
-            outcomes.append(_gone(name, run.variants, kept, settings.margin))
+        if test is None or name not in evaluated:
+            outcomes.append(_gone(name, run.variants, accepted, settings.margin))
             continue
         change = against(
             test.labels,
             codes,
             unpacked(before, len(test.labels)),
-            margins(results, run, fine[name]),
+            logit_diffs(results, run, evaluated[name]),
             settings.threshold,
             settings.margin,
         )
         strict = is_strict(name, settings.gates)
         outcome = _auc(name, change, settings.margin, strict, same_weights)
-        outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, fine[name])))
+        outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, evaluated[name])))
         outcomes += _size(name, before, finished.scores.variants[name].size_mib)
         if change and _is_unexplained(change, same_weights):
             warnings.append(_improved(name, change, same_weights))
-    new = [name for name in fine if name in judged and name not in kept.variants]
-    return Compared(tuple(outcomes), tuple(warnings), (*_remarks(kept, new, same_weights), *_other(kept, settings)))
+    new = [name for name in evaluated if name in checked and name not in accepted.variants]
+    remarks = (*_remarks(accepted, new, same_weights), *_changed_settings(accepted, settings))
+    return Compared(tuple(outcomes), tuple(warnings), remarks)
 
 
 def _is_unexplained(change: Change, same_weights: bool) -> bool:
     return change.verdict == "improved" and (not same_weights or change.delta.interval.low > ROUNDING)
 
 
-def _gone(name: str, variants: tuple[VariantResult, ...], kept: Accepted, margin: float) -> GateOutcome:
+def _gone(name: str, variants: tuple[VariantResult, ...], accepted: Accepted, margin: float) -> GateOutcome:
     failed = [variant.reason or "no reason was recorded" for variant in variants if variant.name == name]
     why = f"it failed: {failed[0]}" if failed else "it is gone from the experiment"
-    note = f"accepted on {kept.accepted}, but {why}"
+    note = f"accepted on {accepted.accepted}, but {why}"
     return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
 
 
 def _auc(name: str, change: Change | None, margin: float, strict: bool, same_weights: bool) -> GateOutcome:
-    """Falls where it is degraded or improved without a reason, and with `strict` by its estimate alone too."""
+    """The gate on AUC: falls where degraded, or improved without a reason; with `strict`, by the estimate alone too."""
     if change is None:
         note = "there is no AUC on frames of one class"
         return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
     delta = change.delta
     unexplained = _is_unexplained(change, same_weights)
     beyond_limit, _ = beyond(delta.value, None, -margin, at_least=True)
-    _, proven = beyond(delta.value, delta.interval, -margin, at_least=True)
+    _, significant = beyond(delta.value, delta.interval, -margin, at_least=True)
     fell = change.verdict == "degraded" or (unexplained and (same_weights or strict)) or (beyond_limit and strict)
-    found = f"{change.verdict}, unexplained" if unexplained else f"{change.verdict}{_further(change)}"
-    note = f"{found}; {counted(change.flips.worse, 'frame')} worse, {change.flips.better:,} better"
+    verdict = f"{change.verdict}, unexplained" if unexplained else f"{change.verdict}{_further(change)}"
+    note = f"{verdict}; {counted(change.flips.worse, 'frame')} worse, {change.flips.better:,} better"
     return GateOutcome(
-        name, AUC, delta.value, delta.interval, -margin, delta.value + margin, fell, proven and not fell, note
+        name, AUC, delta.value, delta.interval, -margin, delta.value + margin, fell, significant and not fell, note
     )
 
 
 def _other_steps(before: AcceptedVariant, now: VariantResult) -> str:
-    """A name may have come to stand for other steps; that is compared all the same, and said."""
+    """A note where the variant of this name has other steps now; it is compared all the same."""
     if before.steps == now.steps:
         return ""
     return f"; accepted as {spelled(before.steps)}, now {spelled(now.steps)}"
@@ -114,9 +115,9 @@ def _size(name: str, before: AcceptedVariant, size_mib: float | None) -> list[Ga
     if before.size_mib is None or size_mib is None:
         return []
     growth = size_mib / before.size_mib - 1
-    fell, proven = beyond(growth, None, GROWTH, at_least=False)
+    fell, significant = beyond(growth, None, GROWTH, at_least=False)
     note = f"{before.size_mib:.2f} MiB accepted, {size_mib:.2f} MiB now"
-    return [GateOutcome(name, SIZE, growth, None, GROWTH, GROWTH - growth, fell, proven, note)]
+    return [GateOutcome(name, SIZE, growth, None, GROWTH, GROWTH - growth, fell, significant, note)]
 
 
 def _improved(name: str, change: Change, same_weights: bool) -> str:
@@ -128,19 +129,19 @@ def _improved(name: str, change: Change, same_weights: bool) -> str:
     )
 
 
-def _remarks(kept: Accepted, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
+def _remarks(accepted: Accepted, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
     weights = "the same weights" if same_weights else "other weights"
-    frames = counted(kept.frames["test"].count, "test frame")
+    frames = counted(accepted.frames["test"].count, "test frame")
     what = (
-        f"Compared on {frames} with what was accepted on {kept.accepted} ({weights}): "
+        f"Compared on {frames} with what was accepted on {accepted.accepted} ({weights}): "
         "auc_change is new minus accepted AUC, size_change the growth of the file."
     )
     return (what, *(f"{name} is new: `bench accept` takes it into the reference." for name in new))
 
 
-def _other(kept: Accepted, settings: ExperimentSettings) -> list[str]:
-    """What was set otherwise when the scores were accepted."""
-    pairs = {"margin": (kept.margin, settings.margin), "threshold": (kept.threshold, settings.threshold)}
+def _changed_settings(accepted: Accepted, settings: ExperimentSettings) -> list[str]:
+    """Remarks on settings that have changed since the scores were accepted."""
+    pairs = {"margin": (accepted.margin, settings.margin), "threshold": (accepted.threshold, settings.threshold)}
     return [
         f"The {name} was {before:g} when the scores were accepted and is {now:g} now, which is what both are judged by."
         for name, (before, now) in pairs.items()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.artifacts.onnx_session import session_options
 from bench.system.processor import processor
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def _seconds(session: Any, frames: NDArray[np.float32]) -> float:
 def _session(quantised: bool) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
     # More threads would wait for each other wherever others compute too.
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
+    options = session_options(1)
     return onnxruntime.InferenceSession(network(quantised), options, providers=["CPUExecutionProvider"])
 
 

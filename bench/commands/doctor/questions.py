@@ -89,11 +89,12 @@ def inductor(device: str) -> dict[str, Any]:
     import torch
 
     from bench.detectors.detector import Detector
+    from bench.detectors.heads.gap_linear import GapLinear
     from bench.records import Preprocessing
     from bench.runtimes.inductor import CONFIG, package, requirements
 
     backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
-    detector = Detector("", "", Preprocessing(size=16), backbone, torch.nn.Linear(8, 2)).to(device).eval()
+    detector = Detector("", "", Preprocessing(size=16), backbone, GapLinear(8)).to(device).eval()
     frames = torch.arange(2 * 3 * 16 * 16, device=device).reshape(2, 3, 16, 16).to(torch.uint8)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.inference_mode():

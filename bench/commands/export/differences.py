@@ -116,7 +116,7 @@ def _of_artifact(built: Built, snippet: dict[str, Any]) -> list[Runner]:
     from bench.runtimes import onnxruntime
 
     def p_fake(session: Any, path: Path) -> float:
-        logits, _ = session.run(list(onnxruntime.OUTPUTS), {"frames": snippet["fitted"](snippet["read"](path))[None]})
+        (logits,) = session.run(["logits"], {"frames": snippet["fitted"](snippet["read"](path))[None]})
         return float(score.p_fake(logits[:, 0], logits[:, 1])[0])
 
     sessions = {

@@ -77,7 +77,8 @@ def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
         return _described({weights: (built.stored, ("pytorch",))})
 
     from bench.artifacts.onnx_export import copy_in_oldest_format
-    from bench.runtimes.onnxruntime import lowered_file, onnx_file
+    from bench.artifacts.onnx_files import onnx_file
+    from bench.runtimes.onnxruntime import lowered_file
 
     model = folder / ONNX
     copy_in_oldest_format(onnx_file(built), model)

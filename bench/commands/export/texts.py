@@ -90,6 +90,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "lowered": LOWERED,
         "rows": _rows(facts),
         "none": NONE,
+        "has_map": facts.evaluation.predictions[variant.name].cam is not None,
         "alone": variant is facts.baseline,
         "verdict": verdict(variant is facts.baseline, judged) or NONE,
         "warnings": _warnings(facts),

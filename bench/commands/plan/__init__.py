@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.commands.plan.disk import writes_bytes
 from bench.experiment import Experiments
-from bench.pipeline import estimates, reasons
+from bench.pipeline import reasons
 from bench.pipeline.forecast import Row, Stage, exports, is_drawn, present, rows_of, stages_at
+from bench.pipeline.history import recall
 from bench.pipeline.prepare import Prepared, Timing, prepare
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import Event, OnEvent, silent
@@ -19,13 +20,12 @@ from bench.records import Event, OnEvent, silent
 
 @dataclass(frozen=True)
 class Forecast:
-    """Everything that `bench plan` says. `read_frames` were read to know them, in `read_s` seconds.
+    """Everything that `bench plan` says. `read_frames` frames were read for it, in `read_s` seconds.
 
-    `speed` is None where nothing is to be built or measured, so that nobody asked for it. `due` tells why each part
-    of the work is to be done.
+    `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done.
 
-    `writes_bytes` is None where nobody knows the size of the network; TensorRT's engines, compiled networks
-    and recover's checkpoint, which is gone in the end, are not in it.
+    `writes_bytes` is None where the size of the network is unknown; TensorRT's engines, compiled networks and the
+    checkpoints of trainings, which are removed, are not in it.
     """
 
     prepared: Prepared
@@ -60,11 +60,11 @@ def forecast(
     began = time.monotonic()
     prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
     read_s = time.monotonic() - began
-    known = estimates.recall(prepared.base)
+    history = recall(prepared.base)
     rows = rows_of(prepared)
     speed = present(prepared, rows, on_event)
-    stages = stages_at(prepared, rows, known, speed)
-    writes = writes_bytes(prepared, rows, exports(prepared, rows), known, renders=bool(stages[-1].work))
+    stages = stages_at(prepared, rows, history, speed)
+    writes = writes_bytes(prepared, rows, exports(prepared, rows), history, renders=bool(stages[-1].work))
     free = shutil.disk_usage(prepared.base).free
     due = reasons.due(prepared, rows) if is_drawn(prepared) else ()
     return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due)

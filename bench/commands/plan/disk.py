@@ -6,18 +6,18 @@ import math
 from collections.abc import Sequence
 
 from bench.pipeline import estimates
-from bench.pipeline.estimates import Known
 from bench.pipeline.forecast import Row, heatmaps, is_drawn
+from bench.pipeline.history import History
 from bench.pipeline.prepare import Prepared
 
 HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
 
 
 def writes_bytes(
-    prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], known: Known, *, renders: bool
+    prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], history: History, *, renders: bool
 ) -> int | None:
     """Bytes that a run will write; None where the size of the network is unknown."""
-    artifacts = _artifact_bytes(prepared, rows, exports, known)
+    artifacts = _artifact_bytes(prepared, rows, exports, history)
     if artifacts is None:
         return None
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
@@ -29,8 +29,9 @@ def writes_bytes(
     return artifacts + predicted + drawn + rendered
 
 
-def _artifact_bytes(prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], known: Known) -> int | None:
-    detector = estimates.weights_bytes(prepared, known)
+def _artifact_bytes(prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], history: History) -> int | None:
+    """Bytes of the artifacts that are built, and of the ONNX files that are exported beside them."""
+    detector = estimates.weights_bytes(prepared, history)
     if detector is None:
         due = exports or any(not link.built for row in rows for link in row.links)
         return None if due else 0

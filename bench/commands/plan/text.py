@@ -16,7 +16,7 @@ MIB = 2**20
 
 
 def describe(forecast: Forecast) -> str:
-    """At most 100 columns; without a final newline."""
+    """The forecast in at most 100 columns."""
     prepared = forecast.prepared
     counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in prepared.frames.items())
     head = (
@@ -33,15 +33,16 @@ def describe(forecast: Forecast) -> str:
 
 
 def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
+    """A row of cells for each link of each variant."""
     cells: list[tuple[str, ...]] = []
     for row in forecast.rows:
         time = "left out" if forecast.prepared.timing == "none" else "reused" if row.timed else "due"
-        for place, link in enumerate(row.links):
-            if place == 0 and len(row.links) > 1:
-                continue  # where the chain begins is said once, at the baseline
+        for index, link in enumerate(row.links):
+            if index == 0 and len(row.links) > 1:
+                continue  # the weights are listed once, at the baseline
             evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
             last = (evaluate, time) if link is row.links[-1] else ("", "")
-            name = row.name if place == min(1, len(row.links) - 1) else ""
+            name = row.name if index == min(1, len(row.links) - 1) else ""
             cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
     return cells
 
@@ -56,7 +57,7 @@ def _reasons(forecast: Forecast) -> list[str]:
     """Why work is due; nothing where all of it is new, which the table shows."""
     if not again(forecast.due):
         return []
-    texts = [line for one in forecast.due for line in textwrap.wrap(one.text, WIDTH - 2, subsequent_indent="  ")]
+    texts = [line for due in forecast.due for line in textwrap.wrap(due.text, WIDTH - 2, subsequent_indent="  ")]
     return ["", "why:", *(f"  {line}" for line in texts)]
 
 
@@ -68,14 +69,15 @@ def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
 
 
 def _notes(forecast: Forecast) -> list[str]:
+    """Lines below the tables: disk, estimates, what is unknown, and remarks on the frames."""
     prepared = forecast.prepared
     whole = total(stage.estimate for stage in forecast.stages)
     notes = [f"disk: {_disk(forecast)} to write, {forecast.free_bytes / 2**30:,.1f} GiB free"]
     if forecast.writes_bytes and forecast.writes_bytes > forecast.free_bytes:
         notes.append("disk: that is not enough; `bench clean` shows what can go")
     if whole.origins:
-        told = sorted(f"{one} ({RATES_ORIGIN})" if one == ROUGH else one for one in whole.origins)
-        notes.append(f"estimates: by {' and '.join(told)}; {_sureness(forecast, whole)}")
+        origins = sorted(f"{origin} ({RATES_ORIGIN})" if origin == ROUGH else origin for origin in whole.origins)
+        notes.append(f"estimates: by {' and '.join(origins)}; {_sureness(forecast, whole)}")
     notes += dict.fromkeys(_cost_notes(forecast))
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")

@@ -1,6 +1,6 @@
 """Detector families, one file each.
 
-A family is a module with `ARCHITECTURES`, `build(architecture, flavour, preprocessing)`,
+A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)`,
 `adapt(state, architecture)` and `recognise(state)`; where `bench plan` is to foresee how long an architecture
 takes before it ever ran, `SIZES` has its `Size`. Nothing heavy is imported at its top: it is also read to check a
 configuration.
@@ -13,6 +13,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from bench.detectors.offers import Offer
 from bench.errors import UserError, nearest, quoted
 from bench.records import Preprocessing
 
@@ -36,6 +37,7 @@ class Family(Protocol):
     """The module contract, for type checkers."""
 
     ARCHITECTURES: tuple[str, ...]
+    OFFERS: frozenset[Offer]
 
     def build(self, architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
         """An untrained two-class detector in evaluation mode."""
@@ -74,9 +76,14 @@ def find(architecture: str) -> Family:
     for family in modules():
         if architecture in family.ARCHITECTURES:
             return family
-    known = architectures()
+    choices = architectures()
     raise UserError(
-        f"unknown architecture {quoted(architecture)}{nearest(architecture, known)}; "
-        f"architectures are: {', '.join(known)}. Of another network, `bench score` judges the scores that it gave "
+        f"unknown architecture {quoted(architecture)}{nearest(architecture, choices)}; "
+        f"architectures are: {', '.join(choices)}. Of another network, `bench score` judges the scores that it gave "
         "elsewhere (docs/scores-from-elsewhere.md); docs/extending.md says how bench learns a network"
     )
+
+
+def offers(architecture: str) -> frozenset[Offer]:
+    """What detectors of an architecture offer to steps; no network is built for it."""
+    return find(architecture).OFFERS

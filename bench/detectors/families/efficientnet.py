@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.records import Preprocessing
 
 NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 _PREFIXES = ("", "tf_")
 ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
+OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
 
 # Table 2 of Tan and Le (EfficientNet, ICML 2019).
 _SIZES = {
@@ -42,6 +44,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from torch import nn
 
     from bench.detectors.detector import Detector
+    from bench.detectors.heads.gap_linear import GapLinear
 
     size = architecture.rpartition("_")[2]
     native = architecture if flavour == "timm" else f"tf_efficientnet_{size}"
@@ -50,9 +53,9 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
         _pad_statically(network, NATIVE_SIZE[size])
     stages = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
     backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in stages))
-    head = network.get_submodule("classifier")
-    assert isinstance(head, nn.Linear)
-    return Detector(architecture, flavour, preprocessing, backbone, head).eval()
+    classifier = network.get_submodule("classifier")
+    assert isinstance(classifier, nn.Linear)
+    return Detector(architecture, flavour, preprocessing, backbone, GapLinear.of(classifier)).eval()
 
 
 def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
@@ -63,20 +66,20 @@ def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Ten
     """
     from_efficientnet_pytorch = any(name.startswith(("_conv_stem.", "_fc.", "_blocks.")) for name in state)
     if from_efficientnet_pytorch:
-        places = _block_places(architecture)
-        state = {_timm_name(name, places): tensor for name, tensor in state.items()}
+        blocks = _block_indices(architecture)
+        state = {_timm_name(name, blocks): tensor for name, tensor in state.items()}
         flavour = "static"
     else:
         flavour = "tf" if architecture.startswith("tf_") else "timm"
-    return {_own_name(name): tensor for name, tensor in state.items()}, flavour
+    return {_detector_name(name): tensor for name, tensor in state.items()}, flavour
 
 
 def to_efficientnet_pytorch(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
     """The inverse of `adapt`: a detector's tensors under efficientnet_pytorch's names."""
-    inverse = {_own_name(f"{ours}."): f"{theirs}." for theirs, ours in _TOP.items()}
-    for index, (stage, place) in enumerate(_block_places(architecture)):
-        for theirs, ours in (_LATER_STAGES if stage else _FIRST_STAGE).items():
-            inverse[_own_name(f"blocks.{stage}.{place}.{ours}.")] = f"_blocks.{index}.{theirs}."
+    inverse = {_detector_name(f"{timm}."): f"{original}." for original, timm in _TOP.items()}
+    for number, (stage, index) in enumerate(_block_indices(architecture)):
+        for original, timm in (_LATER_STAGES if stage else _FIRST_STAGE).items():
+            inverse[_detector_name(f"blocks.{stage}.{index}.{timm}.")] = f"_blocks.{number}.{original}."
     renamed = {}
     for name, tensor in state.items():
         module, _, leaf = name.rpartition(".")
@@ -90,7 +93,7 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
     blocks = len({match[0] for match in matches if match})
     head = state.get("_fc.weight", state.get("classifier.weight"))
     for size, (_, width) in _DEPTH_AND_HEAD.items():
-        if head is not None and head.ndim == 2 and len(_block_places(size)) == blocks and head.shape[-1] == width:
+        if head is not None and head.ndim == 2 and len(_block_indices(size)) == blocks and head.shape[-1] == width:
             return f"efficientnet_{size}"
     return None
 
@@ -103,7 +106,7 @@ _DEPTH_AND_HEAD = {
 }  # fmt: skip
 _TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
-# The first stage has no expansion, so its convolutions and norms sit one place earlier.
+# The first stage has no expansion, so its convolutions and norms are numbered one lower.
 _FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"} | _SQUEEZE
 _LATER_STAGES = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -111,25 +114,25 @@ _LATER_STAGES = {
 } | _SQUEEZE  # fmt: skip
 
 
-def _block_places(architecture: str) -> list[tuple[int, int]]:
+def _block_indices(architecture: str) -> list[tuple[int, int]]:
     """Per block of efficientnet_pytorch, in order: (stage, index in the stage) in timm."""
     size = architecture.rpartition("_")[2]
     depth, _ = _DEPTH_AND_HEAD[size]
     repeats = (math.ceil(depth * n) for n in (1, 2, 2, 3, 3, 4, 1))
-    return [(stage, place) for stage, count in enumerate(repeats) for place in range(count)]
+    return [(stage, index) for stage, count in enumerate(repeats) for index in range(count)]
 
 
-def _timm_name(name: str, places: list[tuple[int, int]]) -> str:
+def _timm_name(name: str, blocks: list[tuple[int, int]]) -> str:
     match = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)\.(.*)", name)
-    if match and int(match[1]) < len(places):
-        stage, place = places[int(match[1])]
+    if match and int(match[1]) < len(blocks):
+        stage, index = blocks[int(match[1])]
         part = (_LATER_STAGES if stage else _FIRST_STAGE).get(match[2], match[2])
-        return f"blocks.{stage}.{place}.{part}.{match[3]}"
+        return f"blocks.{stage}.{index}.{part}.{match[3]}"
     top, _, leaf = name.partition(".")
     return f"{_TOP[top]}.{leaf}" if top in _TOP else name
 
 
-def _own_name(name: str) -> str:
+def _detector_name(name: str) -> str:
     return f"head.{name[len('classifier.') :]}" if name.startswith("classifier.") else f"backbone.{name}"
 
 

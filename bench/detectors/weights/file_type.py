@@ -1,4 +1,4 @@
-"""What a weights file is, told from its first bytes and its table of contents: cheap, without torch.
+"""The format of a weights file, from its first bytes and its table of contents: cheap, without torch.
 
 Nothing is unpickled and no tensor is read here; `checkpoint` does that, safely, with what passes.
 """
@@ -49,13 +49,14 @@ def check(path: Path) -> None:
     elif is_safetensors(path):
         _check_safetensors(path, size)
     elif not head.startswith(_PICKLE):
-        raise UserError(f"{path}: not a PyTorch checkpoint{_told(head)}; {_EXPECTED}")
+        raise UserError(f"{path}: not a PyTorch checkpoint{_other_format(head)}; {_EXPECTED}")
 
 
-def _told(head: bytes) -> str:
+def _other_format(head: bytes) -> str:
+    """A reason to append to a message: the format that the file has instead; "" where it is not recognised."""
     start = head.lstrip().lower()
-    if found := next((name for sign, name in _STRANGERS if start.startswith(sign)), ""):
-        return f": {found}"
+    if reason := next((reason for sign, reason in _STRANGERS if start.startswith(sign)), ""):
+        return f": {reason}"
     if head[257:262] == b"ustar":
         return ": it is a tar archive of several files; unpack it and name the checkpoint inside"
     # An ONNX file begins with its version (field 1, a small number) and its producer or its graph.
@@ -65,6 +66,7 @@ def _told(head: bytes) -> str:
 
 
 def _check_zip(path: Path, size: int) -> None:
+    """`UserError` unless the archive is whole, unpacks to a credible size and is a PyTorch checkpoint."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -95,7 +97,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _check_safetensors(path: Path, size: int) -> None:
-    """The header names every tensor's place in the file, so a file that lost its end is known by it."""
+    """`UserError` unless tensors fill the file without gaps: a file that lost its end does not match its header."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, _MOST_HEADER_BYTES):
@@ -104,20 +106,20 @@ def _check_safetensors(path: Path, size: int) -> None:
     try:
         header = json.loads(text, parse_constant=_no_number)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        places = sorted((*_place(name, entry), name) for name, entry in entries.items())
+        tensors = sorted((*_offsets(name, entry), name) for name, entry in entries.items())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f" ({shown(str(error))})" if isinstance(error, _WrongEntryError) else ""
         raise UserError(f"{path}: not a safetensors file, its header cannot be read{reason}; {_EXPECTED}") from error
-    if not places:
+    if not tensors:
         raise UserError(f"{path}: holds no tensors; {_EXPECTED}")
-    promised = 8 + length + max(end for _, end, _ in places)
+    promised = 8 + length + max(end for _, end, _ in tensors)
     if promised != size:
         raise UserError(
             f"{path}: has {size:,} bytes where its header promises {promised:,}: it is truncated or damaged; "
             "copy or download it again"
         )
-    ends = [0, *(end for _, end, _ in places)]
-    for last, (begin, _, name) in zip(ends, places, strict=False):
+    ends = [0, *(end for _, end, _ in tensors)]
+    for last, (begin, _, name) in zip(ends, tensors, strict=False):
         if begin != last:
             raise UserError(f"{path}: is damaged: {shown(name)} does not begin where the tensor before it ends")
 
@@ -130,7 +132,7 @@ def _no_number(constant: str) -> None:
     raise _WrongEntryError(f"{constant} is no number of bytes")
 
 
-def _place(name: str, entry: Any) -> tuple[int, int]:
+def _offsets(name: str, entry: Any) -> tuple[int, int]:
     """Where a tensor begins and ends behind the header."""
     begin, end = entry["data_offsets"]
     # `true` is an integer to Python, and 1e999 an infinite float.

@@ -118,6 +118,7 @@ class _Machine:
         self.name(module, name)
 
     def call(self, callee: Any, arguments: Any) -> None:
+        """Push a `Call`, or a dictionary where one of `_DICTS` is called; nothing is ever called."""
         # A list is never copied for it: one and the same may be the argument of a million calls.
         arguments = arguments if isinstance(arguments, tuple) else ()
         if not isinstance(callee, Name) or callee.text not in _DICTS:
@@ -200,12 +201,12 @@ def _dict(items: list[Any]) -> dict[Any, Any]:
     return dict(zip(map(_key, items[::2]), items[1::2], strict=True))
 
 
-def _remember(machine: _Machine, place: int | None) -> None:
-    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
+def _remember(machine: _Machine, index: int | None) -> None:
+    machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
 
 
-def _recall(machine: _Machine, place: int) -> None:
-    machine.stack.append(machine.memo[place])
+def _recall(machine: _Machine, index: int) -> None:
+    machine.stack.append(machine.memo[index])
 
 
 def _two(machine: _Machine) -> list[Any]:

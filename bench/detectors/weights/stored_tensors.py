@@ -184,6 +184,7 @@ def tensors(state: Mapping[str, StoredTensor], contents: Contents) -> dict[str, 
 
 
 def _tensor(stored: StoredTensor, data: bytearray, swapped: bool) -> Tensor:
+    """The tensor at its offset in its storage's bytes, floating-point numbers as float32."""
     if stored.numel == 0:
         return torch.empty(stored.shape, dtype=torch.float32 if stored.dtype.is_floating_point else stored.dtype)
     if swapped:

@@ -41,6 +41,7 @@ class _Archive:
     """A zip archive: `<name>/data.pkl`, and each storage as `<name>/data/<key>`."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Check every member's sum, and read the pickle: `ValueError` and its kinds where that fails."""
         self.archive = archive
         self.members = {member.filename: member for member in archive.infolist()}
         if len(self.members) != len(archive.infolist()):
@@ -89,6 +90,7 @@ class _Sequence:
     swapped = False  # always little-endian
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
+        """Read the pickles, and note the offset and bytes of each storage: `ValueError` where that fails."""
         self.file = file
         bounded, outside = cast(IO[bytes], _Bounded(file, size)), list[Any]()
         if pickled.read(bounded, harmless) != _MAGIC or pickled.read(bounded, harmless) != _PROTOCOL:
@@ -97,21 +99,21 @@ class _Sequence:
         self.tree: Any = pickled.read(bounded, harmless, outside)
         keys = pickled.read(bounded, harmless)
         itemsizes = {id_[2]: dtype.itemsize for id_ in outside if (dtype := storage_dtype(id_))}
-        self.places: dict[str, tuple[int, int]] = {}
+        self.storages: dict[str, tuple[int, int]] = {}
         for key in keys if isinstance(keys, list) else ():
             count = int.from_bytes(file.read(8), "little")
             length = count * itemsizes.get(key, size) if isinstance(key, str) else size
             if file.tell() + length > size:
                 raise ValueError("a tensor's numbers are not all in the file")
-            self.places[key] = file.tell(), length
+            self.storages[key] = file.tell(), length
             file.seek(length, io.SEEK_CUR)
 
     def numbers(self, key: str) -> bytearray:
-        if key not in self.places:
+        if key not in self.storages:
             raise ValueError("the numbers of a tensor are not in the file")
-        place, length = self.places[key]
+        offset, length = self.storages[key]
         data = bytearray(length)
-        self.file.seek(place)
+        self.file.seek(offset)
         self.file.readinto(data)
         return data
 

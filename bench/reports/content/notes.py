@@ -207,6 +207,15 @@ def galleries() -> Sentence:
     )
 
 
+def no_maps() -> Sentence:
+    """What the pictures show where a detector has no class-activation map."""
+    return _note(
+        "reading-the-report.md#6-visual-analysis",
+        "For every outcome the frames that each variant is surest about. This detector has no class-activation map, so "
+        "they are shown without heatmaps; nothing is wrong.",
+    )
+
+
 def timings() -> Sentence:
     """How times were taken."""
     return _note(

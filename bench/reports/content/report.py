@@ -100,6 +100,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "slices": notes.slices(),
         "ablation": notes.ablation(),
         "galleries": notes.galleries(),
+        "no_maps": notes.no_maps(),
         "timings": notes.timings(),
     }
 

@@ -1,7 +1,7 @@
-"""How fast variants are: each in a fresh process of its own, in alternation, raw samples kept.
+"""Timing: each variant in a fresh process of its own, in alternation, with all raw samples kept.
 
-All variants are loaded, then take turns in rounds (A B C A B C …), so that a machine that slows down
-or speeds up meanwhile does so for all of them alike. Whoever has no turn is idle, the parent included.
+All variants are loaded, then timed in rounds (A B C A B C …), so that a machine that slows down or speeds up does so
+for all of them alike. Only one process computes at a time; the other workers and the parent wait for a message.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory
-from bench.results.predict import Predicts
+from bench.records import Conditions, Event, Executed, Measurement, OnEvent, PeakMemory, Session
 from bench.results.timing.conditions import watch
-from bench.results.timing.worker import FindBatch, Trying, Turn, Turned, WarmUp, give_back_memory, serve
+from bench.results.timing.worker import (
+    FindBatch,
+    Samples,
+    TimeCalls,
+    TryingBatch,
+    WarmUp,
+    give_back_memory,
+    worker_loop,
+)
 from bench.safe_path import protected
 from bench.system.control_groups import memory_kills
 
@@ -30,28 +37,28 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 
 VERSIONS = {"cpu": 2, "cuda": 3}
-"""By device; raised whenever times would be taken in another way."""
+"""By device; a change of how times are taken raises it."""
 
 WORK = "timing"
 ROUNDS = 10
 MOST_DIFFERENCE = 0.02
-"""So far P(fake) may lie from the evaluation's: another batch size may take other kernels, in half precision too."""
+"""How far P(fake) may lie from that of the evaluation: another batch size may use other kernels."""
 
 PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: how to load it in another process, what it said of the timed frames, logits [n, 2], its name."""
+    """A variant to time: how to load it in another process, its logits [n, 2] of the timed frames, and its name."""
 
-    load: Callable[[], Predicts]
+    load: Callable[[], Session]
     logits: NDArray[np.float32]
     name: str = ""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What ran, and how fast: at batch 1, then at the best batch size, which may be 1 again."""
+class SubjectTimes:
+    """What executed, and the times at batch 1, then at the best batch size, which may be 1 again."""
 
     executed: Executed
     measurements: tuple[Measurement, ...]
@@ -59,15 +66,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Timings(Generic[Key]):
-    """What one session of timing gave, and what failed in it."""
+    """The result of one session: `times` of every subject that did not fail, `failed` with the errors of the others."""
 
-    found: dict[Key, Found]
+    times: dict[Key, SubjectTimes]
     failed: dict[Key, Exception]
     conditions: Conditions
 
 
 class KilledError(RuntimeError):
-    """A process was killed while it computed batches of `batch_size`; `for_memory` where the kernel says so."""
+    """A worker was killed while it computed batches of `batch_size`; `for_memory` if the kernel says so."""
 
     def __init__(self, batch_size: int, *, for_memory: bool) -> None:
         frames = "one frame at a time" if batch_size == 1 else f"batches of {batch_size} frames"
@@ -78,7 +85,7 @@ class KilledError(RuntimeError):
 
 @dataclass
 class Process:
-    """A subject in its own process, and what it told so far."""
+    """A worker process with one subject, and what it has measured so far."""
 
     process: Any
     connection: Connection
@@ -87,22 +94,22 @@ class Process:
     settled: dict[int, bool | None] = field(default_factory=dict)
     """By batch size, whether times had settled at the end of its latest warm-up."""
     batch_size: int = 1
-    """Of what it computes now."""
+    """The batch size that it computes now."""
     kills: int | None = field(default_factory=memory_kills)
 
     def load(self, subject: Subject, frames: NDArray[np.uint8]) -> None:
-        # Sent rather than passed as arguments: those block for ever where a process ends before it reads them.
-        self.executed = self.do((subject.load, frames))
+        # Sent rather than passed as arguments: the parent would block for ever if a process ended before it read them.
+        self.executed = self.call((subject.load, frames))
         self.warm_up(1)
 
     def warm_up(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.settled[batch_size] = self.do(WarmUp(batch_size))
+        self.settled[batch_size] = self.call(WarmUp(batch_size))
 
     def find_batch(self, seconds: float, most: int | None = None) -> int:
-        """The batch size of the highest throughput; on CUDA the process has then warmed up for it."""
+        """Find the batch size of the highest throughput; on CUDA, warm up for it."""
         assert self.executed is not None
-        best: int = self.do(FindBatch(seconds, most))
+        best: int = self.call(FindBatch(seconds, most))
         if self.executed.device == "cuda":
             self.warm_up(best)
         return best
@@ -112,28 +119,32 @@ class Process:
         runtime, device, settled = self.executed.runtime, self.executed.device, self.settled.get(batch_size)
         self.measurements.append(Measurement(runtime, device, batch_size, (), settled=settled))
 
-    def turn(self, seconds: float, wanted: NDArray[np.float32]) -> None:
-        """Take a turn at the batch size that was begun last, and add what it gave to that measurement."""
+    def time_calls(self, seconds: float, expected: NDArray[np.float32]) -> None:
+        """Time calls at the batch size that was begun last, and add the samples to that measurement.
+
+        `expected` are the logits [n, 2] of the timed frames in the evaluation; `ValueError` where the calls differ.
+        """
         before = self.measurements[-1]
         self.batch_size = before.batch_size
-        turned: Turned = self.do(Turn(before.batch_size, seconds))
-        _check(turned.logits, wanted)
-        # How a batch of this size is executed, is known since it was.
-        self.executed = turned.executed
-        peak = turned.peak_memory
+        samples: Samples = self.call(TimeCalls(before.batch_size, seconds))
+        _check(samples.logits, expected)
+        # Only now is known how a batch of this size is executed.
+        self.executed = samples.executed
+        peak = samples.peak_memory
         if len(self.measurements) > 1:
-            # The search for the batch size went further, and host memory does not tell a lower peak afterwards.
+            # The search tried larger batches, and the peak of host memory cannot be reset.
             peak = replace(peak, rss_mib=None)
         self.measurements[-1] = replace(
             before,
-            rounds_ms=(*before.rounds_ms, turned.samples_ms),
-            device_rounds_ms=(*before.device_rounds_ms, turned.device_ms) if turned.device_ms else (),
+            rounds_ms=(*before.rounds_ms, samples.samples_ms),
+            device_rounds_ms=(*before.device_rounds_ms, samples.device_ms) if samples.device_ms else (),
             peak_memory=_higher(before.peak_memory, peak),
         )
 
-    def do(self, order: Any) -> Any:
-        with suppress(ConnectionError):  # it has ended: what it said at last, or that it has, is the answer
-            self.connection.send(order)
+    def call(self, request: Any) -> Any:
+        """Send a request and wait for its answer. Raises the worker's error, or that it has ended."""
+        with suppress(ConnectionError):  # the worker has ended: its last message, or its end, is the answer
+            self.connection.send(request)
         return self._answer()
 
     def end(self) -> None:
@@ -145,7 +156,7 @@ class Process:
 
     def _answer(self) -> Any:
         try:
-            while isinstance(answer := self.connection.recv(), Trying):
+            while isinstance(answer := self.connection.recv(), TryingBatch):
                 self.batch_size = answer.batch_size
         except (EOFError, ConnectionError) as error:
             self.process.join(PATIENCE_SECONDS)
@@ -166,12 +177,12 @@ def measure(
 ) -> Timings[Key]:
     """Time calls of every subject at batch 1, then of every one at its best batch size, `seconds` each.
 
-    `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or
-    answers otherwise than it did in the evaluation, is left out from then on and told beside the rest.
+    `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or whose logits differ
+    from those of the evaluation, is left out from then on, and its error is in `failed`.
     """
     running: dict[Key, Process] = {}
     names = {key: subject.name for key, subject in subjects.items()}
-    turns: _Turns[Key] = _Turns(len(subjects) * 2 * (ROUNDS + 1), names, on_event)
+    schedule: _Schedule[Key] = _Schedule(len(subjects) * 2 * (ROUNDS + 1), names, on_event)
 
     def begin(key: Key) -> None:
         running[key] = start()
@@ -194,52 +205,52 @@ def measure(
 
     give_back_memory()
     try:
-        # One after the other: loading is work too, and the peaks of two at once may not fit.
-        turns.each("loading", {key: partial(begin, key) for key in subjects})
+        # One after the other: loading is work too, and two peaks of memory at once may not fit.
+        schedule.call_each("loading", {key: partial(begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
-            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, turns, watched.sample)
+            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, schedule, watched.sample)
             searches = {key: partial(find_batch, key) for key in running}
-            best = turns.each("finding the best batch size", searches)
-            # All take part again, so that what is compared was timed side by side.
-            _rounds(running, best, subjects, seconds, turns, watched.sample)
-            while killed := turns.killed():
-                for key in best.keys() - turns.failed.keys() | killed.keys():
+            best = schedule.call_each("finding the best batch size", searches)
+            # All subjects are timed again, so that compared times were taken side by side.
+            _rounds(running, best, subjects, seconds, schedule, watched.sample)
+            while killed := schedule.killed():
+                for key in best.keys() - schedule.failed.keys() | killed.keys():
                     del running[key].measurements[1:]
                 best |= {key: size // 2 for key, size in killed.items()}
-                turns.again(len(killed) + len(best) * ROUNDS, killed)
-                turns.each("loading again", {key: partial(begin_again, key) for key in killed})
-                _rounds(running, best, subjects, seconds, turns, watched.sample)
-        turns.end()
+                schedule.again(len(killed) + len(best) * ROUNDS, killed)
+                schedule.call_each("loading again", {key: partial(begin_again, key) for key in killed})
+                _rounds(running, best, subjects, seconds, schedule, watched.sample)
+        schedule.end()
     finally:
-        for one in running.values():
-            one.end()
-    found = {
-        key: Found(one.executed, tuple(one.measurements))
-        for key, one in running.items()
-        if key not in turns.failed and one.executed is not None
+        for process in running.values():
+            process.end()
+    times = {
+        key: SubjectTimes(process.executed, tuple(process.measurements))
+        for key, process in running.items()
+        if key not in schedule.failed and process.executed is not None
     }
-    return Timings(found, turns.failed, watched.conditions)
+    return Timings(times, schedule.failed, watched.conditions)
 
 
 def start() -> Process:
-    """A fresh process that waits to be told what to load; it ends with the connection, so with this process too."""
+    """Start a worker process. It ends when the connection breaks, so with this process too."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    parent_end, worker_end = context.Pipe()
+    process = context.Process(target=worker_loop, args=(worker_end,), daemon=True)
     with protected(), _interrupts_blocked():
         process.start()
-    # With this end closed here, the connection breaks when the process ends.
-    theirs.close()
-    return Process(process, ours)
+    # With this copy of the worker's end closed, the connection breaks when the worker ends.
+    worker_end.close()
+    return Process(process, parent_end)
 
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """A process that is started inherits this, and is not torn down by Ctrl-C before it can ignore it."""
+    """Block SIGINT. A process started inside inherits that, so Ctrl-C cannot end it before it ignores the signal."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Starting the tracker, which the first process that is started would do, unblocks it again.
+    # The first process to be started would start the tracker, which unblocks the signal.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -253,51 +264,51 @@ def _rounds(
     sizes: Mapping[Key, int],
     subjects: Mapping[Key, Subject],
     seconds: float,
-    turns: _Turns[Key],
+    schedule: _Schedule[Key],
     sample: Callable[[], None],
 ) -> None:
-    """ROUNDS rounds in which everyone that has not failed has one turn with its batch size, and `sample` after it."""
-    left = [key for key in sizes if key not in turns.failed]
+    """ROUNDS rounds: each subject that has not failed is timed once with its batch size, and `sample` called after."""
+    left = [key for key in sizes if key not in schedule.failed]
     for key in left:
         running[key].begin(sizes[key])
     for _ in range(ROUNDS):
-        calls = {key: partial(running[key].turn, seconds / ROUNDS, subjects[key].logits) for key in left}
-        turns.each("timing", calls, sample)
+        calls = {key: partial(running[key].time_calls, seconds / ROUNDS, subjects[key].logits) for key in left}
+        schedule.call_each("timing", calls, sample)
 
 
-def _higher(one: PeakMemory | None, other: PeakMemory) -> PeakMemory:
+def _higher(first: PeakMemory | None, second: PeakMemory) -> PeakMemory:
     """The higher of two peaks, number by number."""
-    if one is None:
-        return other
+    if first is None:
+        return second
     return PeakMemory(
         *(
             max((value for value in pair if value is not None), default=None)
-            for pair in zip(astuple(one), astuple(other), strict=True)
+            for pair in zip(astuple(first), astuple(second), strict=True)
         )
     )
 
 
-class _Turns(Generic[Key]):
-    """Gives turns, one at a time, to whoever has not failed yet."""
+class _Schedule(Generic[Key]):
+    """Calls subjects one after another, leaves out those that have failed, and reports progress."""
 
     def __init__(self, total: int, names: Mapping[Key, str], on_event: OnEvent) -> None:
         self.done, self.total, self.names, self.on_event = 0, total, names, on_event
         self.failed: dict[Key, Exception] = {}
 
-    def each(
-        self, doing: str, turns: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None
+    def call_each(
+        self, doing: str, calls: Mapping[Key, Callable[[], Any]], after: Callable[[], None] = lambda: None
     ) -> dict[Key, Any]:
-        """The answers of one turn for each, `doing` in a word or two.
+        """Make one call for each subject, and return the answers by subject; `doing` is printed as progress.
 
-        `after` is called when a turn has ended and the next has not begun.
+        `after` is called after each of them.
         """
         answers = {}
-        for key, turn in turns.items():
+        for key, call in calls.items():
             if key in self.failed:
                 continue
             self.on_event(Event(WORK, self.done, self.total, "turns", f"{self.names[key]}: {doing}"))
             try:
-                answers[key] = turn()
+                answers[key] = call()
             except Exception as error:
                 self.failed[key] = error
             after()
@@ -305,7 +316,7 @@ class _Turns(Generic[Key]):
         return answers
 
     def killed(self) -> dict[Key, int]:
-        """Whose process was killed with batches of more than one frame, and of how many."""
+        """The batch size of every subject whose process was killed with more than one frame a batch."""
         return {
             key: error.batch_size
             for key, error in self.failed.items()
@@ -313,27 +324,27 @@ class _Turns(Generic[Key]):
         }
 
     def again(self, turns: int, keys: Iterable[Key]) -> None:
-        """Let these take part again; so many turns are to come."""
+        """Let these subjects take part again; `turns` calls are to come."""
         self.total = self.done + turns
         for key in keys:
             del self.failed[key]
 
     def end(self) -> None:
-        """There may have been fewer: who fails gets no further turn."""
+        """Report the end; there may have been fewer calls than planned, since a failed subject is not called again."""
         self.on_event(Event(WORK, self.total, self.total, "turns"))
 
 
-def _check(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
-    """What is fast because it answers something else is not fast."""
+def _check(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Raise `ValueError` if timed calls gave other logits than the evaluation: wrong answers may well be fast."""
     import numpy as np
 
     from bench.results.score import p_fake
 
-    expected = wanted[np.arange(len(found)) % len(wanted)]
-    now, then = p_fake(found[:, 0], found[:, 1]), p_fake(expected[:, 0], expected[:, 1])
+    repeated = expected[np.arange(len(logits)) % len(expected)]
+    now, then = p_fake(logits[:, 0], logits[:, 1]), p_fake(repeated[:, 0], repeated[:, 1])
     worst = int(np.argmax(np.abs(now - then)))
     if not abs(now[worst] - then[worst]) <= MOST_DIFFERENCE:
         raise ValueError(
             f"timed calls answered otherwise than the evaluation: P(fake) {now[worst]:.4f} against {then[worst]:.4f} "
-            f"for frame {worst % len(wanted) + 1} of the timed ones, at batch {len(found)}"
+            f"for frame {worst % len(expected) + 1} of the timed ones, at batch {len(logits)}"
         )

@@ -1,4 +1,4 @@
-"""What else went on while variants were timed: clocks, and who used the processor and the GPU besides."""
+"""The machine while variants are timed: clocks, and the load of other processes on processor and GPU."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SLOWDOWNS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-"""Of NVML's reasons for a clock (nvml.h: nvmlClocksEventReasons) those that slow down a GPU that has work to do."""
+"""NVML's reasons for a clock (nvml.h: nvmlClocksEventReasons) that slow down a GPU with work to do."""
 
 SLOWED_SHARE = 0.01
-"""From this share of the time on, what NVML's counters of slowed-down time tell is named too."""
+"""NVML's counters of slowed-down time are reported from this share of the time on."""
 
 
 @dataclass
 class Watch:
-    """A watch that goes on: `sample` is called between timed calls, `conditions` are whole once it is over."""
+    """A running watch: `sample` is called between timed calls; `conditions` are complete once it is over."""
 
     conditions: Conditions
     sample: Callable[[], None]
@@ -37,21 +37,21 @@ class Watch:
 
 @contextmanager
 def watch(variants: int) -> Iterator[Watch]:
-    """Watch the machine until the block ends; this process and those it started are not "others"."""
+    """Watch the machine until the block ends; this process and those it started do not count as others."""
     import psutil
 
     with _gpu() as gpu:
         began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         watched = Watch(Conditions(began, 0.0, variants, machine()), gpu.sample if gpu else lambda: None)
-        own, mhz, waited = own_cpu_seconds(), _cpu_mhz(), throttling()
-        psutil.cpu_percent()  # what the next call tells is since this one
+        before, mhz, waited = own_cpu_seconds(), _cpu_mhz(), throttling()
+        psutil.cpu_percent()  # the next call reports the time since this one
         try:
             yield watched
         finally:
             seconds = time.perf_counter() - clock
             busy = psutil.cpu_percent() / 100
             ended = own_cpu_seconds()
-            used = (sum(ended.values()) - sum(own.values())) / seconds / (psutil.cpu_count() or 1)
+            used = (sum(ended.values()) - sum(before.values())) / seconds / (psutil.cpu_count() or 1)
             after, throttled = _cpu_mhz(), throttled_between(waited, throttling())
             conditions = Conditions(
                 began=began,
@@ -92,10 +92,10 @@ def _gpu() -> Iterator[Gpu | None]:
 
 
 class Gpu:
-    """The CUDA device that is used, as the driver's management library tells it from now on.
+    """The CUDA device that is used, as NVML, the driver's management library, reports it.
 
-    A GPU with nothing to do tells no slowdown, and whoever asks in the midst of a timed call spoils that. So it is
-    asked right after the work of every turn, and the driver's counters of slowed-down time are compared.
+    An idle GPU reports no slowdown, and a query during a timed call would disturb that call. So NVML is asked right
+    after the calls of each variant, and its counters of slowed-down time are compared between begin and end.
     """
 
     def __init__(self, nvml: Any, handle: Any) -> None:
@@ -116,7 +116,7 @@ class Gpu:
         self.reasons |= reasons or 0
 
     def add_to(self, conditions: Conditions) -> Conditions:
-        """The conditions with what the GPU told in their time."""
+        """The conditions with the GPU's clocks, slowdowns and other processes in their time."""
         self.sample()
         clocks = self.clocks_mhz
         return replace(
@@ -158,11 +158,12 @@ class Gpu:
 
     def _others(self) -> tuple[str, ...]:
         ours = set(own_cpu_seconds())
-        others = [one for one in self._ask("nvmlDeviceGetComputeRunningProcesses") or () if one.pid not in ours]
-        return tuple(f"process {one.pid}: {(one.usedGpuMemory or 0) / 2**20:.0f} MiB" for one in others)
+        running = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
+        others = [process for process in running if process.pid not in ours]
+        return tuple(f"process {process.pid}: {(process.usedGpuMemory or 0) / 2**20:.0f} MiB" for process in others)
 
     def _ask(self, question: str, *arguments: Any, of_device: bool = True) -> Any:
-        """The library's answer; None from parts of a GPU, GPUs in containers and old drivers, which do not tell all."""
+        """NVML's answer; None where parts of a GPU, GPUs in containers and old drivers do not support the question."""
         try:
             return getattr(self.nvml, question)(*([self.handle] if of_device else []), *arguments)
         except (self.nvml.NVMLError, AttributeError):

@@ -1,7 +1,7 @@
-"""What runs in the fresh process of a variant that is timed: it loads, then waits for orders.
+"""The worker process of a variant that is timed: it loads the variant, then answers requests one by one.
 
-It answers each order before the next one comes and blocks in between, so that the variant whose turn it
-is has the machine to itself. Nothing of evaluation or building runs in it, so its memory is the variant's.
+It waits for a message between requests, so that only one variant computes at a time. Neither evaluation nor building
+runs in it, so its memory is that of the variant.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bench.records import Executed, PeakMemory
-from bench.results.predict import Predicts
+from bench.records import Executed, PeakMemory, Session
 from bench.results.timing.warm_up import settle
 from bench.system.control_groups import available_memory
 
@@ -36,7 +35,7 @@ LEAST_GAIN = 1.05
 """A larger batch is better only where it raises throughput by this factor."""
 
 BATCHES = {"cpu": (2, 4, 8, 16, 32), "cuda": (8, 32, 128, 512)}
-"""Sizes that are tried. On CUDA few: on an H100 the kernels of a B5 took seconds to prepare for every new one."""
+"""Sizes that are tried. On CUDA few: on an H100, preparing the kernels of a B5 took seconds for every new size."""
 
 LARGEST_BATCH = {device: sizes[-1] for device, sizes in BATCHES.items()}
 
@@ -45,37 +44,39 @@ MIB = 2**20
 
 @runtime_checkable
 class Rests(Protocol):
-    """A session that holds memory of the device which it can do without while it has nothing to do."""
+    """A session that can give memory of the device back while it has nothing to do."""
 
     def rest(self, *, from_all: bool) -> None: ...
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Time calls of one batch size for so many seconds, one call at least, after one that is not timed."""
+class TimeCalls:
+    """Request: time calls of one batch size for `seconds`, at least one call, after one that is not timed."""
 
     batch_size: int
     seconds: float
 
-    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> Turned:
+    def run(self, session: Session, frames: NDArray[np.uint8]) -> Samples:
+        """Make the calls; `frames` are uint8 RGB [n, 3, H, W]."""
         batch = _batch(frames, self.batch_size)
-        # While the others had their turns, caches went cold and clocks may have dropped.
+        # While other variants computed, caches went cold and clocks may have dropped.
         session.predict_timed(batch)
         samples_ms: list[float] = []
         device_ms: list[float] = []
         until = time.perf_counter() + self.seconds
         while not samples_ms or time.perf_counter() < until:
             began = time.perf_counter()
-            logits, _, on_device = session.predict_timed(batch)
+            timed = session.predict_timed(batch)
             samples_ms.append(_microseconds((time.perf_counter() - began) * 1000))
-            if on_device is not None:
-                device_ms.append(_microseconds(on_device))
-        return Turned(tuple(samples_ms), tuple(device_ms), logits, _peak_memory(), session.executed)
+            if timed.device_ms is not None:
+                device_ms.append(_microseconds(timed.device_ms))
+        logits = timed.prediction.logits
+        return Samples(tuple(samples_ms), tuple(device_ms), logits, _peak_memory(), session.executed)
 
 
 @dataclass(frozen=True)
-class Turned:
-    """What a turn gave: milliseconds of every call, the logits [batch, 2] of the last one, and what executed it."""
+class Samples:
+    """Milliseconds of every call, the logits [batch, 2] of the last one, and what executed it."""
 
     samples_ms: tuple[float, ...]
     device_ms: tuple[float, ...]
@@ -86,14 +87,14 @@ class Turned:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Call until what is set up on first use is set up, and on CUDA until times have settled.
+    """Request: call a few times, and on CUDA until times have settled.
 
-    The answer is whether they have; None on a CPU, where nobody looks.
+    The answer is whether they have settled; None on a CPU, where that is not measured.
     """
 
     batch_size: int
 
-    def carry_out(self, session: Predicts, frames: NDArray[np.uint8]) -> bool | None:
+    def run(self, session: Session, frames: NDArray[np.uint8]) -> bool | None:
         batch = _batch(frames, self.batch_size)
         for _ in range(WARM_UP_CALLS):
             session.predict(batch)
@@ -101,35 +102,35 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
-class Trying:
-    """Told before a batch of this size is tried, which may be the last that is heard of this process."""
+class TryingBatch:
+    """Message before a batch of this size is tried: the process may be killed by it."""
 
     batch_size: int
 
 
 @dataclass(frozen=True)
 class FindBatch:
-    """Find the batch size of the highest throughput among 1 and `BATCHES`, as far as they fit into memory.
+    """Request: find the batch size of the highest throughput among 1 and `BATCHES`, as far as they fit into memory.
 
-    The climb ends after two sizes in a row that gain nothing, where memory runs out, or where the next
-    size would take more than half of what is free. What it found is compared with one frame once more,
-    in alternation, because a moment of somebody else's work can make any size look good. Sizes above `most` are
-    not tried.
+    The search ends after two sizes in a row without a gain, where memory runs out, or where the next size would take
+    more than half of the free memory. The best size is compared with batch 1 once more, in alternation, since other
+    processes can make any size look good for a moment. Sizes above `most` are not tried.
     """
 
     seconds: float
     most: int | None = None
 
-    def carry_out(
-        self, session: Predicts, frames: NDArray[np.uint8], tell: Callable[[Trying], object] = lambda _: None
+    def run(
+        self, session: Session, frames: NDArray[np.uint8], tell: Callable[[TryingBatch], object] = lambda _: None
     ) -> int:
+        """Search upwards; `tell` is called before each size is tried."""
         best, misses = 1, 0
         at_rest = _peak_memory().rss_mib or 0.0
         highest = self._frames_per_second(session, _batch(frames, 1))
         for size in BATCHES[session.executed.device]:
             if misses == 2 or size > (self.most or size) or not _leaves_room(at_rest):
                 break
-            tell(Trying(size))
+            tell(TryingBatch(size))
             try:
                 rate = self._frames_per_second(session, _batch(frames, size))
             except MemoryError:
@@ -140,7 +141,7 @@ class FindBatch:
                 misses += 1
         return best if best == 1 or self._holds(session, frames, best) else 1
 
-    def _holds(self, session: Predicts, frames: NDArray[np.uint8], size: int) -> bool:
+    def _holds(self, session: Session, frames: NDArray[np.uint8], size: int) -> bool:
         import numpy as np
 
         small, large = _batch(frames, 1), _batch(frames, size)
@@ -150,7 +151,7 @@ class FindBatch:
         ]
         return bool(np.median(gains) >= LEAST_GAIN)
 
-    def _frames_per_second(self, session: Predicts, batch: NDArray[np.uint8]) -> float:
+    def _frames_per_second(self, session: Session, batch: NDArray[np.uint8]) -> float:
         import numpy as np
 
         session.predict(batch)
@@ -163,22 +164,22 @@ class FindBatch:
         return float(len(batch) / np.median(times))
 
 
-def serve(connection: Connection) -> None:
-    """Be told what to load and which frames, load, tell what executes, and carry out orders until None comes.
+def worker_loop(connection: Connection) -> None:
+    """Load the variant, send what executes it, and answer requests until None comes.
 
-    An error is sent in place of the answer, its traceback as a note, and ends the process; so does a
-    parent that is gone.
+    The first message is how to load the variant, and the frames. An error is sent in place of an answer, with its
+    traceback as a note, and ends the process. The process also ends when the parent is gone.
     """
     ignore_interrupts()
     try:
         load, frames = connection.recv()
-        session: Predicts = load()
+        session: Session = load()
         connection.send(session.executed)
-        while (order := connection.recv()) is not None:
-            listener = (connection.send,) if isinstance(order, FindBatch) else ()
-            answer = order.carry_out(session, frames, *listener)
-            # Sizes that were only tried must not count in the peaks of those that are timed.
-            _rest(session, from_all=isinstance(order, FindBatch))
+        while (request := connection.recv()) is not None:
+            listener = (connection.send,) if isinstance(request, FindBatch) else ()
+            answer = request.run(session, frames, *listener)
+            # Memory of sizes that were only tried must not count in the peaks of timed ones.
+            _rest(session, from_all=isinstance(request, FindBatch))
             connection.send(answer)
     except (EOFError, ConnectionError):
         return
@@ -187,12 +188,12 @@ def serve(connection: Connection) -> None:
 
 
 def _microseconds(milliseconds: float) -> float:
-    """No clock here tells more; a file of samples is the shorter for it."""
+    """Round to microseconds: no clock here is more exact, and files of samples become shorter."""
     return round(milliseconds, 3)
 
 
 def ignore_interrupts() -> None:
-    """Ctrl-C and the end of a terminal are for the parent, which then ends this process."""
+    """Ignore Ctrl-C and the end of a terminal: the parent handles them, and ends this process."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(signal, "SIGHUP"):
@@ -203,13 +204,13 @@ def ignore_interrupts() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note; another that says the same where it does not pickle."""
-    told = "".join(traceback.format_exception(error))
+    """The error with its traceback as a note; a `RuntimeError` of the same text if it does not pickle."""
+    trace = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # a library's own class of errors may do anything there
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(told)
+    error.add_note(trace)
     return error
 
 
@@ -221,7 +222,7 @@ def _batch(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _leaves_room(at_rest_mib: float) -> bool:
-    """Whether twice of what batches have taken so far would fit into half of the free memory."""
+    """Whether twice the memory that batches have taken so far fits into half of the free memory."""
     taken = (_peak_memory().rss_mib or 0.0) - at_rest_mib
     return 2 * taken <= available_memory() / MIB / 2
 
@@ -234,7 +235,7 @@ def _peak_memory() -> PeakMemory:
 
 
 def _peak_rss_mib() -> float | None:
-    """The high-water mark of this process alone; `ru_maxrss` begins at that of whoever started it on Linux."""
+    """The peak of resident memory of this process alone; on Linux, `ru_maxrss` begins at that of the parent."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -250,15 +251,15 @@ def _peak_rss_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
 
 
-def _rest(session: Predicts, *, from_all: bool) -> None:
-    """Leave memory to the others until the next order."""
+def _rest(session: Session, *, from_all: bool) -> None:
+    """Give memory back to the other processes until the next request."""
     if isinstance(session, Rests):
         session.rest(from_all=from_all)
     give_back_memory()
 
 
 def give_back_memory() -> None:
-    """What a process keeps of the GPU's memory while it idles, the others cannot have; its peak begins anew."""
+    """Give PyTorch's cached GPU memory back to the other processes, and reset its peak."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import seals
 from bench.errors import UserError
 from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
-from bench.records import Built, Executed
+from bench.records import Built, Executed, Prediction
 from bench.runtimes.inductor import package, requirements
 from bench.runtimes.pytorch import HostSession, on_cuda
 from bench.system.processor import processor
@@ -113,7 +113,7 @@ def _key(built: Built, device: Literal["cpu", "cuda"], threads: int, tf32: bool)
 
 
 class Network:
-    """A callable on the device: uint8 frames [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
+    """A callable on the device: uint8 frames [n, 3, H, W] to their prediction."""
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ class Network:
         device: Literal["cpu", "cuda"],
         tf32: bool,
     ) -> None:
+        """`body` is the compiled backbone; `detector` does the rest, and gives its own backbone up."""
         self.body = body
         self.device = device
         self.tf32 = tf32
@@ -131,7 +132,8 @@ class Network:
         self.detector = detector.to(device)
         self.out_of_memory_count = self._count_out_of_memory()
 
-    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, frames: Tensor) -> Prediction[Tensor]:
+        """The prediction of uint8 frames [n, 3, size, size] on the device; `ValueError` where they are others."""
         import torch
 
         from bench.runtimes.pytorch.network import float32
@@ -150,7 +152,7 @@ class Network:
             with float32(tf32=False):
                 return self.detector.classify(features)
 
-    def _features(self, inputs: Tensor) -> Tensor:
+    def _features(self, inputs: Tensor) -> Any:
         """Exhausted memory as the error that PyTorch itself raises: compiled code raises `RuntimeError` for all.
 
         Before 2.12 or so its text does not even say why; PyTorch's allocator counts.
@@ -158,13 +160,13 @@ class Network:
         import torch
 
         try:
-            (features,) = self.body([inputs])
+            outputs = self.body([inputs])
         except RuntimeError as error:
             before, self.out_of_memory_count = self.out_of_memory_count, self._count_out_of_memory()
             if "out of memory" in str(error).lower() or self.out_of_memory_count > before:
                 raise torch.OutOfMemoryError(f"out of memory in compiled code: {error}") from error
             raise
-        return features
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _count_out_of_memory(self) -> int:
         """How often an allocation failed on the device in this process."""

@@ -48,12 +48,12 @@ def load(
 def _copied(package: Path, copy: Path, seal: Path, secret: bytes, key: str) -> bool:
     """Copy a package, and tell whether the copy is what was sealed."""
     try:
-        wanted = stored.read_text(seal, 1_000).strip()
+        expected = stored.read_text(seal, 1_000).strip()
         with stored.open_file(package, links=False) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except (OSError, ValueError):
         return False
-    return seals.equal(seals.seal(copy, secret, key), wanted)
+    return seals.equal(seals.seal(copy, secret, key), expected)
 
 
 def _keep(copy: Path, package: Path, seal: Path, sealed: str) -> None:

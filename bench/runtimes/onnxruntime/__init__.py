@@ -7,17 +7,20 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import phases, seals, stored
-from bench.artifacts import EXPORT_VERSION
+from bench import phases, stored
+from bench.artifacts import EXPORT_VERSION, onnx_files
+from bench.artifacts.onnx_files import beside, onnx_file
+from bench.artifacts.onnx_session import session_options
 from bench.errors import UserError
-from bench.files import remove, sweep, write_atomically, write_text
-from bench.provenance import cpu_name, cuda_device_name, digest, file_digest, versions
-from bench.records import Built, Executed
+from bench.files import remove, write_text
+from bench.provenance import cpu_name, cuda_device_name, digest, versions
+from bench.records import Built, Executed, Prediction, Timed
+from bench.runtimes import memory_errors
 from bench.runtimes.onnxruntime import kernels as kernel_choice
 from bench.runtimes.onnxruntime import lowering
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
@@ -29,14 +32,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACCEPTS = ("torch", "onnx")
-LIBRARIES = ("onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript")
+LIBRARIES = onnx_files.LIBRARIES
 # The first is raised whenever the same graph would be executed otherwise.
 VERSIONS = {"onnxruntime": 1, "export": EXPORT_VERSION, "lowering": lowering.VERSION}
 PACKAGE = "onnxruntime"
 CUDA_FILES = ("capi/libonnxruntime_providers_cuda.so", "capi/onnxruntime_providers_cuda.dll")
-
-OUTPUTS = ("logits", "cam")
-
 
 # Operators that do the arithmetic of a network, as the optimised graph of a provider names them.
 _FLOAT_OPERATORS = {
@@ -54,54 +54,50 @@ _OUT_OF_MEMORY = (
 
 
 class Session:
-    """An inference session and what it told about itself."""
+    """An inference session and what it reports of itself."""
 
     def __init__(self, session: Any, executed: Executed) -> None:
         self.session = session
         self.executed = executed
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 RGB [n, 3, H, W] to logits [n, 2] and signed CAMs [n, h, w]."""
-        with memory_told(_OUT_OF_MEMORY):
-            logits, cam = self.session.run(list(OUTPUTS), {"frames": frames})
-        return logits, cam
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        """The prediction of uint8 RGB frames [n, 3, H, W]."""
+        with memory_errors(_OUT_OF_MEMORY):
+            return _prediction(self.session, self.session.run(None, {"frames": frames}))
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float | None]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         """The same, and the milliseconds that the device computed, copies aside; None where it is the host."""
         if self.executed.device == "cpu":
-            return *self.predict(frames), None
-        with memory_told(_OUT_OF_MEMORY):
+            return Timed(self.predict(frames), None)
+        with memory_errors(_OUT_OF_MEMORY):
             return predict_bound(self.session, frames, self.executed.device)
 
 
-def predict_bound(
-    session: Any, frames: NDArray[np.uint8], device: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """One call with input and outputs on the device: logits, CAMs, and milliseconds from the one to the other."""
+def _names(session: Any) -> list[str]:
+    """The outputs of a session's graph, in their order: logits, and the CAM where it has one."""
+    return [output.name for output in session.get_outputs()]
+
+
+def _prediction(session: Any, arrays: Sequence[NDArray[np.float32]]) -> Prediction[NDArray[np.float32]]:
+    """All that a session's graph gave out, in the order of its outputs, as a prediction."""
+    by_name = dict(zip(_names(session), arrays, strict=True))
+    return Prediction(by_name["logits"], by_name.get("cam"))
+
+
+def predict_bound(session: Any, frames: NDArray[np.uint8], device: str) -> Timed:
+    """One call with input and outputs on the device, and the milliseconds from the one to the other."""
     import onnxruntime
 
     binding = session.io_binding()
     binding.bind_ortvalue_input("frames", onnxruntime.OrtValue.ortvalue_from_numpy(frames, device, 0))
-    for name in OUTPUTS:
+    for name in _names(session):
         binding.bind_output(name, device)
     binding.synchronize_inputs()
     began = time.perf_counter()
     session.run_with_iobinding(binding)
     binding.synchronize_outputs()
     milliseconds = (time.perf_counter() - began) * 1000
-    logits, cam = binding.copy_outputs_to_cpu()
-    return logits, cam, milliseconds
-
-
-@contextlib.contextmanager
-def memory_told(signs: Sequence[str]) -> Iterator[None]:
-    """Raise `MemoryError` where an error's text, in small letters, holds one of a library's signs of it."""
-    try:
-        yield
-    except Exception as error:
-        if any(sign in str(error).lower() for sign in signs):
-            raise MemoryError(str(error)) from error
-        raise
+    return Timed(_prediction(session, binding.copy_outputs_to_cpu()), milliseconds)
 
 
 def cuda_provider(*, tf32: bool) -> tuple[str, dict[str, str]]:
@@ -139,21 +135,6 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         threads=threads if device == "cpu" else None,
     )
     return Session(session, executed)
-
-
-def onnx_file(built: Built) -> Path:
-    """The artifact's ONNX file; that of a safetensors artifact is exported once and kept beside it."""
-
-    def exported() -> onnx.ModelProto:
-        from bench.artifacts import safetensors
-        from bench.artifacts.onnx_export import to_onnx
-
-        phases.begin("exporting to ONNX")
-        return to_onnx(safetensors.load_torch(built.file))
-
-    if built.kind == "onnx":
-        return built.file
-    return beside(built, "exported", {"version": EXPORT_VERSION, "libraries": versions(LIBRARIES)}, exported)
 
 
 def load_reference(built: Built, threads: int) -> Session:
@@ -214,25 +195,6 @@ def lowered_file(built: Built, kernels: Kernels = EVERYWHERE) -> Path:
     return beside(built, "lowered", made_by, lowered)
 
 
-def beside(built: Built, what: str, made_by: object, make: Callable[[], onnx.ModelProto]) -> Path:
-    """A graph that is made from an artifact once by these versions, and kept beside it under this user's seal.
-
-    It is what is executed, and folders come from strangers: one that is damaged, or that this user did not make of
-    this very artifact, is made again. Equal artifacts give equal bytes, so no result hangs on who made it.
-    """
-    derived = built.file.with_name(f"{built.file.stem}.{what}-{digest(made_by)[:8]}.onnx")
-    sealed = derived.with_suffix(".seal")
-    key = f"{what} {digest(made_by)} of {built.digest or file_digest(built.file)}"
-    if not seals.is_sealed(derived, key, sealed):
-        for old in (derived, sealed):
-            remove(old)
-        graph = make().SerializeToString(deterministic=True)
-        write_atomically(derived, lambda target: target.write(graph))
-        write_text(sealed, seals.seal_of(graph, seals.lasting_secret(), key) + "\n")
-        sweep(derived.parent)
-    return derived
-
-
 def open_session(
     file: Path,
     threads: int,
@@ -248,54 +210,33 @@ def open_session(
     import onnxruntime
 
     phases.begin("optimising the graph")
-    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     options = session_options(threads, floats=floats)
     if optimised:
         options.optimized_model_filepath = str(optimised)
     available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise _no_provider(wanted, f"this onnxruntime was built for {', '.join(available)}")
+    if first not in available:
+        raise _no_provider(first, f"this onnxruntime was built for {', '.join(available)}")
     with _quiet():
-        if wanted != "CPUExecutionProvider":
+        if first != "CPUExecutionProvider":
             onnxruntime.preload_dlls()
         session = onnxruntime.InferenceSession(str(file), options, providers=list(providers))
-    # What cannot be loaded is left out without an error.
-    if session.get_providers()[0] != wanted:
-        raise _no_provider(wanted, f"its session fell back to {', '.join(session.get_providers())}")
+    # onnxruntime drops providers that fail to load, without an error.
+    if session.get_providers()[0] != first:
+        raise _no_provider(first, f"its session fell back to {', '.join(session.get_providers())}")
     return session
 
 
-def session_options(threads: int, *, floats: bool = False) -> Any:
-    """onnxruntime's options for `threads` threads that do not spin.
-
-    `floats`: turn weights that are stored as integers into floats once, at loading, and nothing into integers that
-    the graph has in float. onnxruntime would turn the weights at every call, which took 2.6 times as long; in a
-    graph whose activations are QuantizeLinear and DequantizeLinear it must not, or all is float.
-    """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Idle threads that spin take the cores from decoding, and from the other variants' sessions.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if floats:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return options
-
-
-def _no_provider(wanted: str, found: str) -> UserError:
-    tensorrt = ", and TensorRT 10 as a wheel for the same CUDA" if wanted.startswith("Tensorrt") else ""
+def _no_provider(provider: str, reason: str) -> UserError:
+    tensorrt = ", and TensorRT 10 as a wheel for the same CUDA" if provider.startswith("Tensorrt") else ""
     return UserError(
-        f"device: cuda was asked for, but onnxruntime has none: {found}; expected {wanted}. "
+        f"device: cuda was asked for, but onnxruntime has none: {reason}; expected {provider}. "
         f"Check `nvidia-smi`, install `onnxruntime-gpu[cuda,cudnn]`{tensorrt}, or set `device: cpu`"
     )
 
 
 def cuda_name() -> str:
-    """What the CUDA device is called."""
+    """The CUDA device's name."""
     return cuda_device_name()
 
 
@@ -316,18 +257,18 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
     counted_for = {
         "libraries": versions(LIBRARIES), "providers": str(providers), "cpu": processor().identity, "file": file.name,
     }  # fmt: skip
-    kept = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
+    record = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
     with contextlib.suppress(OSError, ValueError):
-        told: _Counted = stored.typed(_Counted, stored.read_json(kept, stored.MIB))
-        if 0 <= told.integer <= told.heavy:
-            return told.integer, told.heavy
-    if kept.is_dir():
-        remove(kept)
+        counted: _Counted = stored.typed(_Counted, stored.read_json(record, stored.MIB))
+        if 0 <= counted.integer <= counted.heavy:
+            return counted.integer, counted.heavy
+    if record.is_dir():
+        remove(record)
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         open_session(file, threads, providers, optimised, floats=floats)
         integer, heavy = _count(optimised)
-    write_text(kept, json.dumps({"integer": integer, "heavy": heavy}))
+    write_text(record, json.dumps({"integer": integer, "heavy": heavy}))
     return integer, heavy
 
 

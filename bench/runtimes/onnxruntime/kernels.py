@@ -72,7 +72,7 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
     times = measure(model, processor(), threads)
     kernels = fastest(times)
-    told = {
+    record = {
         "signed": kernels.signed,
         "floats": sorted(kernels.floats),
         "unsigned_ms": round(sum(layer.unsigned_ms for layer in times.values()), 3),
@@ -83,7 +83,7 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     file = _file(artifact, libraries)
     if file.is_dir():
         remove(file)
-    write_text(file, json.dumps(told, indent=1) + "\n")
+    write_text(file, json.dumps(record, indent=1) + "\n")
     return kernels
 
 
@@ -114,9 +114,10 @@ def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Ti
 
 
 def _times(model: onnx.ModelProto, name: str, on: Processor, threads: int) -> Times:
-    ways = [EVERYWHERE, Kernels(floats=frozenset({name}))]
-    ways += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
-    unsigned_ms, float_ms, *signed_ms = _least_ms([lowering.alone(model, name, way) for way in ways], threads)
+    candidates = [EVERYWHERE, Kernels(floats=frozenset({name}))]
+    candidates += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
+    models = [lowering.alone(model, name, kernels) for kernels in candidates]
+    unsigned_ms, float_ms, *signed_ms = _least_ms(models, threads)
     return Times(unsigned_ms, float_ms, next(iter(signed_ms), None))
 
 
@@ -125,7 +126,7 @@ def _least_ms(models: Sequence[onnx.ModelProto], threads: int) -> list[float]:
     import numpy as np
     import onnxruntime
 
-    from bench.runtimes.onnxruntime import session_options
+    from bench.artifacts.onnx_session import session_options
 
     (read,) = models[0].graph.input
     shape = [side.dim_value for side in read.type.tensor_type.shape.dim]

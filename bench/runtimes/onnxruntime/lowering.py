@@ -109,30 +109,6 @@ def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProt
     return _model(graph, model)
 
 
-def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A quantised graph that computes the same with unsigned bytes as weights, in standard operators."""
-    import numpy as np
-    import onnx
-    from onnx import numpy_helper
-
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    constants = {constant.name: constant for constant in changed.graph.initializer}
-    signed = {name for name, constant in constants.items() if constant.data_type == onnx.TensorProto.INT8}
-    for node in changed.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in signed:
-            continue
-        if len(node.input) > 2:
-            raise ValueError(f"{node.name}: signed weights with a zero point; bench writes none")
-        zeros = np.full(numpy_helper.to_array(constants[node.input[1]]).shape, 128, np.uint8)
-        changed.graph.initializer.append(numpy_helper.from_array(zeros, f"{node.output[0]}.zero_point"))
-        node.input.append(f"{node.output[0]}.zero_point")
-    for name in signed:
-        weight = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
-        constants[name].CopyFrom(numpy_helper.from_array(weight.astype(np.uint8), name))
-    return changed
-
-
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """A convolution with what turns its inputs into floats and, where it writes integers, its output into those."""
     from onnx import TensorProto, helper
@@ -187,6 +163,7 @@ class _Lowering:
     """The graph that is being written. `last` holds, for a tensor, the name of its channels-last twin."""
 
     def __init__(self, model: onnx.ModelProto, kernels: Kernels) -> None:
+        """`model` holds inferred shapes. `first` is what `last` is, for channels-first tensors."""
         from onnx import numpy_helper
 
         self.graph = graph = model.graph
@@ -256,6 +233,7 @@ class _Lowering:
 
     # -------------------------------------------------------------------------------------- nodes
     def take(self, node: onnx.NodeProto) -> None:
+        """Write a node of the standard graph, in the way that onnxruntime executes fastest."""
         if id(node) in self.skipped or self._belongs_to_a_convolution(node):
             return
         if node.op_type == "Conv" and node.name in self.kernels.floats:
@@ -298,8 +276,8 @@ class _Lowering:
             )
         return False
 
-    def _multiplies(self, node: onnx.NodeProto, one: str, other: str) -> bool:
-        return node.op_type == "Mul" and set(node.input) == {one, other}
+    def _multiplies(self, node: onnx.NodeProto, left: str, right: str) -> bool:
+        return node.op_type == "Mul" and set(node.input) == {left, right}
 
     def _swish(self, sigmoid: onnx.NodeProto) -> None:
         product = self.reading[sigmoid.output[0]][0]
@@ -326,9 +304,9 @@ class _Lowering:
         import numpy as np
 
         _, channels, height, width = self.shapes[node.input[0]]
-        result, places = node.output[0], height * width
-        flat = self._reshaped(self.last[node.input[0]], f"{result}/flat", (0, places, channels))
-        share = self.constant(f"{_MEAN}{places}", np.full((1, 1, places), 1 / places, np.float32))
+        result, positions = node.output[0], height * width
+        flat = self._reshaped(self.last[node.input[0]], f"{result}/flat", (0, positions, channels))
+        share = self.constant(f"{_MEAN}{positions}", np.full((1, 1, positions), 1 / positions, np.float32))
         mean = self.node("MatMul", [share, flat], f"{result}/mean")
         if len(self.shapes[result]) == 4:
             self.last[result] = self._reshaped(mean, f"{result}/last", (0, 1, 1, channels))
@@ -338,8 +316,8 @@ class _Lowering:
     def _reshaped(self, tensor: str, output: str, shape: tuple[int, ...]) -> str:
         import numpy as np
 
-        wanted = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
-        return self.node("Reshape", [tensor, wanted], output)
+        constant = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
+        return self.node("Reshape", [tensor, constant], output)
 
     # ------------------------------------------------------------------------------- convolutions
     def on_integers(self, node: onnx.NodeProto) -> bool:
@@ -380,8 +358,8 @@ class _Lowering:
         import numpy as np
         import onnx
 
-        integers, steps = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
-        floats = (integers * steps.reshape(-1, 1, 1, 1)).astype(np.float32)
+        integers, scales = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
+        floats = (integers * scales.reshape(-1, 1, 1, 1)).astype(np.float32)
         copied = onnx.NodeProto()
         copied.CopyFrom(node)
         copied.input[1] = self.constant(f"{node.name}/floats", floats)
@@ -400,43 +378,70 @@ class _Lowering:
         return groups == len(integers) and integers.shape[1] == 1
 
     def _convolution(self, node: onnx.NodeProto) -> None:
+        """A convolution on integers: a matrix product that writes floats where it is 1x1, else a QLinearConv."""
         import numpy as np
 
-        activation, weight = (self.producer[name] for name in node.input[:2])
-        integers, steps = (self.constants[name] for name in weight.input[:2])
+        weight = self.producer[node.input[1]]
+        integers, scales = (self.constants[name] for name in weight.input[:2])
         bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
-        source, scale, zero_point = self.channels_last(activation.input[0]), activation.input[1], activation.input[2]
-        weights, weight_zero = self._weight(node, integers)
         if self.is_pointwise(node):
-            matrix = self.constant(f"{node.name}/matrix", np.ascontiguousarray(weights[:, :, 0, 0].T))
-            steps_name = self.constant(f"{node.name}/steps", steps)
-            bias_name = self.constant(f"{node.name}/bias", bias)
-            zero_name = self.constant(f"{node.name}/zero", weight_zero) if weight_zero else ""
-            inputs = [source, matrix, scale, steps_name, zero_point, zero_name, bias_name]
-            result = self.node("MatMulIntegerToFloat", inputs, f"{node.output[0]}/last", _CONTRIB)
-            self.last[node.output[0]] = result
-            return
+            self._matrix_product(node, integers, scales, bias)
+        else:
+            self._integer_convolution(node, integers, scales, bias)
+
+    def _matrix_product(
+        self, node: onnx.NodeProto, integers: NDArray[Any], scales: NDArray[Any], bias: NDArray[Any]
+    ) -> None:
+        """Of a 1x1 convolution: weights [out, in, 1, 1] with one scale [out] each, added bias [out]."""
+        import numpy as np
+
+        source, scale, zero_point = self._activation(node)
+        weights, weight_zero = self._weight(node, integers)
+        matrix = self.constant(f"{node.name}/matrix", np.ascontiguousarray(weights[:, :, 0, 0].T))
+        scales_name = self.constant(f"{node.name}/steps", scales)
+        bias_name = self.constant(f"{node.name}/bias", bias)
+        zero_name = self.constant(f"{node.name}/zero", weight_zero) if weight_zero else ""
+        inputs = [source, matrix, scale, scales_name, zero_point, zero_name, bias_name]
+        self.last[node.output[0]] = self.node("MatMulIntegerToFloat", inputs, f"{node.output[0]}/last", _CONTRIB)
+
+    def _integer_convolution(
+        self, node: onnx.NodeProto, integers: NDArray[Any], scales: NDArray[Any], bias: NDArray[Any]
+    ) -> None:
+        """A QLinearConv that reads and writes integers; the QuantizeLinear after it goes into it."""
+        import numpy as np
+
         after = self.quantised_after(node)
         assert after is not None
         self.skipped.add(id(after))
-        whole = np.rint(bias / (steps * self.constants[scale])).astype(np.int64)
+        source, scale, zero_point = self._activation(node)
+        weights, weight_zero = self._weight(node, integers)
+        whole = np.rint(bias / (scales * self.constants[scale])).astype(np.int64)
         limits = np.iinfo(np.int32)
         stored = [
-            self.constant(f"{node.name}/weight", weights), self.constant(f"{node.name}/steps", steps),
+            self.constant(f"{node.name}/weight", weights), self.constant(f"{node.name}/steps", scales),
             self.constant(f"{node.name}/zeros", np.full(len(weights), weight_zero)),
             self.constant(f"{node.name}/bias", np.clip(whole, limits.min, limits.max).astype(np.int32)),
         ]  # fmt: skip
         first = self.node("Transpose", [source], f"{node.name}/first", perm=[0, 3, 1, 2])
-        attributes: dict[str, Any] = {
-            a.name: list(a.ints) if a.ints else a.i
-            for a in node.attribute
-            if a.name in ("group", "pads", "strides", "dilations", "kernel_shape")
-        }
         written, read_scale, read_zero = after.output[0], after.input[1], after.input[2]
         result = self.node(
             "QLinearConv",
             [first, scale, zero_point, stored[0], stored[1], stored[2], read_scale, read_zero, stored[3]],
             f"{node.name}/integers",
-            **attributes,
+            **_geometry(node),
         )
         self.last[written] = self.node("Transpose", [result], f"{written}/last", perm=[0, 2, 3, 1])
+
+    def _activation(self, node: onnx.NodeProto) -> tuple[str, str, str]:
+        """What a quantised convolution reads, channels-last, and the names of its scale and zero point."""
+        activation = self.producer[node.input[0]]
+        return self.channels_last(activation.input[0]), activation.input[1], activation.input[2]
+
+
+def _geometry(node: onnx.NodeProto) -> dict[str, Any]:
+    """A convolution's attributes: groups, padding, strides, dilations and the kernel's sides."""
+    return {
+        attribute.name: list(attribute.ints) if attribute.ints else attribute.i
+        for attribute in node.attribute
+        if attribute.name in ("group", "pads", "strides", "dilations", "kernel_shape")
+    }

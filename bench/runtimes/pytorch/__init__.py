@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UserError
 from bench.provenance import cpu_name, cuda_device_name
-from bench.records import Built, Executed
+from bench.records import Built, Executed, Prediction, Timed
+from bench.runtimes import memory_errors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from bench.runtimes.pytorch.device import Session
     from bench.runtimes.pytorch.graphs import Function
@@ -30,20 +32,19 @@ class HostSession:
         self._network = network
         self.executed = executed
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
         import torch
 
-        try:
-            logits, cam = self._network(torch.from_numpy(frames))
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):
-                raise MemoryError(str(error)) from error
-            raise
-        return logits.numpy(), cam.numpy()
+        with memory_errors(("can't allocate memory",)):
+            return self._network(torch.from_numpy(frames)).map(_array)
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], None]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         """The same; the device is the host, so it has no time of its own."""
-        return *self.predict(frames), None
+        return Timed(self.predict(frames), None)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.numpy()
 
 
 def load(

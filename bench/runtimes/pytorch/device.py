@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from bench.records import Executed
+from bench.records import Executed, Prediction, Timed
 from bench.runtimes.pytorch.graphs import Capture, Function, Graphs, OnDevice
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
-
-    Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 SLOTS = 2
 """Calls that may be under way: one computes while the next one's frames are copied."""
@@ -98,7 +96,7 @@ class _Slot:
     def __init__(self, device: Device, size: int) -> None:
         self._device, self._size = device, size
         self.frames = self.staged = torch.empty(0)
-        self.logits = self.cam = torch.empty(0)
+        self.prediction = Prediction(torch.empty(0), None)
         self.copied, self.began, self.ended, self.done = (device.event() for _ in range(4))
         # The same as `done`, for who has other work for the processor meanwhile.
         self.done_later = device.event(blocking=True)
@@ -114,12 +112,21 @@ class _Slot:
             self.frames = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.pinned)
             self.staged = torch.empty(shape, dtype=torch.uint8, device=self._device.name)
 
-    def take(self, logits: Tensor, cam: Tensor) -> None:
-        """Copy answers to the host, behind whatever the current stream still has to do."""
-        if len(self.logits) < len(logits) or self.cam.shape[1:] != cam.shape[1:]:
-            self.logits, self.cam = (torch.empty(part.shape, pin_memory=self._device.pinned) for part in (logits, cam))
-        self.logits[: len(logits)].copy_(logits, non_blocking=True)
-        self.cam[: len(cam)].copy_(cam, non_blocking=True)
+    def take(self, prediction: Prediction[Tensor]) -> None:
+        """Copy a prediction to the host, behind whatever the current stream still has to do."""
+        if not all(_fits(part, memory) for part, memory in zip(prediction, self.prediction, strict=True)):
+            pinned = self._device.pinned
+            self.prediction = prediction.map(lambda part: torch.empty(part.shape, pin_memory=pinned))
+        for part, memory in zip(prediction, self.prediction, strict=True):
+            if part is not None and memory is not None:
+                memory[: len(part)].copy_(part, non_blocking=True)
+
+
+def _fits(part: Tensor | None, memory: Tensor | None) -> bool:
+    """Whether a part of a prediction, or its absence, can be copied into memory of an earlier one."""
+    if part is None or memory is None:
+        return part is memory
+    return len(part) <= len(memory) and part.shape[1:] == memory.shape[1:]
 
 
 class Session:
@@ -136,16 +143,15 @@ class Session:
         self._way = executed.mode
         self.executed = replace(executed, mode=self._mode())
 
-    def predict(self, frames: NDArray[np.uint8]) -> Answer:
-        logits, cam, _ = self.predict_timed(frames)
-        return logits, cam
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        return self.predict_timed(frames).prediction
 
-    def predict_timed(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         slot = self._begin(frames, exact=True)
-        logits, cam = self._end(slot, len(frames), slot.done)
-        return logits, cam, slot.began.elapsed_time(slot.ended)
+        prediction = self._end(slot, len(frames), slot.done)
+        return Timed(prediction, slot.began.elapsed_time(slot.ended))
 
-    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Answer]:
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Prediction[NDArray[np.float32]]]:
         slot = self._begin(frames, exact=False)
         return partial(self._end, slot, len(frames), slot.done_later)
 
@@ -155,11 +161,15 @@ class Session:
             self._graphs.release()
 
     def _begin(self, frames: NDArray[np.uint8], *, exact: bool) -> _Slot:
+        """Queue a call on the device: copy frames to it, compute, copy the prediction back.
+
+        `RuntimeError` where `SLOTS` calls are under way, `MemoryError` where memory ran out.
+        """
         slot = self._slots[self._turn]
         if not slot.is_free:
             raise RuntimeError(f"more than {SLOTS} calls are under way; ask for the oldest answer first")
         count = len(frames)
-        with self._memory_told(), torch.inference_mode():
+        with self._memory_errors(), torch.inference_mode():
             slot.hold(count)
             slot.frames[:count].copy_(torch.from_numpy(frames))
             with self._device.copying():
@@ -167,9 +177,9 @@ class Session:
                 slot.copied.record()
             with self._device.computing(after=slot.copied):
                 slot.began.record()
-                answer = self._run(slot.staged[:count], exact=exact)
+                prediction = self._run(slot.staged[:count], exact=exact)
                 slot.ended.record()
-                slot.take(*answer)
+                slot.take(prediction)
                 slot.done.record()
                 slot.done_later.record()
         self._turn = (self._turn + 1) % SLOTS
@@ -183,19 +193,19 @@ class Session:
         launched = self._graphs.mode if self._graphs else ""
         return ", ".join(filter(None, (self._way, launched))) or "eager"
 
-    def _run(self, frames: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
+    def _run(self, frames: Tensor, *, exact: bool) -> Prediction[Tensor]:
         if self._graphs:
             return self._graphs.run(frames, exact=exact)
         return self._network(frames)
 
-    def _end(self, slot: _Slot, count: int, done: Event) -> Answer:
+    def _end(self, slot: _Slot, count: int, done: Event) -> Prediction[NDArray[np.float32]]:
         slot.is_free = True
-        with self._memory_told():
+        with self._memory_errors():
             done.synchronize()
-        return slot.logits[:count].numpy().copy(), slot.cam[:count].numpy().copy()
+        return slot.prediction.map(lambda tensor: tensor[:count].numpy().copy())
 
     @contextmanager
-    def _memory_told(self) -> Iterator[None]:
+    def _memory_errors(self) -> Iterator[None]:
         """Raise `MemoryError` where memory ran out, after giving up what is only there for speed."""
         try:
             yield

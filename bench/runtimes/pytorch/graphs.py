@@ -17,8 +17,9 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from torch import Tensor
 
-Answer: TypeAlias = "tuple[Tensor, Tensor]"
-Function: TypeAlias = "Callable[[Tensor], Answer]"
+    from bench.records import Prediction
+
+Function: TypeAlias = "Callable[[Tensor], Prediction[Tensor]]"
 
 MOST_GRAPHS = 4
 """Sizes that are kept at a time: evaluation meets two, timing two."""
@@ -28,10 +29,10 @@ MODE = "CUDA graphs"
 
 @dataclass(frozen=True)
 class Graph:
-    """A captured call: `replay` computes `answer` from `frames`, all of them always the same memory."""
+    """A captured call: `replay` computes `prediction` from `frames`, all of them always the same memory."""
 
     frames: Tensor
-    answer: Answer
+    prediction: Prediction[Tensor]
     replay: Callable[[], None]
 
 
@@ -71,8 +72,8 @@ class Graphs:
             return MODE
         return f"{MODE}, none at batch {sizes} ({reasons})" if self._graphs else f"no {MODE} ({reasons})"
 
-    def run(self, frames: Tensor, *, exact: bool) -> Answer:
-        """The network's answer for frames on the device, to be read before the next call.
+    def run(self, frames: Tensor, *, exact: bool) -> Prediction[Tensor]:
+        """The network's prediction for frames on the device, to be read before the next call.
 
         `exact`: by a graph of just this size. Otherwise a larger one that is there will do, whose other places hold
         frames of earlier calls: on an H100 the kernels of a B5 took seconds to prepare for every new size, and the
@@ -88,8 +89,7 @@ class Graphs:
         self._graphs.move_to_end(size)
         graph.frames[:count].copy_(frames, non_blocking=True)
         graph.replay()
-        logits, cam = graph.answer
-        return logits[:count], cam[:count]
+        return graph.prediction.map(lambda tensor: tensor[:count])
 
     def release(self) -> None:
         """Give up all graphs that share this memory, other networks' too; what is needed again is captured again."""
@@ -139,6 +139,7 @@ class OnDevice:
         self._pool: Any = None
 
     def __call__(self, function: Function, example: Tensor) -> Graph:
+        """Capture a function of frames like `example`; `RuntimeError` where that cannot be done."""
         import torch
 
         if self._pool is None:
@@ -148,11 +149,11 @@ class OnDevice:
         # Other threads, which decode, do nothing on the device; but a capture need not depend on that.
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                answer = function(frames)
+                prediction = function(frames)
         except BaseException:
             self._abandon_pool()
             raise
-        return Graph(frames, answer, graph.replay)
+        return Graph(frames, prediction, graph.replay)
 
     def _abandon_pool(self) -> None:
         """After a capture that failed: before 2.12 PyTorch's allocator takes it to go on, and keeps its memory."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.detector import Detector
+from bench.records import Prediction
 from bench.runtimes.pytorch.batch_norms import fold
 
 AUTOTUNED = False
@@ -20,7 +21,7 @@ Off: equal runs give equal scores. tools/gpu_check.py measures what that costs.
 
 
 class Network:
-    """uint8 RGB frames [n, 3, H, W] on the device to logits [n, 2] and CAMs [n, h, w], float32, on the device too.
+    """uint8 RGB frames [n, 3, H, W] on the device to their prediction, float32, on the device too.
 
     `computed` names the arithmetic of the backbone. Preprocessing, pooling, head and CAM are strictly float32
     whatever the backbone is in: the CAM's mean and the logits agree, and no frame is rounded before it is seen.
@@ -38,7 +39,7 @@ class Network:
         self.size = detector.preprocessing.size
         self.computed = computed(device, stored, tf32=self._tf32)
 
-    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, frames: Tensor) -> Prediction[Tensor]:
         with torch.inference_mode():
             with float32(tf32=False):
                 inputs = self._detector.preprocess(frames)

@@ -3,6 +3,7 @@
 A step is a module with
 
 - `ACCEPTS`, `PRODUCES`: "torch" (a `Detector`) or "onnx" (an `onnx.ModelProto`);
+- `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
 - `VERSION`: raised whenever the same settings would give another artifact;
 - `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
@@ -10,7 +11,7 @@ A step is a module with
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
 - where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
-- where it depends on its settings which of `FRAMES` it reads: `frames(settings)`;
+- where it depends on its settings which of `FRAMES` it reads: `frames(settings)`; likewise `needs(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
 - where it records what it did in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder, and
   `Record`, the type of what that holds; a property `recovery` of it is a `bench.records.Recovery` for the report;
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.checkpoints import Part, State
 
 Kind: TypeAlias = Literal["torch", "onnx"]
@@ -161,6 +163,7 @@ class Step(Protocol):
 
     ACCEPTS: Kind
     PRODUCES: Kind
+    NEEDS: frozenset[Offer]
     FRAMES: Mapping[Split, str]
     VERSION: int
     SEEDED: bool
@@ -208,6 +211,12 @@ class Use:
         """The splits that the step reads under these settings, with what it does with them."""
         chosen: Callable[[BaseModel], Mapping[Split, str]] | None = getattr(self.step, "frames", None)
         return chosen(self.settings) if chosen else self.step.FRAMES
+
+    @property
+    def needs(self) -> frozenset[Offer]:
+        """What the step needs of a detector under these settings."""
+        chosen: Callable[[BaseModel], frozenset[Offer]] | None = getattr(self.step, "needs", None)
+        return chosen(self.settings) if chosen else self.step.NEEDS
 
     @property
     def leaves(self) -> Leaves:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
+NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {}
 VERSION = 1
 SEEDED = False

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
+NEEDS: frozenset[Offer] = frozenset({"chain", "conv"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
 VERSION = 8
 SEEDED = False
@@ -59,6 +61,12 @@ def frames(settings: Settings) -> Mapping[Split, str]:
     if settings.ranking == "loss":
         return FRAMES if settings.repair else {"calibration": "tells which channels can go"}
     return {"calibration": "repairs what stays"} if settings.repair else {}
+
+
+def needs(settings: Settings) -> frozenset[Offer]:
+    """Zeros can be made in any layer that has weights, those in fours in convolutions alone."""
+    of_structure: dict[str, frozenset[Offer]] = {"unstructured": frozenset(), "2of4": frozenset({"conv"})}
+    return of_structure.get(settings.structure, NEEDS)
 
 
 def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:

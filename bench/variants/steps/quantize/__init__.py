@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.checkpoints import State
     from bench.variants.layers.compensation import Inputs
     from bench.variants.steps import Kind, StepContext, Use
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
+NEEDS: frozenset[Offer] = frozenset({"conv"})
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 VERSION = 7
 SEEDED = False

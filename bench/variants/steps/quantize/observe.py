@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.artifacts.onnx_session import session_options
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ def observe(
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     told = _telling(model, tensors).SerializeToString()
     session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
     names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]

@@ -19,10 +19,12 @@ from bench.variants.steps.recover.settings import Settings as Settings
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
     from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
+NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
 SEES_SOURCES = True
 ON_DEVICE = True

@@ -1,9 +1,10 @@
 """What a compressed detector, the student, learns from the one that it came from: on which frames, and how measured.
 
-The student learns the teacher's logit difference, its class-activation map, which says at every position of the frame
-what the logit difference says of the whole (so the heatmaps recover too, and a frame teaches more than one number), and
-its features at the end of every resolution at which both networks still have the same widths. Every error is a share of
-the teacher's variance, that of the features channel by channel: none weighs more for being written in larger numbers.
+The student learns the teacher's logit difference, its class-activation map where there is one, which says at every
+position of the frame what the logit difference says of the whole (so the heatmaps recover too, and a frame teaches more
+than one number), and its features at the end of every resolution at which both networks still have the same widths.
+Every error is a share of the teacher's variance, that of the features channel by channel: none weighs more for being
+written in larger numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bench.records import Frame
 from bench.variants import checkpoints
@@ -79,7 +80,7 @@ def distillation_loss(
             with torch.no_grad():
                 targets = teacher_unit(targets)
             features = student_unit(features)
-            if targets.shape[2:] != before[1].shape[2:]:
+            if _resolution(targets) != _resolution(before[1]):
                 errors += _feature_error(*before)
     errors += _feature_error(features, targets)
     with torch.no_grad():
@@ -89,22 +90,34 @@ def distillation_loss(
     return loss + FEATURES * torch.stack(errors).mean() if errors else loss
 
 
-def answer_error(logit_diff: Tensor, cam: Tensor, target_logit_diff: Tensor, target_cam: Tensor) -> Tensor:
-    """Squared errors of logit differences [N] and of CAMs [N, h, w], as shares of the teacher's variance, added up."""
+def answer_error(
+    logit_diff: Tensor, cam: Tensor | None, target_logit_diff: Tensor, target_cam: Tensor | None
+) -> Tensor:
+    """Squared errors of logit differences [N] and of CAMs [N, h, w], as shares of the teacher's variance, added up.
+
+    That of the logit differences alone where the detector has no CAM.
+    """
     import torch.nn.functional as F
 
     # The floor keeps a batch on which the teacher's answers are all the same from weighing without bound.
     of_logit_diff = F.mse_loss(logit_diff, target_logit_diff) / target_logit_diff.var().clamp_min(0.1)
+    if cam is None or target_cam is None:
+        return of_logit_diff
     of_cam = F.mse_loss(cam, target_cam) / target_cam.var().clamp_min(0.1)
     error: Tensor = of_logit_diff + of_cam
     return error
 
 
-def _feature_error(features: Tensor, targets: Tensor) -> list[Tensor]:
-    """The error of features, in a list; empty where the widths differ, or where both are the input itself."""
-    if features.shape != targets.shape or features is targets:
+def _resolution(features: Any) -> tuple[int, ...]:
+    """Height and width of a feature map [N, C, h, w]; () of what is no map."""
+    return tuple(getattr(features, "shape", ())[2:])
+
+
+def _feature_error(features: Any, targets: Any) -> list[Tensor]:
+    """The error of features, in a list; empty where widths differ, both are the input, or they are several tensors."""
+    if not hasattr(features, "shape") or features.shape != targets.shape or features is targets:
         return []
-    variance = targets.float().var((0, 2, 3), keepdim=True)
+    variance = targets.float().var((0, *range(2, targets.ndim)), keepdim=True)
     # A channel that hardly moves in this batch must not outweigh the others.
     floor = 1e-3 * variance.mean() + 1e-12
     return [((features.float() - targets.float()).square() / variance.clamp_min(floor)).mean()]
@@ -192,7 +205,7 @@ class HeldOut:
     name: str
     batches: tuple[Tensor, ...]
     logit_diffs: Tensor
-    cams: Tensor
+    cams: Tensor | None
     labels: tuple[int, ...] | None
 
 
@@ -205,15 +218,15 @@ def answered(
     def answers_of(batches: Sequence[Tensor]) -> Iterator[checkpoints.State]:
         for batch in batches:
             logit_diffs, cams = _answers(teacher, [batch], lower)
-            yield {"margins": logit_diffs, "cams": cams}
+            yield {"margins": logit_diffs} if cams is None else {"margins": logit_diffs, "cams": cams}
 
     read = work.read(frames, work.spec, batch_size)
     batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
     answers = list(checkpoints.each(work.part("answers of the teacher"), batches, answers_of))
-    logit_diffs, cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in ("margins", "cams"))
+    logit_diffs, *cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in answers[0])
     labels = tuple(frame.label for frame in frames if frame.label is not None)
     whole = len(labels) == len(frames) and len(set(labels)) == 2
-    return HeldOut(name, batches, logit_diffs, cams, labels if whole else None)
+    return HeldOut(name, batches, logit_diffs, cams[0] if cams else None, labels if whole else None)
 
 
 def evaluate(student: Detector, held_out: HeldOut, lower: Lower) -> tuple[float, float | None]:
@@ -227,8 +240,8 @@ def evaluate(student: Detector, held_out: HeldOut, lower: Lower) -> tuple[float,
     return error, float(roc_auc_score(held_out.labels, logit_diffs.cpu().numpy())) if held_out.labels else None
 
 
-def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor]:
-    """Logit differences [N] and CAMs [N, h, w] of uint8 RGB batches."""
+def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tuple[Tensor, Tensor | None]:
+    """Logit differences [N] and CAMs [N, h, w] of uint8 RGB batches; None instead of CAMs where it has none."""
     import torch
 
     logit_diffs, cams = [], []
@@ -239,8 +252,9 @@ def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tup
                 features = detector.features(inputs)
             logits, cam = detector.classify(features)
             logit_diffs.append(_logit_diff(logits))
-            cams.append(cam)
-    return torch.cat(logit_diffs), torch.cat(cams)
+            if cam is not None:
+                cams.append(cam)
+    return torch.cat(logit_diffs), torch.cat(cams) if cams else None
 
 
 def varied(frames: Tensor, seed: int, step: int) -> Tensor:

@@ -1,0 +1,115 @@
+"""`bench accept`: take the current scores as the reference that `bench check --against` compares with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.commands.accept import reference
+from bench.commands.accept.reference import NAME, Accepted, weights_digest
+from bench.errors import UserError, listed, on_one_line, quoted
+from bench.experiment import Experiments, ExperimentSettings, select
+from bench.pipeline import render
+from bench.pipeline.build import build_context
+from bench.pipeline.prepare import Prepared, prepare
+from bench.records import OnEvent, RunRecord, ScoresFile, silent
+from bench.results import store
+from bench.results.score.gates import ABOVE_CHANCE, above_chance
+from bench.variants import ids
+
+__all__ = ["NAME", "accept_scores", "describe"]
+
+
+def accept_scores(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    to: Path,
+    device: str | None = None,
+    anyway: bool = False,
+    on_event: OnEvent = silent,
+) -> tuple[Accepted, tuple[str, ...]]:
+    """Write the stored scores of an experiment to `to`: what was written, and what was left out and why.
+
+    The same scores leave the file as it is, with its date. Raises `UserError` where there are no results, where
+    they are not those of the weights, frames and steps as they are now, where `to` holds something else, and,
+    unless `anyway`, where the baseline is not significantly better than chance or fell at its own `auc` gate.
+    """
+    name, settings = select(experiments, name, path)
+    results = path.parent / "results" / name
+    store.read_run(results)
+    # Nothing is built: whether each step and runtime could work here does not matter.
+    only = (settings.baseline,)
+    prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
+    with store.locked(results, f"accepting {name}", on_event):
+        _refuse_stale(store.read_run(results), prepared)
+        finished = render.report(path.parent, name, settings, on_event=on_event)
+        run = finished.run
+        evaluated = [variant for variant in run.variants if variant.status == "ok"]
+        if not evaluated:
+            raise UserError(
+                f"{results}: every variant failed, so there is nothing to accept; {finished.report} says why"
+            )
+        if not anyway:
+            _refuse_chance(finished.scores, settings)
+        diffs = {variant.name: reference.logit_diffs(results, run, variant) for variant in evaluated}
+        accepted = reference.accepted(run, finished.scores, diffs)
+    reference.write(accepted, to)
+    return accepted, _left_out(run, settings)
+
+
+def _left_out(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
+    """The variants that could not be accepted, each with the reason."""
+    names = {variant.name for variant in run.variants}
+    return (
+        *(f"{variant.name}: failed ({variant.reason})" for variant in run.variants if variant.status != "ok"),
+        *(f"{name}: has no results yet" for name in settings.variants if name not in names),
+    )
+
+
+def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings) -> None:
+    """Raise `UserError` where the baseline may be at chance: comparing with it would say nothing."""
+    fell = above_chance(scores, settings.gates)
+    if fell is None:
+        return
+    auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
+    interval = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
+    what = f"has the AUC {auc}{interval} on {scores.frames['test'].count:,} test frames"
+    if fell.gate != ABOVE_CHANCE:
+        raise UserError(
+            f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing "
+            "was written: mend the detector, change the gate, or accept it with --anyway"
+        )
+    raise UserError(
+        f"{quoted(fell.variant)}, the baseline, {what}, which is not proven to be better than chance; nothing was "
+        "written, since what is compared with it says nothing",
+        "check weights, labels and `preprocessing:`, or add test frames; if you know that it is fine, use --anyway, or "
+        f"give it an AUC gate of its own: `gates: {{{fell.variant}: {{auc: 0.6}}}}`",
+    )
+
+
+def _refuse_stale(run: RunRecord, prepared: Prepared) -> None:
+    """Raise `UserError` where weights, test frames or the steps of a variant have changed since the run."""
+    context = build_context(prepared, silent)
+    current = {name: ids.of_chain(prepared.source, chain, context)[-1] for name, chain in prepared.chains.items()}
+    changed = [
+        variant.name for variant in run.variants if variant.status == "ok" and variant.id != current.get(variant.name)
+    ]
+    stale = {
+        "other weights": weights_digest(run.provenance.get("weights", "")) != prepared.source.digest,
+        "other test frames": run.frames["test"].digest != prepared.frames["test"].digest,
+        f"other variants than the experiment asks for ({listed(changed)})": bool(changed),
+    }
+    if any(stale.values()):
+        differences = ", ".join(what for what, is_so in stale.items() if is_so)
+        raise UserError(f"{prepared.results}: was made of {differences}; `bench run` brings them up to date")
+
+
+def describe(accepted: Accepted, to: Path) -> str:
+    """What was accepted, how large the file is, and what to do next."""
+    count, path = accepted.frames["test"].count, on_one_line(str(to))
+    size_kib = to.stat().st_size / 2**10
+    return (
+        f"accepted: {', '.join(accepted.variants)} on {count:,} test frames; {path}, {size_kib:,.0f} KiB\n"
+        f"next: commit it, then `bench check {accepted.experiment} --against {path}` judges new weights"
+    )

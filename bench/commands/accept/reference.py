@@ -1,0 +1,276 @@
+"""`accepted.json`: the scores that later weights are compared with, small enough for version control."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from bench import stored
+from bench.errors import UserError, quoted
+from bench.files import write_text
+from bench.provenance import version
+from bench.records import RunRecord, ScoredVariant, ScoresFile, VariantResult, Verdict
+from bench.results import store
+from bench.results.limits import Above, Margin, Number, Share
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+NAME = "accepted.json"
+_RENEW = "`bench accept` writes it anew"
+_BEGINS = re.compile(r'\{\s*"schema":\s*\d+,\s*"bench":')
+_FORBID: ConfigDict = {"extra": "forbid"}
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_NUMBERS = (
+    "verdict", "auc", "auc_ci", "auc_delta", "size_mib", "parameters", "confusion", "speedup", "speedup_interval",
+)  # fmt: skip
+
+
+class OtherExperimentError(UserError):
+    """The file is undamaged, and the reference of another experiment."""
+
+
+@dataclass(frozen=True)
+class AcceptedVariant:
+    """A variant as it was accepted.
+
+    `logit_diffs`, the file's key `margins`, are `logit_fake - logit_real` of the test frames in the frame set's order:
+    base64 of zlib of float32, little endian. `digest` is the SHA-256 of the uncompressed bytes. Of the numbers, only
+    `size_mib` is compared; the others are for people who read the file.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    id: str
+    steps: tuple[str, ...]
+    verdict: Verdict | None
+    auc: Share | None
+    auc_ci: tuple[Share, Share] | None
+    auc_delta: Annotated[Number, Field(ge=-1, le=1)] | None
+    size_mib: Above | None
+    parameters: Count | None
+    confusion: dict[Literal["tp", "tn", "fp", "fn"], Count | None]
+    speedup: Above | None
+    speedup_interval: tuple[Above, Above] | None
+    logit_diffs: Annotated[str, Field(alias="margins")]
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class AcceptedFrames:
+    """The test frames: their number, and the digest of path, label, source and content of each."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    count: Count
+    fake: Count
+    real: Count
+    digest: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The content of the file. `weights` names the detector's weights with their SHA-256."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    schema: int
+    bench: str
+    experiment: str
+    accepted: str
+    frames: dict[Literal["test"], AcceptedFrames]
+    weights: str
+    threshold: Share
+    margin: Margin
+    machine: str
+    variants: dict[str, AcceptedVariant]
+
+
+def logit_diffs(results: Path, run: RunRecord, variant: VariantResult) -> NDArray[np.float32]:
+    """`logit_fake - logit_real` of the test frames [n], little endian on every machine."""
+    logits = store.read_logits(results / variant.name)[: run.frames["test"].count]
+    return (logits[:, 1] - logits[:, 0]).astype("<f4")
+
+
+def unpacked(variant: AcceptedVariant, count: int) -> NDArray[np.float32]:
+    """The logit differences [count] of an accepted variant; `ValueError` where they are damaged."""
+    import numpy as np
+
+    try:
+        packed = base64.b64decode(variant.logit_diffs, validate=True)
+        # One byte more than expected is enough to know that there are too many.
+        data = zlib.decompressobj().decompress(packed, 4 * count + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    if len(data) != 4 * count:
+        raise ValueError(f"expected the margins of {count:,} frames")
+    if hashlib.sha256(data).hexdigest() != variant.digest:
+        raise ValueError("the margins do not match their digest")
+    array = np.frombuffer(data, dtype="<f4")
+    if not np.isfinite(array).all():
+        raise ValueError("a margin is not finite")
+    return array
+
+
+def read(path: Path, name: str) -> Accepted:
+    """The accepted scores of this experiment; `UserError` where the file is damaged or of another experiment.
+
+    The logit differences are checked by `match`, which knows how many frames there are.
+    """
+    try:
+        text = stored.read_text(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `bench accept` writes it from the results of `bench run`") from error
+    except stored.DamagedError as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file of `bench accept`") from error
+    try:
+        accepted = _parsed(stored.parsed(text), path)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if accepted.experiment != name:
+        raise OtherExperimentError(
+            f"{path}: holds the experiment {quoted(accepted.experiment)}, not {quoted(name)}; name another file: "
+            f"`bench accept {name} --to accepted-{name}.json` writes one of its own"
+        )
+    return accepted
+
+
+def match(accepted: Accepted, count: int, digest: str, path: Path) -> None:
+    """Raise `UserError` where the scores are of other test frames, then where logit differences are damaged.
+
+    Frames come first: their count, which the file cannot choose, limits how much is unpacked.
+    """
+    before = accepted.frames["test"]
+    if (before.count, before.digest) != (count, digest):
+        raise UserError(
+            f"{path}: was accepted on other test frames: {before.count:,} with digest {before.digest[:16]}, the "
+            f"experiment has {count:,} with digest {digest[:16]}; scores compare on the same frames only: "
+            "bring those back, or make a new reference with `bench accept`"
+        )
+    for name, variant in accepted.variants.items():
+        try:
+            unpacked(variant, count)
+        except ValueError as error:
+            raise _damaged(path, ValueError(f"variant {quoted(name)}: {error}")) from error
+
+
+def weights_digest(weights: str) -> str:
+    """The SHA-256 in "best_model.tar (SHA-256 3f2a…)", which a file keeps when it is moved."""
+    return weights.rpartition("(SHA-256 ")[2].rstrip(")")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: damaged, or no file of `bench accept` ({_first_line(error)}); {_RENEW}")
+
+
+def _parsed(content: Any, path: Path) -> Accepted:
+    """The JSON value as a record; `UserError` for another schema version, `ValueError` for what else is wrong."""
+    if not isinstance(content, dict) or "schema" not in content:
+        raise ValueError("it has no schema version")
+    if content["schema"] != SCHEMA:
+        raise UserError(
+            f"{path}: has schema version {quoted(content['schema'])}, this bench reads version {SCHEMA}; "
+            f"use the bench that wrote it ({quoted(content.get('bench'))}), or {_RENEW}"
+        )
+    accepted: Accepted = stored.typed(Accepted, content)
+    if not accepted.variants or not accepted.frames:
+        raise ValueError(f"it holds no {'frames' if accepted.variants else 'variant'}")
+    return accepted
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+# ------------------------------------------------------------------------------------------------ writing
+def write(accepted: Accepted, to: Path) -> None:
+    """Write accepted scores, unless the file holds the same; `UserError` where it is no file of `bench accept`."""
+    before = _before(to, accepted)
+    if before is None or _comparable(before) != _comparable(accepted):
+        write_text(to, json.dumps(_as_json(accepted), indent=1, ensure_ascii=False) + "\n")
+
+
+def _before(to: Path, accepted: Accepted) -> Accepted | None:
+    """The scores that the file holds; None where there is no file, or a damaged one that may be replaced."""
+    if not to.exists():
+        return None
+    frames = accepted.frames["test"]
+    try:
+        before = read(to, accepted.experiment)
+        match(before, frames.count, frames.digest, to)
+    except OtherExperimentError:
+        raise
+    except UserError:
+        if not _may_be_replaced(to):
+            raise UserError(f"{to}: no file of `bench accept`, and stays as it is; --to names another file") from None
+        return None
+    return before
+
+
+def _may_be_replaced(to: Path) -> bool:
+    """Whether a file that cannot be used is one of `bench accept`, whole or cut off."""
+    try:
+        text = stored.read_bytes(to).decode("utf-8", errors="replace")
+    except (OSError, ValueError):
+        return False
+    try:
+        content = stored.parsed(text)
+    except ValueError:
+        return not text or _BEGINS.match(text) is not None
+    return isinstance(content, dict) and {"schema", "bench", "accepted", "experiment", "variants"} <= set(content)
+
+
+def _comparable(accepted: Accepted) -> Accepted:
+    """Without the date, and without the packed bytes, which zlib's versions write differently: the digest stays."""
+    variants = {name: replace(variant, logit_diffs="") for name, variant in accepted.variants.items()}
+    return replace(accepted, accepted="", variants=variants)
+
+
+def accepted(run: RunRecord, scores: ScoresFile, diffs: Mapping[str, NDArray[np.float32]]) -> Accepted:
+    """The record of the scores of a run; `diffs` are the logit differences [n] of each accepted variant."""
+    test = run.frames["test"]
+    return Accepted(
+        schema=SCHEMA,
+        bench=version("bench"),
+        experiment=run.experiment,
+        accepted=datetime.now(UTC).date().isoformat(),
+        frames={"test": AcceptedFrames(test.count, test.fake, test.real, test.digest)},
+        weights=run.provenance.get("weights", ""),
+        threshold=run.threshold,
+        margin=run.margin,
+        machine=run.provenance.get("machine", ""),
+        variants={name: _variant(scores.variants[name], array) for name, array in diffs.items()},
+    )
+
+
+def _variant(scored: ScoredVariant, diffs: NDArray[np.float32]) -> AcceptedVariant:
+    data = diffs.tobytes()
+    scores = asdict(scored)
+    packed = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    content = {key: scores[key] for key in ("id", "steps", *_NUMBERS)}
+    content |= {"margins": packed, "digest": hashlib.sha256(data).hexdigest()}
+    variant: AcceptedVariant = stored.typed(AcceptedVariant, content)
+    return variant
+
+
+def _as_json(accepted: Accepted) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    content: dict[str, Any] = TypeAdapter(Accepted).dump_python(accepted, mode="json", by_alias=True)
+    return content

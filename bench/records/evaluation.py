@@ -1,0 +1,37 @@
+"""All scores of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bench.records.choice import Choice
+from bench.records.measurements import Latencies, Speed, Timing
+from bench.records.predictions import LabelledFrames, Predictions
+from bench.records.scores import Effect, Independence, VariantEvaluation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of an experiment: a report is written from it and the run's record.
+
+    `variants` and `predictions` have the variants with status "ok", in the run's order; `speeds` has every variant.
+    `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
+    measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
+    names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
+    those that compare, None where the baseline was not timed.
+    """
+
+    test: LabelledFrames
+    validation: LabelledFrames | None
+    predictions: Mapping[str, Predictions]
+    variants: Mapping[str, VariantEvaluation]
+    speeds: Mapping[str, Speed]
+    choice: Choice | None
+    effects: tuple[Effect, ...] = ()
+    not_sliced: tuple[str, ...] = ()
+    timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
+    elsewhere: tuple[Timing, ...] = ()
+    size_only: frozenset[str] = frozenset()
+    independence: Independence = field(default_factory=Independence)
+    latencies: Latencies | None = None
