@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bench.records import Auc, Comparison, Evaluation, Ratio, RunRecord, Speed, Timing, VariantEvaluation, VariantResult
+from bench.records import (
+    Auc,
+    Comparison,
+    Evaluation,
+    Ratio,
+    RunRecord,
+    Timing,
+    VariantEvaluation,
+    VariantResult,
+    VariantSpeed,
+)
 from bench.reports.content.cells import (
     EMPTY,
     Align,
@@ -68,7 +78,7 @@ class _Row:
         return self.judged.comparison
 
     @property
-    def speed(self) -> Speed:
+    def speed(self) -> VariantSpeed:
         return self.evaluation.speeds[self.variant.name]
 
 
@@ -238,7 +248,7 @@ _COLUMNS: dict[str, tuple[str, Align, Callable[[_Row], Cell]]] = {
     "auc": ("AUC (n = {n})", "right", _auc),
     "difference": ("Diff", "right", _difference),
     "latency": ("Latency (ms)", "right", _latency),
-    "speedup": ("Speed-up", "right", _speedup),
+    "speedup": ("VariantSpeed-up", "right", _speedup),
     "throughput": ("Frames/s", "right", _throughput),
     "gain": ("Gain", "right", _gain),
     "ran_as": ("Ran as", "left", _ran_as),
