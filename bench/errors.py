@@ -111,7 +111,7 @@ def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys,
 _LIMITS = {"less_than_equal": "le", "less_than": "lt"}
 
 
-def said(problem: Mapping[str, Any]) -> str:
+def problem_text(problem: Mapping[str, Any]) -> str:
     """One of pydantic's problems as a person wants it: what was expected, what was found, a hint."""
     kind, message = problem["type"], problem["msg"]
     if kind == "missing":
@@ -173,7 +173,7 @@ def no_device(device: object) -> str:
     return f"expected auto, cuda or cpu, found {in_yaml(device)}{nearest(str(device), DEVICES)}"
 
 
-def at_home(base: Path, path: str) -> Path:
+def resolve_path(base: Path, path: str) -> Path:
     """A path as a person writes it: relative to `base`, `~` for a home folder; an unknown `~name` stays."""
     return base / os.path.expanduser(path)  # noqa: PTH111 - that of Path raises where there is no such person
 

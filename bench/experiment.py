@@ -32,12 +32,12 @@ from bench.errors import (
     DEVICES,
     Keys,
     UserError,
-    at_home,
     in_yaml,
     nearest,
     no_device,
     quoted,
     refuse_together,
+    resolve_path,
     shown,
 )
 from bench.records import Preprocessing
@@ -169,7 +169,7 @@ class DetectorSettings(_Model):
         return value
 
     def weights_file(self, base: Path) -> Path:
-        return detectors.DEMO_WEIGHTS if self.weights == "demo" else at_home(base, self.weights)
+        return detectors.DEMO_WEIGHTS if self.weights == "demo" else resolve_path(base, self.weights)
 
 
 class TimingSettings(_Model):

@@ -188,7 +188,7 @@ def cuda_version() -> tuple[int, int] | None:
     return number.value // 1000, number.value % 1000 // 10
 
 
-def cuda_trouble() -> str:
+def why_no_cuda() -> str:
     """Why `cuda_devices` is empty, in words."""
     driver = _cuda_library()
     if driver is None:

@@ -109,7 +109,7 @@ def _given(text: str) -> bytes:
     return value
 
 
-def trouble() -> str | None:
+def why_no_secret() -> str | None:
     """Why the secret cannot be kept; nothing is written."""
     if os.environ.get(GIVEN):
         return None

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from bench.errors import UserError, in_yaml, is_unicode, nearest, quoted, said, shown
+from bench.errors import UserError, in_yaml, is_unicode, nearest, problem_text, quoted, shown
 
 # A file that one person wrote is a hundredth of this.
 _MOST_BYTES, _MOST_NODES, _MOST_CHARACTERS = 2**20, 20_000, 3_000
@@ -77,7 +77,7 @@ def _text(path: Path) -> str:
 def explain(problem: Any, tree: yaml.Node | None, model: type[BaseModel]) -> str:
     """One of pydantic's problems with a file of `model`, as a person wants it: line, key, what is wrong."""
     location = [part for part in problem["loc"] if part not in ("[key]", "int", "literal['auto']")]
-    key, message = _spelled(location), said(problem)
+    key, message = _spelled(location), problem_text(problem)
     if problem["type"] == "extra_forbidden":
         keys = _keys_beside(problem["loc"], model)
         message = f"unknown key{nearest(str(location[-1]), keys)}; keys here are: {', '.join(keys)}"

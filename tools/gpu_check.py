@@ -28,7 +28,7 @@ for folder in (ROOT, ROOT / "benchmarks", ROOT / "tools"):  # bench need not be 
 
 from gpu_parts import MOST_SECONDS, PARTS, Job, luggage, record, supervision, tables, targets  # noqa: E402
 
-from bench.provenance import cpu_name, cuda_devices, cuda_trouble  # noqa: E402
+from bench.provenance import cpu_name, cuda_devices, why_no_cuda  # noqa: E402
 
 WEIGHTS = ROOT / "bench" / "detectors" / "demo.safetensors"
 
@@ -79,7 +79,7 @@ def _check(given: argparse.Namespace) -> int:
     if unknown:
         raise RefusedError(f"unknown part {unknown[0]!r}; parts are: {', '.join(PARTS)}")
     if given.device == "cuda" and not cuda_devices():
-        raise RefusedError(f"{cuda_trouble()}: no CUDA device; `--device cpu --small` rehearses without one")
+        raise RefusedError(f"{why_no_cuda()}: no CUDA device; `--device cpu --small` rehearses without one")
     content = _content(given, file)
     chosen = _chosen(given.parts, content, limits)
     record.write(file, content)

@@ -22,7 +22,7 @@ from bench.datasets.splits import (
     unknown_sources,
     unknown_sources_in_auto,
 )
-from bench.errors import UserError, at_home, is_unicode, listed, quoted
+from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
 
 
@@ -168,7 +168,7 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     """What lies at the locations named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
-    listing = layouts.read(at_home(base, settings.path), _columns(settings))
+    listing = layouts.read(resolve_path(base, settings.path), _columns(settings))
     parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
@@ -189,7 +189,7 @@ def _gather_locations(
     parts: dict[Split | None, _Located] = {}
     problems = []
     for split, location in locations.items():
-        listing = layouts.read(at_home(base, location.path), _columns(location))
+        listing = layouts.read(resolve_path(base, location.path), _columns(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:

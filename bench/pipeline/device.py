@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import runtimes
 from bench.errors import DEVICES, UserError, no_device
-from bench.provenance import cuda_devices, cuda_trouble
+from bench.provenance import cuda_devices, why_no_cuda
 
 if TYPE_CHECKING:
     from bench.runtimes import Device
@@ -26,7 +26,7 @@ def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[D
         return "cpu", ()
     if not cuda_devices():
         if requested == "cuda":
-            raise UserError(f"device: cuda was asked for, but {cuda_trouble()}: no CUDA device; use auto or cpu")
+            raise UserError(f"device: cuda was asked for, but {why_no_cuda()}: no CUDA device; use auto or cpu")
         return "cpu", ()
     needed = [runtimes.choose("auto", kind, "cuda") for kind in kinds] if runtime == "auto" else [runtime]
     troubles = (runtimes.unavailable_reason(name, "cuda") for name in dict.fromkeys(needed))

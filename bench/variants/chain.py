@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.detectors import families
 from bench.detectors.offers import meanings
-from bench.errors import UserError, in_yaml, nearest, quoted, said
+from bench.errors import UserError, in_yaml, nearest, problem_text, quoted
 from bench.records import FrameSet, Split
 from bench.variants.steps import Kind, Use, find, names
 
@@ -75,7 +75,7 @@ def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
     """What pydantic finds wrong with a setting, with the setting's keys."""
     keys = (name, *map(str, problem["loc"]))
     if problem["type"] != "missing":
-        return keys, said(problem)
+        return keys, problem_text(problem)
     step = find(name)
     example = getattr(step, "EXAMPLE", "…")
     return keys, f"needs a value{f', as in `{name}: {example}`' if keys[1:] == (step.MAIN,) else ''}"

@@ -286,7 +286,7 @@ def test_a_driver_says_why_there_is_no_cuda(code: int, said: str, monkeypatch: p
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: Driver())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    told = provenance.cuda_trouble()
+    told = provenance.why_no_cuda()
     assert said in told
     assert ("'7'" in told) == (code != 803)
 
@@ -298,5 +298,5 @@ def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyP
     provenance.cuda_devices.cache_clear()
     monkeypatch.setattr("ctypes.CDLL", absent)
     assert provenance.cuda_devices() == ()
-    assert provenance.cuda_trouble() == "there is no NVIDIA driver"
+    assert provenance.why_no_cuda() == "there is no NVIDIA driver"
     provenance.cuda_devices.cache_clear()

@@ -363,7 +363,7 @@ def with_cuda(*, files: tuple[str, ...], version: tuple[int, int] = (12, 8)) -> 
 def without_cuda(reason: str) -> Callable[[pytest.MonkeyPatch], object]:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bench.pipeline.device.cuda_devices", lambda: ())
-        monkeypatch.setattr("bench.pipeline.device.cuda_trouble", lambda: reason)
+        monkeypatch.setattr("bench.pipeline.device.why_no_cuda", lambda: reason)
 
     return patch
 

@@ -292,7 +292,7 @@ def test_without_a_gpu_nothing_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu_check, "cuda_devices", tuple)
-    monkeypatch.setattr(gpu_check, "cuda_trouble", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(gpu_check, "why_no_cuda", lambda: "there is no NVIDIA driver")
     assert gpu_check.main(["tests", "--out", str(tmp_path)]) == 2
     assert "there is no NVIDIA driver: no CUDA device; `--device cpu --small` rehearses" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.doctor.findings import Finding
-from bench.provenance import cpu_cores, cpu_name, cuda_device_name, cuda_devices, cuda_trouble, nvml_device, text
+from bench.provenance import cpu_cores, cpu_name, cuda_device_name, cuda_devices, nvml_device, text, why_no_cuda
 from bench.system.control_groups import available_memory, cpu_quota, memory_limit, total_memory
 from bench.system.processor import flags
 from bench.system.processor import processor as asked_processor
@@ -33,7 +33,7 @@ def processor(folder: Path) -> Sequence[Finding]:
 def gpu(folder: Path) -> Sequence[Finding]:
     """The GPU that is used, its driver and memory, and other processes on it."""
     if not cuda_devices():
-        return [Finding("ok", "gpu", f"not used, {cuda_trouble()}; everything runs on the CPU")]
+        return [Finding("ok", "gpu", f"not used, {why_no_cuda()}; everything runs on the CPU")]
     try:
         with nvml_device() as (nvml, handle):
             description, others = _gpu_state(nvml, handle)

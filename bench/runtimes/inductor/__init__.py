@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 
 def unavailable_reason(device: Literal["cpu", "cuda"]) -> str | None:
     """Why nothing can be compiled here, as far as files tell."""
-    reason = requirements.missing(device) or seals.trouble()
+    reason = requirements.missing(device) or seals.why_no_secret()
     return f"runtime 'inductor' {reason}, or choose another `runtime:`" if reason else None
 
 
