@@ -10,25 +10,10 @@ import pytest
 
 from tests.support import ROOT
 
-EMPTY_WORDS = frozenset(
-    (
-        "found",
-        "told",
-        "one",
-        "own",
-        "said",
-        "known",
-        "some",
-        "kept",
-        "there",
-        "here",
-        "wanted",
-        "place",
-        "places",
-        "mine",
-        "theirs",
-    )  # fmt: skip
-)
+EMPTY_WORDS = {
+    "found", "told", "one", "own", "said", "known", "some", "kept", "there", "here", "wanted", "place", "places", "mine",
+    "theirs",
+}  # fmt: skip
 LINES_WITHOUT_DOCSTRING = 12
 """A function with at least so many lines has a docstring."""
 CODE = [path for folder in ("bench", "tools", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
