@@ -11,8 +11,8 @@ import pytest
 from tests.support import ROOT
 
 EMPTY_WORDS = {
-    "found", "told", "one", "own", "said", "known", "some", "kept", "there", "here", "wanted", "place", "places", "mine",
-    "theirs",
+    "found", "told", "one", "own", "said", "known", "some", "kept", "there", "here", "wanted", "place", "places",
+    "mine", "theirs",
 }  # fmt: skip
 LINES_WITHOUT_DOCSTRING = 12
 """A function with at least so many lines has a docstring."""
