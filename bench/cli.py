@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import console, streams
+from bench import console, interrupts, streams
 from bench.console import DEFAULT_FILE, guarded
 from bench.errors import DEVICES, UserError, no_device, on_one_line
-from bench.progress import Bars, catch_signals, tell_unraisable
+from bench.progress import Bars
 from bench.safe_path import protect
 
 if TYPE_CHECKING:
@@ -414,8 +414,7 @@ def main() -> None:
     """Run the command line, and exit with the command's code, even where its output could not be written."""
     protect()
     streams.guard()
-    catch_signals()
-    sys.unraisablehook = tell_unraisable
+    interrupts.catch()
     try:
         app()
     except SystemExit as end:

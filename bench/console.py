@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench import interrupts
 from bench.errors import UserError, on_one_line
 from bench.files import advice
 from bench.ink import harmless, painted
-from bench.progress import interrupted
 
 if TYPE_CHECKING:
     from bench.pipeline.render import Finished
@@ -40,7 +40,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def exit_code(error: BaseException, file: Path) -> int:
     """Print what ended the command, and return its exit code; `file` is the experiment file."""
-    if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
+    if isinstance(error, KeyboardInterrupt) or interrupts.interrupted.is_set():
         say("interrupted; what is finished is kept, the same command goes on from there", err=True)
         return EXIT_INTERRUPTED
     if isinstance(error, UserError):

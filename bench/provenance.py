@@ -93,10 +93,13 @@ def version(distribution: str) -> str:
             return next((written for written in beside if len(beside) > 1 and _agree(says, written)), beside[0])
         if says:
             return says
+    # Another copy of bench may be installed where this one runs from its source tree.
+    if distribution == "bench" and (of_source := source_tree().get("version")):
+        return str(of_source)
     for name in names:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name)
-    return str(source_tree().get("version", "absent")) if distribution == "bench" else "absent"
+    return "absent"
 
 
 def _agree(says: str, written: str) -> bool:

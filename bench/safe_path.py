@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 SAFE_PATH, PATH = "PYTHONSAFEPATH", "PYTHONPATH"
+SAME_BENCH = Path(__file__).resolve().with_name("same_bench.py")
+"""By this file a new Python imports the `bench` of this one."""
 
 
 def protect() -> None:
@@ -24,15 +26,17 @@ def protect() -> None:
 
 @contextmanager
 def protected() -> Iterator[None]:
-    """For what is started meanwhile, such as a process of `multiprocessing`, which also forgets this one's main module.
+    """For what is started meanwhile, such as a process of `multiprocessing`.
 
-    That would be run again in the new process, and is no file where a program is read from standard input.
+    That would run the main module of this one again, which is no file where a program is read from standard input;
+    it runs `same_bench` in its place.
     """
     path, main = list(sys.path), sys.modules["__main__"]
     variables = _variables()
     before = {name: os.environ.get(name) for name in variables}
     sys.path[:] = _safe(sys.path)
-    sys.modules["__main__"] = ModuleType("__main__")
+    sys.modules["__main__"] = blank = ModuleType("__main__")
+    blank.__file__ = str(SAME_BENCH)
     os.environ.update(variables)
     try:
         yield

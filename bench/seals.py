@@ -30,7 +30,7 @@ GIVEN = "BENCH_SECRET"
 
 def seal(file: Path, secret: bytes, key: str) -> str:
     """HMAC-SHA256 of a file's bytes under the secret, in hexadecimal; one key's seal is not another's."""
-    code = _begun(secret, key)
+    code = begun(secret, key)
     with file.open("rb") as source:
         while part := source.read(2**20):
             code.update(part)
@@ -39,12 +39,13 @@ def seal(file: Path, secret: bytes, key: str) -> str:
 
 def seal_of(data: bytes | memoryview, secret: bytes, key: str) -> str:
     """The same of bytes."""
-    code = _begun(secret, key)
+    code = begun(secret, key)
     code.update(data)
     return code.hexdigest()
 
 
-def _begun(secret: bytes, key: str) -> hmac.HMAC:
+def begun(secret: bytes, key: str) -> hmac.HMAC:
+    """What to update with the bytes, piece by piece: its `hexdigest()` is their seal."""
     return hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -31,7 +34,7 @@ from bench.runtimes.onnxruntime.lowering import EVERYWHERE
 from bench.variants import build, checkpoints
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
-from tests.support import pace, tiny
+from tests.support import ROOT, pace, tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -222,3 +225,24 @@ def workplace(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch)
     run_quickly(monkeypatch)
     write_workplace(tmp_path)
     return tmp_path
+
+
+# ------------------------------------------------------------------------------------- real installations
+@pytest.fixture
+def fresh_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The programs of a Python without any package, which the shell takes; its gigabytes go with the test."""
+    with tempfile.TemporaryDirectory(dir=tmp_path, ignore_cleanup_errors=True) as folder:
+        venv.create(folder, with_pip=True)
+        programs = Path(folder) / ("Scripts" if os.name == "nt" else "bin")
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        yield programs
+
+
+def copy_source(target: Path) -> None:
+    """Bench's source as git has it, with what is changed in the working tree."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)

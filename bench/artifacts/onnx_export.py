@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,11 +113,3 @@ def _describe(model: onnx.ModelProto, detector: Detector) -> None:
         "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
     }
     helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})
-
-
-def is_pointwise(node: onnx.NodeProto, shape: Sequence[int]) -> bool:
-    """Whether a convolution, with a weight of this shape, is a matrix product at every position: 1x1 and plain."""
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    usual = {name: value for name, value in (("strides", 1), ("pads", 0)) if name in attributes}
-    plain = all(set(attributes[name].ints) <= {value} for name, value in usual.items())
-    return plain and tuple(shape[2:]) == (1, 1) and ("group" not in attributes or attributes["group"].i == 1)

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import locks, stored
 from bench.errors import UserError
-from bench.files import remove, rename, sweep, temporary_name
+from bench.files import remove, rename, sweep, temporary_name, write_atomically, write_text
 from bench.provenance import cpu_cores
 from bench.records import Event, Frame, FrameSet, OnEvent, Split, silent
 
@@ -33,6 +33,7 @@ COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
 }
 CARD = "demo.json"
 _VERSION = 3  # raised whenever another set would be drawn
+_QUALITIES = 75, 96
 _WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
 
 
@@ -67,7 +68,7 @@ def photograph_files(rng: np.random.Generator, size: int) -> tuple[bytes, bytes,
 
     portrait, face = draw_portrait(rng, size)
     fake = self_blend(rng, portrait, face)
-    quality = int(rng.integers(75, 96))
+    quality = int(rng.integers(*_QUALITIES))
     return encode_jpeg(to_uint8(portrait), quality), encode_jpeg(to_uint8(fake), quality), quality
 
 
@@ -102,9 +103,9 @@ def undrawn(name: str) -> dict[Split, FrameSet]:
 def draw(folder: Path, on_event: OnEvent = silent) -> None:
     """Draw the demo set into `folder`, unless it is there: 1,208 frames of 160 px, each of its own portrait.
 
-    Written to a temporary folder beside it and renamed, so that it is there whole or not at all; of two processes
-    one draws, and the other waits for it. An older version is replaced; a folder that holds
-    anything else raises `UserError`.
+    Written to a folder beside it and renamed, so that it is there whole or not at all; what an interrupted process
+    has drawn there is used by the next one. Of two processes one draws, and the other waits for it. An older version
+    is replaced; a folder that holds anything else raises `UserError`.
     """
     if is_drawn(folder):
         return
@@ -122,20 +123,39 @@ def draw(folder: Path, on_event: OnEvent = silent) -> None:
 
 
 def _draw_into(folder: Path, on_event: OnEvent) -> None:
-    temporary = folder.parent / temporary_name()
+    """Draw the set beside `folder`, from what an interrupted process has drawn there, and put it in its place."""
+    begun, outdated = folder.with_name(f".{folder.name}.begun"), folder.parent / temporary_name()
     try:
-        _draw_all(temporary / "drawn", on_event)
-        _put(temporary / "drawn", folder, temporary / "outdated")
+        if not _is_begun(begun):
+            remove(begun)
+        _draw_all(begun, on_event)
+        _put(begun, folder, outdated)
+        remove(begun)
+    except OSError:
+        # Where the file system has no locks, another process may have put it in its place meanwhile.
+        if not is_drawn(folder):
+            raise
     finally:
-        remove(temporary)
+        remove(outdated)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether this version was begun there; a stranger's links lead elsewhere."""
+    return is_drawn(folder) and not any(inner.is_symlink() for inner in (folder, *folder.glob("*"), *_folders(folder)))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folder of each class in each split."""
+    return [folder / split / word for split in COUNTS for word in ("real", "fake")]
 
 
 def _draw_all(folder: Path, on_event: OnEvent) -> None:
-    """Draw every portrait, write the manifests and last the card that says what was drawn."""
+    """Draw what `folder` lacks; its card says from the beginning which version that is."""
     portraits = list(_portraits())
-    for split in COUNTS:
-        for word in ("real", "fake"):
-            (folder / split / word).mkdir(parents=True)
+    for class_folder in _folders(folder):
+        class_folder.mkdir(parents=True, exist_ok=True)
+        sweep(class_folder, held=True)
+    write_text(folder / CARD, json.dumps(_expected_card(), indent=2) + "\n")
     total, reported = len(portraits), time.monotonic()
     quality: dict[_Portrait, int] = {}
     on_event(Event(_WORK, 0, total))
@@ -151,7 +171,6 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
     finally:
         pool.shutdown(cancel_futures=True)
     _write_manifests(folder, quality)
-    (folder / CARD).write_text(json.dumps(_expected_card(), indent=2) + "\n", encoding="utf-8")
     on_event(Event(_WORK, total, total))
 
 
@@ -173,12 +192,37 @@ def _portraits() -> Iterator[_Portrait]:
 
 
 def _draw_one(folder: Path, portrait: _Portrait) -> int:
-    """Returned is the JPEG quality that was drawn for it."""
+    """Returned is the JPEG quality that was drawn for it, or for the file that is there already."""
     import numpy as np
 
+    file = folder / portrait.split / portrait.path
+    if (before := _quality_of(file)) is not None:
+        return before
     real, fake, quality = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
-    (folder / portrait.split / portrait.path).write_bytes(fake if portrait.fake else real)
+    write_atomically(file, lambda target: target.write(fake if portrait.fake else real))
     return quality
+
+
+def _quality_of(file: Path) -> int | None:
+    """The quality of a JPEG file, by its tables; None where it is not there or none of the demo's."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            return _qualities().get(str(getattr(picture, "quantization", None)))
+    except OSError:
+        return None
+
+
+@cache
+def _qualities() -> dict[str, int]:
+    """The qualities that are drawn, by the tables that a file of that quality has."""
+    import numpy as np
+    from PIL import Image
+
+    blank = np.zeros((8, 8, 3), np.uint8)
+    files = {quality: io.BytesIO(encode_jpeg(blank, quality)) for quality in range(*_QUALITIES)}
+    return {str(getattr(Image.open(file), "quantization", None)): quality for quality, file in files.items()}
 
 
 def _put(drawn: Path, folder: Path, aside: Path) -> None:

@@ -11,6 +11,7 @@ from bench.records import LABELLED_SPLITS, Frame, Split
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
 CALIBRATION_FRAMES = 128
+WRITE_PATTERN = " Write source_pattern; where every frame stands alone, source_pattern: '(.+)'."
 
 
 def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
@@ -114,8 +115,7 @@ def unknown_sources_in_auto(frames: Sequence[Frame]) -> tuple[str, ...]:
         return ()
     return (
         f"`split: auto` knew no source of {len(unknown):,} of {len(paths):,} frames: frames of "
-        "one video may be on both sides, and scores then look better than they are. Write source_pattern; where every "
-        "frame stands alone, source_pattern: '(.+)'.",
+        f"one video may be on both sides, and scores then look better than they are.{WRITE_PATTERN}",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
+from bench.interface import arguments
 from bench.interface.call import call
 from bench.interface.columns import Column, scores_by_variant
 from bench.interface.results import Results, results
@@ -75,8 +76,9 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results.verdicts
     """
     ordered, by_attribute = _variants(scores, baseline), _attributes(attributes)
-    _refuse_other_than_share("threshold", threshold, lowest=False)
-    _refuse_other_than_share("margin", margin, lowest=True)
+    threshold = arguments.share("threshold", threshold, from_0=False)
+    margin = arguments.share("margin", margin, from_0=True)
+    folder = None if to is None else arguments.path("to", to)
     of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
     columns = {
         name: Column(name, values) for name, values in of_frames.items() if name == "labels" or values is not None
@@ -93,8 +95,7 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.results.external.read import Columns
 
         imported = scores_by_variant(columns, list(ordered), list(by_attribute))
-        folder = None if to is None else Path(os.fspath(to))
-        request = Request(_name(folder), (), Columns(), threshold=float(threshold), margin=float(margin), to=folder)
+        request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder)
         run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)
@@ -105,24 +106,15 @@ def _attributes(attributes: Any) -> dict[str, Any]:
     """The attributes of the frames, by name."""
     if attributes is None:
         return {}
-    if not callable(getattr(attributes, "items", None)):
-        raise UserError(f'attributes: expected a mapping such as {{"method": m}}, found a {type(attributes).__name__}')
-    given = dict(attributes.items())
-    if wrong := [name for name in given if not isinstance(name, str)]:
-        raise UserError(f"attributes: expected names as text, found {quoted(wrong[0])}")
-    return given
+    return arguments.mapping("attributes", attributes, '{"method": m}')
 
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     """The variants' scores, the baseline first; `UserError` with all that is wrong with their names."""
     from bench.experiment import checked_name
 
-    if not callable(getattr(scores, "items", None)):
-        raise UserError(
-            f'scores: expected a mapping such as {{"baseline": p, "q8": q}}, found a {type(scores).__name__}'
-        )
-    given = dict(scores.items())
-    if baseline not in given:
+    given = arguments.mapping("scores", scores, '{"baseline": p, "q8": q}')
+    if not isinstance(baseline, str) or baseline not in given:
         others = [str(name) for name in given]
         raise UserError(
             f"scores: no baseline {quoted(baseline)}{nearest(str(baseline), others)}; found: "
@@ -142,17 +134,6 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     if problems:
         raise UserError(*problems)
     return {baseline: given.pop(baseline), **given}
-
-
-def _refuse_other_than_share(name: str, value: Any, *, lowest: bool) -> None:
-    """Raise `UserError` unless the value is a number between 0 and 1; `lowest` allows 0 itself."""
-    from numbers import Real
-
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
-    if not (0 < number < 1 or (lowest and number == 0)):
-        raise UserError(
-            f"{name}: expected a number {'from 0 to' if lowest else 'above 0 and'} below 1, found {value!r}"
-        )
 
 
 def _name(folder: Path | None) -> str:

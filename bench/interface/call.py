@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
+from bench import interrupts
 from bench.errors import UserError, shown
 from bench.files import advice
 from bench.ink import harmless
-from bench.progress import Bars, interrupted
+from bench.progress import Bars
 from bench.progress.painters import waiting
 from bench.provenance import called_as
 from bench.records import Event, OnEvent
 
 # A program that sets up no logging gets none of ours on standard error.
 logging.getLogger("bench").addHandler(logging.NullHandler())
-
-
-def absolute(folder: object) -> Path:
-    """The folder with all names, so that the last one is an id; links stay, and are judged as such.
-
-    Raises `UserError` where it is no path.
-    """
-    if isinstance(folder, str | os.PathLike):
-        return Path(os.path.abspath(os.fspath(folder)))  # noqa: PTH100 - `resolve` would follow the links
-    raise UserError(f"expected the path of a folder, got {shown(repr(folder))} ({type(folder).__name__})")
 
 
 @contextmanager
@@ -43,7 +29,7 @@ def call(code: str, *, progress: bool = False) -> Iterator[OnEvent]:
     as `UserError`. Raises `KeyboardInterrupt` where an interrupt was lost in a library.
     """
     bars: Any = Bars(tqdm=_tqdm()) if progress else nullcontext(_listen)
-    with called_as(code), _interruptible(), bars as on_event:
+    with called_as(code), interrupts.catching(), bars as on_event:
         try:
             yield on_event
         except OSError as error:
@@ -54,8 +40,7 @@ def call(code: str, *, progress: bool = False) -> Iterator[OnEvent]:
 
 def _listen(event: Event) -> None:
     """Where no bars are shown: what must be known at once is a warning of Python's."""
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+    interrupts.raise_noted()
     if event.unit == "warning":
         warnings.warn(harmless(shown(event.work, 1000)), stacklevel=2)
     elif event.is_wait and not event.is_whole:
@@ -69,38 +54,3 @@ def _tqdm() -> Any:
         from tqdm.auto import tqdm
 
     return tqdm
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Note Ctrl-C and the *stop* of a notebook: libraries swallow the exception or make another of it.
-
-    Only the main thread may have handlers of signals, and only it is interrupted. What was set before is set again.
-    """
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield
-        return
-
-    def note(number: int, frame: Any) -> None:
-        try:
-            usual(number, frame)
-        except KeyboardInterrupt:
-            interrupted.set()
-            raise
-
-    hook = sys.unraisablehook
-    interrupted.clear()
-    signal.signal(signal.SIGINT, note)
-    # An interrupt within a callback is raised at the next event.
-    sys.unraisablehook = lambda lost: None if issubclass(lost.exc_type, KeyboardInterrupt) else hook(lost)
-    try:
-        yield
-    except Exception as error:
-        if interrupted.is_set():
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        sys.unraisablehook = hook
-        interrupted.clear()

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench import stored
-from bench.errors import DEVICES, UserError, no_device, on_one_line, quoted
-from bench.interface.call import absolute, call
+from bench.errors import UserError, on_one_line
+from bench.interface import arguments
+from bench.interface.call import call
 from bench.interface.results import Results, results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.pipeline.prepare import Timing
     from bench.records import RunRecord, ScoresFile
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
@@ -32,7 +32,8 @@ def run(
 ) -> Results:
     """Build the variants of an experiment, evaluate and time each, and render the report.
 
-    The same as the command `bench run`: what exists is not made again, and what was interrupted goes on where it was.
+    The same as the command `bench run`: what exists is not made again, and what was interrupted goes on
+    from its last checkpoint.
 
     Parameters
     ----------
@@ -66,10 +67,10 @@ def run(
     >>> results = bench.run("first", only=["q8"], progress=True)
     >>> results.variants["q8"].auc_delta
     """
-    path = Path(os.fspath(file))
-    variants, when = _variants(only), _when(timing)
-    if device is not None and device not in DEVICES:
-        raise UserError(f"device: {no_device(device)}")
+    path, experiment = arguments.path("file", file, "an experiment file"), arguments.experiment(experiment)
+    variants, when = arguments.names(only), arguments.timing(timing)
+    if device is not None:
+        arguments.device(device)
     given = {"only": only, "device": device, **({} if timing is True else {"timing": timing})}
     further = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
     code = f"bench.run({experiment!r}, {str(path)!r}{further})"
@@ -107,7 +108,7 @@ def read(folder: str | os.PathLike[str]) -> Results:
     --------
     >>> bench.read("reports/first").frame()
     """
-    path = absolute(folder)
+    path = arguments.absolute("folder", folder)
     if path.name == "scores.json":
         path = path.parent
     with call(on_one_line(f"bench.read({os.fspath(folder)!r})")):
@@ -119,26 +120,6 @@ def read(folder: str | os.PathLike[str]) -> Results:
         f"{path}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
         + _hint(path)
     )
-
-
-def _variants(only: str | Sequence[str] | None) -> list[str]:
-    """The variants to run; a text may name several, separated by commas."""
-    if only is None:
-        return []
-    if not isinstance(only, str) and not all(isinstance(name, str) for name in only):
-        raise UserError(f"only: expected names of variants, found {quoted(only)}")
-    names = [name.strip() for name in (only.split(",") if isinstance(only, str) else only) if name.strip()]
-    if not names:
-        raise UserError('only: names no variant; expected names, such as only=["q8", "q16"]')
-    return names
-
-
-def _when(timing: bool | str) -> Timing:
-    if timing == "again":
-        return "again"
-    if not isinstance(timing, bool):
-        raise UserError(f'timing: expected True, False or "again", found {quoted(timing)}')
-    return "due" if timing else "none"
 
 
 def _hint(path: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, on_one_line, shown
-from bench.interface.call import absolute, call
+from bench.interface import arguments
+from bench.interface.call import call
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +141,8 @@ def load(folder: str | os.PathLike[str], *, device: Literal["auto", "cuda", "cpu
     """
     from bench.interface.folders import open_folder
 
-    path = absolute(folder)
+    path = arguments.absolute("folder", folder)
+    arguments.device(device)
     with call(on_one_line(f"bench.load({os.fspath(folder)!r})")):
         return Model(open_folder(path, device))
 

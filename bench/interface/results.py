@@ -126,7 +126,7 @@ class Results:
             Where there is no such variant, it failed, or its predictions are gone or belong to another run.
         """
         variants = self.variants
-        if variant not in variants:
+        if not isinstance(variant, str) or variant not in variants:
             hint = nearest(str(variant), variants)
             raise UserError(f"no variant {quoted(variant)}{hint}; there are: {', '.join(variants)}")
         if variant in self.failed:

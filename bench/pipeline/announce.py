@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import locks
 from bench.errors import UserError
-from bench.pipeline import reasons
+from bench.pipeline import reasons, report_reasons
 from bench.pipeline.estimates import duration, total
 from bench.pipeline.forecast import Row, Stage, rows_of, stages
 from bench.pipeline.prepare import Prepared
@@ -52,10 +52,12 @@ def announced(prepared: Prepared, on_event: OnEvent) -> Iterator[OnEvent]:
 
 
 def _explain(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> None:
-    """Say why work is due again, and what is to know of the frames; nothing where no work is due."""
+    """Say why work is due again, and what is to know of the frames; nothing where all is done."""
     due = reasons.due(prepared, rows)
     for redone in reasons.again(due):
         on_event(Event(f"due again: {redone.text}", 1, 1, "note"))
+    if not due and (of_report := report_reasons.of_report(prepared, rows)):
+        on_event(Event(f"the report is due: {'; '.join(of_report)}", 1, 1, "note"))
     for remark in prepared.frame_remarks if due else ():
         on_event(Event(remark, 1, 1, "warning"))
 

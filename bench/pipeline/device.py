@@ -12,6 +12,8 @@ from bench.provenance import cuda_devices, cuda_trouble
 if TYPE_CHECKING:
     from bench.runtimes import Device
 
+CPU_USED = "There is a CUDA device, but the CPU was used"
+
 
 def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[Device, tuple[str, ...]]:
     """The device that all variants run on, so that they can be compared; `kinds` are those of their artifacts.
@@ -27,13 +29,13 @@ def choose_device(requested: str, runtime: str, kinds: Sequence[str]) -> tuple[D
             raise UserError(f"device: cuda was asked for, but {cuda_trouble()}: no CUDA device; use auto or cpu")
         return "cpu", ()
     needed = [runtimes.choose("auto", kind, "cuda") for kind in kinds] if runtime == "auto" else [runtime]
-    troubles = (runtimes.trouble(name, "cuda") for name in dict.fromkeys(needed))
+    troubles = (runtimes.unavailable_reason(name, "cuda") for name in dict.fromkeys(needed))
     trouble = next(filter(None, troubles), None)
     if trouble is None:
         return "cuda", ()
     if requested == "cuda":
         raise UserError(f"device: cuda was asked for, but {trouble}")
-    return "cpu", (f"There is a CUDA device, but the CPU was used: {trouble}.",)
+    return "cpu", (f"{CPU_USED}: {trouble}.",)
 
 
 def checked_device(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import runtimes
-from bench.pipeline import estimates, present_speed, render
+from bench.pipeline import estimates, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.history import History, recall
@@ -15,7 +15,7 @@ from bench.pipeline.jobs import is_time_due, keys
 from bench.pipeline.prepare import Prepared
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
-from bench.results import predict, store
+from bench.results import predict
 from bench.variants import build, cache, ids
 
 
@@ -64,7 +64,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if is_drawn(prepared) and all(row.timed and not row.frames for row in rows):
+    if is_drawn(prepared) and is_all_done(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.threads)
@@ -226,18 +226,15 @@ def _time(prepared: Prepared, rows: Sequence[Row], history: History, now: Presen
 
 
 def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    done = all(row.timed and not row.frames for row in rows) and _is_reported(prepared, rows)
-    if done:
+    if is_all_done(rows) and not report_reasons.of_report(prepared, rows):
         return Stage("report", "", Estimate())
     seconds = estimates.REPORT_SECONDS + heatmaps(prepared) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
-def _is_reported(prepared: Prepared, rows: Sequence[Row]) -> bool:
-    if not render.is_current(prepared.base, prepared.name, prepared.settings):
-        return False
-    reported = {variant.name: variant.id for variant in store.read_run(prepared.results).variants}
-    return set(reported) <= set(prepared.chains) and all(reported.get(row.name) == row.id for row in rows)
+def is_all_done(rows: Sequence[Row]) -> bool:
+    """Whether every row is done, so that at most the report is due."""
+    return all(row.timed and not row.frames for row in rows)
 
 
 def _frame(prepared: Prepared, row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:

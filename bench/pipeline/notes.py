@@ -8,6 +8,8 @@ from bench.records import Built, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
+TOOK = "its last step took"
+
 
 def recovered(built: Built) -> tuple[Recovery, ...]:
     """What each training on the way to an artifact did, by the records of the artifacts on that way."""
@@ -21,7 +23,7 @@ def recovered(built: Built) -> tuple[Recovery, ...]:
 
 def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
     """Sentences for people, without their full stop."""
-    return (f"its last step took {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
+    return (f"{TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
 
 
 def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:

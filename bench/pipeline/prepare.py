@@ -209,7 +209,7 @@ def _chain_problems(
             except UserError as error:
                 yield ("variants", variant), str(error)
     for name in dict.fromkeys(needed):
-        if trouble := runtimes.trouble(name, device):
+        if trouble := runtimes.unavailable_reason(name, device):
             yield ("runtime",), trouble
 
 

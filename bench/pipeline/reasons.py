@@ -134,16 +134,16 @@ def _read(folder: Path) -> _Record | None:
 
 def _flat(value: Mapping[str, Any], frames: Mapping[Any, FrameSet]) -> Inputs:
     """Nested values as text, by dotted names; of frames their count too, which no digest tells."""
-    flat = dict(_flattened(value, ""))
+    flat = dict(flattened(value, ""))
     for split in value.get("frames", {}):
         flat[f"frames.{split}.count"] = str(len(frames[split].frames))
     return flat
 
 
-def _flattened(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+def flattened(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from _flattened(inner, f"{prefix}{name}.")
+            yield from flattened(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner if isinstance(inner, str) else json.dumps(inner)
 
@@ -213,7 +213,7 @@ def _reasons(before: Inputs | None, now: Inputs, of_chain: Sequence[str]) -> tup
 def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs, in words."""
     if before.get("step") != now.get("step"):
-        return [_changed("step", before.get("step"), now.get("step"))]
+        return [changed("step", before.get("step"), now.get("step"))]
     names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
     reasons = [text for name in names if (text := _difference(name, before, now))]
     machine = [text for name, text in ((n, _of_machine(n, before, now)) for n in names) if text]
@@ -223,7 +223,7 @@ def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 def _difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """The difference of one value in words; empty where another value's difference says it."""
     head, _, rest = name.partition(".")
-    change = partial(_changed, before=before.get(name), now=now.get(name))
+    change = partial(changed, before=before.get(name), now=now.get(name))
     if name in _INHERITED or name.endswith(".count") or (head == "machine" and rest != "python"):
         return ""
     if head == "frames":
@@ -241,7 +241,7 @@ def _of_machine(name: str, before: Mapping[str, str], now: Mapping[str, str]) ->
     head, _, fact = name.partition(".")
     if head != "machine" or fact == "python":
         return ""
-    return _changed("processor" if fact == "cpu" else fact, before.get(name), now.get(name))
+    return changed("processor" if fact == "cpu" else fact, before.get(name), now.get(name))
 
 
 def _frames(split: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -255,7 +255,7 @@ def _frames(split: str, before: Mapping[str, str], now: Mapping[str, str]) -> st
     return f"other {split} frames (as many as before: {new})"
 
 
-def _changed(name: str, before: str | None, now: str | None) -> str:
+def changed(name: str, before: str | None, now: str | None) -> str:
     """A change in words; the record may have been written by anyone, so values are escaped and cut."""
     if before is None or now is None:
         return f"{shown(name, _LONGEST)} {shown(now, _LONGEST)}, new" if now else f"{shown(name, _LONGEST)} no longer"

@@ -79,10 +79,10 @@ def report(
     A report that this version rendered from the same results is left as it is, unless `again`.
     """
     results, folder = base / "results" / name, base / "reports" / name
-    run = _as_set(store.read_run(results), settings)
+    run = as_set(store.read_run(results), settings)
     store.write_run(results, run)
-    mark = _mark(results)
-    if again or not _is_rendered(folder, mark):
+    mark = mark_of(results)
+    if again or not is_rendered(folder, mark):
         _refuse_incomplete(run, results)
         on_event(Event(WORK, 0, 1, "reports", "scoring"))
         evaluation = evaluate_run(run, results)
@@ -136,17 +136,7 @@ def spelled(steps: Sequence[str]) -> str:
     return ", ".join(steps) or "no steps"
 
 
-def is_current(base: Path, name: str, settings: ExperimentSettings) -> bool:
-    """Whether `report` would find everything rendered already."""
-    results, folder = base / "results" / name, base / "reports" / name
-    try:
-        run = store.read_run(results)
-    except UserError:
-        return False
-    return _as_set(run, settings) == run and _is_rendered(folder, _mark(results))
-
-
-def _as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
+def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     """The run with what only its rendering depends on as it is set now."""
     return replace(
         run,
@@ -158,8 +148,8 @@ def _as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     )
 
 
-def _is_rendered(folder: Path, mark: str) -> bool:
-    """Whether this user rendered it from these results, and nothing of it has changed or gone since.
+def is_rendered(folder: Path, mark: str) -> bool:
+    """Whether it is whole, this user rendered it from these results, and nothing of it has changed or gone since.
 
     What scores.json of a stranger says is not read: it is scored again.
     """
@@ -174,8 +164,9 @@ def _rendered(folder: Path, mark: str) -> str:
     return f"rendered {mark} {' '.join(pages)}"
 
 
-def _mark(results: Path) -> str:
-    return digest({"run": stored.read_text(results / store.RUN), "bench": version("bench")})
+def mark_of(results: Path, by: str | None = None) -> str:
+    """The digest of the results and of the version of bench that renders them, this one if left out."""
+    return digest({"run": stored.read_text(results / store.RUN), "bench": by or version("bench")})
 
 
 def evaluate_run(run: RunRecord, results: Path) -> Evaluation:

@@ -15,6 +15,8 @@ from bench.results import attributes, store
 from bench.variants.steps import Use
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
+NOT_TIMED = "Not timed, so nothing is said of speed"
+SEE_LOG = "; the run's log says why"
 
 
 def summarise(prepared: Prepared, jobs: Jobs) -> RunRecord:
@@ -52,7 +54,7 @@ def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str])
         )
     if untimed:
         remarks.append(
-            f"Not timed, so nothing is said of speed: {', '.join(untimed)}; `bench run` without `--no-timing` times "
+            f"{NOT_TIMED}: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
     left_out = [name for name in prepared.settings.variants if name not in shown]
@@ -94,7 +96,7 @@ def _row(
 def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
     if not built.quantised or measured is not None:
         return ()
-    return ("what its runtime computes could not be compared with its own graph; the run's log says why",)
+    return (f"what its runtime computes could not be compared with its own graph{SEE_LOG}",)
 
 
 def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:

@@ -1,16 +1,15 @@
-"""Progress as it is seen, and the wish to stop."""
+"""Progress as it is seen."""
 
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from bench import streams
+from bench import interrupts, streams
 from bench.errors import shown
 from bench.ink import harmless
 from bench.progress.painters import Lines, Screen, Tqdm, remark, waiting
@@ -22,30 +21,6 @@ if TYPE_CHECKING:
 TICK_SECONDS, LINE_SECONDS = 0.5, 30.0
 # Between two drawings that events ask for.
 _LEAST_SECONDS = 0.1
-
-interrupted = threading.Event()
-"""Set once a signal to end came."""
-
-
-def catch_signals() -> None:
-    """Whoever ends a command with SIGTERM, as CI systems do, or closes its terminal gets what Ctrl-C gets."""
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # Not every system has all. What was started with `nohup` is to go on without its terminal.
-        if number and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-            signal.signal(number, interrupt)
-
-
-def interrupt(*_: object) -> NoReturn:
-    """The handler of all: libraries may swallow the exception or make another of it, so it is also noted."""
-    interrupted.set()
-    raise KeyboardInterrupt
-
-
-def tell_unraisable(unraisable: Any) -> None:
-    """`sys.unraisablehook`: an interrupt that came within a callback is noted, and raised at the next event."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
 
 
 class Bars:
@@ -86,8 +61,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show an event: a line for messages and for what begins, waits or ends; the rest moves the bar."""
-        if interrupted.is_set():
-            raise KeyboardInterrupt
+        interrupts.raise_noted()
         with self._lock:
             if event.is_message:
                 self._painter.say(remark(event))

@@ -51,8 +51,8 @@ from bench.records.measurements import (
     Measurement,
     PeakMemory,
     Ratio,
-    Speed,
     Timing,
+    VariantSpeed,
 )
 from bench.records.predictions import (
     LabelledFrames,
@@ -182,7 +182,6 @@ __all__ = [
     "Shift",
     "ShiftVerdict",
     "Slice",
-    "Speed",
     "Split",
     "SplitSummary",
     "ThresholdKind",
@@ -190,6 +189,7 @@ __all__ = [
     "Timing",
     "VariantEvaluation",
     "VariantResult",
+    "VariantSpeed",
     "Verdict",
     "silent",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
-from bench.records.measurements import Latencies, Speed, Timing
+from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.predictions import LabelledFrames, Predictions
 from bench.records.scores import Effect, Independence, VariantEvaluation
 
@@ -26,7 +26,7 @@ class Evaluation:
     validation: LabelledFrames | None
     predictions: Mapping[str, Predictions]
     variants: Mapping[str, VariantEvaluation]
-    speeds: Mapping[str, Speed]
+    speeds: Mapping[str, VariantSpeed]
     choice: Choice | None
     effects: tuple[Effect, ...] = ()
     not_sliced: tuple[str, ...] = ()

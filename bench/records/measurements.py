@@ -157,7 +157,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Speed:
+class VariantSpeed:
     """The speed of a variant in its own runtime.
 
     `single` is at batch 1, `best` at the batch size of the highest throughput, timed later in the session. `reference`

@@ -45,9 +45,9 @@ from bench.records import (
     ScoresFile,
     Shift,
     Slice,
-    Speed,
     VariantEvaluation,
     VariantResult,
+    VariantSpeed,
 )
 from bench.reports.content.text import MIB
 
@@ -306,7 +306,7 @@ def _effect(effect: Effect) -> ScoredEffect:
     )
 
 
-def _speed(speed: Speed) -> dict[str, Any]:
+def _speed(speed: VariantSpeed) -> dict[str, Any]:
     """Latency in ms, frames a second, and how many times faster than the baseline."""
     single, best = speed.single, speed.best
     latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}

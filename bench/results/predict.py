@@ -29,7 +29,7 @@ from bench.records import (
     PredictionPass,
     Session,
 )
-from bench.results.answers import Answers, Part
+from bench.results.answers import Answers, Batch
 from bench.results.attempts import noted
 from bench.stored import MIB
 from bench.system.control_groups import available_memory
@@ -156,7 +156,7 @@ def _evaluate(
     for (low, start), batch in zip(starts, batches, strict=True):
         advance(start)  # frames before this batch's: answers are still under way
         for variant in missing[low]:
-            answers.give(Part(variant, start, batch))
+            answers.give(Batch(variant, start, batch))
         count += len(batch)
         if len(answers.failed) == variants:
             break
@@ -191,11 +191,11 @@ class _Shards:
         self._rows = rows
         self._parts: dict[Path, dict[int, Answer]] = {}
 
-    def keep(self, part: Part, answer: Answer) -> None:
-        low = part.start - part.start % SHARD_FRAMES
-        path = _shard(part.variant, low)
+    def keep(self, batch: Batch, answer: Answer) -> None:
+        low = batch.start - batch.start % SHARD_FRAMES
+        path = _shard(batch.variant, low)
         parts = self._parts.setdefault(path, {})
-        parts[part.start] = answer
+        parts[batch.start] = answer
         if sum(len(answer.logits) for answer in parts.values()) == min(SHARD_FRAMES, self._rows - low):
             _write_shard(path, [parts[start] for start in sorted(parts)])
             del self._parts[path]

@@ -1,24 +1,25 @@
 """Who executes a variant: one file a runtime, named as in `experiments.yaml`.
 
-A runtime is a module with `ACCEPTS`, the artifact kinds it executes ("torch", "onnx"), and
-`load(built, device, threads, tf32=…)`, which gives a `Session`; `tf32` is whether float32 networks may
-round what they multiply to ten bits of mantissa on CUDA. `PACKAGE` is what it imports, `CUDA_FILES` are
-files of it that only builds for CUDA have, one for each system. `LIBRARIES` are the distributions, and `VERSIONS`
-bench's own parts, whose versions belong into the keys of what it gives. Where it does not run on both, `DEVICES`
-says on which; where only an extra of bench installs its package, `EXTRA` names that; where more can be missing,
-`trouble(device)` says what. Nothing heavy is imported at its top.
+A runtime is a module with
 
-A runtime whose way to execute an artifact depends on the processor also has `arithmetic(built, device)`, which tells
-what of that changes scores, for their keys; where it must be found by timing, `is_settled(built, device)` and
-`settle(built, device, threads)`, which finds it once and keeps it beside the artifact.
+- `ACCEPTS`: the artifact kinds that it executes, "torch" or "onnx";
+- `load(built, device, threads, tf32=…)`: a `Session`. `tf32` is whether float32 networks may round what they multiply
+  to ten bits of mantissa on CUDA;
+- `PACKAGE`: what it imports; `CUDA_FILES`: files that only its builds for CUDA have, one for each system;
+- `LIBRARIES`: distributions, and `VERSIONS`: bench's own parts, whose versions belong into the keys of its results;
+- where it does not run on both devices: `DEVICES`; where only an extra of bench installs its package: `EXTRA`;
+- where more can be missing: `unavailable_reason(device)`;
+- where the processor decides how it executes an artifact: `arithmetic(built, device)`, what of that changes scores, for
+  their keys; where timing decides: `is_settled(built, device)`, and `settle(built, device, threads)`, which times once
+  and saves the choice beside the artifact;
+- where it compiles each artifact once, and saves the result beside it as `<file>.<name>-….pt2`: `COMPILE_SECONDS`.
 
-A runtime that compiles each artifact once, and keeps what it made beside it as `<file>.<name>-….pt2`, says in
-`COMPILE_SECONDS` how long that takes.
+A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute, and returns a
+function without arguments that waits and returns what `predict` would. At most two calls may be under way; their
+predictions are asked for in the order of submission. `MemoryError` may come from either call. A session that can do
+without some of the device's memory while it idles has `rest(from_all=…)`.
 
-A session whose device computes while its caller goes on also has `submit(frames)`: it begins to compute and returns
-what, called without arguments, waits and gives what `predict` would. At most two may be under way; answers are asked
-for in the order of submission. `MemoryError` may come from either call. One that can do without some of the device's
-memory while it has nothing to do has `rest(from_all=…)`.
+Nothing heavy is imported at a runtime's top.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def choose(requested: str, kind: str, device: Device) -> str:
     return name
 
 
-def trouble(name: str, device: Device) -> str | None:
+def unavailable_reason(name: str, device: Device) -> str | None:
     """Why this Python cannot execute anything with a runtime on a device; None where nothing is known against it.
 
     Only files are looked at, nothing is imported.
@@ -101,13 +102,13 @@ def trouble(name: str, device: Device) -> str | None:
         )
     if device not in devices(name):
         return f"runtime {name!r} runs on {' or '.join(devices(name))} only, not on {device}; choose another `runtime:`"
-    if device == "cuda" and (reason := _cuda_trouble(name, runtime, Path(next(iter(spec.submodule_search_locations))))):
+    if device == "cuda" and (reason := _cuda_reason(name, runtime, Path(next(iter(spec.submodule_search_locations))))):
         return reason
-    its_own: Callable[[Device], str | None] | None = getattr(runtime, "trouble", None)
-    return its_own(device) if its_own else None
+    further: Callable[[Device], str | None] | None = getattr(runtime, "unavailable_reason", None)
+    return further(device) if further else None
 
 
-def _cuda_trouble(name: str, runtime: Runtime, folder: Path) -> str | None:
+def _cuda_reason(name: str, runtime: Runtime, folder: Path) -> str | None:
     """Why a runtime, whose package lies in this folder, cannot use the driver's CUDA."""
     if not any((folder / file).exists() for file in runtime.CUDA_FILES):
         return (

@@ -42,7 +42,7 @@ _LINUX = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10"
 _WINDOWS = ("nvinfer_10.dll", "nvinfer_plugin_10.dll", "nvonnxparser_10.dll")
 
 
-def trouble(device: Literal["cpu", "cuda"] = "cuda") -> str | None:
+def unavailable_reason(device: Literal["cpu", "cuda"] = "cuda") -> str | None:
     """Why TensorRT cannot be used, as far as files tell."""
     library = ctypes.util.find_library("nvinfer_10") or ctypes.util.find_library("nvinfer")
     if _wheel() or (library and "10" in library):

@@ -7,16 +7,19 @@ with what it belongs to: a stranger's file, or one of another variant, counts as
 from __future__ import annotations
 
 import io
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar, cast
 
 from bench import seals, stored
 from bench.files import sweep, write_atomically
 
 if TYPE_CHECKING:
+    import hmac
+
     from bench.variants.steps import StepContext
 
 State: TypeAlias = dict[str, Any]
@@ -32,6 +35,28 @@ REST_SECONDS = 3.0
 _SHARE = 0.02
 _LAYOUT = 1
 _MOST_BYTES = 2**40
+_SEAL_BYTES = 64
+
+
+class Pace:
+    """When the state of a part is worth saving again: 20 s after the last time, later where saving takes long."""
+
+    def __init__(self) -> None:
+        self._saved_at = time.monotonic()
+        self._interval = INTERVAL_SECONDS
+
+    def save(self, work: StepContext, name: str, state: Callable[[], State], *, at_end: bool = False) -> None:
+        """Save what `state()` gives, where that is due. Where there is no room for it, the step goes on without.
+
+        `at_end`: nothing more of the part follows, and less than the interval is worth a file.
+        """
+        began = time.monotonic()
+        if began - self._saved_at < (min(REST_SECONDS, self._interval) if at_end else self._interval):
+            return
+        with suppress(OSError):
+            write(work, name, state())
+        self._saved_at = time.monotonic()
+        self._interval = max(INTERVAL_SECONDS, min(2 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
 
 
 class Part:
@@ -43,45 +68,62 @@ class Part:
         self._work, self._name = work, name
         self.state: State = read(work, name) or {}
         self.done = int(self.state.get("done", 0))
-        self._saved_at = time.monotonic()
-        self._interval = INTERVAL_SECONDS
+        self._pace = Pace()
 
     def tensors(self, key: str, device: Any) -> dict[str, Any]:
         """The named tensors below a key of the state, on a device; none where nothing was saved."""
         return {name: tensor.to(device) for name, tensor in self.state.get(key, {}).items()}
 
     def keep(self, done: int, total: int, state: Callable[[], State]) -> None:
-        """Save what `state()` gives and how much of `total` is done, where that is enough since the last time.
-
-        Where there is no room for it, the step goes on without.
-        """
+        """Save what `state()` gives and how much of `total` is done, where that is enough since the last time."""
         # Activations of all frames may be in it, and there may be no memory for two of them.
         self.state = {}
-        began = time.monotonic()
-        if began - self._saved_at < (min(REST_SECONDS, self._interval) if done == total else self._interval):
-            return
-        with suppress(OSError):
-            write(self._work, self._name, state() | {"done": done})
-        self._saved_at = time.monotonic()
-        longest = max(INTERVAL_SECONDS, min(2 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
-        self._interval = longest
+        self._pace.save(self._work, self._name, lambda: state() | {"done": done}, at_end=done == total)
 
 
 def write(work: StepContext, name: str, state: State) -> None:
-    """Save the state of a part. `NotWrittenError` where that can't be done."""
+    """Save the state of a part, without a second copy of it in memory. `NotWrittenError` where that can't be done."""
     import torch
 
-    memory = io.BytesIO()
-    torch.save(state, memory)
-    data = memory.getbuffer()
-    # In one file, so that no kill comes between the two.
-    seal = seals.seal_of(data, seals.lasting_secret(), _key(work, name)).encode("ascii")
-
-    def fill(file: Any) -> None:
-        file.write(seal + b"\n")
-        file.write(data)
+    def fill(file: BinaryIO) -> None:
+        # In one file, so that no kill comes between the two; the seal is known when all is written.
+        file.write(b"0" * _SEAL_BYTES + b"\n")
+        stream = _Sealing(file, seals.begun(seals.lasting_secret(), _key(work, name)))
+        # Of a file it asks for these two methods only.
+        torch.save(state, cast("BinaryIO", stream))
+        file.seek(0)
+        file.write(stream.seal())
 
     write_atomically(work.scratch / _file(name), fill)
+
+
+class _Sealing:
+    """A file that is sealed while it is written.
+
+    Its errors wait for `seal`: raised inside `torch.save`, another one would take their place.
+    """
+
+    def __init__(self, file: BinaryIO, code: hmac.HMAC) -> None:
+        self._file, self._code = file, code
+        self._error: BaseException | None = None
+
+    def write(self, data: memoryview) -> int:
+        try:
+            if self._error is None:
+                self._code.update(data)
+                self._file.write(data)
+        except BaseException as error:
+            self._error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """What `torch.save` asks for; the file is flushed when it is closed."""
+
+    def seal(self) -> bytes:
+        """Of all that was written; raises what went wrong meanwhile."""
+        if self._error is not None:
+            raise self._error
+        return self._code.hexdigest().encode("ascii")
 
 
 def read(work: StepContext, name: str) -> State | None:
@@ -90,7 +132,10 @@ def read(work: StepContext, name: str) -> State | None:
 
     sweep(work.scratch, held=True)
     try:
-        seal, _, data = stored.read_bytes(work.scratch / _file(name), _MOST_BYTES, links=False).partition(b"\n")
+        with stored.open_file(work.scratch / _file(name), links=False) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                return None
+            seal, data = file.read(_SEAL_BYTES + 1).removesuffix(b"\n"), file.read()
         if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(work, name)), seal.decode("ascii")):
             return None
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -30,7 +30,9 @@ from bench import datasets, stored
 from bench.artifacts.onnx_export import copy_in_oldest_format, least_ir_version
 from bench.commands.export import models, texts
 from bench.datasets.decoding import LONGEST
-from bench.pipeline.summary import NOT_SHOWN
+from bench.datasets.splits import WRITE_PATTERN
+from bench.pipeline.device import CPU_USED
+from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import file_digest
 from bench.records import LOWERED, Built, HandedOver, InputSpec
 from bench.results import timing
@@ -173,16 +175,27 @@ def test_readme_says_what_it_is(exports: Path) -> None:
         assert "of fp16 values" in about or name != "q16"
 
 
-def test_readme_repeats_the_warnings_of_the_report_on_this_variant_alone(
+def test_readme_warns_its_receiver_of_this_variant_alone(
     exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """What only whoever ran it can do is not asked of who gets it: no option, no key, no command, no log."""
     file = exports / "results/first/run.json"
     before = file.read_bytes()
     run = json.loads(before)
-    run["warnings"] = ["Test and validation share 3 sources: a, b, c.", f"{NOT_SHOWN}: other."]
+    run["warnings"] = [
+        "Test and validation share 3 sources: a, b, c.",
+        f"{NOT_SHOWN}: other.",
+        f"{NOT_TIMED}: w8; `bench run` without `--no-timing` times it.",
+        f"{CPU_USED}: `bench doctor` says more.",
+        f"`split: auto` knew no source of 3 of 9 frames.{WRITE_PATTERN}",
+    ]
+    run["choose"] = {"auc_drop": 0.5, "size_mib": 1e-9, "latency_ms": None, "prefer": "size"}
     for variant in run["variants"]:
         if variant["name"] in ("q8", "w8"):
             variant["fidelity"] = {"mean": 0.5, "largest": 0.9, "frames": 16, "split": "test", "exact": False}
+            variant["notes"] += [f"it could not be compared{SEE_LOG}"]
+            variant["conditions"] |= {"others_cpu": 0.5, "throttled_seconds": 1e6, "gpu_throttling": ["heat"]}
+            variant["measurements"][0]["settled"] = False
     monkeypatch.chdir(exports)
     try:
         file.write_text(json.dumps(run))
@@ -192,8 +205,16 @@ def test_readme_repeats_the_warnings_of_the_report_on_this_variant_alone(
     warned = (tmp_path / "out/README.md").read_text(encoding="utf-8").partition("## What to know")[2]
     assert "**q8** is **inexact on this processor**" in warned
     assert "share 3 sources" in warned
-    assert "w8" not in warned
-    assert "Not shown" not in warned
+    assert "knew no source of 3 of 9 frames." in warned
+    assert "It could not be compared." in warned
+    assert "the speeds are those of a busy machine. Time it where you will run it" in warned
+    assert "Judge it where you will run it." in warned
+    assert "Times had not settled" in warned
+    for senders in (
+        "w8", "Not shown", "Not timed", "CUDA", "source\\_pattern", "source_pattern", "runtime:", "bench run",
+        "threads:", "nvidia-smi", "timing:", "allowed", "log says", "last step took", "preprocessing",
+    ):  # fmt: skip
+        assert senders not in warned, senders
 
 
 # -------------------------------------------------------------------------------------------------------- formats

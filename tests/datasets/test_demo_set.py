@@ -65,6 +65,58 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
     assert len(drawn[0]) == 20 + 4 + 1
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.usefixtures("small")
+def test_an_interrupted_drawing_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo.draw(tmp_path / "whole")
+    monkeypatch.setattr(demo, "_EVENT_SECONDS", 0.0)
+    monkeypatch.setattr(demo, "cpu_cores", lambda: 1)
+
+    def press(event: Event) -> None:
+        if event.done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo.draw(tmp_path / "demo", press)
+    begun = tmp_path / ".demo.begun"
+    drawn_before = {file.name for file in begun.rglob("*.jpg")}
+    assert 7 <= len(drawn_before) < 20
+    assert not (tmp_path / "demo").exists()
+    (begun / "test/fake/.bench-1-0123456789ab.tmp").write_text("of one that was killed")
+    damaged = next(begun.rglob("*.jpg"))
+    damaged.write_bytes(b"")
+
+    drawn, photograph = [], demo.photograph_files
+
+    def note(rng: np.random.Generator, size: int) -> tuple[bytes, bytes, int]:
+        drawn.append(size)
+        return photograph(rng, size)
+
+    monkeypatch.setattr(demo, "photograph_files", note)
+    demo.draw(tmp_path / "demo")
+    assert len(drawn) == 20 - len(drawn_before) + 1
+    assert contents(tmp_path / "demo") == contents(tmp_path / "whole")
+    assert {child.name for child in tmp_path.iterdir()} == {"demo", "whole", ".demo.lock", ".whole.lock"}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("link", [".demo.begun", ".demo.begun/test", ".demo.begun/test/fake"])
+def test_a_begun_drawing_whose_folders_lead_elsewhere_is_not_gone_on_with(tmp_path: Path, link: str) -> None:
+    demo.draw(tmp_path / "demo")
+    demo_set = contents(tmp_path / "demo")
+    (tmp_path / "demo").rename(tmp_path / ".demo.begun")
+    (tmp_path / link).rename(tmp_path / "elsewhere")
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path / "elsewhere")
+    demo.draw(tmp_path / "demo")
+    assert contents(tmp_path / "demo") == demo_set
+    assert contents(tmp_path / "elsewhere") == before
+    assert not any(path.is_symlink() for path in (tmp_path / "demo").rglob("*"))
+
+
 @pytest.mark.usefixtures("small")
 def test_files_hold_what_the_detector_was_trained_on(tmp_path: Path) -> None:
     from PIL import Image

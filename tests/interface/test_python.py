@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 import bench
-from bench import progress, stored
+from bench import interrupts, stored
 from bench.interface.results import Results
 from bench.interface.variant_scores import VariantScores
 from bench.records import Event, OnEvent
@@ -185,7 +185,20 @@ def test_a_variant_that_fails_is_told_and_raises_nothing(copy: Path, monkeypatch
         ({"only": ["q7"]}, "q7"),
         ({"only": []}, "names no variant"),
         ({"only": [8]}, "expected names"),
+        ({"only": 3}, "only: expected names of variants, such as"),
+        ({"only": b"q8"}, "only: expected names of variants"),
+        ({"only": iter([" "])}, "names no variant"),
+        ({"experiment": 3}, r"experiment: expected its name, found '?3'? \(int\)"),
+        ({"experiment": Path("experiments.yaml")}, "the experiment file is `file=`"),
+        ({"file": 3}, r"file: expected the path of an experiment file, found '?3'? \(int\)"),
+        ({"file": None}, "file: expected the path of an experiment file"),
+        ({"file": b"experiments.yaml"}, "file: expected the path of an experiment file"),
+        ({"file": "a\0b"}, "file: .* is no path: it holds a null character"),
         ({"device": "gpu"}, "device"),
+        ({"device": 3}, "device: 3 is no device here"),
+        ({"device": ["cpu"]}, "device: expected auto, cuda or cpu"),
+        ({"device": np.array(["cpu", "cuda"])}, "device: expected auto, cuda or cpu"),
+        ({"timing": np.array([True, False])}, "timing: expected True, False"),
         ({"timing": "never"}, "timing: expected True, False"),
     ],
 )
@@ -229,7 +242,7 @@ def test_an_interrupt_leaves_everything_as_it_was(copy: Path, monkeypatch: pytes
         bench.run(file=copy / "experiments.yaml", only="baseline")
     assert signal.getsignal(signal.SIGINT) is handler
     assert sys.unraisablehook is hook
-    assert not progress.interrupted.is_set()
+    assert not interrupts.interrupted.is_set()
     assert list(copy.rglob("*.tmp")) == []
     monkeypatch.undo()
     run_quickly(monkeypatch)
@@ -476,6 +489,10 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"q8": P}, {}, "no baseline 'baseline'; found: q8"),
         (Y, {}, {}, "found: none"),
         (Y, [P], {}, "expected a mapping"),
+        (Y, dict, {}, "scores: expected a mapping"),
+        (3, {"baseline": P}, {}, "labels: expected an array, found int"),
+        (Y, {"baseline": 3}, {}, r"scores\['baseline'\]: expected an array, found int"),
+        (Y, {"baseline": P, 8: P}, {}, "scores: expected names as text, found 8"),
         (Y, {"baseline": P, "a/b": P}, {}, "a/b"),
         (Y, {"baseline": P, "q8": P, "Q8": P}, {}, "differ only in case"),
         (Y, {"baseline": np.where(Y, np.nan, P)}, {}, "a score is missing in 10 of 20"),
@@ -495,6 +512,15 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"baseline": P + 1j}, {}, "holds complex numbers"),
         (Y, {"baseline": P}, {"threshold": 1.5}, "threshold: expected a number above 0"),
         (Y, {"baseline": P}, {"margin": -1}, "margin: expected a number from 0"),
+        (Y, {"baseline": P}, {"threshold": "x"}, "threshold: expected a number above 0 and below 1, found 'x'"),
+        (Y, {"baseline": P}, {"threshold": None}, "threshold: expected a number"),
+        (Y, {"baseline": P}, {"threshold": 10**400}, "threshold: expected a number"),
+        (Y, {"baseline": P}, {"margin": np.array([0.1, 0.2])}, "margin: expected a number"),
+        (Y, {"baseline": P}, {"baseline": ["baseline"]}, "scores: no baseline"),
+        (Y, {"baseline": P}, {"baseline": 3}, "scores: no baseline"),
+        (Y, {"baseline": P}, {"to": 3}, r"to: expected the path of a folder, found '?3'? \(int\)"),
+        (Y, {"baseline": P}, {"sources": "video"}, "sources: expected an array, found str"),
+        (Y, {"baseline": P}, {"frames": 3}, "frames: expected an array, found int"),
     ],
 )
 def test_what_is_wrong_with_arrays_is_a_user_error(labels: Any, scores: Any, further: Any, message: str) -> None:
@@ -574,10 +600,22 @@ def test_other_frames_are_refused(folder: Path, frames: Any, message: str) -> No
 
 
 @pytest.mark.parametrize("call", [bench.load, bench.read])
-@pytest.mark.parametrize("folder", [3, None, ["reports"]])
+@pytest.mark.parametrize("folder", [3, None, ["reports"], b"reports"])
 def test_what_is_no_path_is_a_user_error(call: Any, folder: Any) -> None:
-    with pytest.raises(bench.UserError, match="expected the path of a folder, got"):
+    with pytest.raises(bench.UserError, match="folder: expected the path of a folder, found"):
         call(folder)
+
+
+def test_other_arguments_of_another_type_are_a_user_error(folder: Path) -> None:
+    path = artifact(folder, "q16")
+    for device in (3, None, ["cpu"]):
+        with pytest.raises(bench.UserError, match="device: "):
+            bench.load(path, device=device)  # type: ignore[arg-type]
+    results = bench.read(folder / "reports/first")
+    variants: list[Any] = [3, None, ["q8"], {}]
+    for variant in variants:
+        with pytest.raises(bench.UserError, match="no variant"):
+            results.predictions(variant)
 
 
 def test_what_cannot_be_loaded_is_a_user_error(copy: Path) -> None:

@@ -100,7 +100,7 @@ def measured(built: Built, session: Session) -> Fidelity:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_every_runtime_is_exact_on_this_processor(name: str, tmp_path: Path) -> None:
-    if trouble := runtimes.trouble(name, "cpu"):
+    if trouble := runtimes.unavailable_reason(name, "cpu"):
         pytest.skip(trouble)
     built = b0.written(tmp_path, shallow(), "int8")
     fidelity_of_session = measured(built, runtimes.find(name).load(built, "cpu", 1))
@@ -110,7 +110,7 @@ def test_every_runtime_is_exact_on_this_processor(name: str, tmp_path: Path) -> 
 @pytest.mark.skipif(processor().exact_with_signed_bytes, reason="no kernel saturates on this processor")
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_runtime_that_saturates_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if trouble := runtimes.trouble(name, "cpu"):
+    if trouble := runtimes.unavailable_reason(name, "cpu"):
         pytest.skip(trouble)
     runtime = runtimes.find(name)
     # As they would run where nobody asked the processor.

@@ -28,7 +28,7 @@ import psutil
 import pytest
 import torch
 
-from bench import files, locks, pipeline, progress
+from bench import files, interrupts, locks, pipeline
 from bench.errors import UserError
 from bench.records import Event
 from bench.variants import checkpoints
@@ -415,7 +415,7 @@ def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
 
     def swallow(*_: Any, on_event: Any, **__: Any) -> None:
         with suppress(KeyboardInterrupt):
-            progress.interrupt()
+            interrupts.interrupt()
         if then == "an event":
             on_event(Event("evaluating", 0, 1))
         raise UserError("no shape") if then == "bad input" else ValueError("no shape")
@@ -425,7 +425,7 @@ def test_an_interrupt_that_a_library_swallows_ends_the_run_all_the_same(
     try:
         code, output = bench("run")
     finally:
-        progress.interrupted.clear()
+        interrupts.interrupted.clear()
     assert code == 130, output
     assert "no shape" not in output
 
@@ -479,29 +479,37 @@ def test_a_folder_that_was_taken_away_in_mid_run_is_told(
     assert "the folder was taken away while bench worked in it" in output
 
 
-@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize(
+    ("killed_at", "damage"),
+    [(4, False), (4, True), pytest.param(5, False, id="before a look"), pytest.param(10, False, id="before the last")],
+)
 def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
-    damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killed_at: int, damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     surroundings, settings = work(tmp_path, teacher), recover.Settings(steps=9, batch_size=6)
     (surroundings.scratch).mkdir(parents=True, exist_ok=True)
     expected = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
-    save, steps = training._save, list[int]()
+    save, steps = checkpoints.write, list[int]()
 
-    def save_and_die(surroundings: Any, state: Any, *rest: Any) -> None:
-        save(surroundings, state, *rest)
+    def save_and_die(surroundings: Any, name: str, state: Any) -> None:
+        save(surroundings, name, state)
+        if name != training.CHECKPOINT:
+            return
         steps.append(state["step"])
-        if len(steps) == 4:
+        if len(steps) == killed_at:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr(training, "_save", save_and_die)
+    monkeypatch.setattr(checkpoints, "write", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         recover.apply(copy.deepcopy(teacher), settings, surroundings)
     checkpoint = surroundings.scratch / f"{training.CHECKPOINT}.checkpoint"
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     resumed = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
-    assert steps == [1, 2, 3, 4, *range(1 if damage else 5, 9)]
+    # Before and after the evaluation at step 5, and before the last one.
+    undisturbed = [1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
+    assert steps[:killed_at] == undisturbed[:killed_at]
+    assert steps[killed_at:] == [step for step in undisturbed if damage or step > steps[killed_at - 1]]
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)

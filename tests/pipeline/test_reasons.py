@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, experiment, pipeline
-from bench.pipeline import reasons
+from bench import cli, experiment, pipeline, provenance
+from bench.pipeline import reasons, render, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import inputs
@@ -202,3 +202,53 @@ def test_results_of_an_earlier_bench_are_no_new_ones(ran: Path) -> None:
     shutil.rmtree(ran / "variants")
     assert {explanation[1] for explanation in explained(ran).values()} == {(reasons._UNKNOWN,)}
     assert CliRunner().invoke(cli.app, ["plan", "-f", str(ran / "experiments.yaml")]).exit_code == 0
+
+
+# --------------------------------------------------------------------------------------- the report alone
+def of_report(folder: Path) -> str:
+    prepared = prepare_in(folder)
+    rows = rows_of(prepared)
+    assert reasons.due(prepared, rows) == ()
+    return "; ".join(report_reasons.of_report(prepared, rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (edit("device: cpu", "device: cpu\n    threshold: 0.7"), "threshold 0.5 → 0.7"),
+        (edit("device: cpu", "device: cpu\n    margin: 0.02"), "margin 0.01 → 0.02"),
+        (edit("device: cpu", "device: cpu\n    choose: {size_mib: 60}"), "choose size_mib 60.0, new"),
+        (lambda f: (f / "results/first/run.json").unlink(), "run.json is gone or damaged"),
+        (lambda f: shutil.rmtree(f / "reports"), "not rendered yet, or a file of it is gone"),
+        (lambda f: (f / "reports/first/report.html").write_text("another"), "not those it was rendered with"),
+    ],
+)
+def test_it_is_said_why_only_the_report_is_due(
+    change: Change, reason: str, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert of_report(ran) == ""
+    change(ran)
+    assert reason in of_report(ran)
+    monkeypatch.chdir(ran)
+    assert f"  report: {of_report(ran)}" in " ".join(bench("plan")[1].split("\n"))
+    assert f"note: the report is due: {of_report(ran)}" in " ".join(bench("run")[1].split())
+    assert of_report(ran) == ""
+    assert "why:" not in bench("plan")[1]
+    assert "the report is due" not in bench("run")[1]
+
+
+def test_a_report_of_another_bench_is_due(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = provenance.version("bench")
+    for module in (report_reasons, render):
+        monkeypatch.setattr(module, "version", lambda _: "99.0")
+    assert of_report(ran) == f"bench {before} → 99.0"
+
+
+def test_variants_that_the_report_lacks_or_no_longer_has_are_named(ran: Path) -> None:
+    file = ran / "results/first/run.json"
+    run = json.loads(file.read_text())
+    run["variants"][1]["id"], run["variants"][2]["name"] = "0" * 16, "q7"
+    names = [variant["name"] for variant in run["variants"]]
+    assert names[:3] == ["baseline", "q16", "q7"]
+    file.write_text(json.dumps(run))
+    assert of_report(ran) == "it lacks q8; it shows another q16; it shows the removed q7"

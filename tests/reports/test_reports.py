@@ -48,8 +48,8 @@ from bench.records import (
     RunRecord,
     Shift,
     Slice,
-    Speed,
     VariantResult,
+    VariantSpeed,
 )
 from bench.reports import bundle, is_whole, plain_warnings, read_scores, render, summary
 from bench.reports.content import changes, insights, notes, plots, recommendation, variants
@@ -422,7 +422,7 @@ def test_all_variants_failed_is_still_a_report(tmp_path: Path) -> None:
     )
     run = dataclasses.replace(run, variants=failed)
     nothing = labelled([], np.empty(0, np.int8))
-    speeds = {variant.name: Speed() for variant in failed}
+    speeds = {variant.name: VariantSpeed() for variant in failed}
     results, report = tmp_path / "results" / "demo", tmp_path / "reports" / "demo"
     render(run, Evaluation(nothing, nothing, {}, {}, speeds, None), pixels, results, report)
     text = (report / "report.md").read_text(encoding="utf-8")

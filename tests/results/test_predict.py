@@ -155,13 +155,13 @@ def pending(folder: Path, **sessions: Session) -> list[predict.Pending]:
 
 def check_answers(variants: Sequence[predict.Pending], count: int) -> None:
     """Every variant's files hold the answers of all frames, in their order."""
-    wanted = Sums().predict(np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1))
+    expected = Sums().predict(np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1))
     for variant in variants:
         assert predict.is_done(variant.folder, variant.key), variant.name
         table = pd.read_parquet(variant.folder / predict.PREDICTIONS)
         assert table["frame"].tolist() == [str(i) for i in range(count)]
-        np.testing.assert_array_equal(table[["logit_real", "logit_fake"]], wanted[0])
-        np.testing.assert_array_equal(np.load(variant.folder / predict.CAMS), wanted[1])
+        np.testing.assert_array_equal(table[["logit_real", "logit_fake"]], expected[0])
+        np.testing.assert_array_equal(np.load(variant.folder / predict.CAMS), expected[1])
 
 
 @pytest.mark.usefixtures("short_shards")
@@ -258,8 +258,8 @@ def test_devices_batches_are_halved_when_memory_runs_out(late: bool, tmp_path: P
     small, large = Queued(device, 1, late=late), Queued(device)
     variants = pending(tmp_path, small=small, host=Sums(), large=large, other=Sums(most=2))
     assert predict.predict(variants, rows(41), SPEC, Reader(), silent) == {}
-    wanted = [4, 2, 2] if late else [4, 2]  # an answer that comes too late finds another one under way
-    assert [size for size in small.sizes if size > 1] == wanted, "a size that did not fit is not tried again"
+    expected = [4, 2, 2] if late else [4, 2]  # an answer that comes too late finds another one under way
+    assert [size for size in small.sizes if size > 1] == expected, "a size that did not fit is not tried again"
     assert set(large.sizes) == {1, 4}, "whose memory suffices keeps its size; one frame is left for the last batch"
     check_answers(variants, 41)
 
@@ -367,7 +367,7 @@ def test_an_error_does_not_hold_the_memory_of_the_call_that_failed(tmp_path: Pat
     failed = predict.predict(pending(tmp_path, a=Failing()), rows(4), SPEC, Reader(), silent)
     gc.collect()
     assert failed["a"].__cause__ is not None
-    assert [one() for one in held] == [None]
+    assert [reference() for reference in held] == [None]
 
 
 # --------------------------------------------------------------------------------- shards and batches
@@ -495,8 +495,8 @@ def noise(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator
     for low in range(0, len(frames), batch_size):
         part = frames[low : low + batch_size]
         drawn = [
-            np.random.default_rng(place).integers(0, 16 * (place % 16 + 1), (3, spec.size, spec.size), dtype=np.uint8)
-            for place in (int(frame.path) for frame in part)
+            np.random.default_rng(number).integers(0, 16 * (number % 16 + 1), (3, spec.size, spec.size), dtype=np.uint8)
+            for number in (int(frame.path) for frame in part)
         ]
         yield np.stack(drawn)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.records import Conditions, Executed, Measurement, RunRecord, Speed, VariantResult
+from bench.records import Conditions, Executed, Measurement, RunRecord, VariantResult, VariantSpeed
 from bench.reports.content.text import times
 from bench.results.score.ablation import effects
 from bench.results.score.speed import LEAST_SAMPLES_FOR_P99, ratio, speed, speeds, taken, timing
@@ -22,8 +22,8 @@ def measured(rounds: list[list[float]], batch_size: int = 1) -> Measurement:
     return Measurement("onnxruntime", "cpu", batch_size, tuple(map(tuple, rounds)))
 
 
-def compared(own: list[list[float]], baseline: list[list[float]]) -> Speed:
-    return speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, (measured(own),), (measured(baseline),)))
+def compared(timed: list[list[float]], baseline: list[list[float]]) -> VariantSpeed:
+    return speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, (measured(timed),), (measured(baseline),)))
 
 
 def noisy(median_ms: float, seed: int, spread: float = 0.05) -> list[list[float]]:
@@ -32,35 +32,35 @@ def noisy(median_ms: float, seed: int, spread: float = 0.05) -> list[list[float]
 
 
 def test_interval_is_that_of_scipys_bootstrap() -> None:
-    own, baseline = noisy(10, 1), noisy(16, 2)
-    found = compared(own, baseline).speedup
-    assert found
-    ratios = np.median(baseline, axis=1) / np.median(own, axis=1)
-    wanted = bootstrap((ratios,), np.median, method="percentile", n_resamples=10_000, rng=np.random.default_rng(3))
-    assert found.value == pytest.approx(np.median(ratios))
-    assert found.low == pytest.approx(wanted.confidence_interval.low, rel=0.01)
-    assert found.high == pytest.approx(wanted.confidence_interval.high, rel=0.01)
-    assert times(found).startswith(f"{found.value:.2f}× (")
+    timed, baseline = noisy(10, 1), noisy(16, 2)
+    faster = compared(timed, baseline).speedup
+    assert faster
+    ratios = np.median(baseline, axis=1) / np.median(timed, axis=1)
+    expected = bootstrap((ratios,), np.median, method="percentile", n_resamples=10_000, rng=np.random.default_rng(3))
+    assert faster.value == pytest.approx(np.median(ratios))
+    assert faster.low == pytest.approx(expected.confidence_interval.low, rel=0.01)
+    assert faster.high == pytest.approx(expected.confidence_interval.high, rel=0.01)
+    assert times(faster).startswith(f"{faster.value:.2f}× (")
 
 
 def test_what_may_be_nothing_is_printed_as_about_one() -> None:
-    found = compared(noisy(10, 1), noisy(10, 2)).speedup
-    assert found
-    assert found.low < 1 < found.high
-    assert times(found).startswith("≈ 1 (")
+    faster = compared(noisy(10, 1), noisy(10, 2)).speedup
+    assert faster
+    assert faster.low < 1 < faster.high
+    assert times(faster).startswith("≈ 1 (")
 
 
 @pytest.mark.parametrize(("seconds", "speedup"), [(None, True), (0.05, True), (3.0, False)])
 def test_what_a_quota_stopped_earns_no_speed(seconds: float | None, speedup: bool) -> None:
     """More than a hundredth of the ten seconds that the session took."""
     conditions = Conditions("now", 10.0, 2, {}, throttled_seconds=seconds, throttled_share=0.4)
-    own, baseline = (measured(noisy(median, 1)) for median in (10, 16))
-    variant = VariantResult("q16", "", ("cast",), "ok", None, None, EXECUTED, (own,), (baseline,), conditions)
+    timed, baseline = (measured(noisy(median, 1)) for median in (10, 16))
+    variant = VariantResult("q16", "", ("cast",), "ok", None, None, EXECUTED, (timed,), (baseline,), conditions)
     first = replace(variant, name="baseline", steps=(), measurements=(baseline,))
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (first, variant), {})
-    found = speeds(run)["q16"]
-    assert found.single, "the times themselves are kept"
-    assert [one is not None for one in (found.speedup, found.gain, found.latency_ms)] == [speedup] * 3
+    faster = speeds(run)["q16"]
+    assert faster.single, "the times themselves are kept"
+    assert [value is not None for value in (faster.speedup, faster.gain, faster.latency_ms)] == [speedup] * 3
     (effect,) = effects(run, {}, None)
     assert (effect.speed is not None) == speedup
 
@@ -69,43 +69,43 @@ def test_drift_that_all_share_does_not_widen_the_interval() -> None:
     """The machine slows down threefold over the rounds; the variant is twice as fast in each."""
     drift = np.linspace(1, 3, 10)[:, None]
     baseline = 20 * drift * np.ones((10, 4))
-    found = compared((baseline / 2).tolist(), baseline.tolist()).speedup
-    assert found
-    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+    faster = compared((baseline / 2).tolist(), baseline.tolist()).speedup
+    assert faster
+    assert (faster.low, faster.value, faster.high) == pytest.approx((2, 2, 2))
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held = 0
     for seed in range(200):
-        found = compared(noisy(10, 2 * seed), noisy(13, 2 * seed + 1)).speedup
-        assert found
-        held += found.low <= 1.3 <= found.high
+        faster = compared(noisy(10, 2 * seed), noisy(13, 2 * seed + 1)).speedup
+        assert faster
+        held += faster.low <= 1.3 <= faster.high
     assert 0.88 <= held / 200 <= 1
 
 
 def test_gain_compares_each_at_its_own_best_batch() -> None:
-    own = (measured([[10.0]] * 10), measured([[40.0]] * 10, 8))
+    timed = (measured([[10.0]] * 10), measured([[40.0]] * 10, 8))
     baseline = (measured([[20.0]] * 10), measured([[15.0]] * 10))
-    found = speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, own, baseline))
-    assert found.speedup
-    assert found.gain
-    assert found.best
-    assert found.speedup.value == pytest.approx(2)
-    assert found.gain.value == pytest.approx((8 / 40) / (1 / 15)), (
+    faster = speed(VariantResult("q8", "", (), "ok", None, None, EXECUTED, timed, baseline))
+    assert faster.speedup
+    assert faster.gain
+    assert faster.best
+    assert faster.speedup.value == pytest.approx(2)
+    assert faster.gain.value == pytest.approx((8 / 40) / (1 / 15)), (
         "with the rounds beside it, in which the machine was faster"
     )
-    assert found.best.batch_size == 8
+    assert faster.best.batch_size == 8
 
 
 def test_no_speedup_for_simulated_int8_or_another_runtime() -> None:
-    own, baseline = (measured(noisy(10, 1)),), (measured(noisy(20, 2)),)
+    timed, baseline = (measured(noisy(10, 1)),), (measured(noisy(20, 2)),)
     simulated, untold = replace(EXECUTED, stored="int8", int8="simulated"), replace(EXECUTED, stored="int8")
     elsewhere = (replace(baseline[0], runtime="pytorch"),)
     for executed, beside in ((simulated, baseline), (untold, baseline), (EXECUTED, elsewhere), (EXECUTED, ())):
-        found = speed(VariantResult("q8", "", (), "ok", None, None, executed, own, beside))
-        assert found.single
-        assert found.speedup is None
-        assert found.gain is None
+        faster = speed(VariantResult("q8", "", (), "ok", None, None, executed, timed, beside))
+        assert faster.single
+        assert faster.speedup is None
+        assert faster.gain is None
 
 
 def test_percentiles_are_numpys_and_p99_needs_662_samples() -> None:
@@ -117,26 +117,26 @@ def test_percentiles_are_numpys_and_p99_needs_662_samples() -> None:
 
 
 def test_taken_are_those_of_its_own_runtime_and_device_that_have_samples() -> None:
-    own = (
+    timed = (
         measured([[1.0]]),
         measured([[2.0]], 8),
         measured([], 4),
         replace(measured([[3.0]]), runtime="pytorch"),
         replace(measured([[4.0]]), device="cuda"),
     )
-    variant = VariantResult("q8", "", (), "ok", None, None, EXECUTED, own)
-    assert taken(variant) == list(own[:2])
+    variant = VariantResult("q8", "", (), "ok", None, None, EXECUTED, timed)
+    assert taken(variant) == list(timed[:2])
     assert taken(replace(variant, executed=None)) == []
 
 
 def test_ratio_is_turned_around_where_the_two_are_exchanged() -> None:
-    own, baseline = measured(noisy(10, 1)), measured(noisy(16, 2))
-    there, back = ratio(own, baseline), ratio(baseline, own)
+    timed, baseline = measured(noisy(10, 1)), measured(noisy(16, 2))
+    forth, back = ratio(timed, baseline), ratio(baseline, timed)
     # The median of an even number of rounds is a mean of two, so it turns around only nearly.
     assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx(
-        (there.value, there.low, there.high), rel=0.01
+        (forth.value, forth.low, forth.high), rel=0.01
     )
-    assert ratio(own, own).value == 1
+    assert ratio(timed, timed).value == 1
 
 
 def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
@@ -144,18 +144,18 @@ def test_latencies_of_another_session_are_brought_to_the_baselines() -> None:
     quiet, busy = (Conditions(began, 1.0, 2, {}) for began in ("once", "later"))
 
     def row(name: str, own_ms: float, reference_ms: float, conditions: Conditions) -> VariantResult:
-        own, reference = (measured([[ms, ms]] * 10) for ms in (own_ms, reference_ms))
-        executed = replace(EXECUTED, runtime=own.runtime)
-        return VariantResult(name, "", (), "ok", None, None, executed, (own,), (reference,), conditions)
+        timed, reference = (measured([[ms, ms]] * 10) for ms in (own_ms, reference_ms))
+        executed = replace(EXECUTED, runtime=timed.runtime)
+        return VariantResult(name, "", (), "ok", None, None, executed, (timed,), (reference,), conditions)
 
     variants = (row("baseline", 10, 10, quiet), row("q16", 11, 10, quiet), row("q8", 30, 25, busy))
-    found = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}))
-    assert [found[one.name].latency_ms for one in variants] == pytest.approx([10, 11, 12])
-    assert found["q8"].single
-    assert found["q8"].single.p50_ms == 30
+    faster = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}))
+    assert [faster[row.name].latency_ms for row in variants] == pytest.approx([10, 11, 12])
+    assert faster["q8"].single
+    assert faster["q8"].single.p50_ms == 30
     stopped = replace(variants[0], conditions=replace(quiet, throttled_seconds=0.5))
-    found = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (stopped, variants[2]), {}))
-    assert [found[name].latency_ms for name in ("baseline", "q8")] == [None, 30]
+    faster = speeds(RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (stopped, variants[2]), {}))
+    assert [faster[name].latency_ms for name in ("baseline", "q8")] == [None, 30]
     simulated = replace(variants[2], executed=replace(EXECUTED, stored="int8", int8="simulated"))
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (variants[0], simulated), {})
     assert speeds(run)["q8"].latency_ms is None
@@ -175,10 +175,10 @@ STEADY = Conditions("then", 1.0, 3, {})
     ],
 )
 def test_int8_that_is_no_faster_buys_size_only(int8: Any, ms: float, batch_ms: float, size_only: bool) -> None:
-    def variant(name: str, steps: tuple[str, ...], executed: Executed, own: float, batch: float) -> VariantResult:
+    def variant(name: str, steps: tuple[str, ...], executed: Executed, single: float, batch: float) -> VariantResult:
         timed = tuple(
             measured([[value * (1 + 0.001 * call) for call in range(5)] for _ in range(10)], size)
-            for value, size in ((own, 1), (batch, 8))
+            for value, size in ((single, 1), (batch, 8))
         )
         return VariantResult(name, "", steps, "ok", None, None, executed, timed, base, STEADY)
 
@@ -202,11 +202,11 @@ def test_int8_that_is_no_faster_buys_size_only(int8: Any, ms: float, batch_ms: f
 
 
 def test_wide_intervals_prove_nothing_of_int8() -> None:
-    own, base = (measured(noisy(10, seed, 0.5)) for seed in (1, 2))
+    timed, base = (measured(noisy(10, seed, 0.5)) for seed in (1, 2))
     integers = replace(EXECUTED, stored="int8", computed="int8", int8="native")
     variants = (
         VariantResult("baseline", "", (), "ok", None, None, EXECUTED, (base,), (base,), STEADY),
-        VariantResult("q8", "", ("quantize: int8",), "ok", None, None, integers, (own,), (base,), STEADY),
+        VariantResult("q8", "", ("quantize: int8",), "ok", None, None, integers, (timed,), (base,), STEADY),
     )
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
     (effect,) = effects(run, {}, None)

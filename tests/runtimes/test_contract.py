@@ -52,7 +52,7 @@ def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -
         with pytest.raises(UserError, match=f"on {there} only, not on device: {device}"):
             runtime.load(built, device, 1)
         return
-    if trouble := runtimes.trouble(name, device):
+    if trouble := runtimes.unavailable_reason(name, device):
         pytest.skip(trouble)
     if built.kind not in runtime.ACCEPTS:
         with pytest.raises(UserError, match="does not execute"):
@@ -97,7 +97,7 @@ def test_runtimes_agree(built: Built, request: pytest.FixtureRequest) -> None:
         name
         for name in runtimes.names()
         if (request.node.callspec.params["built"], name) not in SLOW
-        and runtimes.trouble(name, "cpu") is None
+        and runtimes.unavailable_reason(name, "cpu") is None
         and built.kind in runtimes.find(name).ACCEPTS
     ]
     logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
@@ -110,7 +110,7 @@ def test_runtimes_agree(built: Built, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("name", runtimes.names())
 @pytest.mark.parametrize("built", ["fp32"], indirect=True)
 def test_timed_calls_answer_as_others_do_and_tell_the_devices_time(name: str, device: Any, built: Built) -> None:
-    if trouble := runtimes.trouble(name, device):
+    if trouble := runtimes.unavailable_reason(name, device):
         pytest.skip(trouble)
     session = runtimes.find(name).load(built, device, 1)
     wanted = logits_and_cam(session.predict(frames(4)))
@@ -155,7 +155,7 @@ def test_cuda_asked_for_and_not_there_is_an_error(name: str, built: Built) -> No
 def test_what_is_not_installed_is_named_with_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     extra = getattr(runtimes.find(name), "EXTRA", None)
-    said = runtimes.trouble(name, runtimes.devices(name)[0])
+    said = runtimes.unavailable_reason(name, runtimes.devices(name)[0])
     assert said is not None
     assert runtimes.find(name).PACKAGE in said
     assert (f'pip install "bench[{extra}]"' if extra else "install bench again") in said

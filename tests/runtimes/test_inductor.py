@@ -31,7 +31,8 @@ from tests.support.batches import frames
 from tests.support.predictions import logits_and_cam
 
 needs_compiler = pytest.mark.skipif(
-    runtimes.trouble("inductor", "cpu") is not None, reason=str(runtimes.trouble("inductor", "cpu"))
+    runtimes.unavailable_reason("inductor", "cpu") is not None,
+    reason=str(runtimes.unavailable_reason("inductor", "cpu")),
 )
 
 
@@ -323,7 +324,7 @@ def test_where_the_secret_cannot_be_kept_is_said_before_any_work(state: Path) ->
     state.parent.write_text("a file where a folder should be")
     with pytest.raises(UserError, match=r"must keep a secret in .*bench.*and cannot .*let this user write there"):
         seals.secret()
-    assert "cannot" in str(runtimes.trouble("inductor", "cpu"))
+    assert "cannot" in str(runtimes.unavailable_reason("inductor", "cpu"))
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the custom of other systems")
@@ -342,15 +343,15 @@ def test_without_a_compiler_it_is_refused_before_any_work(monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    said = str(runtimes.trouble("inductor", "cpu"))
+    said = str(runtimes.unavailable_reason("inductor", "cpu"))
     assert "runtime 'inductor' needs a C++ compiler, and there is no g++: install it" in said
     assert said.endswith("or choose another `runtime:`")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/clang++" if name == "clang++" else None)
-    assert "set CXX=/usr/bin/clang++" in str(inductor.trouble("cpu"))
+    assert "set CXX=/usr/bin/clang++" in str(inductor.unavailable_reason("cpu"))
     monkeypatch.setenv("CXX", "clang++ -fuse-ld=lld")
     assert requirements.compiler() == "/usr/bin/clang++"
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "CXX=no-such-compiler is not there" in str(inductor.trouble("cpu"))
+    assert "CXX=no-such-compiler is not there" in str(inductor.unavailable_reason("cpu"))
 
 
 def test_an_older_pytorch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,10 +398,10 @@ def test_doctor_compiles_something_small(tmp_path: Path) -> None:
 
 def test_doctor_notes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "cuda_devices", lambda: ())
-    monkeypatch.setattr(runtimes, "trouble", lambda name, device: "there is no g++")
+    monkeypatch.setattr(runtimes, "unavailable_reason", lambda name, device: "there is no g++")
     (finding,) = libraries.inductor(tmp_path)
     assert (finding.level, finding.observed) == ("note", "there is no g++")
-    monkeypatch.setattr(runtimes, "trouble", lambda name, device: None)
+    monkeypatch.setattr(runtimes, "unavailable_reason", lambda name, device: None)
     answer = {"compiler": "g++", "seconds": 9.0, "right": False}
     monkeypatch.setattr(libraries, "ask", lambda question, device: answer)
     (finding,) = libraries.inductor(tmp_path)

@@ -1,4 +1,4 @@
-"""Which kernels execute int8 on a processor: exact ones, operator by operator, the fastest, and always the same."""
+"""The kernels that execute int8 on a processor: exact ones, operator by operator, the fastest, always the same."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ def test_every_operator_is_exact_but_for_borders_between_integers(groups: int, s
 
 
 def test_every_operator_of_a_network_is_exact_on_the_references_own_inputs() -> None:
+    """By itself, on what it reads in the unoptimised graph: but for borders between integers, as above."""
     graph = onnx.shape_inference.infer_shapes(quantised())
     names = list(lowering.convolution_shapes(graph))
     nodes = {node.name: node for node in graph.graph.node}
@@ -106,9 +107,9 @@ def test_every_operator_of_a_network_is_exact_on_the_references_own_inputs() -> 
     written = {name: part.graph.output[0].name.removesuffix("/last") for name, part in parts.items()}
     watched = onnx.ModelProto()
     watched.CopyFrom(quantised())
-    wanted = list(dict.fromkeys([*read.values(), *written.values()]))
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
-    values = dict(zip(wanted, run(watched, {"frames": b0.frames(1)}, wanted, exact=True), strict=True))
+    tensors = list(dict.fromkeys([*read.values(), *written.values()]))
+    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
+    values = dict(zip(tensors, run(watched, {"frames": b0.frames(1)}, tensors, exact=True), strict=True))
     for name, part in parts.items():
         (answer,) = run(part, {read[name]: values[read[name]].transpose(0, 2, 3, 1)})
         expected = values[written[name]].transpose(0, 2, 3, 1)
@@ -126,9 +127,9 @@ def test_weights_are_unsigned_where_signed_ones_may_saturate(groups: int, side: 
 
     def kinds(model: onnx.ModelProto, chosen: Kernels = EVERYWHERE) -> set[int]:
         graph = lowering.lower(model, chosen).graph
-        place = {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
+        weights = {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
         types = {constant.name: constant.data_type for constant in graph.initializer}
-        return {types[node.input[place[node.op_type]]] for node in graph.node if node.op_type in place}
+        return {types[node.input[weights[node.op_type]]] for node in graph.node if node.op_type in weights}
 
     depthwise = groups == 32
     assert kinds(convolution(groups, side)) == {TensorProto.INT8 if depthwise else TensorProto.UINT8}
@@ -173,16 +174,17 @@ def test_unsigned_twin_of_a_standard_graph_computes_the_same() -> None:
     ],
 )  # fmt: skip
 def test_only_exact_kernels_are_timed(on: Processor, timed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = set()
+    """Signed bytes where the processor adds them exactly; unsigned ones and float everywhere."""
+    written = set()
 
     def alone(model: object, name: str, chosen: Kernels) -> str:
-        asked.add("signed" if chosen.signed else "float" if chosen.floats else "unsigned")
+        written.add("signed" if chosen.signed else "float" if chosen.floats else "unsigned")
         return name
 
     monkeypatch.setattr(lowering, "alone", alone)
     monkeypatch.setattr(kernels, "_least_ms", lambda models, _: [1.0] * len(models))
     times = kernels.measure(onnx.shape_inference.infer_shapes(convolution(1, 3)), on, 1)
-    assert asked == timed
+    assert written == timed
     assert set(times) == {"conv"}
 
 
@@ -206,6 +208,7 @@ def test_the_fastest_are_chosen(times: dict[str, Times], chosen: Kernels) -> Non
 
 
 def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All layers get times, from as many measurements as there are shapes."""
     count = 0
 
     def least_ms(models: Sequence[object], _: int) -> list[float]:
@@ -244,6 +247,7 @@ def test_what_was_chosen_is_kept_for_this_processor_alone(tmp_path: Path, monkey
 
 
 def test_a_choice_that_was_damaged_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off, of other types, or a folder in place of the file."""
     built = b0.written(tmp_path, quantised(), "int8")
     monkeypatch.setattr(kernels, "measure", lambda *_: {"a": Times(1.0, 2.0, None)})
     runtime.settle(built, "cpu", 1)

@@ -119,7 +119,7 @@ def test_tf32_is_what_its_provider_is_told() -> None:
 
 @pytest.mark.cuda
 def test_int8_is_simulated_on_cuda(int8: Built) -> None:
-    if trouble := runtimes.trouble("onnxruntime", "cuda"):
+    if trouble := runtimes.unavailable_reason("onnxruntime", "cuda"):
         pytest.skip(trouble)
     session = runtime.load(int8, "cuda", 1)
     assert session.executed.providers[0] == "CUDAExecutionProvider"

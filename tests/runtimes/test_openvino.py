@@ -24,7 +24,8 @@ from tests.support.predictions import logits_and_cam
 from tests.support.quantised import quantised
 
 needs_openvino = pytest.mark.skipif(
-    runtimes.trouble("openvino", "cpu") is not None, reason=str(runtimes.trouble("openvino", "cpu"))
+    runtimes.unavailable_reason("openvino", "cpu") is not None,
+    reason=str(runtimes.unavailable_reason("openvino", "cpu")),
 )
 
 

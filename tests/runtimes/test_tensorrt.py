@@ -69,14 +69,14 @@ def test_tf32_is_left_out_by_the_environment_alone(common: Build, monkeypatch: p
 
 
 def test_without_its_libraries_it_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "runs on cuda only, not on cpu" in str(runtimes.trouble("tensorrt", "cpu"))
+    assert "runs on cuda only, not on cpu" in str(runtimes.unavailable_reason("tensorrt", "cpu"))
     monkeypatch.setattr(tensorrt, "_wheel", lambda: None)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    assert 'not installed; `pip install "tensorrt-cu13<11"`' in str(tensorrt.trouble())
+    assert 'not installed; `pip install "tensorrt-cu13<11"`' in str(tensorrt.unavailable_reason())
     monkeypatch.setattr("ctypes.util.find_library", lambda name: "libnvinfer.so.8" if name == "nvinfer" else None)
-    assert "needs TensorRT 10, the system has libnvinfer.so.8" in str(tensorrt.trouble())
+    assert "needs TensorRT 10, the system has libnvinfer.so.8" in str(tensorrt.unavailable_reason())
     monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}.so.10")
-    assert tensorrt.trouble() is None
+    assert tensorrt.unavailable_reason() is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_only_the_wheel_of_tensorrt_10_will_do(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    assert (tensorrt.trouble() is None) == (version == 10)
+    assert (tensorrt.unavailable_reason() is None) == (version == 10)
 
 
 def test_a_provider_that_did_not_load_is_an_error(
@@ -110,7 +110,7 @@ def test_a_provider_that_did_not_load_is_an_error(
     file = onnx_file(common())
     providers = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     if "TensorrtExecutionProvider" in library.get_available_providers():
-        if tensorrt.trouble() is None:
+        if tensorrt.unavailable_reason() is None:
             pytest.skip("TensorRT is installed here")
         with pytest.raises(UserError, match=r"fell back to CPUExecutionProvider.*TensorRT 10"):
             onnxruntime.open_session(file, 1, providers)

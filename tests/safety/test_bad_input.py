@@ -228,7 +228,9 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     import torch
 
     without_compiler = name == "inductor" and shutil.which("g++") is None
-    assert (runtimes.trouble(name, "cpu") is None) == ("cpu" in runtimes.devices(name) and not without_compiler)
+    assert (runtimes.unavailable_reason(name, "cpu") is None) == (
+        "cpu" in runtimes.devices(name) and not without_compiler
+    )
     package = Path(importlib.import_module(runtimes.find(name).PACKAGE).__path__[0])
     if "cuda" not in runtimes.devices(name):
         assert runtimes._cuda_of(package) is None
@@ -265,9 +267,11 @@ def test_libraries_newer_than_the_driver_are_noticed(
     monkeypatch.setattr(f"bench.runtimes.{name}.PACKAGE", package.name)
     monkeypatch.setattr(f"bench.runtimes.{name}.CUDA_FILES", ("cuda.so",))
     monkeypatch.setattr(runtimes, "cuda_version", lambda: (12, 8))
-    assert "is built for CUDA 13, the NVIDIA driver only knows CUDA 12.8" in str(runtimes.trouble(name, "cuda"))
+    assert "is built for CUDA 13, the NVIDIA driver only knows CUDA 12.8" in str(
+        runtimes.unavailable_reason(name, "cuda")
+    )
     monkeypatch.setattr(runtimes, "cuda_version", lambda: (13, 0))
-    assert runtimes.trouble(name, "cuda") is None
+    assert runtimes.unavailable_reason(name, "cuda") is None
     (package / file).write_text("cuda = None\ncuda_version = ''\n")
     assert runtimes._cuda_of(package) is None
 

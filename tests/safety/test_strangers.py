@@ -90,6 +90,42 @@ def test_python_m_bench_takes_nothing_from_the_working_folder(tmp_path: Path) ->
         assert (done.returncode, executed(tmp_path)) == (0, []), done.stderr
 
 
+IMPORTED = """
+import json, multiprocessing, sys
+import bench.provenance
+from bench import safe_path
+from bench.commands.doctor import findings
+with safe_path.protected(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    started = pool.apply(eval, ("__import__('bench.results.timing.worker').__file__",))
+asked = findings.ask("onnxruntime")
+print(json.dumps([bench.__file__, started, list(asked), bench.provenance.version("bench")]))
+"""
+
+
+@pytest.mark.parametrize("from_source", [True, False])
+@pytest.mark.parametrize("start", [["-"], ["-c", IMPORTED]])
+def test_a_process_imports_the_bench_that_started_it(tmp_path: Path, start: list[str], from_source: bool) -> None:
+    """A source tree as the working folder, another bench installed; and another bench in the working folder."""
+    other = tmp_path / "other/bench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('another bench')\n")
+    information = other.parent / "bench-99.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: bench\nVersion: 99.0\n")
+    python = [sys.executable] if from_source else [sys.executable, "-P"]
+    folder, path = (ROOT, other.parent) if from_source else (other.parent, ROOT)
+    variables = {**os.environ, "PYTHONPATH": str(path)}
+    variables.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(
+        [*python, *start], input=IMPORTED, cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    package, started, asked, version = json.loads(done.stdout)
+    assert package == started == str(ROOT / "bench/__init__.py")
+    assert asked
+    assert version != "99.0"
+
+
 # --------------------------------------------------------------------------------------------- what is handed out
 @pytest.fixture
 def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,26 @@ CALIBRATION = 24
 
 
 EVENTS: list[Event] = []
+# A folder of its own for every step: on a slow machine it writes checkpoints, which no other step must go on from.
+_SCRATCH: list[TemporaryDirectory[str]] = []
 
 
 def calibration(size: int = b0.SIZE) -> StepContext:
-    """Calibration on frames that no test scores."""
-    held = b0.frames(CALIBRATION, seed=100, size=size)
+    """Calibration on `CALIBRATION` frames [3, size, size] that no test scores."""
+    pixels = b0.frames(CALIBRATION, seed=100, size=size)
 
     def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        wanted = held[[int(frame.path.removesuffix(".png")) for frame in frames]]
-        yield from (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
+        listed = pixels[[int(frame.path.removesuffix(".png")) for frame in frames]]
+        yield from (listed[start : start + batch_size] for start in range(0, len(listed), batch_size))
 
     def teacher() -> Any:
         raise AssertionError("quantize has no use for a teacher")
 
-    listed = tuple(Frame(f"{i}.png", Path(f"{i}.png"), None, None, str(i)) for i in range(len(held)))
+    _SCRATCH.append(TemporaryDirectory(prefix="quantize"))
+    listed = tuple(Frame(f"{i}.png", Path(f"{i}.png"), None, None, str(i)) for i in range(len(pixels)))
     return StepContext(
         title="quantize", spec=InputSpec(size), read=read, teacher=teacher, device="cpu", threads=2, seed=0,
-        frames={"calibration": FrameSet("calibration", "calibration", listed, "", "")}, scratch=Path(),
+        frames={"calibration": FrameSet("calibration", "calibration", listed, "", "")}, scratch=Path(_SCRATCH[-1].name),
         on_event=EVENTS.append,
     )  # fmt: skip
 

@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 
 from bench import files, provenance, seals
 from bench.commands.doctor import libraries
-from tests.conftest import write_workplace
+from bench.datasets import demo
+from tests.conftest import copy_source, write_workplace
 from tests.support import ROOT
 
 
@@ -42,9 +43,9 @@ def test_a_run_reaches_its_report_without_what_a_system_lacks(system: str, tmp_p
     write_workplace(tmp_path)
     done = on(system, tmp_path, "run", "--only", "q16")
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "reports/first/scores.json").read_text(encoding="utf-8"))["variants"]
-    assert [told[name]["status"] for name in ("baseline", "q16")] == ["ok", "ok"]
-    assert told["q16"]["latency_ms"]["p50"] > 0
+    variants = json.loads((tmp_path / "reports/first/scores.json").read_text(encoding="utf-8"))["variants"]
+    assert [variants[name]["status"] for name in ("baseline", "q16")] == ["ok", "ok"]
+    assert variants["q16"]["latency_ms"]["p50"] > 0
     planned = on(system, tmp_path, "plan", "--only", "q16")
     assert (planned.returncode, "nothing to do" in planned.stdout) == (0, True), planned.stderr
 
@@ -159,6 +160,62 @@ def test_the_requirements_without_cuda_are_bench_s_own() -> None:
     due = {one.name: one for one in map(Requirement, project["dependencies"])}
     assert listed.keys() == due.keys() - {"onnxruntime-gpu"}
     assert all(listed[name].specifier == due[name].specifier for name in listed)
+
+
+def in_a_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+SMALL = """
+detectors:
+  demo: {architecture: efficientnet_b5, weights: demo, preprocessing: {preset: fsbi, size: 160}}
+datasets:
+  faces: {path: faces}
+experiments:
+  small:
+    detector: demo
+    frames: faces
+    device: cpu
+    timing: {seconds: 0.2}
+    variants: {baseline: [], q8: [quantize: int8], p50: [prune: 0.5]}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.name != "posix", reason="bash follows README")
+def test_an_install_without_cuda_works_as_readme_says(
+    fresh_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the usual PyTorch in the place of its CPU build, which another index than the usual one has."""
+    source, work = tmp_path / "source", tmp_path / "work"
+    copy_source(source)
+    (line,) = re.findall(
+        r"^python -m pip install .*requirements-cpu\.txt.*$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    for command in ("python -m pip install -c constraints.txt torch torchvision", line):
+        done = in_a_shell(command, source)
+        assert done.returncode == 0, done.stdout + done.stderr
+    listed = {package["name"] for package in json.loads(in_a_shell("python -m pip list --format json", source).stdout)}
+    assert {"onnxruntime", "bench"} <= listed
+    assert "onnxruntime-gpu" not in listed
+    missed = in_a_shell("python -m pip check", source).stdout.splitlines()
+    assert missed == ["bench 0.1.0 requires onnxruntime-gpu, which is not installed."], "README says that it misses it"
+
+    counts = {"test": (12, 12), "validation": (6, 6), "calibration": (8, 8), "train": (4, 4)}
+    monkeypatch.setattr(demo, "COUNTS", counts)
+    demo.draw(work / "faces")
+    (work / "experiments.yaml").write_text(SMALL)
+    for command in ("bench doctor", "bench run --only q8", "bench export q8 --to out"):
+        done = in_a_shell(command, work)
+        assert done.returncode == 0, done.stdout + done.stderr
+    variants = json.loads((work / "reports/small/scores.json").read_text(encoding="utf-8"))["variants"]
+    assert [variants[name]["status"] for name in ("baseline", "q8")] == ["ok", "ok"]
+    assert variants["q8"]["runtime"] == "onnxruntime"
+    assert variants["q8"]["latency_ms"]["p50"] > 0
+    assert in_a_shell("python out/predict.py faces/test/fake/*.jpg", work).returncode == 0
 
 
 def test_doctor_is_content_with_onnxruntime_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,10 +33,10 @@ def test_ending(ending: Ending, tmp_path: Path) -> None:
 
 WORK = """
 import sys
-from bench import progress, streams
+from bench import interrupts, progress, streams
 from bench.records import Event
 streams.guard()
-progress.catch_signals()
+interrupts.catch()
 if sys.argv[1] == "show":
     with progress.Bars() as bars:
         for done in range(3001):

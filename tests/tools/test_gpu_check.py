@@ -148,7 +148,9 @@ def test_demo(rehearse: Rehearse, place: Path) -> None:
 
 
 def test_variants_that_a_device_cannot_execute_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "trouble", lambda name, device: "no CUDA in it" if name == "onnxruntime" else None)
+    monkeypatch.setattr(
+        runtimes, "unavailable_reason", lambda name, device: "no CUDA in it" if name == "onnxruntime" else None
+    )
     job = Job("cuda", False, tmp_path, tmp_path, record.Record(tmp_path, "demo"))
     file, name = demo_part.experiment(job)
     chosen, left_out = demo_part.runnable(job, file, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,34 @@ def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
     monkeypatch.setattr(checkpoints, "write_atomically", full)
     checkpoints.Part(surroundings, "pass").keep(1, 2, dict)
     assert list((tmp_path / "one").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_ends_the_writing_is_raised_as_it_is(
+    what: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, or Ctrl-C is pressed, after a thousand bytes."""
+
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 1000:
+                raise what
+            return super().write(data)
+
+    monkeypatch.setattr(checkpoints, "write_atomically", lambda path, fill: fill(Full()))
+    surroundings = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    with pytest.raises(type(what)) as raised:
+        checkpoints.write(surroundings, "pass", {"sums": torch.ones(5000)})
+    assert raised.value is what
+
+
+def test_saving_takes_no_second_copy_in_memory(tmp_path: Path) -> None:
+    surroundings, state = _work(tmp_path / "one", tiny.build("tiny", "tiny", tiny.PREPROCESSING)), torch.ones(2**22)
+    tracemalloc.start()
+    try:
+        checkpoints.write(surroundings, "pass", {"sums": state})
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < state.nbytes / 8
+    assert torch.equal(surroundings.part("pass").state["sums"], state)

@@ -1,4 +1,4 @@
-"""`quantize`: integers in the network, float at both its ends, and scores close to the float model's."""
+"""`quantize`: integers in the network, float before and behind it, and scores close to those of the float model."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from bench.errors import UserError
 from bench.records import Frame, InputSpec, Preprocessing
 from bench.runtimes.onnxruntime import lowering
 from bench.variants.steps import quantize
-from bench.variants.steps.quantize import allocation, exported, observe, qdq, rounding, scales, sensitivity
-from bench.variants.steps.quantize.exported import Convolution
-from bench.variants.steps.quantize.observe import Channels
-from bench.variants.steps.quantize.qdq import Layer
+from bench.variants.steps.quantize import allocation, candidates, observe, qdq, rounding
+from bench.variants.steps.quantize.observe import ChannelStatistics, Convolution
+from bench.variants.steps.quantize.rounding import Layer
 from tests.support import b0, tiny
 from tests.support.quantised import CALIBRATION, EVENTS, calibration, quantised
 
@@ -38,9 +37,9 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def layers(graph: onnx.ModelProto) -> dict[str, tuple[int, int, float]]:
-    """By convolution: bits of weights and inputs, expected share of the margin's variance."""
-    return {name: tuple(told) for name, told in json.loads(b0.facts(graph)["layers"]).items()}
+def bits_and_noise(model: onnx.ModelProto) -> dict[str, tuple[int, int, float]]:
+    """By convolution: bits of weights and inputs, and expected noise."""
+    return {name: tuple(numbers) for name, numbers in json.loads(b0.facts(model)["layers"]).items()}
 
 
 def test_scores_stay_close_to_float() -> None:
@@ -66,16 +65,15 @@ def test_any_batch_size_gives_the_same_scores(count: int) -> None:
 
 
 def test_every_convolution_of_the_network_but_the_most_sensitive_and_nothing_else_is_int8() -> None:
-    graph = quantised().graph
-    stored = {value.name: value for value in graph.initializer}
-    producer = {output: node for node in graph.node for output in node.output}
-    told = layers(quantised())
-    kept = [name for name, (weight, _, _) in told.items() if weight == 32]
-    assert len(kept) < len(told) / 4
-    for node in graph.node:
+    """The file's metadata and its nodes agree on which those are."""
+    nodes, stored = quantised().graph.node, {value.name: value for value in quantised().graph.initializer}
+    producer = {output: node for node in nodes for output in node.output}
+    weight_bits = {name: bits for name, (bits, _, _) in bits_and_noise(quantised()).items()}
+    assert sum(bits == 32 for bits in weight_bits.values()) < len(weight_bits) / 4
+    for node in nodes:
         if node.op_type in ("Conv", "Gemm"):
             weight = producer.get(node.input[1])
-            rounded = node.name.removeprefix("backbone.") in told.keys() - set(kept)
+            rounded = weight_bits.get(node.name.removeprefix("backbone."), 32) == 8
             assert (weight is not None) == rounded, node.name
             if weight is not None:
                 assert stored[weight.input[0]].data_type == TensorProto.INT8
@@ -91,17 +89,17 @@ def test_lowered_graph_computes_the_same(tmp_path: Path) -> None:
     assert isinstance(norm, torch.nn.BatchNorm2d)
     with torch.no_grad():
         norm.weight[0], norm.weight[1] = 0, 1e-8
-    graph = quantize.apply(detector, quantize.Settings(), calibration())
+    model = quantize.apply(detector, quantize.Settings(), calibration())
     # Optimised, the graph would be computed on integers as well, by kernels of onnxruntime's own choice.
-    expected, expected_cam = b0.run(graph, b0.frames(16, seed=7), optimised=False)
-    logits, cam = b0.run(lowering.lower(graph), b0.frames(16, seed=7))
+    expected, expected_cam = b0.run(model, b0.frames(16, seed=7), optimised=False)
+    logits, cam = b0.run(lowering.lower(model), b0.frames(16, seed=7))
     assert np.abs(b0.margin(logits) - b0.margin(expected)).max() < 0.02 * b0.margin(expected).std()
     assert np.corrcoef(cam.ravel(), expected_cam.ravel())[0, 1] > 0.999
 
 
 def test_lowered_graph_runs_on_integers() -> None:
     kinds = Counter(node.op_type for node in lowering.lower(quantised()).graph.node)
-    rounded = sum(weight == 8 for weight, _, _ in layers(quantised()).values())
+    rounded = sum(weight == 8 for weight, _, _ in bits_and_noise(quantised()).values())
     assert kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] == rounded
     assert kinds["Sigmoid"] < kinds["QuickGelu"], "x * sigmoid(x) is one operator"
     assert kinds["Transpose"] <= 2 * kinds["QLinearConv"] + 2 * kinds["Conv"]
@@ -113,14 +111,14 @@ def test_lowered_graph_runs_on_integers() -> None:
 def test_weights_alone(weights: str, share: float) -> None:
     """Activations stay in float, and nothing but weights is rounded."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
-    graph = quantize.apply(detector, quantize.Settings.model_validate({"weights": weights}), calibration())
-    assert not [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
-    assert b0.facts(graph)["stored"] == f"{weights} weights"
+    model = quantize.apply(detector, quantize.Settings.model_validate({"weights": weights}), calibration())
+    assert not [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert b0.facts(model)["stored"] == f"{weights} weights"
     expected, _ = b0.run(to_onnx(detector), b0.frames(32, seed=7))
-    logits, _ = b0.run(graph, b0.frames(32, seed=7))
+    logits, _ = b0.run(model, b0.frames(32, seed=7))
     error = b0.margin(logits) - b0.margin(expected)
     assert np.sqrt((error**2).mean()) < {"int8": 0.02, "int4": 0.3}[weights] * b0.margin(expected).std()
-    stored = sum(len(value.raw_data) for value in graph.graph.initializer if value.name.startswith("backbone."))
+    stored = sum(len(value.raw_data) for value in model.graph.initializer if value.name.startswith("backbone."))
     assert stored < share * sum(4 * weight.numel() for weight in detector.backbone.parameters())
 
 
@@ -138,32 +136,32 @@ def test_compensated_rounding_loses_less_on_inputs_that_move_together(bits: Any)
     assert error(rounding.compensated(weight, covariance, bits)) < 0.7 * error(rounding.nearest(weight, bits))
 
 
-def test_harm_is_foretold() -> None:
-    """The first-order estimate against what rounding really does to the margin, convolution by convolution."""
+def test_expected_noise_agrees_with_measured_noise() -> None:
+    """The first-order estimate, and what rounding one convolution really does to the logit difference."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
-    graph = onnx.shape_inference.infer_shapes(to_onnx(detector))
-    found = exported.convolutions(graph)
-    read = dict.fromkeys(name for one in found for name in (one.input, one.output))
-    channels = observe.observe(graph, list(read), CALIBRATION, calibration(), threads=1)
-    ways = {
-        one.name: [
-            Layer(one, rounding.nearest(one.weight, 4 if one.groups == 1 else 8)),
-            *quantize._ways(one, channels, quantize.Settings()),
+    model = onnx.shape_inference.infer_shapes(to_onnx(detector))
+    convolutions = observe.convolutions(model)
+    tensors = dict.fromkeys(name for convolution in convolutions for name in (convolution.input, convolution.output))
+    statistics = observe.observe(model, list(tensors), CALIBRATION, calibration(), threads=1)
+    tried = {
+        convolution.name: [
+            Layer(convolution, rounding.nearest(convolution.weight, 4 if convolution.groups == 1 else 8)),
+            *candidates.for_convolution(convolution, statistics, None),
         ]
-        for one in found
+        for convolution in convolutions
     }
-    harm = sensitivity.sensitivities(detector, ways, CALIBRATION, calibration())
+    noise = allocation.sensitivities(detector, tried, CALIBRATION, calibration())
     frames = b0.frames(CALIBRATION, seed=100)
-    expected = b0.margin(b0.run(graph, frames, optimised=False)[0])
-    for name, layers in ways.items():
-        for foretold, layer in zip(harm[name], layers, strict=True):
-            moved = b0.margin(b0.run(qdq.quantised(graph, [layer]), frames, optimised=False)[0]) - expected
-            assert 0.4 < foretold * expected.var(ddof=1) / np.square(moved).mean() < 2, (name, layer.extras)
+    expected = b0.margin(b0.run(model, frames, optimised=False)[0])
+    for name, layers in tried.items():
+        for estimate, layer in zip(noise[name], layers, strict=True):
+            change = b0.margin(b0.run(qdq.quantised(model, [layer]), frames, optimised=False)[0]) - expected
+            measured = np.square(change).mean() / expected.var(ddof=1)
+            assert 0.4 < estimate / measured < 2, (name, layer.extra_scales)
 
 
 def test_pool_and_cam_read_the_same_float_tensor() -> None:
-    graph = quantised().graph
-    producer = {output: node for node in graph.node for output in node.output}
+    producer = {output: node for node in quantised().graph.node for output in node.output}
     pooled = producer[producer["logits"].input[0]]
     cam = producer[producer["cam"].input[0]]
     assert pooled.op_type == "ReduceMean"
@@ -174,8 +172,8 @@ def test_pool_and_cam_read_the_same_float_tensor() -> None:
 def test_same_interface_and_facts_as_the_float_file() -> None:
     for part in ("input", "output"):
         assert list(getattr(quantised().graph, part)) == list(getattr(b0.model().graph, part))
-    told = b0.facts(quantised())
-    assert told == b0.facts(b0.model()) | {"stored": "int8", "layers": told["layers"]}
+    facts = b0.facts(quantised())
+    assert facts == b0.facts(b0.model()) | {"stored": "int8", "layers": facts["layers"]}
     onnx.checker.check_model(quantised(), full_check=True)
 
 
@@ -192,17 +190,17 @@ def test_small_deterministic_and_silent(capfd: pytest.CaptureFixture[str], caplo
 def test_progress_ends_at_the_last_frame() -> None:
     quantised()
     for note in ("calibrating", "sensitivity", "covariances"):
-        told = [event for event in EVENTS if event.note == note]
-        assert told, note
-        assert told[-1].done == told[-1].total == CALIBRATION
+        events = [event for event in EVENTS if event.note == note]
+        assert events, note
+        assert events[-1].done == events[-1].total == CALIBRATION
 
 
 def test_one_extreme_frame_does_not_coarsen_the_range_of_a_tensor() -> None:
     lowest, highest = np.full((64, 3), -1.0, np.float32), np.full((64, 3), 2.0, np.float32)
     lowest[5], highest[5] = -300, 500
-    found = scales.for_tensor(Channels(lowest, highest, highest[0], highest[0]), 0.97)
-    assert found.scale == pytest.approx(3 / 255)
-    assert found.zero_point == 85
+    activation = candidates.tensor_scale(ChannelStatistics(lowest, highest, highest[0], highest[0]), 0.97)
+    assert activation.scale == pytest.approx(3 / 255)
+    assert activation.zero_point == 85
 
 
 def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
@@ -211,56 +209,61 @@ def test_channels_of_any_scale_are_quantised_to_the_same_integers() -> None:
     weight = rng.normal(size=(8, 12, 1, 1)).astype(np.float32)
     highest = rng.uniform(1, 4, (30, 12)).astype(np.float32)
     uneven = np.exp2(rng.integers(-4, 5, 12)).astype(np.float32)
-    found = []
+    integers = []
     for factor in (np.ones(12, np.float32), uneven):
         high = highest * factor
         bias = np.zeros(8, np.float32)
         convolution = Convolution("one", "x", "y", weight / factor[:, None, None], bias, 1, True, None)
-        channels = Channels(-0.3 * high, high, high[0], high[0] ** 2)
-        activation, factors = scales.for_channels(convolution, channels, 1.0)
-        inputs = np.rint(high * factors) + activation.zero_point
+        statistics = ChannelStatistics(-0.3 * high, high, high[0], high[0] ** 2)
+        activation, channel_scales = candidates.input_scales(convolution, statistics, 1.0)
+        inputs = np.rint(high * channel_scales) + activation.zero_point
         assert inputs.min() >= 0
         assert inputs.max() <= 255
-        found.append((inputs, rounding.nearest(convolution.by_input(1 / factors)).integers))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
+        integers.append((inputs, rounding.nearest(convolution.divided_weight(channel_scales)).integers))
+    np.testing.assert_array_equal(integers[0][0], integers[1][0])
+    np.testing.assert_array_equal(integers[0][1], integers[1][1])
 
 
 def test_uneven_channels_lose_no_more_where_four_bits_become_eight() -> None:
+    """Even channels need no channel scales there, uneven ones get them."""
     rng = np.random.default_rng(1)
     weight = rng.normal(size=(24, 64, 1, 1)).astype(np.float32)
     uneven = np.exp2(rng.uniform(-4, 4, 64)).astype(np.float32)
-    errors, factors = [], []
-    for scale in (np.ones(64, np.float32), uneven):
+    errors, channel_scales = [], []
+    for factor in (np.ones(64, np.float32), uneven):
         bias = np.zeros(24, np.float32)
-        convolution = Convolution("one", "in", "out", weight / scale[:, None, None], bias, 1, True, None)
-        wide = np.tile(3 * scale, (8, 1))
-        entering = Channels(-wide, wide, np.zeros(64), np.square(scale, dtype=np.float64))
-        ways = quantize._ways(convolution, {"in": entering}, quantize.Settings(weights="int4"))
-        layer = quantize._in_eight_bits(ways, entering)
+        convolution = Convolution("one", "in", "out", weight / factor[:, None, None], bias, 1, True, None)
+        wide = np.tile(3 * factor, (8, 1))
+        entering = ChannelStatistics(-wide, wide, np.zeros(64), np.square(factor, dtype=np.float64))
+        tried = candidates.for_convolution(convolution, {"in": entering}, "int4")
+        layer = candidates.in_eight_bits(tried, {"in": entering})
         assert layer.weight.bits == 8
-        errors.append(layer.error(entering.mean_square))
-        factors.append(layer.factors)
-    assert factors[0] is None, "even channels need no product more"
-    assert factors[1] is not None
+        errors.append(layer.weight_error(entering.mean_square))
+        channel_scales.append(layer.channel_scales)
+    assert channel_scales[0] is None
+    assert channel_scales[1] is not None
     assert errors[1] < 1.2 * errors[0]
 
 
-def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
-    harm = {
+def test_the_noisiest_convolutions_stay_as_they_are_within_the_budget() -> None:
+    """Two fit into the budget of weights. Each other gets the simplest candidate quiet enough, or the quietest."""
+    noise = {
         "a": [0.5, 0.4, 0.45], "b": [0.3, 0.2, 0.2], "c": [1e-9, 1e-12, 1e-13], "d": [0.1, 0.1, 0.1],
         "e": [0.1, 0.009, 0.002],
     }  # fmt: skip
     weights = {"a": 50, "b": 5, "c": 35, "d": 5, "e": 5}
-    ways = {name: [allocation.Way(one, extras) for extras, one in enumerate(known)] for name, known in harm.items()}
-    found = allocation.choose(
-        ways, weights, dict.fromkeys(harm, 1), allocation.Budget(harm=0.05, weights=0.12, macs=1.0)
-    )
-    assert {name: one.way for name, one in found.items()} == {"a": 1, "b": None, "c": 0, "d": None, "e": 1}
+    tried = {
+        name: [allocation.Candidate(share, extra_scales) for extra_scales, share in enumerate(shares)]
+        for name, shares in noise.items()
+    }
+    budget = allocation.Budget(noise=0.05, weights=0.12, macs=1.0)
+    allocations = allocation.allocate(tried, weights, dict.fromkeys(noise, 1), budget)
+    indices = {name: allocated.candidate for name, allocated in allocations.items()}
+    assert indices == {"a": 1, "b": None, "c": 0, "d": None, "e": 1}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"dtype": "int4"}, "weights: int4"),
         ({"dtype": "int2"}, "int8"),
@@ -268,8 +271,8 @@ def test_the_most_harmful_stay_as_they_are_within_the_budget() -> None:
         ({"dtype": "int8", "weights": "int8"}, "one of them"),
     ],
 )
-def test_settings_that_do_not_exist(settings: dict[str, str], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_do_not_exist(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         quantize.Settings.model_validate(settings)
 
 
@@ -282,7 +285,7 @@ def test_a_network_that_overflows_is_refused() -> None:
 
 
 def test_outputs_that_are_dead_or_nearly_keep_their_bias() -> None:
-    """Integer kernels add 32-bit biases in units of the steps: steps of tiny weights must not be tiny too."""
+    """Integer kernels add 32-bit biases in units of the scales: scales of tiny weights must not be tiny too."""
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
     norm = detector.get_submodule("backbone.1.depthwise.1")
     assert isinstance(norm, torch.nn.BatchNorm2d)
@@ -291,9 +294,9 @@ def test_outputs_that_are_dead_or_nearly_keep_their_bias() -> None:
             norm.weight[channel] = gamma
             norm.bias[channel] = 3.0
     expected = b0.margin(b0.run(to_onnx(detector), b0.frames(16, seed=7))[0])
-    graph = quantize.apply(detector, quantize.Settings(), calibration())
-    found = b0.margin(b0.run(lowering.lower(graph), b0.frames(16, seed=7))[0])
-    assert np.sqrt(np.square(found - expected).mean()) < 0.1 * expected.std()
+    model = quantize.apply(detector, quantize.Settings(), calibration())
+    logit_diff = b0.margin(b0.run(lowering.lower(model), b0.frames(16, seed=7))[0])
+    assert np.sqrt(np.square(logit_diff - expected).mean()) < 0.1 * expected.std()
 
 
 @pytest.mark.parametrize(
@@ -302,51 +305,51 @@ def test_outputs_that_are_dead_or_nearly_keep_their_bias() -> None:
 def test_blocks_of_four_bits_are_never_cut_off(inputs: int, block: int) -> None:
     assert rounding.block_size(inputs) == block
     weight = np.random.default_rng(0).normal(size=(4, inputs, 1, 1)).astype(np.float32)
-    found = rounding.nearest(weight, 4)
-    assert (found.steps.shape, found.block) == ((4, inputs // block), block)
-    assert np.abs(found.floats() - weight).max() <= 0.51 * found.steps.max()
+    rounded = rounding.nearest(weight, 4)
+    assert (rounded.scales.shape, rounded.block) == ((4, inputs // block), block)
+    assert np.abs(rounded.floats() - weight).max() <= 0.51 * rounded.scales.max()
 
 
 def test_blocks_of_the_file_divide_its_weights() -> None:
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
-    graph = quantize.apply(detector, quantize.Settings(weights="int4"), calibration()).graph
-    stored = {value.name: value for value in graph.initializer}
+    model = quantize.apply(detector, quantize.Settings(weights="int4"), calibration())
+    stored = {value.name: value for value in model.graph.initializer}
     blocks = 0
-    for node in graph.node:
-        told = {attribute.name: attribute.i for attribute in node.attribute}
-        if "block_size" in told:
+    for node in model.graph.node:
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        if "block_size" in attributes:
             blocks += 1
-            assert stored[node.input[0]].dims[1] == told["block_size"] * stored[node.input[1]].dims[1]
+            assert stored[node.input[0]].dims[1] == attributes["block_size"] * stored[node.input[1]].dims[1]
     assert blocks
 
 
 @pytest.mark.parametrize("frames", [8, 24])
 def test_as_many_frames_are_read_as_were_asked_for(frames: int) -> None:
-    seen: list[str] = []
-    surroundings = calibration()
+    paths: list[str] = []
+    work = calibration()
 
-    def read(wanted: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        seen.extend(frame.path for frame in wanted)
-        return surroundings.read(wanted, spec, batch_size)
+    def read(listed: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        paths.extend(frame.path for frame in listed)
+        return work.read(listed, spec, batch_size)
 
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
-    quantize.apply(detector, quantize.Settings(frames=frames), replace(surroundings, read=read))
-    assert len(set(seen)) == frames
+    quantize.apply(detector, quantize.Settings(frames=frames), replace(work, read=read))
+    assert len(set(paths)) == frames
 
 
 def test_four_bits_survive_a_block_of_zeros() -> None:
     weight = np.random.default_rng(0).normal(size=(4, 192, 1, 1)).astype(np.float32)
     weight[1, :64] = 0
-    found = rounding.compensated(weight, np.eye(192, dtype=np.float32), 4)
-    assert np.isfinite(found.floats()).all()
-    assert np.abs(found.floats() - weight).max() < 0.5
+    floats = rounding.compensated(weight, np.eye(192, dtype=np.float32), 4).floats()
+    assert np.isfinite(floats).all()
+    assert np.abs(floats - weight).max() < 0.5
 
 
 def test_every_flavour_of_padding_is_quantised() -> None:
     torch.manual_seed(0)
     detector = efficientnet.build("tf_efficientnet_b0", "tf", Preprocessing(size=b0.SIZE))
-    graph = quantize.apply(detector, quantize.Settings(), calibration())
-    assert b0.facts(graph)["stored"] == "int8"
+    model = quantize.apply(detector, quantize.Settings(), calibration())
+    assert b0.facts(model)["stored"] == "int8"
 
 
 def test_few_frames_are_refused() -> None:
@@ -355,16 +358,16 @@ def test_few_frames_are_refused() -> None:
 
 
 def test_frames_that_look_all_the_same_are_refused() -> None:
-    one = replace(calibration(), read=lambda frames, spec, size: iter([np.repeat(b0.frames(1), len(frames), 0)]))
+    same = replace(calibration(), read=lambda frames, spec, size: iter([np.repeat(b0.frames(1), len(frames), 0)]))
     with pytest.raises(UserError, match="says the same of all"):
-        quantize.apply(b0.detector(), quantize.Settings(), one)
+        quantize.apply(b0.detector(), quantize.Settings(), same)
 
 
 def test_a_network_that_rounding_would_destroy_is_refused() -> None:
-    ways = {"a": [allocation.Way(3.0, 0)], "b": [allocation.Way(0.1, 0)]}
-    even = dict.fromkeys(ways, 1)
-    with pytest.raises(UserError, match=r"change the margin by 3\.1 times.*weights: int8"):
-        allocation.choose(ways, even, even, allocation.Budget(harm=0.05, weights=0.12, macs=1.0))
+    tried = {"a": [allocation.Candidate(3.0, 0)], "b": [allocation.Candidate(0.1, 0)]}
+    even = dict.fromkeys(tried, 1)
+    with pytest.raises(UserError, match=r"change the logit difference by 3\.1 times.*weights: int8"):
+        allocation.allocate(tried, even, even, allocation.Budget(noise=0.05, weights=0.12, macs=1.0))
 
 
 def test_every_library_of_linear_algebra_is_kept_to_one_thread() -> None:
@@ -374,10 +377,10 @@ def test_every_library_of_linear_algebra_is_kept_to_one_thread() -> None:
         from bench.variants.layers.compensation import one_thread
         with one_thread():
             from scipy import linalg
-            found = [one for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
-        print(len(found), {one["num_threads"] for one in found})
+            pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        print(len(pools), {pool["num_threads"] for pool in pools})
     """
-    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    count, threads = told.split(maxsplit=1)
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    count, threads = printed.split(maxsplit=1)
     assert int(count) > 0
     assert threads.strip() == "{1}"

@@ -146,7 +146,7 @@ def test_failing_step_leaves_nothing_half_made(
         (["recover"], None, "nothing to do where no prune came before"),
         ([{"quantize": "int8"}], "calibration", "needs calibration frames"),
         ([{"prune": 0.5}, "recover"], "train", "needs train frames"),
-        ([{"quantize": {"weights": "int4"}}], "calibration", "the rounding of weights may cost"),
+        ([{"quantize": {"weights": "int4"}}], "calibration", "what rounding the weights costs"),
         ([{"prune": {"structure": "2of4"}}], "calibration", "which weights can go"),
         ([{"prune": {"amount": 0.5, "ranking": "magnitude"}}], "calibration", "repairs what stays"),
         ([{"prune": 0.5}, {"recover": {"batch_size": 99}}], None, "16 train frames are less than one batch of 99"),

@@ -78,7 +78,7 @@ def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]
     chosen, left_out = [], {}
     for variant, chain in read(file).experiments[name].variants.items():
         kind = chain[-1].step.PRODUCES if chain else "torch"
-        trouble = runtimes.trouble(runtimes.choose("auto", kind, job.device), job.device)
+        trouble = runtimes.unavailable_reason(runtimes.choose("auto", kind, job.device), job.device)
         if trouble:
             left_out[variant] = trouble
         else:

@@ -24,7 +24,7 @@ SMALL_VARIANTS = {"baseline": "[]", "q8": "[quantize: int8]"}
 
 def run(job: Job) -> None:
     job.record.measure("library", _library)
-    trouble = runtimes.trouble("onnxruntime", "cuda")
+    trouble = runtimes.unavailable_reason("onnxruntime", "cuda")
     if job.device == "cuda" and trouble:
         raise SystemExit(f"{trouble}: join and install the wheel first (tools/README.md)")
     file, name = demo.small(job, "onnxruntime", SMALL_VARIANTS, "auto") if job.small else demo.experiment(job)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.safe_path import protected
+from bench.safe_path import SAME_BENCH, protected
 
 PATIENCE_SECONDS = 180.0
 """A first import of PyTorch with its CUDA libraries from a cold disk takes a minute."""
@@ -30,8 +30,8 @@ class AnswerError(Exception):
 
 def ask(question: str, *arguments: str) -> Any:
     """The answer of a function in `questions`, asked in a Python of its own, which may crash or hang."""
-    # -P: what lies in the current folder is not what `bench` would import.
-    command = [sys.executable, "-P", "-m", "bench.commands.doctor.questions", question, *arguments]
+    # -P: the script's folder, which is that of `bench` itself, holds no modules for others.
+    command = [sys.executable, "-P", str(SAME_BENCH), "bench.commands.doctor.questions", question, *arguments]
     try:
         with protected():
             done = subprocess.run(

@@ -175,7 +175,7 @@ def openvino(folder: Path) -> Sequence[Finding]:
 def inductor(folder: Path) -> Sequence[Finding]:
     """Whether PyTorch's compiler compiles: nothing but its own runtime needs that."""
     device: runtimes.Device = "cuda" if cuda_devices() else "cpu"
-    if reason := runtimes.trouble("inductor", device):
+    if reason := runtimes.unavailable_reason("inductor", device):
         return [Finding("note", "inductor", reason, "only `runtime: inductor` needs it")]
     try:
         answer = ask("inductor", device)

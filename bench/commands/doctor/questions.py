@@ -1,6 +1,6 @@
 """What is asked in a Python of its own: importing these libraries can fail in ways that no `except` catches.
 
-Run as `python -m bench.commands.doctor.questions QUESTION [ARGUMENT …]`; the last line printed is the answer, in JSON.
+Run by `findings.ask` with QUESTION [ARGUMENT …]; the last line printed is the answer, in JSON.
 """
 
 from __future__ import annotations

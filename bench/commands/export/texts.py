@@ -10,8 +10,11 @@ from typing import Any
 
 from bench.commands.export import models
 from bench.datasets.decoding import LONGEST
+from bench.datasets.splits import WRITE_PATTERN
 from bench.errors import on_one_line
-from bench.pipeline.summary import NOT_SHOWN
+from bench.pipeline.device import CPU_USED
+from bench.pipeline.notes import TOOK
+from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import version, write_json
 from bench.records import (
     HANDED_OVER,
@@ -31,11 +34,13 @@ from bench.reports.content.remarks import remarks
 from bench.reports.content.spans import sentence
 from bench.reports.content.text import MIB, NONE, area, difference, number, plain, rough, times
 from bench.reports.content.variants import verdict
-from bench.reports.content.warnings import warnings
+from bench.reports.content.warnings import warnings_for_receivers
 from bench.reports.markdown.write import escape, words
 from bench.reports.scores_json import as_json, scores
 
 TEMPLATES = Path(__file__).parent
+# Warnings of the run about its other variants, and about the machine, which the README describes.
+_FOR_SENDERS = (NOT_SHOWN, NOT_TIMED, CPU_USED)
 _OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
 
 
@@ -173,14 +178,17 @@ def _rows(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """The warnings and notes of the report on this variant, in Markdown."""
-    pair = (facts.baseline, facts.variant)
-    alone = replace(facts.run, variants=tuple(variant for variant in facts.run.variants if variant in pair))
-    beside = [words(sentence(remark)) for remark in remarks(facts.run, facts.variant, facts.evaluation)]
-    beside += [escape(note) for note in facts.variant.notes]
+    """The warnings and notes of the report on this variant that its receiver can use, in Markdown."""
+    run, variant = facts.run, facts.variant
+    pair = (facts.baseline, variant)
+    alone = replace(run, variants=tuple(compared for compared in run.variants if compared in pair))
+    of_run = [line.removesuffix(WRITE_PATTERN) for line in run.warnings if not line.startswith(_FOR_SENDERS)]
+    beside = [words(sentence(remark)) for remark in remarks(run, variant, facts.evaluation, for_receivers=True)]
+    beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
+    beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
     return [
-        *map(words, warnings(alone, scores(facts.run, facts.evaluation))),
-        *(escape(warning) for warning in facts.run.warnings if not warning.startswith(NOT_SHOWN)),
+        *map(words, warnings_for_receivers(alone, scores(run, facts.evaluation))),
+        *map(escape, of_run),
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]
 

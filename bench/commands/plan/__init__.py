@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench.commands.plan.disk import writes_bytes
 from bench.experiment import Experiments
-from bench.pipeline import reasons
-from bench.pipeline.forecast import Row, Stage, exports, is_drawn, present, rows_of, stages_at
+from bench.pipeline import reasons, report_reasons
+from bench.pipeline.forecast import Row, Stage, exports, is_all_done, is_drawn, present, rows_of, stages_at
 from bench.pipeline.history import recall
 from bench.pipeline.prepare import Prepared, Timing, prepare
 from bench.pipeline.present_speed import PresentSpeed
@@ -22,7 +22,8 @@ from bench.records import Event, OnEvent, silent
 class Forecast:
     """Everything that `bench plan` says. `read_frames` frames were read for it, in `read_s` seconds.
 
-    `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done.
+    `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done,
+    `report_due` why the report is, where nothing else is due.
 
     `writes_bytes` is None where the size of the network is unknown; TensorRT's engines, compiled networks and the
     checkpoints of trainings, which are removed, are not in it.
@@ -37,6 +38,7 @@ class Forecast:
     read_frames: int
     read_s: float
     due: tuple[reasons.Due, ...] = ()
+    report_due: tuple[str, ...] = ()
 
 
 def forecast(
@@ -67,4 +69,5 @@ def forecast(
     writes = writes_bytes(prepared, rows, exports(prepared, rows), history, renders=bool(stages[-1].work))
     free = shutil.disk_usage(prepared.base).free
     due = reasons.due(prepared, rows) if is_drawn(prepared) else ()
-    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due)
+    report_due = report_reasons.of_report(prepared, rows) if is_all_done(rows) else ()
+    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due)

@@ -55,10 +55,11 @@ def _artifact(link: Link) -> str:
 
 def _reasons(forecast: Forecast) -> list[str]:
     """Why work is due; nothing where all of it is new, which the table shows."""
-    if not again(forecast.due):
-        return []
-    texts = [line for due in forecast.due for line in textwrap.wrap(due.text, WIDTH - 2, subsequent_indent="  ")]
-    return ["", "why:", *(f"  {line}" for line in texts)]
+    texts = [due.text for due in forecast.due] if again(forecast.due) else []
+    if forecast.report_due:
+        texts.append(f"report: {'; '.join(forecast.report_due)}")
+    lines = [line for text in texts for line in textwrap.wrap(text, WIDTH - 2, subsequent_indent="  ")]
+    return ["", "why:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:

@@ -9,23 +9,29 @@ from bench.reports.content.spans import Part, code, emphasis, sentence, strong
 from bench.reports.content.text import ALL_EQUAL, chance, counted, enough, further, moved, number, times
 
 
-def remarks(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> list[Part]:
-    """Each remark on a variant that was evaluated, without a full stop."""
+def remarks(
+    run: RunRecord, variant: VariantResult, evaluation: Evaluation, *, for_receivers: bool = False
+) -> list[Part]:
+    """Each remark on a variant that was evaluated, without a full stop.
+
+    With `for_receivers`, who get the variant alone, each stands without a table around it, and nothing is said of what
+    was asked for.
+    """
     judged = evaluation.variants[variant.name]
     return [
         *_inexact(variant),
         *_unfit(judged),
-        *_on_the_verdict(judged),
+        *_on_the_verdict(judged, for_receivers=for_receivers),
         *_flips(judged),
         *_shifted(judged),
         *_in_slices(run, judged),
         *(recovery(trained) for trained in variant.recovered),
         *_size_only(variant, evaluation),
-        *_in_choice(run, judged, variant.name, evaluation.choice),
+        *([] if for_receivers else _in_choice(run, judged, variant.name, evaluation.choice)),
     ]
 
 
-def _on_the_verdict(judged: VariantEvaluation) -> list[Part]:
+def _on_the_verdict(judged: VariantEvaluation, *, for_receivers: bool) -> list[Part]:
     """How far to trust the verdict, and what would settle an inconclusive one."""
     comparison = judged.comparison
     if comparison is None:
@@ -38,7 +44,8 @@ def _on_the_verdict(judged: VariantEvaluation) -> list[Part]:
     if comparison.verdict == "inconclusive" and not comparison.all_equal:
         frames = comparison.further_frames
         settled = f"{further(frames)} would settle it, if the difference stays what it is" if frames else ""
-        texts.append(settled or "more such frames may not settle it")
+        undecided = "these frames cannot decide whether it keeps its AUC: " if for_receivers else ""
+        texts.append(f"{undecided}{settled or 'more such frames may not settle it'}")
     return texts
 
 

@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bench.records import Auc, Comparison, Evaluation, Ratio, RunRecord, Speed, Timing, VariantEvaluation, VariantResult
+from bench.records import (
+    Auc,
+    Comparison,
+    Evaluation,
+    Ratio,
+    RunRecord,
+    Timing,
+    VariantEvaluation,
+    VariantResult,
+    VariantSpeed,
+)
 from bench.reports.content.cells import (
     EMPTY,
     Align,
@@ -68,7 +78,7 @@ class _Row:
         return self.judged.comparison
 
     @property
-    def speed(self) -> Speed:
+    def speed(self) -> VariantSpeed:
         return self.evaluation.speeds[self.variant.name]
 
 

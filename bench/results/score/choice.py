@@ -15,9 +15,9 @@ from bench.records import (
     Ratio,
     Requirement,
     RunRecord,
-    Speed,
     VariantEvaluation,
     VariantResult,
+    VariantSpeed,
 )
 from bench.results.score.speed import is_simulated, is_throttled
 
@@ -52,7 +52,9 @@ class _Standing:
     speedup: Ratio | None
 
 
-def choose(run: RunRecord, scored: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed]) -> Choice | None:
+def choose(
+    run: RunRecord, scored: Mapping[str, VariantEvaluation], speeds: Mapping[str, VariantSpeed]
+) -> Choice | None:
     """Choose the variant to ship under `run.choose`, by default the smallest that loses less AUC than the margin.
 
     Latencies are median wall-clock times of one frame on the machine of the run, each variant in its own runtime.
@@ -107,7 +109,10 @@ def front(points: Mapping[str, Point]) -> tuple[str, ...]:
 
 
 def _candidates(
-    run: RunRecord, scored: Mapping[str, VariantEvaluation], speeds: Mapping[str, Speed], constraints: Constraints
+    run: RunRecord,
+    scored: Mapping[str, VariantEvaluation],
+    speeds: Mapping[str, VariantSpeed],
+    constraints: Constraints,
 ) -> tuple[Candidate, ...]:
     """Every scored variant in the run's order, and which variant beats it: one that qualifies if there is one."""
     candidates = []
@@ -182,7 +187,7 @@ def _at_most(
     return Requirement(constraint, limit, value, value, limit - value, met=value <= limit)
 
 
-def _standing(candidate: Candidate, scores: VariantEvaluation, speed: Speed, *, is_baseline: bool) -> _Standing:
+def _standing(candidate: Candidate, scores: VariantEvaluation, speed: VariantSpeed, *, is_baseline: bool) -> _Standing:
     """A candidate by each criterion. An AUC that does not differ significantly from the baseline's counts as equal."""
     ratio = Ratio(1.0, 1.0, 1.0) if is_baseline else speed.speedup
     drop = 0.0

@@ -34,7 +34,7 @@ LEAST_SOURCES = 5
 
 
 @dataclass(frozen=True)
-class Group:
+class SliceGroup:
     """The test frames `rows` [k] that share a value of a column; `fake` and `real` are their numbers.
 
     Where they are of one class, `against` is the other one, and all `others` test frames of that class are added for
@@ -92,7 +92,7 @@ class Group:
 class Slicing:
     """The groups on which every variant is scored; `left_out` says which columns were not sliced, and why."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[SliceGroup, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -113,7 +113,7 @@ def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing
     columns: dict[str, pd.Series[str]] = {str(name): column for name, column in test.attributes.items()}
     if _is_group(test.sources):
         columns.setdefault("source", test.sources)
-    groups: list[Group] = []
+    groups: list[SliceGroup] = []
     left_out: list[str] = []
     divided: dict[str, NDArray[np.int64]] = {}
     sources = np.arange(len(test.labels)) if clusters is None else clusters
@@ -150,7 +150,11 @@ def evaluate(
 
 
 def _slice(
-    group: Group, variant: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None, level: float
+    group: SliceGroup,
+    variant: Placements,
+    baseline: Placements | None,
+    clusters: NDArray[np.int64] | None,
+    level: float,
 ) -> tuple[Slice, float | None]:
     """The slice, with `simultaneous` at `level`, and the uncorrected p-value of its difference."""
     part = Slice(group.column, group.value, group.fake, group.real, group.against, None)
@@ -224,7 +228,7 @@ def _groups(
     values: list[str],
     labels: NDArray[np.integer],
     sources: NDArray[np.int64],
-) -> Iterator[Group]:
+) -> Iterator[SliceGroup]:
     """A group for each value, unless its AUC would be that of all test frames."""
     is_fake = labels == 1
     all_fake = int(is_fake.sum())
@@ -236,11 +240,11 @@ def _groups(
         real = len(rows) - fake
         fake_sources, real_sources = _source_counts(is_fake[rows], sources[rows])
         if fake and real and len(rows) < len(labels):
-            yield Group(name, value, rows, fake, real, None, 0, (fake_sources, real_sources))
+            yield SliceGroup(name, value, rows, fake, real, None, 0, (fake_sources, real_sources))
         elif not real and fake < all_fake:
-            yield Group(name, value, rows, fake, real, "real", all_real, (fake_sources, all_real_sources))
+            yield SliceGroup(name, value, rows, fake, real, "real", all_real, (fake_sources, all_real_sources))
         elif not fake and real < all_real:
-            yield Group(name, value, rows, fake, real, "fake", all_fake, (all_fake_sources, real_sources))
+            yield SliceGroup(name, value, rows, fake, real, "fake", all_fake, (all_fake_sources, real_sources))
 
 
 def _source_counts(is_fake: NDArray[np.bool_], sources: NDArray[np.int64]) -> tuple[int, int]:

@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Effect, Executed, Latencies, Measurement, Ratio, RunRecord, Speed, Timing, VariantResult
+from bench.records import (
+    Effect,
+    Executed,
+    Latencies,
+    Measurement,
+    Ratio,
+    RunRecord,
+    Timing,
+    VariantResult,
+    VariantSpeed,
+)
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -51,14 +61,14 @@ def summaries(measurements: Iterable[Measurement]) -> tuple[Timing, ...]:
     return tuple(timing(measurement) for measurement in measurements if measurement.rounds_ms)
 
 
-def speed(variant: VariantResult) -> Speed:
+def speed(variant: VariantResult) -> VariantSpeed:
     """The speed of a variant, and its speed-up where the baseline was timed beside it."""
     executed = variant.executed
     if variant.status != "ok" or executed is None:
-        return Speed()
+        return VariantSpeed()
     timed, reference = taken(variant), _taken(variant.baseline, executed)
     comparable = len(timed) == len(reference) > 0 and not is_simulated(executed) and not is_throttled(variant)
-    return Speed(
+    return VariantSpeed(
         single=timing(timed[0]) if timed else None,
         best=timing(timed[-1]) if timed else None,
         reference=timing(reference[0]) if reference else None,
@@ -67,7 +77,7 @@ def speed(variant: VariantResult) -> Speed:
     )
 
 
-def comparable_latencies(run: RunRecord, timed: Mapping[str, Speed]) -> Latencies | None:
+def comparable_latencies(run: RunRecord, timed: Mapping[str, VariantSpeed]) -> Latencies | None:
     """The latencies of the variants whose speed compares with the baseline's own; None where that was not timed."""
     baseline = timed[run.baseline.name].single
     if baseline is None:
@@ -83,7 +93,7 @@ def comparable_latencies(run: RunRecord, timed: Mapping[str, Speed]) -> Latencie
     return Latencies(by_variant, baseline.runtime, baseline.device)
 
 
-def speeds(run: RunRecord) -> dict[str, Speed]:
+def speeds(run: RunRecord) -> dict[str, VariantSpeed]:
     """The speed of every variant by name, with latencies that compare across sessions."""
     by_name = {variant.name: speed(variant) for variant in run.variants}
     baseline = by_name[run.baseline.name].single
@@ -96,7 +106,9 @@ def speeds(run: RunRecord) -> dict[str, Speed]:
     }
 
 
-def _latency_ms(variant: VariantResult, speed: Speed, first: VariantResult, baseline: Timing | None) -> float | None:
+def _latency_ms(
+    variant: VariantResult, speed: VariantSpeed, first: VariantResult, baseline: Timing | None
+) -> float | None:
     """The median latency of a variant, as it would have been in the baseline's session.
 
     A machine may be slower in another session. The baseline was timed in both sessions, so the ratio of its latencies
@@ -132,7 +144,7 @@ def is_throttled(variant: VariantResult) -> bool:
     return variant.conditions is not None and variant.conditions.is_throttled
 
 
-def size_only(run: RunRecord, effects: Iterable[Effect], speeds: Mapping[str, Speed]) -> frozenset[str]:
+def size_only(run: RunRecord, effects: Iterable[Effect], speeds: Mapping[str, VariantSpeed]) -> frozenset[str]:
     """Names of the int8 variants on a CPU that are smaller, but no faster than what was quantised.
 
     Either the interval of their speed-up shows no gain, or all operators were computed in float. Where the baseline

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
@@ -180,56 +180,87 @@ def measure(
     `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or whose logits differ
     from those of the evaluation, is left out from then on, and its error is in `failed`.
     """
-    running: dict[Key, Process] = {}
+    workers = _Workers(subjects, frames, seconds)
     names = {key: subject.name for key, subject in subjects.items()}
     schedule: _Schedule[Key] = _Schedule(len(subjects) * 2 * (ROUNDS + 1), names, on_event)
-
-    def begin(key: Key) -> None:
-        running[key] = start()
-        running[key].load(subjects[key], frames)
-
-    def begin_again(key: Key) -> None:
-        ended = running[key]
-        ended.end()
-        begin(key)
-        running[key].measurements = ended.measurements
-
-    def find_batch(key: Key, most: int | None = None) -> int:
-        try:
-            return running[key].find_batch(seconds / ROUNDS, most)
-        except KilledError as error:
-            if error.batch_size == 1:
-                raise
-            begin_again(key)
-            return find_batch(key, error.batch_size // 2)
-
     give_back_memory()
     try:
         # One after the other: loading is work too, and two peaks of memory at once may not fit.
-        schedule.call_each("loading", {key: partial(begin, key) for key in subjects})
+        schedule.call_each("loading", {key: partial(workers.begin, key) for key in subjects})
         with watch(len(subjects)) as watched:
-            _rounds(running, dict.fromkeys(running, 1), subjects, seconds, schedule, watched.sample)
-            searches = {key: partial(find_batch, key) for key in running}
+            workers.time_rounds(dict.fromkeys(workers.running, 1), schedule, watched.sample)
+            searches = {key: partial(workers.find_batch, key) for key in workers.running}
             best = schedule.call_each("finding the best batch size", searches)
             # All subjects are timed again, so that compared times were taken side by side.
-            _rounds(running, best, subjects, seconds, schedule, watched.sample)
+            workers.time_rounds(best, schedule, watched.sample)
             while killed := schedule.killed():
-                for key in best.keys() - schedule.failed.keys() | killed.keys():
-                    del running[key].measurements[1:]
+                workers.forget_batches(best.keys() - schedule.failed.keys() | killed.keys())
                 best |= {key: size // 2 for key, size in killed.items()}
                 schedule.again(len(killed) + len(best) * ROUNDS, killed)
-                schedule.call_each("loading again", {key: partial(begin_again, key) for key in killed})
-                _rounds(running, best, subjects, seconds, schedule, watched.sample)
+                schedule.call_each("loading again", {key: partial(workers.begin_again, key) for key in killed})
+                workers.time_rounds(best, schedule, watched.sample)
         schedule.end()
     finally:
-        for process in running.values():
+        workers.end()
+    return Timings(workers.times(schedule.failed), schedule.failed, watched.conditions)
+
+
+class _Workers(Generic[Key]):
+    """The worker processes of a session, by subject; `seconds` is the time for each batch size of each subject."""
+
+    def __init__(self, subjects: Mapping[Key, Subject], frames: NDArray[np.uint8], seconds: float) -> None:
+        self._subjects, self._frames, self._seconds = subjects, frames, seconds
+        self.running: dict[Key, Process] = {}
+
+    def begin(self, key: Key) -> None:
+        self.running[key] = start()
+        self.running[key].load(self._subjects[key], self._frames)
+
+    def begin_again(self, key: Key) -> None:
+        """Replace a process that has ended; what was measured in it is taken over."""
+        ended = self.running[key]
+        ended.end()
+        self.begin(key)
+        self.running[key].measurements = ended.measurements
+
+    def find_batch(self, key: Key, most: int | None = None) -> int:
+        """Find the best batch size; where a batch killed the process, begin again with at most half of it."""
+        try:
+            return self.running[key].find_batch(self._seconds / ROUNDS, most)
+        except KilledError as error:
+            if error.batch_size == 1:
+                raise
+            self.begin_again(key)
+            return self.find_batch(key, error.batch_size // 2)
+
+    def time_rounds(self, sizes: Mapping[Key, int], schedule: _Schedule[Key], sample: Callable[[], None]) -> None:
+        """ROUNDS rounds: each subject that has not failed is timed once with its batch size, then `sample` called."""
+        left = [key for key in sizes if key not in schedule.failed]
+        for key in left:
+            self.running[key].begin(sizes[key])
+        for _ in range(ROUNDS):
+            calls = {
+                key: partial(self.running[key].time_calls, self._seconds / ROUNDS, self._subjects[key].logits)
+                for key in left
+            }
+            schedule.call_each("timing", calls, sample)
+
+    def forget_batches(self, keys: Iterable[Key]) -> None:
+        """Drop all measurements of these subjects but those at batch 1."""
+        for key in keys:
+            del self.running[key].measurements[1:]
+
+    def times(self, failed: Collection[Key]) -> dict[Key, SubjectTimes]:
+        """What was measured of every subject that has not failed."""
+        return {
+            key: SubjectTimes(process.executed, tuple(process.measurements))
+            for key, process in self.running.items()
+            if key not in failed and process.executed is not None
+        }
+
+    def end(self) -> None:
+        for process in self.running.values():
             process.end()
-    times = {
-        key: SubjectTimes(process.executed, tuple(process.measurements))
-        for key, process in running.items()
-        if key not in schedule.failed and process.executed is not None
-    }
-    return Timings(times, schedule.failed, watched.conditions)
 
 
 def start() -> Process:
@@ -257,23 +288,6 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _rounds(
-    running: Mapping[Key, Process],
-    sizes: Mapping[Key, int],
-    subjects: Mapping[Key, Subject],
-    seconds: float,
-    schedule: _Schedule[Key],
-    sample: Callable[[], None],
-) -> None:
-    """ROUNDS rounds: each subject that has not failed is timed once with its batch size, and `sample` called after."""
-    left = [key for key in sizes if key not in schedule.failed]
-    for key in left:
-        running[key].begin(sizes[key])
-    for _ in range(ROUNDS):
-        calls = {key: partial(running[key].time_calls, seconds / ROUNDS, subjects[key].logits) for key in left}
-        schedule.call_each("timing", calls, sample)
 
 
 def _higher(first: PeakMemory | None, second: PeakMemory) -> PeakMemory:

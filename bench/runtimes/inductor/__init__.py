@@ -44,7 +44,7 @@ CONFIG: dict[str, Any] = {
 """Inductor's settings, as `torch._inductor.config` names them; packages are kept under them."""
 
 
-def trouble(device: Literal["cpu", "cuda"]) -> str | None:
+def unavailable_reason(device: Literal["cpu", "cuda"]) -> str | None:
     """Why nothing can be compiled here, as far as files tell."""
     reason = requirements.missing(device) or seals.trouble()
     return f"runtime 'inductor' {reason}, or choose another `runtime:`" if reason else None

@@ -1,7 +1,7 @@
-"""Which kernels execute an int8 artifact on this processor: the fastest of those that are exact, timed once.
+"""The kernels that execute an int8 artifact on this processor: the fastest exact ones, timed once.
 
-Every quantised convolution is timed by itself, on integers and in float. What was chosen is kept beside the artifact
-and read at every loading, so that scores do not change from one loading to the next.
+Every quantised convolution is timed by itself, on integers and in float. The choice is stored beside the artifact and
+read at every loading, so that scores do not change from one loading to the next.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ class Times:
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """What of the file is used."""
+class _Choice:
+    """The part of the stored choice that is read back."""
 
     signed: bool
     floats: tuple[str, ...]
 
 
 def load(artifact: Path, libraries: Sequence[str]) -> Kernels | None:
-    """What was chosen for an int8 artifact on this processor; None where nothing was."""
+    """The kernels that were chosen for an int8 artifact on this processor; None where none were."""
     try:
-        chosen: _Chosen = stored.typed(_Chosen, stored.read_json(_file(artifact, libraries), stored.MIB))
+        choice: _Choice = stored.typed(_Choice, stored.read_json(_file(artifact, libraries), stored.MIB))
     except (OSError, ValueError):
         return None
-    # Whoever wrote it: sums that are cut off on this processor are nobody's choice.
-    if chosen.signed and not processor().exact_with_signed_bytes:
+    # A file from elsewhere may say so, but sums that are cut off on this processor are never the choice.
+    if choice.signed and not processor().exact_with_signed_bytes:
         return None
-    return Kernels(signed=chosen.signed, floats=frozenset(chosen.floats))
+    return Kernels(signed=choice.signed, floats=frozenset(choice.floats))
 
 
 def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
-    """Time the convolutions of an int8 artifact, choose, and keep the choice beside the artifact.
+    """Time the convolutions of an int8 artifact, choose their kernels, and store the choice beside the artifact.
 
-    It is kept for any number of threads: that hardly changes which kernel is the faster one.
+    The choice stands for any number of threads: that hardly changes which kernel is faster.
     """
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
     times = measure(model, processor(), threads)
     kernels = fastest(times)
-    record = {
+    choice = {
         "signed": kernels.signed,
         "floats": sorted(kernels.floats),
         "unsigned_ms": round(sum(layer.unsigned_ms for layer in times.values()), 3),
@@ -83,12 +83,16 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     file = _file(artifact, libraries)
     if file.is_dir():
         remove(file)
-    write_text(file, json.dumps(record, indent=1) + "\n")
+    write_text(file, json.dumps(choice, indent=1) + "\n")
     return kernels
 
 
 def fastest(times: Mapping[str, Times]) -> Kernels:
-    """The fastest exact kernels, by the times of every convolution."""
+    """The fastest exact kernels for these times of all convolutions.
+
+    Weights are signed bytes for all convolutions or for none. A convolution computes in float where that is clearly
+    faster, if all of these together save enough.
+    """
     signed_ms = {name: layer.signed_ms for name, layer in times.items() if layer.signed_ms is not None}
     unsigned_ms = {name: layer.unsigned_ms for name, layer in times.items()}
     signed = 0 < len(signed_ms) == len(times) and sum(signed_ms.values()) <= sum(unsigned_ms.values())
@@ -101,7 +105,10 @@ def fastest(times: Mapping[str, Times]) -> Kernels:
 
 
 def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Times]:
-    """By name the times of every quantised convolution; those of one shape are timed once. `model` holds shapes."""
+    """By name the times of every quantised convolution; those of one shape are timed once.
+
+    `model` holds inferred shapes, `on` is the processor that this runs on.
+    """
     by_shape: dict[object, Times] = {}
     times: dict[str, Times] = {}
     shapes = lowering.convolution_shapes(model)
@@ -114,15 +121,14 @@ def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Ti
 
 
 def _times(model: onnx.ModelProto, name: str, on: Processor, threads: int) -> Times:
-    candidates = [EVERYWHERE, Kernels(floats=frozenset({name}))]
-    candidates += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
-    models = [lowering.alone(model, name, kernels) for kernels in candidates]
-    unsigned_ms, float_ms, *signed_ms = _least_ms(models, threads)
+    exact = [EVERYWHERE, Kernels(floats=frozenset({name}))]
+    exact += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
+    unsigned_ms, float_ms, *signed_ms = _least_ms([lowering.alone(model, name, kernels) for kernels in exact], threads)
     return Times(unsigned_ms, float_ms, next(iter(signed_ms), None))
 
 
 def _least_ms(models: Sequence[onnx.ModelProto], threads: int) -> list[float]:
-    """The least time of a call of each, in turns, so that what slows the machine down for a while slows all."""
+    """The least time of a call of each model in milliseconds, timed in turns: a slow moment slows all of them."""
     import numpy as np
     import onnxruntime
 

@@ -1,24 +1,25 @@
-"""A quantised graph as onnxruntime executes it fastest on a CPU, computing the same.
+"""A quantised graph, rewritten so that onnxruntime executes it fastest on a CPU. It computes the same.
 
-Standard operators say what is computed; these say how: 1x1 convolutions become matrix products of
-integers that write floats, so that nothing is rounded behind them; the other quantised convolutions
-become QLinearConv; `x * sigmoid(x)` becomes one operator; and activations lie channels-last, as the
-integer kernels want them, with transpositions only where the one layout meets the other.
+Standard operators say what is computed, these say how. 1x1 convolutions become matrix products of integers that write
+floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv. `x * sigmoid(x)` becomes
+one operator. Activations lie channels-last, as the integer kernels read them, and are transposed only where the two
+layouts meet.
 
-The matrix products of x86 processors without VNNI add two products of an unsigned and a signed byte in 16 bits
-and cut off what does not fit. Weights stored as unsigned bytes with a zero point of 128 take other instructions,
-whose sums are exact everywhere, so that is how they are stored unless the caller knows that its processor is
-exact with signed ones. Depthwise convolutions have kernels of their own, which are exact with signed weights.
+On x86 processors without VNNI, matrix products add two products of an unsigned and a signed byte in 16 bits, and cut
+off what does not fit. Weights that are unsigned bytes with a zero point of 128 take other instructions, whose sums are
+exact on every processor. So they are stored like this, unless the caller knows that its processor is exact with signed
+bytes. Depthwise convolutions have kernels of their own, which are exact with signed weights.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.artifacts.onnx_export import is_pointwise
+from bench.artifacts.onnx_graph import GraphWriter, groups, is_pointwise, shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -55,12 +56,12 @@ _MEAN = "mean_over_"
 
 
 def is_mean(node: onnx.NodeProto) -> bool:
-    """Whether a node of a lowered graph takes the mean of a map, by what looks like a layer's product."""
+    """Whether a node of a lowered graph is the mean of a map, which is written as a matrix product like a layer."""
     return bool(node.input) and node.input[0].startswith(_MEAN)
 
 
 def can_saturate(weight: NDArray[Any]) -> bool:
-    """Whether sums of two products may overflow 16 bits: [out, ...] signed bytes, any two of one output channel."""
+    """Whether two weights of an output channel may overflow 16 bits together. `weight` is signed bytes [out, ...]."""
     import numpy as np
 
     rows = weight.reshape(len(weight), -1).astype(np.int16)
@@ -71,46 +72,46 @@ def can_saturate(weight: NDArray[Any]) -> bool:
 
 
 def convolution_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
-    """By name of each convolution that `lower` executes on integers, all that its time depends on.
+    """By name of each convolution that `lower` executes on integers: all that its time depends on.
 
-    `model` holds inferred shapes.
+    That is the shapes of its input and weight, its attributes, and whether it writes integers. `model` holds inferred
+    shapes.
     """
     writer = _Lowering(model, EVERYWHERE)
-    shapes: dict[str, tuple[object, ...]] = {}
+    by_name: dict[str, tuple[object, ...]] = {}
     for node in model.graph.node:
         if node.op_type == "Conv" and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
             attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
-            written = writer.quantised_after(node) is not None
-            shapes[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, written)
-    return shapes
+            writes_integers = writer.quantised_after(node) is not None
+            by_name[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, writes_integers)
+    return by_name
 
 
 def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProto:
-    """One quantised convolution of a graph by itself, channels-last, for whoever wants to time it.
+    """One quantised convolution of a graph by itself, channels-last, so that it can be timed.
 
-    `model` holds inferred shapes. Input: what it reads, uint8 [1, h, w, in]. Output: what it writes, float or
-    uint8 [1, h, w, out].
+    `model` holds inferred shapes. Input: what the convolution reads, uint8 [1, h, w, in]. Output: what it writes,
+    float or uint8 [1, h, w, out].
     """
     from onnx import TensorProto, helper
 
     writer = _Lowering(_part(model, name), kernels)
     convolution = next(node for node in writer.graph.node if node.op_type == "Conv")
-    source, result = writer.graph.input[0].name, writer.graph.output[0].name
+    read, written = writer.graph.input[0].name, writer.graph.output[0].name
     _, channels, height, width = writer.shapes[convolution.input[0]]
-    writer.last[source] = source
+    writer.last[read] = read
     for node in writer.graph.node:
-        writer.take(node)
-    read = helper.make_tensor_value_info(source, TensorProto.UINT8, [1, height, width, channels])
-    last = writer.channels_last(result)
-    kind = TensorProto.FLOAT if result == convolution.output[0] else TensorProto.UINT8
-    written = helper.make_tensor_value_info(last, kind, None)
-    graph = helper.make_graph(writer.nodes, name, [read], [written], writer.used_constants())
+        writer.lower(node)
+    source = helper.make_tensor_value_info(read, TensorProto.UINT8, [1, height, width, channels])
+    kind = TensorProto.FLOAT if written == convolution.output[0] else TensorProto.UINT8
+    output = helper.make_tensor_value_info(writer.channels_last(written), kind, None)
+    graph = helper.make_graph(writer.nodes, name, [source], [output], writer.initializers())
     return _model(graph, model)
 
 
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A convolution with what turns its inputs into floats and, where it writes integers, its output into those."""
+    """A convolution with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
     from onnx import TensorProto, helper
 
     nodes = {output: node for node in model.graph.node for output in node.output}
@@ -133,7 +134,7 @@ def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _model(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph as a model of the same operator sets, onnxruntime's own besides."""
+    """A graph as a model with the operator sets of `like` and onnxruntime's own."""
     from onnx import helper
 
     opsets = [*like.opset_import, helper.make_opsetid(_CONTRIB, 1)]
@@ -148,98 +149,81 @@ def lower(model: onnx.ModelProto, kernels: Kernels = EVERYWHERE) -> onnx.ModelPr
     shaped = onnx.shape_inference.infer_shapes(model)
     writer = _Lowering(shaped, kernels)
     for node in shaped.graph.node:
-        writer.take(node)
+        writer.lower(node)
     for output in shaped.graph.output:
-        writer.keep(output.name)
+        writer.channels_first(output.name)
     graph = helper.make_graph(
-        writer.nodes, shaped.graph.name, list(shaped.graph.input), list(shaped.graph.output), writer.used_constants()
+        writer.nodes, shaped.graph.name, list(shaped.graph.input), list(shaped.graph.output), writer.initializers()
     )
     lowered = _model(graph, model)
     lowered.metadata_props.extend(model.metadata_props)
     return lowered
 
 
-class _Lowering:
-    """The graph that is being written. `last` holds, for a tensor, the name of its channels-last twin."""
+class _Lowering(GraphWriter):
+    """Writes the lowered graph of a quantised one.
+
+    Tensors lie channels-first, channels-last or in both layouts: `first` and `last` hold the names that a tensor of
+    the quantised graph has in each of them.
+    """
 
     def __init__(self, model: onnx.ModelProto, kernels: Kernels) -> None:
-        """`model` holds inferred shapes. `first` is what `last` is, for channels-first tensors."""
-        from onnx import numpy_helper
-
+        """Take in the quantised graph: its constants, shapes, and which node writes and which nodes read a tensor."""
+        super().__init__(model.graph.initializer)
         self.graph = graph = model.graph
         self.kernels = kernels
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
-        self.readers = Counter(name for node in graph.node for name in node.input)
-        self.readers.update(output.name for output in graph.output)
-        self.reading: dict[str, list[onnx.NodeProto]] = {}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self.uses = Counter(output.name for output in graph.output)
         for node in graph.node:
+            self.uses.update(node.input)
             for name in node.input:
-                self.reading.setdefault(name, []).append(node)
+                self.readers.setdefault(name, []).append(node)
         self.producer = {output: node for node in graph.node for output in node.output}
-        values = (*graph.value_info, *graph.input, *graph.output)
-        self.shapes = {v.name: [side.dim_value for side in v.type.tensor_type.shape.dim] for v in values}
+        self.shapes = shapes(graph)
         self.first: dict[str, str] = {value.name: value.name for value in graph.input}
         self.last: dict[str, str] = {}
         self.skipped: set[int] = set()
 
-    # ------------------------------------------------------------------------------------ writing
-    def node(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(
-            helper.make_node(kind, inputs, [output], name=f"{kind}_{len(self.nodes)}", domain=domain, **attributes)
-        )
-        return output
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        self.constants[name] = value
-        return name
-
-    def used_constants(self) -> list[onnx.TensorProto]:
-        from onnx import numpy_helper
-
-        used = dict.fromkeys(name for node in self.nodes for name in node.input if name in self.constants)
-        return [numpy_helper.from_array(self.constants[name], name) for name in used]
+    def _numbered(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
+        """Append a node that is called after its kind and its position."""
+        return self.node(kind, inputs, output, f"{kind}_{len(self.nodes)}", domain, **attributes)
 
     # ------------------------------------------------------------------------------------- layout
     def channels_first(self, name: str) -> str:
+        """The name of a tensor channels-first, transposed if it is not so yet; constants stay as they are."""
         if name in self.constants or not name:
             return name
         if name not in self.first:
             # Outputs of the graph keep their names.
-            self.first[name] = self.node("Transpose", [self.last[name]], name, perm=[0, 3, 1, 2])
+            self.first[name] = self._numbered("Transpose", [self.last[name]], name, perm=[0, 3, 1, 2])
         return self.first[name]
 
     def channels_last(self, name: str) -> str:
+        """The name of a tensor or constant channels-last, transposed if it is not so yet."""
         if not name:
             return name
         if name in self.constants:
             return self._constant_last(name)
         if name not in self.last:
-            self.last[name] = self.node("Transpose", [self.first[name]], f"{name}/last", perm=[0, 2, 3, 1])
+            self.last[name] = self._numbered("Transpose", [self.first[name]], f"{name}/last", perm=[0, 2, 3, 1])
         return self.last[name]
 
     def _constant_last(self, name: str) -> str:
-        value: NDArray[Any] = self.constants[name]
-        if value.ndim < 2:
+        array = self.constants[name]
+        if array.ndim < 2:
             return name
-        if value.ndim == 3:
-            return self.constant(f"{name}/last", value.transpose(1, 2, 0))
-        return self.constant(f"{name}/last", value.transpose(0, 2, 3, 1))
-
-    def keep(self, output: str) -> None:
-        self.channels_first(output)
+        axes = (1, 2, 0) if array.ndim == 3 else (0, 2, 3, 1)
+        return self.constant(f"{name}/last", array.transpose(axes))
 
     # -------------------------------------------------------------------------------------- nodes
-    def take(self, node: onnx.NodeProto) -> None:
-        """Write a node of the standard graph, in the way that onnxruntime executes fastest."""
+    def lower(self, node: onnx.NodeProto) -> None:
+        """Write what executes a node of the quantised graph; nothing where another node does it as well."""
         if id(node) in self.skipped or self._belongs_to_a_convolution(node):
             return
         if node.op_type == "Conv" and node.name in self.kernels.floats:
             self._float_convolution(node)
         elif node.op_type == "Conv" and self.on_integers(node):
-            self._convolution(node)
+            self._integer_convolution(node)
         elif self._is_swish(node):
             self._swish(node)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool") and self._pools(node):
@@ -247,22 +231,18 @@ class _Lowering:
         elif node.op_type in _ELEMENTWISE and any(name in self.last for name in node.input):
             self._elementwise(node)
         else:
-            self._as_it_is(node)
+            self._unchanged(node)
 
-    def _as_it_is(self, node: onnx.NodeProto) -> None:
-        import onnx
-
-        copied = onnx.NodeProto()
-        copied.CopyFrom(node)
+    def _unchanged(self, node: onnx.NodeProto) -> None:
+        """Write a copy that reads and writes channels-first."""
+        copied = copy.deepcopy(node)
         copied.input[:] = [self.channels_first(name) for name in node.input]
         self.nodes.append(copied)
         self.first.update((name, name) for name in node.output)
 
     def _elementwise(self, node: onnx.NodeProto) -> None:
-        import onnx
-
-        copied = onnx.NodeProto()
-        copied.CopyFrom(node)
+        """Write a copy that reads and writes channels-last."""
+        copied = copy.deepcopy(node)
         copied.input[:] = [self.channels_last(name) for name in node.input]
         copied.output[:] = [f"{name}/last" for name in node.output]
         self.nodes.append(copied)
@@ -270,24 +250,21 @@ class _Lowering:
 
     # ----------------------------------------------------------------------------- x * sigmoid(x)
     def _is_swish(self, node: onnx.NodeProto) -> bool:
-        if node.op_type == "Sigmoid":
-            return self.readers[node.output[0]] == 1 and self._multiplies(
-                self.reading[node.output[0]][0], node.input[0], node.output[0]
-            )
-        return False
-
-    def _multiplies(self, node: onnx.NodeProto, left: str, right: str) -> bool:
-        return node.op_type == "Mul" and set(node.input) == {left, right}
+        """Whether a node is the sigmoid of such a product, and read by that alone."""
+        if node.op_type != "Sigmoid" or self.uses[node.output[0]] != 1:
+            return False
+        readers = self.readers.get(node.output[0], [])
+        return any(reader.op_type == "Mul" and set(reader.input) == {*node.input, *node.output} for reader in readers)
 
     def _swish(self, sigmoid: onnx.NodeProto) -> None:
-        product = self.reading[sigmoid.output[0]][0]
+        product = self.readers[sigmoid.output[0]][0]
         self.skipped.add(id(product))
         source, result = sigmoid.input[0], product.output[0]
         if source in self.last:
-            self.last[result] = self.node("QuickGelu", [self.last[source]], f"{result}/last", _CONTRIB, alpha=1.0)
+            self.last[result] = self._numbered("QuickGelu", [self.last[source]], f"{result}/last", _CONTRIB, alpha=1.0)
         else:
             source = self.channels_first(source)
-            self.first[result] = self.node("QuickGelu", [source], result, _CONTRIB, alpha=1.0)
+            self.first[result] = self._numbered("QuickGelu", [source], result, _CONTRIB, alpha=1.0)
 
     # ----------------------------------------------------------------------------- global pooling
     def _pools(self, node: onnx.NodeProto) -> bool:
@@ -307,7 +284,7 @@ class _Lowering:
         result, positions = node.output[0], height * width
         flat = self._reshaped(self.last[node.input[0]], f"{result}/flat", (0, positions, channels))
         share = self.constant(f"{_MEAN}{positions}", np.full((1, 1, positions), 1 / positions, np.float32))
-        mean = self.node("MatMul", [share, flat], f"{result}/mean")
+        mean = self._numbered("MatMul", [share, flat], f"{result}/mean")
         if len(self.shapes[result]) == 4:
             self.last[result] = self._reshaped(mean, f"{result}/last", (0, 1, 1, channels))
         else:
@@ -316,12 +293,12 @@ class _Lowering:
     def _reshaped(self, tensor: str, output: str, shape: tuple[int, ...]) -> str:
         import numpy as np
 
-        constant = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
-        return self.node("Reshape", [tensor, constant], output)
+        sides = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
+        return self._numbered("Reshape", [tensor, sides], output)
 
     # ------------------------------------------------------------------------------- convolutions
     def on_integers(self, node: onnx.NodeProto) -> bool:
-        """Whether a convolution's input and weight come out of integers, and what it writes goes where it can."""
+        """Whether a convolution runs on integers: input and weight are integers, and a kernel writes what it has to."""
         if node.name in self.kernels.floats:
             return False
         sides = [self.producer.get(name) for name in node.input[:2]]
@@ -335,14 +312,15 @@ class _Lowering:
         return is_pointwise(node, self.constants[self.producer[node.input[1]].input[0]].shape)
 
     def quantised_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        readers = self.reading.get(node.output[0], [])
+        """The QuantizeLinear that alone reads what a node writes; None where none does."""
+        readers = self.readers.get(node.output[0], [])
         return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
 
     def _belongs_to_a_convolution(self, node: onnx.NodeProto) -> bool:
         """Whether it turns a convolution's integers into floats, which an integer convolution reads as they are."""
         if node.op_type != "DequantizeLinear":
             return False
-        readers = self.reading.get(node.output[0], [])
+        readers = self.readers.get(node.output[0], [])
         return bool(readers) and all(
             reader.op_type == "Conv" and node.output[0] in reader.input[:2] and self._takes_integers(node, reader)
             for reader in readers
@@ -356,92 +334,77 @@ class _Lowering:
     def _float_convolution(self, node: onnx.NodeProto) -> None:
         """The same in float: rounded weights as floats, inputs out of a DequantizeLinear."""
         import numpy as np
-        import onnx
 
         integers, scales = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
         floats = (integers * scales.reshape(-1, 1, 1, 1)).astype(np.float32)
-        copied = onnx.NodeProto()
-        copied.CopyFrom(node)
+        copied = copy.deepcopy(node)
         copied.input[1] = self.constant(f"{node.name}/floats", floats)
-        self._as_it_is(copied)
+        self._unchanged(copied)
 
-    def _weight(self, node: onnx.NodeProto, integers: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    def _integer_convolution(self, node: onnx.NodeProto) -> None:
+        """A convolution on integers: as a matrix product where it is 1x1, as QLinearConv otherwise."""
+        import numpy as np
+
+        dequantised = self.producer[node.input[1]]
+        integers, scales = (self.constants[name] for name in dequantised.input[:2])
+        bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
+        weight, zero_point = self._stored(node, integers)
+        if self.is_pointwise(node):
+            self._matrix_product(node, weight, zero_point, scales, bias)
+        else:
+            self._qlinear_convolution(node, weight, zero_point, scales, bias)
+
+    def _stored(self, node: onnx.NodeProto, integers: NDArray[Any]) -> tuple[NDArray[Any], Any]:
         """A convolution's weights [out, in / groups, k, k] as they are stored, and their zero point."""
         import numpy as np
 
-        if self.kernels.signed or self._is_depthwise(node, integers) or not can_saturate(integers):
+        depthwise = groups(node) == len(integers) and integers.shape[1] == 1
+        if self.kernels.signed or depthwise or not can_saturate(integers):
             return integers, np.int8(0)
         return (integers.astype(np.int16) + 128).astype(np.uint8), np.uint8(128)
 
-    def _is_depthwise(self, node: onnx.NodeProto, integers: NDArray[Any]) -> bool:
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-        return groups == len(integers) and integers.shape[1] == 1
-
-    def _convolution(self, node: onnx.NodeProto) -> None:
-        """A convolution on integers: a matrix product that writes floats where it is 1x1, else a QLinearConv."""
-        import numpy as np
-
-        weight = self.producer[node.input[1]]
-        integers, scales = (self.constants[name] for name in weight.input[:2])
-        bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
-        if self.is_pointwise(node):
-            self._matrix_product(node, integers, scales, bias)
-        else:
-            self._integer_convolution(node, integers, scales, bias)
-
     def _matrix_product(
-        self, node: onnx.NodeProto, integers: NDArray[Any], scales: NDArray[Any], bias: NDArray[Any]
+        self, node: onnx.NodeProto, weight: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]
     ) -> None:
-        """Of a 1x1 convolution: weights [out, in, 1, 1] with one scale [out] each, added bias [out]."""
+        """A 1x1 convolution as a product of integers that writes floats. `scales` and `bias` are [out]."""
         import numpy as np
 
-        source, scale, zero_point = self._activation(node)
-        weights, weight_zero = self._weight(node, integers)
-        matrix = self.constant(f"{node.name}/matrix", np.ascontiguousarray(weights[:, :, 0, 0].T))
-        scales_name = self.constant(f"{node.name}/steps", scales)
-        bias_name = self.constant(f"{node.name}/bias", bias)
-        zero_name = self.constant(f"{node.name}/zero", weight_zero) if weight_zero else ""
-        inputs = [source, matrix, scale, scales_name, zero_point, zero_name, bias_name]
-        self.last[node.output[0]] = self.node("MatMulIntegerToFloat", inputs, f"{node.output[0]}/last", _CONTRIB)
+        name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
+        source = self.channels_last(read)
+        matrix = self.constant(f"{name}/matrix", np.ascontiguousarray(weight[:, :, 0, 0].T))
+        scale = self.constant(f"{name}/steps", scales)
+        zero = self.constant(f"{name}/zero", zero_point) if zero_point else ""
+        added = self.constant(f"{name}/bias", bias)
+        inputs = [source, matrix, read_scale, scale, read_zero, zero, added]
+        output = node.output[0]
+        self.last[output] = self._numbered("MatMulIntegerToFloat", inputs, f"{output}/last", _CONTRIB)
 
-    def _integer_convolution(
-        self, node: onnx.NodeProto, integers: NDArray[Any], scales: NDArray[Any], bias: NDArray[Any]
+    def _qlinear_convolution(
+        self, node: onnx.NodeProto, weight: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]
     ) -> None:
-        """A QLinearConv that reads and writes integers; the QuantizeLinear after it goes into it."""
+        """A convolution that reads and writes integers, channels-first. `scales` and `bias` are [out]."""
         import numpy as np
 
+        name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
+        source = self.channels_last(read)
         after = self.quantised_after(node)
         assert after is not None
         self.skipped.add(id(after))
-        source, scale, zero_point = self._activation(node)
-        weights, weight_zero = self._weight(node, integers)
-        whole = np.rint(bias / (scales * self.constants[scale])).astype(np.int64)
+        integer_bias = np.rint(bias / (scales * self.constants[read_scale])).astype(np.int64)
         limits = np.iinfo(np.int32)
         stored = [
-            self.constant(f"{node.name}/weight", weights), self.constant(f"{node.name}/steps", scales),
-            self.constant(f"{node.name}/zeros", np.full(len(weights), weight_zero)),
-            self.constant(f"{node.name}/bias", np.clip(whole, limits.min, limits.max).astype(np.int32)),
-        ]  # fmt: skip
-        first = self.node("Transpose", [source], f"{node.name}/first", perm=[0, 3, 1, 2])
-        written, read_scale, read_zero = after.output[0], after.input[1], after.input[2]
-        result = self.node(
-            "QLinearConv",
-            [first, scale, zero_point, stored[0], stored[1], stored[2], read_scale, read_zero, stored[3]],
-            f"{node.name}/integers",
-            **_geometry(node),
-        )
-        self.last[written] = self.node("Transpose", [result], f"{written}/last", perm=[0, 2, 3, 1])
-
-    def _activation(self, node: onnx.NodeProto) -> tuple[str, str, str]:
-        """What a quantised convolution reads, channels-last, and the names of its scale and zero point."""
-        activation = self.producer[node.input[0]]
-        return self.channels_last(activation.input[0]), activation.input[1], activation.input[2]
-
-
-def _geometry(node: onnx.NodeProto) -> dict[str, Any]:
-    """A convolution's attributes: groups, padding, strides, dilations and the kernel's sides."""
-    return {
-        attribute.name: list(attribute.ints) if attribute.ints else attribute.i
-        for attribute in node.attribute
-        if attribute.name in ("group", "pads", "strides", "dilations", "kernel_shape")
-    }
+            self.constant(f"{name}/weight", weight),
+            self.constant(f"{name}/steps", scales),
+            self.constant(f"{name}/zeros", np.full(len(weight), zero_point)),
+        ]
+        added = self.constant(f"{name}/bias", np.clip(integer_bias, limits.min, limits.max).astype(np.int32))
+        first = self._numbered("Transpose", [source], f"{name}/first", perm=[0, 3, 1, 2])
+        attributes: dict[str, Any] = {
+            attribute.name: list(attribute.ints) if attribute.ints else attribute.i
+            for attribute in node.attribute
+            if attribute.name in ("group", "pads", "strides", "dilations", "kernel_shape")
+        }
+        written, written_scale, written_zero = after.output[0], after.input[1], after.input[2]
+        inputs = [first, read_scale, read_zero, *stored, written_scale, written_zero, added]
+        integers = self._numbered("QLinearConv", inputs, f"{name}/integers", **attributes)
+        self.last[written] = self._numbered("Transpose", [integers], f"{written}/last", perm=[0, 2, 3, 1])

@@ -42,17 +42,17 @@ def scores(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
 
 
 def placed(variants: tuple[VariantResult, ...]) -> dict[str, Placements]:
-    return {one.name: placements(LABELS, scores(seed)) for seed, one in enumerate(variants)}
+    return {row.name: placements(LABELS, scores(seed)) for seed, row in enumerate(variants)}
 
 
-def found(variants: tuple[VariantResult, ...]) -> dict[str, Effect]:
+def effects_of(variants: tuple[VariantResult, ...]) -> dict[str, Effect]:
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {})
-    return {one.variant: one for one in effects(run, placed(variants), None)}
+    return {effect.variant: effect for effect in effects(run, placed(variants), None)}
 
 
 def test_each_is_compared_with_the_longest_chain_it_continues() -> None:
-    told = [(one.variant, one.ancestor, one.steps) for one in found(SIX).values()]
-    assert told == [
+    compared = [(effect.variant, effect.ancestor, effect.steps) for effect in effects_of(SIX).values()]
+    assert compared == [
         ("q16", "baseline", ("cast: fp16",)),
         ("q8", "baseline", ("quantize: int8",)),
         ("q32-p50", "baseline", PRUNED),
@@ -62,52 +62,52 @@ def test_each_is_compared_with_the_longest_chain_it_continues() -> None:
 
 
 def test_order_in_the_experiment_does_not_matter() -> None:
-    assert found((SIX[0], *reversed(SIX[1:])))["q8-p50"].ancestor == "q32-p50"
+    assert effects_of((SIX[0], *reversed(SIX[1:])))["q8-p50"].ancestor == "q32-p50"
 
 
 def test_a_failed_ancestor_is_passed_over() -> None:
     failed = replace(SIX[3], status="failed", reason="none", footprint=None, executed=None)
-    through = found((*SIX[:3], failed, *SIX[4:]))
+    through = effects_of((*SIX[:3], failed, *SIX[4:]))
     assert "q32-p50" not in through
     assert (through["q8-p50"].ancestor, through["q8-p50"].steps) == ("baseline", (*PRUNED, "quantize: int8"))
-    headless = found((replace(SIX[0], status="failed"), *SIX[1:]))
+    headless = effects_of((replace(SIX[0], status="failed"), *SIX[1:]))
     assert list(headless) == ["q16-p50", "q8-p50"]
 
 
 def test_of_twins_the_first_is_the_ancestor_and_neither_has_an_effect_on_the_other() -> None:
-    told = found((*SIX[:4], replace(SIX[3], name="twin"), SIX[5], replace(SIX[0], name="again")))
-    assert told["twin"].ancestor == "baseline"
-    assert told["q8-p50"].ancestor == "q32-p50"
-    assert "again" not in told
+    compared = effects_of((*SIX[:4], replace(SIX[3], name="twin"), SIX[5], replace(SIX[0], name="again")))
+    assert compared["twin"].ancestor == "baseline"
+    assert compared["q8-p50"].ancestor == "q32-p50"
+    assert "again" not in compared
 
 
 def test_a_step_of_which_another_is_a_part_is_another_step() -> None:
-    told = found((SIX[0], variant("half", "prune: 0.5"), variant("more", "prune: 0.55", "recover")))
-    assert told["more"].ancestor == "baseline"
+    compared = effects_of((SIX[0], variant("half", "prune: 0.5"), variant("more", "prune: 0.55", "recover")))
+    assert compared["more"].ancestor == "baseline"
 
 
 def test_numbers_are_those_of_the_two() -> None:
-    one = found(SIX)["q8-p50"]
-    assert one.delta is not None
-    assert one.delta.value == pytest.approx(roc_auc_score(LABELS, scores(5)) - roc_auc_score(LABELS, scores(3)))
-    assert one.p is not None
-    assert 0 < one.p < 1
-    assert one.size_bytes == (50 * 2**20, 12.5 * 2**20)
-    assert one.parameters == (1000, 1000)
-    assert one.macs == (4, 4)
-    assert one.speed == ratio(SIX[5].measurements[0], SIX[3].measurements[0])
-    assert one.speed is not None
-    assert one.speed.value == pytest.approx(3.0)
+    effect = effects_of(SIX)["q8-p50"]
+    assert effect.delta is not None
+    assert effect.delta.value == pytest.approx(roc_auc_score(LABELS, scores(5)) - roc_auc_score(LABELS, scores(3)))
+    assert effect.p is not None
+    assert 0 < effect.p < 1
+    assert effect.size_bytes == (50 * 2**20, 12.5 * 2**20)
+    assert effect.parameters == (1000, 1000)
+    assert effect.macs == (4, 4)
+    assert effect.speed == ratio(SIX[5].measurements[0], SIX[3].measurements[0])
+    assert effect.speed is not None
+    assert effect.speed.value == pytest.approx(3.0)
 
 
 def test_frames_of_one_source_count_together() -> None:
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, SIX[:2], {})
     shared = clusters(pd.Series(np.arange(60) // 6 * 2 + LABELS).astype(str))
-    own = placed(SIX[:2])
-    (one,) = effects(run, own, shared)
-    assert (one.delta, one.p) == difference(own["q16"], own["baseline"], shared)
-    assert one.delta is not None
-    assert one.delta.by_source is not None
+    by_variant = placed(SIX[:2])
+    (effect,) = effects(run, by_variant, shared)
+    assert (effect.delta, effect.p) == difference(by_variant["q16"], by_variant["baseline"], shared)
+    assert effect.delta is not None
+    assert effect.delta.by_source is not None
 
 
 def test_speed_is_told_only_of_what_ran_side_by_side() -> None:
@@ -122,21 +122,21 @@ def test_speed_is_told_only_of_what_ran_side_by_side() -> None:
         replace(SIX[2], executed=replace(EXECUTED, device="cuda")),
         replace(SIX[2], measurements=()),
     ):
-        assert found((SIX[0], change))["q8"].speed is None
+        assert effects_of((SIX[0], change))["q8"].speed is None
     native = replace(SIX[2], executed=replace(simulated, int8="native"))
-    assert found((SIX[0], native))["q8"].speed is not None
+    assert effects_of((SIX[0], native))["q8"].speed is not None
 
 
 def test_neither_is_speed_where_both_were_never_timed() -> None:
-    idle = tuple(replace(one, conditions=None) for one in SIX[:2])
-    assert found(idle)["q16"].speed is None
+    idle = tuple(replace(row, conditions=None) for row in SIX[:2])
+    assert effects_of(idle)["q16"].speed is None
 
 
 def test_what_is_unknown_of_either_is_none() -> None:
     unknown = replace(SIX[1], footprint=Footprint(7, None, None))
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, (SIX[0], unknown), {})
-    (one,) = effects(run, {}, None)
-    assert (one.delta, one.p, one.parameters, one.macs) == (None, None, None, None)
-    assert one.size_bytes == (100 * 2**20, 7)
+    (effect,) = effects(run, {}, None)
+    assert (effect.delta, effect.p, effect.parameters, effect.macs) == (None, None, None, None)
+    assert effect.size_bytes == (100 * 2**20, 7)
     elsewhere = tuple(replace(each, steps=(), footprint=None, executed=None) for each in SIX)
-    assert found(elsewhere) == {}
+    assert effects_of(elsewhere) == {}

@@ -32,7 +32,7 @@ def drawn(seed: int, count: int = 60, levels: int | None = None) -> tuple[Labels
     baseline = 1.5 * labels + rng.normal(size=count)
     variant = 0.8 * baseline + 0.5 * rng.normal(size=count)
     if levels:
-        baseline, variant = (np.round(levels * norm.cdf(one)) for one in (baseline, variant))
+        baseline, variant = (np.round(levels * norm.cdf(scores)) for scores in (baseline, variant))
     return labels, baseline, variant
 
 
@@ -78,7 +78,7 @@ def obuchowski(
         of_reals = (table.mean(axis=0)[real_sources == source] - auc).sum()
         s10, s01, s11 = s10 + of_fakes**2, s01 + of_reals**2, s11 + of_fakes * of_reals
         deviations.append(of_fakes / m + of_reals / n)
-    i10, i01, i = (len(set(some.tolist())) for some in (fake_sources, real_sources, sources))
+    i10, i01, i = (len(set(codes.tolist())) for codes in (fake_sources, real_sources, sources))
     s10, s01, s11 = s10 * i10 / ((i10 - 1) * m), s01 * i01 / ((i01 - 1) * n), s11 * i / (i - 1)
     variance = s10 / m + s01 / n + 2 * s11 / (m * n)
     return float(auc), float(variance), taking_part(np.array(deviations)), min(equal_sources(labels, sources)) - 1
@@ -103,7 +103,7 @@ def expected_at_least(
 ) -> tuple[float, float]:
     """Zou & Donner's interval of the second less the first, from Newcombe's of each and how alike they rank."""
     areas = [psi(labels, scores).mean() for scores in (second, first)]
-    alike = np.mean([spearmanr(first[labels == one], second[labels == one]).statistic for one in (0, 1)])
+    alike = np.mean([spearmanr(first[labels == label], second[labels == label]).statistic for label in (0, 1)])
     (low, high), (other_low, other_high) = (score_interval(area, units[0], units[1], quantile) for area in areas)
     alone = math.sqrt(1 - max(alike, 0))
     below = alone * math.hypot(areas[0] - low, other_high - areas[1])
@@ -116,8 +116,8 @@ def wider(*intervals: tuple[float, float]) -> tuple[float, float]:
 
 
 def by_one_frame(delta: float, labels: Labels) -> tuple[float, float]:
-    one = 1 / min((labels == 1).sum(), (labels == 0).sum())
-    return delta - one, delta + one
+    step = 1 / min((labels == 1).sum(), (labels == 0).sum())
+    return delta - step, delta + step
 
 
 def on_logit_scale(auc: float, variance: float, quantile: float) -> tuple[float, float]:
@@ -149,21 +149,21 @@ def test_by_frame_against_all_pairs(seed: int, levels: int | None, count: int) -
     tables = psi(labels, first), psi(labels, second)
     baseline, variant = placements(labels, first), placements(labels, second)
     auc, variance, _ = delong(tables[0])
-    own = estimate(baseline, None)
-    assert (own.value, variance_of(own)) == pytest.approx((auc, variance))
-    assert ends(own) == pytest.approx(on_logit_scale(auc, variance, 1.959964), abs=1e-6)
-    assert own.by_source is None
+    single = estimate(baseline, None)
+    assert (single.value, variance_of(single)) == pytest.approx((auc, variance))
+    assert ends(single) == pytest.approx(on_logit_scale(auc, variance, 1.959964), abs=1e-6)
+    assert single.by_source is None
     delta, variance, many = delong(tables[1] - tables[0])
     units = int((labels == 1).sum()), int((labels == 0).sum())
     for level in (0.95, 0.99):
-        found, p = difference(variant, baseline, None, level)
-        assert (found.value, variance_of(found)) == pytest.approx((delta, variance))
+        compared, p = difference(variant, baseline, None, level)
+        assert (compared.value, variance_of(compared)) == pytest.approx((delta, variance))
         students = around(delta, variance, many - 1, level)
         least = expected_at_least(first, second, labels, units, norm.ppf((1 + level) / 2))
-        told = wider(students, least) if many < FEW else students
-        assert not told[0] > 0
-        assert ends(found) == pytest.approx(wider(told, by_one_frame(delta, labels)), abs=1e-7)
-        if told == students:
+        expected = wider(students, least) if many < FEW else students
+        assert not expected[0] > 0
+        assert ends(compared) == pytest.approx(wider(expected, by_one_frame(delta, labels)), abs=1e-7)
+        if expected == students:
             assert p == pytest.approx(2 * t.sf(abs(delta) / math.sqrt(variance), many - 1))
 
 
@@ -179,20 +179,20 @@ def test_by_source_against_a_loop_over_sources(seed: int) -> None:
     baseline, variant = placements(labels, first), placements(labels, second)
     auc, variance, _, freedom = obuchowski(tables[0], labels, sources)
     quantile = t.ppf(0.975, freedom)
-    own = estimate(baseline, sources)
+    single = estimate(baseline, sources)
     fake, real = worth(tables[:1], labels, sources)
     least = score_interval(auc, fake, real, quantile)
-    assert ends(own, "source") == pytest.approx(wider(on_logit_scale(auc, variance, quantile), least), abs=1e-7)
+    assert ends(single, "source") == pytest.approx(wider(on_logit_scale(auc, variance, quantile), least), abs=1e-7)
     delta, variance, many, freedom = obuchowski(tables[1] - tables[0], labels, sources)
-    found, p = difference(variant, baseline, sources)
+    compared, p = difference(variant, baseline, sources)
     students = around(delta, variance, min(many - 1, freedom))
     least = expected_at_least(first, second, labels, worth(tables, labels, sources), quantile)
-    told = wider(students, least, by_one_frame(delta, labels))
-    assert ends(found, "source") == pytest.approx(told, abs=1e-7)
-    if found.clustered and wider(students, least) == students:
+    expected = wider(students, least, by_one_frame(delta, labels))
+    assert ends(compared, "source") == pytest.approx(expected, abs=1e-7)
+    if compared.clustered and wider(students, least) == students:
         used = max(min(many - 1, freedom), 1)
         assert p == pytest.approx(2 * t.sf(abs(delta) / math.sqrt(variance), used))
-    elif not found.clustered:
+    elif not compared.clustered:
         assert p == difference(variant, baseline, None)[1]
 
 
@@ -211,12 +211,12 @@ def test_clusters_of_one_frame_are_delongs() -> None:
 # ------------------------------------------------------------------------------------ bootstraps
 def redrawn(labels: Labels, first: Scores, second: Scores, groups: list[NDArray[np.int64]]) -> NDArray[np.float64]:
     """AUC and difference [500, 2] of frames drawn again, a group at a time."""
-    rng, found = np.random.default_rng(0), []
+    rng, drawn = np.random.default_rng(0), []
     for _ in range(500):
         rows = np.concatenate([groups[index] for index in rng.integers(0, len(groups), len(groups))])
-        one, other = placements(labels[rows], first[rows]), placements(labels[rows], second[rows])
-        found.append([one.auc, other.auc - one.auc])
-    return np.array(found)
+        before, after = placements(labels[rows], first[rows]), placements(labels[rows], second[rows])
+        drawn.append([before.auc, after.auc - before.auc])
+    return np.array(drawn)
 
 
 def test_standard_errors_against_a_bootstrap_of_frames() -> None:
@@ -231,10 +231,10 @@ def test_intervals_by_source_against_a_bootstrap_of_sources() -> None:
     labels, first, second, sources = with_sources(3, groups=120)
     groups = [np.flatnonzero(sources == source) for source in range(120)]
     spread = redrawn(labels, first, second, groups).std(axis=0)
-    found, _ = difference(placements(labels, second), placements(labels, first), sources)
-    assert found.clustered
+    compared, _ = difference(placements(labels, second), placements(labels, first), sources)
+    assert compared.clustered
     *_, many, freedom = obuchowski(psi(labels, second) - psi(labels, first), labels, sources)
-    assert found.interval.width / 2 / t.ppf(0.975, many - 1) == pytest.approx(spread[1], rel=0.12)
+    assert compared.interval.width / 2 / t.ppf(0.975, many - 1) == pytest.approx(spread[1], rel=0.12)
     low, high = ends(estimate(placements(labels, first), sources), "source")
     assert (high - low) / 2 / t.ppf(0.975, freedom) == pytest.approx(spread[0], rel=0.12)
 
@@ -257,10 +257,10 @@ def score_interval(auc: float, fake: float, real: float, quantile: float = 1.959
 def test_a_perfect_auc_on_few_frames_is_not_certain(fake: int, real: int) -> None:
     labels = np.repeat([1, 0], [fake, real])
     for scores, auc in ((labels, 1.0), (-labels, 0.0), (0 * labels, 0.5)):
-        own = estimate(placements(labels, scores.astype(float)), None)
-        assert own.value == auc
-        assert ends(own) == pytest.approx(score_interval(auc, fake, real), abs=1e-7)
-        assert 0 <= own.by_frame.low < own.by_frame.high <= 1
+        single = estimate(placements(labels, scores.astype(float)), None)
+        assert single.value == auc
+        assert ends(single) == pytest.approx(score_interval(auc, fake, real), abs=1e-7)
+        assert 0 <= single.by_frame.low < single.by_frame.high <= 1
 
 
 def test_two_perfect_variants_that_rank_otherwise_are_not_certainly_alike() -> None:
@@ -268,14 +268,14 @@ def test_two_perfect_variants_that_rank_otherwise_are_not_certainly_alike() -> N
     rng = np.random.default_rng(0)
     drawn = rng.random(50)
     scores = [labels + drawn / 2, labels + (drawn + rng.random(50)) / 4]
-    found, p = difference(placements(labels, scores[0]), placements(labels, scores[1]), None)
+    compared, p = difference(placements(labels, scores[0]), placements(labels, scores[1]), None)
     low, _ = score_interval(1.0, 30, 20)
-    alike = np.mean([spearmanr(*(one[labels == label] for one in scores)).statistic for label in (0, 1)])
+    alike = np.mean([spearmanr(*(detector[labels == label] for detector in scores)).statistic for label in (0, 1)])
     assert 0.05 < alike < 0.95
-    assert (found.value, p) == (0.0, 1.0)
+    assert (compared.value, p) == (0.0, 1.0)
     far = (1 - low) * math.sqrt(1 - alike)
     far = max(far, 1 / 20)
-    assert ends(found) == pytest.approx((-far, far), abs=1e-6)
+    assert ends(compared) == pytest.approx((-far, far), abs=1e-6)
 
 
 @pytest.mark.parametrize("perfect", [True, False])
@@ -286,20 +286,20 @@ def test_a_twin_is_stable_though_frames_of_a_class_change_places(perfect: bool) 
     scores[[0, 1]], scores[[498, 499]] = scores[[1, 0]], scores[[499, 498]]
     twin = scores.copy()
     twin[[10, 11]] = twin[[11, 10]]
-    found, p = difference(placements(labels, twin), placements(labels, scores), None)
-    assert (found.value, p) == (0.0, 1.0)
-    assert ends(found) == (-1 / 250, 1 / 250), "what one frame of a class could make"
+    compared, p = difference(placements(labels, twin), placements(labels, scores), None)
+    assert (compared.value, p) == (0.0, 1.0)
+    assert ends(compared) == (-1 / 250, 1 / 250), "what one frame of a class could make"
 
 
 @pytest.mark.parametrize("better", [True, False])
 def test_perfect_against_no_order_at_all(better: bool) -> None:
     labels = np.repeat([1, 0], [30, 20])
     perfect, none = placements(labels, labels * 1.0), placements(labels, labels * 0.0)
-    found, p = difference(perfect, none, None) if better else difference(none, perfect, None)
+    compared, p = difference(perfect, none, None) if better else difference(none, perfect, None)
     below, above = score_interval(0.5, 30, 20)[1] - 0.5, 1 - score_interval(1.0, 30, 20)[0]
     far = math.hypot(above, below)
-    assert found.value == (0.5 if better else -0.5)
-    low, high = ends(found) if better else (-found.by_frame.high, -found.by_frame.low)
+    assert compared.value == (0.5 if better else -0.5)
+    low, high = ends(compared) if better else (-compared.by_frame.high, -compared.by_frame.low)
     assert low == pytest.approx(0.5 - far, abs=1e-7)
     assert high == pytest.approx(0.5 + below, abs=1e-7)
     # The level at which the interval would end at 0.
@@ -314,8 +314,8 @@ def test_one_source_of_a_class_tells_nothing_of_others() -> None:
     rng = np.random.default_rng(0)
     first, second = (placements(labels, labels + rng.normal(size=40)) for _ in range(2))
     assert ends(estimate(first, sources), "source") == (0, 1)
-    found, p = difference(second, first, sources)
-    assert (ends(found, "source"), found.clustered, p) == ((-1, 1), True, 1.0)
+    compared, p = difference(second, first, sources)
+    assert (ends(compared, "source"), compared.clustered, p) == ((-1, 1), True, 1.0)
 
 
 # ------------------------------------------------------------------------------------ properties
@@ -324,11 +324,11 @@ def test_one_source_of_a_class_tells_nothing_of_others() -> None:
 def test_properties(frames: list[tuple[int, int, int]]) -> None:
     labels, first, second = (np.array(column) for column in zip((0, 1, 5), (1, 4, 2), *frames, strict=True))
     sources = np.arange(len(labels)) // 2
-    one, other = (placements(labels, scores.astype(float)) for scores in (first, second))
-    assert one.auc == pytest.approx(psi(labels, first).mean())
-    own = estimate(one, sources)
-    found, p = difference(other, one, sources)
-    for auc, least, most in ((own, 0, 1), (found, -1, 1)):
+    before, after = (placements(labels, scores.astype(float)) for scores in (first, second))
+    assert before.auc == pytest.approx(psi(labels, first).mean())
+    single = estimate(before, sources)
+    compared, p = difference(after, before, sources)
+    for auc, least, most in ((single, 0, 1), (compared, -1, 1)):
         low, high = ends(auc)
         assert least <= low <= auc.value + 1e-12
         assert auc.value - 1e-12 <= high <= most
@@ -336,22 +336,22 @@ def test_properties(frames: list[tuple[int, int, int]]) -> None:
     # Exactly the same, whatever the order of the frames, and mirrored when the two change places.
     order = np.random.default_rng(len(labels)).permutation(len(labels))
     again = [placements(labels[order], scores[order].astype(float)) for scores in (first, second)]
-    assert again[0].auc == one.auc
+    assert again[0].auc == before.auc
     turned, turned_p = difference(again[1], again[0], sources[order])
-    assert (turned.value, turned_p) == pytest.approx((found.value, p))
-    assert ends(turned) == pytest.approx(ends(found))
-    mirrored, mirrored_p = difference(one, other, sources)
-    assert (mirrored.value, mirrored_p) == pytest.approx((-found.value, p))
-    assert ends(mirrored) == pytest.approx((-found.by_frame.high, -found.by_frame.low), abs=1e-9)
+    assert (turned.value, turned_p) == pytest.approx((compared.value, p))
+    assert ends(turned) == pytest.approx(ends(compared))
+    mirrored, mirrored_p = difference(before, after, sources)
+    assert (mirrored.value, mirrored_p) == pytest.approx((-compared.value, p))
+    assert ends(mirrored) == pytest.approx((-compared.by_frame.high, -compared.by_frame.low), abs=1e-9)
 
 
 def test_the_same_ranking_has_no_difference_at_all() -> None:
     labels, first, _ = drawn(2)
     sources = np.arange(len(labels)) // 3
-    one, other = placements(labels, first), placements(labels, np.exp(first) * 7)
-    found, p = difference(other, one, sources)
-    assert (found.value, ends(found), found.clustered, p) == (0.0, (0.0, 0.0), False, 1.0)
-    assert found.interval.low == found.interval.high == 0
+    before, after = placements(labels, first), placements(labels, np.exp(first) * 7)
+    compared, p = difference(after, before, sources)
+    assert (compared.value, ends(compared), compared.clustered, p) == (0.0, (0.0, 0.0), False, 1.0)
+    assert compared.interval.low == compared.interval.high == 0
 
 
 def test_a_subset_is_the_same_as_scoring_it_alone() -> None:
@@ -360,27 +360,27 @@ def test_a_subset_is_the_same_as_scoring_it_alone() -> None:
     alone = [placements(labels[rows], scores[rows]) for scores in (first, second)]
     for chosen in (rows, np.flatnonzero(rows)):
         parts = [subset(placements(labels, scores), chosen) for scores in (first, second)]
-        assert [part.auc for part in parts] == [one.auc for one in alone]
+        assert [part.auc for part in parts] == [placed.auc for placed in alone]
         np.testing.assert_array_equal(parts[0].real, alone[0].real)
         assert difference(parts[1], parts[0], None) == difference(alone[1], alone[0], None)
 
 
 def test_sources_that_are_missing_share_nothing() -> None:
-    found = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]))
-    assert found is not None
-    assert found[[0, 2]].tolist() == found[[3, 5]].tolist()
-    assert found[5] == found[6]
-    assert len(set(found.tolist())) == 4
+    codes = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]))
+    assert codes is not None
+    assert codes[[0, 2]].tolist() == codes[[3, 5]].tolist()
+    assert codes[5] == codes[6]
+    assert len(set(codes.tolist())) == 4
     assert clusters(pd.Series(["a", None, "b", None])) is None
     assert clusters(pd.Series([None, None], dtype="object")) is None
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "told"),
+    ("labels", "scores", "message"),
     [([1, 1], [0.1, 0.2], "no real"), ([0, 0], [0.1, 0.2], "no fake"), ([0, 1], [0.1, np.nan], "NaN")],
 )
-def test_what_has_no_area_is_refused(labels: list[int], scores: list[float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_has_no_area_is_refused(labels: list[int], scores: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         placements(np.array(labels), np.array(scores))
 
 
@@ -394,7 +394,7 @@ def test_a_million_frames_take_seconds() -> None:
     labels, first, second = drawn(0, count=1_000_000)
     sources = clusters(pd.Series(np.arange(1_000_000) // 30).astype(str))
     began = time.process_time()
-    one, other = placements(labels, first), placements(labels, second)
-    estimate(one, sources)
-    difference(other, one, sources)
+    before, after = placements(labels, first), placements(labels, second)
+    estimate(before, sources)
+    difference(after, before, sources)
     assert time.process_time() - began < limit(8)

@@ -79,30 +79,30 @@ def chosen(rows: tuple[Row, ...], asked: Constraints | None = None, margin: floa
     variants = tuple(result(row) for row in rows)
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, margin=margin, choose=asked)
     answers = {row.name: judged(row, row is rows[0]) for row in rows}
-    found = choose(run, answers, speeds(run))
-    assert found
-    return found
+    choice = choose(run, answers, speeds(run))
+    assert choice
+    return choice
 
 
 def candidate(choice: Choice, name: str) -> Candidate:
-    return next(one for one in choice.candidates if one.name == name)
+    return next(rival for rival in choice.candidates if rival.name == name)
 
 
 def test_unasked_the_smallest_within_the_margin_is_chosen() -> None:
-    found = chosen(FOUR)
-    assert (found.asked, found.constraints) == (False, Constraints(auc_drop=0.01))
-    assert (found.chosen, found.runner_up, found.loosen) == ("q8", "q16", ())
-    (need,) = candidate(found, "q8").requirements
+    choice = chosen(FOUR)
+    assert (choice.asked, choice.constraints) == (False, Constraints(auc_drop=0.01))
+    assert (choice.chosen, choice.runner_up, choice.loosen) == ("q8", "q16", ())
+    (need,) = candidate(choice, "q8").requirements
     assert (need.value, need.estimate, need.headroom) == pytest.approx((0.0095, 0.008, 0.0005))
-    assert not candidate(found, "q8-p50").qualifies
+    assert not candidate(choice, "q8-p50").qualifies
 
 
 def test_the_drop_is_judged_by_the_far_end_of_its_interval() -> None:
     """The estimate alone would pass."""
-    found = chosen((BASELINE, replace(Q8, half=0.003)))
-    assert found.chosen == "baseline"
-    assert found.runner_up is None
-    (need,) = candidate(found, "q8").requirements
+    choice = chosen((BASELINE, replace(Q8, half=0.003)))
+    assert choice.chosen == "baseline"
+    assert choice.runner_up is None
+    (need,) = candidate(choice, "q8").requirements
     assert need.estimate is not None
     assert need.headroom is not None
     assert need.estimate < need.limit
@@ -111,37 +111,37 @@ def test_the_drop_is_judged_by_the_far_end_of_its_interval() -> None:
 
 def test_the_end_at_the_limit_is_not_below_it_but_the_baseline_loses_nothing() -> None:
     at_limit = replace(Q8, drop=0.0, half=0.0)
-    found = chosen((BASELINE, at_limit), Constraints(auc_drop=0.0))
-    assert [one.qualifies for one in found.candidates] == [True, False]
-    assert found.candidates[0].requirements[0].value == 0.0
-    assert str(candidate(found, "q8").requirements[0].value) == "0.0"
+    choice = chosen((BASELINE, at_limit), Constraints(auc_drop=0.0))
+    assert [rival.qualifies for rival in choice.candidates] == [True, False]
+    assert choice.candidates[0].requirements[0].value == 0.0
+    assert str(candidate(choice, "q8").requirements[0].value) == "0.0"
 
 
 @given(st.floats(-0.03, 0.03), st.floats(0, 0.02), st.floats(0, 0.02))
 def test_a_variant_may_lose_what_a_stable_one_may(drop: float, half: float, margin: float) -> None:
-    found = chosen((BASELINE, replace(Q8, drop=drop, half=half)), Constraints(auc_drop=margin))
-    told = verdict(-drop, Interval(-drop - half, -drop + half), margin)
-    assert candidate(found, "q8").qualifies == (told in ("improved", "stable"))
+    choice = chosen((BASELINE, replace(Q8, drop=drop, half=half)), Constraints(auc_drop=margin))
+    outcome = verdict(-drop, Interval(-drop - half, -drop + half), margin)
+    assert candidate(choice, "q8").qualifies == (outcome in ("improved", "stable"))
 
 
 def test_sizes_and_times_at_their_limits_qualify() -> None:
-    found = chosen(FOUR, Constraints(auc_drop=0.5, size_mib=28.0, latency_ms=12.0))
-    assert [one.qualifies for one in found.candidates] == [False, False, True, True]
-    assert found.chosen == "q8-p50"
+    choice = chosen(FOUR, Constraints(auc_drop=0.5, size_mib=28.0, latency_ms=12.0))
+    assert [rival.qualifies for rival in choice.candidates] == [False, False, True, True]
+    assert choice.chosen == "q8-p50"
 
 
 def test_who_asks_for_a_small_file_does_not_ask_for_a_bad_detector() -> None:
-    found = chosen(FOUR, Constraints(size_mib=28.0, latency_ms=12.0))
-    assert found.constraints.auc_drop == 0.01, "the margin"
-    assert found.chosen == "q8"
+    choice = chosen(FOUR, Constraints(size_mib=28.0, latency_ms=12.0))
+    assert choice.constraints.auc_drop == 0.01, "the margin"
+    assert choice.chosen == "q8"
 
 
 @pytest.mark.parametrize(
     ("prefer", "best", "second"), [("size", "q8", "q16"), ("latency", "q8", "q16"), ("auc", "q16", "baseline")]
 )
 def test_prefer(prefer: Criterion, best: str, second: str) -> None:
-    found = chosen(FOUR, Constraints(auc_drop=0.01, prefer=prefer))
-    assert (found.chosen, found.runner_up) == (best, second)
+    choice = chosen(FOUR, Constraints(auc_drop=0.01, prefer=prefer))
+    assert (choice.chosen, choice.runner_up) == (best, second)
 
 
 def test_nearly_the_same_size_leaves_it_to_latency_and_then_to_auc() -> None:
@@ -162,61 +162,61 @@ def test_what_is_beaten_by_one_that_qualifies_never_wins() -> None:
     """Equal by the percent in size and latency, and first in the run; but the other is better in both."""
     beaten = Row("beaten", 30.1, 10.05, 0.002)
     better = Row("better", 30.0, 10.0, 0.002)
-    found = chosen((BASELINE, beaten, better))
-    assert (found.chosen, found.runner_up) == ("better", "beaten")
-    assert candidate(found, "beaten").beaten_by == "better"
-    assert candidate(found, "better").beaten_by is None
+    choice = chosen((BASELINE, beaten, better))
+    assert (choice.chosen, choice.runner_up) == ("better", "beaten")
+    assert candidate(choice, "beaten").beaten_by == "better"
+    assert candidate(choice, "better").beaten_by is None
 
 
 def test_beaten_by_names_one_that_qualifies_where_there_is_one() -> None:
     slow = Row("slow", 60.0, 15.0, 0.06)
-    found = chosen((BASELINE, Q8_P50, Q8, slow))
-    assert candidate(found, "slow").beaten_by == "q8"
+    choice = chosen((BASELINE, Q8_P50, Q8, slow))
+    assert candidate(choice, "slow").beaten_by == "q8"
 
 
 def test_fronts_for_the_plots() -> None:
-    found = chosen((*FOUR, Row("dear", 60.0, 25.0, 0.001)))
-    assert found.front_by_size == ("q8-p50", "q8", "q16", "baseline")
-    assert found.front_by_latency == ("q8-p50", "q8", "baseline")
+    choice = chosen((*FOUR, Row("dear", 60.0, 25.0, 0.001)))
+    assert choice.front_by_size == ("q8-p50", "q8", "q16", "baseline")
+    assert choice.front_by_latency == ("q8-p50", "q8", "baseline")
 
 
 def test_simulated_int8_has_no_latency() -> None:
     simulated = replace(Q8, executed=SIMULATED)
-    found = chosen((BASELINE, Q16, simulated), Constraints(latency_ms=15.0))
-    need = candidate(found, "q8").requirements[-1]
+    choice = chosen((BASELINE, Q16, simulated), Constraints(latency_ms=15.0))
+    need = candidate(choice, "q8").requirements[-1]
     assert need.constraint == "latency_ms"
     assert (need.value, need.headroom, need.met) == (None, None, False)
     assert "simulated" in need.reason
-    assert candidate(found, "q8").latency_ms is None
-    assert found.front_by_latency == ("baseline",)
+    assert candidate(choice, "q8").latency_ms is None
+    assert choice.front_by_latency == ("baseline",)
     fast = chosen((BASELINE, Q16, simulated), Constraints(prefer="latency"))
     assert fast.chosen == "q16", "unknown comes last"
 
 
 def test_scores_from_elsewhere_have_neither_size_nor_latency() -> None:
     alone = tuple(replace(row, size_mib=None, latency_ms=None, executed=None) for row in (BASELINE, Q16, Q8))
-    found = chosen(alone, Constraints(size_mib=60))
-    assert found.chosen is None
-    assert found.loosen == (), "no limit helps what is unknown"
-    assert all(one.requirements[-1].reason for one in found.candidates)
+    choice = chosen(alone, Constraints(size_mib=60))
+    assert choice.chosen is None
+    assert choice.loosen == (), "no limit helps what is unknown"
+    assert all(rival.requirements[-1].reason for rival in choice.candidates)
     assert chosen(alone).chosen == "baseline"
 
 
 def test_where_none_qualifies_the_nearest_is_named_with_the_limit_it_needs() -> None:
     asked = Constraints(auc_drop=0.005, size_mib=20)
-    found = chosen(FOUR, asked)
-    assert (found.chosen, found.runner_up) == (None, None)
-    assert [(one.variant, one.constraint) for one in found.loosen] == [
+    choice = chosen(FOUR, asked)
+    assert (choice.chosen, choice.runner_up) == (None, None)
+    assert [(limit.variant, limit.constraint) for limit in choice.loosen] == [
         ("q16", "size_mib"),
         ("baseline", "size_mib"),
         ("q8-p50", "auc_drop"),
     ]
-    assert found.loosen[0].needed == pytest.approx(54.6, abs=0.011)
+    assert choice.loosen[0].needed == pytest.approx(54.6, abs=0.011)
 
 
 def test_where_all_miss_several_those_that_miss_the_fewest_are_named() -> None:
-    found = chosen((BASELINE, Q8, Q8_P50), Constraints(auc_drop=0.005, size_mib=10, latency_ms=5))
-    assert [(one.variant, one.constraint) for one in found.loosen] == [
+    choice = chosen((BASELINE, Q8, Q8_P50), Constraints(auc_drop=0.005, size_mib=10, latency_ms=5))
+    assert [(limit.variant, limit.constraint) for limit in choice.loosen] == [
         ("baseline", "size_mib"),
         ("baseline", "latency_ms"),
     ]
@@ -239,20 +239,20 @@ def test_what_is_said_to_be_needed_suffices(
     latency_ms: float,
     prefer: Criterion,
 ) -> None:
-    rows = (BASELINE, *(Row(f"v{place}", *one) for place, one in enumerate(numbers)))
+    rows = (BASELINE, *(Row(f"v{index}", *values) for index, values in enumerate(numbers)))
     asked = Constraints(auc_drop, size_mib, latency_ms, prefer)
-    found = chosen(rows, asked)
-    if found.chosen is not None:
-        qualified = {one.name for one in found.candidates if one.qualifies}
-        assert found.chosen in qualified
-        assert (found.runner_up is None) == (len(qualified) == 1)
-        assert found.runner_up != found.chosen
-        best = candidate(found, found.chosen)
+    choice = chosen(rows, asked)
+    if choice.chosen is not None:
+        qualified = {rival.name for rival in choice.candidates if rival.qualifies}
+        assert choice.chosen in qualified
+        assert (choice.runner_up is None) == (len(qualified) == 1)
+        assert choice.runner_up != choice.chosen
+        best = candidate(choice, choice.chosen)
         assert best.beaten_by not in qualified
         return
-    assert found.loosen
-    nearest = [one for one in found.loosen if one.variant == found.loosen[0].variant]
-    needed: dict[str, Any] = {one.constraint: one.needed for one in nearest}
+    assert choice.loosen
+    nearest = [limit for limit in choice.loosen if limit.variant == choice.loosen[0].variant]
+    needed: dict[str, Any] = {limit.constraint: limit.needed for limit in nearest}
     again = chosen(rows, replace(asked, **needed))
     assert candidate(again, nearest[0].variant).qualifies
 
@@ -278,7 +278,7 @@ def test_only_a_constraint_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "place", "best"),
+    ("ratio", "timed_on", "best"),
     [
         (Ratio(0.993, 0.974, 1.008), ("onnxruntime", "cpu"), "q16"),
         (Ratio(0.985, 0.974, 0.999), ("onnxruntime", "cpu"), "baseline"),
@@ -288,7 +288,7 @@ def test_only_a_constraint_is_asked() -> None:
     ids=["unclear", "slower", "in another runtime", "unknown"],
 )
 def test_latencies_that_may_be_the_same_leave_it_to_size(
-    ratio: Ratio | None, place: tuple[str, str], best: str
+    ratio: Ratio | None, timed_on: tuple[str, str], best: str
 ) -> None:
     """11.1 and 11.3 ms differ by more than the percent, but the rounds do not tell them apart."""
     rows = (replace(BASELINE, latency_ms=11.1), replace(Q16, latency_ms=11.3))
@@ -296,11 +296,11 @@ def test_latencies_that_may_be_the_same_leave_it_to_size(
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, variants, {}, choose=Constraints(prefer="latency"))
     timed = speeds(run)
     assert timed["q16"].single
-    single = replace(timed["q16"].single, runtime=place[0], device=place[1])
+    single = replace(timed["q16"].single, runtime=timed_on[0], device=timed_on[1])
     timed["q16"] = replace(timed["q16"], single=single, speedup=ratio)
-    found = choose(run, {row.name: judged(row, row is rows[0]) for row in rows}, timed)
-    assert found
-    assert found.chosen == best
+    choice = choose(run, {row.name: judged(row, row is rows[0]) for row in rows}, timed)
+    assert choice
+    assert choice.chosen == best
 
 
 coordinates = st.integers(0, 6).map(float)
@@ -314,15 +314,15 @@ partly_known = st.dictionaries(
 @given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.tuples(coordinates, coordinates)))
 def test_front_is_the_staircase(points: dict[str, tuple[float, float]]) -> None:
     """From left to right, a point is on the front where it is lower than all to its left."""
-    wanted = set()
+    expected = set()
     lowest = np.inf
-    for place in sorted(set(points.values())):
-        if place[1] < lowest:
-            lowest = place[1]
-            wanted |= {name for name, point in points.items() if point == place}
-    found = front(points)
-    assert set(found) == wanted
-    assert [points[name][0] for name in found] == sorted(points[name][0] for name in found)
+    for lowest_so_far in sorted(set(points.values())):
+        if lowest_so_far[1] < lowest:
+            lowest = lowest_so_far[1]
+            expected |= {name for name, point in points.items() if point == lowest_so_far}
+    names = front(points)
+    assert set(names) == expected
+    assert [points[name][0] for name in names] == sorted(points[name][0] for name in names)
 
 
 @given(partly_known)
@@ -335,7 +335,7 @@ def test_no_circle_of_points_beats_one_another(points: dict[str, tuple[float | N
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "wanted"),
+    ("point", "other", "expected"),
     [
         ((1.0, 1.0), (1.0, 2.0), True),
         ((1.0, 1.0), (1.0, 1.0), False),
@@ -346,5 +346,5 @@ def test_no_circle_of_points_beats_one_another(points: dict[str, tuple[float | N
         ((1.0, None), (2.0, None), True),
     ],
 )
-def test_beats(one: tuple[float | None, ...], other: tuple[float | None, ...], wanted: bool) -> None:
-    assert beats(one, other) is wanted
+def test_beats(point: tuple[float | None, ...], other: tuple[float | None, ...], expected: bool) -> None:
+    assert beats(point, other) is expected

@@ -35,7 +35,9 @@ def drifted(
 
 
 def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> list[float]:
-    return [float(spearmanr(one.ravel(), two.ravel()).statistic) for one, two in zip(first, second, strict=True)]
+    return [
+        float(spearmanr(before.ravel(), after.ravel()).statistic) for before, after in zip(first, second, strict=True)
+    ]
 
 
 def test_rank_correlation_is_scipys() -> None:
@@ -54,9 +56,9 @@ def test_overlap_is_that_of_a_direct_loop_for_the_class_the_baseline_predicts() 
     p_first = RIGHT.copy()
     p_first[:7] = 1 - p_first[:7]
     shares = []
-    for one, two, p in zip(first, second, p_first, strict=True):
+    for before, after, p in zip(first, second, p_first, strict=True):
         sign = 1 if p >= 0.5 else -1
-        hottest = [set(np.argsort(sign * x.ravel())[-6:]) for x in (one, two)]  # a tenth of 64 cells
+        hottest = [set(np.argsort(sign * x.ravel())[-6:]) for x in (before, after)]  # a tenth of 64 cells
         shares.append(len(hottest[0] & hottest[1]) / 6)
     result = drifted(first, second, p_first)
     assert result.overlap == pytest.approx(np.mean(shares))
@@ -66,12 +68,12 @@ def test_overlap_is_that_of_a_direct_loop_for_the_class_the_baseline_predicts() 
 
 def test_cells_that_are_equally_hot_share_the_last_places_alike() -> None:
     """Six are the hottest tenth. Dead and saturated cells are as equal as can be, and have not moved."""
-    some = RIGHT > 0.5
+    upper = RIGHT > 0.5
     dead, saturated = np.zeros((40, 64)), np.zeros((40, 64))
-    dead[some, :2], saturated[some, :30] = (5.0, 7.0), 9.0
-    dead[~some, :2], saturated[~some, :30] = (-5.0, -7.0), -9.0
-    for one in (dead, saturated):
-        maps = one.reshape(40, 8, 8)
+    dead[upper, :2], saturated[upper, :30] = (5.0, 7.0), 9.0
+    dead[~upper, :2], saturated[~upper, :30] = (-5.0, -7.0), -9.0
+    for cells in (dead, saturated):
+        maps = cells.reshape(40, 8, 8)
         result = drifted(maps, maps * 2)
         assert result.overlap == pytest.approx(1)
         assert not len(result.other_reason)
@@ -101,7 +103,7 @@ def test_equal_maps_have_not_moved() -> None:
 
 def test_a_coarser_map_is_met_on_its_own_grid() -> None:
     fine, coarse = maps(0, side=12), maps(1, side=5)
-    resampled = np.array([cv2.resize(one, (5, 5), interpolation=cv2.INTER_AREA) for one in fine])
+    resampled = np.array([cv2.resize(cam, (5, 5), interpolation=cv2.INTER_AREA) for cam in fine])
     result = drifted(fine, coarse)
     assert result.rank_correlation == pytest.approx(np.median(spearman(resampled, coarse)))
     assert drifted(coarse, fine).rank_correlation == pytest.approx(result.rank_correlation)
@@ -141,8 +143,8 @@ def test_right_for_another_reason() -> None:
 def test_correlated_maps_without_common_hottest_cells_have_the_same_reason() -> None:
     first = np.sort(maps(0).reshape(40, 64), axis=1).reshape(40, 8, 8)
     second = first.copy().reshape(40, 64)
-    for here, there in ((slice(0, 6), slice(6, 12)), (slice(-6, None), slice(-12, -6))):
-        second[:, here], second[:, there] = second[:, there].copy(), second[:, here].copy()
+    for left, right_of_it in ((slice(0, 6), slice(6, 12)), (slice(-6, None), slice(-12, -6))):
+        second[:, left], second[:, right_of_it] = second[:, right_of_it].copy(), second[:, left].copy()
     result = drifted(first, second.reshape(40, 8, 8))
     assert result.overlap == 0
     assert result.rank_correlation > 0.5

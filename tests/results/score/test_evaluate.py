@@ -35,9 +35,9 @@ def run(*names: str, margin: float = 0.01) -> RunRecord:
 
 def frames(order: NDArray[np.int64]) -> LabelledFrames:
     return LabelledFrames(
-        pd.Series([f"{place}.png" for place in order]),
+        pd.Series([f"{index}.png" for index in order]),
         (order % 2).astype(np.int8),
-        pd.Series([f"video {place // 4}" for place in order]),
+        pd.Series([f"video {index // 4}" for index in order]),
         pd.DataFrame({"camera": np.array(["near", "far", "phone"])[order % 3]}),
     )
 
@@ -57,19 +57,20 @@ def judged(order: NDArray[np.int64]) -> Evaluation:
     fixed = np.arange(COUNT)
     predictions = {}
     for seed, (name, noise) in enumerate({"baseline": 0.0, "twin": 0.0, "noisy": 1.5, "lost": 9.0}.items()):
-        own, still = answers(noise, order, seed=seed), answers(noise, fixed, seed=seed)
-        predictions[name] = Predictions(own.test, still.validation, own.cam, own.logit_diff)
+        permuted, still = answers(noise, order, seed=seed), answers(noise, fixed, seed=seed)
+        predictions[name] = Predictions(permuted.test, still.validation, permuted.cam, permuted.logit_diff)
     return evaluate(run(*predictions), frames(order), validation, predictions)
 
 
-def told(found: Evaluation) -> list[object]:
+def numbers_of(evaluation: Evaluation) -> list[object]:
     """All numbers that do not name a row."""
-    numbers: list[object] = [found.choice, found.effects, found.not_sliced]
-    for one in found.variants.values():
-        numbers += [one.score, one.auc, one.thresholds, one.shift, one.comparison, one.slices]
-        numbers += [one.reliability.ece, one.reliability.counts.tolist()]
-        if one.flips and one.drift:
-            numbers += [one.flips.worse, one.flips.better, one.flips.p, one.drift.rank_correlation, one.drift.overlap]
+    numbers: list[object] = [evaluation.choice, evaluation.effects, evaluation.not_sliced]
+    for variant in evaluation.variants.values():
+        numbers += [variant.score, variant.auc, variant.thresholds, variant.shift, variant.comparison, variant.slices]
+        numbers += [variant.reliability.ece, variant.reliability.counts.tolist()]
+        if variant.flips and variant.drift:
+            numbers += [variant.flips.worse, variant.flips.better, variant.flips.p]
+            numbers += [variant.drift.rank_correlation, variant.drift.overlap]
     return numbers
 
 
@@ -79,26 +80,30 @@ def rounded(value: object) -> str:
 
 
 def test_permuting_the_frames_changes_nothing() -> None:
-    there = judged(np.arange(COUNT))
+    in_order = judged(np.arange(COUNT))
     assert {"stable", "degraded", "inconclusive"} & {
-        one.comparison.verdict for one in there.variants.values() if one.comparison
+        variant.comparison.verdict for variant in in_order.variants.values() if variant.comparison
     }
     moved = judged(np.random.default_rng(1).permutation(COUNT))
-    assert rounded(told(moved)) == rounded(told(there))
+    assert rounded(numbers_of(moved)) == rounded(numbers_of(in_order))
 
 
 @pytest.mark.parametrize(("margin", "verdict"), [(0.01, "stable"), (0.0, "inconclusive")])
 def test_a_twin_of_the_baseline_differs_in_nothing(margin: float, verdict: str) -> None:
     order = np.arange(COUNT)
     both = {"baseline": answers(0, order), "twin": answers(0, order)}
-    found = evaluate(run(*both, margin=margin), frames(order), None, both).variants["twin"]
-    assert found.comparison is not None
-    assert found.flips is not None
-    assert found.drift is not None
-    assert (found.comparison.delta.value, found.comparison.p) == (0.0, 1.0)
-    assert found.comparison.verdict == verdict
-    assert (found.flips.worse, found.flips.better, found.flips.p) == (0, 0, 1.0)
-    assert (found.drift.rank_correlation, found.drift.overlap, len(found.drift.other_reason)) == (1.0, 1.0, 0)
+    evaluation = evaluate(run(*both, margin=margin), frames(order), None, both).variants["twin"]
+    assert evaluation.comparison is not None
+    assert evaluation.flips is not None
+    assert evaluation.drift is not None
+    assert (evaluation.comparison.delta.value, evaluation.comparison.p) == (0.0, 1.0)
+    assert evaluation.comparison.verdict == verdict
+    assert (evaluation.flips.worse, evaluation.flips.better, evaluation.flips.p) == (0, 0, 1.0)
+    assert (evaluation.drift.rank_correlation, evaluation.drift.overlap, len(evaluation.drift.other_reason)) == (
+        1.0,
+        1.0,
+        0,
+    )
 
 
 def test_frames_are_ranked_by_the_margin_where_p_fake_says_1_for_all() -> None:
@@ -107,12 +112,12 @@ def test_frames_are_ranked_by_the_margin_where_p_fake_says_1_for_all() -> None:
     assert sure.logit_diff is not None
     far = Predictions(p_fake(0 * sure.logit_diff, sure.logit_diff + 80), None, None, sure.logit_diff + 80)
     assert len(np.unique(far.test)) == 1
-    found = evaluate(run("baseline"), frames(order), None, {"baseline": far}).variants["baseline"]
-    assert found.score.auc == pytest.approx(roc_auc_score(order % 2, sure.logit_diff))
+    evaluation = evaluate(run("baseline"), frames(order), None, {"baseline": far}).variants["baseline"]
+    assert evaluation.score.auc == pytest.approx(roc_auc_score(order % 2, sure.logit_diff))
 
 
 def test_nothing_to_judge() -> None:
-    told = run("baseline")
-    failed = replace(told, variants=(replace(told.baseline, status="failed", reason="it overflowed"),))
-    found = evaluate(failed, frames(np.arange(0)), None, {})
-    assert (found.variants, found.choice) == ({}, None)
+    record = run("baseline")
+    failed = replace(record, variants=(replace(record.baseline, status="failed", reason="it overflowed"),))
+    evaluation = evaluate(failed, frames(np.arange(0)), None, {})
+    assert (evaluation.variants, evaluation.choice) == ({}, None)

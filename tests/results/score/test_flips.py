@@ -21,28 +21,28 @@ def test_flips_against_a_loop(frames: list[tuple[int, float, float]], threshold:
         if was != now:
             kinds[row] = was
     labels, baseline, variant = (np.array(column) for column in zip(*frames, strict=True))
-    found = flips(labels, baseline, variant, threshold)
-    assert dict(zip(found.rows.tolist(), found.is_worse.tolist(), strict=True)) == kinds
-    assert (found.worse, found.better) == (sum(kinds.values()), len(kinds) - sum(kinds.values()))
-    moved = [abs(frames[row][2] - frames[row][1]) for row in found.rows.tolist()]
+    counted = flips(labels, baseline, variant, threshold)
+    assert dict(zip(counted.rows.tolist(), counted.is_worse.tolist(), strict=True)) == kinds
+    assert (counted.worse, counted.better) == (sum(kinds.values()), len(kinds) - sum(kinds.values()))
+    moved = [abs(frames[row][2] - frames[row][1]) for row in counted.rows.tolist()]
     assert moved == sorted(moved, reverse=True)
-    assert abs(found.p - (binomtest(found.worse, len(kinds)).pvalue if kinds else 1.0)) < 1e-9
+    assert abs(counted.p - (binomtest(counted.worse, len(kinds)).pvalue if kinds else 1.0)) < 1e-9
 
 
 def test_the_largest_change_comes_first_and_equal_ones_in_the_order_of_the_frames() -> None:
     labels = np.array([1, 0, 1, 0, 1])
     baseline = np.array([0.75, 0.25, 0.25, 0.25, 0.875])
     variant = np.array([0.25, 0.75, 0.75, 1.0, 0.5])
-    found = flips(labels, baseline, variant, 0.5)
-    assert found.rows.tolist() == [3, 0, 1, 2]
-    assert found.is_worse.tolist() == [True, True, True, False]
-    assert (found.worse, found.better) == (3, 1)
+    counted = flips(labels, baseline, variant, 0.5)
+    assert counted.rows.tolist() == [3, 0, 1, 2]
+    assert counted.is_worse.tolist() == [True, True, True, False]
+    assert (counted.worse, counted.better) == (3, 1)
 
 
 def test_equal_scores_do_not_flip() -> None:
     labels, scores = np.array([1, 0, 1]), np.array([0.5, 0.5, 0.4])
-    found = flips(labels, scores, scores, 0.5)
-    assert (found.worse, found.better, found.p, len(found.rows), len(found.is_worse)) == (0, 0, 1.0, 0, 0)
+    counted = flips(labels, scores, scores, 0.5)
+    assert (counted.worse, counted.better, counted.p, len(counted.rows), len(counted.is_worse)) == (0, 0, 1.0, 0, 0)
 
 
 def test_order_of_frames_changes_no_count() -> None:

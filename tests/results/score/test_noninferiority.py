@@ -49,9 +49,9 @@ def test_every_verdict_is_what_the_page_says(delta: float, below: float, above: 
         "stable": -margin < low <= 0,
         "degraded": low <= -margin and high < 0 and delta < -margin,
     }
-    found = [name for name, true in holds.items() if true]
-    assert len(found) <= 1
-    assert verdict(delta, Interval(low, high), margin) == (found[0] if found else "inconclusive")
+    verdicts = [name for name, true in holds.items() if true]
+    assert len(verdicts) <= 1
+    assert verdict(delta, Interval(low, high), margin) == (verdicts[0] if verdicts else "inconclusive")
 
 
 @settings(deadline=None)
@@ -109,12 +109,14 @@ def test_further_frames_follow_the_rule_that_one_frame_of_the_smaller_class_coun
 def test_so_many_more_of_the_same_frames_do_settle_it() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1], [40, 160])
-    own = rng.normal(size=200) + 2.5 * labels
-    other = own + 0.02 * rng.normal(size=200)
+    scored = rng.normal(size=200) + 2.5 * labels
+    other = scored + 0.02 * rng.normal(size=200)
 
     def compared(times: int) -> Comparison:
         all_labels = np.tile(labels, times)
-        placed = {name: placements(all_labels, np.tile(one, times)) for name, one in (("a", own), ("b", other))}
+        placed = {
+            name: placements(all_labels, np.tile(answers, times)) for name, answers in (("a", scored), ("b", other))
+        }
         return compare(placed, "a", None, 0.01)["b"]
 
     once = compared(1)
@@ -140,18 +142,20 @@ def drawn() -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
 
 def test_every_variant_against_the_baseline() -> None:
     labels, scores = drawn()
-    placed = {name: placements(labels, own) for name, own in scores.items()}
-    found = compare(placed, "baseline", None, 0.01)
-    assert {name: one.verdict for name, one in found.items()} == {
+    placed = {name: placements(labels, scored) for name, scored in scores.items()}
+    compared = compare(placed, "baseline", None, 0.01)
+    assert {name: comparison.verdict for name, comparison in compared.items()} == {
         "twin": "stable",
         "near": "stable",
         "broken": "degraded",
     }
-    for name, one in found.items():
-        assert (one.delta, one.p) == difference(placed[name], placed["baseline"], None)
-    assert [one.p_holm for one in found.values()] == holm([one.p for one in found.values()])
-    assert found["twin"].delta.value == 0.0
-    assert found["twin"].p == 1.0
+    for name, comparison in compared.items():
+        assert (comparison.delta, comparison.p) == difference(placed[name], placed["baseline"], None)
+    assert [comparison.p_holm for comparison in compared.values()] == holm(
+        [comparison.p for comparison in compared.values()]
+    )
+    assert compared["twin"].delta.value == 0.0
+    assert compared["twin"].p == 1.0
 
 
 def test_a_twin_is_stable_only_if_the_margin_allows_it() -> None:
@@ -165,14 +169,14 @@ def test_a_twin_is_stable_only_if_the_margin_allows_it() -> None:
 def test_no_number_of_frames_settles_what_tells_none_apart() -> None:
     labels, scores = drawn()
     few = np.arange(0, 400, 16).repeat(2) + np.tile((0, 1), 25)
-    placed = {name: placements(labels[few], own[few]) for name, own in scores.items()}
+    placed = {name: placements(labels[few], scored[few]) for name, scored in scores.items()}
     placed["same"] = placements(labels[few], np.full(50, 0.3))
     margin = 0.001 - difference(placed["same"], placed["baseline"], None)[0].value
-    found = compare(placed, "baseline", None, margin)
-    assert (found["same"].verdict, found["same"].further_frames) == ("inconclusive", None)
-    assert found["same"].all_equal
-    assert not found["broken"].all_equal
-    assert further_frames(found["same"].delta, margin, 50, MANY), "which one that told some apart would be told"
+    compared = compare(placed, "baseline", None, margin)
+    assert (compared["same"].verdict, compared["same"].further_frames) == ("inconclusive", None)
+    assert compared["same"].all_equal
+    assert not compared["broken"].all_equal
+    assert further_frames(compared["same"].delta, margin, 50, MANY), "which one that told some apart would be told"
 
 
 def test_the_interval_that_leads_makes_the_verdict() -> None:

@@ -62,8 +62,8 @@ def test_ranking_numbers_against_scikit_learn(rows: list[tuple[int, int]]) -> No
 def test_roc_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
     labels, scores = drawn(rows)
     expected = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    for own, other in zip(roc(labels, scores), expected, strict=True):
-        np.testing.assert_allclose(own, other, atol=1e-15)
+    for computed, other in zip(roc(labels, scores), expected, strict=True):
+        np.testing.assert_allclose(computed, other, atol=1e-15)
 
 
 @settings(deadline=None, max_examples=60)
@@ -82,8 +82,8 @@ def test_eer_against_root_finding_on_the_curve(rows: list[tuple[int, int]]) -> N
 def test_tpr_at_fpr_is_the_best_of_all_thresholds_that_hold_the_rate(seed: int) -> None:
     labels, scores = sample(seed, count=400)
     scores = np.round(scores, 2)
-    found = scored(labels, scores)
-    for most, tpr in ((0.01, found.tpr_at_fpr_1), (0.05, found.tpr_at_fpr_5)):
+    score = scored(labels, scores)
+    for most, tpr in ((0.01, score.tpr_at_fpr_1), (0.05, score.tpr_at_fpr_5)):
         rates = [
             float((scores[labels == 1] >= threshold).mean())
             for threshold in [*set(scores), 2.0]
@@ -129,12 +129,12 @@ def test_undefined_quantities_are_none() -> None:
     assert (no_frames.count, no_frames.auc, no_frames.brier) == (0, None, None)
 
 
-@pytest.mark.parametrize(("wrong", "told"), [(np.nan, "finite"), (np.inf, "finite"), (1.5, "1.5"), (-0.1, "-0.1")])
-def test_scores_that_are_no_probabilities_are_refused(wrong: float, told: str) -> None:
+@pytest.mark.parametrize(("wrong", "message"), [(np.nan, "finite"), (np.inf, "finite"), (1.5, "1.5"), (-0.1, "-0.1")])
+def test_scores_that_are_no_probabilities_are_refused(wrong: float, message: str) -> None:
     labels, scores = np.array([0, 1]), np.array([0.1, wrong])
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         points.score(labels, scores, None, None)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         operating_point(labels, scores, 0.5)
 
 
@@ -193,8 +193,8 @@ def test_decisions_against_scikit_learn(rows: list[tuple[int, int]], level: int)
         warnings.simplefilter("ignore")
         expected = by_scikit_learn(labels, called)
     for name, value in expected.items():
-        own = getattr(point, name)
-        assert own is None if math.isnan(value) else own == pytest.approx(value, abs=1e-12), name
+        computed = getattr(point, name)
+        assert computed is None if math.isnan(value) else computed == pytest.approx(value, abs=1e-12), name
 
 
 def test_confusion_numbers_and_intervals_by_hand() -> None:
@@ -225,12 +225,14 @@ def test_undefined_decisions_are_none() -> None:
 def test_wilson_against_scipy_and_statsmodels(successes: int, count: int) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
-    own = wilson(successes, count)
-    assert own is not None
+    computed = wilson(successes, count)
+    assert computed is not None
     scipy = binomtest(successes, count).proportion_ci(method="wilson")
-    assert (own.low, own.high) == pytest.approx((scipy.low, scipy.high), abs=1e-12)
-    assert (own.low, own.high) == pytest.approx(proportion_confint(successes, count, method="wilson"), abs=1e-12)
-    assert 0 <= own.low < own.high <= 1
+    assert (computed.low, computed.high) == pytest.approx((scipy.low, scipy.high), abs=1e-12)
+    assert (computed.low, computed.high) == pytest.approx(
+        proportion_confint(successes, count, method="wilson"), abs=1e-12
+    )
+    assert 0 <= computed.low < computed.high <= 1
 
 
 def test_wilson_of_nothing_is_none() -> None:
@@ -250,12 +252,12 @@ def test_holm_against_statsmodels(p: list[float]) -> None:
     ("worse", "better"), [(0, 1), (1, 0), (5, 5), (3, 12), (40, 22), (1_000_000, 998_000), (600_000, 0)]
 )
 def test_mcnemar_against_scipy_and_statsmodels(worse: int, better: int) -> None:
-    from statsmodels.stats.contingency_tables import mcnemar as theirs
+    from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-    own = mcnemar(worse, better)
-    assert own == pytest.approx(binomtest(worse, worse + better).pvalue, rel=1e-7)
-    assert own == pytest.approx(theirs([[0, worse], [better, 0]], exact=True).pvalue, rel=1e-7)
-    assert own == mcnemar(better, worse)
+    computed = mcnemar(worse, better)
+    assert computed == pytest.approx(binomtest(worse, worse + better).pvalue, rel=1e-7)
+    assert computed == pytest.approx(statsmodels_mcnemar([[0, worse], [better, 0]], exact=True).pvalue, rel=1e-7)
+    assert computed == mcnemar(better, worse)
 
 
 def test_mcnemar_without_changes() -> None:

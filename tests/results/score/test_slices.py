@@ -47,15 +47,15 @@ def scores(seed: int, noise: float) -> NDArray[np.float64]:
     return np.round(1 / (1 + np.exp(-shared - np.random.default_rng(seed).normal(scale=noise, size=COUNT))), 2)
 
 
-BASELINE, OWN = scores(1, 0.1), scores(2, 0.7)
+BASELINE, VARIANT = scores(1, 0.1), scores(2, 0.7)
 
 
 def judged(
-    test: LabelledFrames, own: NDArray[np.float64] = OWN, baseline: NDArray[np.float64] | None = BASELINE
+    test: LabelledFrames, variant: NDArray[np.float64] = VARIANT, baseline: NDArray[np.float64] | None = BASELINE
 ) -> Any:
     other = None if baseline is None else placements(test.labels, baseline)
-    found = evaluate(slicing(test), placements(test.labels, own), other, clusters(test.sources))
-    return {(one.column, one.value): one for one in found}
+    by_slice = evaluate(slicing(test), placements(test.labels, variant), other, clusters(test.sources))
+    return {(part.column, part.value): part for part in by_slice}
 
 
 def named(test: LabelledFrames) -> list[tuple[str, str]]:
@@ -63,81 +63,81 @@ def named(test: LabelledFrames) -> list[tuple[str, str]]:
 
 
 def test_a_slice_with_both_classes_is_judged_by_itself() -> None:
-    found = judged(labelled(side=SIDES))
-    assert len(found) == 4
+    by_slice = judged(labelled(side=SIDES))
+    assert len(by_slice) == 4
     for side in np.unique(SIDES):
-        rows, one = side == SIDES, found["side", side]
-        assert one.against is None
-        assert (one.fake, one.real) == (150, 150)
-        _agrees(one, rows)
+        rows, part = side == SIDES, by_slice["side", side]
+        assert part.against is None
+        assert (part.fake, part.real) == (150, 150)
+        _agrees(part, rows)
 
 
 def test_a_slice_of_one_class_is_judged_against_all_frames_of_the_other() -> None:
-    found = judged(labelled(method=METHODS))
-    assert set(found) == {("method", name) for name in ("swap", "reenact", "blend")}
-    for (_, method), one in found.items():
-        assert one.against == "real"
-        assert (one.fake, one.real) == (200, 0)
-        _agrees(one, (method == METHODS) | (LABELS == 0))
+    by_slice = judged(labelled(method=METHODS))
+    assert set(by_slice) == {("method", name) for name in ("swap", "reenact", "blend")}
+    for (_, method), part in by_slice.items():
+        assert part.against == "real"
+        assert (part.fake, part.real) == (200, 0)
+        _agrees(part, (method == METHODS) | (LABELS == 0))
 
 
 def test_real_frames_are_judged_against_all_fakes() -> None:
     camera = pd.Series(SIDES).mask(LABELS == 1)
-    one = judged(labelled(camera=camera))["camera", "left"]
-    assert one.against == "fake"
-    _agrees(one, (SIDES == "left") & (LABELS == 0) | (LABELS == 1))
+    part = judged(labelled(camera=camera))["camera", "left"]
+    assert part.against == "fake"
+    _agrees(part, (SIDES == "left") & (LABELS == 0) | (LABELS == 1))
 
 
-def _agrees(one: Slice, rows: NDArray[np.bool_]) -> None:
-    labels, own, baseline = LABELS[rows], OWN[rows], BASELINE[rows]
-    expected, _ = difference(placements(labels, own), placements(labels, baseline), None)
-    assert one.auc is not None
-    assert one.delta is not None
-    assert one.auc.value == pytest.approx(roc_auc_score(labels, own))
-    assert one.delta.value == pytest.approx(roc_auc_score(labels, own) - roc_auc_score(labels, baseline))
-    assert one.delta.interval.low == pytest.approx(expected.interval.low)
-    assert one.delta.interval.high == pytest.approx(expected.interval.high)
+def _agrees(part: Slice, rows: NDArray[np.bool_]) -> None:
+    labels, variant, baseline = LABELS[rows], VARIANT[rows], BASELINE[rows]
+    expected, _ = difference(placements(labels, variant), placements(labels, baseline), None)
+    assert part.auc is not None
+    assert part.delta is not None
+    assert part.auc.value == pytest.approx(roc_auc_score(labels, variant))
+    assert part.delta.value == pytest.approx(roc_auc_score(labels, variant) - roc_auc_score(labels, baseline))
+    assert part.delta.interval.low == pytest.approx(expected.interval.low)
+    assert part.delta.interval.high == pytest.approx(expected.interval.high)
 
 
 def test_many_slices_are_allowed_for() -> None:
     """Holm's p-values against statsmodels, and intervals at Bonferroni's level."""
-    found = judged(labelled(method=METHODS, side=SIDES))
-    assert len(found) == 7
+    by_slice = judged(labelled(method=METHODS, side=SIDES))
+    assert len(by_slice) == 7
     raw = []
-    for (column, value), one in found.items():
+    for (column, value), part in by_slice.items():
         rows = value == SIDES if column == "side" else (value == METHODS) | (LABELS == 0)
-        own, baseline = placements(LABELS[rows], OWN[rows]), placements(LABELS[rows], BASELINE[rows])
-        raw.append(difference(own, baseline, None)[1])
-        assert one.simultaneous == difference(own, baseline, None, 1 - 0.05 / 7)[0].interval
-        assert one.simultaneous.width > 1.3 * one.delta.interval.width
+        variant, baseline = placements(LABELS[rows], VARIANT[rows]), placements(LABELS[rows], BASELINE[rows])
+        raw.append(difference(variant, baseline, None)[1])
+        assert part.simultaneous == difference(variant, baseline, None, 1 - 0.05 / 7)[0].interval
+        assert part.simultaneous.width > 1.3 * part.delta.interval.width
     expected = multipletests(raw, method="holm")[1]
-    assert [one.p_holm for one in found.values()] == pytest.approx(expected)
+    assert [part.p_holm for part in by_slice.values()] == pytest.approx(expected)
     assert any(p != q for p, q in zip(raw, expected, strict=True))
 
 
 def test_the_baseline_has_no_difference() -> None:
-    for one in judged(labelled(side=SIDES), BASELINE, None).values():
-        assert one.auc is not None
-        assert one.delta is one.p_holm is one.simultaneous is None
+    for part in judged(labelled(side=SIDES), BASELINE, None).values():
+        assert part.auc is not None
+        assert part.delta is part.p_holm is part.simultaneous is None
 
 
 def test_a_variant_equal_to_the_baseline_differs_nowhere() -> None:
-    for one in judged(labelled(side=SIDES), BASELINE, BASELINE).values():
-        assert one.delta.value == one.delta.interval.low == one.delta.interval.high == 0
-        assert one.p_holm == 1
+    for part in judged(labelled(side=SIDES), BASELINE, BASELINE).values():
+        assert part.delta.value == part.delta.interval.low == part.delta.interval.high == 0
+        assert part.p_holm == 1
 
 
 def test_slices_keep_sources_together() -> None:
     """Frames that are copies of each other say no more than one of them."""
     sources = rows = np.random.default_rng(6).permutation(np.repeat(np.arange(COUNT), 4))
     test = labelled(LABELS[rows], [str(row) for row in rows], side=SIDES[rows])
-    own, other = placements(LABELS[rows], OWN[rows]), placements(LABELS[rows], BASELINE[rows])
+    variant, other = placements(LABELS[rows], VARIANT[rows]), placements(LABELS[rows], BASELINE[rows])
     alone = judged(labelled(side=SIDES))
-    for one in evaluate(slicing(test), own, other, sources):
-        assert one.delta is not None
-        assert one.delta.clustered
-        single = alone["side", one.value].delta.interval
-        assert one.delta.interval.width == pytest.approx(single.width, rel=0.02)
+    for part in evaluate(slicing(test), variant, other, sources):
+        assert part.delta is not None
+        assert part.delta.clustered
+        single = alone["side", part.value].delta.interval
+        assert part.delta.interval.width == pytest.approx(single.width, rel=0.02)
 
 
 SITES = np.array([f"site {number}" for number in range(6)])[np.arange(COUNT) // 2 % 6]
@@ -149,9 +149,9 @@ def test_a_slice_that_is_one_source_is_judged_frame_by_frame_whatever_its_column
     by_person = judged(labelled(sources=list(SITES), person=SITES))
     by_two = judged(labelled(sources=list(SITES), side=SITES == "site 0"))
     assert set(by_source) == {("source", f"site {number}") for number in range(6)}
-    for (_, site), one in by_source.items():
-        _agrees(one, site == SITES)
-        assert replace(one, column="person") == by_person["person", site]
+    for (_, site), part in by_source.items():
+        _agrees(part, site == SITES)
+        assert replace(part, column="person") == by_person["person", site]
     assert by_two["side", "True"].auc == by_source["source", "site 0"].auc
     assert by_two["side", "False"].auc.by_source is not None
 
@@ -162,42 +162,44 @@ def test_fakes_of_one_source_are_judged_against_real_frames_by_source() -> None:
     real = LABELS[rows] == 0
     sources = np.where(real, rows.astype(str), METHODS[rows])
     test = labelled(LABELS[rows], list(sources), method=METHODS[rows])
-    found = judged(test, OWN[rows], BASELINE[rows])
-    assert len(found) == 3
-    for (_, method), one in found.items():
+    by_slice = judged(test, VARIANT[rows], BASELINE[rows])
+    assert len(by_slice) == 3
+    for (_, method), part in by_slice.items():
         chosen = real | (METHODS[rows] == method)
-        labels, own, baseline = LABELS[rows][chosen], OWN[rows][chosen], BASELINE[rows][chosen]
+        labels, variant, baseline = LABELS[rows][chosen], VARIANT[rows][chosen], BASELINE[rows][chosen]
         units = np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels)))
-        assert one.auc == estimate(placements(labels, own), units)
-        assert one.delta == difference(placements(labels, own), placements(labels, baseline), units)[0]
-        assert 0 < one.auc.by_source.width < 0.5
-        assert one.auc.clustered
+        assert part.auc == estimate(placements(labels, variant), units)
+        assert part.delta == difference(placements(labels, variant), placements(labels, baseline), units)[0]
+        assert 0 < part.auc.by_source.width < 0.5
+        assert part.auc.clustered
 
 
-@pytest.mark.parametrize(("fakes", "reals", "told"), [(4, 5, False), (5, 4, False), (5, 5, True), (1, 5, True)])
-def test_few_sources_of_a_class_have_no_auc(fakes: int, reals: int, told: bool) -> None:
-    place = np.arange(COUNT) // 2
-    some = place < 200
+@pytest.mark.parametrize(("fakes", "reals", "has_auc"), [(4, 5, False), (5, 4, False), (5, 5, True), (1, 5, True)])
+def test_few_sources_of_a_class_have_no_auc(fakes: int, reals: int, has_auc: bool) -> None:
+    pair = np.arange(COUNT) // 2
+    is_few = pair < 200
     sources = [
-        f"{label} {(index % (fakes if label else reals))} {one}" if one else f"{index // 3}"
-        for label, index, one in zip(LABELS, place, some, strict=True)
+        f"{label} {(index % (fakes if label else reals))} {few}" if few else f"{index // 3}"
+        for label, index, few in zip(LABELS, pair, is_few, strict=True)
     ]
-    found = judged(labelled(sources=sources, group=np.where(some, "few", "many")))
-    few, many = found["group", "few"], found["group", "many"]
-    assert (few.auc is not None) is (few.delta is not None) is (few.p_holm is not None) is told
+    by_slice = judged(labelled(sources=sources, group=np.where(is_few, "few", "many")))
+    few, many = by_slice["group", "few"], by_slice["group", "many"]
+    assert (few.auc is not None) is (few.delta is not None) is (few.p_holm is not None) is has_auc
     assert many.auc is not None
     # Allowed for are the slices that are judged: both, or one.
-    assert (many.simultaneous.width > many.delta.interval.width) is told
+    assert (many.simultaneous.width > many.delta.interval.width) is has_auc
 
 
-@pytest.mark.parametrize(("others", "told"), [(1, False), (4, False), (5, True)])
+@pytest.mark.parametrize(("others", "has_auc"), [(1, False), (4, False), (5, True)])
 @pytest.mark.parametrize("sliced", [1, 0])
-def test_few_sources_to_be_judged_against_are_too_few(sliced: int, others: int, told: bool) -> None:
+def test_few_sources_to_be_judged_against_are_too_few(sliced: int, others: int, has_auc: bool) -> None:
     kinds = np.array(["one", "two", "three"])[np.arange(COUNT) // 2 % 3]
     group = np.where(sliced == LABELS, kinds, "rest")
     sources = np.where(sliced == LABELS, kinds, [f"other {row // 2 % others}" for row in range(COUNT)])
-    found = judged(labelled(sources=list(sources), group=group))
-    assert {one.auc is not None for one in found.values() if one.value in kinds and one.column == "group"} == {told}
+    by_slice = judged(labelled(sources=list(sources), group=group))
+    assert {part.auc is not None for part in by_slice.values() if part.value in kinds and part.column == "group"} == {
+        has_auc
+    }
 
 
 @pytest.mark.parametrize(
@@ -234,32 +236,32 @@ def test_the_worst_slice_is_the_one_whose_loss_is_proven_best(
     assert (worst and worst.value) == (None if expected is None else str(expected))
 
 
-@pytest.mark.parametrize(("fakes", "told"), [(9, False), (10, True)])
-def test_few_frames_of_a_class_have_no_auc(fakes: int, told: bool) -> None:
+@pytest.mark.parametrize(("fakes", "has_auc"), [(9, False), (10, True)])
+def test_few_frames_of_a_class_have_no_auc(fakes: int, has_auc: bool) -> None:
     group = np.where((LABELS == 1) & (np.cumsum(LABELS) <= fakes), "few", "many")
     group[(LABELS == 0) & (np.arange(COUNT) < 100)] = "few"
-    found = judged(labelled(group=group))
-    few, many = found["group", "few"], found["group", "many"]
+    by_slice = judged(labelled(group=group))
+    few, many = by_slice["group", "few"], by_slice["group", "many"]
     assert few.fake == fakes
-    assert (few.auc is not None) is (few.delta is not None) is (few.p_holm is not None) is told
+    assert (few.auc is not None) is (few.delta is not None) is (few.p_holm is not None) is has_auc
     assert many.auc is not None
     # Allowed for are the slices that are judged: both, or one.
-    assert (many.simultaneous.width > many.delta.interval.width) is told
+    assert (many.simultaneous.width > many.delta.interval.width) is has_auc
 
 
 def test_few_fakes_of_a_method_have_no_auc() -> None:
     method = np.where((LABELS == 1) & (np.arange(COUNT) < 18), "rare", METHODS)
-    found = judged(labelled(method=method))
-    assert found["method", "rare"].fake == 9
-    assert found["method", "rare"].auc is None
-    assert found["method", "swap"].auc is not None
+    by_slice = judged(labelled(method=method))
+    assert by_slice["method", "rare"].fake == 9
+    assert by_slice["method", "rare"].auc is None
+    assert by_slice["method", "swap"].auc is not None
 
 
 def test_many_numbers_are_cut_into_quartiles_named_by_what_is_in_them() -> None:
     quality = np.random.default_rng(3).permutation(np.arange(COUNT) % 20 + 75)
-    found = slicing(labelled(quality=quality)).groups
-    assert [group.value for group in found] == ["75 to 79", "80 to 84", "85 to 89", "90 to 94"]
-    for group in found:
+    groups = slicing(labelled(quality=quality)).groups
+    assert [group.value for group in groups] == ["75 to 79", "80 to 84", "85 to 89", "90 to 94"]
+    for group in groups:
         low, high = (int(number) for number in group.value.split(" to "))
         assert set(quality[group.rows]) == set(range(low, high + 1))
         assert len(group.rows) == 300
@@ -344,20 +346,20 @@ def test_sources_are_sliced_where_they_are_groups() -> None:
 
 def test_permuted_frames_change_nothing() -> None:
     order = np.random.default_rng(4).permutation(COUNT)
-    found = judged(labelled(method=METHODS))
-    own, other = placements(LABELS[order], OWN[order]), placements(LABELS[order], BASELINE[order])
-    for one in evaluate(slicing(labelled(LABELS[order], method=METHODS[order])), own, other, None):
-        before = found[one.column, one.value]
-        assert one.delta is not None
-        assert one.delta.value == before.delta.value
-        assert one.p_holm == pytest.approx(before.p_holm)
+    by_slice = judged(labelled(method=METHODS))
+    variant, other = placements(LABELS[order], VARIANT[order]), placements(LABELS[order], BASELINE[order])
+    for part in evaluate(slicing(labelled(LABELS[order], method=METHODS[order])), variant, other, None):
+        before = by_slice[part.column, part.value]
+        assert part.delta is not None
+        assert part.delta.value == before.delta.value
+        assert part.p_holm == pytest.approx(before.p_holm)
 
 
 def test_a_hundred_thousand_frames_take_moments() -> None:
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 100_000)
     test = labelled(labels, method=np.where(labels == 1, rng.integers(0, 49, 100_000).astype(str), "original"))
-    own, other = (placements(labels, rng.random(100_000) / 2 + labels / 4) for _ in range(2))
+    variant, other = (placements(labels, rng.random(100_000) / 2 + labels / 4) for _ in range(2))
     began = time.process_time()
-    assert len(evaluate(slicing(test), own, other, None)) == 49
+    assert len(evaluate(slicing(test), variant, other, None)) == 49
     assert time.process_time() - began < limit(10)

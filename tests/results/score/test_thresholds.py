@@ -35,12 +35,12 @@ def columns(
 def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
     frames: list[tuple[int, float, float]], fixed: float
 ) -> None:
-    labels, baseline, own = columns(frames)
-    real = own[labels == 0]
-    wanted = int((baseline[labels == 0] >= fixed).sum())
-    threshold = same_fpr(labels, baseline, own, fixed)
+    labels, baseline, variant = columns(frames)
+    real = variant[labels == 0]
+    alarms = int((baseline[labels == 0] >= fixed).sum())
+    threshold = same_fpr(labels, baseline, variant, fixed)
     possible = {int((real >= t).sum()) for t in [*real, 1.0] if t > 0} | {int((real >= 1.0).sum())}
-    allowed = [count for count in possible if count <= wanted]
+    allowed = [count for count in possible if count <= alarms]
     if threshold is None:
         assert not allowed
     else:
@@ -49,7 +49,7 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
 
 
 @pytest.mark.parametrize(
-    ("baseline", "own", "expected"),
+    ("baseline", "variant", "expected"),
     [
         pytest.param([0.1, 0.2, 0.6, 0.9], [0.1, 0.2, 0.4, 0.8], 0.3, id="half way between the second and the third"),
         pytest.param([0.1, 0.2, 0.5, 0.9], [0.1, 0.2, 0.4, 0.8], 0.3, id="at the threshold counts as fake"),
@@ -63,9 +63,9 @@ def test_carried_calls_no_more_real_frames_fake_and_as_many_as_ties_allow(
         pytest.param([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 1.0, 1.0], None, id="two at 1, one is allowed"),
     ],
 )
-def test_carried_by_example(baseline: list[float], own: list[float], expected: float | None) -> None:
+def test_carried_by_example(baseline: list[float], variant: list[float], expected: float | None) -> None:
     labels = np.zeros(4, np.int8)
-    assert same_fpr(labels, np.array(baseline), np.array(own), 0.5) == pytest.approx(expected)
+    assert same_fpr(labels, np.array(baseline), np.array(variant), 0.5) == pytest.approx(expected)
 
 
 def test_carried_with_no_real_frame_allowed_stops_half_way_to_the_next_fake_one() -> None:
@@ -81,10 +81,10 @@ def test_carried_with_every_real_frame_allowed_stops_half_way_to_the_next_fake_o
 
 @given(FRAMES, st.floats(0.01, 1))
 def test_the_fixed_threshold_is_carried_where_it_does(frames: list[tuple[int, float, float]], fixed: float) -> None:
-    labels, baseline, own = columns(frames)
+    labels, baseline, variant = columns(frames)
     assert same_fpr(labels, baseline, baseline, fixed) == fixed
-    if (own[labels == 0] >= fixed).sum() == (baseline[labels == 0] >= fixed).sum():
-        assert same_fpr(labels, baseline, own, fixed) == fixed
+    if (variant[labels == 0] >= fixed).sum() == (baseline[labels == 0] >= fixed).sum():
+        assert same_fpr(labels, baseline, variant, fixed) == fixed
 
 
 @pytest.mark.parametrize(("fixed", "expected"), [(0.3, 0.2), (0.6, 0.7)])
@@ -105,21 +105,25 @@ def test_neighbouring_numbers_are_told_apart(low: float, high: float) -> None:
 def test_own_is_the_best_there_is_and_the_nearest_of_the_best(
     frames: list[tuple[int, float, float]], fixed: float
 ) -> None:
-    labels, _, own = columns(frames)
-    threshold = youden(labels, own, fixed)
-    fpr, tpr, _ = roc_curve(labels, own, drop_intermediate=False)
+    labels, _, variant = columns(frames)
+    threshold = youden(labels, variant, fixed)
+    fpr, tpr, _ = roc_curve(labels, variant, drop_intermediate=False)
     # No threshold up to 1 calls a frame of score 1 real, or one of score 0 fake.
-    reachable = (fpr >= (own[labels == 0] == 1).mean() - 1e-9) & (tpr >= (own[labels == 1] == 1).mean() - 1e-9)
-    reachable &= (fpr <= (own[labels == 0] > 0).mean() + 1e-9) & (tpr <= (own[labels == 1] > 0).mean() + 1e-9)
+    reachable = (fpr >= (variant[labels == 0] == 1).mean() - 1e-9) & (tpr >= (variant[labels == 1] == 1).mean() - 1e-9)
+    reachable &= (fpr <= (variant[labels == 0] > 0).mean() + 1e-9) & (tpr <= (variant[labels == 1] > 0).mean() + 1e-9)
     assert 0 < threshold <= 1
-    assert _youden(labels, own, threshold) == pytest.approx((tpr - fpr)[reachable].max())
-    edges = np.unique([0.0, *own, 1.0])
-    best = [t for t in (edges[1:] + edges[:-1]) / 2 if _youden(labels, own, t) > _youden(labels, own, threshold) - 1e-9]
+    assert _youden(labels, variant, threshold) == pytest.approx((tpr - fpr)[reachable].max())
+    edges = np.unique([0.0, *variant, 1.0])
+    best = [
+        t
+        for t in (edges[1:] + edges[:-1]) / 2
+        if _youden(labels, variant, t) > _youden(labels, variant, threshold) - 1e-9
+    ]
     assert abs(threshold - fixed) <= min(abs(t - fixed) for t in best) + 1e-12
 
 
-def _youden(labels: NDArray[np.integer], own: NDArray[np.float64], threshold: float) -> float:
-    called = own >= threshold
+def _youden(labels: NDArray[np.integer], variant: NDArray[np.float64], threshold: float) -> float:
+    called = variant >= threshold
     return float(called[labels == 1].mean() - called[labels == 0].mean())
 
 
@@ -139,11 +143,13 @@ def shifted(
     offset: float, noise: float = 0.0, fixed: float = 0.5, count: int = 4000
 ) -> tuple[Shift | None, OperatingPoint, OperatingPoint]:
     """The verdict on scores that rose by `offset` and blurred by `noise`, at the fixed and at their own threshold."""
-    labels, baseline, own = frames_of(count, 0)
+    labels, baseline, variant = frames_of(count, 0)
     validation_labels, validation, own_validation = frames_of(2000, 1)
     spread = np.random.default_rng(2).normal(scale=noise, size=count + 2000)
     before = Predictions(sigmoid(baseline), sigmoid(validation), None)
-    after = Predictions(sigmoid(own + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None)
+    after = Predictions(
+        sigmoid(variant + offset + spread[:count]), sigmoid(own_validation + offset + spread[count:]), None
+    )
     test, further = labelled(labels), labelled(validation_labels)
     at, baseline_at = points(fixed, test, further, after, before), points(fixed, test, further, before, before)
     assert at["own"] is not None
@@ -152,17 +158,19 @@ def shifted(
 
 
 def shift_of(
-    baseline: NDArray[np.float64], own: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
+    baseline: NDArray[np.float64], variant: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
 ) -> Shift:
     """Of frames whose first half is fake, at 0.5; the variant's own threshold is 0.3."""
-    labels = np.repeat([1, 0], len(own) // 2)
-    there, fixed, best = (operating_point(labels, *at) for at in ((baseline, 0.5), (own, 0.5), (own, 0.3)))
+    labels = np.repeat([1, 0], len(variant) // 2)
+    baseline_fixed, fixed, best = (
+        operating_point(labels, *at) for at in ((baseline, 0.5), (variant, 0.5), (variant, 0.3))
+    )
     result = shift(
         labels,
-        Predictions(own, None, None),
+        Predictions(variant, None, None),
         Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
-        {"fixed": there, "carried": None, "own": there},
+        {"fixed": baseline_fixed, "carried": None, "own": baseline_fixed},
         clusters,
     )
     assert result is not None
@@ -179,13 +187,13 @@ def found_by(count: int, *, wrong: slice = slice(0), shifted: slice = slice(0)) 
 @pytest.mark.parametrize("count", [518, 4000])
 def test_scores_that_all_rose_are_shifted_not_lost(count: int) -> None:
     """Pruning without recovery: accuracy .75 at 0.5, .875 at .88, the baseline's .878."""
-    result, fixed, own = shifted(1.13, count=count)
+    result, fixed, best = shifted(1.13, count=count)
     assert fixed.accuracy == pytest.approx(0.751, abs=0.02)
-    assert own.accuracy == pytest.approx(0.875, abs=0.02)
-    assert own.threshold == pytest.approx(0.88, abs=0.05)
+    assert best.accuracy == pytest.approx(0.875, abs=0.02)
+    assert best.threshold == pytest.approx(0.88, abs=0.05)
     assert result is not None
     assert result.verdict == "shifted, not lost"
-    assert result.gained == pytest.approx((own.balanced_accuracy or 0) - (fixed.balanced_accuracy or 0), abs=1e-12)
+    assert result.gained == pytest.approx((best.balanced_accuracy or 0) - (fixed.balanced_accuracy or 0), abs=1e-12)
 
 
 def test_scores_that_rose_and_blurred_are_shifted_and_some_lost() -> None:
@@ -209,8 +217,8 @@ def test_a_few_frames_leave_open_whether_anything_is_lost() -> None:
 )
 def test_at_least_half_of_the_loss_must_be_proven_to_come_back(lost: int, verdict: str | None) -> None:
     """Of 1,000 fakes the baseline finds 960, the variant `lost` fewer, and 950 at its own threshold."""
-    own = found_by(1000, wrong=slice(40, 90), shifted=slice(90, 80 + lost))
-    result = shift_of(found_by(1000, wrong=slice(40)), own)
+    variant = found_by(1000, wrong=slice(40, 90), shifted=slice(90, 80 + lost))
+    result = shift_of(found_by(1000, wrong=slice(40)), variant)
     assert result.left == pytest.approx(0.005)
     assert result.left_ci.low < 0
     assert 56 < 2 * 2000 * result.left_ci.high < 59
@@ -227,9 +235,9 @@ def test_frames_of_which_none_differs_do_not_prove_that_none_would() -> None:
 @pytest.mark.parametrize(("offset", "noise"), [(-0.1, 0.0), (-0.5, 0.8)])
 def test_a_threshold_that_is_as_bad_for_the_baseline_is_no_shift(offset: float, noise: float) -> None:
     """Neither where all of it comes back nor where the variant at its own is proven to be worse."""
-    result, fixed, own = shifted(offset, noise, fixed=0.1)
+    result, fixed, best = shifted(offset, noise, fixed=0.1)
     assert result is not None
-    assert (own.balanced_accuracy or 0) > (fixed.balanced_accuracy or 0) + 0.02
+    assert (best.balanced_accuracy or 0) > (fixed.balanced_accuracy or 0) + 0.02
     assert result.gained_ci.low > 0
     assert (result.left_ci.low > 0) is (noise > 0)
     assert result.verdict is None
@@ -249,10 +257,10 @@ def test_an_equal_variant_is_not_shifted() -> None:
 
 
 def test_intervals_of_a_shift_are_those_of_a_paired_bootstrap() -> None:
-    labels, baseline, own = frames_of(600, 3)
+    labels, baseline, variant = frames_of(600, 3)
     before, after = (
         Predictions(sigmoid(baseline), sigmoid(baseline), None),
-        Predictions(sigmoid(own + 0.6), sigmoid(own), None),
+        Predictions(sigmoid(variant + 0.6), sigmoid(variant), None),
     )
     test = labelled(labels)
     at, baseline_at = points(0.5, test, test, after, before), points(0.5, test, test, before, before)
@@ -260,12 +268,16 @@ def test_intervals_of_a_shift_are_those_of_a_paired_bootstrap() -> None:
     assert result is not None
     assert at["own"] is not None
     assert baseline_at["own"] is not None
-    mine, theirs = after.test >= at["own"].threshold, before.test >= baseline_at["own"].threshold
+    called_after, called_before = after.test >= at["own"].threshold, before.test >= baseline_at["own"].threshold
     rng = np.random.default_rng(4)
     drawn = []  # with as many frames of either class, accuracy is balanced
     for _ in range(1500):
-        rows = np.concatenate([rng.choice(np.flatnonzero(labels == one), (labels == one).sum()) for one in (0, 1)])
-        fixed, own_score, other = (np.mean((called == labels)[rows]) for called in (after.test >= 0.5, mine, theirs))
+        rows = np.concatenate(
+            [rng.choice(np.flatnonzero(labels == label), (labels == label).sum()) for label in (0, 1)]
+        )
+        fixed, own_score, other = (
+            np.mean((called == labels)[rows]) for called in (after.test >= 0.5, called_after, called_before)
+        )
         drawn.append((own_score - fixed, other - own_score))
     for interval, values in zip((result.gained_ci, result.left_ci), np.array(drawn).T, strict=True):
         np.testing.assert_allclose((interval.low, interval.high), np.percentile(values, (2.5, 97.5)), atol=0.008)
@@ -273,9 +285,9 @@ def test_intervals_of_a_shift_are_those_of_a_paired_bootstrap() -> None:
 
 def test_frames_of_one_source_count_once() -> None:
     """Copies of frames say no more than one of them."""
-    baseline, own = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(10, 40), shifted=slice(40, 60))
-    single, alike = shift_of(baseline, own), shift_of(np.repeat(baseline, 9), np.repeat(own, 9))
-    copies = shift_of(np.repeat(baseline, 9), np.repeat(own, 9), np.repeat(np.arange(400), 9))
+    baseline, variant = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(10, 40), shifted=slice(40, 60))
+    single, alike = shift_of(baseline, variant), shift_of(np.repeat(baseline, 9), np.repeat(variant, 9))
+    copies = shift_of(np.repeat(baseline, 9), np.repeat(variant, 9), np.repeat(np.arange(400), 9))
     for name in ("gained_ci", "left_ci"):
         assert getattr(copies, name).width == pytest.approx(getattr(single, name).width, rel=0.04)
         assert getattr(alike, name).width == pytest.approx(getattr(single, name).width / 3, rel=0.05)
@@ -284,30 +296,30 @@ def test_frames_of_one_source_count_once() -> None:
 
 def test_sources_in_which_all_cancels_prove_no_more_than_frames() -> None:
     """Every source with a loss has a gain."""
-    baseline, own = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(20, 40), shifted=slice(40, 80))
+    baseline, variant = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(20, 40), shifted=slice(40, 80))
     clusters = np.concatenate([np.tile(np.arange(20), 2), np.arange(20, 380)])
-    assert shift_of(baseline, own, clusters).left_ci == shift_of(baseline, own).left_ci
+    assert shift_of(baseline, variant, clusters).left_ci == shift_of(baseline, variant).left_ci
 
 
 def test_a_source_with_both_classes_is_one() -> None:
     """What it says of the one it says of the other, so that the two errors add up."""
     baseline = np.repeat([0.9, 0.0], 200)
-    own = baseline.copy()
-    own[:20], own[200:220] = 0.1, 0.9
-    apart = shift_of(baseline, own, np.repeat(np.arange(200), 2))
-    paired = shift_of(baseline, own, np.tile(np.arange(200), 2))
-    single = shift_of(baseline, own)
+    variant = baseline.copy()
+    variant[:20], variant[200:220] = 0.1, 0.9
+    apart = shift_of(baseline, variant, np.repeat(np.arange(200), 2))
+    paired = shift_of(baseline, variant, np.tile(np.arange(200), 2))
+    single = shift_of(baseline, variant)
     assert paired.left_ci.width == pytest.approx(single.left_ci.width * 2**0.5, rel=0.05)
     assert apart.left_ci.width == pytest.approx(single.left_ci.width * 2**0.5, rel=0.05)
 
 
 def test_few_sources_prove_little_and_one_nothing() -> None:
-    baseline, own = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(10, 40), shifted=slice(40, 80))
+    baseline, variant = found_by(200, wrong=slice(20)), found_by(200, wrong=slice(10, 40), shifted=slice(40, 80))
     reals = 200 + np.arange(200) % 20
-    of_four = shift_of(baseline, own, np.concatenate([np.arange(200) // 50, reals]))
+    of_four = shift_of(baseline, variant, np.concatenate([np.arange(200) // 50, reals]))
     # The sources' shares deviate by 7.5 and thrice -2.5 of 200 frames; Student's t with 3 degrees of freedom is 3.182.
     assert of_four.left_ci.width == pytest.approx(3.182 * np.sqrt(4 / 3 * (7.5**2 + 3 * 2.5**2)) / 200, rel=1e-3)
-    of_one = shift_of(baseline, own, np.concatenate([np.zeros(200, np.int64), reals]))
+    of_one = shift_of(baseline, variant, np.concatenate([np.zeros(200, np.int64), reals]))
     assert (of_one.left_ci, of_one.verdict) == (Interval(-1.0, 1.0), None)
 
 
@@ -322,8 +334,8 @@ def test_where_no_threshold_keeps_the_false_positives_nothing_is_carried() -> No
 
 def test_the_baseline_carries_its_fixed_threshold_to_itself() -> None:
     labels, baseline, _ = frames_of(200, 5)
-    own = Predictions(sigmoid(baseline), sigmoid(baseline), None)
-    at = points(0.4, labelled(labels), labelled(labels), own, own)
+    variant = Predictions(sigmoid(baseline), sigmoid(baseline), None)
+    at = points(0.4, labelled(labels), labelled(labels), variant, variant)
     assert at["carried"] == at["fixed"]
     assert at["fixed"] is not None
     assert at["fixed"].threshold == 0.4
@@ -342,17 +354,17 @@ def test_without_validation_frames_of_both_classes_only_the_fixed_threshold_stan
     only = None if validation is None else labelled(np.full(50, validation))
     scores = None if validation is None else sigmoid(baseline[:50])
     before, after = Predictions(sigmoid(baseline), scores, None), Predictions(sigmoid(variant), scores, None)
-    at, baseline_at = (points(0.5, labelled(labels), only, one, before) for one in (after, before))
-    for one in (at, baseline_at):
-        assert one["fixed"] is not None
-        assert one["carried"] is one["own"] is None
+    at, baseline_at = (points(0.5, labelled(labels), only, scores, before) for scores in (after, before))
+    for by_kind in (at, baseline_at):
+        assert by_kind["fixed"] is not None
+        assert by_kind["carried"] is by_kind["own"] is None
     assert shift(labels, after, before, at, baseline_at) is None
 
 
 def test_confusion_is_that_of_the_test_frames() -> None:
     labels = np.array([1, 1, 1, 0, 0])
-    own = Predictions(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
-    at = points(0.5, labelled(labels), labelled(np.array([0, 0, 1, 1])), own, own)["own"]
+    variant = Predictions(np.array([0.9, 0.45, 0.1, 0.45, 0.1]), np.array([0.1, 0.3, 0.5, 0.9]), None)
+    at = points(0.5, labelled(labels), labelled(np.array([0, 0, 1, 1])), variant, variant)["own"]
     assert at is not None
     assert at.threshold == 0.4
     assert (at.tp, at.fn, at.fp, at.tn) == (2, 1, 1, 1)
@@ -360,6 +372,6 @@ def test_confusion_is_that_of_the_test_frames() -> None:
 
 def test_a_shift_of_a_class_of_one_frame_is_unknown() -> None:
     labels = np.array([0, 0, 0, 1])
-    own = Predictions(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
-    at = points(0.5, labelled(labels), labelled(labels), own, own)
-    assert shift(labels, own, own, at, at) is None
+    variant = Predictions(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0.1, 0.2, 0.6, 0.9]), None)
+    at = points(0.5, labelled(labels), labelled(labels), variant, variant)
+    assert shift(labels, variant, variant, at, at) is None

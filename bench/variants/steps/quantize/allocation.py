@@ -1,28 +1,82 @@
-"""Which way to quantise every convolution, and which to leave in float: the least harm within a budget."""
+"""The noise of every candidate, and bit allocation: which candidate each convolution gets within a budget of noise.
+
+To first order, a disturbance d of a tensor x moves a frame's logit difference m by the sum of d * dm/dx. So one
+backward pass over a few frames gives, for every convolution and each of its candidates, the expected noise: the mean
+square of what its rounding alone moves m by, as a share of the variance of m.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import phases
 from bench.errors import UserError
+from bench.variants.layers.convolutions import backward_from_logit_diff, logit_diff_variance, on_gradient, padded
+from bench.variants.steps.quantize.rounding import LEVELS, Activation, Layer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
+    from bench.variants.steps import StepContext
+
+
+def sensitivities(
+    model: Detector, candidates: Mapping[str, Sequence[Layer]], frames: int, work: StepContext
+) -> dict[str, list[float]]:
+    """By name of each convolution, the noise of each of its candidates: E[(change of m)^2] / Var(m).
+
+    At most `frames` calibration frames are read.
+    """
+    phases.begin("preparing sensitivities")
+    network = _Probed(model.float().eval(), candidates)
+    total, part = len(work.sample_evenly("calibration", frames)), work.part("sensitivity")
+    # Made once for all frames: small tensors that stay, between large ones that go, would fragment the memory.
+    state: State = part.state or {
+        "margins": torch.zeros(total),
+        "moved": {name: torch.zeros(len(layers), total) for name, layers in candidates.items()},
+    }
+    logit_diffs, changes = state["margins"], state["moved"]
+
+    def observe(batch: NDArray[np.uint8], first: int) -> None:
+        of_batch, logit_diff = network.changes(torch.from_numpy(batch))
+        columns = slice(first, first + len(batch))
+        for name, change in of_batch.items():
+            changes[name][:, columns] = change
+        logit_diffs[columns] = logit_diff
+
+    try:
+        work.calibrate(part, frames, "sensitivity", observe, lambda: state)
+    finally:
+        network.release()
+    variance = logit_diff_variance(logit_diffs, "quantize")
+    return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`harm`: what all rounding together may add to the margin's variance, as a share of it.
+    """`noise`: what all rounding together may add to the logit difference, as a share of its variance.
 
-    `weights`, `macs`: the shares of all weights and multiply-accumulates that may be kept in more bits for it.
+    `weights`, `macs`: the shares of all weights and multiply-accumulates that may stay in more bits for it.
     """
 
-    harm: float
+    noise: float
     weights: float
     macs: float
 
 
-# What is expected to move the margin by as much as it varies is no detector any more.
+# Noise that moves the logit difference by as much as it varies leaves no detector.
 _MOST = 1.0
-# A harm of 5e-4 moves probabilities by about .006 on average.
+# A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
     "int8": Budget(5e-4, 0.01, 0.15),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
@@ -31,54 +85,219 @@ BUDGETS = {
 
 
 @dataclass(frozen=True)
-class Choice:
-    """`way`: the place of the chosen one; None where the convolution stays as it is. `harm`: its expected share."""
+class Candidate:
+    """A candidate's expected noise, and how many sets of channel scales it has."""
 
-    way: int | None
-    harm: float
+    noise: float
+    extra_scales: int
 
 
 @dataclass(frozen=True)
-class Way:
-    """`harm`: the expected share of the margin's variance. `extras`: sets of factors that it needs."""
+class Allocation:
+    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one."""
 
-    harm: float
-    extras: int
+    candidate: int | None
+    noise: float
 
 
-def choose(
-    ways: Mapping[str, Sequence[Way]], weights: Mapping[str, int], macs: Mapping[str, int], budget: Budget
-) -> dict[str, Choice]:
-    """By convolution.
+def among_layers(
+    candidates: Mapping[str, Sequence[Layer]],
+    noise: Mapping[str, Sequence[float]],
+    positions: Mapping[str, int],
+    budget: Budget,
+) -> dict[str, Allocation]:
+    """By convolution, as `allocate`: `noise` is that of its candidates, `positions` how often it runs for a frame."""
+    phases.begin("allocating bits")
+    weights = {name: layers[0].convolution.weight.size for name, layers in candidates.items()}
+    macs = {name: size * positions[name] for name, size in weights.items()}
+    expected = {
+        name: [Candidate(share, layer.extra_scales) for share, layer in zip(noise[name], layers, strict=True)]
+        for name, layers in candidates.items()
+    }
+    return allocate(expected, weights, macs, budget)
 
-    The simplest way is taken whose harm is within the convolution's fair share; where none is, the least harmful.
-    Where the sum is still above the budget, the most harmful convolutions stay as they are, as far as it goes.
-    Raises `UserError` where nothing would be left of the margin.
+
+def allocate(
+    candidates: Mapping[str, Sequence[Candidate]],
+    weights: Mapping[str, int],
+    macs: Mapping[str, int],
+    budget: Budget,
+) -> dict[str, Allocation]:
+    """The allocation of each convolution, by name.
+
+    It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
+    is, the one of least noise. If the sum is then above the budget, the noisiest convolutions stay as they are, as far
+    as the budget's weights and MACs go. Raises `UserError` where noise would bury the logit difference.
     """
-    fair = budget.harm / max(len(ways), 1)
-    found = {}
-    for name, known in ways.items():
-        way = _best(known, fair)
-        found[name] = Choice(way, known[way].harm)
+    even_share = budget.noise / max(len(candidates), 1)
+    allocations = {}
+    for name, of_convolution in candidates.items():
+        best = _best(of_convolution, even_share)
+        allocations[name] = Allocation(best, of_convolution[best].noise)
     left_weights, left_macs = budget.weights * sum(weights.values()), budget.macs * sum(macs.values())
-    for name in sorted(found, key=lambda name: -found[name].harm):
-        if sum(choice.harm for choice in found.values()) <= budget.harm:
+    for name in sorted(allocations, key=lambda name: -allocations[name].noise):
+        if _total_noise(allocations) <= budget.noise:
             break
         if weights[name] <= left_weights and macs[name] <= left_macs:
             left_weights, left_macs = left_weights - weights[name], left_macs - macs[name]
-            found[name] = Choice(None, 0.0)
-    expected = sum(choice.harm for choice in found.values())
+            allocations[name] = Allocation(None, 0.0)
+    expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(
-            f"quantize: rounding would change the margin by {expected:.2g} times what it varies by on calibration "
-            f"frames (at most {_MOST:g} is allowed, {budget.harm:g} usual), so nothing would be left of it; check that "
-            "the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
+            f"quantize: rounding would change the logit difference by {expected:.2g} times its variance on "
+            f"calibration frames (at most {_MOST:g} is allowed, {budget.noise:g} usual), so nothing would be left of "
+            "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
-    return found
+    return allocations
 
 
-def _best(ways: Sequence[Way], fair: float) -> int:
-    fitting = [place for place, way in enumerate(ways) if way.harm <= fair]
+def _total_noise(allocations: Mapping[str, Allocation]) -> float:
+    return sum(allocation.noise for allocation in allocations.values())
+
+
+def _best(candidates: Sequence[Candidate], even_share: float) -> int:
+    """The index of the candidate to take."""
+    fitting = [index for index, candidate in enumerate(candidates) if candidate.noise <= even_share]
     if fitting:
-        return min(fitting, key=lambda place: (ways[place].extras, ways[place].harm))
-    return min(range(len(ways)), key=lambda place: ways[place].harm)
+        return min(fitting, key=lambda index: (candidates[index].extra_scales, candidates[index].noise))
+    return min(range(len(candidates)), key=lambda index: candidates[index].noise)
+
+
+# ---------------- what `sensitivities` watches a network with
+class _Probed:
+    """A detector whose convolutions see, in a backward pass, by how much each candidate would move each frame."""
+
+    def __init__(self, model: Detector, candidates: Mapping[str, Sequence[Layer]]) -> None:
+        """Hook every convolution that has candidates, and freeze the weights until `release`."""
+        self.model = model
+        self.changes_by_name: dict[str, Tensor] = {}
+        self.hooks: list[Any] = []
+        self.trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        model.requires_grad_(False)
+        for name, layers in candidates.items():
+            convolution: Any = model.get_submodule(name)
+            probe = _Convolution(convolution, layers)
+            self.hooks += [
+                convolution.register_forward_pre_hook(partial(self._on_input, name, probe)),
+                convolution.register_forward_hook(partial(self._on_output, name, probe)),
+            ]
+
+    def changes(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """By convolution, what each candidate adds to each logit difference [candidates, n]; and those [n]."""
+        self.changes_by_name = {}
+        with torch.no_grad():
+            inputs = self.model.preprocess(frames)
+        logit_diff = backward_from_logit_diff(self.model, inputs)
+        return self.changes_by_name, logit_diff
+
+    def release(self) -> None:
+        """Leave the detector as it was."""
+        for hook in self.hooks:
+            hook.remove()
+        for parameter, requires_grad in self.trainable:
+            parameter.requires_grad_(requires_grad)
+
+    def _add(self, name: str, change: Tensor) -> None:
+        before = self.changes_by_name.get(name)
+        self.changes_by_name[name] = change if before is None else before + change
+
+    def _on_input(self, name: str, probe: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        # A view, so that its gradient is what passes through this convolution alone.
+        view: Any = inputs[0].view_as(inputs[0])
+        probe.input = view.detach()
+        on_gradient(view, lambda gradient: self._add(name, probe.by_input(gradient)))
+        return (view, *inputs[1:])
+
+    def _on_output(self, name: str, probe: _Convolution, module: nn.Module, inputs: object, output: Any) -> None:
+        written = output.detach()
+        on_gradient(output, lambda gradient: self._add(name, probe.by_output(written, gradient)))
+
+
+@dataclass
+class _Convolution:
+    """A convolution and its candidates. `input` is what the last batch put in."""
+
+    module: Any
+    candidates: Sequence[Layer]
+    input: Any = None
+
+    def by_input(self, gradient: Tensor) -> Tensor:
+        """What rounding the inputs adds to each logit difference [candidates, n]."""
+
+        def change(layer: Layer) -> Tensor:
+            if layer.input is None:
+                return gradient.new_zeros(len(gradient))
+            return _product(_rounding_error(self.input, layer.input, layer.channel_scales), gradient)
+
+        return self._once_each(lambda layer: (id(layer.input), id(layer.channel_scales)), change)
+
+    def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
+        """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
+        module, ratio, framed = self.module, self.unfolding, padded(self.module, self.input)
+        module_bias = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
+        scale = ratio.reshape(-1, 1, 1)
+
+        # The gradient at the weights, frame by frame, is the same for every candidate.
+        by_frame = _at_weights(module, framed, gradient) if _is_one_by_one(module) else None
+
+        def of_weight(layer: Layer) -> Tensor:
+            weight = torch.from_numpy(layer.weight_change()).to(written) * ratio.reshape(-1, 1, 1, 1)
+            if by_frame is not None:
+                return by_frame @ weight.flatten()
+            change = F.conv2d(framed, weight, None, module.stride, 0, module.dilation, module.groups)
+            return _product(change, gradient)
+
+        def of_output(layer: Layer) -> Tensor:
+            if layer.output is None:
+                return gradient.new_zeros(len(gradient))
+            bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
+            folded = (written - module_bias) / scale + bias
+            return _product(scale * _rounding_error(folded, layer.output, layer.output_channel_scales), gradient)
+
+        return self._once_each(lambda layer: id(layer.weight), of_weight) + self._once_each(
+            lambda layer: (id(layer.output), id(layer.output_channel_scales)), of_output
+        )
+
+    def _once_each(self, part: Callable[[Layer], Hashable], change: Callable[[Layer], Tensor]) -> Tensor:
+        """`change` of every candidate [candidates, n], computed once for all that have the same part."""
+        changes: dict[Hashable, Tensor] = {}
+        for layer in self.candidates:
+            if part(layer) not in changes:
+                changes[part(layer)] = change(layer)
+        return torch.stack([changes[part(layer)] for layer in self.candidates])
+
+    @cached_property
+    def unfolding(self) -> Tensor:
+        """By output channel, the module's weights over the graph's [out]."""
+        weight = self.module.weight.detach().flatten(1)
+        folded = torch.from_numpy(self.candidates[0].convolution.weight).to(weight).flatten(1)
+        energy = folded.square().sum(1)
+        return torch.where(energy > 0, (weight * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
+
+
+def _is_one_by_one(convolution: Any) -> bool:
+    """Whether a convolution is a matrix product at every position that it is applied at, with any stride."""
+    return tuple(convolution.kernel_size) == (1, 1) and convolution.groups == 1
+
+
+def _at_weights(convolution: Any, framed: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient at the weights of a 1x1 convolution that reads `framed`, frame by frame: [n, out * in]."""
+    down, right = convolution.stride
+    read = framed[:, :, ::down, ::right].flatten(2)
+    return (gradient.flatten(2) @ read.transpose(1, 2)).flatten(1)
+
+
+def _product(change: Tensor, gradient: Tensor) -> Tensor:
+    """Frame by frame the inner product of two tensors [n, …]: [n]."""
+    return (change * gradient).flatten(1).sum(1)
+
+
+def _rounding_error(
+    tensor: Tensor, activation: Activation, channel_scales: NDArray[np.float32] | None = None
+) -> Tensor:
+    """What writing a tensor [n, channels, h, w] in eight bits adds to it."""
+    levels: Any = 1 / activation.scale
+    if channel_scales is not None:
+        levels = torch.from_numpy(channel_scales).to(tensor).reshape(1, -1, 1, 1) * levels
+    integers = torch.round(tensor * levels).add_(activation.zero_point).clamp_(0, LEVELS)
+    return integers.sub_(activation.zero_point).div_(levels).sub_(tensor)

@@ -1,67 +1,186 @@
-"""What the calibration frames put into every convolution: statistics by channel, streamed batch by batch."""
+"""The convolutions of a detector's exported graph, and what the calibration frames put into them.
+
+Statistics are of channels, and added up batch by batch: no activation outlives its batch.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import phases
+from bench.artifacts.onnx_export import to_onnx
+from bench.artifacts.onnx_graph import groups, is_pointwise, shapes
 from bench.artifacts.onnx_session import session_options
+from bench.detectors.layer_names import is_in_backbone
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import onnx
     from numpy.typing import NDArray
 
+    from bench.detectors.detector import Detector
+    from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
+
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
 
 
 @dataclass(frozen=True)
-class Channels:
-    """A tensor's values over the calibration frames: extremes [frames, channels], mean and mean square [channels]."""
+class Convolution:
+    """A convolution of the backbone. `name` is its module's, `weight` float [out, in / groups, k, k], `bias` [out].
+
+    The batch norm is folded into both. `input` and `output` are the names of the tensors that it reads and writes.
+    `gate` is the name of the tensor [n, in, 1, 1] that scales its input channel by channel, where the product of the
+    two is made for this convolution alone.
+    """
+
+    name: str
+    input: str
+    output: str
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    groups: int
+    pointwise: bool
+    gate: str | None
+
+    @property
+    def inputs(self) -> int:
+        """How many input channels it has."""
+        return int(self.weight.shape[1]) * self.groups
+
+    def weight_by_input(self) -> NDArray[np.float32]:
+        """The weights by input channel: [in, weights that read it]."""
+        out, per_group, *_ = self.weight.shape
+        grouped = self.weight.reshape(self.groups, out // self.groups, per_group, -1)
+        by_input: NDArray[np.float32] = grouped.transpose(0, 2, 1, 3).reshape(self.inputs, -1)
+        return by_input
+
+    def scaled_weight(self, channel_scales: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The weights, those that read an input channel multiplied by its scale [in]."""
+        by_output = self._per_output(channel_scales)
+        scaled: NDArray[np.float32] = self.weight * by_output[:, :, None, None].astype(np.float32)
+        return scaled
+
+    def divided_weight(self, channel_scales: NDArray[np.floating] | None) -> NDArray[np.float32]:
+        """The weights for an input that was multiplied by its channel scales [in]; None leaves them as they are."""
+        return self.weight if channel_scales is None else self.scaled_weight(1 / channel_scales)
+
+    def response(self, weight: NDArray[np.floating], inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The outputs [out] for inputs [in] that are constant over the map, with `weight` in place of its weights."""
+        outputs: NDArray[np.float64] = (weight.sum((2, 3), dtype=np.float64) * self._per_output(inputs)).sum(1)
+        return outputs
+
+    def _per_output(self, channels: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Numbers of input channels [in], as each output reads them: [out, in / groups]."""
+        out, per_group, *_ = self.weight.shape
+        return np.repeat(channels.reshape(self.groups, per_group), out // self.groups, axis=0)
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """A tensor over the calibration frames: extremes [frames, channels], mean and mean square [channels]."""
 
     lowest: NDArray[np.float32]
     highest: NDArray[np.float32]
     mean: NDArray[np.float64]
     mean_square: NDArray[np.float64]
 
+    def is_finite(self) -> bool:
+        """Whether all of it is."""
+        return all(np.isfinite(numbers).all() for numbers in (self.lowest, self.highest, self.mean, self.mean_square))
+
+
+def exported(model: Detector, work: StepContext) -> onnx.ModelProto:
+    """The detector as a float graph with inferred shapes. It is a checkpoint, since a large export takes long."""
+    phases.begin("exporting to ONNX")
+    part = work.part("exporting")
+    if part.state:
+        saved: onnx.ModelProto = onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
+        return saved
+    graph: onnx.ModelProto = onnx.shape_inference.infer_shapes(to_onnx(model))
+    text = np.frombuffer(graph.SerializeToString(), np.uint8)
+    part.keep(1, 1, lambda: {"graph": torch.from_numpy(text.copy())})
+    return graph
+
+
+def convolutions(model: onnx.ModelProto) -> list[Convolution]:
+    """The convolutions of the backbone, in the order in which they run. `model` holds inferred shapes."""
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    gates = _gates(model.graph)
+
+    def floats(name: str) -> NDArray[np.float32]:
+        return np.array(numpy_helper.to_array(constants[name]))
+
+    backbone = []
+    for node in model.graph.node:
+        if node.op_type == "Conv" and is_in_backbone(node.name):
+            read, written, weight = node.input[0], node.output[0], floats(node.input[1])
+            bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
+            pointwise, gate = is_pointwise(node, weight.shape), gates.get(read)
+            backbone.append(Convolution(node.name, read, written, weight, bias, groups(node), pointwise, gate))
+    return backbone
+
+
+def _gates(graph: onnx.GraphProto) -> dict[str, str]:
+    """For each product that is read once, of a map and a tensor [n, channels, 1, 1]: the name of that tensor."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    sides = shapes(graph)
+    gates = {}
+    for node in graph.node:
+        if node.op_type == "Mul" and readers[node.output[0]] == 1:
+            flat = [name for name in node.input if sides.get(name, [])[2:] == [1, 1]]
+            if len(flat) == 1:
+                gates[node.output[0]] = flat[0]
+    return gates
+
 
 def observe(
     model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: StepContext, threads: int
-) -> dict[str, Channels]:
-    """Run at most `frames` calibration frames through the float graph, and keep what each tensor held.
+) -> dict[str, ChannelStatistics]:
+    """By tensor, the statistics of its channels over at most `frames` calibration frames.
 
-    The extremes are taken inside the graph, so that no activation outlives its batch.
+    The float graph `model` runs, and the reductions run inside it. Raises `UserError` where values are not finite.
     """
-    import onnxruntime
-
-    options = session_options(threads)
-    told = _telling(model, tensors).SerializeToString()
-    session = onnxruntime.InferenceSession(told, options, providers=["CPUExecutionProvider"])
-    names = [f"{tensor}/{reduce}" for reduce in _REDUCE for tensor in tensors]
+    phases.begin("preparing calibration")
+    observed = _with_reductions(model, tensors).SerializeToString()
+    session = onnxruntime.InferenceSession(observed, session_options(threads), providers=["CPUExecutionProvider"])
+    names = [f"{tensor}/{reduction}" for reduction in _REDUCTIONS for tensor in tensors]
     total, part = len(work.sample_evenly("calibration", frames)), work.part("calibrating")
-    seen = {tensor: _Seen(total, part.state[tensor] if part.done else None) for tensor in tensors}
+    sums = {tensor: _Sums(total, part.state[tensor] if part.done else None) for tensor in tensors}
 
     def run(batch: NDArray[np.uint8], first: int) -> None:
-        values = session.run(names, {"frames": batch})
-        for place, tensor in enumerate(tensors):
-            seen[tensor].add(first, values[place :: len(tensors)])
+        reduced = session.run(names, {"frames": batch})
+        for index, tensor in enumerate(tensors):
+            sums[tensor].add(first, reduced[index :: len(tensors)])
 
-    work.calibrate(part, frames, "calibrating", run, lambda: {name: one.state() for name, one in seen.items()})
-    places = _places(model)
-    found = {tensor: one.channels(places[tensor]) for tensor, one in seen.items()}
-    broken = next((tensor for tensor, one in found.items() if not _is_finite(one)), None)
+    def state() -> State:
+        return {tensor: of_tensor.state() for tensor, of_tensor in sums.items()}
+
+    work.calibrate(part, frames, "calibrating", run, state)
+    sides = shapes(model.graph)
+    statistics = {tensor: of_tensor.statistics(*sides[tensor][2:]) for tensor, of_tensor in sums.items()}
+    broken = next((tensor for tensor, of_tensor in statistics.items() if not of_tensor.is_finite()), None)
     if broken:
         raise UserError(
             f"quantize: on calibration frames the network computes values in {broken} that are not finite, so there "
             "is no range to find; check the weights, and the frames that the detector was made for"
         )
-    return found
+    return statistics
 
 
-class _Seen:
-    """What one tensor held so far. Made once for all frames: many small arrays would tear the memory to pieces."""
+class _Sums:
+    """The statistics of one tensor so far. The arrays are made once, for all frames: many small ones would fragment
+    the memory.
+    """
 
     def __init__(self, frames: int, state: list[Any] | None) -> None:
         self.frames = frames
@@ -70,15 +189,12 @@ class _Seen:
             self.extremes, self.mean, self.square = (tensor.numpy() for tensor in state)
 
     def state(self) -> list[Any]:
-        import torch
+        """What a checkpoint stores; `__init__` takes it back."""
+        return [torch.from_numpy(numbers) for numbers in (self.extremes, self.mean, self.square)]
 
-        return [torch.from_numpy(values) for values in (self.extremes, self.mean, self.square)]
-
-    def add(self, first: int, values: Sequence[NDArray[np.float32]]) -> None:
-        """The reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCE`."""
-        import numpy as np
-
-        lowest, highest, mean, norm = values
+    def add(self, first: int, reduced: Sequence[NDArray[np.float32]]) -> None:
+        """Add the reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCTIONS`."""
+        lowest, highest, mean, norm = reduced
         if self.extremes is None:
             self.extremes = np.empty((2, self.frames, lowest.shape[1]), np.float32)
             self.mean, self.square = np.zeros(lowest.shape[1]), np.zeros(lowest.shape[1])
@@ -86,41 +202,21 @@ class _Seen:
         self.mean += mean.sum(0, dtype=np.float64) / self.frames
         self.square += np.square(norm, dtype=np.float64).sum(0) / self.frames
 
-    def channels(self, places: int) -> Channels:
+    def statistics(self, height: int, width: int) -> ChannelStatistics:
+        """The statistics of the frames so far, of maps [height, width]."""
         assert self.extremes is not None
-        return Channels(self.extremes[0], self.extremes[1], self.mean, self.square / places)
+        return ChannelStatistics(self.extremes[0], self.extremes[1], self.mean, self.square / (height * width))
 
 
-def _is_finite(channels: Channels) -> bool:
-    import numpy as np
-
-    kept = (channels.lowest, channels.highest, channels.mean, channels.mean_square)
-    return all(np.isfinite(values).all() for values in kept)
-
-
-_REDUCE = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
-
-
-def _places(model: onnx.ModelProto) -> dict[str, int]:
-    """Height times width of every map, from the inferred shapes."""
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*model.graph.value_info, *model.graph.input)}
-    return {name: sides[2].dim_value * sides[3].dim_value for name, sides in shapes.items() if len(sides) == 4}
-
-
-def _telling(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """The graph with the statistics of every tensor as its only outputs."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    told = onnx.ModelProto()
-    told.CopyFrom(model)
-    graph = told.graph
+def _with_reductions(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """The graph with the reductions of every tensor as its only outputs, each [n, channels]."""
+    observed = copy.deepcopy(model)
+    graph = observed.graph
     del graph.output[:]
     graph.initializer.append(numpy_helper.from_array(np.array([2, 3], dtype=np.int64), "sides"))
     for tensor in tensors:
-        for reduce in _REDUCE:
-            name = f"{tensor}/{reduce}"
-            graph.node.append(helper.make_node(reduce, [tensor, "sides"], [name], name=name, keepdims=0))
+        for reduction in _REDUCTIONS:
+            name = f"{tensor}/{reduction}"
+            graph.node.append(helper.make_node(reduction, [tensor, "sides"], [name], name=name, keepdims=0))
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]))
-    return told
+    return observed

@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.records import FrameSet, Split
 from bench.variants.steps import Cost
 from bench.variants.steps.recover import distillation, training
-from bench.variants.steps.recover.record import Record as Record
+from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
 
 if TYPE_CHECKING:

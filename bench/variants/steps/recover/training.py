@@ -37,11 +37,12 @@ RECORD = "record.json"
 
 @dataclass
 class _Training:
-    """How far the training is. Errors and AUC are those of the held-out set."""
+    """How far the training is. Errors and AUC are those of the held-out set, measured last at step `evaluated_at`."""
 
     total: int
     rate: float
     step: int = 0
+    evaluated_at: int = 0
     seconds: float = 0.0
     smooth: float = 0.0
     first_error: float = math.inf
@@ -75,34 +76,44 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
     Batches and what is varied in them follow from the seed and the step alone.
     """
     # What comes before the first step takes its time, too.
-    saved_at = time.monotonic()
+    pace = checkpoints.Pace()
     phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
     precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
-    # Where frames are few, all are learned from, and the distance to the teacher is measured on them too.
-    evaluated = ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
-    tools = _tools(model, evaluated, settings, precision, work)
+    tools = _tools(model, _evaluated_on(learned, held), settings, precision, work)
     training, best = _restored(going_on, tools) if going_on else _begun(settings, tools)
     clock = time.monotonic() - training.seconds
+
+    def keep() -> None:
+        pace.save(work, CHECKPOINT, lambda: _state(training, tools, best))
+
+    if training.evaluated_at < training.step and _is_evaluated(training, settings):
+        best = _evaluated(training, settings, tools, best)
     order = work.seed + 1, training.step
     for batch in distillation.shuffled(work, learned, settings.batch_size, training.total, *order):
         _step(training, settings, tools, distillation.varied(batch, work.seed, training.step))
         training.seconds = time.monotonic() - clock
         training.total = _affordable(training, settings)
-        if training.step == training.total or training.step % _interval(settings) == 0:
+        if _is_evaluated(training, settings):
+            # On a processor an evaluation takes as long as several steps.
+            keep()
             best = _evaluated(training, settings, tools, best)
         if training.step % _REPORT_EVERY == 0 or training.step == training.total:
             work.progress(training.step, training.total, "steps", _note(training, tools.held_out))
         if training.step == training.total:
             break
-        if time.monotonic() - saved_at >= checkpoints.INTERVAL_SECONDS:
-            _save(work, asdict(training), tools, best)
-            saved_at = time.monotonic()
+        keep()
     if training.step == 0:
         work.progress(1, 1, "looks", training.ended)
     _refuse_divergence(training, settings, precision)
     model.load_state_dict(best)
     write_json(work.scratch / RECORD, _record(training, settings, precision, tools.held_out))
+
+
+def _evaluated_on(learned: list[Frame], held: list[Frame]) -> tuple[str, list[Frame]]:
+    """The frames to evaluate on, with their name."""
+    # Few frames are all learned from: to tell how far the network is from its teacher, they will do.
+    return ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
 
 
 def _tools(
@@ -186,6 +197,7 @@ def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor
 def _evaluated(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
     """The best weights so far. Ends a training that is done or gets no better."""
     training.error, training.auc = distillation.evaluate(tools.model, tools.held_out, tools.lower)
+    training.evaluated_at = training.step
     if training.error < training.best_error:
         training.best_error, training.best_step, training.worse = training.error, training.step, 0
         if training.error < settings.enough:
@@ -205,9 +217,9 @@ def _weights(model: Detector) -> State:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def _interval(settings: Settings) -> int:
-    """Steps between two looks at the held-out frames."""
-    return max(_REPORT_EVERY, settings.steps // _CHECKS)
+def _is_evaluated(training: _Training, settings: Settings) -> bool:
+    """Whether the network is evaluated after this step."""
+    return training.step == training.total or training.step % max(_REPORT_EVERY, settings.steps // _CHECKS) == 0
 
 
 def _affordable(training: _Training, settings: Settings) -> int:
@@ -289,11 +301,10 @@ def _share_of_rate(step: int, steps: int) -> float:
 
 
 # ------------------------------------------------------------------------------------ checkpoints
-def _save(work: StepContext, progress: dict[str, Any], tools: _Tools, best: State) -> None:
-    """Save all that the next step depends on, so that a killed run goes on from here."""
+def _state(training: _Training, tools: _Tools, best: State) -> dict[str, Any]:
+    """All that the next step depends on, so that a run that is killed goes on from here."""
     parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
-    states = {name: part.state_dict() for name, part in parts.items()}
-    checkpoints.write(work, CHECKPOINT, progress | {"best": best} | states)
+    return {**asdict(training), "best": best, **{name: part.state_dict() for name, part in parts.items()}}
 
 
 def saved(work: StepContext) -> dict[str, Any] | None:
@@ -304,8 +315,8 @@ def saved(work: StepContext) -> dict[str, Any] | None:
 
 
 def _restored(going_on: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:
-    """Take up what was saved."""
-    tools.model.load_state_dict(going_on["model"])
-    tools.optimizer.load_state_dict(going_on["optimizer"])
+    """Take up what was saved; what is copied from it takes no memory any more."""
+    tools.model.load_state_dict(going_on.pop("model"))
+    tools.optimizer.load_state_dict(going_on.pop("optimizer"))
     tools.scaler.load_state_dict(going_on["scaler"])
     return _Training(**{field.name: going_on[field.name] for field in fields(_Training)}), going_on["best"]

@@ -1,0 +1,71 @@
+"""Reading and writing ONNX graphs: what a step and a runtime share that both write a graph anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+
+class GraphWriter:
+    """The nodes and constants of a graph that is being written."""
+
+    def __init__(self, constants: Iterable[onnx.TensorProto] = ()) -> None:
+        from onnx import numpy_helper
+
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {
+            constant.name: numpy_helper.to_array(constant) for constant in constants
+        }
+
+    def constant(self, name: str, values: Any) -> str:
+        """Define a constant, an array or a NumPy number, or replace the one of this name. Returns the name."""
+        self.constants[name] = values
+        return name
+
+    def node(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        output: str,
+        name: str = "",
+        domain: str | None = None,
+        **attributes: Any,
+    ) -> str:
+        """Append a node, which without a name is called as its output. Returns `output`, the tensor that it writes.
+
+        `domain` "" is ONNX's own as None is, but takes two bytes in the file.
+        """
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name or output, domain=domain, **attributes))
+        return output
+
+    def initializers(self) -> list[onnx.TensorProto]:
+        """The constants that nodes read, in the order in which nodes read them first."""
+        from onnx import numpy_helper
+
+        read = dict.fromkeys(name for node in self.nodes for name in node.input if name in self.constants)
+        return [numpy_helper.from_array(self.constants[name], name) for name in read]
+
+
+def shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """The shape of every tensor that has one, by name; 0 where a side is not fixed. Inner ones have to be inferred."""
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
+
+
+def groups(convolution: onnx.NodeProto) -> int:
+    """How many groups a convolution's channels fall into."""
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
+
+
+def is_pointwise(convolution: onnx.NodeProto, shape: Sequence[int]) -> bool:
+    """Whether a convolution with a weight of this shape is one matrix product at every position: 1x1 and plain."""
+    attributes = {attribute.name: attribute for attribute in convolution.attribute}
+    usual = {"strides": 1, "pads": 0}
+    plain = all(set(attributes[name].ints) <= {number} for name, number in usual.items() if name in attributes)
+    return plain and tuple(shape[2:]) == (1, 1) and groups(convolution) == 1

@@ -1,0 +1,75 @@
+"""Why the report alone is due: what it was rendered from, compared with what it would be rendered from now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bench import reports
+from bench.errors import UserError, listed
+from bench.pipeline import render
+from bench.pipeline.prepare import Prepared
+from bench.pipeline.reasons import Inputs, changed, flattened
+from bench.provenance import version
+from bench.records import RunRecord
+from bench.results import store
+
+if TYPE_CHECKING:
+    from bench.pipeline.forecast import Row
+
+# What only the report hangs on, by its field in `RunRecord`.
+_RENDERED_BY = {
+    "threshold": "threshold",
+    "margin": "margin",
+    "gallery_top": "gallery top",
+    "gallery_heatmaps": "gallery heatmaps",
+    "choose": "choose",
+}
+_NO_RECORD = f"{store.RUN} is gone or damaged"
+_NOT_RENDERED = "not rendered yet, or a file of it is gone"
+_RENDERED_OTHERWISE = "its results or its files are not those it was rendered with"
+
+
+def of_report(prepared: Prepared, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Why the report is due where every row is done; empty where it is rendered from these results already."""
+    try:
+        run = store.read_run(prepared.results)
+    except UserError:
+        return (_NO_RECORD,)
+    settings = _changed_settings(run, render.as_set(run, prepared.settings))
+    if differences := [*settings, *_changed_variants(run, prepared, rows)]:
+        return tuple(differences)
+    folder = prepared.base / "reports" / prepared.name
+    if not reports.is_whole(folder):
+        return (_NOT_RENDERED,)
+    if render.is_rendered(folder, render.mark_of(prepared.results)):
+        return ()
+    earlier, now = run.provenance.get("bench", ""), version("bench")
+    if earlier != now and render.is_rendered(folder, render.mark_of(prepared.results, earlier)):
+        return (changed("bench", earlier, now),)
+    return (_RENDERED_OTHERWISE,)
+
+
+def _changed_settings(run: RunRecord, run_as_set: RunRecord) -> list[str]:
+    """Which settings of the report differ between the stored run and `run_as_set`, by the experiment file."""
+    before, now = _report_settings(run), _report_settings(run_as_set)
+    names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+    return [changed(name, before.get(name), now.get(name)) for name in names]
+
+
+def _report_settings(run: RunRecord) -> Inputs:
+    """What only the report hangs on, as text, by its name in the experiment file."""
+    settings = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
+    settings["choose"] = asdict(run.choose) if run.choose else None
+    return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
+
+
+def _changed_variants(run: RunRecord, prepared: Prepared, rows: Sequence[Row]) -> list[str]:
+    """Which variants the report lacks, shows in another form, or shows though they are no longer asked for."""
+    ids = {variant.name: variant.id for variant in run.variants}
+    missing = [row.name for row in rows if row.name not in ids]
+    rebuilt = [row.name for row in rows if ids.get(row.name, row.id) != row.id]
+    removed = [name for name in ids if name not in prepared.chains]
+    groups = (("lacks", missing), ("shows another", rebuilt), ("shows the removed", removed))
+    return [f"it {what} {listed(names)}" for what, names in groups if names]
