@@ -231,7 +231,7 @@ def test_check_passes_and_a_gate_that_fell_is_exit_code_1(accepted: Path, monkey
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(build, "_build_link", fail)
+    monkeypatch.setattr(build, "_build", fail)
     monkeypatch.setattr(timing, "measure", fail)
     code, output = bench("check")
     assert code == 0, output

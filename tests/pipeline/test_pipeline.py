@@ -93,7 +93,7 @@ def test_second_run_recomputes_nothing(finished: Path, monkeypatch: pytest.Monke
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(build, "_build_link", fail)
+    monkeypatch.setattr(build, "_build", fail)
     monkeypatch.setattr(predict, "predict", fail)
     monkeypatch.setattr(timing, "measure", fail)
     before = (finished / "reports/first/report.md").stat().st_mtime_ns
