@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
-from bench.records.measurements import Timing, VariantSpeed
+from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.predictions import LabelledFrames, Predictions
-from bench.records.scores import Effect, VariantEvaluation
+from bench.records.scores import Effect, Independence, VariantEvaluation
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Evaluation:
     `variants` and `predictions` have the variants with status "ok", in the run's order; `speeds` has every variant.
     `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
     measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
-    names of the int8 variants that this processor runs no faster than what was quantised.
+    names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
+    those that compare, None where the baseline was not timed.
     """
 
     test: LabelledFrames
@@ -32,3 +33,5 @@ class Evaluation:
     timings: Mapping[str, tuple[Timing, ...]] = field(default_factory=dict)
     elsewhere: tuple[Timing, ...] = ()
     size_only: frozenset[str] = frozenset()
+    independence: Independence = field(default_factory=Independence)
+    latencies: Latencies | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,3 +173,12 @@ class VariantSpeed:
     speedup: Ratio | None = None
     gain: Ratio | None = None
     latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Median calls at batch 1 that compare with the baseline's own, in ms by variant: one runtime, one device."""
+
+    by_variant: Mapping[str, float]
+    runtime: str
+    device: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from bench.records.frames import Outcome
 from bench.records.measurements import Ratio
 
 if TYPE_CHECKING:
@@ -107,13 +108,29 @@ class OperatingPoint:
 class Reliability:
     """Frames in equally wide bins of P(fake), from 0 to 1: how many, their mean P(fake), the share of fakes.
 
-    All three are [bins]; the latter two are NaN in an empty bin. `ece` is the expected calibration error.
+    `low` and `high` are the ends of Wilson's 95 % interval of that share. All are [bins]; all but the counts are NaN in
+    an empty bin. `ece` is the expected calibration error.
     """
 
     counts: NDArray[np.int64]
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     ece: float
+
+
+@dataclass(frozen=True)
+class Independence:
+    """How many independent frames, or sources, the class with fewer has: what these frames can show at most.
+
+    `unit` is "source" where frames share sources. `single_source` names the classes ("fakes", "reals") all of whose
+    frames come from one source, where frames share sources.
+    """
+
+    count: int = 0
+    unit: Literal["source", "frame"] = "frame"
+    single_source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,7 +236,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class VariantEvaluation:
-    """The scores of one variant: of its own predictions, and against the baseline's."""
+    """The scores of one variant: of its own predictions, and against the baseline's.
+
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    """
 
     score: Score
     auc: Auc | None
@@ -231,6 +251,7 @@ class VariantEvaluation:
     flips: Flips | None = None
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
+    outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def fixed(self) -> OperatingPoint:

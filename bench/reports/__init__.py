@@ -1,7 +1,7 @@
-"""Room 4: from what a run found out to something a person can read. No torch; heavy imports are late."""
+"""Room 4: from what a run measured to something a person can read. No torch; heavy imports are late."""
 
 from bench.reports.bundle import bundle, is_whole
-from bench.reports.content.insights import plain_warnings
+from bench.reports.content.warnings import plain_warnings
 from bench.reports.render import render
 from bench.reports.scores_json import SCORES, as_text, read_scores
 from bench.reports.terminal.summary import summary

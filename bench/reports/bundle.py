@@ -53,7 +53,7 @@ def bundle(report: Path, results: Path, out: Path) -> None:
 
     def rewritten(match: re.Match[str]) -> str:
         target = _target(report, match[2])
-        inside = names.member(_place(target, report, results))
+        inside = names.member(_member_path(target, report, results))
         if not target.is_file():
             raise UserError(f"{source}: links {target}, which does not exist. Render again: bench report {report.name}")
         members[inside] = target
@@ -70,11 +70,11 @@ class _Names:
         self.parts: dict[tuple[str, ...], str] = {}
         self.taken: dict[str, set[str]] = {"": {_alike("report.md")}}
 
-    def member(self, place: Path) -> str:
-        """What the file at `place` is called, the same each time."""
+    def member(self, path: Path) -> str:
+        """What the file at `path` is called, the same each time."""
         inside = ""
-        for depth in range(1, len(place.parts) + 1):
-            original = place.parts[:depth]
+        for depth in range(1, len(path.parts) + 1):
+            original = path.parts[:depth]
             if original not in self.parts:
                 self.parts[original] = self._free(original[-1], self.taken.setdefault(inside, set()))
             inside += ("/" if inside else "") + self.parts[original]
@@ -102,7 +102,7 @@ def _everywhere(name: str) -> str:
     return f"_{name}" if _DEVICE.fullmatch(name) else name
 
 
-def _place(target: Path, report: Path, results: Path) -> Path:
+def _member_path(target: Path, report: Path, results: Path) -> Path:
     """Where a linked file lies in the bundle, by its own name."""
     for folder, prefix in ((report, Path()), (results, Path("overlays"))):
         if target.is_relative_to(folder.absolute()):

@@ -115,6 +115,7 @@ def typed_scores(content: Any) -> ScoresFile:
 
 
 def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredVariant:
+    """What is known of a variant: what it is, its quality, its difference to the baseline, its speed."""
     scored = evaluation.variants.get(variant.name)
     return ScoredVariant(
         status=variant.status,
@@ -235,6 +236,7 @@ def _drift(drift: Drift) -> ScoredDrift:
 
 
 def _slice(part: Slice) -> ScoredSlice:
+    """The AUC of a slice, and its difference to the baseline's there."""
     return ScoredSlice(
         column=part.column,
         value=part.value,
@@ -253,6 +255,7 @@ def _area(name: str, auc: Auc | None) -> dict[str, Any]:
 
 
 def _choice(choice: Choice) -> ScoredChoice:
+    """Which variant to ship, under which constraints, and how every candidate stands to them."""
     limits = choice.constraints
     return ScoredChoice(
         chosen=choice.chosen,
@@ -289,6 +292,7 @@ def _requirement(requirement: Requirement) -> ScoredRequirement:
 
 
 def _effect(effect: Effect) -> ScoredEffect:
+    """What the steps between a variant and its ancestor cost and gained."""
     return ScoredEffect(
         variant=effect.variant,
         ancestor=effect.ancestor,
@@ -303,6 +307,7 @@ def _effect(effect: Effect) -> ScoredEffect:
 
 
 def _speed(speed: VariantSpeed) -> dict[str, Any]:
+    """Latency in ms, frames a second, and how many times faster than the baseline."""
     single, best = speed.single, speed.best
     latency = {key: getattr(single, f"{key}_ms") if single else None for key in ("p25", "p50", "p75", "p90", "p99")}
     return {

@@ -225,7 +225,7 @@ def test_a_file_where_a_room_should_be_is_told_before_any_work(
 def test_warnings_of_the_report_are_on_the_terminal_too(finished: Path) -> None:
     report = (finished / "reports/first/report.md").read_text()
     output = bench("run")[1]
-    assert "cannot tell from chance" in report or "below 0.5" in report, "weights are random"
+    assert "cannot distinguish from chance" in report or "below 0.5" in report, "weights are random"
     assert "note: The baseline's AUC is 0." in output
 
 

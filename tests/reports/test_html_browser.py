@@ -39,8 +39,8 @@ class Shown:
 def hostile_frames(run: RunRecord, answers: Answers) -> tuple[RunRecord, Answers]:
     """Frames with the worst of names, scores on thresholds of the slider, and a threshold that is no step of it."""
     frames = answers.test.frames.astype(object)
-    for place, name in enumerate(HOSTILE):
-        frames.iloc[place] = f"{name}/{place}.png"
+    for index, name in enumerate(HOSTILE):
+        frames.iloc[index] = f"{name}/{index}.png"
     answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, frames=frames))
     exact = {10: 0.3, 11: 0.1 + 0.2, 12: 0.516, 13: 0.0, 14: 1.0, 15: float(np.float32(0.7)), 16: 0.7}
     beside = {17: FIXED, 18: FIXED + 1e-6, 19: FIXED - 1e-6, 20: 0.3339}
@@ -76,14 +76,14 @@ def shown(tab: browser.Page, report: tuple[RunRecord, Evaluation, Path]) -> Iter
     tab.open(file)
     yield Shown(tab, run, evaluation, file)
     assert tab.errors == []
-    assert {one for one in tab.requests if not one.startswith("data:")} == {file.resolve().as_uri()}
+    assert {request for request in tab.requests if not request.startswith("data:")} == {file.resolve().as_uri()}
 
 
 def number(text: str) -> float | None:
     return None if text == "–" else float(text.replace(",", "").replace("−", "-"))
 
 
-def told(page: browser.Page, variant: int) -> list[float | None]:
+def decided(page: browser.Page, variant: int) -> list[float | None]:
     """The row of a variant in the table of decisions."""
     return [number(text) for text in page.texts(f"#points tr[data-variant='{variant}'] td")]
 
@@ -91,7 +91,7 @@ def told(page: browser.Page, variant: int) -> list[float | None]:
 def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
     """The same by scikit-learn, rounded as printed; None where it is undefined."""
     labels, called = shown.evaluation.test.labels, shown.scores(name) >= threshold
-    tn, fp, fn, tp = (int(one) for one in confusion_matrix(labels, called, labels=[0, 1]).ravel())
+    tn, fp, fn, tp = (int(count) for count in confusion_matrix(labels, called, labels=[0, 1]).ravel())
     rates: list[float | None] = [
         tp / (tp + fn),
         tn / (tn + fp),
@@ -103,14 +103,14 @@ def expected(shown: Shown, name: str, threshold: float) -> list[float | None]:
     ]
     right, base = called == (labels == 1), (shown.scores("baseline") >= threshold) == (labels == 1)
     flips: list[float | None] = [int((base & ~right).sum()), int((~base & right).sum())]
-    shares = [None if one is None else float(f"{one:.3f}") for one in rates]
+    shares = [None if count is None else float(f"{count:.3f}") for count in rates]
     return [tp, tn, fp, fn, *shares, *(flips if name != "baseline" else [None, None])]
 
 
 def check(shown: Shown, threshold: float) -> None:
-    for place, name in enumerate(VARIANTS):
-        assert told(shown.page, place) == expected(shown, name, threshold), (name, threshold)
-        cells = [number(text) for text in shown.page.texts(f".one[data-variant='{place}'] [data-cell]")]
+    for index, name in enumerate(VARIANTS):
+        assert decided(shown.page, index) == expected(shown, name, threshold), (name, threshold)
+        cells = [number(text) for text in shown.page.texts(f".card[data-variant='{index}'] [data-cell]")]
         tp, tn, fp, fn, *_ = expected(shown, name, threshold)
         assert cells == [tp, fn, fp, tn]
 
@@ -155,19 +155,22 @@ def test_galleries_follow_the_slider(shown: Shown) -> None:
     labels, frames = shown.evaluation.test.labels, shown.evaluation.test.frames
     for threshold in (0.2, 0.5, 0.9, 1.0):
         shown.page.choose("#slide", str(threshold))
-        for place, name in enumerate(VARIANTS):
+        for index, name in enumerate(VARIANTS):
             scores = shown.scores(name)
             lists = shown.page.evaluate(
-                f"[...document.querySelectorAll('.gallery[data-variant=\"{place}\"] ol')].map(list =>"
+                f"[...document.querySelectorAll('.gallery[data-variant=\"{index}\"] ol')].map(list =>"
                 "[...list.querySelectorAll('li:not([hidden]) bdi')].map(one => one.title))"
             )
             kinds = [(True, 1), (False, 1), (True, 0), (False, 0)]
-            for found, (called_fake, label) in zip(lists, kinds, strict=True):
+            for titles, (called_fake, label) in zip(lists, kinds, strict=True):
                 rows = np.flatnonzero(((scores >= threshold) == called_fake) & (labels == label))
                 order = sorted(rows, key=lambda row: (-scores[row] if called_fake else scores[row], frames.iloc[row]))
-                wanted = [" ".join(str(frames.iloc[row]).split()) for row in order[: shown.run.gallery_top]]
-                assert len(found) == len(wanted)
-                assert all(len(one) <= 12 or one[-8:] == other[-8:] for one, other in zip(found, wanted, strict=True))
+                in_order = [" ".join(str(frames.iloc[row]).split()) for row in order[: shown.run.gallery_top]]
+                assert len(titles) == len(in_order)
+                assert all(
+                    len(shown_title) <= 12 or shown_title[-8:] == other[-8:]
+                    for shown_title, other in zip(titles, in_order, strict=True)
+                )
 
 
 def test_baseline_beside_shows_what_it_calls_the_frame_at_the_threshold(shown: Shown) -> None:
@@ -210,7 +213,7 @@ def test_pictures_are_really_drawn(shown: Shown) -> None:
 def test_columns_sort_both_ways_and_what_is_unknown_stays_last(shown: Shown) -> None:
     titles = shown.page.texts("#compared thead th")
     for title, key in (("ΔAUC", "auc"), ("Size (MiB)", "size"), ("Model", "name"), ("Speed-up", "speed")):
-        column = next(place for place, text in enumerate(titles) if text.startswith(title))
+        column = next(index for index, text in enumerate(titles) if text.startswith(title))
         orders = []
         for direction in ("ascending", "descending"):
             shown.page.click(f"#compared thead th:nth-child({column + 1}) button")
@@ -219,10 +222,10 @@ def test_columns_sort_both_ways_and_what_is_unknown_stays_last(shown: Shown) -> 
             assert shown.page.evaluate("document.querySelectorAll('#compared [aria-sort]').length") == 1
             rows = "[...document.querySelectorAll('#compared tbody tr')]"
             orders.append(shown.page.evaluate(f"{rows}.map(row => row.cells[{column}].dataset.value)"))
-        known = [[one for one in order if one is not None] for order in orders]
-        for order, some in zip(orders, known, strict=True):
-            assert order == [*some, *[None] * (len(order) - len(some))]
-        values = [[one if key == "name" else float(one) for one in some] for some in known]
+        filled = [[entry for entry in order if entry is not None] for order in orders]
+        for order, numbers in zip(orders, filled, strict=True):
+            assert order == [*numbers, *[None] * (len(order) - len(numbers))]
+        values = [[entry if key == "name" else float(entry) for entry in numbers] for numbers in filled]
         assert values[0] == sorted(values[0]) == values[1][::-1]
         assert len(values[0]) > 1
 
@@ -255,40 +258,40 @@ def test_what_to_know_comes_early_and_a_table_that_goes_on_fades(shown: Shown) -
 
 
 def test_the_ledger_is_searched_and_filtered(shown: Shown) -> None:
-    flips = {name: one.flips for name, one in shown.evaluation.variants.items() if one.flips}
+    flips = {name: judged.flips for name, judged in shown.evaluation.variants.items() if judged.flips}
     rows = "#ledger tbody tr"
     total = len(shown.page.texts(rows))
-    assert total == sum(len(one.rows) for one in flips.values())
-    places = {variant.name: place for place, variant in enumerate(shown.run.variants)}
-    for name, found in flips.items():
-        shown.page.choose("#of-variant", str(places[name]))
-        for direction, count in (("worse", found.worse), ("better", found.better)):
+    assert total == sum(len(judged.rows) for judged in flips.values())
+    indices = {variant.name: index for index, variant in enumerate(shown.run.variants)}
+    for name, flipped in flips.items():
+        shown.page.choose("#of-variant", str(indices[name]))
+        for direction, count in (("worse", flipped.worse), ("better", flipped.better)):
             shown.page.choose("#of-direction", direction)
             assert len(shown.page.texts(rows)) == count
-            assert shown.page.texts("#found") == [f"{count} of {total} shown"]
+            assert shown.page.texts("#matches") == [f"{count} of {total} shown"]
     shown.page.choose("#of-variant", "")
     shown.page.choose("#of-direction", "")
     shown.page.choose("#of-class", "real")
     assert set(shown.page.texts("#ledger tbody tr td:nth-child(4)")) == {"real"}
     shown.page.choose("#of-class", "")
-    shown.page.choose("#find", "FAKE/00")
+    shown.page.choose("#search", "FAKE/00")
     assert all("fake/00" in text for text in shown.page.texts("#ledger tbody th"))
     assert shown.page.texts("#ledger tbody th")
-    shown.page.choose("#find", "q8")
+    shown.page.choose("#search", "q8")
     assert shown.page.texts(rows) == []
-    shown.page.choose("#find", "no such frame")
+    shown.page.choose("#search", "no such frame")
     assert shown.page.texts(rows) == []
 
 
 def test_the_ledger_is_searched_by_source_and_sorts_as_it_shows(shown: Shown) -> None:
     titles = shown.page.texts("#ledger thead th")
     source, moved = (
-        next(i + 1 for i, text in enumerate(titles) if text.startswith(one)) for one in ("Source", "Moved")
+        next(i + 1 for i, text in enumerate(titles) if text.startswith(title)) for title in ("Source", "Moved")
     )
-    wanted = next(text for text in shown.page.texts(f"#ledger tbody td:nth-child({source})") if text != "–")
-    shown.page.choose("#find", wanted)
-    assert {wanted} == set(shown.page.texts(f"#ledger tbody td:nth-child({source})"))
-    shown.page.choose("#find", "")
+    expected = next(text for text in shown.page.texts(f"#ledger tbody td:nth-child({source})") if text != "–")
+    shown.page.choose("#search", expected)
+    assert {expected} == set(shown.page.texts(f"#ledger tbody td:nth-child({source})"))
+    shown.page.choose("#search", "")
     shown.page.click(f"#ledger thead th:nth-child({moved}) button")
     values = [number(text) or 0.0 for text in shown.page.texts(f"#ledger tbody td:nth-child({moved})")]
     assert values == sorted(values)
@@ -330,18 +333,18 @@ def test_what_moves_is_told_once_it_rests(shown: Shown) -> None:
     shown.page.evaluate("new Promise(done => setTimeout(done, 700))")
     shown.page.evaluate(
         "window.said = 0; new MutationObserver(() => { window.said += 1; })"
-        ".observe(document.querySelector('#told'), {childList: true}); 0"
+        ".observe(document.querySelector('#announced'), {childList: true}); 0"
     )
     for step in range(5):
         shown.page.choose("#slide", f"0.{step + 2}")
     shown.page.evaluate("new Promise(done => setTimeout(done, 700))")
-    said = shown.page.texts("#told")[0]
-    assert said.startswith("At 0.6: ")
+    announced = shown.page.texts("#announced")[0]
+    assert announced.startswith("At 0.6: ")
     assert shown.page.evaluate("window.said") == 1
-    assert shown.page.evaluate("document.querySelector('#told').getAttribute('aria-live')") == "polite"
-    name = said.removeprefix("At 0.6: ").split(" finds ")[0]
-    tp, fp = (expected(shown, name, 0.6)[place] for place in (0, 2))
-    assert f"{name} finds {tp} of 48 fakes and calls {fp} of 32 reals fake" in said
+    assert shown.page.evaluate("document.querySelector('#announced').getAttribute('aria-live')") == "polite"
+    name = announced.removeprefix("At 0.6: ").split(" finds ")[0]
+    tp, fp = (expected(shown, name, 0.6)[index] for index in (0, 2))
+    assert f"{name} finds {tp} of 48 fakes and calls {fp} of 32 reals fake" in announced
 
 
 @pytest.mark.parametrize("width", [380, 768, 1600])
@@ -351,10 +354,8 @@ def test_the_page_never_scrolls_sideways(shown: Shown, width: int) -> None:
     assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
     # The name of a row stays where it is while the numbers move beside it.
     shown.page.evaluate("document.querySelector('#compared').parentElement.scrollLeft = 300")
-    places = (
-        "[table.parentElement, table, table.querySelector('tbody th')].map(one => one.getBoundingClientRect().left)"
-    )
-    box, table, name = shown.page.evaluate(f"(table => {places})(document.querySelector('#compared'))")
+    lefts = "[table.parentElement, table, table.querySelector('tbody th')].map(one => one.getBoundingClientRect().left)"
+    box, table, name = shown.page.evaluate(f"(table => {lefts})(document.querySelector('#compared'))")
     assert box <= name < box + 2
     assert (table < box) == (width < 1600), "the first table is whole in a wide window"
 
@@ -363,9 +364,11 @@ def test_the_page_never_scrolls_sideways(shown: Shown, width: int) -> None:
 def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("long")
     run, answers = made_up(FRAMES)
-    variants = tuple(dataclasses.replace(one, name=LONG.get(one.name, one.name)) for one in run.variants)
+    variants = tuple(
+        dataclasses.replace(variant, name=LONG.get(variant.name, variant.name)) for variant in run.variants
+    )
     run = dataclasses.replace(run, variants=variants)
-    predictions = {LONG.get(name, name): one for name, one in answers.predictions.items()}
+    predictions = {LONG.get(name, name): variant for name, variant in answers.predictions.items()}
     render(run, judged(run, dataclasses.replace(answers, predictions=predictions)), pixels, folder, folder / "report")
     return folder / "report" / "report.html"
 
@@ -391,6 +394,32 @@ def test_first_table_fits_the_window(shown: Shown, width: int) -> None:
     box = "document.querySelector('#compared').closest('.scroll')"
     assert shown.page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") <= 1
     assert shown.page.evaluate(f"innerWidth - {box}.getBoundingClientRect().right") <= 40
+
+
+OVERFLOWING = (
+    "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)"
+    ".map(box => box.querySelector('caption').textContent)"
+)
+
+
+@pytest.mark.parametrize("width", [1200, 1280, 1600])
+def test_no_table_scrolls_sideways_in_a_wide_window(shown: Shown, width: int) -> None:
+    shown.page.resize(width)
+    shown.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert shown.page.evaluate(OVERFLOWING) == []
+
+
+def test_a_printed_page_is_as_wide_as_a4(shown: Shown) -> None:
+    """A4 across, 297 mm without margins of 12 mm, at 96 pixels an inch."""
+    width = round((297 - 2 * 12) / 25.4 * 96)
+    shown.page.resize(width)
+    shown.page.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        shown.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.page.evaluate(OVERFLOWING) == []
+    finally:
+        shown.page.send("Emulation.setEmulatedMedia", media="")
 
 
 def test_dark_and_light(shown: Shown) -> None:
@@ -432,4 +461,4 @@ def test_a_hundred_thousand_frames_open_within_a_second(tab: browser.Page, tmp_p
     assert min(tab.open(tmp_path / "report.html") for _ in range(3)) < 1.0
     assert len(tab.texts("#ledger tbody tr")) == 300
     row = [number(text) for text in tab.texts("#points tr[data-variant='0'] td")]
-    assert sum(one for one in row[:4] if one is not None) == 100_000
+    assert sum(count for count in row[:4] if count is not None) == 100_000

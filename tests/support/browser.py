@@ -53,23 +53,23 @@ class Page:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._socket.recv(timeout=limit(60)))
-            if told.get("id") == self._count:
-                if "error" in told:
-                    raise RuntimeError(f"{method}: {told['error']['message']}")
-                answer: dict[str, Any] = told["result"]
+            message = json.loads(self._socket.recv(timeout=limit(60)))
+            if message.get("id") == self._count:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                answer: dict[str, Any] = message["result"]
                 return answer
-            self._note(told["method"], told["params"])
+            self._note(message["method"], message["params"])
 
-    def _note(self, event: str, told: dict[str, Any]) -> None:
+    def _note(self, event: str, details: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"])
+            self.requests.append(details["request"]["url"])
         elif event == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(told["exceptionDetails"]))
-        elif event == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-            self.errors.append(told["entry"]["text"])
-        elif event == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-            self.errors.append(json.dumps(told["args"]))
+            self.errors.append(json.dumps(details["exceptionDetails"]))
+        elif event == "Log.entryAdded" and details["entry"]["level"] in ("error", "warning"):
+            self.errors.append(details["entry"]["text"])
+        elif event == "Runtime.consoleAPICalled" and details["type"] in ("error", "warning", "assert"):
+            self.errors.append(json.dumps(details["args"]))
         elif event == "Page.loadEventFired":
             self._loaded = True
 
@@ -79,25 +79,25 @@ class Page:
         began = time.perf_counter()
         self.send("Page.navigate", url=path.resolve().as_uri())
         while not self._loaded:
-            told = json.loads(self._socket.recv(timeout=limit(60)))
-            if "method" in told:
-                self._note(told["method"], told["params"])
+            message = json.loads(self._socket.recv(timeout=limit(60)))
+            if "method" in message:
+                self._note(message["method"], message["params"])
         return time.perf_counter() - began
 
     def evaluate(self, expression: str) -> Any:
         """What a JavaScript expression comes to; a promise is waited for."""
-        told = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in told:
-            raise AssertionError(f"{expression}: {told['exceptionDetails']['exception']['description']}")
-        return told["result"].get("value")
+        result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise AssertionError(f"{expression}: {result['exceptionDetails']['exception']['description']}")
+        return result["result"].get("value")
 
     def texts(self, selector: str) -> list[str]:
         """The text of every element that is to be seen."""
-        found: list[str] = self.evaluate(
+        texts: list[str] = self.evaluate(
             f"[...document.querySelectorAll({json.dumps(selector)})]"
             ".filter(one => one.checkVisibility()).map(one => one.textContent.replace(/\\s+/g, ' ').trim())"
         )
-        return found
+        return texts
 
     def press(self, key: str, times: int = 1, *, shift: bool = False) -> None:
         """A key on what has the focus."""
@@ -110,14 +110,14 @@ class Page:
 
     def click(self, selector: str, times: int = 1) -> None:
         """The mouse on the middle of the first such element, which is scrolled to."""
-        place = self.evaluate(
+        x, y = self.evaluate(
             f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
             "one.scrollIntoView({block: 'center', behavior: 'instant'}); const box = one.getBoundingClientRect();"
             "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for _ in range(times):
             for kind in ("mousePressed", "mouseReleased"):
-                self.send("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def choose(self, selector: str, value: str) -> None:
         """An option of a menu, or a text in a field, as a person who has chosen or typed it leaves it."""
@@ -133,12 +133,12 @@ class Page:
 
     def prefer(self, **features: str) -> None:
         """What the system asks for, as in `prefer(color_scheme="dark")`."""
-        wanted = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
-        self.send("Emulation.setEmulatedMedia", features=wanted)
+        preferred = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
+        self.send("Emulation.setEmulatedMedia", features=preferred)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        told = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
-        path.write_bytes(base64.b64decode(told["data"]))
+        picture = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
+        path.write_bytes(base64.b64decode(picture["data"]))
 
     def _clip(self, whole: bool) -> dict[str, Any]:
         if not whole:
@@ -174,9 +174,9 @@ def _address(file: Path, running: subprocess.Popen[bytes]) -> str:
     until = time.monotonic() + limit(30)
     while time.monotonic() < until:
         if file.exists() and (lines := file.read_text().splitlines()):
-            with urlopen(f"http://127.0.0.1:{int(lines[0])}/json") as told:
-                tabs = json.load(told)
-            return str(next(one["webSocketDebuggerUrl"] for one in tabs if one["type"] == "page"))
+            with urlopen(f"http://127.0.0.1:{int(lines[0])}/json") as answer:
+                tabs = json.load(answer)
+            return str(next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"))
         if running.poll() is not None:
             raise NotStartedError(f"the browser ended with {running.returncode} before it was asked anything")
         time.sleep(0.1)

@@ -22,7 +22,7 @@ def many(count: int) -> tuple[RunRecord, Evaluation]:
     run, answers = made_up(FRAMES)
     rng = np.random.default_rng(0)
     labels = (np.arange(count) % 2).astype(np.int8)
-    test = labelled([f"{place}.png" for place in range(count)], labels)
+    test = labelled([f"{index}.png" for index in range(count)], labels)
     test = dataclasses.replace(test, attributes=pd.DataFrame(index=test.frames.index))
     predictions = {
         name: Predictions(1 / (1 + np.exp(-rng.normal(2.0 * labels - 1, 1))), None, None)

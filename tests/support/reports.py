@@ -60,11 +60,12 @@ class Answers:
 
     def answering(self, name: str, p_fakes: dict[int, float]) -> Answers:
         """With these P(fake) by row instead."""
-        one = self.predictions[name]
-        changed = one.test.copy()
+        predicted = self.predictions[name]
+        changed = predicted.test.copy()
         changed[list(p_fakes)] = list(p_fakes.values())
         return dataclasses.replace(
-            self, predictions={**self.predictions, name: dataclasses.replace(one, test=changed, cam=one.cam)}
+            self,
+            predictions={**self.predictions, name: dataclasses.replace(predicted, test=changed, cam=predicted.cam)},
         )
 
 

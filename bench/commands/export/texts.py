@@ -30,10 +30,12 @@ from bench.records import (
     RunRecord,
     VariantResult,
 )
-from bench.reports.content.insights import warnings_for_receivers
-from bench.reports.content.tables import area, verdict
-from bench.reports.content.text import MIB, NONE, difference, escape, number, plain, rough, times
-from bench.reports.content.verdict import to_know
+from bench.reports.content.remarks import remarks
+from bench.reports.content.spans import sentence
+from bench.reports.content.text import MIB, NONE, area, difference, number, plain, rough, times
+from bench.reports.content.variants import verdict
+from bench.reports.content.warnings import warnings_for_receivers
+from bench.reports.markdown.write import escape, words
 from bench.reports.scores_json import as_json, scores
 
 TEMPLATES = Path(__file__).parent
@@ -95,7 +97,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "none": NONE,
         "has_map": facts.evaluation.predictions[variant.name].cam is not None,
         "alone": variant is facts.baseline,
-        "verdict": verdict(variant is facts.baseline, judged),
+        "verdict": verdict(variant is facts.baseline, judged) or NONE,
         "warnings": _warnings(facts),
         "installed": models.installed(),
         "oldest_python": models.OLDEST_PYTHON,
@@ -181,11 +183,11 @@ def _warnings(facts: Facts) -> list[str]:
     pair = (facts.baseline, variant)
     alone = replace(run, variants=tuple(compared for compared in run.variants if compared in pair))
     of_run = [line.removesuffix(WRITE_PATTERN) for line in run.warnings if not line.startswith(_FOR_SENDERS)]
-    beside = to_know(run, variant, facts.evaluation, for_receivers=True)
+    beside = [words(sentence(remark)) for remark in remarks(run, variant, facts.evaluation, for_receivers=True)]
     beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
     beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
     return [
-        *warnings_for_receivers(alone, scores(run, facts.evaluation)),
+        *map(words, warnings_for_receivers(alone, scores(run, facts.evaluation))),
         *map(escape, of_run),
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in beside),
     ]

@@ -1,48 +1,25 @@
-"""Numbers and names as a reader wants them; names are data and never markup."""
+"""Numbers and names as a reader wants them, as plain text."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeAlias
-from urllib.parse import quote
+from collections.abc import Sequence
 
 from bench.records import Auc, Executed, Interval, Ratio
 
 NONE = "–"
 
-Align: TypeAlias = Literal["left", "right", "center"]
-Column: TypeAlias = tuple[str, Align]
-"""A title and on which side its cells stand."""
-
 MIB = 2**20
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-# Surrogates are no characters; marks of direction would turn round what is said after them.
+# Surrogates are no characters; marks of direction would reverse the text after them.
 _UNSHOWN = re.compile(r"[\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SUFFIXES = re.compile(r"(?:\.[A-Za-z][A-Za-z0-9]{1,4})+$")
-_BACKSLASHED = re.compile(r"([\\`*_\[\]#!])")
-# Entities, because tables, autolinks and mathematics are recognised before backslashes are.
-_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;", "$": "&#36;"})
 
 
 def plain(value: object) -> str:
     """On one line, without control characters; what cannot be shown, or hides, shows as U+FFFD that says so."""
     return _UNSHOWN.sub("\ufffd", _CONTROL.sub(" ", str(value))).strip()
-
-
-def escape(value: object) -> str:
-    """Data as Markdown text that shows exactly these characters, also in a table cell."""
-    return _BACKSLASHED.sub(r"\\\1", plain(value)).translate(_ENTITIES)
-
-
-def link(target: Path, start: Path) -> str:
-    """A link target relative to the folder `start`, percent-encoded."""
-    relative = Path(os.path.relpath(target, start)).as_posix()
-    return quote(os.fsencode(relative), safe="/")
 
 
 def shortened(frame: str, most: int = 18) -> str:
@@ -80,10 +57,17 @@ def rough(milliseconds: float | None) -> str:
 
 def times(ratio: Ratio | None) -> str:
     """How many times faster, with the interval; "≈ 1" where that holds 1."""
-    if ratio is None:
-        return NONE
-    value = "≈ 1" if ratio.unclear else f"{number(ratio.value, 2)}×"
-    return f"{value} ({number(ratio.low, 2)}–{number(ratio.high, 2)})"
+    return NONE if ratio is None else f"{factor(ratio)} ({factor_range(ratio)})"
+
+
+def factor(ratio: Ratio) -> str:
+    """How many times faster: "1.25×", or "≈ 1" where the interval holds 1."""
+    return "≈ 1" if ratio.unclear else f"{number(ratio.value, 2)}×"
+
+
+def factor_range(ratio: Ratio) -> str:
+    """The interval of a ratio: "1.23–1.26"."""
+    return f"{number(ratio.low, 2)}–{number(ratio.high, 2)}"
 
 
 def enough(values: Sequence[float], least: int, most: int = 10) -> int:
@@ -111,12 +95,20 @@ def span(interval: Interval, least: int = 4) -> str:
     return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
 
 
+def area(auc: Auc | None) -> str:
+    """An AUC with its interval: "0.9870 (0.957–0.996)"."""
+    return NONE if auc is None else f"{number(auc.value, 4)} ({within(auc.interval, 3)})"
+
+
 def difference(delta: Auc | None, least: int = 4) -> str:
     """A difference with its interval: "−0.0001 (−0.0004 to +0.0002)"."""
-    if delta is None:
-        return NONE
+    return NONE if delta is None else "{} ({})".format(*estimate_and_range(delta, least))
+
+
+def estimate_and_range(delta: Auc, least: int = 4) -> tuple[str, str]:
+    """A difference and its interval, each with as many digits as both need: "−0.0001", "−0.0004 to +0.0002"."""
     digits = enough((delta.interval.low, delta.value, delta.interval.high), least)
-    return f"{signed(delta.value, digits)} ({span(delta.interval, digits)})"
+    return signed(delta.value, digits), span(delta.interval, digits)
 
 
 def moved(delta: float) -> str:
@@ -147,22 +139,11 @@ def further(frames: int) -> str:
 
 
 ALL_EQUAL = "all its scores are equal"
-"""What is told of a variant that gives every frame the same score."""
-
-
-def baseline_called(name: str) -> str:
-    """The baseline **b5**; where "baseline" is its name, once is enough."""
-    return "baseline" if name == "baseline" else f"baseline {listed([name])}"
+"""What is reported of a variant that gives every frame the same score."""
 
 
 def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def listed(names: Sequence[str]) -> str:
-    """**a**, **b** and **c**."""
-    bold = [f"**{escape(name)}**" for name in names]
-    return bold[0] if len(bold) == 1 else f"{', '.join(bold[:-1])} and {bold[-1]}"
 
 
 def dtypes(executed: Executed) -> str:
@@ -178,32 +159,6 @@ def ran_as(executed: Executed | None) -> str:
         return NONE
     how = f"int8 {executed.int8}" if executed.int8 else dtypes(executed).replace("stored ", "")
     return f"{how}, {executed.runtime} {executed.device}"
-
-
-def columns(titles: Iterable[str], align: Align = "right") -> list[Column]:
-    return [(title, align) for title in titles]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table whose titles and cells are Markdown already; as text it is a Markdown table."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def __str__(self) -> str:
-        rules = {"left": ":---", "right": "---:", "center": ":---:"}
-        titles, aligned = [title for title, _ in self.columns], [rules[align] for _, align in self.columns]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, aligned, *self.rows))
-
-
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
-    """Titles and cells are Markdown already. A column that holds nothing in any row is left out."""
-    body = list(rows)
-    kept = [place for place in range(len(columns)) if any(row[place] not in ("", NONE) for row in body)]
-    return Table(
-        tuple(columns[place] for place in kept), tuple(tuple(cells[place] for place in kept) for cells in body)
-    )
 
 
 def _unsigned_zero(formatted: str) -> str:

@@ -24,29 +24,29 @@ def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     thresholds, extra = _thresholds(run, evaluation)
     fake = evaluation.test.labels == 1
     first = evaluation.predictions.get(run.baseline.name)
-    found = []
-    for name, one in evaluation.predictions.items():
-        counted = {"name": name, "fake": at_or_above(one.test[fake], thresholds)}
-        counted["real"] = at_or_above(one.test[~fake], thresholds)
-        if first is not None and one is not first:
-            counted["worse"] = _crossed(one.test, first.test, fake, thresholds)
-            counted["better"] = _crossed(first.test, one.test, fake, thresholds)
-        found.append(counted)
+    variants = []
+    for name, answered in evaluation.predictions.items():
+        counted = {"name": name, "fake": at_or_above(answered.test[fake], thresholds)}
+        counted["real"] = at_or_above(answered.test[~fake], thresholds)
+        if first is not None and answered is not first:
+            counted["worse"] = _crossed(answered.test, first.test, fake, thresholds)
+            counted["better"] = _crossed(first.test, answered.test, fake, thresholds)
+        variants.append(counted)
     return {
         "steps": STEPS,
         "extra": extra,
         "fixed": run.threshold,
         "fakes": int(np.count_nonzero(fake)),
         "reals": int(np.count_nonzero(~fake)),
-        "variants": found,
+        "variants": variants,
     }
 
 
 def _thresholds(run: RunRecord, evaluation: Evaluation) -> tuple[NDArray[np.float64], list[float]]:
     steps = np.arange(STEPS + 1) / STEPS
-    points = (point for one in evaluation.variants.values() for point in one.thresholds.values() if point)
-    wanted = {run.threshold, *(float(point.threshold) for point in points)}
-    extra = sorted(wanted - set(steps.tolist()))
+    points = (point for judged in evaluation.variants.values() for point in judged.thresholds.values() if point)
+    reported = {run.threshold, *(float(point.threshold) for point in points)}
+    extra = sorted(reported - set(steps.tolist()))
     return np.concatenate([steps, extra]), extra
 
 
@@ -70,11 +70,12 @@ def _crossed(
 
 def marks(run: RunRecord, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The thresholds that the report speaks of: the fixed one, then each variant's carried and own."""
-    found: list[dict[str, Any]] = [{"kind": "fixed", "variant": None, "index": None, "threshold": run.threshold}]
-    places = {variant.name: place for place, variant in enumerate(run.variants)}
-    for name, one in evaluation.variants.items():
-        for kind, point in one.thresholds.items():
-            if point is not None and kind != "fixed":
-                mark = {"kind": kind, "variant": name, "index": places[name], "threshold": float(point.threshold)}
-                found.append(mark)
-    return found
+    first = {"kind": "fixed", "variant": None, "index": None, "threshold": run.threshold}
+    indices = {variant.name: index for index, variant in enumerate(run.variants)}
+    others = [
+        {"kind": kind, "variant": name, "index": indices[name], "threshold": float(point.threshold)}
+        for name, judged in evaluation.variants.items()
+        for kind, point in judged.thresholds.items()
+        if point is not None and kind != "fixed"
+    ]
+    return [first, *others]

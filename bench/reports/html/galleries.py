@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, Outcome, RunRecord
+from bench.reports.content.galleries import TITLES
 from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
-from bench.reports.markdown.galleries import TITLES
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ def galleries(run: RunRecord, evaluation: Evaluation, pictures: Pictures | None)
 
 
 def _of_variant(run: RunRecord, evaluation: Evaluation, name: str, most: int) -> list[Gallery]:
+    """A variant's gallery of each outcome, of `most` frames at any threshold."""
     scores, point = evaluation.predictions[name].test, evaluation.variants[name].fixed
     first = evaluation.predictions.get(run.baseline.name)
     beside = None if first is None or name == run.baseline.name else first.test
     counts = dict(zip(TITLES, (point.tp, point.fn, point.fp, point.tn), strict=True))
-    found = []
+    by_outcome = []
     for outcome, rows in ends(evaluation, name, most).items():
         fake = outcome.endswith("positives")
         frames = tuple(
@@ -73,8 +74,8 @@ def _of_variant(run: RunRecord, evaluation: Evaluation, name: str, most: int) ->
             )
             for row in rows
         )
-        found.append(Gallery(outcome, TITLES[outcome], "fake" if fake else "real", counts[outcome], frames))
-    return found
+        by_outcome.append(Gallery(outcome, TITLES[outcome], "fake" if fake else "real", counts[outcome], frames))
+    return by_outcome
 
 
 def flipped_rows(run: RunRecord, evaluation: Evaluation) -> list[Flip]:
@@ -85,11 +86,16 @@ def flipped_rows(run: RunRecord, evaluation: Evaluation) -> list[Flip]:
 def other_reasons(run: RunRecord, evaluation: Evaluation) -> dict[str, list[Flip]]:
     """By variant what it has right as the baseline does, but for another reason, the most different first."""
     rows = {name: other_reason(run, evaluation, name) for name in evaluation.variants}
-    return {name: [_flip(run, evaluation, name, row, False) for row in found] for name, found in rows.items() if found}
+    return {
+        name: [_flip(run, evaluation, name, row, False) for row in of_variant]
+        for name, of_variant in rows.items()
+        if of_variant
+    }
 
 
 def _flip(run: RunRecord, evaluation: Evaluation, name: str, row: int, worse: bool) -> Flip:
-    baseline, variant = (float(evaluation.predictions[one].test[row]) for one in (run.baseline.name, name))
+    """The frame of a row, as the baseline and a variant decide it."""
+    baseline, variant = (float(evaluation.predictions[which].test[row]) for which in (run.baseline.name, name))
     source = evaluation.test.sources.iloc[row]
     return Flip(
         variant=name,

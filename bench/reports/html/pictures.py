@@ -59,23 +59,25 @@ def ends(evaluation: Evaluation, name: str, most: int) -> dict[Outcome, list[int
     any threshold are those of the whole class that lie on its side.
     """
     p_fake, labels = evaluation.predictions[name].test, evaluation.test.labels
-    found = {}
+    by_outcome = {}
     for outcome in OUTCOMES:
         called_fake = outcome.endswith("positives")
         rows = np.flatnonzero((labels == 1) == (called_fake == outcome.startswith("true")))
         keys = -p_fake[rows] if called_fake else p_fake[rows]
-        found[outcome] = first(rows, keys, min(most, len(rows)), evaluation)
-    return found
+        by_outcome[outcome] = first(rows, keys, min(most, len(rows)), evaluation)
+    return by_outcome
 
 
 def flipped(evaluation: Evaluation) -> list[tuple[str, int, bool]]:
     """Variant, row and whether it is worse, of the largest flips at the fixed threshold: each variant has its share."""
-    by_name = {name: one.flips for name, one in evaluation.variants.items() if one.flips and len(one.flips.rows)}
+    by_name = {
+        name: judged.flips for name, judged in evaluation.variants.items() if judged.flips and len(judged.flips.rows)
+    }
     share = MOST_FLIPS // max(len(by_name), 1)
     return [
         (name, int(row), bool(worse))
-        for name, one in by_name.items()
-        for row, worse in zip(one.rows[:share], one.is_worse[:share], strict=True)
+        for name, flips in by_name.items()
+        for row, worse in zip(flips.rows[:share], flips.is_worse[:share], strict=True)
     ]
 
 
@@ -94,24 +96,24 @@ def pictured(
 
     if pixels is None or not evaluation.variants:
         return None
-    wanted = list(dict.fromkeys(_wanted(run, evaluation)))
-    rows = dict.fromkeys(row for _, row, _ in wanted)
+    shown = list(dict.fromkeys(_shown(run, evaluation)))
+    rows = dict.fromkeys(row for _, row, _ in shown)
     if cache.is_symlink():
         cache.unlink()
     frames = {row: _uri(_thumbnail(run, evaluation, row, pixels, cache), "jpeg") for row in rows}
-    kept = {_file(run, evaluation, row, cache) for row in rows}
+    current = {_file(run, evaluation, row, cache) for row in rows}
     for path in cache.iterdir() if cache.is_dir() else ():
-        if path not in kept:
+        if path not in current:
             remove(path)
     heatmaps = {}
-    for name, row, fake in wanted:
+    for name, row, fake in shown:
         if (drawn := _heatmap(run, evaluation, name, row, fake)) is not None:
             heatmaps[name, row, fake] = _uri(drawn, "webp")
-    with_maps = frozenset(name for name, one in evaluation.predictions.items() if one.cam is not None)
+    with_maps = frozenset(name for name, answered in evaluation.predictions.items() if answered.cam is not None)
     return Pictures(frames, heatmaps, with_maps, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png"))
 
 
-def _wanted(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:
+def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:
     """Every heatmap that the page can show: variant, row, whether for fake. The baseline stands beside each."""
     baseline = run.baseline.name
     beside = [baseline] if baseline in evaluation.variants else []
@@ -122,8 +124,8 @@ def _wanted(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, 
                 yield from ((other, row, fake) for other in beside for fake in (True, False))
     others = [(name, row) for name in evaluation.variants for row in other_reason(run, evaluation, name)]
     for name, row in [*((name, row) for name, row, _ in flipped(evaluation)), *others]:
-        for one in (baseline, name):
-            yield one, row, bool(evaluation.predictions[one].test[row] >= run.threshold)
+        for either in (baseline, name):
+            yield either, row, bool(evaluation.predictions[either].test[row] >= run.threshold)
 
 
 def _file(run: RunRecord, evaluation: Evaluation, row: int, cache: Path) -> Path:
@@ -136,14 +138,15 @@ def _file(run: RunRecord, evaluation: Evaluation, row: int, cache: Path) -> Path
 def _thumbnail(
     run: RunRecord, evaluation: Evaluation, row: int, pixels: Callable[[str], NDArray[np.uint8]], cache: Path
 ) -> bytes:
+    """A frame as JPEG, from the cache where it is there."""
     from PIL import Image
 
     path = _file(run, evaluation, row, cache)
     with suppress(OSError, ValueError):
         # Into the page goes what is a picture, and no file that a link in the cache leads to.
-        kept = stored.read_bytes(path, _MOST_BYTES, links=False)
-        if kept.startswith(_JPEG):
-            return kept
+        cached = stored.read_bytes(path, _MOST_BYTES, links=False)
+        if cached.startswith(_JPEG):
+            return cached
     if path.is_dir():
         remove(path)
     image = Image.fromarray(pixels(str(evaluation.test.frames.iloc[row])))
@@ -162,9 +165,8 @@ def _heatmap(run: RunRecord, evaluation: Evaluation, name: str, row: int, fake: 
         return None
     # Where a threshold turns a verdict round, what speaks for it may be stronger than what set the frame's scale.
     maps = (map_of(evaluation, other, row) for other in evaluation.predictions)
-    scale = max(
-        scale_of(run, evaluation, row), *(float(supporting(one, fake).max()) for one in maps if one is not None)
-    )
+    strongest = (float(supporting(other, fake).max()) for other in maps if other is not None)
+    scale = max(scale_of(run, evaluation, row), *strongest)
     colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
     layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
     return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", quality=75)

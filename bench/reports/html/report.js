@@ -6,7 +6,7 @@
 /** @typedef {{name: string, fake: number[], real: number[], worse?: number[], better?: number[]}} Counted */
 /**
  * @typedef {{steps: number, extra: number[], fixed: number, fakes: number, reals: number,
- *   cut: {left: number, width: number}, told: number[], variants: Counted[]}} Data
+ *   cut: {left: number, width: number}, announced: number[], variants: Counted[]}} Data
  */
 /** @typedef {{tp: number, fn: number, fp: number, tn: number}} Confusion */
 
@@ -16,9 +16,9 @@
  * @param {new () => T} kind
  * @returns {T | null} the element, where the page has it
  */
-function found(id, kind) {
-  const element = document.getElementById(id);
-  return element instanceof kind ? element : null;
+function element(id, kind) {
+  const node = document.getElementById(id);
+  return node instanceof kind ? node : null;
 }
 
 /**
@@ -27,7 +27,7 @@ function found(id, kind) {
  * @returns {HTMLElement[]}
  */
 function all(selector, root = document) {
-  return Array.from(root.querySelectorAll(selector)).filter((one) => one instanceof HTMLElement);
+  return Array.from(root.querySelectorAll(selector)).filter((node) => node instanceof HTMLElement);
 }
 
 // ------------------------------------------------------------------------------------------------ numbers
@@ -89,14 +89,14 @@ function rates({ tp, fn, fp, tn }) {
 const THEMES = ["system", "dark", "light"];
 
 function setUpTheme() {
-  const button = found("theme", HTMLButtonElement);
+  const button = element("theme", HTMLButtonElement);
   if (!button) {
     return;
   }
-  let place = 0;
+  let index = 0;
   button.addEventListener("click", () => {
-    place = (place + 1) % THEMES.length;
-    const theme = THEMES[place];
+    index = (index + 1) % THEMES.length;
+    const theme = THEMES[index];
     document.documentElement.dataset.theme = theme;
     button.textContent = `Theme: ${theme}`;
     button.setAttribute("aria-label", `Theme: ${theme === "system" ? "as the system" : theme}`);
@@ -110,11 +110,11 @@ function setUpTheme() {
  * @returns {string | number | null} what the row sorts by; null comes last
  */
 function sortValue(row, column) {
-  const told = row.cells[column].dataset.value;
-  if (told === undefined) {
+  const value = row.cells[column].dataset.value;
+  if (value === undefined) {
     return null;
   }
-  return row.cells[column].classList.contains("right") ? Number(told) : told;
+  return row.cells[column].classList.contains("right") ? Number(value) : value;
 }
 
 /**
@@ -128,8 +128,8 @@ function sort(table, column) {
   titles[column].setAttribute("aria-sort", rising ? "ascending" : "descending");
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
-  rows.sort((one, other) => {
-    const [a, b] = [sortValue(one, column), sortValue(other, column)];
+  rows.sort((row, other) => {
+    const [a, b] = [sortValue(row, column), sortValue(other, column)];
     if (a === null || b === null) {
       return Number(a === null) - Number(b === null);
     }
@@ -152,10 +152,10 @@ function setUpSorting() {
 }
 
 function setUpEdges() {
-  const sizes = new ResizeObserver((changed) => changed.forEach((one) => mark(one.target)));
+  const sizes = new ResizeObserver((changed) => changed.forEach((change) => mark(change.target)));
   /** @param {Element} box */
   const mark = (box) => {
-    // Rounding may leave a pixel that no one can scroll to.
+    // Rounding may leave a pixel that nobody can scroll to.
     box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
   };
   for (const box of all(".scroll")) {
@@ -168,9 +168,9 @@ function setUpEdges() {
 /**
  * @param {Data} data
  * @param {number} threshold
- * @returns {number} the place of its counts: exactly its own where there are some, otherwise the nearest step's
+ * @returns {number} the index of its counts: those of exactly this threshold where there are any, otherwise the nearest step's
  */
-function placeOf(data, threshold) {
+function indexOfThreshold(data, threshold) {
   const step = Math.min(Math.max(Math.round(threshold * data.steps), 0), data.steps);
   const extra = data.extra.indexOf(threshold);
   return step / data.steps === threshold || extra < 0 ? step : data.steps + 1 + extra;
@@ -178,29 +178,29 @@ function placeOf(data, threshold) {
 
 /**
  * @param {Data} data
- * @param {number} place
+ * @param {number} index
  * @returns {number}
  */
-function thresholdAt(data, place) {
-  return place <= data.steps ? place / data.steps : data.extra[place - data.steps - 1];
+function thresholdAt(data, index) {
+  return index <= data.steps ? index / data.steps : data.extra[index - data.steps - 1];
 }
 
 /**
  * @param {Data} data
  * @param {number} variant
- * @param {number} place
+ * @param {number} index
  * @returns {Confusion & {worse?: number, better?: number}}
  */
-function decisions(data, variant, place) {
-  const one = data.variants[variant];
-  const tp = one.fake[place];
-  const fp = one.real[place];
-  const flips = { worse: one.worse?.[place], better: one.better?.[place] };
+function decisions(data, variant, index) {
+  const counts = data.variants[variant];
+  const tp = counts.fake[index];
+  const fp = counts.real[index];
+  const flips = { worse: counts.worse?.[index], better: counts.better?.[index] };
   return { tp, fn: data.fakes - tp, fp, tn: data.reals - fp, ...flips };
 }
 
 /**
- * Writes the decisions into every marked place below `root`, which belongs to one variant.
+ * Writes the decisions into every marked element below `root`, which belongs to one variant.
  * @param {HTMLElement} root
  * @param {Record<string, number | undefined>} point
  */
@@ -253,17 +253,17 @@ function showFrames(gallery, threshold) {
 
 /**
  * @param {Data} data
- * @param {number} place
+ * @param {number} index
  */
-function showDecisions(data, place) {
-  const threshold = thresholdAt(data, place);
+function showDecisions(data, index) {
+  const threshold = thresholdAt(data, index);
   for (const root of all("[data-variant]:not(#ledger tr)")) {
-    const point = decisions(data, Number(root.dataset.variant), place);
+    const point = decisions(data, Number(root.dataset.variant), index);
     writeCounts(root, point);
     writeMatrix(root, point);
-    const known = rates(point);
+    const byName = rates(point);
     for (const cell of all("[data-rate]", root)) {
-      cell.textContent = rate(known[cell.dataset.rate ?? ""]);
+      cell.textContent = rate(byName[cell.dataset.rate ?? ""]);
     }
     showFrames(root, threshold);
   }
@@ -276,19 +276,19 @@ function showDecisions(data, place) {
 
 /**
  * @param {Data} data
- * @param {number} place
+ * @param {number} index
  * @returns {string} for those who cannot see the numbers move
  */
-function sentence(data, place) {
-  const said = data.told.map((variant) => {
-    const { tp, fp } = decisions(data, variant, place);
+function sentence(data, index) {
+  const announced = data.announced.map((variant) => {
+    const { tp, fp } = decisions(data, variant, index);
     return [data.variants[variant].name, counted(tp), counted(fp)];
   });
-  const [name, found, called] = said[0];
-  const beside = said.slice(1).map((one) => `; ${one[0]}: ${one[1]} and ${one[2]}`);
-  const fakes = `${found} of ${counted(data.fakes)} fakes`;
+  const [name, hits, called] = announced[0];
+  const beside = announced.slice(1).map((other) => `; ${other[0]}: ${other[1]} and ${other[2]}`);
+  const fakes = `${hits} of ${counted(data.fakes)} fakes`;
   const reals = `${called} of ${counted(data.reals)} reals`;
-  return `At ${shownThreshold(thresholdAt(data, place))}: ${name} finds ${fakes} and calls ${reals} fake${beside.join("")}.`;
+  return `At ${shownThreshold(thresholdAt(data, index))}: ${name} finds ${fakes} and calls ${reals} fake${beside.join("")}.`;
 }
 
 /**
@@ -301,18 +301,18 @@ function shownThreshold(threshold) {
 
 /** @param {Data} data */
 function setUpThreshold(data) {
-  const slide = found("slide", HTMLInputElement);
-  const typed = found("typed", HTMLInputElement);
-  const jump = found("jump", HTMLSelectElement);
-  const told = found("told", HTMLElement);
-  const at = found("at", HTMLElement);
-  if (!slide || !typed || !jump || !told || !at) {
+  const slide = element("slide", HTMLInputElement);
+  const typed = element("typed", HTMLInputElement);
+  const jump = element("jump", HTMLSelectElement);
+  const announced = element("announced", HTMLElement);
+  const at = element("at", HTMLElement);
+  if (!slide || !typed || !jump || !announced || !at) {
     return;
   }
   let timer = 0;
-  /** @param {number} place @param {HTMLElement} [source] */
-  const go = (place, source) => {
-    const shown = shownThreshold(thresholdAt(data, place));
+  /** @param {number} index @param {HTMLElement} [source] */
+  const go = (index, source) => {
+    const shown = shownThreshold(thresholdAt(data, index));
     at.textContent = shown;
     if (source !== slide) {
       slide.value = shown;
@@ -324,17 +324,17 @@ function setUpThreshold(data) {
       jump.value = "";
     }
     slide.setAttribute("aria-valuetext", `P(fake) ≥ ${shown}`);
-    showDecisions(data, place);
-    // Told only when the slider rests: a sentence for every step would never end.
+    showDecisions(data, index);
+    // Announced only when the slider rests: a sentence for every step would never end.
     window.clearTimeout(timer);
     timer = window.setTimeout(() => {
-      told.textContent = sentence(data, place);
+      announced.textContent = sentence(data, index);
     }, 400);
   };
-  slide.addEventListener("input", () => go(placeOf(data, Math.round(Number(slide.value) * data.steps) / data.steps), slide));
+  slide.addEventListener("input", () => go(indexOfThreshold(data, Math.round(Number(slide.value) * data.steps) / data.steps), slide));
   typed.addEventListener("input", () => {
     if (typed.value !== "" && Number(typed.value) >= 0 && Number(typed.value) <= 1) {
-      go(placeOf(data, Number(typed.value)), typed);
+      go(indexOfThreshold(data, Number(typed.value)), typed);
     }
   });
   typed.addEventListener("change", () => {
@@ -342,28 +342,28 @@ function setUpThreshold(data) {
   });
   jump.addEventListener("change", () => {
     if (jump.value !== "") {
-      go(placeOf(data, Number(jump.value)), jump);
+      go(indexOfThreshold(data, Number(jump.value)), jump);
     }
   });
   // A browser that restores a form after reloading would show another threshold than the numbers do.
-  go(placeOf(data, data.fixed));
+  go(indexOfThreshold(data, data.fixed));
 }
 
 // ---------------------------------------------------------------------------------------------- galleries
 function setUpGalleries() {
   const root = document.documentElement;
-  const heat = found("heat", HTMLInputElement);
-  const beside = found("beside", HTMLInputElement);
-  const opacity = found("opacity", HTMLInputElement);
-  const unfold = found("unfold", HTMLButtonElement);
+  const heat = element("heat", HTMLInputElement);
+  const beside = element("beside", HTMLInputElement);
+  const opacity = element("opacity", HTMLInputElement);
+  const unfold = element("unfold", HTMLButtonElement);
   heat?.addEventListener("change", () => root.classList.toggle("no-heat", !heat.checked));
   beside?.addEventListener("change", () => root.classList.toggle("no-beside", !beside.checked));
   opacity?.addEventListener("input", () => root.style.setProperty("--heat", String(Number(opacity.value) / 100)));
   unfold?.addEventListener("click", () => {
-    const folds = Array.from(document.querySelectorAll("details.gallery")).filter((one) => one instanceof HTMLDetailsElement);
-    const open = folds.some((one) => !one.open);
-    folds.forEach((one) => {
-      one.open = open;
+    const folds = Array.from(document.querySelectorAll("details.gallery")).filter((node) => node instanceof HTMLDetailsElement);
+    const open = folds.some((fold) => !fold.open);
+    folds.forEach((fold) => {
+      fold.open = open;
     });
     unfold.textContent = open ? "Close all" : "Open all";
   });
@@ -371,31 +371,31 @@ function setUpGalleries() {
 
 // ------------------------------------------------------------------------------------------------- ledger
 function setUpLedger() {
-  const find = found("find", HTMLInputElement);
-  const variant = found("of-variant", HTMLSelectElement);
-  const direction = found("of-direction", HTMLSelectElement);
-  const ofClass = found("of-class", HTMLSelectElement);
-  const said = found("found", HTMLElement);
-  if (!find || !variant || !direction || !ofClass || !said) {
+  const search = element("search", HTMLInputElement);
+  const variant = element("of-variant", HTMLSelectElement);
+  const direction = element("of-direction", HTMLSelectElement);
+  const ofClass = element("of-class", HTMLSelectElement);
+  const matches = element("matches", HTMLElement);
+  if (!search || !variant || !direction || !ofClass || !matches) {
     return;
   }
   const rows = all("#ledger tbody tr");
   const filter = () => {
-    const wanted = find.value.trim().toLowerCase();
+    const query = search.value.trim().toLowerCase();
     let shown = 0;
     for (const row of rows) {
       const chosen =
         (!variant.value || row.dataset.variant === variant.value) &&
         (!direction.value || row.dataset.direction === direction.value) &&
         (!ofClass.value || row.dataset.class === ofClass.value);
-      const told = all("[data-searched]", row).map((cell) => (cell.dataset.value ?? "").toLowerCase());
-      row.hidden = !chosen || !told.some((text) => text.includes(wanted));
+      const searched = all("[data-searched]", row).map((cell) => (cell.dataset.value ?? "").toLowerCase());
+      row.hidden = !chosen || !searched.some((text) => text.includes(query));
       shown += Number(!row.hidden);
     }
-    said.textContent = `${counted(shown)} of ${counted(rows.length)} shown`;
+    matches.textContent = `${counted(shown)} of ${counted(rows.length)} shown`;
   };
-  [find, variant, direction, ofClass].forEach((one) => one.addEventListener("input", filter));
-  find.form?.addEventListener("submit", (event) => event.preventDefault());
+  [search, variant, direction, ofClass].forEach((field) => field.addEventListener("input", filter));
+  search.form?.addEventListener("submit", (event) => event.preventDefault());
 }
 
 // --------------------------------------------------------------------------------------------------- page
@@ -405,14 +405,14 @@ function setUpPrinting() {
   window.addEventListener("beforeprint", () => {
     // Pictures fill pages: of the galleries, those are printed that the reader opened.
     const details = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details:not(.gallery)"));
-    closed = Array.from(details).filter((one) => !one.open);
-    closed.forEach((one) => {
-      one.open = true;
+    closed = Array.from(details).filter((fold) => !fold.open);
+    closed.forEach((fold) => {
+      fold.open = true;
     });
   });
   window.addEventListener("afterprint", () => {
-    closed.forEach((one) => {
-      one.open = false;
+    closed.forEach((fold) => {
+      fold.open = false;
     });
   });
 }
@@ -424,4 +424,4 @@ setUpEdges();
 setUpGalleries();
 setUpLedger();
 setUpPrinting();
-setUpThreshold(JSON.parse(found("data", HTMLScriptElement)?.textContent ?? "{}"));
+setUpThreshold(JSON.parse(element("data", HTMLScriptElement)?.textContent ?? "{}"));

@@ -3,73 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.records import Outcome, RunRecord
-from bench.reports.content.text import Column, columns, escape, link, shortened, table
+from bench.records import Evaluation, RunRecord
+from bench.reports.content.galleries import TITLES
+from bench.reports.content.text import shortened
+from bench.reports.markdown.write import RULES, escape, lines, link
 from bench.reports.pictures.gallery import Galleries, Pair, Shown, overlay_path
 
-TITLES: dict[Outcome, str] = {
-    "true_positives": "Resolved fakes (true positives)",
-    "false_negatives": "Missed fakes (false negatives)",
-    "false_positives": "Reals labelled fake (false positives)",
-    "true_negatives": "Confirmed reals (true negatives)",
-}
+
+@dataclass(frozen=True)
+class MarkdownGalleries:
+    """The file with the colours' key, where there are heatmaps; titles and tables, of outcomes and of pairs."""
+
+    colour_bar: str | None
+    outcomes: list[tuple[str, str]]
+    pairs: list[tuple[str, str]]
 
 
-def of_outcomes(run: RunRecord, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
+def galleries(
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, colour_bar: str | None, results: Path, report: Path
+) -> MarkdownGalleries:
+    """All galleries; the links lead from the folder `report` to the overlays below `results`."""
+    flipped = {name: len(judged.flips.rows) for name, judged in evaluation.variants.items() if judged.flips}
+    other = {name: len(judged.drift.other_reason) for name, judged in evaluation.variants.items() if judged.drift}
+    pairs = [
+        ("Largest flips", _pairs(run, shown.flips, flipped, results, report)),
+        ("Right for another reason", _pairs(run, shown.other_reason, other, results, report)),
+    ]
+    outcomes = _outcomes(run, shown, results, report)
+    return MarkdownGalleries(colour_bar, outcomes, [(title, table) for title, table in pairs if table])
+
+
+def _outcomes(run: RunRecord, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
     """Title and table for every outcome: the top frames of every variant."""
-    found = []
+    tables = []
     for outcome, title in TITLES.items():
         rows = []
         for name, outcomes in shown.outcomes.items():
             ranked = outcomes[outcome]
-            cells = [_cell(name, one, results, report) for one in ranked.first[: run.gallery_top]]
+            cells = [_cell(name, frame, results, report) for frame in ranked.first[: run.gallery_top]]
             cells += ["N/A"] * (run.gallery_top - len(cells))
             rows.append([f"**{escape(name)}**", f"{ranked.count:,}", *cells])
-        found.append((title, str(table(_columns(run.gallery_top), rows))))
-    return found
+        tables.append((title, _table(run.gallery_top, rows)))
+    return tables
 
 
-def of_pairs(
+def _pairs(
     run: RunRecord, pairs: Mapping[str, tuple[Pair, ...]], counts: Mapping[str, int], results: Path, report: Path
 ) -> str:
     """The baseline's picture beside the variant's, frame by frame; "" where there are none."""
-    most = max((len(found) for found in pairs.values()), default=0)
+    most = max((len(of_variant) for of_variant in pairs.values()), default=0)
     if not most:
         return ""
     baseline, rows = run.baseline.name, []
-    for name, found in pairs.items():
-        if not found:
+    for name, of_variant in pairs.items():
+        if not of_variant:
             continue
         cells = []
-        for pair in found:
+        for pair in of_variant:
             both = (_picture(baseline, pair.baseline, results, report), _picture(name, pair.variant, results, report))
             scores = f"`{pair.baseline.p_fake:.4f}` → `{pair.variant.p_fake:.4f}`"
             cells.append(f"{''.join(both)}<br>{scores}<br>{_change(pair)}<br>_{escape(shortened(pair.variant.frame))}_")
         rows.append([f"**{escape(name)}**", f"{counts[name]:,}", *cells, *["N/A"] * (most - len(cells))])
-    return str(table(_columns(most), rows))
+    return _table(most, rows)
 
 
-def _columns(ranks: int) -> list[Column]:
-    return [
-        ("Model", "left"),
-        ("Frames", "right"),
-        *columns((f"Rank {rank}" for rank in range(1, ranks + 1)), "center"),
-    ]
+def _table(ranks: int, rows: list[list[str]]) -> str:
+    titles = ["Model", "Frames", *(f"Rank {rank}" for rank in range(1, ranks + 1))]
+    return lines(titles, [RULES["left"], RULES["right"], *[RULES["center"]] * ranks], *rows)
 
 
 def _change(pair: Pair) -> str:
-    """What the frame is, and whether the variant mends or spoils it."""
+    """What the frame is, and whether the variant decides it better or worse than the baseline."""
     is_fake = pair.variant.outcome in ("true_positives", "false_negatives")
-    right = [one.outcome.startswith("true") for one in (pair.baseline, pair.variant)]
+    right = [shown.outcome.startswith("true") for shown in (pair.baseline, pair.variant)]
     what = "fake" if is_fake else "real"
     return what if right[0] == right[1] else f"{what}, {'worse' if right[0] else 'better'}"
 
 
-def _cell(name: str, one: Shown, results: Path, report: Path) -> str:
-    return f"{_picture(name, one, results, report)}<br>`{one.p_fake:.4f}`<br>_{escape(shortened(one.frame))}_"
+def _cell(name: str, shown: Shown, results: Path, report: Path) -> str:
+    return f"{_picture(name, shown, results, report)}<br>`{shown.p_fake:.4f}`<br>_{escape(shortened(shown.frame))}_"
 
 
-def _picture(name: str, one: Shown, results: Path, report: Path) -> str:
-    return f"![{escape(one.frame)}]({link(overlay_path(results, name, one), report)})"
+def _picture(name: str, shown: Shown, results: Path, report: Path) -> str:
+    return f"![{escape(shown.frame)}]({link(overlay_path(results, name, shown), report)})"

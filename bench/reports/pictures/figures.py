@@ -1,61 +1,55 @@
-"""The report's figures. One look for all (`bench.mplstyle`), no display; intervals are drawn, names stand beside."""
+"""The report's plots drawn with matplotlib: one look for all (`bench.mplstyle`), no display."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.files import write_atomically
-from bench.records import Evaluation, RunRecord, VariantEvaluation
-from bench.reports.content.text import MIB, fitted
-from bench.reports.pictures import overlay, panels
-from bench.reports.pictures.panels import COLOURS, MARKERS, dark
+from bench.reports.content.axes import Axis
+from bench.reports.content.plots import Calibration, Mark, Plots, ReliabilityPanel, Roc, RocPanel, Trade
+from bench.reports.content.text import fitted
+from bench.reports.pictures import overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+_Panel = TypeVar("_Panel", RocPanel, ReliabilityPanel)
 
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
-# Characters of a name that leave room for others.
+
+# After Okabe & Ito (2008), distinct with every common colour vision, darkened so that names in them are read on
+# white: those of the page in its light theme, since a variant looks the same in both.
+COLOURS = ("#22262a", "#0072b2", "#c44e00", "#00795a", "#a33e77", "#5b4fc4", "#806000")
+MARKERS = "osD^vph"
 NAME = 24
-# Where a name may lie, in points from its point, the best first.
-PLACES = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
-# Further apart than by this factor, the largest would press all others to one side.
-LOGARITHMIC = 5
+"""Characters of a name that leave room for others."""
+PANEL_NAME = 18
+"""Characters of a name that do not reach the next panel's, be they the widest."""
+OFFSETS = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
+"""Where a name may lie, in points from its mark, the best first."""
+_PANELS_A_ROW = 3
+_PANEL_INCHES = 2.75
 
 
-def draw(run: RunRecord, evaluation: Evaluation, report: Path) -> list[tuple[str, str]]:
-    """Write the figures that the evaluation allows into `report`; their titles and file names."""
+def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
+    """Write the figures into the folder `report`; their titles and file names."""
     import matplotlib
 
     with matplotlib.rc_context(fname=STYLE):
-        return _drawn(run, evaluation, report)
-
-
-def _drawn(run: RunRecord, evaluation: Evaluation, report: Path) -> list[tuple[str, str]]:
-    scored = {name: one for name, one in evaluation.variants.items() if one.auc is not None}
-    names = [one.name for one in run.variants]
-    choice, drawn = evaluation.choice, []
-    by_size, by_latency = (choice.front_by_size, choice.front_by_latency) if choice else ((), ())
-    if sizes := {
-        one.name: one.footprint.size_bytes / MIB for one in run.variants if one.footprint and one.name in scored
-    }:
-        figure = scatter(sizes, scored, "size of the shipped file (MiB)", by_size, run.margin, names)
-        _save(figure, report / "size_auc.png")
-        drawn.append(("File size against AUC", "size_auc.png"))
-    times, where = comparable_latencies(run, evaluation)
-    if len(times.keys() & scored.keys()) > 1:
-        figure = scatter(times, scored, f"median latency at batch 1 (ms, {where})", by_latency, run.margin, names)
-        _save(figure, report / "latency_auc.png")
-        drawn.append(("Latency against AUC", "latency_auc.png"))
-    if scored:
-        _save(panels.roc(scored, names), report / "roc.png")
-        _save(panels.reliability(scored, names), report / "reliability.png")
-        drawn += [("ROC curves", "roc.png"), ("Reliability", "reliability.png")]
-    return drawn
+        drawn = [(plot.title, plot.file, trade(plot)) for plot in plots.trades]
+        if plots.roc is not None:
+            drawn.append(("ROC curves", "roc.png", roc(plots.roc)))
+        if plots.calibration is not None:
+            drawn.append(("Reliability", "reliability.png", reliability(plots.calibration)))
+        for _, file, figure in drawn:
+            _save(figure, report / file)
+    return [(title, file) for title, file, _ in drawn]
 
 
 def colour_bar(path: Path) -> None:
@@ -78,130 +72,86 @@ def colour_bar(path: Path) -> None:
         _save(figure, path)
 
 
-def comparable_latencies(run: RunRecord, evaluation: Evaluation) -> tuple[dict[str, float], str]:
-    """Those of the variants whose speed may be compared with the baseline's own, and where that was."""
-    own = evaluation.speeds[run.baseline.name].single
-    if own is None:
-        return {}, ""
-    here = (own.runtime, own.device)
-    times = {
-        name: one.latency_ms
-        for name, one in evaluation.speeds.items()
-        if one.single and one.latency_ms and one.speedup is not None and (one.single.runtime, one.single.device) == here
-    }
-    return times, ", ".join(here)
-
-
 def _save(figure: Figure, path: Path) -> None:
     # Without matplotlib's version in it, the same figure is the same file.
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}))
 
 
-def scatter(
-    across: Mapping[str, float],
-    scored: Mapping[str, VariantEvaluation],
-    what: str,
-    front: Sequence[str] = (),
-    margin: float = 0,
-    names: Sequence[str] = (),
-) -> Figure:
-    """One named point for each variant in both mappings, with its 95 % interval, and a line along the Pareto front.
+def dark(colour: str) -> list[float]:
+    """The colour as text, dark enough to be read on white."""
+    from matplotlib.colors import to_rgb
 
-    Up goes the AUC minus the baseline's on the same frames; where there is no baseline, the AUC itself.
-    `names` are all variants, by whose order they are drawn.
-    """
+    return [0.72 * part for part in to_rgb(colour)]
+
+
+def trade(plot: Trade) -> Figure:
+    """One named point for each variant, with its 95 % interval, and a line along the Pareto front."""
     from matplotlib.figure import Figure
 
-    paired = any(one.comparison for one in scored.values())
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    points: dict[str, tuple[float, float, str, str]] = {}
-    bars: list[tuple[float, float, float]] = []
-    for index, name, judged in panels.placed(scored, names):
-        if name not in across:
-            continue
-        value, low, high = height(judged, paired)
-        # Where colours begin anew, marks are hollow, and then have another shape.
-        again, colour = index // len(COLOURS), COLOURS[index % len(COLOURS)]
-        marker = MARKERS[(index + again // 2) % len(MARKERS)]
-        bars.append((across[name], low, high))
-        both = [[max(value - low, 0)], [max(high - value, 0)]]
-        hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
-        look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
-        axes.errorbar([across[name]], [value], both, color=colour, marker=marker, ms=8, **look)
-        points[name] = across[name], value, fitted(name, NAME), colour
-    along = sorted({(x, y) for name, (x, y, *_) in points.items() if name in front})
-    if len(along) > 1:
-        axes.step(*zip(*along, strict=True), where="post", color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)
-    _scale(axes, [x for x, *_ in points.values()])
-    axes.set_xlabel(what)
-    count = f"{next(iter(scored.values())).score.count:,} frames"
-    axes.set_ylabel(f"AUC minus the baseline's ({count})" if paired else f"AUC ({count})")
-    lines = "dashed: Pareto front" if len(along) > 1 else ""
-    axes.set_title("; ".join(filter(None, ["Left is better, up is better", "bars: 95 % intervals", lines])))
-    if paired:
-        _limits(axes, margin)
-    _label(figure, axes, list(points.values()), bars)
+    for mark in plot.marks:
+        _draw_mark(axes, mark)
+    if plot.front:
+        axes.plot(*zip(*plot.front, strict=True), color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)
+    _set_axes(axes, plot.across, plot.up)
+    axes.set_xlabel(plot.across.label)
+    axes.set_ylabel(plot.up.label)
+    axes.set_title(plot.caption.removesuffix("."))
+    if plot.margin is not None:
+        _draw_margin(axes, plot.margin)
+    _draw_names(figure, axes, plot.marks)
     return figure
 
 
-def height(judged: VariantEvaluation, paired: bool) -> tuple[float, float, float]:
-    """What a variant's point and bar say: value, low, high."""
-    if not paired:
-        assert judged.auc is not None
-        return judged.auc.value, judged.auc.interval.low, judged.auc.interval.high
-    if judged.comparison is None:
-        return 0.0, 0.0, 0.0
-    delta = judged.comparison.delta
-    return delta.value, delta.interval.low, delta.interval.high
+def _draw_mark(axes: Axes, mark: Mark) -> None:
+    """A point in the looks of its variant, with its interval."""
+    # Where colours begin anew, marks are hollow, and then have another shape.
+    again, colour = mark.index // len(COLOURS), COLOURS[mark.index % len(COLOURS)]
+    marker = MARKERS[(mark.index + again // 2) % len(MARKERS)]
+    interval = [[max(mark.y - mark.low, 0)], [max(mark.high - mark.y, 0)]]
+    hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
+    look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
+    axes.errorbar([mark.x], [mark.y], interval, color=colour, marker=marker, ms=8, **look)
 
 
-def _scale(axes: Axes, found: Sequence[float]) -> None:
-    """From 0, or by factors where the largest is many times the smallest; with room for names on the right."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _set_axes(axes: Axes, across: Axis, up: Axis) -> None:
+    """The ranges and ticks of both axes."""
+    from matplotlib.ticker import NullFormatter
 
-    low, high = min(found), max(found)
-    if high <= LOGARITHMIC * low:
-        axes.set_xlim(0, 1.15 * high)
-        return
-    axes.set_xscale("log")
-    axes.set_xlim(low / 1.4, 1.6 * high)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if across.by_factors:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(across.low, across.high)
+    axes.set_ylim(up.low, up.high)
+    axes.set_xticks([value for value, _ in across.ticks], [text for _, text in across.ticks])
+    axes.set_yticks([value for value, _ in up.ticks], [text for _, text in up.ticks])
 
 
-def _limits(axes: Axes, margin: float) -> None:
+def _draw_margin(axes: Axes, margin: float) -> None:
     """The baseline's own height, and how far below it is still allowed."""
-    axes.axhline(0, color="0.55", lw=0.8, zorder=0)
-    if not margin:
-        return
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -1.25 * margin), max(high, 0.5 * margin))
-    axes.axhspan(-margin, 0, color="#009E73", alpha=0.07, lw=0, zorder=0)
-    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    axes.annotate(f"margin −{margin:g}", (0, -margin), (3, 3), fontsize=7.5, color="0.35", **beside)
+    # Above the grid, which has a line there too, and below the marks.
+    axes.axhline(0, color="0.55", lw=0.8, zorder=0.6)
+    if margin:
+        axes.axhspan(-margin, 0, color="#009E73", alpha=0.07, lw=0, zorder=0)
+        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(f"margin −{margin:g}", (0, -margin), (3, -3), fontsize=7.5, color="0.35", va="top", **beside)
 
 
-def _label(
-    figure: Figure, axes: Axes, points: list[tuple[float, float, str, str]], bars: list[tuple[float, float, float]]
-) -> None:
-    """Name each point beside it, in its colour, where neither another name nor a point nor a bar is in the way."""
+def _draw_names(figure: Figure, axes: Axes, marks: Sequence[Mark]) -> None:
+    """Name each mark beside it, in its colour, where neither another name nor a mark nor a bar is in the way."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
-    centres = [axes.transData.transform((x, y)) for x, y, *_ in points]
-    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in centres]
-    for x, low, high in bars:
-        (left, down), (_, up) = axes.transData.transform(((x, low), (x, high)))
-        taken.append(Bbox.from_extents(left - 2, down, left + 2, up))
+    taken = [box for mark in marks for box in _boxes(axes, mark)]
     # From the right, so that of two neighbours the right one is named on its right.
-    for x, y, name, colour in sorted(points, reverse=True):
-        text = axes.annotate(name, (x, y), (0, 0), textcoords="offset points", color=dark(colour), weight="bold")
-        for across, up in PLACES:
+    for mark in sorted(marks, key=lambda mark: (mark.x, mark.y, mark.name), reverse=True):
+        at, colour = (mark.x, mark.y), dark(COLOURS[mark.index % len(COLOURS)])
+        name = fitted(mark.name, NAME)
+        text = axes.annotate(name, at, (0, 0), textcoords="offset points", color=colour, weight="bold")
+        for across, up in OFFSETS:
             text.set_position((across, up))
             text.set_horizontalalignment("left" if across > 0 else "right")
             text.update_positions(renderer)
@@ -212,4 +162,82 @@ def _label(
         taken.append(box)
         if math.hypot(across, up) > 16:
             line: dict[str, Any] = {"arrowstyle": "-", "color": "0.5", "lw": 0.6}
-            axes.annotate("", (x, y), (across, up), textcoords="offset points", arrowprops=line)
+            axes.annotate("", at, (across, up), textcoords="offset points", arrowprops=line)
+
+
+def _boxes(axes: Axes, mark: Mark) -> Iterator[Bbox]:
+    """What a mark and its bar cover, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    x, y = axes.transData.transform((mark.x, mark.y))
+    yield Bbox.from_extents(x - 6, y - 6, x + 6, y + 6)
+    (left, down), (_, up) = axes.transData.transform(((mark.x, mark.low), (mark.x, mark.high)))
+    yield Bbox.from_extents(left - 2, down, left + 2, up)
+
+
+def roc(plot: Roc) -> Figure:
+    """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside."""
+    figure, panels = _panels(plot.panels, 1.0, plot.title)
+    for axes, panel in panels:
+        inner = axes.inset_axes((0.56, 0.08, 0.4, 0.4))
+        for inset, (across, up) in ((axes, (plot.across, plot.up)), (inner, plot.whole)):
+            if panel.behind is not None:
+                inset.plot(*panel.behind, color="0.65", lw=2.6)
+            if panel.curve is not None:
+                inset.plot(*panel.curve, color=COLOURS[panel.index % len(COLOURS)], lw=1.3)
+            _set_axes(inset, across, up)
+            inset.set_aspect("equal")
+        inner.set_xticks([])
+        inner.set_yticks([])
+        inner.grid(visible=False)
+        for spine in inner.spines.values():
+            spine.set_visible(True)
+    figure.supxlabel(plot.across.label, fontsize=9, color="#333333")
+    figure.supylabel(plot.up.label, fontsize=9, color="#333333")
+    return figure
+
+
+def reliability(plot: Calibration) -> Figure:
+    """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
+    import numpy as np
+
+    figure, panels = _panels(plot.panels, 1.12, plot.title)
+    for axes, panel in panels:
+        colour = COLOURS[panel.index % len(COLOURS)]
+        axes.plot([0, 1], [0, 1], color="0.65", lw=1)
+        for mark in panel.marks:
+            bars = [[abs(mark.low - mark.y)], [abs(mark.high - mark.y)]]
+            look: dict[str, Any] = {"color": colour, "alpha": 0.3 if mark.faint else 1.0}
+            axes.errorbar([mark.x], [mark.y], bars, fmt="o", ms=4.5, lw=1.2, **look)
+        _set_axes(axes, plot.across, plot.up)
+        counts, edges = np.array(panel.counts), np.linspace(0, 1, len(panel.counts) + 1)
+        axes.stairs(-0.06 - 0.24 * counts / plot.most, edges, baseline=-0.06, fill=True, color="0.8")
+        axes.axhline(-0.06, color="0.6", lw=0.8)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.32, 1.04)
+    figure.supxlabel(plot.across.label, fontsize=9, color="#333333")
+    figure.supylabel(plot.up.label, fontsize=9, color="#333333")
+    return figure
+
+
+def _panels(panels: Sequence[_Panel], tall: float, title: str) -> tuple[Figure, Iterator[tuple[Axes, _Panel]]]:
+    """A figure with empty axes for every panel, titled with the variant's name and number; `tall` is its height."""
+    from matplotlib.figure import Figure
+
+    columns = min(_PANELS_A_ROW, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (_PANEL_INCHES * columns + 0.4, (_PANEL_INCHES * tall + 0.15) * rows + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    titled = []
+    for panel in panels:
+        axes = next(grid)
+        # The name above its number: beside each other, a long name would run over it.
+        colour = dark(COLOURS[panel.index % len(COLOURS)])
+        axes.set_title(fitted(panel.name, PANEL_NAME), color=colour, weight="bold", pad=18)
+        axes.text(0, 1.03, panel.number, transform=axes.transAxes, va="bottom", fontsize=7.5, color="0.3")
+        titled.append((axes, panel))
+    for left_over in grid:
+        left_over.set_axis_off()
+    return figure, iter(titled)

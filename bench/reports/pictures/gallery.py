@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ LONGEST_NAME_BYTES = 255
 
 @dataclass(frozen=True)
 class Shown:
-    """A variant's verdict on a test frame; `row` is its place in scores and maps, `fake` the verdict."""
+    """A variant's verdict on a test frame; `row` is its index in scores and maps, `fake` the verdict."""
 
     frame: str
     row: int
@@ -68,10 +68,10 @@ class Galleries:
     def shown(self) -> Iterator[tuple[str, Shown]]:
         """Every verdict whose overlay is shown, with whose it is."""
         for name, ranked in self.outcomes.items():
-            yield from ((name, one) for found in ranked.values() for one in found.first)
+            yield from ((name, shown) for of_outcome in ranked.values() for shown in of_outcome.first)
         for pairs in (self.flips, self.other_reason):
-            for name, found in pairs.items():
-                for pair in found:
+            for name, of_variant in pairs.items():
+                for pair in of_variant:
                     yield self.baseline, pair.baseline
                     yield name, pair.variant
 
@@ -84,18 +84,22 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
     """
     baseline = run.baseline.name
     others = {
-        name: one for name, one in evaluation.variants.items() if name != baseline and baseline in evaluation.variants
+        name: judged
+        for name, judged in evaluation.variants.items()
+        if name != baseline and baseline in evaluation.variants
     }
 
-    def pairs(name: str, rows: Iterable[int]) -> tuple[Pair, ...]:
-        return tuple(Pair(_shown(run, evaluation, baseline, row), _shown(run, evaluation, name, row)) for row in rows)
+    def pairs(name: str, rows: NDArray[np.int64]) -> tuple[Pair, ...]:
+        return tuple(
+            Pair(_verdict(evaluation, baseline, row), _verdict(evaluation, name, row)) for row in rows.tolist()
+        )
 
     top = run.gallery_top
     return Galleries(
         baseline,
         {name: _ranked(run, evaluation, name) for name in evaluation.variants},
-        {name: pairs(name, one.flips.rows[:top].tolist()) for name, one in others.items() if one.flips},
-        {name: pairs(name, one.drift.other_reason[:top].tolist()) for name, one in others.items() if one.drift},
+        {name: pairs(name, judged.flips.rows[:top]) for name, judged in others.items() if judged.flips},
+        {name: pairs(name, judged.drift.other_reason[:top]) for name, judged in others.items() if judged.drift},
     )
 
 
@@ -128,16 +132,16 @@ def draw_overlays(
     drawn = 0
     for variant in run.variants:
         _remove_links(results / variant.name / "result")
-    for row, wanted in _by_row(shown).items():
+    for row, by_variant in _by_row(shown).items():
         scale = scale_of(run, evaluation, row)
         due = []
-        for name, one in wanted.items():
-            path, cam = overlay_path(results, name, one), map_of(evaluation, name, row)
-            key = _key(run, one, cam, scale)
+        for name, verdict in by_variant.items():
+            path, cam = overlay_path(results, name, verdict), map_of(evaluation, name, row)
+            key = _key(run, verdict, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
-                due.append((path, cam, one.fake, key))
-        image = pixels(next(iter(wanted.values())).frame) if due else None
+                due.append((path, cam, verdict.fake, key))
+        image = pixels(next(iter(by_variant.values())).frame) if due else None
         for path, cam, fake, key in due:
             assert image is not None
             write_atomically(path, partial(draw(image, cam, fake, scale).save, format="JPEG", quality=90, comment=key))
@@ -149,49 +153,44 @@ def draw_overlays(
 
 
 def _by_row(galleries: Galleries) -> dict[int, dict[str, Shown]]:
-    """For every test frame that is shown the variants that want an overlay of it."""
-    found: dict[int, dict[str, Shown]] = defaultdict(dict)
-    for name, one in galleries.shown():
-        found[one.row][name] = one
-    return found
+    """For every test frame that is shown, the verdicts by variant that have an overlay of it."""
+    by_row: dict[int, dict[str, Shown]] = defaultdict(dict)
+    for name, shown in galleries.shown():
+        by_row[shown.row][name] = shown
+    return by_row
 
 
 def _ranked(run: RunRecord, evaluation: Evaluation, name: str) -> dict[Outcome, Ranked]:
-    p_fake, is_fake = evaluation.predictions[name].test, evaluation.test.labels == 1
-    called_fake = p_fake >= run.threshold
-    found = {}
-    for outcome in OUTCOMES:
-        fake = outcome.endswith("positives")
-        right = outcome.startswith("true")
-        rows = np.flatnonzero((called_fake == fake) & (is_fake == (fake == right)))
-        wanted = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
-        keys = -p_fake[rows] if fake else p_fake[rows]
-        top = (_shown(run, evaluation, name, row) for row in first(rows, keys, wanted, evaluation))
-        found[outcome] = Ranked(len(rows), tuple(top))
-    return found
+    """A variant's frames of each outcome, as many as the galleries show."""
+    p_fake = evaluation.predictions[name].test
+    by_outcome = {}
+    for outcome, rows in evaluation.variants[name].outcomes.items():
+        keys = -p_fake[rows] if outcome.endswith("positives") else p_fake[rows]
+        count = len(rows) if run.gallery_heatmaps == "all" else min(run.gallery_top, len(rows))
+        top = (_shown(evaluation, name, row, outcome) for row in first(rows, keys, count, evaluation))
+        by_outcome[outcome] = Ranked(len(rows), tuple(top))
+    return by_outcome
 
 
-def first(rows: NDArray[np.int64], keys: NDArray[np.float64], wanted: int, evaluation: Evaluation) -> list[int]:
-    """The `wanted` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
-    if wanted == 0:
+def first(rows: NDArray[np.int64], keys: NDArray[np.float64], count: int, evaluation: Evaluation) -> list[int]:
+    """The `count` rows of the smallest keys, equals by frame path; only those that may be among them are compared."""
+    if count == 0:
         return []
-    near = keys <= np.partition(keys, wanted - 1)[wanted - 1]
+    near = keys <= np.partition(keys, count - 1)[count - 1]
     frames = evaluation.test.frames.iloc[rows[near]].tolist()
     candidates = zip(keys[near].tolist(), frames, rows[near].tolist(), strict=True)
-    return [row for _, _, row in heapq.nsmallest(wanted, candidates)]
+    return [row for _, _, row in heapq.nsmallest(count, candidates)]
 
 
-def _shown(run: RunRecord, evaluation: Evaluation, name: str, row: int) -> Shown:
+def _verdict(evaluation: Evaluation, name: str, row: int) -> Shown:
+    """A variant's verdict on the frame of a row, whatever its outcome."""
+    outcomes = evaluation.variants[name].outcomes
+    return _shown(evaluation, name, row, next(outcome for outcome, rows in outcomes.items() if row in rows))
+
+
+def _shown(evaluation: Evaluation, name: str, row: int, outcome: Outcome) -> Shown:
     p_fake = float(evaluation.predictions[name].test[row])
-    fake = p_fake >= run.threshold
-    outcome = _outcome(bool(evaluation.test.labels[row] == 1), fake)
-    return Shown(str(evaluation.test.frames.iloc[row]), row, p_fake, fake, outcome)
-
-
-def _outcome(is_fake: bool, called_fake: bool) -> Outcome:
-    if called_fake:
-        return "true_positives" if is_fake else "false_positives"
-    return "false_negatives" if is_fake else "true_negatives"
+    return Shown(str(evaluation.test.frames.iloc[row]), row, p_fake, outcome.endswith("positives"), outcome)
 
 
 def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] | None:
@@ -202,7 +201,8 @@ def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] |
 def scale_of(run: RunRecord, evaluation: Evaluation, row: int) -> float:
     """The strongest support that any variant finds in this frame for its own verdict, in logits."""
     maps = (
-        (map_of(evaluation, name, row), one.test[row] >= run.threshold) for name, one in evaluation.predictions.items()
+        (map_of(evaluation, name, row), answered.test[row] >= run.threshold)
+        for name, answered in evaluation.predictions.items()
     )
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 

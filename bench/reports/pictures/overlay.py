@@ -97,6 +97,6 @@ def _captioned(image: Image, caption: str) -> Image:
     band = image.height - round(1.6 * size)
     shaded = image.point(lambda value: value * 0.3).crop((0, band, image.width, image.height))
     image.paste(shaded, (0, band))
-    place = (image.width / 2, (band + image.height) / 2)
-    ImageDraw.Draw(image).text(place, caption, "white", ImageFont.load_default(size), anchor="mm")
+    middle = (image.width / 2, (band + image.height) / 2)
+    ImageDraw.Draw(image).text(middle, caption, "white", ImageFont.load_default(size), anchor="mm")
     return image

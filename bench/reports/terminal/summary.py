@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench.records import Ratio, RunRecord, ScoredChoice, ScoredVariant, ScoresFile
+from bench.records import Ratio, RunRecord, ScoredVariant, ScoresFile
 from bench.reports.content.measured import recovery
+from bench.reports.content.recommendation import in_one_line, recommend
 from bench.reports.content.text import ALL_EQUAL, change, enough, further, signed
 from bench.reports.terminal.plain import ascii_, wrapped
 
@@ -18,7 +19,8 @@ def summary(run: RunRecord, numbers: ScoresFile) -> str:
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
-    texts += [_chosen(numbers.choice, numbers.baseline)] if numbers.choice else []
+    recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
+    texts += [recommendation] if recommendation else []
     return "\n".join([*lines, *wrapped(texts)])
 
 
@@ -38,10 +40,11 @@ def _verdict(scored: ScoredVariant) -> str:
 
 
 def _notes(scored: ScoredVariant) -> list[str]:
+    """What else to know of a variant, each in a few words."""
     notes = ["inexact on this processor"] if scored.fidelity and scored.fidelity.exact is False else []
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
-        notes.append(f"{ALL_EQUAL}: it tells no frame from another, however many there are")
+        notes.append(f"{ALL_EQUAL}: it cannot distinguish frames, however many there are")
     if scored.further_frames:
         notes.append(f"{further(scored.further_frames)} would settle it")
     at_fixed, at_own = scored.thresholds["fixed"], scored.thresholds["own"]
@@ -55,24 +58,6 @@ def _notes(scored: ScoredVariant) -> list[str]:
         in_float = f": {scored.runtime} computes it in float" if scored.int8 == "simulated" else ""
         notes.append(f"int8 buys size only on this processor{in_float}")
     return notes
-
-
-def _chosen(choice: ScoredChoice, baseline: str) -> str:
-    """Which one to ship, in one line."""
-    if not choice.decides:
-        able = [rival.name for rival in choice.candidates if rival.qualifies and rival.name != baseline]
-        return f"can ship: {', '.join(able) or f'none but the baseline, {baseline}'}"
-    if choice.chosen is None:
-        first = choice.loosen[0].variant if choice.loosen else None
-        needs = [
-            f"{limit.constraint} {limit.needed:g} (limit: {limit.limit:g})"
-            for limit in choice.loosen
-            if limit.variant == first
-        ]
-        return f"ship: none qualifies{f'; {first} needs ' if needs else ''}{' and '.join(needs)}"
-    second = f"; runner-up: {choice.runner_up}" if choice.runner_up else ""
-    stays = " (keep the baseline)" if choice.chosen == baseline else ""
-    return f"ship: {choice.chosen}{stays}{second}"
 
 
 def _line(name: str, cells: tuple[str, ...], last: str) -> str:

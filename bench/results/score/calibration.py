@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Reliability
+from bench.records import Interval, Reliability
+from bench.results.score.intervals import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +28,20 @@ def reliability(labels: NDArray[np.integer], p_fake: NDArray[np.floating]) -> Re
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
     bins = np.searchsorted(edges, p_fake)
     counts = np.bincount(bins, minlength=BINS).astype(np.int64)
+    fakes = np.bincount(bins[labels == 1], minlength=BINS)
     with np.errstate(invalid="ignore"):
         predicted = np.bincount(bins, p_fake, BINS) / counts
-        observed = np.bincount(bins, labels == 1, BINS) / counts
+        observed = fakes / counts
     gaps = np.where(counts > 0, np.abs(predicted - observed), 0.0)
     ece = float((counts * gaps).sum() / len(labels)) if len(labels) else math.nan
-    return Reliability(counts, predicted, observed, ece)
+    low, high = _intervals(fakes, counts)
+    return Reliability(counts, predicted, observed, low, high, ece)
+
+
+def _intervals(
+    fakes: NDArray[np.integer], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the 95 % interval of the share of fakes in each bin [bins]; NaN in an empty bin."""
+    unknown = Interval(math.nan, math.nan)
+    intervals = [wilson(fake, count) or unknown for fake, count in zip(fakes.tolist(), counts.tolist(), strict=True)]
+    return np.array([interval.low for interval in intervals]), np.array([interval.high for interval in intervals])

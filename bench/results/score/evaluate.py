@@ -16,13 +16,15 @@ from bench.results.score import (
     choice,
     drift,
     flips,
+    independence,
     noninferiority,
+    outcomes,
     placements,
     points,
     slices,
     thresholds,
 )
-from bench.results.score.speed import size_only, speeds, summaries
+from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +77,8 @@ def evaluate(
         not_sliced=shared.slicing.left_out,
         timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
         elsewhere=_elsewhere(run),
+        independence=independence.independence(test),
+        latencies=comparable_latencies(run, timed),
     )
 
 
@@ -113,6 +117,7 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         roc=points.thinned(*curve[:2]) if curve else None,
         reliability=calibration.reliability(labels, predicted.test),
         thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
+        outcomes=outcomes.outcomes(labels, predicted.test, shared.run.threshold),
     )
     if placed:
         other = shared.placements[shared.run.baseline.name] if baseline else None

@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Effect, Executed, Measurement, Ratio, RunRecord, Timing, VariantResult, VariantSpeed
+from bench.records import (
+    Effect,
+    Executed,
+    Latencies,
+    Measurement,
+    Ratio,
+    RunRecord,
+    Timing,
+    VariantResult,
+    VariantSpeed,
+)
 
 LEAST_SAMPLES_FOR_P99 = 662
 """MLPerf LoadGen: so many samples bound the 99th percentile with 99 % confidence."""
@@ -65,6 +75,22 @@ def speed(variant: VariantResult) -> VariantSpeed:
         speedup=ratio(timed[0], reference[0]) if comparable else None,
         gain=ratio(timed[-1], reference[-1]) if comparable else None,
     )
+
+
+def comparable_latencies(run: RunRecord, timed: Mapping[str, VariantSpeed]) -> Latencies | None:
+    """The latencies of the variants whose speed compares with the baseline's own; None where that was not timed."""
+    baseline = timed[run.baseline.name].single
+    if baseline is None:
+        return None
+    by_variant = {
+        name: speed.latency_ms
+        for name, speed in timed.items()
+        if speed.single
+        and speed.latency_ms
+        and speed.speedup is not None
+        and (speed.single.runtime, speed.single.device) == (baseline.runtime, baseline.device)
+    }
+    return Latencies(by_variant, baseline.runtime, baseline.device)
 
 
 def speeds(run: RunRecord) -> dict[str, VariantSpeed]:

@@ -45,7 +45,7 @@ class Settings(BaseModel):
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """A pass over the weights."""
-    return Cost(3.8)
+    return Cost(1.8)
 
 
 def leaves(settings: Settings) -> Leaves:

@@ -63,7 +63,7 @@ def judged(row: Row, is_baseline: bool) -> VariantEvaluation:
         score=Score(100, value, None, None, None, None, None),
         auc=auc,
         roc=None,
-        reliability=Reliability(nothing.astype(np.int64), nothing, nothing, 0.0),
+        reliability=Reliability(nothing.astype(np.int64), nothing, nothing, nothing, nothing, 0.0),
         thresholds={},
         comparison=None if is_baseline else Comparison(delta, 0.5, 0.5, "stable"),
     )

@@ -87,7 +87,7 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     """Passes over the calibration frames, if it reads any."""
     if not frames(settings):
         return Cost(2.0)
-    return Cost(35.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
+    return Cost(48.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
 
 
 def leaves(settings: Settings) -> Leaves:

@@ -105,7 +105,7 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The export, and passes over the calibration frames."""
-    return Cost(45.0, min(settings.frames, counts["calibration"]), 2.0, 0.7)
+    return Cost(60.0, min(settings.frames, counts["calibration"]), 2.0, 0.6)
 
 
 def leaves(settings: Settings) -> Leaves:

@@ -1,0 +1,226 @@
+"""The small print around the tables: two sentences at most, and where the documentation says more."""
+
+from __future__ import annotations
+
+from bench.records import Evaluation, RunRecord
+from bench.reports.content.spans import Part, Sentence, code, docs, emphasis, listed, sentence, strong
+from bench.reports.content.text import counted, enough, number
+
+
+def _note(section: str, *parts: Part) -> Sentence:
+    return sentence(*parts, " More: ", docs(section), ".")
+
+
+def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """How verdicts are made, and from what; empty where none is."""
+    compared = {name: judged.comparison.delta for name, judged in evaluation.variants.items() if judged.comparison}
+    if not compared:
+        return Sentence()
+    margin, test = f"{run.margin:g}", run.frames["test"]
+    sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
+    by_source = [name for name, delta in compared.items() if delta.clustered]
+    return _note(
+        "verdicts.md#the-verdict",
+        "A verdict compares the AUC with the baseline's on the same "
+        f"{counted(test.count, 'frame')}{sources}, by the 95 % interval of the difference and the margin of {margin}: ",
+        strong("improved"),
+        " where the interval lies above 0, ",
+        strong("stable"),
+        f" above −{margin}, ",
+        strong("degraded"),
+        f" below 0 with ΔAUC itself below −{margin}, else ",
+        strong("inconclusive"),
+        ". The interval is ",
+        _leading(by_source, len(compared), evaluation),
+        f"; {_rare(evaluation)}.",
+    )
+
+
+def _leading(by_source: list[str], compared: int, evaluation: Evaluation) -> Sentence:
+    """Which of the two intervals leads, by source or by frame, and for which variants."""
+    if by_source:
+        whom = sentence() if len(by_source) == compared else sentence(" for ", listed(by_source))
+        return sentence("by source", whom, " (Obuchowski), wider than that by frame (DeLong)")
+    if evaluation.independence.unit == "source":
+        return sentence("by frame (DeLong), here no narrower than that by source (Obuchowski)")
+    return sentence("by frame (DeLong), since no two frames are known to share a source")
+
+
+def _rare(evaluation: Evaluation) -> str:
+    """What these frames may not show: by the rule of three, what strikes fewer than 3 in N is missing from N by luck.
+
+    Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?", JAMA 249: 1743-1745.
+    """
+    count, unit = evaluation.independence.count, evaluation.independence.unit
+    if count <= 3:
+        return f"with {counted(count, unit)} of a class, any kind of loss can be absent from these frames"
+    share = number(300 / count, enough((300 / count,), 1))
+    rare = f"fewer than about 3 in {count:,} {unit}s of a class ({share} %)"
+    return f"losses that strike {rare} can be absent from these frames"
+
+
+def performance(run: RunRecord) -> Sentence:
+    """What the columns of size, AUC and speed are."""
+    baseline, count = strong(run.baseline.name), f"{run.frames['test'].count:,}"
+    interval = f"AUC is that of the {count} test frames with its 95 % interval"
+    if run.preprocessing is None:
+        return _note("numbers.md#ranking", f"{interval}; the difference is to ", baseline, ".")
+    return _note(
+        "reading-the-report.md#1-performance-summary",
+        "Reduction, difference and speed-up compare with ",
+        baseline,
+        f". {interval}, latency the median call with one frame and its quartiles; the speed-up is measured in the same "
+        "runtime and session, and need not be the ratio of two latencies.",
+    )
+
+
+def execution() -> Sentence:
+    """What fidelity is."""
+    return _note(
+        "runtimes.md#fidelity",
+        strong("Fidelity"),
+        " is the distance of the runtime's ",
+        code("logit_fake − logit_real"),
+        " from that of the artifact's own graph, on average and at most, in standard deviations. Up to 0.04 and 0.2 is "
+        "explained by values on the border between two integers.",
+    )
+
+
+def classification(run: RunRecord, *, intervals: bool = False) -> Sentence:
+    """What the decisions of the table are; with `intervals`, what stands in parentheses too."""
+    within = ", and in parentheses are 95 % intervals (Wilson)" if intervals else ""
+    return sentence(
+        f"At the experiment's threshold a frame counts as fake where P(fake) ≥ {run.threshold}{within}. "
+        "“–” is undefined, as precision is where nothing was called fake."
+    )
+
+
+def thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """What the three thresholds are."""
+    has_baseline = run.baseline.name in evaluation.variants
+    carried: tuple[Part, ...] = (
+        ", ",
+        strong("carried"),
+        " has the baseline's false-positive rate on the validation frames, ",
+        strong("own"),
+        " is the variant's best there (Youden).",
+    )
+    alone: tuple[Part, ...] = (
+        ", ",
+        strong("own"),
+        " the variant's best on the validation frames (Youden); there is none to carry over from the baseline, which "
+        "failed.",
+    )
+    return _note(
+        "verdicts.md#three-thresholds",
+        "Compression shifts scores, so the baseline's threshold may not suit a variant. ",
+        strong("Fixed"),
+        f" is {run.threshold}",
+        *(carried if has_baseline else alone),
+    )
+
+
+def at_thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """What the marks of shifted scores mean."""
+    gained = "“Own − fixed” is the balanced accuracy that a variant regains with its own threshold."
+    if run.baseline.name not in evaluation.variants:
+        return _note("verdicts.md#three-thresholds", gained)
+    return _note(
+        "verdicts.md#three-thresholds",
+        f"{gained} A significant gain is marked ",
+        emphasis("shifted, not lost"),
+        " where it is at least half of the loss at the fixed threshold and no loss stays, ",
+        emphasis("shifted, and some lost"),
+        " where one stays, ",
+        emphasis("shifted"),
+        " where that is open.",
+    )
+
+
+def only_fixed() -> Sentence:
+    """Why there is but one threshold."""
+    return _note(
+        "verdicts.md#three-thresholds",
+        "Only the fixed threshold is evaluated, since there are no labelled validation frames. Thresholds that are set "
+        "on test frames would look better than they are.",
+    )
+
+
+def ranking() -> Sentence:
+    """What each column of ranking and calibration is."""
+    return _note(
+        "numbers.md#ranking",
+        "None of these depends on the threshold: AP is the average precision, EER the equal error rate, TPR at FPR x % "
+        "the share of fakes found where at most x % of the real frames are called fake. Brier is the mean squared "
+        "error of P(fake), ECE its expected calibration error.",
+    )
+
+
+def flips(run: RunRecord) -> Sentence:
+    """What a flip is."""
+    return _note(
+        "verdicts.md#flips",
+        f"Test frames whose outcome at the experiment's threshold, {run.threshold}, differs from the baseline's. p is "
+        "McNemar's exact test of whether as many got better as got worse.",
+    )
+
+
+def drift() -> Sentence:
+    """What the columns on heatmaps are."""
+    return _note(
+        "verdicts.md#cam-drift",
+        "How far each variant's class-activation maps moved from the baseline's on the same frames: the median rank "
+        "correlation (Spearman), and the share of the hottest tenth of the area that both have in common. ",
+        emphasis("Right for another reason"),
+        " are frames that both get right with nothing of the hottest tenth in common and a rank correlation below 0.5.",
+    )
+
+
+def slices() -> Sentence:
+    """How to read the tables of slices."""
+    return _note(
+        "verdicts.md#slices",
+        "The baseline's AUC in each slice and each variant's difference to it there, with 95 % intervals; bold is a "
+        "variant's worst slice, ∗ is significant after Holm's correction over the slices. “(all)” is where a slice has "
+        "one class only and is compared with all frames of the other, “–” where it has too few frames or sources.",
+    )
+
+
+def ablation() -> Sentence:
+    """What a variant is compared with step by step."""
+    return _note(
+        "verdicts.md#ablation",
+        "Each variant against its nearest ancestor in this experiment, by the steps between them.",
+    )
+
+
+def galleries() -> Sentence:
+    """What the pictures show."""
+    return _note(
+        "reading-the-report.md#6-visual-analysis",
+        "For every outcome the frames that each variant is surest about, with its class-activation map for the ",
+        emphasis("predicted"),
+        " class: ",
+        strong("warm colours for fake, cool colours for real"),
+        ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
+        "compare; those of different frames do not.",
+    )
+
+
+def no_maps() -> Sentence:
+    """What the pictures show where a detector has no class-activation map."""
+    return _note(
+        "reading-the-report.md#6-visual-analysis",
+        "For every outcome the frames that each variant is surest about. This detector has no class-activation map, so "
+        "they are shown without heatmaps; nothing is wrong.",
+    )
+
+
+def timings() -> Sentence:
+    """How times were taken."""
+    return _note(
+        "timing.md",
+        "Wall-clock time of a call, from host array to host array: each variant ran in a warmed-up process of its own, "
+        "in turns with the others and the baseline. Peak memory is that of the process up to the end of its calls with "
+        "one frame; p99 is given from 662 calls on.",
+    )
