@@ -248,7 +248,7 @@ _COLUMNS: dict[str, tuple[str, Align, Callable[[_Row], Cell]]] = {
     "auc": ("AUC (n = {n})", "right", _auc),
     "difference": ("Diff", "right", _difference),
     "latency": ("Latency (ms)", "right", _latency),
-    "speedup": ("VariantSpeed-up", "right", _speedup),
+    "speedup": ("Speed-up", "right", _speedup),
     "throughput": ("Frames/s", "right", _throughput),
     "gain": ("Gain", "right", _gain),
     "ran_as": ("Ran as", "left", _ran_as),
