@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import runtimes
-from bench.records import Built, Fidelity, Preprocessing, Session
+from bench.records import Built, Fidelity, Prediction, Preprocessing, Session
 from bench.results import fidelity
 from bench.runtimes import onnxruntime, openvino
 from bench.runtimes.onnxruntime.lowering import Kernels
@@ -32,9 +32,10 @@ class Answers:
     def __init__(self, disturbance: float = 0.0) -> None:
         self.disturbance = disturbance
 
-    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
         margins = frames[:, 0, 0, 0].astype(np.float32) + self.disturbance
-        return np.stack([np.zeros_like(margins), margins], 1), np.zeros((len(frames), 1, 1), np.float32)
+        logits = np.stack([np.zeros_like(margins), margins], 1)
+        return Prediction(logits, np.zeros((len(frames), 1, 1), np.float32))
 
 
 def batches() -> Iterator[NDArray[np.uint8]]:

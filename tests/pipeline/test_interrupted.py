@@ -458,7 +458,7 @@ def test_a_bug_in_reading_is_not_told_as_trouble_of_the_disk(
     path: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(pipeline, "clean", lambda *_, **__: Path(path).read_text())
+    monkeypatch.setattr("bench.commands.clean.inventory", lambda *_, **__: Path(path).read_text())
     code, output = bench("clean")
     assert code == 70, output
     assert "this is a bug in bench" in output
@@ -473,7 +473,7 @@ def test_a_folder_that_was_taken_away_in_mid_run_is_told(
         (Path() / "results/first/run.json").read_text()
 
     monkeypatch.chdir(workplace.parent if absolute else workplace)
-    monkeypatch.setattr(pipeline, "clean", vanish)
+    monkeypatch.setattr("bench.commands.clean.inventory", vanish)
     code, output = bench("clean", *(["-f", str(workplace / "experiments.yaml")] if absolute else []))
     assert code == 2, output
     assert "the folder was taken away while bench worked in it" in output

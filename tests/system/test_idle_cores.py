@@ -223,6 +223,6 @@ def test_quantize_observes_with_what_is_free(
         return to_onnx(detector)
 
     monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
-    monkeypatch.setattr("bench.artifacts.onnx_export.to_onnx", exported)
+    monkeypatch.setattr("bench.variants.steps.quantize.observe.to_onnx", exported)
     build.build("q8", source, [parse({"quantize": "int8"})], replace(context, threads=3))
     assert asked == [2]
