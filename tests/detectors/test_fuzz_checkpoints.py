@@ -1,7 +1,7 @@
 """Whatever lies in a weights file: tensors or one clean message, soon, in little memory, and nothing of it is run.
 
 Files are made by rule (`checkpoint_rules`), each read in a forked process. `python -m pytest -m slow
-tests/detectors/test_fuzz_checkpoints.py` reads thousands; this file as a script reads the seeds that it is given.
+tests/detectors/test_fuzz_checkpoints.py` reads thousands; this module as a script (`python -m`) reads the seeds that it is given.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory
 
 def judge(first: int, count: int) -> tuple[Counter[str], list[str]]:
     """How the files of so many seeds ended, and what is wrong with those that should have ended otherwise."""
-    command = [sys.executable, __file__, str(first), str(count)]
+    command = [sys.executable, "-m", __name__, str(first), str(count)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout.splitlines()[-1])
@@ -161,5 +161,4 @@ def main(first: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main(*map(int, sys.argv[1:]))
