@@ -1,7 +1,8 @@
 """Whatever lies in a weights file: tensors or one clean message, soon, in little memory, and nothing of it is run.
 
 Files are made by rule (`checkpoint_rules`), each read in a forked process. `python -m pytest -m slow
-tests/detectors/test_fuzz_checkpoints.py` reads thousands; this module as a script (`python -m`) reads the seeds that it is given.
+tests/detectors/test_fuzz_checkpoints.py` reads thousands; this module as a script (`python -m`) reads the seeds that
+it is given.
 """
 
 from __future__ import annotations
