@@ -31,7 +31,7 @@ INTERVAL_SECONDS = 20.0
 """A killed run loses about so much of a part, and the frames or the step that it was at."""
 REST_SECONDS = 3.0
 """Less than that at the end of a part is not worth a file."""
-# Saving may take such a share of the time, unless more than twice the interval would be lost.
+# Saving may take such a share of the time, unless more than one and a half intervals would be lost.
 _SHARE = 0.02
 _LAYOUT = 1
 _MOST_BYTES = 2**40
@@ -56,7 +56,7 @@ class Pace:
         with suppress(OSError):
             write(work, name, state())
         self._saved_at = time.monotonic()
-        self._interval = max(INTERVAL_SECONDS, min(2 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
+        self._interval = max(INTERVAL_SECONDS, min(1.5 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
 
 
 class Part:

@@ -193,7 +193,7 @@ def test_an_install_without_cuda_works_as_readme_says(
     source, work = tmp_path / "source", tmp_path / "work"
     copy_source(source)
     (line,) = re.findall(
-        r"^python -m pip install .*requirements-cpu\.txt.*$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^python -m pip install .*requirements-cpu\.txt.*$", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE
     )
     for command in ("python -m pip install -c constraints.txt torch torchvision", line):
         done = in_a_shell(command, source)

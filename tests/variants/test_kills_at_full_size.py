@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 MOST_LOST_SECONDS = 60.0
-# 2.4 % for `quantize`: sums of products of all channels are 480 MiB, and saved every 40 s at most.
+# 2.4 % for `quantize`: sums of products of all channels are 480 MiB, and were saved every 40 s at most.
 MOST_SHARE_OF_SAVING = 0.05
 EVERY_SAVE = 3
 """The first process dies in its first checkpoint, later ones in their third, one at the end of the step."""
