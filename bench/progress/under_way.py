@@ -21,7 +21,6 @@ class _Work:
     whole: Event
     began: float
     part: Event | None = None
-    part_began: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,6 @@ class UnderWay:
                     self.now("preparing what is next")
                 return begins, now - work.began
         else:
-            if work.part is None or (work.part.unit, work.part.note) != (event.unit, event.note):
-                work.part_began = now
             work.part = event
         return begins, None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import stored
 from bench.errors import quoted
@@ -22,11 +22,9 @@ from bench.records import (
     Effect,
     Ends,
     Evaluation,
-    Flips,
     Interval,
     OperatingPoint,
     Ratio,
-    Requirement,
     RunRecord,
     ScoredCandidate,
     ScoredChoice,
@@ -51,7 +49,11 @@ from bench.records import (
 )
 from bench.reports.content.text import MIB
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SCORES = "scores.json"
+RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 RANKING = ("auc", "average_precision", "eer", "brier", "tpr_at_fpr_1", "tpr_at_fpr_5")
 CONFUSION = ("tp", "tn", "fp", "fn")
@@ -66,10 +68,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         experiment=run.experiment,
         detector=run.detector,
         architecture=run.architecture,
-        frames={
-            split: ScoredFrames(frames.count, frames.fake, frames.real, frames.digest)
-            for split, frames in run.frames.items()
-        },
+        frames={split: _scored(ScoredFrames, frames) for split, frames in run.frames.items()},
         machine=run.provenance.get("machine"),
         baseline=run.baseline.name,
         threshold=run.threshold,
@@ -183,7 +182,7 @@ def _compared(is_baseline: bool, scored: VariantEvaluation | None) -> dict[str, 
     return {
         **_comparison(scored.comparison),
         "shift": _shift(scored.shift) if scored.shift else None,
-        "flips": _flips(scored.flips) if scored.flips else None,
+        "flips": _scored(ScoredFlips, scored.flips) if scored.flips else None,
         "drift": _drift(scored.drift) if scored.drift else None,
         "worst_slice": _slice(worst) if worst else None,
     }
@@ -206,48 +205,28 @@ def _ends(interval: Interval | Ratio | None) -> Ends | None:
     return (interval.low, interval.high) if interval else None
 
 
-def _both_ends(interval: Interval) -> Ends:
-    return interval.low, interval.high
+def _scored(kind: type[RecordT], record: object, **others: Any) -> RecordT:
+    """A record of scores.json: its fields are those of `record` with the same name, but for `others`."""
+    names = {field.name for field in dataclasses.fields(kind)} - others.keys()
+    return kind(**{name: getattr(record, name) for name in names}, **others)
 
 
 def _point(point: OperatingPoint | None) -> ScoredPoint | None:
-    if point is None:
-        return None
-    return ScoredPoint(**{name: getattr(point, name) for name in ("threshold", *CONFUSION, *RATES)})
+    return _scored(ScoredPoint, point) if point else None
 
 
 def _shift(shift: Shift) -> ScoredShift:
-    return ScoredShift(shift.verdict, shift.gained, _both_ends(shift.gained_ci), shift.left, _both_ends(shift.left_ci))
-
-
-def _flips(flips: Flips) -> ScoredFlips:
-    return ScoredFlips(flips.worse, flips.better, flips.p)
+    return _scored(ScoredShift, shift, gained_ci=_ends(shift.gained_ci), left_ci=_ends(shift.left_ci))
 
 
 def _drift(drift: Drift) -> ScoredDrift:
-    return ScoredDrift(
-        count=drift.count,
-        rank_correlation=drift.rank_correlation,
-        rank_correlation_low=drift.rank_correlation_low,
-        overlap=drift.overlap,
-        both_right=drift.both_right,
-        other_reason=len(drift.other_reason),
-    )
+    return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
 
 
 def _slice(part: Slice) -> ScoredSlice:
     """The AUC of a slice, and its difference to the baseline's there."""
-    return ScoredSlice(
-        column=part.column,
-        value=part.value,
-        fake=part.fake,
-        real=part.real,
-        against=part.against,
-        **_area("auc", part.auc),
-        **_area("auc_delta", part.delta),
-        p_holm=part.p_holm,
-        simultaneous=_ends(part.simultaneous),
-    )
+    auc, delta = _area("auc", part.auc), _area("auc_delta", part.delta)
+    return _scored(ScoredSlice, part, **auc, **delta, simultaneous=_ends(part.simultaneous))
 
 
 def _area(name: str, auc: Auc | None) -> dict[str, Any]:
@@ -256,54 +235,29 @@ def _area(name: str, auc: Auc | None) -> dict[str, Any]:
 
 def _choice(choice: Choice) -> ScoredChoice:
     """Which variant to ship, under which constraints, and how every candidate stands to them."""
-    limits = choice.constraints
-    return ScoredChoice(
-        chosen=choice.chosen,
-        runner_up=choice.runner_up,
-        asked=choice.asked,
-        prefer=limits.prefer,
-        constraints=ScoredConstraints(limits.auc_drop, limits.size_mib, limits.latency_ms),
+    return _scored(
+        ScoredChoice,
+        choice,
+        prefer=choice.constraints.prefer,
+        constraints=_scored(ScoredConstraints, choice.constraints),
         candidates=tuple(
-            ScoredCandidate(
-                name=candidate.name,
-                requirements=tuple(_requirement(requirement) for requirement in candidate.requirements),
-                size_mib=candidate.size_mib,
-                latency_ms=candidate.latency_ms,
-                auc=candidate.auc,
-                beaten_by=candidate.beaten_by,
-                qualifies=candidate.qualifies,
+            _scored(
+                ScoredCandidate,
+                candidate,
+                requirements=tuple(
+                    _scored(ScoredRequirement, requirement, room=requirement.headroom)
+                    for requirement in candidate.requirements
+                ),
             )
             for candidate in choice.candidates
         ),
-        loosen=choice.loosen,
-    )
-
-
-def _requirement(requirement: Requirement) -> ScoredRequirement:
-    return ScoredRequirement(
-        constraint=requirement.constraint,
-        limit=requirement.limit,
-        value=requirement.value,
-        estimate=requirement.estimate,
-        room=requirement.headroom,
-        met=requirement.met,
-        reason=requirement.reason,
     )
 
 
 def _effect(effect: Effect) -> ScoredEffect:
     """What the steps between a variant and its ancestor cost and gained."""
-    return ScoredEffect(
-        variant=effect.variant,
-        ancestor=effect.ancestor,
-        steps=effect.steps,
-        **_area("auc_delta", effect.delta),
-        auc_delta_p=effect.p,
-        size_bytes=effect.size_bytes,
-        parameters=effect.parameters,
-        macs=effect.macs,
-        **_ratio("speedup", effect.speed),
-    )
+    delta, speedup = _area("auc_delta", effect.delta), _ratio("speedup", effect.speed)
+    return _scored(ScoredEffect, effect, **delta, auc_delta_p=effect.p, **speedup)
 
 
 def _speed(speed: VariantSpeed) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from sklearn.metrics import roc_auc_score
 
 from bench.commands import check as checking
 from bench.commands.check import regression
-from bench.detectors.families import efficientnet
 from bench.errors import UserError
 from bench.files import NotWrittenError
 from bench.records import Auc, Checked, Conditions, Flips, GateOutcome, Interval, Verdict
@@ -33,7 +32,7 @@ from bench.reports import checked
 from bench.results import store, timing
 from bench.results.score.against import Change, against
 from bench.variants import build
-from tests.conftest import copy_source, start_in_a_thread, write_workplace
+from tests.conftest import copy_source, run_quickly, write_workplace
 from tests.support import ROOT, tiny
 from tests.support.command_line import bench
 
@@ -199,8 +198,7 @@ def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two variants were run and accepted."""
     folder = tmp_path_factory.mktemp("accepted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
-        patch.setattr(timing, "start", start_in_a_thread)
+        run_quickly(patch)
         patch.chdir(folder)
         write_workplace(folder)
         file = folder / "experiments.yaml"

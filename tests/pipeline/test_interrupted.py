@@ -11,8 +11,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -35,8 +33,9 @@ from bench.variants import checkpoints
 from bench.variants.steps import recover
 from bench.variants.steps.recover import training
 from tests.conftest import write_frames
-from tests.support import ROOT, tiny
+from tests.support import tiny
 from tests.support.command_line import bench
+from tests.support.forked_runs import ForkingProcess
 from tests.support.pace import limit
 from tests.support.step_work import work
 
@@ -63,34 +62,29 @@ experiments:
 """
 
 
-class Warm:
+class Warm(ForkingProcess):
     """The warmed-up process: starts a run, and says how it ended."""
 
     def __init__(self, temporary: Path) -> None:
         temporary.mkdir()
+        self.child: int | None = None
         # A pool of threads would not survive a fork; a temporary folder of its own keeps timing from
         # waiting for whoever else times something on this machine.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "XDG_RUNTIME_DIR": str(temporary)}
-        self.child: int | None = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.interrupted_runs"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=environment,
-        )  # fmt: skip
+        super().__init__({"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "XDG_RUNTIME_DIR": str(temporary)})
 
     def run_here(self, folder: Path) -> int:
-        return int(self._ask(folder, here=True))
+        return self._asked(folder, here=True)
 
     def start(self, folder: Path, **more: Any) -> int:
         if self.child is not None:  # a test that failed has left it behind
             _kill(self.child, signal.SIGKILL)
             self.wait()
-        self.child = int(self._ask(folder, **more))
+        self.child = self._asked(folder, **more)
         return self.child
 
     def wait(self) -> int:
         """The exit code, or minus the signal."""
-        status = int(self._line())
+        status = int(self.line() or "")
         self.child = None
         return os.waitstatus_to_exitcode(status)
 
@@ -98,21 +92,9 @@ class Warm:
         self.start(folder, **more)
         return self.wait()
 
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(limit(10))
-
-    def _ask(self, folder: Path, **more: Any) -> str:
-        assert self.process.stdin is not None
-        orders = {"folder": str(folder), "log": str(folder) + ".out", **more}
-        self.process.stdin.write(json.dumps(orders) + "\n")
-        self.process.stdin.flush()
-        return self._line()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
+    def _asked(self, folder: Path, **more: Any) -> int:
+        self.order(folder=str(folder), log=f"{folder}.out", **more)
+        return int(self.line() or "")
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,9 @@ from typer.testing import CliRunner
 
 from bench import cli
 from bench.commands import export
-from bench.detectors.families import efficientnet
 from bench.results import predict, timing
 from bench.variants import build, cache
-from tests.conftest import start_in_a_thread, write_frames, write_workplace
-from tests.support import tiny
+from tests.conftest import run_quickly, write_frames, write_workplace
 from tests.support.command_line import bench
 
 NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
@@ -42,8 +40,7 @@ def predictions(folder: Path, variant: str) -> dict[str, dict[str, float]]:
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
-        patch.setattr(timing, "start", start_in_a_thread)
+        run_quickly(patch)
         patch.chdir(folder)
         write_workplace(folder)
         code, output = bench("run")

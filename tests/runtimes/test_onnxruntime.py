@@ -24,16 +24,6 @@ from tests.support.predictions import logits_and_cam
 from tests.support.quantised import calibration, quantised
 
 
-@pytest.fixture(scope="module")
-def int8(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return b0.written(tmp_path_factory.mktemp("int8"), quantised(), "int8")
-
-
-@pytest.fixture(scope="module")
-def float32(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return b0.written(tmp_path_factory.mktemp("float"), b0.model(), "fp32")
-
-
 def test_int8_is_native_on_a_cpu(int8: Built) -> None:
     session = runtime.load(int8, "cpu", 2)
     executed = session.executed

@@ -29,16 +29,6 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def int8(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return b0.written(tmp_path_factory.mktemp("int8"), quantised(), "int8")
-
-
-@pytest.fixture(scope="module")
-def float32(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return b0.written(tmp_path_factory.mktemp("float"), b0.model(), "fp32")
-
-
 def retold(one: Built, stored: str) -> Built:
     return Built(**(one.__dict__ | {"stored": stored}))
 

@@ -11,7 +11,7 @@ import pytest
 from bench import runtimes
 from bench.artifacts.onnx_files import onnx_file
 from bench.errors import UserError
-from bench.results.timing.worker import LARGEST_BATCH
+from bench.results.timing.worker import BATCHES
 from bench.runtimes import onnxruntime, tensorrt
 from tests.conftest import Build
 
@@ -52,7 +52,7 @@ def test_provider_is_asked_for_what_the_artifact_stores(
     engines = Path(options["trt_engine_cache_path"])
     assert engines.is_dir()
     assert not engines.is_relative_to(artifact.file.parent), "native code, which a stranger's folder could bring"
-    assert options["trt_profile_max_shapes"] == f"frames:{LARGEST_BATCH['cuda']}x3x32x32"
+    assert options["trt_profile_max_shapes"] == f"frames:{BATCHES['cuda'][-1]}x3x32x32"
     halves = {
         key for key in options if key in ("trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable") and options[key]
     }

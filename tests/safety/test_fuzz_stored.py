@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import select
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from tests.conftest import write_frames
-from tests.support import ROOT, stored_damage, tiny
+from tests.support import stored_damage, tiny
+from tests.support.forked_runs import ForkingProcess
 from tests.support.pace import limit
 from tests.support.stored_damage import SECRET, Damage
 
@@ -46,32 +42,17 @@ experiments:
 """
 
 
-class Benches:
+class Benches(ForkingProcess):
     """Runs of `bench` that are forked from a process which has done a whole run already."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.log = folder / "output.log"
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.interrupted_runs"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=ROOT,
-        )  # fmt: skip
-
-    def answer(self, **told: object) -> None:
-        assert self.server.stdin
-        self.server.stdin.write(json.dumps(told) + "\n")
-        self.server.stdin.flush()
-
-    def line(self, seconds: float) -> str | None:
-        out: IO[str] | None = self.server.stdout
-        assert out
-        ready, _, _ = select.select([out], [], [], seconds)
-        return out.readline() if ready else None
 
     def run(self, folder: Path, arguments: Sequence[str]) -> tuple[int | None, str]:
         """Exit code, None where it took too long, and all that was printed."""
         self.log.unlink(missing_ok=True)
-        self.answer(folder=str(folder), log=str(self.log), arguments=list(arguments))
+        self.order(folder=str(folder), log=str(self.log), arguments=list(arguments))
         process = int(self.line(60) or 0)
         status = self.line(limit(PATIENCE_SECONDS))
         if status is None:
@@ -85,8 +66,8 @@ class Benches:
 def benches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benches]:
     benches = Benches(tmp_path_factory.mktemp("server"))
     yield benches
-    benches.server.kill()
-    benches.server.wait()
+    benches.process.kill()
+    benches.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +84,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, benches: Benches) -> Path
         (folder / "faces" / split / "fake" / "method").mkdir()
         (folder / "faces" / split / "fake/000.png").rename(folder / "faces" / split / "fake/method/000.png")
     (folder / "experiments.yaml").write_text(YAML)
-    benches.answer(figures=False)
-    benches.answer(folder=str(folder), log=str(benches.log), here=True)
+    benches.order(figures=False)
+    benches.order(folder=str(folder), log=str(benches.log), here=True)
     assert (benches.line(limit(200)) or "").strip() == "0", benches.log.read_text()
     code, output = benches.run(folder, ["accept", "--anyway"])
     assert code == 0, output

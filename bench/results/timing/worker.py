@@ -37,8 +37,6 @@ LEAST_GAIN = 1.05
 BATCHES = {"cpu": (2, 4, 8, 16, 32), "cuda": (8, 32, 128, 512)}
 """Sizes that are tried. On CUDA few: on an H100, preparing the kernels of a B5 took seconds for every new size."""
 
-LARGEST_BATCH = {device: sizes[-1] for device, sizes in BATCHES.items()}
-
 MIB = 2**20
 
 
