@@ -31,18 +31,22 @@ INTERVAL_SECONDS = 20.0
 """A killed run loses about so much of a part, and the frames or the step that it was at."""
 REST_SECONDS = 3.0
 """Less than that at the end of a part is not worth a file."""
-# Saving may take such a share of the time, unless more than one and a half intervals would be lost.
+# Saving may take such a share of the time, unless more than so many intervals would be lost.
 _SHARE = 0.02
+_LONGEST = 1.5
 _LAYOUT = 1
 _MOST_BYTES = 2**40
 _SEAL_BYTES = 64
 
 
 class Pace:
-    """When the state of a part is worth saving again: 20 s after the last time, later where saving takes long."""
+    """When the state of a part is worth saving again: 20 s after the last time, where saving takes long up to 30 s.
+
+    Sooner where the next unit of work, as long as this one, would take it past 30 s.
+    """
 
     def __init__(self) -> None:
-        self._saved_at = time.monotonic()
+        self._saved_at = self._came_at = time.monotonic()
         self._interval = INTERVAL_SECONDS
 
     def save(self, work: StepContext, name: str, state: Callable[[], State], *, at_end: bool = False) -> None:
@@ -51,12 +55,18 @@ class Pace:
         `at_end`: nothing more of the part follows, and less than the interval is worth a file.
         """
         began = time.monotonic()
-        if began - self._saved_at < (min(REST_SECONDS, self._interval) if at_end else self._interval):
+        since, unit = began - self._saved_at, began - self._came_at
+        self._came_at = began
+        if at_end:
+            due = since >= min(REST_SECONDS, self._interval)
+        else:
+            due = since >= self._interval or since + unit >= _LONGEST * INTERVAL_SECONDS
+        if not due:
             return
         with suppress(OSError):
             write(work, name, state())
-        self._saved_at = time.monotonic()
-        self._interval = max(INTERVAL_SECONDS, min(1.5 * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
+        self._saved_at = self._came_at = time.monotonic()
+        self._interval = max(INTERVAL_SECONDS, min(_LONGEST * INTERVAL_SECONDS, (self._saved_at - began) / _SHARE))
 
 
 class Part:

@@ -31,7 +31,7 @@ class ForkingProcess:
     def line(self, seconds: float | None = None) -> str | None:
         """The next line of its answer; None where none comes within `seconds`, without end if left out."""
         assert self.process.stdout is not None
-        # A line that lies in the reader's memory already, `select` would not see: so it is asked only where time counts.
+        # `select` does not see a line that the reader holds in memory: it is asked only where time counts.
         if seconds is not None and not select.select([self.process.stdout], [], [], seconds)[0]:
             return None
         return self.process.stdout.readline()

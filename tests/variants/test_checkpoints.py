@@ -8,6 +8,7 @@ import io
 import tracemalloc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,6 +154,34 @@ def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
     monkeypatch.setattr(checkpoints, "write_atomically", full)
     checkpoints.Part(surroundings, "pass").keep(1, 2, dict)
     assert list((tmp_path / "one").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "saving", "at"),
+    [
+        pytest.param(7, 0, [21, 42, 63, 84], id="every 20 s"),
+        pytest.param(18, 0, [18, 36, 54, 72, 90], id="before the next unit takes it past 30 s"),
+        pytest.param(50, 0, [50, 100], id="every unit that takes longer"),
+        pytest.param(3, 2, [21, 50, 79], id="up to 30 s apart where saving takes long"),
+    ],
+)
+def test_checkpoints_are_at_most_30_s_apart_where_units_of_work_allow_it(
+    unit: int, saving: int, at: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, saved = SimpleNamespace(monotonic=lambda: clock.now, now=0), list[int]()
+    monkeypatch.setattr(checkpoints, "time", clock)
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 20.0)
+
+    def write(*_: Any) -> None:
+        saved.append(clock.now)
+        clock.now += saving
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    pace, surroundings = checkpoints.Pace(), _work(tmp_path, tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    while clock.now + unit <= 100:
+        clock.now += unit
+        pace.save(surroundings, "training", dict)
+    assert saved == at
 
 
 @pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()])
