@@ -168,18 +168,19 @@ def test_short_parts_are_not_saved_and_a_full_disk_stops_no_step(
 def test_checkpoints_are_at_most_30_s_apart_where_units_of_work_allow_it(
     unit: int, saving: int, at: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, saved = SimpleNamespace(monotonic=lambda: clock.now, now=0), list[int]()
-    monkeypatch.setattr(checkpoints, "time", clock)
+    now, saved = 0, list[int]()
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 20.0)
 
     def write(*_: Any) -> None:
-        saved.append(clock.now)
-        clock.now += saving
+        nonlocal now
+        saved.append(now)
+        now += saving
 
     monkeypatch.setattr(checkpoints, "write", write)
     pace, surroundings = checkpoints.Pace(), _work(tmp_path, tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    while clock.now + unit <= 100:
-        clock.now += unit
+    while now + unit <= 100:
+        now += unit
         pace.save(surroundings, "training", dict)
     assert saved == at
 
