@@ -19,7 +19,7 @@ from bench.safe_path import protect
 
 if TYPE_CHECKING:
     from bench.experiment import Experiments
-    from bench.pipeline.prepare import Timing
+    from bench.pipeline.prepared import Timing
 
 
 class Commands(TyperGroup):

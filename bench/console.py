@@ -91,11 +91,12 @@ def show(finished: Finished, *, as_json: bool) -> None:
     if as_json:
         # Azure and TeamCity take `##…[` for a command wherever it stands.
         typer.echo(as_text(finished.scores).replace("##", "\\u0023#"))
-    else:
-        say(summary(finished.run, finished.scores))
-    note(finished.warnings, err=as_json)
-    name_report(finished, err=as_json)
-    if any(variant.status == "failed" for variant in finished.run.variants):
+    for each in (finished, *finished.further):
+        if not as_json:
+            say(summary(each.run, each.scores))
+        note(each.warnings, err=as_json)
+        name_report(each, err=as_json)
+    if finished.has_failed:
         name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
 

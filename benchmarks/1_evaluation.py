@@ -14,14 +14,13 @@ from testbed import (
     options,
     prepare_in,
     ratios,
-    reader,
     show,
     spread,
     working_folder,
     workplace,
 )
 
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.records import Session
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
@@ -59,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(prepared: Prepared, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
+def _measured(prepared: Setup, stored: tuple[int, int], rounds: int, decoding: bool) -> Iterator[list[str]]:
     """A row: the pass and the bare forward in alternation, in frames a second."""
     session = loaded(prepared, built(prepared)["baseline"])
     frames = prepared.frames["test"].frames
 
     def decoded() -> Iterator[NDArray[np.uint8]]:
-        return reader(prepared)(frames, prepared.spec, predict.batch_size(prepared.spec, prepared.device))
+        return prepared.read(frames, prepared.spec, predict.batch_size(prepared.spec, prepared.device))
 
     batches = list(decoded())
     works: dict[str, Callable[[], object]] = {

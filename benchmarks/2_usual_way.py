@@ -27,7 +27,7 @@ from testbed import (
 )
 
 from bench import runtimes
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.records import Predictions, Session
 from bench.results import store
 
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
 
 
-def _measured(prepared: Prepared, usual: Usual, rounds: int) -> Iterator[list[str]]:
+def _measured(prepared: Setup, usual: Usual, rounds: int) -> Iterator[list[str]]:
     """A row for each way: seconds with heatmaps and without, beside the usual way."""
     artifact = built(prepared)["baseline"]
     names = dict.fromkeys([runtimes.choose(prepared.settings.runtime, "torch", prepared.device), "pytorch"])
@@ -147,7 +147,7 @@ def _measured(prepared: Prepared, usual: Usual, rounds: int) -> Iterator[list[st
         ]
 
 
-def _fastest(prepared: Prepared, settings: Sequence[tuple[int, int]]) -> Usual:
+def _fastest(prepared: Setup, settings: Sequence[tuple[int, int]]) -> Usual:
     """The usual way with whichever workers and batch size take the least time to the scores."""
     import timm
     import torch
@@ -171,7 +171,7 @@ def _seconds(way: Usual) -> float:
     return time.perf_counter() - began
 
 
-def _with_heatmaps(prepared: Prepared, session: Session) -> None:
+def _with_heatmaps(prepared: Setup, session: Session) -> None:
     """A pass, and every CAM as a heatmap of the frame's size: its positive part, scaled to 1."""
     import cv2
 
@@ -184,14 +184,14 @@ def _with_heatmaps(prepared: Prepared, session: Session) -> None:
         cv2.resize(positive / (positive.max() + 1e-7), (size, size))
 
 
-def _scores(prepared: Prepared, session: Session) -> NDArray[np.float64]:
+def _scores(prepared: Setup, session: Session) -> NDArray[np.float64]:
     """P(fake) of every frame, in the order of the frame set, which is also that of timm's loader."""
     [folder] = evaluate(prepared, {"baseline": session})
     answers = _answers(prepared, folder)
     return answers.test if answers.validation is None else np.concatenate([answers.test, answers.validation])
 
 
-def _answers(prepared: Prepared, folder: Path) -> Predictions:
+def _answers(prepared: Setup, folder: Path) -> Predictions:
     return store.read_predictions(folder, len(prepared.frames["test"].frames))
 
 

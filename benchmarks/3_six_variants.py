@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from testbed import (
     Workplace,
     alternate,
@@ -22,8 +20,8 @@ from testbed import (
     working_folder,
 )
 
-from bench.pipeline.prepare import Prepared
-from bench.records import Frame, InputSpec
+from bench.pipeline.prepared import Setup
+from bench.records import Frame, InputSpec, SpecBatches
 
 VARIANTS = {
     "baseline": "[]",
@@ -38,13 +36,13 @@ VARIANTS = {
 class Counting:
     """A reader that counts the frames it decoded."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Setup) -> None:
         self.read, self.decoded = reader(prepared), 0
 
-    def __call__(self, frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-        for batch in self.read(frames, spec, batch_size):
-            self.decoded += len(batch)
-            yield batch
+    def __call__(self, frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
+        for batches in self.read(frames, specs, batch_size):
+            self.decoded += len(next(iter(batches.values())))
+            yield batches
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _measured(prepared: Prepared, rounds: int) -> Iterator[list[object]]:
+def _measured(prepared: Setup, rounds: int) -> Iterator[list[object]]:
     """A row for each way: frames decoded, seconds, and the ratio to one pass."""
     sessions = {name: loaded(prepared, artifact) for name, artifact in built(prepared).items()}
     together, apart = Counting(prepared), Counting(prepared)
@@ -100,9 +98,9 @@ def _measured(prepared: Prepared, rounds: int) -> Iterator[list[object]]:
         ]
 
 
-def _decoding_seconds(prepared: Prepared) -> float:
+def _decoding_seconds(prepared: Setup) -> float:
     began = time.perf_counter()
-    for _ in reader(prepared)(prepared.frames["test"].frames, prepared.spec, 8):
+    for _ in prepared.read(prepared.frames["test"].frames, prepared.spec, 8):
         pass
     return time.perf_counter() - began
 

@@ -83,7 +83,7 @@ def _run(path: Path) -> dict[str, object]:
     importlib.import_module("bench.results.score")
     importlib.import_module("pyarrow.parquet")
     experiments, watch = read(path), Watch()
-    prepared = prepare(experiments, path, NAME)
+    prepared = prepare(experiments, path, NAME).first
     loaded = _peak_bytes()
     pipeline.run(experiments, path, NAME, on_event=watch)
     peaks = [loaded, *watch.peaks, _peak_bytes()]

@@ -25,9 +25,10 @@ from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
 from bench.experiment import read
 from bench.files import write_atomically
 from bench.pipeline.build import build_artifacts
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import machine, versions
-from bench.records import LABELLED_SPLITS, BatchReader, Built, Session, silent
+from bench.records import LABELLED_SPLITS, Built, Session, SpecsReader, silent
 from bench.results import predict, store
 from bench.results.score import placements, points
 
@@ -193,21 +194,21 @@ def save_weights(path: Path, architecture: str, size: int, device: str = "cpu") 
 
 
 # --------------------------------------------------------------------------------------- the work
-def prepare_in(folder: Path, setup: Workplace) -> Prepared:
+def prepare_in(folder: Path, setup: Workplace) -> Setup:
     """A furnished working folder's experiment, resolved and checked."""
     path = furnish(folder, setup)
-    return prepare(read(path), path, NAME)
+    return prepare(read(path), path, NAME).first
 
 
-def built(prepared: Prepared) -> dict[str, Built]:
+def built(prepared: Setup) -> dict[str, Built]:
     """The artifacts of all variants; one that cannot be built ends the benchmark."""
-    built = build_artifacts(prepared, silent)
+    built = build_artifacts(Prepared((prepared,)), silent)
     if built.failed:
         raise RuntimeError(f"variants that could not be built: {built.failed}")
-    return dict(built.artifacts)
+    return {variant: artifact for (_, variant), artifact in built.artifacts.items()}
 
 
-def loaded(prepared: Prepared, artifact: Built) -> Session:
+def loaded(prepared: Setup, artifact: Built) -> Session:
     """An artifact in the runtime that the experiment would take."""
     runtime = runtimes.choose(prepared.settings.runtime, artifact.kind, prepared.device)
     return runtimes.find(runtime).load(artifact, prepared.device, prepared.threads)
@@ -216,13 +217,15 @@ def loaded(prepared: Prepared, artifact: Built) -> Session:
 _passes = numbers()
 
 
-def evaluate(prepared: Prepared, sessions: Mapping[str, Session], read: BatchReader | None = None) -> list[Path]:
+def evaluate(prepared: Setup, sessions: Mapping[str, Session], read: SpecsReader | None = None) -> list[Path]:
     """One pass over all labelled frames: decode, forward, CAMs, shards, merge, score; returns the result folders."""
     folder = prepared.results / f"pass-{next(_passes)}"
-    pending = [predict.Pending(name, "once", folder / name, session) for name, session in sessions.items()]
+    pending = [
+        predict.Pending(name, "once", folder / name, session, prepared.spec) for name, session in sessions.items()
+    ]
     splits = [prepared.frames[split] for split in LABELLED_SPLITS if split in prepared.frames]
     rows = [predict.FrameRow(frames.split, frame) for frames in splits for frame in frames.frames]
-    failed = predict.predict(pending, rows, prepared.spec, read or reader(prepared), silent)
+    failed = predict.predict(pending, rows, read or reader(prepared), silent)
     if failed:
         raise RuntimeError(f"variants that could not be evaluated: {failed}")
     for variant in pending:
@@ -234,9 +237,9 @@ def evaluate(prepared: Prepared, sessions: Mapping[str, Session], read: BatchRea
     return [variant.folder for variant in pending]
 
 
-def reader(prepared: Prepared) -> BatchReader:
+def reader(prepared: Setup) -> SpecsReader:
     """What reads the frames of a run."""
-    return partial(datasets.read_batches, threads=prepared.threads)
+    return partial(datasets.read_for_each, threads=prepared.threads)
 
 
 def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

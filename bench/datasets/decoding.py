@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -44,8 +45,14 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     are scaled to 8, and transparency is dropped, as `cv2.imread` does, not blended over a colour.
     A file that can't be decoded raises `UserError`.
     """
+    return _fitted(file, [spec])[spec]
+
+
+def _fitted(file: Path, specs: Iterable[InputSpec]) -> dict[InputSpec, NDArray[np.uint8]]:
+    """A file decoded once, and fitted to each spec."""
     try:
-        return fit(_decoded(file), spec)
+        frame = _decoded(file)
+        return {spec: fit(frame, spec) for spec in specs}
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
@@ -73,7 +80,18 @@ def fault(data: bytes) -> str:
 def read_batches(
     frames: Sequence[Frame], spec: InputSpec, batch_size: int, *, threads: int = 2
 ) -> Iterator[NDArray[np.uint8]]:
-    """uint8 RGB batches [n, 3, size, size] in the order of `frames`; the last may be smaller.
+    """uint8 RGB batches [n, 3, size, size] in the order of `frames`; the last may be smaller. See `read_for_each`."""
+    with closing(read_for_each(frames, [spec], batch_size, threads=threads)) as batches:
+        for batch in batches:
+            yield batch[spec]
+
+
+def read_for_each(
+    frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int, *, threads: int = 2
+) -> Generator[dict[InputSpec, NDArray[np.uint8]], None, None]:
+    """Batches of frames, each decoded once, as every spec has them: uint8 RGB [n, 3, size, size] by spec.
+
+    They come in the order of `frames`, and the last may be smaller.
 
     `threads` decode while the caller computes, at most one batch ahead of it, so memory does not
     grow with the number of frames. They end with the iterator, also when it is left early.
@@ -85,7 +103,7 @@ def read_batches(
     import numpy as np
 
     pending: deque[Future[None]] = deque()
-    batches: deque[NDArray[np.uint8]] = deque()
+    batches: deque[dict[InputSpec, NDArray[np.uint8]]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")
     submitted = 0
     try:
@@ -94,9 +112,9 @@ def read_batches(
                 while submitted < len(frames) and len(pending) < batch_size + threads:
                     if submitted % batch_size == 0:
                         count = min(batch_size, len(frames) - submitted)
-                        batches.append(np.empty((count, 3, spec.size, spec.size), dtype=np.uint8))
-                    slot = batches[-1][submitted % batch_size]
-                    pending.append(pool.submit(_decode_into, slot, frames[submitted].file, spec))
+                        batches.append({spec: np.empty((count, 3, spec.size, spec.size), np.uint8) for spec in specs})
+                    slots = {spec: batch[submitted % batch_size] for spec, batch in batches[-1].items()}
+                    pending.append(pool.submit(_decode_into, slots, frames[submitted].file))
                     submitted += 1
                 pending.popleft().result()
             yield batches.popleft()
@@ -104,9 +122,10 @@ def read_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(slot: NDArray[np.uint8], file: Path, spec: InputSpec) -> None:
+def _decode_into(slots: Mapping[InputSpec, NDArray[np.uint8]], file: Path) -> None:
     """In the thread that decodes: whoever reads the batches need not copy frames together."""
-    slot[...] = decode(file, spec).transpose(2, 0, 1)
+    for spec, frame in _fitted(file, slots).items():
+        slots[spec][...] = frame.transpose(2, 0, 1)
 
 
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:

@@ -132,6 +132,14 @@ def read(
     return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
 
 
+def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
+    """Raise `UserError` where a frame of the set `name` is judged, and learned from though it is of another set.
+
+    Sources are not compared: in two data sets the same name stands for two videos.
+    """
+    _refuse(name, shared_content({split: frames.frames for split, frames in splits.items()}))
+
+
 def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:
     located = parts.get(split, parts.get(None))
     return located.pattern if located else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import DEVICES, UserError, no_device, quoted
 
 if TYPE_CHECKING:
-    from bench.pipeline.prepare import Timing
+    from bench.pipeline.prepared import Timing
 
 
 def path(name: str, given: object, of: str = "a folder") -> Path:

@@ -16,6 +16,7 @@ from bench.interface.results import Results, results
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.pipeline import Finished
     from bench.records import RunRecord, ScoresFile
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
@@ -81,7 +82,7 @@ def run(
         finished = pipeline.run(
             read_file(path), path, experiment, only=variants, device=device, timing=when, on_event=on_event
         )
-    return _of_run(finished.run, finished.scores, finished.warnings, path.parent)
+    return _of_run(finished, path.parent)
 
 
 def read(folder: str | os.PathLike[str]) -> Results:
@@ -129,9 +130,10 @@ def _hint(path: Path) -> str:
     return f", such as {reports / inside[0]}" if inside else ""
 
 
-def _of_run(run: RunRecord, numbers: ScoresFile, warnings: tuple[str, ...], base: Path) -> Results:
-    folder = (base / "reports" / run.experiment).absolute()
-    return results(numbers, warnings, folder, _Stored((base / "results" / run.experiment).absolute(), run))
+def _of_run(finished: Finished, base: Path) -> Results:
+    folder = finished.report.parent
+    stored_in = base / "results" / folder.relative_to(base / "reports")
+    return results(finished.scores, finished.warnings, folder.absolute(), _Stored(stored_in.absolute(), finished.run))
 
 
 def _of_results(folder: Path) -> Results:

@@ -11,7 +11,8 @@ from bench.pipeline import journal
 from bench.pipeline.announce import announced, check_folders, warn_of_another_run
 from bench.pipeline.build import build_variants
 from bench.pipeline.evaluate import evaluate_variants
-from bench.pipeline.prepare import Timing, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Timing
 from bench.pipeline.render import Finished, render_variants
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent

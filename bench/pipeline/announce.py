@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.pipeline import reasons, report_reasons
 from bench.pipeline.estimates import duration, total
 from bench.pipeline.forecast import Row, Stage, rows_of, stages
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Prepared
 from bench.pipeline.remaining import Remaining
 from bench.records import Event, OnEvent
 from bench.results import store
@@ -45,7 +45,8 @@ def announced(prepared: Prepared, on_event: OnEvent) -> Iterator[OnEvent]:
     """
     rows = rows_of(prepared)
     _explain(prepared, rows, on_event)
-    with locks.announced(prepared.variants / cache.LOCKS, f"running {prepared.name}", on_event):
+    first = prepared.first
+    with locks.announced(first.variants / cache.LOCKS, f"running {first.name}", on_event):
         due = stages(prepared, rows, on_event)
         _foresee(prepared, due, on_event)
         yield Remaining(due, on_event)
@@ -53,10 +54,10 @@ def announced(prepared: Prepared, on_event: OnEvent) -> Iterator[OnEvent]:
 
 def _explain(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> None:
     """Say why work is due again, and what is to know of the frames; nothing where all is done."""
-    due = reasons.due(prepared, rows)
+    due = reasons.due(rows)
     for redone in reasons.again(due):
         on_event(Event(f"due again: {redone.text}", 1, 1, "note"))
-    if not due and (of_report := report_reasons.of_report(prepared, rows)):
+    if not due and (of_report := report_reasons.of_reports(prepared, rows)):
         on_event(Event(f"the report is due: {'; '.join(of_report)}", 1, 1, "note"))
     for remark in prepared.frame_remarks if due else ():
         on_event(Event(remark, 1, 1, "warning"))
@@ -66,4 +67,4 @@ def _foresee(prepared: Prepared, due: Sequence[Stage], on_event: OnEvent) -> Non
     """Say what there is to do and about how long it takes; nothing where no work is due."""
     if works := [f"{stage.name} {stage.work}" for stage in due if stage.work and stage.name != "report"]:
         takes = duration(total(stage.estimate for stage in due))
-        on_event(Event(f"{prepared.name}: {'; '.join(works)}; takes {takes}", 1, 1, "note"))
+        on_event(Event(f"{prepared.first.name}: {'; '.join(works)}; takes {takes}", 1, 1, "note"))

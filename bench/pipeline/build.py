@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from bench import datasets, locks
 from bench.pipeline import fidelity, journal
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Prepared, Setup
 from bench.records import Built, OnEvent
 from bench.variants import build, cache, ids
 from bench.variants.context import BuildContext
 
+VariantKey: TypeAlias = tuple[str, str]
+"""A detector and one of its variants, by their names."""
+
 
 @dataclass(frozen=True)
 class BuiltVariants:
-    """The artifacts of variants, by name, and for each variant that failed the reason."""
+    """The artifacts of variants, and for each variant that failed the reason."""
 
-    artifacts: Mapping[str, Built]
-    failed: Mapping[str, str]
+    artifacts: Mapping[VariantKey, Built]
+    failed: Mapping[VariantKey, str]
 
 
 def build_variants(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
@@ -32,53 +36,57 @@ def build_variants(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
 
 def build_artifacts(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
     """Build the selected variants; while another process builds one of them, the others are built here."""
-    context = build_context(prepared, on_event)
-    artifacts: dict[str, Built] = {}
-    failed: dict[str, str] = {}
+    detectors = prepared.by_detector
+    artifacts: dict[VariantKey, Built] = {}
+    failed: dict[VariantKey, str] = {}
 
-    def build_one(name: str) -> None:
+    def build_one(key: VariantKey) -> None:
         """Raises `TakenError` where another process builds the variant, which then comes last."""
-        chain = prepared.chains[name]
-        is_due = name in prepared.selected
-        if not is_due and not cache.is_built(context.folder, ids.of_chain(prepared.source, chain, context)[-1]):
+        detector, name = key
+        setup = detectors[detector]
+        chain, context = setup.chains[name], build_context(setup, on_event)
+        is_due = name in setup.selected
+        if not is_due and not cache.is_built(context.folder, ids.of_chain(setup.source, chain, context)[-1]):
             return
         try:
-            artifacts[name] = build.build(name, prepared.source, chain, context, waits=False)
+            artifacts[key] = build.build(setup.title(name), setup.source, chain, context, waits=False)
         except locks.TakenError:
             raise
         except Exception as error:
             # Weights that cannot be used are bad input; a step that fails is that variant's outcome.
             if not chain:
                 raise
-            failed[name] = journal.failure(f"building {name}", error)
+            failed[key] = journal.failure(f"building {setup.title(name)}", error)
 
-    locks.each(prepared.chains, build_one, on_event, cache.WHY_WAIT)
-    return BuiltVariants({name: artifacts[name] for name in prepared.chains if name in artifacts}, failed)
+    keys = [(detector, name) for detector, setup in detectors.items() for name in setup.chains]
+    locks.each(keys, build_one, on_event, cache.WHY_WAIT)
+    return BuiltVariants({key: artifacts[key] for key in keys if key in artifacts}, failed)
 
 
-def build_context(prepared: Prepared, on_event: OnEvent) -> BuildContext:
-    """Where and with what the variants of a prepared experiment are built."""
+def build_context(setup: Setup, on_event: OnEvent) -> BuildContext:
+    """Where and with what the variants of a detector are built."""
     return BuildContext(
-        folder=prepared.variants,
-        frames=prepared.frames,
-        read=prepared.read,
+        folder=setup.variants,
+        frames=setup.frames,
+        read=setup.read,
         decoder=datasets.decoder_versions(),
-        device=prepared.device,
-        threads=prepared.threads,
-        seed=prepared.settings.seed,
+        device=setup.device,
+        threads=setup.threads,
+        seed=setup.settings.seed,
         on_event=on_event,
-        experiment=prepared.name,
+        experiment=setup.name,
     )
 
 
-def _settle(prepared: Prepared, artifacts: Mapping[str, Built], on_event: OnEvent) -> dict[str, str]:
+def _settle(prepared: Prepared, artifacts: Mapping[VariantKey, Built], on_event: OnEvent) -> dict[VariantKey, str]:
     """Have kernels chosen for selected variants where this processor has none yet; the reasons of those that fail."""
-    failed: dict[str, str] = {}
-    for name, artifact in artifacts.items():
-        if name not in prepared.selected:
+    failed: dict[VariantKey, str] = {}
+    for (detector, name), artifact in artifacts.items():
+        setup = prepared.by_detector[detector]
+        if name not in setup.selected:
             continue
         try:
-            fidelity.settle(prepared, artifact, on_event)
+            fidelity.settle(setup, artifact, on_event)
         except Exception as error:
-            failed[name] = journal.failure(f"choosing kernels for {name}", error)
+            failed[detector, name] = journal.failure(f"choosing kernels for {setup.title(name)}", error)
     return failed

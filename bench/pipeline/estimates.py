@@ -10,7 +10,7 @@ from statistics import median
 
 from bench.detectors import families
 from bench.pipeline.history import History
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.pipeline.present_speed import PresentSpeed
 from bench.results import timing
 from bench.results.timing.warm_up import MOST_SECONDS
@@ -93,27 +93,27 @@ def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
     return rough(on_the_clock(cpu_s * RATES_GFLOPS / now.core, parallel, now))
 
 
-def step(prepared: Prepared, chain: Sequence[Use], history: History, now: PresentSpeed) -> Estimate:
+def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed) -> Estimate:
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
     text = use.text if use else "weights"
-    cost = cost_of(prepared, chain)
-    if cpu_s := history.built_cpu_s.get((prepared.source.architecture, text)):
+    cost = cost_of(setup, chain)
+    if cpu_s := history.built_cpu_s.get((setup.source.architecture, text)):
         return recorded(on_the_clock(_likeliest(cpu_s, chain), cost.parallel if cost else SERIAL, now))
-    if seconds := history.built_s.get((prepared.source.architecture, text)):
-        return recorded(_likeliest(seconds, chain) * _slower(prepared, now))
-    network = _network(prepared)
+    if seconds := history.built_s.get((setup.source.architecture, text)):
+        return recorded(_likeliest(seconds, chain) * _slower(setup, now))
+    network = _network(setup)
     on_frames = use is not None and bool(use.frames)
-    if cost is None or (on_frames and (network is None or prepared.device != "cpu")):
-        return unknown(f"{text} on {prepared.device}")
+    if cost is None or (on_frames and (network is None or setup.device != "cpu")):
+        return unknown(f"{text} on {setup.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    cpu_by_rate = cost.once_s + cost.frames * cost.frame_s * _scale(prepared, network or 1.0)
+    cpu_by_rate = cost.once_s + cost.frames * cost.frame_s * _scale(setup, network or 1.0)
     return by_rate(cpu_by_rate * left, cost.parallel, now)
 
 
-def cost_of(prepared: Prepared, chain: Sequence[Use]) -> Cost | None:
+def cost_of(setup: Setup, chain: Sequence[Use]) -> Cost | None:
     """What the last step of a chain costs, by its own declaration; an empty chain stands for reading the weights."""
-    counts = Counter({split: len(frames.frames) for split, frames in prepared.frames.items()})
+    counts = Counter({split: len(frames.frames) for split, frames in setup.frames.items()})
     return chain[-1].cost(counts, chain[:-1]) if chain else WEIGHTS
 
 
@@ -128,44 +128,44 @@ def share(chain: Sequence[Use], *, of_time: bool) -> float:
     return math.prod(each.operations * (each.time if of_time else 1.0) for each in left)
 
 
-def frame(prepared: Prepared, chain: Sequence[Use], runtime: str, history: History, now: PresentSpeed) -> Estimate:
+def frame(setup: Setup, chain: Sequence[Use], runtime: str, history: History, now: PresentSpeed) -> Estimate:
     """One frame through a variant in a runtime."""
-    steps, network, left = tuple(use.text for use in chain), _network(prepared), share(chain, of_time=True)
+    steps, network, left = tuple(use.text for use in chain), _network(setup), share(chain, of_time=True)
     fitting = [
         speed
         for speed in history.speeds
-        if (speed.architecture, speed.runtime, speed.device) == (prepared.source.architecture, runtime, prepared.device)
+        if (speed.architecture, speed.runtime, speed.device) == (setup.source.architecture, runtime, setup.device)
     ]
     for of_steps, part, estimated in ((steps, 1.0, recorded), ((), left, rough)):
-        same = [speed.frame_s * (prepared.spec.size / speed.size) ** 2 for speed in fitting if speed.steps == of_steps]
+        same = [speed.frame_s * (setup.spec.size / speed.size) ** 2 for speed in fitting if speed.steps == of_steps]
         if same:
-            seconds = median(same) * part * _slower(prepared, now)
+            seconds = median(same) * part * _slower(setup, now)
             return replace(estimated(seconds), origins=frozenset({RECORDED}))
-    if prepared.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
-        return unknown(f"{prepared.source.architecture} in {runtime} on {prepared.device}")
-    return by_rate(FRAME_SECONDS[runtime] * left * _scale(prepared, network), PARALLEL, now)
+    if setup.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
+        return unknown(f"{setup.source.architecture} in {runtime} on {setup.device}")
+    return by_rate(FRAME_SECONDS[runtime] * left * _scale(setup, network), PARALLEL, now)
 
 
-def timed(prepared: Prepared, one_frame: Estimate, now: PresentSpeed) -> Estimate:
+def timed(setup: Setup, one_frame: Estimate, now: PresentSpeed) -> Estimate:
     """Timing one variant: the set seconds at batch 1, as many at the best batch, and the search for that batch."""
-    seconds, rounds = prepared.settings.timing.seconds, timing.ROUNDS
+    seconds, rounds = setup.settings.timing.seconds, timing.ROUNDS
     frame_s = math.sqrt(one_frame.low_s * one_frame.high_s)
-    best = USUAL_BATCH[prepared.device]
+    best = USUAL_BATCH[setup.device]
     # Each turn makes one call before it counts, and its last call may end late.
     turns_s = 2 * seconds + frame_s * (WARM_UP_CALLS + rounds * 1.5 * (1 + best))
-    tried = [size for size in (1, *BATCHES[prepared.device]) if size <= 4 * best]
+    tried = [size for size in (1, *BATCHES[setup.device]) if size <= 4 * best]
     # The best batch is compared with one frame once more.
     probed = [*tried, *((1, best) * CONFIRMING_ROUNDS)]
     probes_s = sum(max(seconds / rounds, frame_s * size * PROBE_CALLS) + frame_s * size for size in probed)
     started_s = on_the_clock(PROCESS_SECONDS * RATES_GFLOPS / now.core, SERIAL, now)
-    settling_s = 2 * MOST_SECONDS if prepared.device == "cuda" else 0.0
+    settling_s = 2 * MOST_SECONDS if setup.device == "cuda" else 0.0
     whole = rough(turns_s + probes_s + started_s + settling_s)
     return replace(whole, origins=one_frame.origins, unknown=one_frame.unknown)
 
 
-def weights_bytes(prepared: Prepared, history: History) -> int | None:
+def weights_bytes(setup: Setup, history: History) -> int | None:
     """Bytes of the detector itself, stored in fp32; None where its size is unknown."""
-    architecture = prepared.source.architecture
+    architecture = setup.source.architecture
     if architecture in history.parameters:
         return 4 * history.parameters[architecture]
     size = families.size_of(architecture)
@@ -183,18 +183,18 @@ def bytes_left(use: Use, stored: float, in_fp32: float) -> tuple[float, float]:
     return (stored * left.numbers if left.stored is None else in_fp32 * left.stored), in_fp32
 
 
-def _network(prepared: Prepared) -> float | None:
-    size = families.size_of(prepared.source.architecture)
+def _network(setup: Setup) -> float | None:
+    size = families.size_of(setup.source.architecture)
     return size.macs if size else None
 
 
-def _scale(prepared: Prepared, network: float) -> float:
-    return network * (prepared.spec.size / RATES_SIZE) ** 2
+def _scale(setup: Setup, network: float) -> float:
+    return network * (setup.spec.size / RATES_SIZE) ** 2
 
 
-def _slower(prepared: Prepared, now: PresentSpeed) -> float:
+def _slower(setup: Setup, now: PresentSpeed) -> float:
     """How many times longer networks take now than on an idle machine, at least 1."""
-    return max(1.0, now.core * prepared.threads / max(now.together, now.alone))
+    return max(1.0, now.core * setup.threads / max(now.together, now.alone))
 
 
 def duration(estimate: Estimate) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from bench import locks, phases, runtimes
+from bench import datasets, locks, phases, runtimes
 from bench.pipeline import fidelity, journal
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
-from bench.pipeline.prepare import Prepared
-from bench.records import Built, Event, OnEvent, Session
+from bench.pipeline.prepared import Prepared, Setup
+from bench.records import Built, Event, OnEvent, ResultKey, Session
 from bench.results import predict, store
 from bench.variants import cache
 
@@ -35,95 +36,125 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
 
     Two runs of one experiment take turns, and the second one reuses what the first has evaluated.
     """
-    with store.locked(prepared.results, f"running {prepared.name}", on_event):
+    with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.parts):
         jobs, gaps = _jobs(prepared, built)
-        sessions, problems = _open(_executables(prepared, jobs, gaps), jobs.variant_of, prepared, on_event)
+        sessions, problems = _open(_executables(jobs, gaps), jobs, on_event)
         jobs = jobs.and_failed(
-            {name: problems[job.executable] for name, job in jobs.by_variant.items() if job.executable in problems}
+            {key: problems[job.executable] for key, job in jobs.by_key.items() if job.executable in problems}
         )
-        unpredicted = {name: job for name, job in jobs.unfailed.items() if gaps[name].predictions}
-        jobs = jobs.and_failed(_predict(prepared, unpredicted, sessions, on_event))
-        for name, job in jobs.unfailed.items():
-            if gaps[name].execution and executed(job) is None:
+        for setups in prepared.by_frame_set.values():
+            unpredicted = [job for key, job in jobs.unfailed.items() if job.setup in setups and gaps[key].predictions]
+            jobs = jobs.and_failed(_predict(setups[0], unpredicted, sessions, on_event))
+        for key, job in jobs.unfailed.items():
+            if gaps[key].execution and executed(job) is None:
                 predict.write_executed(job.folder, sessions[job.executable].executed)
     return jobs
 
 
-def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[str, _Gaps]]:
+def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKey, _Gaps]]:
     """The jobs of all variants that are shown, and what the results of each lack."""
-    candidates = {name: job_of(prepared, name, artifact) for name, artifact in built.artifacts.items()}
+    candidates = {
+        setup.key(variant): job_of(setup, variant, artifact)
+        for setup in prepared.setups
+        for (detector, variant), artifact in built.artifacts.items()
+        if detector == setup.detector_name
+    }
     gaps = {
-        name: _Gaps(
+        key: _Gaps(
             predictions=not predict.is_done(job.folder, job.predictions_key),
-            fidelity=fidelity.is_due(prepared, job.built, job.runtime),
+            fidelity=fidelity.is_due(job.setup, job.built, job.runtime),
             execution=executed(job) is None,
         )
-        for name, job in candidates.items()
+        for key, job in candidates.items()
     }
-    shown = {name: job for name, job in candidates.items() if name in prepared.selected or not gaps[name].any}
-    return Jobs(shown, built.failed), gaps
+    shown = {key: job for key, job in candidates.items() if job.variant in job.setup.selected or not gaps[key].any}
+    failed = {
+        setup.key(variant): reason
+        for setup in prepared.setups
+        for (detector, variant), reason in built.failed.items()
+        if detector == setup.detector_name
+    }
+    return Jobs(shown, failed), gaps
 
 
-def _executables(prepared: Prepared, jobs: Jobs, gaps: Mapping[str, _Gaps]) -> dict[Executable, Built]:
-    """What must be loaded: variants whose results lack something, and the baseline in each runtime that is timed."""
-    untimed = due_for_timing(prepared, jobs)
-    baseline = jobs.by_variant[prepared.baseline].built
-    due = [job for name, job in jobs.unfailed.items() if name in untimed or gaps[name].any]
-    return {
-        **{job.executable: job.built for job in due},
+def _executables(jobs: Jobs, gaps: Mapping[ResultKey, _Gaps]) -> dict[Executable, list[Job]]:
+    """What must be loaded, with the jobs that need it: variants whose results lack something, and the baseline in each
+    runtime that is timed.
+    """
+    untimed = due_for_timing(jobs)
+    needed: dict[Executable, list[Job]] = {}
+    for key, job in jobs.unfailed.items():
+        if key in untimed or gaps[key].any:
+            needed.setdefault(job.executable, []).append(job)
+    for job in untimed.values():
         # A speed-up is against the baseline in the same runtime, timed in the same session.
-        **{(baseline.id, job.runtime): baseline for job in untimed.values()},
-    }
+        baseline = jobs.baseline_of(job)
+        needed.setdefault((baseline.built.id, job.runtime), [baseline])
+    return needed
 
 
 def _open(
-    artifacts: Mapping[Executable, Built], variant_of: Mapping[str, str], prepared: Prepared, on_event: OnEvent
+    needed: Mapping[Executable, Sequence[Job]], jobs: Jobs, on_event: OnEvent
 ) -> tuple[dict[Executable, Session], dict[Executable, str]]:
     """Load artifacts; for those that cannot be loaded, the reason."""
     sessions: dict[Executable, Session] = {}
     problems: dict[Executable, str] = {}
-    for done, ((variant, runtime), built) in enumerate(artifacts.items()):
-        on_event(Event(LOADING, done, len(artifacts), "variants", f"{variant_of[variant]}: loading"))
+    for done, ((variant, runtime), of_artifact) in enumerate(needed.items()):
+        title = jobs.first_of[variant].title
+        on_event(Event(LOADING, done, len(needed), "variants", f"{title}: loading"))
         try:
-            with phases.of(LOADING, on_event, variant_of[variant]):
-                sessions[variant, runtime] = _load(prepared, built, runtime, on_event)
+            with phases.of(LOADING, on_event, title):
+                sessions[variant, runtime] = _load(of_artifact, runtime, on_event)
         except Exception as error:
             problems[variant, runtime] = journal.failure(f"loading {variant} into {runtime}", error)
-        on_event(Event(LOADING, done + 1, len(artifacts), "variants"))
+        on_event(Event(LOADING, done + 1, len(needed), "variants"))
     return sessions, problems
 
 
-def _load(prepared: Prepared, built: Built, runtime: str, on_event: OnEvent) -> Session:
-    """Load an artifact, and measure its fidelity where that was not done yet.
+def _load(jobs: Sequence[Job], runtime: str, on_event: OnEvent) -> Session:
+    """Load the artifact of these jobs, and measure its fidelity where that was not done yet.
 
     What a runtime exports beside an artifact, it exports once: another run waits for it at the artifact's lock.
     """
-    lock, doing = cache.lock_file(prepared.variants, built.id), f"exporting {built.id} of {prepared.name}"
-    with locks.held(lock, doing, on_event, folder=prepared.base, why=cache.WHY_WAIT):
+    setup, built = jobs[0].setup, jobs[0].built
+    lock, doing = cache.lock_file(setup.variants, built.id), f"exporting {built.id} of {setup.name}"
+    with locks.held(lock, doing, on_event, folder=setup.base, why=cache.WHY_WAIT):
         cache.check(built)
-        fidelity.refuse_unsettled(built, runtime, prepared.device)
-        session = runtimes.find(runtime).load(built, prepared.device, prepared.threads, tf32=prepared.settings.tf32)
-        _check_fidelity(prepared, built, runtime, session, on_event)
+        fidelity.refuse_unsettled(built, runtime, setup.device)
+        session = runtimes.find(runtime).load(built, setup.device, setup.threads, tf32=setup.settings.tf32)
+        for job in jobs:
+            _check_fidelity(job.setup, built, runtime, session, on_event)
     return session
 
 
-def _check_fidelity(prepared: Prepared, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
+def _check_fidelity(setup: Setup, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
     """Scores are worth having where this fails; the report says that it did, the run's log why."""
     try:
-        fidelity.check(prepared, built, runtime, session, on_event)
+        fidelity.check(setup, built, runtime, session, on_event)
     except Exception as error:
         journal.failure(f"comparing {built.id} in {runtime} with its own graph", error)
 
 
 def _predict(
-    prepared: Prepared, jobs: Mapping[str, Job], sessions: Mapping[Executable, Session], on_event: OnEvent
-) -> dict[str, str]:
-    """Evaluate variants, every frame decoded once; for those that fail, the reason."""
+    setup: Setup, jobs: Sequence[Job], sessions: Mapping[Executable, Session], on_event: OnEvent
+) -> dict[ResultKey, str]:
+    """Evaluate variants on the frame set of `setup`, every frame decoded once; for those that fail, the reason."""
     if not jobs:
         return {}
     pending = [
-        predict.Pending(name, job.predictions_key, job.folder, sessions[job.executable]) for name, job in jobs.items()
+        predict.Pending(job.title, job.predictions_key, job.folder, sessions[job.executable], job.setup.spec)
+        for job in jobs
     ]
-    rows = [predict.FrameRow(split, frame) for split, frames in prepared.labelled.items() for frame in frames.frames]
-    problems = predict.predict(pending, rows, prepared.spec, prepared.read, on_event)
-    return {name: journal.failure(f"evaluating {name}", error) for name, error in problems.items()}
+    rows = [predict.FrameRow(split, frame) for split, frames in setup.labelled.items() for frame in frames.frames]
+    read = partial(datasets.read_for_each, threads=setup.threads)
+    problems = predict.predict(pending, rows, read, on_event, work_on(setup))
+    return {
+        job.setup.key(job.variant): journal.failure(f"evaluating {job.label}", problems[job.title])
+        for job in jobs
+        if job.title in problems
+    }
+
+
+def work_on(setup: Setup) -> str:
+    """What the evaluation on a frame set is called in events."""
+    return f"{predict.WORK}{setup.on_frames}{':' if setup.on_frames else ''}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import datasets, locks, phases, runtimes
 from bench.artifacts import onnx_files
 from bench.errors import UserError
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.provenance import cuda_devices, cuda_version, digest, versions
 from bench.records import Built, Event, Fidelity, OnEvent, Session, Split
 from bench.results import fidelity
@@ -31,21 +31,21 @@ WHY_WAIT = "two runs that time at once would time each other; `--no-timing` does
 WORKS = SETTLING, COMPARING = "choosing the fastest exact kernels", "comparing with the artifact's own graph"
 
 
-def settle(prepared: Prepared, built: Built, on_event: OnEvent) -> None:
+def settle(setup: Setup, built: Built, on_event: OnEvent) -> None:
     """Have the runtime of an artifact choose, once on this processor, how it is executed."""
-    runtime: Any = runtimes.find(runtimes.choose(prepared.settings.runtime, built.kind, prepared.device))
-    if not hasattr(runtime, "settle") or runtime.is_settled(built, prepared.device):
+    runtime: Any = runtimes.find(runtimes.choose(setup.settings.runtime, built.kind, setup.device))
+    if not hasattr(runtime, "settle") or runtime.is_settled(built, setup.device):
         return
     title = SETTLING
     on_event(Event(title, 0, 1, "variants", "preparing"))
-    doing = f"{title} for {built.id} of {prepared.name}"
-    lock = cache.lock_file(prepared.variants, built.id)
-    artifact = locks.held(lock, doing, on_event, folder=prepared.base, why=cache.WHY_WAIT)
+    doing = f"{title} for {built.id} of {setup.name}"
+    lock = cache.lock_file(setup.variants, built.id)
+    artifact = locks.held(lock, doing, on_event, folder=setup.base, why=cache.WHY_WAIT)
     try:
-        with artifact, alone(prepared, doing, on_event):
+        with artifact, alone(setup, doing, on_event):
             cache.check(built)
             with phases.of(title, on_event):
-                runtime.settle(built, prepared.device, prepared.threads)
+                runtime.settle(built, setup.device, setup.threads)
     except Exception:
         on_event(Event(title, 1, 1, "variants", Event.FAILED))
         raise
@@ -53,15 +53,15 @@ def settle(prepared: Prepared, built: Built, on_event: OnEvent) -> None:
 
 
 @contextmanager
-def alone(prepared: Prepared, doing: str, on_event: OnEvent) -> Iterator[None]:
+def alone(setup: Setup, doing: str, on_event: OnEvent) -> Iterator[None]:
     """Inside, no other process of this user times anything on this machine: two would slow each other down.
 
     A run without timing does not wait for one that times.
     """
-    lock, waits = locks.machine_wide("timing"), prepared.timing != "none"
+    lock, waits = locks.machine_wide("timing"), setup.timing != "none"
     with ExitStack() as stack:
         with suppress(locks.TakenError):
-            stack.enter_context(locks.held(lock, doing, on_event, folder=prepared.base, why=WHY_WAIT, waits=waits))
+            stack.enter_context(locks.held(lock, doing, on_event, folder=setup.base, why=WHY_WAIT, waits=waits))
         yield
 
 
@@ -72,62 +72,62 @@ def refuse_unsettled(built: Built, name: str, device: runtimes.Device) -> None:
         raise UserError(f"{built.file.parent}: the choice of kernels is gone; the same `bench run` makes it again")
 
 
-def arithmetic(prepared: Prepared, built: Built, runtime: str) -> Mapping[str, Any] | None:
+def arithmetic(setup: Setup, built: Built, runtime: str) -> Mapping[str, Any] | None:
     """What an artifact's scores depend on of the processor, for the keys of its results; None where on nothing."""
     describe = getattr(runtimes.find(runtime), "arithmetic", None)
-    chosen: Mapping[str, Any] | None = describe(built, prepared.device) if describe else None
+    chosen: Mapping[str, Any] | None = describe(built, setup.device) if describe else None
     return chosen
 
 
-def read(prepared: Prepared, built: Built, runtime: str) -> Fidelity | None:
+def read(setup: Setup, built: Built, runtime: str) -> Fidelity | None:
     """The measured fidelity of a quantised artifact in a runtime on this machine; None where it was not measured."""
-    return fidelity.read(_file(prepared, built, runtime)) if built.quantised else None
+    return fidelity.read(_file(setup, built, runtime)) if built.quantised else None
 
 
-def is_due(prepared: Prepared, built: Built, runtime: str) -> bool:
+def is_due(setup: Setup, built: Built, runtime: str) -> bool:
     """Whether an artifact is quantised, and its fidelity in this runtime was not measured on this machine yet."""
-    return built.quantised and read(prepared, built, runtime) is None
+    return built.quantised and read(setup, built, runtime) is None
 
 
-def check(prepared: Prepared, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
+def check(setup: Setup, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
     """Measure a quantised artifact's fidelity in a loaded session, once, and keep it beside the artifact."""
-    if not is_due(prepared, built, runtime):
+    if not is_due(setup, built, runtime):
         return
-    split = _split(prepared)
-    reference = onnxruntime.load_reference(built, prepared.threads)
-    measured = fidelity.measure(session, reference, _batches(prepared, split, on_event), split)
-    fidelity.write(_file(prepared, built, runtime), measured)
+    split = _split(setup)
+    reference = onnxruntime.load_reference(built, setup.threads)
+    measured = fidelity.measure(session, reference, _batches(setup, split, on_event), split)
+    fidelity.write(_file(setup, built, runtime), measured)
 
 
-def _split(prepared: Prepared) -> Split:
-    return "calibration" if "calibration" in prepared.frames else "test"
+def _split(setup: Setup) -> Split:
+    return "calibration" if "calibration" in setup.frames else "test"
 
 
-def _batches(prepared: Prepared, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
-    frames = prepared.frames[split]
+def _batches(setup: Setup, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
+    frames = setup.frames[split]
     sample = [frames.frames[index] for index in frames.sample_evenly(fidelity.FRAMES)]
     event = partial(Event, COMPARING, total=len(sample))
     done = 0
-    for batch in datasets.read_batches(sample, prepared.spec, BATCH, threads=prepared.threads):
+    for batch in datasets.read_batches(sample, setup.spec, BATCH, threads=setup.threads):
         on_event(event(done=done))
         yield batch
         done += len(batch)
     on_event(event(done=done))
 
 
-def _file(prepared: Prepared, built: Built, runtime: str) -> Path:
+def _file(setup: Setup, built: Built, runtime: str) -> Path:
     """Where the fidelity of an artifact in a runtime is stored; its name is a digest of what it was measured with."""
     executes = runtimes.find(runtime)
     measured_for: dict[str, Any] = {
         "version": VERSION,
         "runtime": runtime,
-        "device": prepared.device,
-        "hardware": [cuda_devices()[:1], cuda_version()] if prepared.device == "cuda" else processor().identity,
-        "frames": prepared.frames[_split(prepared)].digest,
+        "device": setup.device,
+        "hardware": [cuda_devices()[:1], cuda_version()] if setup.device == "cuda" else processor().identity,
+        "frames": setup.frames[_split(setup)].digest,
         "libraries": versions({*executes.LIBRARIES, *onnx_files.LIBRARIES}),
         "versions": dict(executes.VERSIONS),
-        "arithmetic": arithmetic(prepared, built, runtime),
+        "arithmetic": arithmetic(setup, built, runtime),
     }
-    if prepared.device == "cuda":
-        measured_for["tf32"] = prepared.settings.tf32
+    if setup.device == "cuda":
+        measured_for["tf32"] = setup.settings.tf32
     return built.file.with_name(f"{built.file.stem}.fidelity-{digest(measured_for)[:8]}.json")

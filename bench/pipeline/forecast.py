@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import runtimes
 from bench.pipeline import estimates, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
+from bench.pipeline.evaluate import work_on
 from bench.pipeline.history import History, recall
-from bench.pipeline.jobs import is_time_due, keys
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.jobs import Executable, is_time_due, keys
+from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
+from bench.variants.steps import Use
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,38 @@ class Link:
 
 @dataclass(frozen=True)
 class Row:
-    """What exists of a variant; `frames` are still to be evaluated, 0 where the results exist."""
+    """What exists of a variant on a frame set; `frames` are still to be evaluated, 0 where the results exist.
+
+    `timed` is whether nothing is to be timed: on all frame sets but the first, or where the times exist.
+    """
 
     name: str
     links: tuple[Link, ...]
     runtime: str
     frames: int
     timed: bool
+    setup: Setup = field(repr=False)
 
     @property
     def id(self) -> str:
         return self.links[-1].id
+
+    @property
+    def executable(self) -> Executable:
+        return self.id, self.runtime
+
+    @property
+    def chain(self) -> tuple[Use, ...]:
+        return self.setup.chains[self.name]
+
+    @property
+    def label(self) -> str:
+        return self.setup.label(self.name)
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the artifact is an ONNX file already."""
+        return bool(self.chain) and self.chain[-1].step.PRODUCES == "onnx"
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,7 @@ class Stage:
 
 def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run has to do, and how long that takes at the machine's present speed."""
-    return stages_at(prepared, rows, recall(prepared.base), present(prepared, rows, on_event))
+    return stages_at(prepared, rows, recall(prepared.first.base), present(prepared, rows, on_event))
 
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
@@ -67,168 +90,176 @@ def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> Prese
     if is_drawn(prepared) and is_all_done(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
-    return present_speed.measure(prepared.threads)
+    return present_speed.measure(prepared.first.threads)
 
 
 def stages_at(
     prepared: Prepared, rows: Sequence[Row], history: History, speed: PresentSpeed | None
 ) -> tuple[Stage, ...]:
     """What a run has to do, and how long that takes at `speed`, or on an idle machine without it."""
-    now = speed or estimates.quiet(prepared.threads)
+    now = speed or estimates.quiet(prepared.first.threads)
     return (
         _draw(prepared, now),
-        _build(prepared, rows, history, now),
-        _load(prepared, rows, now),
+        _build(rows, history, now),
+        _load(rows, now),
         _evaluate(prepared, rows, history, now),
-        _time(prepared, rows, history, now),
+        _time(rows, history, now),
         _report(prepared, rows, now),
     )
 
 
 def is_drawn(prepared: Prepared) -> bool:
     """Whether the frames exist; those of the demo are drawn by the first run."""
-    return bool(prepared.frames["test"].digest)
+    return all(setup.frames["test"].digest for setup in prepared.setups)
 
 
 # ------------------------------------------------------------------------------------------- what exists
 def rows_of(prepared: Prepared) -> tuple[Row, ...]:
-    """A row for each selected variant."""
-    context = build_context(prepared, silent)
+    """A row for each selected variant on each frame set."""
     first: dict[str, str] = {}
     rows = []
-    for name, chain in prepared.chains.items():
-        if name not in prepared.selected:
-            continue
-        lineage = ids.of_chain(prepared.source, chain, context)
-        links = tuple(
-            Link(text, variant, cache.is_built(context.folder, variant), first.get(variant))
-            for variant, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
-        )
-        for variant in lineage:
-            first.setdefault(variant, name)
-        kind = chain[-1].step.PRODUCES if chain else "torch"
-        built = cache.read(context.folder, lineage[-1]) if links[-1].built else None
-        runtime, predictions_key, timing_key = keys(prepared, lineage[-1], kind, built)
-        folder = prepared.results / name
-        frames = _frames_left(prepared, folder, predictions_key)
-        rows.append(Row(name, links, runtime, frames, not is_time_due(prepared, folder, timing_key)))
+    for setup in prepared.setups:
+        context = build_context(setup, silent)
+        for name, chain in setup.chains.items():
+            if name not in setup.selected:
+                continue
+            lineage = ids.of_chain(setup.source, chain, context)
+            links = tuple(
+                Link(text, variant, cache.is_built(context.folder, variant), first.get(variant))
+                for variant, text in zip(lineage, ["the weights", *(use.text for use in chain)], strict=True)
+            )
+            for variant in lineage:
+                first.setdefault(variant, setup.title(name))
+            rows.append(_row(setup, name, links))
     return tuple(rows)
 
 
-def _frames_left(prepared: Prepared, folder: Path, key: str) -> int:
+def _row(setup: Setup, name: str, links: tuple[Link, ...]) -> Row:
+    chain, last = setup.chains[name], links[-1]
+    kind = chain[-1].step.PRODUCES if chain else "torch"
+    built = cache.read(setup.variants, last.id) if last.built else None
+    runtime, predictions_key, timing_key = keys(setup, last.id, kind, built)
+    frames = _frames_left(setup, setup.results / name, predictions_key)
+    return Row(name, links, runtime, frames, not is_time_due(setup, setup.times / name, timing_key), setup)
+
+
+def _frames_left(setup: Setup, folder: Path, key: str) -> int:
     """How many labelled frames have no results; the shards of an interrupted run count as done."""
     if predict.is_done(folder, key):
         return 0
-    count = sum(len(prepared.frames[split].frames) for split in LABELLED_SPLITS if split in prepared.frames)
+    count = sum(len(setup.frames[split].frames) for split in LABELLED_SPLITS if split in setup.frames)
     shards = len(list((folder / predict.SHARDS / key).glob("?????????.npz")))
     return max(1, count - shards * predict.SHARD_FRAMES)
 
 
-def _executables(rows: Sequence[Row]) -> set[tuple[Row, str]]:
-    """What is loaded: the rows that lack results, and for each that is timed the baseline in the same runtime."""
+def _timed_together(rows: Sequence[Row]) -> dict[Executable, Row]:
+    """What is timed, the row of each: variants without times, and their baselines in the same runtimes."""
+    by_key = {row.setup.key(row.name): row for row in rows}
     untimed = [row for row in rows if not row.timed]
-    return {(row, row.runtime) for row in rows if row.frames or not row.timed} | {
-        (rows[0], row.runtime) for row in untimed
-    }
+    beside = [(by_key[row.setup.key(row.setup.baseline)], row.runtime) for row in untimed]
+    return {row.executable: row for row in untimed} | {(row.id, runtime): row for row, runtime in beside}
 
 
-def exports(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
+def _executables(rows: Sequence[Row]) -> dict[Executable, Row]:
+    """What is loaded, the row of each: the rows that lack results, and what is timed beside them."""
+    return {row.executable: row for row in rows if row.frames or not row.timed} | _timed_together(rows)
+
+
+def exports(rows: Sequence[Row]) -> list[Row]:
     """Variants that a runtime must export first, which it does once."""
-    torch = {row.name for row in rows if not (chain := prepared.chains[row.name]) or chain[-1].step.PRODUCES == "torch"}
     needed = {
-        row.id: row for row, name in _executables(rows) if row.name in torch and "onnx" in runtimes.find(name).ACCEPTS
+        row.id: row
+        for (_, runtime), row in _executables(rows).items()
+        if not row.is_onnx and "onnx" in runtimes.find(runtime).ACCEPTS
     }
-    variants = prepared.variants
-    return [row for variant, row in needed.items() if not any((variants / variant).glob("*.exported-*.onnx"))]
+    return [row for row in needed.values() if not any((row.setup.variants / row.id).glob("*.exported-*.onnx"))]
 
 
-def _compile_s(prepared: Prepared, rows: Sequence[Row]) -> list[float]:
+def _compile_s(rows: Sequence[Row]) -> list[float]:
     """Seconds for each artifact that a runtime must compile first, which it does once on a machine."""
-    seconds = {(row.id, name): getattr(runtimes.find(name), "COMPILE_SECONDS", 0.0) for row, name in _executables(rows)}
-    variants = prepared.variants
-    return [
-        compile_s
-        for (variant, runtime), compile_s in seconds.items()
-        if compile_s and not any((variants / variant).glob(f"*.{runtime}-*.pt2"))
-    ]
+    seconds = []
+    for (variant, runtime), row in _executables(rows).items():
+        compile_s = getattr(runtimes.find(runtime), "COMPILE_SECONDS", 0.0)
+        if compile_s and not any((row.setup.variants / variant).glob(f"*.{runtime}-*.pt2")):
+            seconds.append(compile_s)
+    return seconds
 
 
 # ---------------------------------------------------------------------------------------------- the stages
 def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     if is_drawn(prepared):
         return Stage("draw", "", Estimate())
-    count = sum(len(frames.frames) for frames in prepared.frames.values())
+    count = undrawn(prepared)
     takes = estimates.by_rate(count * estimates.DRAWN_FRAME_SECONDS, estimates.PARALLEL, now)
     return Stage("draw", f"{count:,} frames of the demo set", takes)
 
 
-def _build(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
+def undrawn(prepared: Prepared) -> int:
+    """How many frames of the demo set are still to be drawn."""
+    setups = (setup for setup in prepared.by_detector.values() if not setup.frames["test"].digest)
+    return max((sum(len(frames.frames) for frames in setup.frames.values()) for setup in setups), default=0)
+
+
+def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
     due = []
     for row in rows:
-        chain = prepared.chains[row.name]
         for length, link in enumerate(row.links):
             if not link.built and link.of is None:
-                part = chain[:length]
-                due.append((build.title_of(row.name, part), estimates.step(prepared, part, history, now)))
+                part = row.chain[:length]
+                title = build.title_of(row.setup.title(row.name), part)
+                due.append((title, estimates.step(row.setup, part, history, now)))
     whole = estimates.total(estimate for _, estimate in due)
     return Stage("build", _counted(len(due), "artifact"), whole, tuple(due))
 
 
-def _load(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    exported, compile_s = exports(prepared, rows), _compile_s(prepared, rows)
+def _load(rows: Sequence[Row], now: PresentSpeed) -> Stage:
+    exported, compile_s = exports(rows), _compile_s(rows)
     loaded = len(_executables(rows))
     work = f"{_counted(loaded, 'variant')}, {len(exported)} exported first" if loaded else ""
     if compile_s:
         work += f", {len(compile_s)} compiled first"
     seconds = loaded * estimates.LOAD_SECONDS + len(exported) * estimates.EXPORT_SECONDS + sum(compile_s)
-    seconds += len(_structures(prepared, exported) - _traced(prepared, rows)) * estimates.TRACE_SECONDS
-    seconds += sum(_is_onnx(prepared, row) for row in rows if row.frames) * estimates.SETTLE_SECONDS
+    seconds += len(_structures(exported) - _traced(rows)) * estimates.TRACE_SECONDS
+    seconds += sum(row.is_onnx for row in rows if row.frames) * estimates.SETTLE_SECONDS
     return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
 
 
-def _is_onnx(prepared: Prepared, row: Row) -> bool:
-    chain = prepared.chains[row.name]
-    return bool(chain) and chain[-1].step.PRODUCES == "onnx"
-
-
-def _structures(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+def _structures(rows: Sequence[Row]) -> set[tuple[str, ...]]:
     """The distinct network structures of rows: a run traces each of them once."""
-    return {tuple(use.text for use in prepared.chains[row.name] if use.leaves.operations < 1) for row in rows}
+    return {(row.setup.source.digest, *(use.text for use in row.chain if use.leaves.operations < 1)) for row in rows}
 
 
-def _traced(prepared: Prepared, rows: Sequence[Row]) -> set[tuple[str, ...]]:
+def _traced(rows: Sequence[Row]) -> set[tuple[str, ...]]:
     """The structures that are traced while variants are built."""
-    return _structures(prepared, [row for row in rows if _is_onnx(prepared, row) and not row.links[-1].built])
+    return _structures([row for row in rows if row.is_onnx and not row.links[-1].built])
 
 
 def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
-    due = [row for row in rows if row.frames]
-    if not due:
-        return Stage("evaluate", "", Estimate())
-    frames = max(row.frames for row in due)
-    work = f"{_counted(len(due), 'variant')} on {frames:,} frames"
-    passes = estimates.total(_frame(prepared, row, row.runtime, history, now) * row.frames for row in due)
-    decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
-    return Stage("evaluate", work, passes + decoded)
+    """A pass over each frame set with variants that lack results there."""
+    passes, works = [], []
+    for name, setups in prepared.by_frame_set.items():
+        due = [row for row in rows if row.frames and row.setup.frame_set == name]
+        if due:
+            frames = max(row.frames for row in due)
+            decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
+            computed = estimates.total(_frame(row, row.runtime, history, now) * row.frames for row in due)
+            passes.append((work_on(setups[0]), computed + decoded))
+            works.append(f"{_counted(len(due), 'variant')} on {frames:,} frames{setups[0].of_frames}")
+    return Stage("evaluate", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
-def _time(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
-    untimed = [row for row in rows if not row.timed]
-    executables = {(row.id, row.runtime): row for row in untimed}
-    executables |= {(rows[0].id, row.runtime): rows[0] for row in untimed}
-    beside = len(executables) - len({(row.id, row.runtime) for row in untimed})
-    work = _counted(len(untimed), "variant") + (", the baseline beside them" if untimed and beside else "")
-    due = (
-        estimates.timed(prepared, _frame(prepared, row, runtime, history, now), now)
-        for (_, runtime), row in executables.items()
-    )
+def _time(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
+    untimed, timed = [row for row in rows if not row.timed], _timed_together(rows)
+    has_others = len(timed) > len({row.executable for row in untimed})
+    work = _counted(len(untimed), "variant") + (", the baseline beside them" if has_others else "")
+    due = (estimates.timed(row.setup, _frame(row, runtime, history, now), now) for (_, runtime), row in timed.items())
     return Stage("time", work, estimates.total(due))
 
 
 def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    if is_all_done(rows) and not report_reasons.of_report(prepared, rows):
+    if is_all_done(rows) and not report_reasons.of_reports(prepared, rows):
         return Stage("report", "", Estimate())
-    seconds = estimates.REPORT_SECONDS + heatmaps(prepared) * estimates.HEATMAP_SECONDS
+    seconds = estimates.REPORT_SECONDS * len(prepared.setups) + heatmaps(prepared) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
@@ -237,15 +268,18 @@ def is_all_done(rows: Sequence[Row]) -> bool:
     return all(row.timed and not row.frames for row in rows)
 
 
-def _frame(prepared: Prepared, row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:
-    return estimates.frame(prepared, prepared.chains[row.name], runtime, history, now)
+def _frame(row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:
+    return estimates.frame(row.setup, row.chain, runtime, history, now)
 
 
 def heatmaps(prepared: Prepared) -> int:
-    """How many heatmaps the report draws at most."""
-    gallery, count = prepared.settings.gallery, len(prepared.frames["test"].frames)
-    each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
-    return each * len(prepared.selected)
+    """How many heatmaps the reports draw at most."""
+    drawn = 0
+    for setup in prepared.setups:
+        gallery, count = setup.settings.gallery, len(setup.frames["test"].frames)
+        each = count if gallery.heatmaps == "all" else min(count, 4 * gallery.top)
+        drawn += each * len(setup.selected)
+    return drawn
 
 
 def _counted(count: int, noun: str) -> str:

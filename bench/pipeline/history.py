@@ -61,9 +61,9 @@ def recall(base: Path) -> History:
 def _speeds(base: Path) -> Iterable[Speed]:
     """The speeds of all variants that were timed on this machine."""
     this_machine = machine()
-    for path in sorted((base / "results").glob(f"*/{store.RUN}")):
+    for folder in store.runs(base / "results"):
         try:
-            run = store.read_run(path.parent)
+            run = store.read_run(folder)
         except UserError:
             continue
         for variant in run.variants:

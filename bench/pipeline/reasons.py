@@ -16,7 +16,7 @@ from bench import stored
 from bench.errors import shown
 from bench.pipeline.build import build_context
 from bench.pipeline.jobs import Job, Jobs, inputs, is_timed
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.provenance import write_json
 from bench.records import FrameSet, silent
 from bench.results import predict
@@ -82,13 +82,13 @@ class Due:
         return f"{', '.join(self.variants)} ({', '.join(self.work)}): {'; '.join(self.reasons)}"
 
 
-def due(prepared: Prepared, rows: Sequence[Row]) -> tuple[Due, ...]:
+def due(rows: Sequence[Row]) -> tuple[Due, ...]:
     """For all that rows leave to be done: what differs from the last run, variants with the same reasons together."""
-    record = _read(prepared.results)
+    records = {row.setup.results: _read(row.setup.results) for row in rows}
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
-        for work, reasons in _of_row(prepared, row, record):
-            by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.name)
+        for work, reasons in _of_row(row, records[row.setup.results]):
+            by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.label)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
         for work, names in works.items():
@@ -101,25 +101,26 @@ def again(due: Iterable[Due]) -> list[Due]:
     return [group for group in due if group.reasons != (NEW,)]
 
 
-def write(prepared: Prepared, jobs: Jobs) -> None:
+def write(setup: Setup, jobs: Jobs) -> None:
     """Store what the results were made from beside them; a record that says the same is left as it is."""
-    before = _read(prepared.results)
+    before = _read(setup.results)
     earlier = {} if before is None else before.variants
-    remaining = {name: made_from for name, made_from in earlier.items() if name in prepared.settings.variants}
-    made = {name: _made_from(prepared, name, job) for name, job in jobs.unfailed.items()}
+    remaining = {name: made_from for name, made_from in earlier.items() if name in setup.settings.variants}
+    made = {job.variant: _made_from(job) for job in jobs.unfailed.values() if job.setup == setup}
     record = _Record(remaining | made)
     if record != before:
-        write_json(prepared.results / RECORD, asdict(record))
+        write_json(setup.results / RECORD, asdict(record))
 
 
-def _made_from(prepared: Prepared, name: str, job: Job) -> _Variant:
-    chain, context = prepared.chains[name], build_context(prepared, silent)
-    lineage = ids.of_chain(prepared.source, chain, context)
-    _, predictions, times = inputs(prepared, job.built.id, job.built.kind, job.built)
+def _made_from(job: Job) -> _Variant:
+    setup = job.setup
+    chain, context = setup.chains[job.variant], build_context(setup, silent)
+    lineage = ids.of_chain(setup.source, chain, context)
+    _, predictions, times = inputs(setup, job.built.id, job.built.kind, job.built)
     return _Variant(
-        tuple(_flat(values, prepared.frames) for values in ids.inputs(prepared.source, chain, lineage, context)),
-        _flat(predictions, prepared.frames) if predict.is_done(job.folder, job.predictions_key) else {},
-        _flat(times, prepared.frames) if is_timed(job.folder, job.timing_key) else None,
+        tuple(_flat(values, setup.frames) for values in ids.inputs(setup.source, chain, lineage, context)),
+        _flat(predictions, setup.frames) if predict.is_done(job.folder, job.predictions_key) else {},
+        _flat(times, setup.frames) if is_timed(job.times, job.timing_key) else None,
     )
 
 
@@ -149,30 +150,31 @@ def flattened(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]
 
 
 # ------------------------------------------------------------------------------------------- what differs
-def _of_row(prepared: Prepared, row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
+def _of_row(row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str, ...]]]:
     """The reasons for each kind of work that a variant is due for."""
+    setup = row.setup
     before = record.variants.get(row.name) if record else None
     if before is None:
-        was_made = record is None and (prepared.results / row.name / predict.MARK).exists()
+        was_made = record is None and (setup.results / row.name / predict.MARK).exists()
         reason = _UNKNOWN if was_made else NEW
         yield from ((work, (reason,)) for work, is_due in _work(row) if is_due)
         return
-    chain, context = prepared.chains[row.name], build_context(prepared, silent)
+    chain, context = setup.chains[row.name], build_context(setup, silent)
     links = [
-        _flat(values, prepared.frames)
-        for values in ids.inputs(prepared.source, chain, [link.id for link in row.links], context)
+        _flat(values, setup.frames)
+        for values in ids.inputs(setup.source, chain, [link.id for link in row.links], context)
     ]
     of_build, of_chain = _chain_reasons(row, links, before.links)
     kind = chain[-1].step.PRODUCES if chain else "torch"
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(prepared, row.id, kind, artifact)
+    _, predictions, times = inputs(setup, row.id, kind, artifact)
     if of_build:
         yield "build", of_build
     if row.frames:
-        yield "evaluate", _reasons(before.predictions, _flat(predictions, prepared.frames), of_chain)
+        yield "evaluate", _reasons(before.predictions, _flat(predictions, setup.frames), of_chain)
     if not row.timed:
-        reasons = _reasons(before.times, _flat(times, prepared.frames), of_chain)
-        yield "time", (_ASKED,) if reasons == (_GONE,) and prepared.timing == "again" else reasons
+        reasons = _reasons(before.times, _flat(times, setup.frames), of_chain)
+        yield "time", (_ASKED,) if reasons == (_GONE,) and setup.timing == "again" else reasons
 
 
 def _chain_reasons(

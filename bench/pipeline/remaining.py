@@ -15,7 +15,6 @@ from bench.results import predict, timing
 # What events call the work of a stage begins with one of these.
 _TITLES = {
     "load": (*fidelity.WORKS, evaluate.LOADING),
-    "evaluate": (predict.WORK,),
     "time": (timing.WORK,),
     "report": (render.WORK,),
 }

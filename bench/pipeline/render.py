@@ -14,7 +14,7 @@ from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.pipeline import reasons
 from bench.pipeline.jobs import Jobs, refuse_changed
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Prepared
 from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
 from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, ScoresFile, silent
@@ -33,7 +33,8 @@ WORK = "rendering the report"
 class Finished:
     """A rendered experiment: its run, its scores as scores.json holds them, its report; the run's log if any.
 
-    `remarks` say how the experiment file has changed since the run.
+    `remarks` say how the experiment file has changed since the run. Where there are several detectors or frame sets,
+    these are the first detector's on the first set, and `further` has the others.
     """
 
     run: RunRecord
@@ -41,6 +42,7 @@ class Finished:
     report: Path
     log: Path | None = None
     remarks: tuple[str, ...] = ()
+    further: tuple[Finished, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -48,11 +50,18 @@ class Finished:
         return self.report.with_suffix(".html")
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a variant has, on any frame set."""
+        failed = any(variant.status == "failed" for variant in self.run.variants)
+        return failed or any(other.has_failed for other in self.further)
+
+    @property
     def ending(self) -> str:
         """How the run went, in one line."""
         failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
         warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
-        return f"ended: {len(self.run.variants)} variants, failed: {', '.join(failed) or 'none'}{warnings}"
+        ended = f"ended: {len(self.run.variants)} variants, failed: {', '.join(failed) or 'none'}{warnings}"
+        return "\n".join([ended, *(other.ending for other in self.further)])
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -61,14 +70,16 @@ class Finished:
 
 
 def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
-    """Store what the run came to, and render its report."""
-    with store.locked(prepared.results, f"running {prepared.name}", on_event):
-        refuse_changed(prepared, jobs)
-        run = summarise(prepared, jobs)
-        store.write_attributes(prepared.results, prepared.frames, run)
-        store.write_run(prepared.results, run)
-        reasons.write(prepared, jobs)
-        return report(prepared.base, prepared.name, prepared.settings, on_event=on_event)
+    """Store what the run came to, and render its reports."""
+    first = prepared.first
+    with store.locked(prepared.results, f"running {first.name}", on_event, prepared.parts):
+        refuse_changed(jobs)
+        for setup in prepared.setups:
+            run = summarise(setup, jobs)
+            store.write_attributes(setup.results, setup.frames, run)
+            store.write_run(setup.results, run)
+            reasons.write(setup, jobs)
+        return report(first.base, first.name, first.settings, on_event=on_event)
 
 
 def report(
@@ -76,9 +87,18 @@ def report(
 ) -> Finished:
     """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
-    A report that this version rendered from the same results is left as it is, unless `again`.
+    Each detector has a report on each frame set: the first is returned, with the `further` ones. A report that this
+    version rendered from the same results is left as it is, unless `again`.
     """
-    results, folder = base / "results" / name, base / "reports" / name
+    first, *further = (
+        _report(base, Path(name) / part, settings, again=again, on_event=on_event) for part in settings.parts
+    )
+    return replace(first, further=tuple(further))
+
+
+def _report(base: Path, below: Path, settings: ExperimentSettings, *, again: bool, on_event: OnEvent) -> Finished:
+    """One report, of the results in the folder `below` results/, as `report` says."""
+    results, folder = base / "results" / below, base / "reports" / below
     run = as_set(store.read_run(results), settings)
     store.write_run(results, run)
     mark = mark_of(results)

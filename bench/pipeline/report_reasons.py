@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench import reports
 from bench.errors import UserError, listed
 from bench.pipeline import render
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.reasons import Inputs, changed, flattened
 from bench.provenance import version
 from bench.records import RunRecord
@@ -31,22 +31,28 @@ _NOT_RENDERED = "not rendered yet, or a file of it is gone"
 _RENDERED_OTHERWISE = "its results or its files are not those it was rendered with"
 
 
-def of_report(prepared: Prepared, rows: Sequence[Row]) -> tuple[str, ...]:
-    """Why the report is due where every row is done; empty where it is rendered from these results already."""
+def of_reports(prepared: Prepared, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Why a report is due where every row is done; empty where all are rendered from these results already."""
+    reasons = (_of_report(setup, [row for row in rows if row.setup == setup]) for setup in prepared.setups)
+    return tuple(dict.fromkeys(reason for of_report in reasons for reason in of_report))
+
+
+def _of_report(setup: Setup, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Why the report of a detector on a frame set is due."""
     try:
-        run = store.read_run(prepared.results)
+        run = store.read_run(setup.results)
     except UserError:
         return (_NO_RECORD,)
-    settings = _changed_settings(run, render.as_set(run, prepared.settings))
-    if differences := [*settings, *_changed_variants(run, prepared, rows)]:
+    settings = _changed_settings(run, render.as_set(run, setup.settings))
+    if differences := [*settings, *_changed_variants(run, setup, rows)]:
         return tuple(differences)
-    folder = prepared.base / "reports" / prepared.name
+    folder = setup.report
     if not reports.is_whole(folder):
         return (_NOT_RENDERED,)
-    if render.is_rendered(folder, render.mark_of(prepared.results)):
+    if render.is_rendered(folder, render.mark_of(setup.results)):
         return ()
     earlier, now = run.provenance.get("bench", ""), version("bench")
-    if earlier != now and render.is_rendered(folder, render.mark_of(prepared.results, earlier)):
+    if earlier != now and render.is_rendered(folder, render.mark_of(setup.results, earlier)):
         return (changed("bench", earlier, now),)
     return (_RENDERED_OTHERWISE,)
 
@@ -65,11 +71,11 @@ def _report_settings(run: RunRecord) -> Inputs:
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 
 
-def _changed_variants(run: RunRecord, prepared: Prepared, rows: Sequence[Row]) -> list[str]:
+def _changed_variants(run: RunRecord, setup: Setup, rows: Sequence[Row]) -> list[str]:
     """Which variants the report lacks, shows in another form, or shows though they are no longer asked for."""
     ids = {variant.name: variant.id for variant in run.variants}
     missing = [row.name for row in rows if row.name not in ids]
     rebuilt = [row.name for row in rows if ids.get(row.name, row.id) != row.id]
-    removed = [name for name in ids if name not in prepared.chains]
+    removed = [name for name in ids if name not in setup.chains]
     groups = (("lacks", missing), ("shows another", rebuilt), ("shows the removed", removed))
     return [f"it {what} {listed(names)}" for what, names in groups if names]

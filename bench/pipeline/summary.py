@@ -8,47 +8,44 @@ from pathlib import Path
 
 from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
 from bench.records import Built, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
 from bench.results import attributes, store
-from bench.variants.steps import Use
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 NOT_TIMED = "Not timed, so nothing is said of speed"
 SEE_LOG = "; the run's log says why"
 
 
-def summarise(prepared: Prepared, jobs: Jobs) -> RunRecord:
-    """The run's record; a variant that failed is a row that says why."""
-    shown = {name: chain for name, chain in prepared.chains.items() if name in jobs.by_variant or name in jobs.failed}
-    baseline = jobs.by_variant[prepared.baseline].built
-    rows = tuple(
-        _row(prepared, name, chain, jobs.by_variant.get(name), jobs.failed.get(name), baseline)
-        for name, chain in shown.items()
-    )
+def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
+    """The record of a detector on a frame set; a variant that failed is a row that says why."""
+    keys = {name: setup.key(name) for name in setup.chains}
+    shown = {name: key for name, key in keys.items() if key in jobs.by_key or key in jobs.failed}
+    baseline = jobs.by_key[setup.key(setup.baseline)].built
+    rows = tuple(_row(setup, name, jobs.by_key.get(key), jobs.failed.get(key), baseline) for name, key in shown.items())
     return RunRecord(
-        experiment=prepared.name,
-        detector=prepared.settings.detector,
-        architecture=prepared.source.architecture,
-        preprocessing=prepared.source.preprocessing,
-        threshold=prepared.settings.threshold,
-        gallery_top=prepared.settings.gallery.top,
-        gallery_heatmaps=prepared.settings.gallery.heatmaps,
-        margin=prepared.settings.margin,
-        choose=prepared.settings.choose.record if prepared.settings.choose else None,
-        attributes=attributes.digest(prepared.frames),
-        frames={split: _split_summary(frames, prepared.base) for split, frames in prepared.frames.items()},
+        experiment=setup.name,
+        detector=setup.detector_name,
+        architecture=setup.source.architecture,
+        preprocessing=setup.source.preprocessing,
+        threshold=setup.settings.threshold,
+        gallery_top=setup.settings.gallery.top,
+        gallery_heatmaps=setup.settings.gallery.heatmaps,
+        margin=setup.settings.margin,
+        choose=setup.settings.choose.record if setup.settings.choose else None,
+        attributes=attributes.digest(setup.frames),
+        frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
-        provenance=_provenance(prepared) | _gpus(rows),
-        warnings=_remarks(prepared, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+        provenance=_provenance(setup) | _gpus(rows),
+        warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
     )
 
 
-def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
+def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know before the numbers."""
-    remarks = list(prepared.remarks)
-    if prepared.detector.weights == "demo":
+    remarks = list(setup.remarks)
+    if setup.detector.weights == "demo":
         remarks.append(
             "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
         )
@@ -57,21 +54,20 @@ def _remarks(prepared: Prepared, shown: Collection[str], untimed: Sequence[str])
             f"{NOT_TIMED}: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
-    left_out = [name for name in prepared.settings.variants if name not in shown]
+    left_out = [name for name in setup.settings.variants if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
-    return (*remarks, *prepared.frame_remarks)
+    return (*remarks, *setup.frame_remarks)
 
 
-def _row(
-    prepared: Prepared, name: str, chain: Sequence[Use], job: Job | None, reason: str | None, baseline: Built
-) -> VariantResult:
+def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline: Built) -> VariantResult:
     """The row of a variant; without a job, or with a reason, that of a failure."""
+    chain = setup.chains[name]
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
-    timed = store.read_timed(job.folder, job.timing_key)
-    exactness = fidelity.read(prepared, job.built, job.runtime)
+    timed = store.read_timed(job.times, job.timing_key)
+    exactness = fidelity.read(setup, job.built, job.runtime)
     return VariantResult(
         name=name,
         id=job.built.id,
@@ -122,12 +118,12 @@ def _relative(path: Path, base: Path) -> str:
         return path.as_posix()
 
 
-def _provenance(prepared: Prepared) -> dict[str, str]:
+def _provenance(setup: Setup) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     details = {
-        "weights": f"{prepared.detector.weights} (SHA-256 {prepared.source.digest})",
-        "seed": str(prepared.settings.seed),
-        "threads": str(prepared.threads),
+        "weights": f"{setup.detector.weights} (SHA-256 {setup.source.digest})",
+        "seed": str(setup.settings.seed),
+        "threads": str(setup.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
     }
     return provenance(details, libraries)

@@ -40,6 +40,8 @@ from bench.records.frames import (
     OnEvent,
     Outcome,
     Preprocessing,
+    SpecBatches,
+    SpecsReader,
     Split,
     silent,
 )
@@ -61,6 +63,7 @@ from bench.records.predictions import (
 )
 from bench.records.runs import (
     Recovery,
+    ResultKey,
     RunRecord,
     SplitSummary,
     VariantResult,
@@ -161,6 +164,7 @@ __all__ = [
     "Recovery",
     "Reliability",
     "Requirement",
+    "ResultKey",
     "RunRecord",
     "Score",
     "ScoredCandidate",
@@ -182,6 +186,8 @@ __all__ = [
     "Shift",
     "ShiftVerdict",
     "Slice",
+    "SpecBatches",
+    "SpecsReader",
     "Split",
     "SplitSummary",
     "ThresholdKind",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
@@ -108,6 +108,12 @@ class FrameSet:
 
 BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[NDArray[np.uint8]]]"
 """`read(frames, spec, batch_size)` yields uint8 RGB batches [n, 3, size, size], in order, decoding ahead."""
+
+SpecBatches: TypeAlias = "Mapping[InputSpec, NDArray[np.uint8]]"
+"""The same frames as each spec has them: uint8 RGB [n, 3, size, size]."""
+
+SpecsReader: TypeAlias = Callable[[Sequence[Frame], Sequence[InputSpec], int], Iterator[SpecBatches]]
+"""`read(frames, specs, batch_size)` yields batches for several specs: each frame is decoded once."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
 from bench.records.frames import Preprocessing
 from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+
+
+class ResultKey(NamedTuple):
+    """Whose results: those of a detector's variant on a frame set, by their names in the experiment file."""
+
+    detector: str
+    variant: str
+    frame_set: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,9 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """An evaluated experiment, as run.json stores it: with the predictions, all that a report is made of.
+    """A detector of an experiment, evaluated on a frame set, as run.json stores it.
+
+    With the predictions, it is all that a report is made of.
 
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,

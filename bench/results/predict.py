@@ -1,4 +1,4 @@
-"""Predict: each frame is decoded once, in one stream, and given to every variant.
+"""Predict: each frame is decoded once, in one stream, and given to every variant, as its detector takes it.
 
 Predictions are written in whole shards, so that a killed run loses at most one shard of each variant, and the batches
 under way. A batch never crosses the border of two shards. Memory grows with the frames only by the scores and the
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from bench import stored
 from bench.files import remove, write_atomically, write_text
 from bench.records import (
-    BatchReader,
     Event,
     Executed,
     Frame,
@@ -28,6 +27,8 @@ from bench.records import (
     Prediction,
     PredictionPass,
     Session,
+    SpecBatches,
+    SpecsReader,
 )
 from bench.results.answers import Answers, Batch
 from bench.results.attempts import noted
@@ -58,12 +59,16 @@ class FrameRow:
 
 @dataclass(frozen=True)
 class Pending:
-    """A variant to predict for: its loaded session, and the folder and key of its predictions."""
+    """A variant to predict for: its loaded session, the folder and key of its predictions, and how frames go in.
+
+    Names are those of progress and failures; no two variants of a pass have the same.
+    """
 
     name: str
     key: str
     folder: Path
     session: Session
+    spec: InputSpec
 
 
 def is_done(folder: Path, key: str) -> bool:
@@ -102,27 +107,24 @@ def write_executed(folder: Path, executed: Executed) -> None:
 
 
 def predict(
-    pending: Sequence[Pending], rows: Sequence[FrameRow], spec: InputSpec, read: BatchReader, on_event: OnEvent
+    pending: Sequence[Pending], rows: Sequence[FrameRow], read: SpecsReader, on_event: OnEvent, work: str = WORK
 ) -> dict[str, Exception]:
-    """Write predictions and CAMs of every pending variant for all rows, in their order.
+    """Write predictions and CAMs of every pending variant for all rows, in their order; `work` is the events' title.
 
     A variant that fails is left out from then on. Returns the error of each that failed.
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
-    work = f"{WORK} {len(pending)} variant{'s' if len(pending) > 1 else ''}"
+    work = f"{work} {len(pending)} variant{'s' if len(pending) > 1 else ''}"
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
     asked = {variant.name: variant for variants in computed.values() for variant in variants}
-    sizes = {name: batch_size(spec, variant.session.executed.device) for name, variant in asked.items()}
+    sizes = {name: batch_size(variant.spec, variant.session.executed.device) for name, variant in asked.items()}
     folders = {name: _shard(variant, 0).parent for name, variant in asked.items()}
 
-    def reading(frames: Sequence[Frame], size: int) -> Iterator[NDArray[np.uint8]]:
-        return read(frames, spec, size)
-
     with noted(folders, sizes) as allowed:
-        failed, evaluation = _evaluate(computed, rows, allowed, reading, lambda done: on_event(progress(done)))
+        failed, evaluation = _evaluate(computed, rows, allowed, read, lambda done: on_event(progress(done)))
     on_event(Event(work, 0, 0, "", "writing the results"))
     for variant in pending:
         if variant.name not in failed:
@@ -139,7 +141,7 @@ def _evaluate(
     missing: Mapping[int, Sequence[Pending]],
     rows: Sequence[FrameRow],
     sizes: dict[str, int],
-    read: Callable[[Sequence[Frame], int], Iterator[NDArray[np.uint8]]],
+    read: SpecsReader,
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Exception], PredictionPass]:
     """Compute the missing shards, and return the errors of variants that failed, and the pass.
@@ -151,13 +153,14 @@ def _evaluate(
     size = math.gcd(max(sizes.values(), default=1), SHARD_FRAMES)
     starts = ((low, start) for low in missing for start in range(low, _end(low, rows), size))
     frames = [row.frame for low in missing for row in rows[low : _end(low, rows)]]
-    batches = _Waited(read(frames, size))
+    specs = tuple(dict.fromkeys(variant.spec for variants in missing.values() for variant in variants))
+    batches = _Waited(read(frames, specs, size))
     answers = Answers(sizes, _Shards(len(rows)).keep)
     for (low, start), batch in zip(starts, batches, strict=True):
         advance(start)  # frames before this batch's: answers are still under way
         for variant in missing[low]:
-            answers.give(Batch(variant, start, batch))
-        count += len(batch)
+            answers.give(Batch(variant, start, batch[variant.spec]))
+        count += min(size, _end(low, rows) - start)
         if len(answers.failed) == variants:
             break
     answers.finish()
@@ -169,14 +172,14 @@ def _evaluate(
 class _Waited:
     """The batches of a reader, and the `seconds` spent waiting for them."""
 
-    def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
+    def __init__(self, batches: Iterator[SpecBatches]) -> None:
         self._batches = batches
         self.seconds = 0.0
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[SpecBatches]:
         return self
 
-    def __next__(self) -> NDArray[np.uint8]:
+    def __next__(self) -> SpecBatches:
         asked = time.perf_counter()
         try:
             return next(self._batches)

@@ -1,8 +1,11 @@
-"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs if any, measurements."""
+"""The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs if any, measurements.
+
+With several detectors or frame sets, these are the files of each below the experiment's folder: see `LEVELS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
 COLUMNS = ["frame", "split", "label", "source", "p_fake", "logit_real", "logit_fake"]
 SCHEMA = 1
+LEVELS = 2
+"""How deep folders with a run.json may lie below an experiment's: `<detector>/<frame set>`."""
 WHY_WAIT = (
     "runs of one experiment take turns, and this one then uses what that one has made; with `--no-timing` it does not "
     "wait while others take times"
@@ -59,14 +64,26 @@ class SessionTimes:
 
 
 @contextmanager
-def locked(folder: Path, what: str, on_event: OnEvent = silent) -> Iterator[None]:
-    """Lock an experiment's results, waiting for another process if need be; remove what a killed run left."""
-    refuse_links(folder)
+def locked(folder: Path, what: str, on_event: OnEvent = silent, parts: Sequence[Path] = ()) -> Iterator[None]:
+    """Lock an experiment's results, waiting for another process if need be; remove what a killed run left.
+
+    `parts` are the folders with a run.json, where that is not the experiment's own.
+    """
+    folders = dict.fromkeys((folder, *parts))
+    for part in folders:
+        refuse_links(part)
     with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
-        inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-        for path in (folder, *inside):
-            sweep(path, held=True)
+        for part in filter(Path.is_dir, folders):
+            inside = [path for path in part.iterdir() if path.is_dir() and not path.is_symlink()]
+            for path in (part, *inside):
+                sweep(path, held=True)
         yield
+
+
+def runs(results: Path) -> list[Path]:
+    """The folders below `results` that hold a run.json, experiment by experiment."""
+    patterns = ("*/" * depth + RUN for depth in range(1, LEVELS + 2))
+    return sorted(path.parent for pattern in patterns for path in results.glob(pattern))
 
 
 def refuse_links(folder: Path) -> None:

@@ -198,10 +198,10 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     assert shards.writes_bytes is not None, "the size of this network is on record now"
     monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
     quantised = cache.read(workplace / "variants", shards.rows[2].id)
-    key = keys(shards.prepared, quantised.id, "onnx", quantised)[1]
+    key = keys(shards.prepared.first, quantised.id, "onnx", quantised)[1]
     for low in (0, 16):
         nobody: Any = None
-        shard = predict._shard(predict.Pending("q8", key, workplace / "results/first/q8", nobody), low)
+        shard = predict._shard(predict.Pending("q8", key, workplace / "results/first/q8", nobody, nobody), low)
         shard.parent.mkdir(parents=True, exist_ok=True)
         shard.touch()
     assert due(planned(workplace))["evaluate"] == "1 variant on 12 frames", "what an interrupted run left counts"
@@ -242,61 +242,61 @@ def test_bad_input_is_said_as_by_a_run(workplace: Path, monkeypatch: pytest.Monk
 
 def test_estimates_prefer_records_and_admit_what_is_unknown(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
-    prepared = prepare(read(file), file)
-    assert estimates.frame(prepared, (), "onnxruntime", NO_HISTORY, QUIET).unknown == {"tiny in onnxruntime on cpu"}
+    setup = prepare(read(file), file).first
+    assert estimates.frame(setup, (), "onnxruntime", NO_HISTORY, QUIET).unknown == {"tiny in onnxruntime on cpu"}
     speed = Speed("tiny", 64, "onnxruntime", "cpu", ("cast: fp16",), 0.4)
     history = History({("tiny", "recover"): [10.0, 20.0]}, {}, (speed, replace(speed, steps=(), frame_s=8.0)))
-    same = estimates.frame(prepared, [parse({"cast": "fp16"})], "onnxruntime", history, QUIET)
+    same = estimates.frame(setup, [parse({"cast": "fp16"})], "onnxruntime", history, QUIET)
     assert same.low_s <= 0.1 <= same.high_s, "a quarter of the pixels takes a quarter of the time"
     assert same.origins == {estimates.RECORDED}
-    other = estimates.frame(prepared, [parse({"quantize": "int8"})], "onnxruntime", history, QUIET)
+    other = estimates.frame(setup, [parse({"quantize": "int8"})], "onnxruntime", history, QUIET)
     assert other.low_s <= 2.0 <= other.high_s
-    assert estimates.frame(prepared, (), "pytorch", history, QUIET).unknown
-    assert estimates.frame(replace(prepared, device="cuda"), (), "onnxruntime", history, QUIET).unknown
+    assert estimates.frame(setup, (), "pytorch", history, QUIET).unknown
+    assert estimates.frame(replace(setup, device="cuda"), (), "onnxruntime", history, QUIET).unknown
     use = parse("recover")
-    recorded = estimates.step(prepared, [use], history, QUIET)
+    recorded = estimates.step(setup, [use], history, QUIET)
     assert recorded.low_s < 20 < recorded.high_s < 2 * recorded.low_s
-    assert estimates.step(prepared, [use], NO_HISTORY, QUIET).unknown == {"recover on cpu"}
-    assert estimates.step(prepared, [], NO_HISTORY, QUIET).origins == {estimates.ROUGH}
+    assert estimates.step(setup, [use], NO_HISTORY, QUIET).unknown == {"recover on cpu"}
+    assert estimates.step(setup, [], NO_HISTORY, QUIET).origins == {estimates.ROUGH}
 
 
 def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None:
     """The log's own measurements of the demo lie within what is foretold for that machine."""
     file = workplace / "experiments.yaml"
-    prepared = prepare(read(file), file)
-    preprocessing = replace(prepared.source.preprocessing, size=160)
-    prepared = replace(
-        prepared,
-        source=replace(prepared.source, architecture="efficientnet_b5", preprocessing=preprocessing),
+    setup = prepare(read(file), file).first
+    preprocessing = replace(setup.source.preprocessing, size=160)
+    setup = replace(
+        setup,
+        source=replace(setup.source, architecture="efficientnet_b5", preprocessing=preprocessing),
         threads=2,
     )
     counts = {"test": 360, "validation": 80, "calibration": 128, "train": 640}
     frames = {
         split: replace(frames_of_split, frames=(frames_of_split.frames * 100)[: counts[split]])
-        for split, frames_of_split in prepared.frames.items()
+        for split, frames_of_split in setup.frames.items()
     }
-    timing = prepared.settings.timing.model_copy(update={"seconds": 3.0})
-    prepared = replace(prepared, frames=frames, settings=prepared.settings.model_copy(update={"timing": timing}))
+    timing = setup.settings.timing.model_copy(update={"seconds": 3.0})
+    setup = replace(setup, frames=frames, settings=setup.settings.model_copy(update={"timing": timing}))
     half = [parse({"prune": 0.5}), parse("recover")]
     quantize = parse({"quantize": "int8"})
     # Quiet, two cores of Zen 3: docs/log.md, "A faster demo on an older, busy machine".
     for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
-        takes = estimates.step(prepared, chain, NO_HISTORY, QUIET)
+        takes = estimates.step(setup, chain, NO_HISTORY, QUIET)
         assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
     chains = [[], [parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
-    passes = [estimates.frame(prepared, chain, "onnxruntime", NO_HISTORY, QUIET) for chain in chains]
+    passes = [estimates.frame(setup, chain, "onnxruntime", NO_HISTORY, QUIET) for chain in chains]
     evaluated = estimates.total(passes) * 440
     assert evaluated.low_s < 53 < evaluated.high_s
-    timed = estimates.total(estimates.timed(prepared, frames_of_split, QUIET) for frames_of_split in passes)
+    timed = estimates.total(estimates.timed(setup, frames_of_split, QUIET) for frames_of_split in passes)
     assert timed.low_s < 83 < timed.high_s
-    smaller = replace(prepared, source=replace(prepared.source, architecture="tf_efficientnet_b0"))
+    smaller = replace(setup, source=replace(setup.source, architecture="tf_efficientnet_b0"))
     assert estimates.frame(smaller, [], "onnxruntime", NO_HISTORY, QUIET).high_s < 0.3 * passes[0].high_s
 
 
 def test_what_others_do_makes_it_longer(workplace: Path) -> None:
     """Beside one busy loop, work that threads share takes twice as long, and the rest as long as ever."""
     file = workplace / "experiments.yaml"
-    prepared = replace(prepare(read(file), file), threads=2)
+    setup = replace(prepare(read(file), file).first, threads=2)
     busy = PresentSpeed(75.0, 75.0, 75.0, 2)
     slow = PresentSpeed(25.0, 25.0, 50.0, 2)
     for cpu_s, parallel, now, seconds in (
@@ -308,11 +308,11 @@ def test_what_others_do_makes_it_longer(workplace: Path) -> None:
     ):
         assert estimates.on_the_clock(cpu_s, parallel, now) == pytest.approx(seconds)
     history = History({}, {}, (), {("tiny", "recover"): [20.0]})
-    quiet, beside = (estimates.step(prepared, [parse("recover")], history, now) for now in (QUIET, busy))
+    quiet, beside = (estimates.step(setup, [parse("recover")], history, now) for now in (QUIET, busy))
     assert quiet.low_s < 12 < quiet.high_s < 2 * quiet.low_s, "of 20 s of processor time, threads share the most"
     assert beside.low_s < 20 < beside.high_s
-    slower = estimates.step(prepared, [], NO_HISTORY, slow)
-    assert slower.low_s == pytest.approx(3 * estimates.step(prepared, [], NO_HISTORY, QUIET).low_s, rel=0.2)
+    slower = estimates.step(setup, [], NO_HISTORY, slow)
+    assert slower.low_s == pytest.approx(3 * estimates.step(setup, [], NO_HISTORY, QUIET).low_s, rel=0.2)
 
 
 def test_the_present_speed_takes_less_than_a_second_and_no_torch() -> None:
@@ -348,9 +348,9 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
 
 def test_sizes_are_those_of_the_network(workplace: Path) -> None:
     file = workplace / "experiments.yaml"
-    prepared = prepare(read(file), file)
-    prepared = replace(prepared, source=replace(prepared.source, architecture="efficientnet_b5"))
-    assert estimates.weights_bytes(prepared, NO_HISTORY) == pytest.approx(114_146_248, rel=0.02)
+    setup = prepare(read(file), file).first
+    setup = replace(setup, source=replace(setup.source, architecture="efficientnet_b5"))
+    assert estimates.weights_bytes(setup, NO_HISTORY) == pytest.approx(114_146_248, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -214,13 +214,13 @@ def test_reads_ahead_but_only_so_far_and_threads_end_with_the_reader(
 ) -> None:
     frames = _frames(tmp_path, 60)
     started: list[Path] = []
-    original = decoding.decode
+    original = decoding._decoded
 
-    def noted(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
+    def noted(file: Path) -> NDArray[np.uint8]:
         started.append(file)
-        return original(file, spec)
+        return original(file)
 
-    monkeypatch.setattr(decoding, "decode", noted)
+    monkeypatch.setattr(decoding, "_decoded", noted)
     batches = read_batches(frames, InputSpec(8), 4, threads=2)
     next(batches)
     deadline = time.monotonic() + limit(5)

@@ -12,7 +12,8 @@ import pytest
 
 from bench import artifacts, experiment, runtimes
 from bench.pipeline.jobs import keys
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Setup
 from bench.results import timing
 from bench.runtimes import onnxruntime
 from bench.runtimes.onnxruntime import lowering
@@ -31,17 +32,17 @@ CAPPED: list[object] = [
 
 # --------------------------------------------------------------------------------------- versions
 @pytest.fixture
-def prepared(workplace: Path) -> Prepared:
+def setup(workplace: Path) -> Setup:
     path = workplace / "experiments.yaml"
-    return prepare(experiment.read(path), path)
+    return prepare(experiment.read(path), path).first
 
 
 @pytest.mark.parametrize("name", runtimes.names())
 def test_results_hang_on_the_versions_that_a_runtime_executes_with(
-    name: str, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    name: str, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device: Any = runtimes.devices(name)[0]
-    asked = replace(prepared, device=device, settings=prepared.settings.model_copy(update={"runtime": name}))
+    asked = replace(setup, device=device, settings=setup.settings.model_copy(update={"runtime": name}))
     versions = runtimes.find(name).VERSIONS
     assert versions
     for part in versions:
@@ -52,19 +53,19 @@ def test_results_hang_on_the_versions_that_a_runtime_executes_with(
         assert not set(before[1:]) & set(after[1:]), f"predictions and times hang on {part}"
 
 
-def test_tf32_is_part_of_the_keys_on_cuda_alone(prepared: Prepared) -> None:
-    without = replace(prepared, settings=prepared.settings.model_copy(update={"tf32": False}))
-    assert keys(prepared, "a variant", "torch") == keys(without, "a variant", "torch"), "a CPU has no TF32"
-    on_cuda = [keys(replace(variation, device="cuda"), "a variant", "torch") for variation in (prepared, without)]
+def test_tf32_is_part_of_the_keys_on_cuda_alone(setup: Setup) -> None:
+    without = replace(setup, settings=setup.settings.model_copy(update={"tf32": False}))
+    assert keys(setup, "a variant", "torch") == keys(without, "a variant", "torch"), "a CPU has no TF32"
+    on_cuda = [keys(replace(variation, device="cuda"), "a variant", "torch") for variation in (setup, without)]
     assert not set(on_cuda[0][1:]) & set(on_cuda[1][1:])
 
 
-def test_how_a_gpu_is_timed_takes_no_times_of_a_cpu_away(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_a_gpu_is_timed_takes_no_times_of_a_cpu_away(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor predictions."""
     assert timing.VERSIONS["cpu"] == 2
-    before = {device: keys(replace(prepared, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
+    before = {device: keys(replace(setup, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
     monkeypatch.setitem(timing.VERSIONS, "cuda", 99)
-    after = {device: keys(replace(prepared, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
+    after = {device: keys(replace(setup, device=device), "a variant", "torch") for device in ("cpu", "cuda")}
     assert before["cpu"] == after["cpu"]
     assert before["cuda"][:2] == after["cuda"][:2]
     assert before["cuda"][2] != after["cuda"][2]

@@ -17,7 +17,8 @@ from bench.pipeline import reasons, render, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import inputs
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared, Setup
 from bench.records import silent
 from bench.variants import ids
 from tests.conftest import write_workplace
@@ -34,11 +35,7 @@ def prepare_in(folder: Path) -> Prepared:
 def explained(folder: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Work and reasons by variant, of those that are due for more than one list of reasons the last."""
     prepared = prepare_in(folder)
-    return {
-        name: (group.work, group.reasons)
-        for group in reasons.due(prepared, rows_of(prepared))
-        for name in group.variants
-    }
+    return {name: (group.work, group.reasons) for group in reasons.due(rows_of(prepared)) for name in group.variants}
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +124,11 @@ def test_a_library_is_named_in_plan_and_by_the_run(ran: Path, monkeypatch: pytes
 
 
 def test_times_that_are_asked_for_again_are_not_gone(ran: Path) -> None:
-    prepared = replace(prepare_in(ran), timing="again")
-    (due,) = reasons.due(prepared, rows_of(prepared))
+    prepared = Prepared((replace(prepare_in(ran).first, timing="again"),))
+    (due,) = reasons.due(rows_of(prepared))
     assert (due.work, due.reasons) == (("time",), (reasons._ASKED,))
-    prepared = replace(prepare_in(ran), timing="none")
-    assert reasons.due(prepared, rows_of(prepared)) == ()
+    prepared = Prepared((replace(prepare_in(ran).first, timing="none"),))
+    assert reasons.due(rows_of(prepared)) == ()
 
 
 def test_a_record_is_not_believed(ran: Path) -> None:
@@ -143,7 +140,7 @@ def test_a_record_is_not_believed(ran: Path) -> None:
     record.write_text(json.dumps(value))
     shutil.rmtree(ran / "variants")
     prepared = prepare_in(ran)
-    texts = [group.text for group in reasons.due(prepared, rows_of(prepared))]
+    texts = [group.text for group in reasons.due(rows_of(prepared))]
     assert all(text.isprintable() and len(text) < 1000 for text in texts)
     for damage in ("[]", "{", '{"variants": {"q8": 3}}'):
         record.write_text(damage)
@@ -163,25 +160,25 @@ def changed(value: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return {**value, key: changed(value[key], tuple(rest)) if rest else "something else"}
 
 
-def all_inputs(prepared: Prepared) -> list[dict[str, Any]]:
-    context = build_context(prepared, silent)
+def all_inputs(setup: Setup) -> list[dict[str, Any]]:
+    context = build_context(setup, silent)
     inputs_of_all: list[dict[str, Any]] = []
-    for chain in prepared.chains.values():
-        lineage = ids.of_chain(prepared.source, chain, context)
-        inputs_of_all += ids.inputs(prepared.source, chain, lineage, context)
+    for chain in setup.chains.values():
+        lineage = ids.of_chain(setup.source, chain, context)
+        inputs_of_all += ids.inputs(setup.source, chain, lineage, context)
         for device in ("cpu", "cuda"):
-            on_device: Any = replace(prepared, device=device)
+            on_device: Any = replace(setup, device=device)
             inputs_of_all += inputs(on_device, lineage[-1], "torch")[1:]
     return inputs_of_all
 
 
 def test_each_value_that_an_id_or_a_key_hangs_on_is_named_when_it_changes(workplace: Path) -> None:
-    prepared = prepare_in(workplace)
-    for made_of in all_inputs(prepared):
-        before = reasons._flat(made_of, prepared.frames)
+    setup = prepare_in(workplace).first
+    for made_of in all_inputs(setup):
+        before = reasons._flat(made_of, setup.frames)
         for path in leaves(made_of):
             name = ".".join(path)
-            now = reasons._flat(changed(made_of, path), prepared.frames)
+            now = reasons._flat(changed(made_of, path), setup.frames)
             texts = reasons._differences(before, now)
             inherited = name in reasons._INHERITED
             assert bool(texts) != inherited, name
@@ -208,8 +205,8 @@ def test_results_of_an_earlier_bench_are_no_new_ones(ran: Path) -> None:
 def of_report(folder: Path) -> str:
     prepared = prepare_in(folder)
     rows = rows_of(prepared)
-    assert reasons.due(prepared, rows) == ()
-    return "; ".join(report_reasons.of_report(prepared, rows))
+    assert reasons.due(rows) == ()
+    return "; ".join(report_reasons.of_reports(prepared, rows))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from bench.records import (
     PredictionPass,
     Preprocessing,
     Session,
+    SpecBatches,
     Timed,
     silent,
 )
@@ -127,13 +128,16 @@ class Reader:
         self.opened = 0
         self.batches: list[list[int]] = []
 
-    def __call__(self, frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    def __call__(self, frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
         self.opened += 1
         for low in range(0, len(frames), batch_size):
             self.before(low // batch_size)
             part = frames[low : low + batch_size]
             self.batches.append([int(frame.path) for frame in part])
-            yield np.stack([np.full((3, 8, 8), int(frame.path), np.uint8) for frame in part])
+            yield {
+                spec: np.stack([np.full((3, spec.size, spec.size), int(frame.path), np.uint8) for frame in part])
+                for spec in specs
+            }
 
     @property
     def decoded(self) -> list[int]:
@@ -150,7 +154,7 @@ def rows(count: int) -> list[predict.FrameRow]:
 
 
 def pending(folder: Path, **sessions: Session) -> list[predict.Pending]:
-    return [predict.Pending(name, f"key of {name}", folder / name, session) for name, session in sessions.items()]
+    return [predict.Pending(name, f"key of {name}", folder / name, session, SPEC) for name, session in sessions.items()]
 
 
 def check_answers(variants: Sequence[predict.Pending], count: int) -> None:
@@ -168,7 +172,7 @@ def check_answers(variants: Sequence[predict.Pending], count: int) -> None:
 def test_every_frame_is_decoded_once_for_all_variants(tmp_path: Path) -> None:
     reader, events = Reader(), list[Event]()
     variants = pending(tmp_path, a=Sums(), b=Sums(), c=Sums())
-    assert predict.predict(variants, rows(41), SPEC, reader, events.append) == {}
+    assert predict.predict(variants, rows(41), reader, events.append) == {}
     assert (reader.opened, reader.decoded) == (1, list(range(41)))
     counted = [event.done for event in events if event.total]
     assert counted == sorted(counted)
@@ -189,7 +193,7 @@ def test_every_frame_is_decoded_once_for_all_variants(tmp_path: Path) -> None:
 def test_batches_are_halved_when_memory_runs_out(tmp_path: Path) -> None:
     small = Sums(most=1)
     variants = pending(tmp_path, small=small, large=Sums())
-    assert predict.predict(variants, rows(20), SPEC, Reader(), silent) == {}
+    assert predict.predict(variants, rows(20), Reader(), silent) == {}
     assert small.sizes[:3] == [4, 2, 1], "4 and 2 are too many"
     assert set(small.sizes[2:]) == {1}, "a size that did not fit is not tried again"
     first, second = (pd.read_parquet(variant.folder / predict.PREDICTIONS) for variant in variants)
@@ -198,7 +202,7 @@ def test_batches_are_halved_when_memory_runs_out(tmp_path: Path) -> None:
 
 def test_one_that_never_fits_fails_alone(tmp_path: Path) -> None:
     variants = pending(tmp_path, never=Sums(most=0), broken=Broken(), infinite=Overflowing(), fine=Sums())
-    failed = predict.predict(variants, rows(20), SPEC, Reader(), silent)
+    failed = predict.predict(variants, rows(20), Reader(), silent)
     assert {name: type(error) for name, error in failed.items()} == {
         "never": MemoryError,
         "broken": RuntimeError,
@@ -214,7 +218,7 @@ def test_a_device_has_two_answers_under_way_while_frames_are_decoded(names: str,
     device, waiting = Device(), list[int]()
     reader = Reader(lambda batch: waiting.append(len(device.under_way)))
     variants = pending(tmp_path, **{name: Queued(device) for name in names})
-    assert predict.predict(variants, rows(41), SPEC, reader, silent) == {}
+    assert predict.predict(variants, rows(41), reader, silent) == {}
     assert waiting == [0, min(len(names), 2), *[2] * 9], "across batches and the borders of shards"
     assert device.most == 2, "of all variants together"
     assert device.under_way == []
@@ -247,7 +251,7 @@ def test_decoding_goes_on_while_a_device_computes(tmp_path: Path) -> None:
             session.asked.release(3 if batch == 10 else 1)  # after the last one nothing is decoded
 
     variants = pending(tmp_path, a=session)
-    assert predict.predict(variants, rows(41), SPEC, Reader(before), silent) == {}
+    assert predict.predict(variants, rows(41), Reader(before), silent) == {}
     check_answers(variants, 41)
 
 
@@ -257,7 +261,7 @@ def test_devices_batches_are_halved_when_memory_runs_out(late: bool, tmp_path: P
     device = Device()
     small, large = Queued(device, 1, late=late), Queued(device)
     variants = pending(tmp_path, small=small, host=Sums(), large=large, other=Sums(most=2))
-    assert predict.predict(variants, rows(41), SPEC, Reader(), silent) == {}
+    assert predict.predict(variants, rows(41), Reader(), silent) == {}
     expected = [4, 2, 2] if late else [4, 2]  # an answer that comes too late finds another one under way
     assert [size for size in small.sizes if size > 1] == expected, "a size that did not fit is not tried again"
     assert set(large.sizes) == {1, 4}, "whose memory suffices keeps its size; one frame is left for the last batch"
@@ -268,7 +272,7 @@ def test_two_batches_that_do_not_fit_halve_the_size_once(tmp_path: Path) -> None
     """Both were submitted before the first was refused."""
     session = Queued(Device(), 2, late=True)
     variants = pending(tmp_path, a=session)
-    assert predict.predict(variants, rows(20), SPEC, Reader(), silent) == {}
+    assert predict.predict(variants, rows(20), Reader(), silent) == {}
     assert session.sizes == [4, 4, *[2] * 10]
     check_answers(variants, 20)
 
@@ -284,7 +288,7 @@ class OneAtATime(Queued):
 def test_a_frame_that_does_not_fit_beside_others_is_computed_by_itself(tmp_path: Path) -> None:
     device = Device()
     variants = pending(tmp_path, large=Queued(device), small=OneAtATime(device))
-    assert predict.predict(variants, rows(20), SPEC, Reader(), silent) == {}
+    assert predict.predict(variants, rows(20), Reader(), silent) == {}
     check_answers(variants, 20)
 
 
@@ -322,7 +326,7 @@ def test_what_fails_on_a_device_fails_alone(tmp_path: Path) -> None:
         "last": Queued(device, 2),
     }
     variants = pending(tmp_path, **sessions)
-    failed = predict.predict(variants, rows(41), SPEC, Reader(), silent)
+    failed = predict.predict(variants, rows(41), Reader(), silent)
     assert {name: type(error) for name, error in failed.items()} == {
         "late": RuntimeError,
         "at once": RuntimeError,
@@ -340,7 +344,7 @@ def test_what_fails_on_a_device_fails_alone(tmp_path: Path) -> None:
 
 def test_nothing_is_decoded_for_variants_that_have_all_failed(tmp_path: Path) -> None:
     reader = Reader()
-    assert set(predict.predict(pending(tmp_path, a=Broken(), b=Broken()), rows(40), SPEC, reader, silent)) == {"a", "b"}
+    assert set(predict.predict(pending(tmp_path, a=Broken(), b=Broken()), rows(40), reader, silent)) == {"a", "b"}
     assert reader.decoded == [0, 1, 2, 3]
 
 
@@ -364,7 +368,7 @@ def test_an_error_does_not_hold_the_memory_of_the_call_that_failed(tmp_path: Pat
             held.append(weakref.ref(activations))
             raise ValueError("in a layer")
 
-    failed = predict.predict(pending(tmp_path, a=Failing()), rows(4), SPEC, Reader(), silent)
+    failed = predict.predict(pending(tmp_path, a=Failing()), rows(4), Reader(), silent)
     gc.collect()
     assert failed["a"].__cause__ is not None
     assert [reference() for reference in held] == [None]
@@ -381,19 +385,19 @@ def test_an_interrupted_pass_goes_on_where_it_was(tmp_path: Path) -> None:
 
     device = Device()
     with pytest.raises(KeyboardInterrupt):
-        predict.predict(pending(tmp_path, a=Queued(device)), rows(41), SPEC, Reader(interrupt), silent)
+        predict.predict(pending(tmp_path, a=Queued(device)), rows(41), Reader(interrupt), silent)
     device.under_way.clear()
     [first, other] = pending(tmp_path, a=Queued(device), b=Queued(device))
     assert [path.stem for path in (first.folder / predict.SHARDS / first.key).iterdir()] == ["000000000"]
 
     reader, events = Reader(), list[Event]()
-    assert predict.predict([first], rows(41), SPEC, reader, events.append) == {}
+    assert predict.predict([first], rows(41), reader, events.append) == {}
     assert (reader.opened, reader.decoded) == (1, list(range(16, 41)))
     assert [event.done for event in events[:3]] == [0, 16, 20]
     evaluation = store.read_prediction_pass(first.folder, first.key)
     assert evaluation is not None
     assert (evaluation.frames, evaluation.variants) == (25, 1)
-    assert predict.predict([other], rows(41), SPEC, Reader(), silent) == {}
+    assert predict.predict([other], rows(41), Reader(), silent) == {}
     check_answers([first, other], 41)
 
 
@@ -407,7 +411,7 @@ def test_shards_that_a_variant_has_are_not_computed_again(tmp_path: Path) -> Non
             frames = np.arange(low, min(low + 16, 41), dtype=np.uint8).reshape(-1, 1, 1, 1)
             predict._write_shard(predict._shard(variant, low), [Sums().predict(frames)])
     reader = Reader()
-    assert predict.predict(variants, rows(41), SPEC, reader, silent) == {}
+    assert predict.predict(variants, rows(41), reader, silent) == {}
     assert reader.decoded == list(range(41))
     assert [sum(session.sizes) for session in (old, new, whole)] == [16, 41, 0]
     check_answers(variants, 41)
@@ -424,7 +428,7 @@ def test_no_batch_crosses_the_border_of_two_shards(
 ) -> None:
     monkeypatch.setattr(predict, "SHARD_FRAMES", shard)
     reader, variants = Reader(), pending(tmp_path, a=Sums())
-    assert predict.predict(variants, rows(41), SPEC, reader, silent) == {}
+    assert predict.predict(variants, rows(41), reader, silent) == {}
     assert {len(frames) for frames in reader.batches} == {batch, 1}
     assert all(frames[0] // shard == frames[-1] // shard for frames in reader.batches)
     check_answers(variants, 41)
@@ -447,7 +451,7 @@ def test_batch_sizes_are_powers_of_two_that_a_quarter_of_the_free_memory_holds(
 def test_waiting_for_decoded_frames_is_measured(tmp_path: Path) -> None:
     variants = pending(tmp_path, a=Sums(seconds=0.02), b=Sums())
     reader = Reader(lambda batch: time.sleep(0.03))
-    assert predict.predict(variants, rows(20), SPEC, reader, silent) == {}
+    assert predict.predict(variants, rows(20), reader, silent) == {}
     first, second = (store.read_prediction_pass(variant.folder, variant.key) for variant in variants)
     assert first is not None
     assert first == second, "one pass"
@@ -460,7 +464,7 @@ def test_waiting_for_decoded_frames_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("noted", [{}, {"evaluation": None}, {"evaluation": {"frames": 3}}, {"evaluation": "fast"}])
 def test_predictions_without_what_they_took_are_as_good(noted: dict[str, Any], tmp_path: Path) -> None:
     [variant] = pending(tmp_path, a=Sums())
-    predict.predict([variant], rows(5), SPEC, Reader(), silent)
+    predict.predict([variant], rows(5), Reader(), silent)
     file = variant.folder / predict.MARK
     mark = json.loads(file.read_text())
     assert PredictionPass(**mark.pop("evaluation")) == store.read_prediction_pass(variant.folder, variant.key)
@@ -490,15 +494,16 @@ class Recorded:
         return answer
 
 
-def noise(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def noise(frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
     """Noise of sixteen strengths: noise of one looks the same to a network that averages over it."""
+    [spec] = specs
     for low in range(0, len(frames), batch_size):
         part = frames[low : low + batch_size]
         drawn = [
             np.random.default_rng(number).integers(0, 16 * (number % 16 + 1), (3, spec.size, spec.size), dtype=np.uint8)
             for number in (int(frame.path) for frame in part)
         ]
-        yield np.stack(drawn)
+        yield {spec: np.stack(drawn)}
 
 
 @pytest.mark.cuda
@@ -516,8 +521,8 @@ def test_batches_are_halved_when_a_devices_memory_runs_out(tmp_path: Path, monke
     def evaluated(name: str) -> tuple[list[int], pd.DataFrame, NDArray[np.float32]]:
         # Which convolution is fastest hangs on the memory there is; in float32 proper they agree.
         session = Recorded(pytorch.load(built, "cuda", 1, tf32=False))
-        [variant] = pending(tmp_path, **{name: session})
-        assert predict.predict([variant], rows(256), InputSpec(size), noise, silent) == {}
+        variant = predict.Pending(name, f"key of {name}", tmp_path / name, session, InputSpec(size))
+        assert predict.predict([variant], rows(256), noise, silent) == {}
         table = pd.read_parquet(variant.folder / predict.PREDICTIONS)
         return session.sizes, table, np.load(variant.folder / predict.CAMS)
 

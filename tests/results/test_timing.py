@@ -28,7 +28,7 @@ from tests.support.timed import EXECUTED, FRAMES, LOGITS, FakeSession
 
 
 def subject(**settings: object) -> timing.Subject:
-    return timing.Subject(partial(FakeSession, **settings), LOGITS)  # type: ignore[arg-type]
+    return timing.Subject(partial(FakeSession, **settings), LOGITS, FRAMES)  # type: ignore[arg-type]
 
 
 def killed() -> FakeSession:
@@ -48,9 +48,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_has_a_fresh_process_and_they_take_turns_in_rounds(tmp_path: Path) -> None:
     log, events = tmp_path / "log", list[Event]()
     names = ("a", "b", "c")
-    session = timing.measure(
-        {name: subject(call=0.004, most=1, log=log) for name in names}, FRAMES, 0.03, events.append
-    )
+    session = timing.measure({name: subject(call=0.004, most=1, log=log) for name in names}, 0.03, events.append)
     assert session.failed == {}
     calls = [line.split() for line in log.read_text().splitlines()]
     processes = list(dict.fromkeys(process for process, _ in calls))
@@ -93,7 +91,7 @@ class OnDevice(FakeSession):
 @pytest.mark.usefixtures("in_threads")
 def test_a_session_rests_between_its_turns_and_what_executed_is_known_at_the_end(tmp_path: Path) -> None:
     load = partial(OnDevice, call=0.02, most=2, log_of_rests=tmp_path / "rests")
-    session = timing.measure({"one": timing.Subject(load, LOGITS)}, FRAMES, 0.02, silent)
+    session = timing.measure({"one": timing.Subject(load, LOGITS, FRAMES)}, 0.02, silent)
     assert session.failed == {}
     assert session.times["one"].executed.mode == "CUDA graphs; eager at batch 2"
     # After warming up, the search for the batch size, and every turn.
@@ -113,7 +111,7 @@ def test_best_batch_is_searched_until_nothing_is_gained(monkeypatch: pytest.Monk
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", sleep)
     subjects = {"flat": subject(frame=0.004), "steep": subject(call=0.004, most=4)}
-    session = timing.measure(subjects, FRAMES, 0.02, silent)
+    session = timing.measure(subjects, 0.02, silent)
     assert session.failed == {}, "a batch that does not fit is no failure"
     sizes = {name: [timed.batch_size for timed in times.measurements] for name, times in session.times.items()}
     assert sizes == {"flat": [1, 1], "steep": [1, 4]}, "all take part in the second rounds"
@@ -136,14 +134,14 @@ def test_a_batch_size_that_won_by_luck_does_not_hold(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("in_threads")
 def test_a_batch_that_would_take_too_much_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker, "_leaves_room", lambda at_rest_mib: False)
-    timing.measure({"a": subject(call=0.001, log=tmp_path / "log")}, FRAMES, 0.01, silent)
+    timing.measure({"a": subject(call=0.001, log=tmp_path / "log")}, 0.01, silent)
     assert {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()} == {"1"}
 
 
 @pytest.mark.usefixtures("in_threads")
 def test_neither_warm_up_nor_first_call_of_a_turn_is_among_the_samples(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    session = timing.measure({"a": subject(log=log, most=1)}, FRAMES, 0.01, silent)
+    session = timing.measure({"a": subject(log=log, most=1)}, 0.01, silent)
     first, second = session.times["a"].measurements
     timed = sum(len(samples) for measurement in (first, second) for samples in measurement.rounds_ms)
     calls = [line.split()[1] for line in log.read_text().splitlines()]
@@ -159,14 +157,14 @@ def test_neither_warm_up_nor_first_call_of_a_turn_is_among_the_samples(tmp_path:
         (subject(breaks_after=20), RuntimeError, "fell over"),
         (subject(breaks_after=0, how=ValueError), ValueError, "fell over"),
         (subject(most=0), MemoryError, "MemoryError"),
-        (timing.Subject(refused, LOGITS), UserError, "given the CPU"),
+        (timing.Subject(refused, LOGITS, FRAMES), UserError, "given the CPU"),
         (subject(logits=LOGITS[::-1].copy()), ValueError, "otherwise than the evaluation: P\\(fake\\) 0.88"),
         (subject(logits=LOGITS * np.nan), ValueError, "otherwise"),
     ],
 )
 @pytest.mark.usefixtures("in_threads")
 def test_one_that_fails_does_not_stop_the_others(broken: timing.Subject, error: type[Exception], words: str) -> None:
-    session = timing.measure({"broken": broken, "fine": subject(call=0.001)}, FRAMES, 0.01, silent)
+    session = timing.measure({"broken": broken, "fine": subject(call=0.001)}, 0.01, silent)
     assert list(session.times) == ["fine"]
     assert list(session.failed) == ["broken"]
     with pytest.raises(error, match=words):
@@ -184,7 +182,7 @@ def test_a_process_that_ends_before_it_reads_its_frames_stops_nobody(monkeypatch
 
     monkeypatch.setattr(timing, "start", start_and_kill)
     frames = np.zeros((16, 3, 160, 160), np.uint8)
-    session = timing.measure({"a": subject()}, frames, 0.01, silent)
+    session = timing.measure({"a": timing.Subject(FakeSession, LOGITS, frames)}, 0.01, silent)
     assert "exit code -9: killed" in str(session.failed["a"])
 
 
@@ -210,7 +208,7 @@ def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
-    session = timing.measure({"a": timing.Subject(killed, LOGITS), "b": subject()}, FRAMES, 0.01, silent)
+    session = timing.measure({"a": timing.Subject(killed, LOGITS, FRAMES), "b": subject()}, 0.01, silent)
     assert list(session.times) == ["b"]
     assert "exit code -9: killed" in str(session.failed["a"])
 
@@ -229,7 +227,7 @@ class Fills(FakeSession):
 
 def test_who_is_killed_with_a_batch_is_tried_with_half_of_it() -> None:
     """While sizes are tried, and while they are timed: a size that is found by the first may no longer fit."""
-    session = timing.measure({"a": timing.Subject(partial(Fills, call=0.004), LOGITS)}, FRAMES, 0.03, silent)
+    session = timing.measure({"a": timing.Subject(partial(Fills, call=0.004), LOGITS, FRAMES)}, 0.03, silent)
     assert session.failed == {}
     assert [timed.batch_size for timed in session.times["a"].measurements] == [1, 2]
 
@@ -261,7 +259,7 @@ def test_who_is_killed_while_batches_are_timed_has_all_timed_again(monkeypatch: 
     monkeypatch.setattr(_Scripted, "started", [])
     monkeypatch.setattr(timing, "start", _Scripted)
     events = list[Event]()
-    session = timing.measure({"a": subject()}, FRAMES, 0.01, events.append)
+    session = timing.measure({"a": subject()}, 0.01, events.append)
     assert session.failed == {}
     assert len(_Scripted.started) == 3, "8, 4, then 2 frames"
     assert [(timed.batch_size, len(timed.rounds_ms)) for timed in session.times["a"].measurements] == [
@@ -271,7 +269,7 @@ def test_who_is_killed_while_batches_are_timed_has_all_timed_again(monkeypatch: 
 
 
 def test_an_error_comes_with_the_traceback_of_its_process() -> None:
-    session = timing.measure({"a": subject(breaks_after=0)}, FRAMES, 0.01, silent)
+    session = timing.measure({"a": subject(breaks_after=0)}, 0.01, silent)
     assert "predict_timed" in session.failed["a"].__notes__[0]
 
 
@@ -281,7 +279,7 @@ def test_processes_end_when_the_listener_raises() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        timing.measure({"a": subject(), "b": subject()}, FRAMES, 0.01, stop)
+        timing.measure({"a": subject(), "b": subject()}, 0.01, stop)
     left = [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
     assert left == []
 

@@ -105,8 +105,8 @@ def test_a_gpu_is_warmed_up_for_both_batch_sizes_and_what_came_of_it_is_kept(
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     monkeypatch.setattr(worker, "settle", settle)
     monkeypatch.setattr(worker.FindBatch, "run", lambda *_: 4)
-    subject = timing.Subject(partial(FakeSession, executed=ON_CUDA), LOGITS)
-    session = timing.measure({"a": subject}, FRAMES, 0.01, silent)
+    subject = timing.Subject(partial(FakeSession, executed=ON_CUDA), LOGITS, FRAMES)
+    session = timing.measure({"a": subject}, 0.01, silent)
     assert session.failed == {}
     assert sizes == [1, 4]
     assert [(timed.batch_size, timed.settled) for timed in session.times["a"].measurements] == [

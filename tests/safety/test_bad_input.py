@@ -165,7 +165,7 @@ def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monk
     monkeypatch.setattr("bench.runtimes.onnxruntime.CUDA_FILES", ("none",))
     file = workplace / "experiments.yaml"
     for only, device in ((["q16"], "cuda"), (["q16", "q8"], "cpu"), ([], "cpu")):
-        prepared = prepare(read(file), file, only=only, device="auto")
+        prepared = prepare(read(file), file, only=only, device="auto").first
         assert prepared.device == device
         said = "but the CPU was used: runtime 'onnxruntime': the onnxruntime in this Python is built without CUDA"
         assert (said in " ".join(prepared.remarks)) == (device == "cpu")

@@ -168,8 +168,8 @@ def test_samples_are_taken_after_every_turn_and_in_none(install: Install, monkey
     monkeypatch.setattr(timing.Process, "call", at_work)
     sample = conditions.Gpu.sample
     monkeypatch.setattr(conditions.Gpu, "sample", lambda gpu: (sample(gpu), working and pytest.fail("in a turn")))
-    subjects = {name: timing.Subject(partial(FakeSession, most=1), LOGITS) for name in "ab"}
-    timing.measure(subjects, FRAMES, 0.01, silent)
+    subjects = {name: timing.Subject(partial(FakeSession, most=1), LOGITS, FRAMES) for name in "ab"}
+    timing.measure(subjects, 0.01, silent)
     assert driver.calls.count("nvmlDeviceGetCurrentClocksEventReasons") == 2 + 2 * 2 * timing.ROUNDS
 
 

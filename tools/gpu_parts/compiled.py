@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bench import runtimes
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from gpu_parts import Job, large, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 
@@ -36,7 +36,7 @@ def _batches(job: Job) -> tuple[int, ...]:
     return (2,) if job.small else BATCHES
 
 
-def _row(job: Job, prepared: Prepared, runtime: str, variant: str) -> Cells:
+def _row(job: Job, prepared: Setup, runtime: str, variant: str) -> Cells:
     if runtime not in runtimes.names():
         return {"answer": f"this version of bench has no runtime {runtime}"}
     if runtime == RUNTIME and job.device != "cuda":

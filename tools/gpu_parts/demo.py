@@ -19,7 +19,8 @@ from bench import runtimes
 from bench.commands.report import zip_report
 from bench.experiment import read
 from bench.pipeline.build import build_artifacts
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared, Setup
 from bench.records import Built, silent
 from gpu_parts import Job, luggage, sessions
 
@@ -86,8 +87,8 @@ def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]
     return chosen, left_out
 
 
-def prepare_variants(job: Job, file: Path, name: str, chosen: Sequence[str]) -> Prepared:
-    return prepare(read(file), file, name, only=chosen, device=job.device, for_run=True)
+def prepare_variants(job: Job, file: Path, name: str, chosen: Sequence[str]) -> Setup:
+    return prepare(read(file), file, name, only=chosen, device=job.device, for_run=True).first
 
 
 # -------------------------------------------------------------------------------------- the command
@@ -127,9 +128,9 @@ def _figures(scores: Path) -> dict[str, dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------- against the CPU
-def compare(job: Job, prepared: Prepared) -> None:
+def compare(job: Job, prepared: Setup) -> None:
     """|Δ P(fake)| of each float artifact between the device and the CPU, on the same test frames."""
-    built = build_artifacts(prepared, silent)
+    built = build_artifacts(Prepared((prepared,)), silent)
     for variant, reason in built.failed.items():
         job.record.note(f"{variant} could not be built: {reason}")
     pictures = test_frames(prepared)
@@ -140,11 +141,11 @@ def compare(job: Job, prepared: Prepared) -> None:
                 job.record.measure(name, partial(_compared, job, artifact, pictures, tf32))
 
 
-def test_frames(prepared: Prepared) -> NDArray[np.uint8]:
+def test_frames(prepared: Setup) -> NDArray[np.uint8]:
     """At most 64 test frames, evenly spread, uint8 RGB [n, 3, size, size]."""
     frames = prepared.frames["test"]
     chosen = [frames.frames[index] for index in frames.sample_evenly(FRAMES)]
-    return np.concatenate(list(testbed.reader(prepared)(chosen, prepared.spec, FRAMES)))
+    return np.concatenate(list(prepared.read(chosen, prepared.spec, FRAMES)))
 
 
 def _compared(job: Job, artifact: Built, pictures: NDArray[np.uint8], tf32: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import testbed
 
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from gpu_parts import Job, sessions, timm_way
 from gpu_parts.record import NEEDS_CUDA, Cells
 
@@ -70,12 +70,12 @@ def run(job: Job) -> None:
     )
 
 
-def _measure(job: Job, prepared: Prepared, names: list[str]) -> None:
+def _measure(job: Job, prepared: Setup, names: list[str]) -> None:
     for name in names:
         job.record.measure(name, partial(_row, job, prepared, WAYS[name]))
 
 
-def _row(job: Job, prepared: Prepared, way: Way) -> Cells:
+def _row(job: Job, prepared: Setup, way: Way) -> Cells:
     """One way to run the network: latency, throughput at the best batch, memory."""
     seconds, batches = pace_settings(job)
     if way.graphs and job.device != "cuda":

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import runtimes
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job, demo, sessions
@@ -41,7 +41,7 @@ def _library() -> Cells:
     return {"answer": f"{onnxruntime.__version__}, providers {', '.join(onnxruntime.get_available_providers())}"}
 
 
-def _row(job: Job, prepared: Prepared, variant: str, pictures: NDArray[np.uint8]) -> Cells:
+def _row(job: Job, prepared: Setup, variant: str, pictures: NDArray[np.uint8]) -> Cells:
     """One variant in onnxruntime on CUDA: how far its scores are from those on a CPU, and its speed."""
     artifact = build.build(variant, prepared.source, prepared.chains[variant], build_context(prepared, silent))
     expected = demo.p_fake(runtimes.find("onnxruntime").load(artifact, "cpu", sessions.threads()), pictures)

@@ -13,7 +13,7 @@ import testbed
 
 from bench.artifacts import safetensors
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Setup
 from bench.records import Built, silent
 from bench.variants.steps import StepContext, recover
 from gpu_parts import Job, sessions
@@ -51,7 +51,7 @@ def run(job: Job) -> None:
 class Bed:
     """The whole network and its half, as they were built, and what trains them."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Setup) -> None:
         self.prepared = prepared
         self.whole, self.half = (sessions.built(prepared, variant) for variant in VARIANTS)
         self.batch = min(16, len(prepared.frames["train"].frames) // 4)

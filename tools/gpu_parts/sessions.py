@@ -19,7 +19,8 @@ import testbed
 from bench import runtimes
 from bench.experiment import read
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Setup
 from bench.records import Built, silent
 from bench.variants import build
 from gpu_parts import Job
@@ -48,17 +49,17 @@ class Pace:
 
 
 # ---------------------------------------------------------------------------------------- artifacts
-def furnished(folder: Path, setup: testbed.Workplace) -> Prepared:
+def furnished(folder: Path, setup: testbed.Workplace) -> Setup:
     """The experiment in `folder`, written at the first call; its artifacts are kept there for later ones."""
     file = folder / "experiments.yaml"
     if not file.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         testbed.furnish(folder, setup)  # writes the experiment file last
-    return prepare(read(file), file, testbed.NAME, device=setup.device)
+    return prepare(read(file), file, testbed.NAME, device=setup.device).first
 
 
-def built(prepared: Prepared, variant: str) -> Built:
+def built(prepared: Setup, variant: str) -> Built:
     return build.build(variant, prepared.source, prepared.chains[variant], build_context(prepared, silent))
 
 

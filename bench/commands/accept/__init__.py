@@ -10,7 +10,8 @@ from bench.errors import UserError, listed, on_one_line, quoted
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import render
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import Prepared, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Setup
 from bench.records import OnEvent, RunRecord, ScoresFile, silent
 from bench.results import store
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
@@ -36,13 +37,14 @@ def accept_scores(
     unless `anyway`, where the baseline is not significantly better than chance or fell at its own `auc` gate.
     """
     name, settings = select(experiments, name, path)
-    results = path.parent / "results" / name
+    experiment = path.parent / "results" / name
+    results = experiment / settings.parts[0]
     store.read_run(results)
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
-    prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
-    with store.locked(results, f"accepting {name}", on_event):
-        _refuse_stale(store.read_run(results), prepared)
+    setup = prepare(experiments, path, name, only=only, device=device, on_event=on_event).first
+    with store.locked(experiment, f"accepting {name}", on_event, [results]):
+        _refuse_stale(store.read_run(results), setup)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         run = finished.run
         evaluated = [variant for variant in run.variants if variant.status == "ok"]
@@ -88,21 +90,21 @@ def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings) -> None:
     )
 
 
-def _refuse_stale(run: RunRecord, prepared: Prepared) -> None:
+def _refuse_stale(run: RunRecord, setup: Setup) -> None:
     """Raise `UserError` where weights, test frames or the steps of a variant have changed since the run."""
-    context = build_context(prepared, silent)
-    current = {name: ids.of_chain(prepared.source, chain, context)[-1] for name, chain in prepared.chains.items()}
+    context = build_context(setup, silent)
+    current = {name: ids.of_chain(setup.source, chain, context)[-1] for name, chain in setup.chains.items()}
     changed = [
         variant.name for variant in run.variants if variant.status == "ok" and variant.id != current.get(variant.name)
     ]
     stale = {
-        "other weights": weights_digest(run.provenance.get("weights", "")) != prepared.source.digest,
-        "other test frames": run.frames["test"].digest != prepared.frames["test"].digest,
+        "other weights": weights_digest(run.provenance.get("weights", "")) != setup.source.digest,
+        "other test frames": run.frames["test"].digest != setup.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(changed)})": bool(changed),
     }
     if any(stale.values()):
         differences = ", ".join(what for what, is_so in stale.items() if is_so)
-        raise UserError(f"{prepared.results}: was made of {differences}; `bench run` brings them up to date")
+        raise UserError(f"{setup.results}: was made of {differences}; `bench run` brings them up to date")
 
 
 def describe(accepted: Accepted, to: Path) -> str:

@@ -13,7 +13,8 @@ from bench.commands.check.regression import Compared, compare
 from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import run
-from bench.pipeline.prepare import Timing, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Timing
 from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, check_gates
@@ -45,13 +46,13 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     _refuse_nothing_to_check(settings, accepted, checked, yaml_file.location_of(path, "experiments", name, "gates"))
     if against and accepted:
         prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
-        frames = prepared.frames["test"]
+        frames = prepared.first.frames["test"]
         reference.match(accepted, len(frames.frames), frames.digest, against)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     outcomes = _outcomes(finished, settings, checked, anyway)
     compared = Compared()
     if accepted:
-        compared = compare(finished, settings, accepted, path.parent / "results" / name, checked)
+        compared = compare(finished, settings, accepted, path.parent / "results" / name / settings.parts[0], checked)
     left_out = [variant for variant in settings.variants if variant not in checked]
     return finished, Checked(
         experiment=name,

@@ -110,12 +110,18 @@ def _results(base: Path, references: References) -> Iterator[Item]:
 def _results_of(folder: Path, lock: Path, busy: str, references: References) -> Iterator[Item]:
     """The results of one experiment: those of each variant, then the experiment's own files, its lock last."""
     experiment = folder.name
-    for path in _inside(folder):
-        if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
-            in_use = references.of_results(experiment, path.name) or _other_files(path) or busy
-            item = Item(path, f"results of {experiment}, {path.name}", size_bytes(path), in_use, lock)
-            yield from _apart(item, _temporary(path, lock, busy))
-    yield from _temporary(folder, lock, busy)
+    for part in (folder, *_parts(folder)):
+        for path in _inside(part):
+            if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
+                variant = path.relative_to(folder).as_posix()
+                in_use = references.of_results(experiment, variant) or _other_files(path) or busy
+                item = Item(path, f"results of {experiment}, {variant}", size_bytes(path), in_use, lock)
+                yield from _apart(item, _temporary(path, lock, busy))
+        yield from _temporary(part, lock, busy)
+        if part != folder:
+            in_use = references.of_results(experiment, part.relative_to(folder).as_posix()) or busy
+            files = [path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT]
+            yield from (Item(path, f"record of {experiment}", size_bytes(path), in_use, lock) for path in files)
     in_use = references.of_results(experiment) or busy
     files = [path for path in _inside(folder) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
     for path in sorted(files, key=lambda file: (file == lock, file.name)):
@@ -123,6 +129,11 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
         if path.name not in (store.LOCK, f"{store.LOCK}.holder") or not in_use:
             what = f"{'log' if journal.is_log(path) else 'record'} of {experiment}"
             yield Item(path, what, size_bytes(path), in_use, lock)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The folders of several detectors or frame sets in an experiment's results."""
+    return [path for path in store.runs(folder.parent) if folder in path.parents]
 
 
 def _other_files(path: Path) -> str:

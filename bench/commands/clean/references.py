@@ -12,7 +12,8 @@ from bench.datasets import demo
 from bench.errors import UserError
 from bench.experiment import Experiments, read
 from bench.pipeline.build import build_context
-from bench.pipeline.prepare import DEMO_FRAMES, prepare
+from bench.pipeline.frames import DEMO_FRAMES
+from bench.pipeline.prepare import prepare
 from bench.records import OnEvent
 from bench.variants import ids
 
@@ -35,7 +36,11 @@ class References:
         return _used_by(self.variants.get(variant, ())) or _perhaps_used_by(self.unreadable | self.unresolved)
 
     def of_results(self, experiment: str, variant: str | None = None) -> str:
-        """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them."""
+        """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them.
+
+        `variant` is its path below the experiment's folder: "q8", or "xception/q8" where there are several detectors;
+        "xception" then has files of its own.
+        """
         variants = self.results.get(experiment)
         is_used = variants is not None and (variant is None or variant in variants)
         return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
@@ -69,7 +74,9 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
                 references.unreadable[file.name] = str(error).splitlines()[0]
             continue
         for name, settings in in_file.experiments.items():
-            references.results[name] |= set(settings.variants)
+            references.results[name] |= {
+                (part / variant).as_posix() for part in settings.parts for variant in (*settings.variants, "")
+            }
             try:
                 for variant in _ids(in_file, file, name, on_event):
                     references.variants[variant].add(name)
@@ -89,12 +96,17 @@ def _is_experiment_file(file: Path) -> bool:
 
 def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> set[str]:
     """The ids of all links of an experiment's chains; `UserError` where frames or weights are missing."""
-    frames = experiments.datasets[experiments.experiments[name].frames]
-    if frames.path == DEMO_FRAMES and not demo.is_drawn(path.parent / DEMO_FRAMES):
+    settings = experiments.experiments[name]
+    paths = [experiments.datasets[frame_set].path for frame_set in settings.frame_sets]
+    if DEMO_FRAMES in paths and not demo.is_drawn(path.parent / DEMO_FRAMES):
         raise UserError("the demo's frames are not drawn")
     # Ids depend on neither, and another machine's runtime would be refused on this one.
-    anywhere = experiments.experiments[name].model_copy(update={"runtime": "auto", "device": "cpu"})
+    anywhere = settings.model_copy(update={"runtime": "auto", "device": "cpu"})
     experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
     prepared = prepare(experiments, path, name, on_event=on_event)
-    context = build_context(prepared, on_event)
-    return {link for chain in prepared.chains.values() for link in ids.of_chain(prepared.source, chain, context)}
+    return {
+        link
+        for setup in prepared.by_detector.values()
+        for chain in setup.chains.values()
+        for link in ids.of_chain(setup.source, chain, build_context(setup, on_event))
+    }

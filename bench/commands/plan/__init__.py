@@ -13,7 +13,8 @@ from bench.experiment import Experiments
 from bench.pipeline import reasons, report_reasons
 from bench.pipeline.forecast import Row, Stage, exports, is_all_done, is_drawn, present, rows_of, stages_at
 from bench.pipeline.history import recall
-from bench.pipeline.prepare import Prepared, Timing, prepare
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared, Timing
 from bench.pipeline.present_speed import PresentSpeed
 from bench.records import Event, OnEvent, silent
 
@@ -62,12 +63,12 @@ def forecast(
     began = time.monotonic()
     prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
     read_s = time.monotonic() - began
-    history = recall(prepared.base)
+    history = recall(prepared.first.base)
     rows = rows_of(prepared)
     speed = present(prepared, rows, on_event)
     stages = stages_at(prepared, rows, history, speed)
-    writes = writes_bytes(prepared, rows, exports(prepared, rows), history, renders=bool(stages[-1].work))
-    free = shutil.disk_usage(prepared.base).free
-    due = reasons.due(prepared, rows) if is_drawn(prepared) else ()
-    report_due = report_reasons.of_report(prepared, rows) if is_all_done(rows) else ()
+    writes = writes_bytes(prepared, rows, exports(rows), history, renders=bool(stages[-1].work))
+    free = shutil.disk_usage(prepared.first.base).free
+    due = reasons.due(rows) if is_drawn(prepared) else ()
+    report_due = report_reasons.of_reports(prepared, rows) if is_all_done(rows) else ()
     return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from bench.pipeline import estimates
-from bench.pipeline.forecast import Row, heatmaps, is_drawn
+from bench.pipeline.forecast import Row, heatmaps, undrawn
 from bench.pipeline.history import History
-from bench.pipeline.prepare import Prepared
+from bench.pipeline.prepared import Prepared
 
 HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
 
@@ -17,28 +17,27 @@ def writes_bytes(
     prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], history: History, *, renders: bool
 ) -> int | None:
     """Bytes that a run will write; None where the size of the network is unknown."""
-    artifacts = _artifact_bytes(prepared, rows, exports, history)
+    artifacts = _artifact_bytes(rows, exports, history)
     if artifacts is None:
         return None
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
-    predicted = sum(row.frames for row in rows) * 2 * (100 + 4 * math.ceil(prepared.spec.size / 32) ** 2)
-    drawn = (
-        0 if is_drawn(prepared) else sum(len(frames.frames) for frames in prepared.frames.values()) * DRAWN_FRAME_BYTES
-    )
+    predicted = sum(2 * row.frames * (100 + 4 * math.ceil(row.setup.spec.size / 32) ** 2) for row in rows)
+    drawn = undrawn(prepared) * DRAWN_FRAME_BYTES
     rendered = heatmaps(prepared) * HEATMAP_BYTES + REPORT_BYTES if renders else 0
     return artifacts + predicted + drawn + rendered
 
 
-def _artifact_bytes(prepared: Prepared, rows: Sequence[Row], exports: Sequence[Row], history: History) -> int | None:
+def _artifact_bytes(rows: Sequence[Row], exports: Sequence[Row], history: History) -> int | None:
     """Bytes of the artifacts that are built, and of the ONNX files that are exported beside them."""
-    detector = estimates.weights_bytes(prepared, history)
-    if detector is None:
-        due = exports or any(not link.built for row in rows for link in row.links)
-        return None if due else 0
     written = 0.0
     for row in rows:
+        detector = estimates.weights_bytes(row.setup, history)
+        if detector is None:
+            if row in exports or any(not link.built for link in row.links):
+                return None
+            continue
         stored = numbers = float(detector)
-        for use, link in zip((None, *prepared.chains[row.name]), row.links, strict=True):
+        for use, link in zip((None, *row.chain), row.links, strict=True):
             if use:
                 stored, numbers = estimates.bytes_left(use, stored, numbers)
             written += stored if not link.built and link.of is None else 0

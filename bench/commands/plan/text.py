@@ -17,12 +17,7 @@ MIB = 2**20
 
 def describe(forecast: Forecast) -> str:
     """The forecast in at most 100 columns."""
-    prepared = forecast.prepared
-    counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in prepared.frames.items())
-    head = (
-        f"{prepared.name}: {len(forecast.rows)} variants of {prepared.source.architecture} at {prepared.spec.size} px"
-    )
-    lines = textwrap.wrap(f"{head}; frames: {counts}; on {prepared.device}, {prepared.threads} threads", WIDTH)
+    lines = textwrap.wrap(_head(forecast), WIDTH)
     lines += ["", *_table([("variant", "step", "artifact", "evaluate", "time"), *_rows(forecast)]), ""]
     if not any(stage.work for stage in forecast.stages):
         lines.append("nothing to do: all of it is there, and `bench run` only shows it")
@@ -32,17 +27,32 @@ def describe(forecast: Forecast) -> str:
     return "\n".join([*lines, *_notes(forecast)])
 
 
+def _head(forecast: Forecast) -> str:
+    """What is compressed, and on which frames."""
+    prepared, first = forecast.prepared, forecast.prepared.first
+    detectors = [f"{setup.source.architecture} at {setup.spec.size} px" for setup in prepared.by_detector.values()]
+    variants = len({(row.setup.detector_name, row.name) for row in forecast.rows})
+    frames = []
+    for setup, *_ in prepared.by_frame_set.values():
+        counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in setup.frames.items())
+        frames.append(f"{counts}{setup.of_frames}")
+    return (
+        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {'; '.join(frames)}; "
+        f"on {first.device}, {first.threads} threads"
+    )
+
+
 def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
     """A row of cells for each link of each variant."""
     cells: list[tuple[str, ...]] = []
     for row in forecast.rows:
-        time = "left out" if forecast.prepared.timing == "none" else "reused" if row.timed else "due"
+        time = "left out" if row.setup.timing == "none" else "reused" if row.timed else "due"
         for index, link in enumerate(row.links):
             if index == 0 and len(row.links) > 1:
                 continue  # the weights are listed once, at the baseline
             evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
             last = (evaluate, time) if link is row.links[-1] else ("", "")
-            name = row.name if index == min(1, len(row.links) - 1) else ""
+            name = row.label if index == min(1, len(row.links) - 1) else ""
             cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
     return cells
 
@@ -71,7 +81,7 @@ def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
 
 def _notes(forecast: Forecast) -> list[str]:
     """Lines below the tables: disk, estimates, what is unknown, and remarks on the frames."""
-    prepared = forecast.prepared
+    prepared, first = forecast.prepared, forecast.prepared.first
     whole = total(stage.estimate for stage in forecast.stages)
     notes = [f"disk: {_disk(forecast)} to write, {forecast.free_bytes / 2**30:,.1f} GiB free"]
     if forecast.writes_bytes and forecast.writes_bytes > forecast.free_bytes:
@@ -86,10 +96,10 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
-    left = [name for name in prepared.settings.variants if name not in prepared.selected]
+    left = [name for name in first.settings.variants if name not in first.selected]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += [f"note: {remark}" for remark in (*prepared.remarks, *prepared.frame_remarks)]
+    notes += [f"note: {remark}" for remark in (*first.remarks, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 
@@ -97,7 +107,7 @@ def _cost_notes(forecast: Forecast) -> Iterator[str]:
     """What the estimates of the steps to be built take for granted, by the steps' own declarations."""
     for row in forecast.rows:
         for length, link in enumerate(row.links):
-            cost = cost_of(forecast.prepared, forecast.prepared.chains[row.name][:length])
+            cost = cost_of(row.setup, row.chain[:length])
             if not link.built and link.of is None and cost and cost.note:
                 yield cost.note
 

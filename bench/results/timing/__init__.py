@@ -49,10 +49,14 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Subject:
-    """A variant to time: how to load it in another process, its logits [n, 2] of the timed frames, and its name."""
+    """A variant to time: how to load it in another process, the timed frames, and its logits [n, 2] of them.
+
+    `frames` are uint8 RGB [n, 3, H, W], as its detector takes them, repeated where a batch is larger.
+    """
 
     load: Callable[[], Session]
     logits: NDArray[np.float32]
+    frames: NDArray[np.uint8]
     name: str = ""
 
 
@@ -97,9 +101,9 @@ class Process:
     """The batch size that it computes now."""
     kills: int | None = field(default_factory=memory_kills)
 
-    def load(self, subject: Subject, frames: NDArray[np.uint8]) -> None:
+    def load(self, subject: Subject) -> None:
         # Sent rather than passed as arguments: the parent would block for ever if a process ended before it read them.
-        self.executed = self.call((subject.load, frames))
+        self.executed = self.call((subject.load, subject.frames))
         self.warm_up(1)
 
     def warm_up(self, batch_size: int) -> None:
@@ -172,15 +176,13 @@ class Process:
         return KilledError(self.batch_size, for_memory=(kills or 0) > (self.kills or 0))
 
 
-def measure(
-    subjects: Mapping[Key, Subject], frames: NDArray[np.uint8], seconds: float, on_event: OnEvent
-) -> Timings[Key]:
+def measure(subjects: Mapping[Key, Subject], seconds: float, on_event: OnEvent) -> Timings[Key]:
     """Time calls of every subject at batch 1, then of every one at its best batch size, `seconds` each.
 
-    `frames` are uint8 RGB [n, 3, H, W], repeated where a batch is larger. A subject that fails, or whose logits differ
-    from those of the evaluation, is left out from then on, and its error is in `failed`.
+    A subject that fails, or whose logits differ from those of the evaluation, is left out from then on, and its error
+    is in `failed`.
     """
-    workers = _Workers(subjects, frames, seconds)
+    workers = _Workers(subjects, seconds)
     names = {key: subject.name for key, subject in subjects.items()}
     schedule: _Schedule[Key] = _Schedule(len(subjects) * 2 * (ROUNDS + 1), names, on_event)
     give_back_memory()
@@ -208,13 +210,13 @@ def measure(
 class _Workers(Generic[Key]):
     """The worker processes of a session, by subject; `seconds` is the time for each batch size of each subject."""
 
-    def __init__(self, subjects: Mapping[Key, Subject], frames: NDArray[np.uint8], seconds: float) -> None:
-        self._subjects, self._frames, self._seconds = subjects, frames, seconds
+    def __init__(self, subjects: Mapping[Key, Subject], seconds: float) -> None:
+        self._subjects, self._seconds = subjects, seconds
         self.running: dict[Key, Process] = {}
 
     def begin(self, key: Key) -> None:
         self.running[key] = start()
-        self.running[key].load(self._subjects[key], self._frames)
+        self.running[key].load(self._subjects[key])
 
     def begin_again(self, key: Key) -> None:
         """Replace a process that has ended; what was measured in it is taken over."""

@@ -87,6 +87,9 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
     def keep() -> None:
         pace.save(work, CHECKPOINT, lambda: _state(training, tools, best))
 
+    if not going_on:
+        # What came before the first step may have taken as long as several.
+        keep()
     if training.evaluated_at < training.step and _is_evaluated(training, settings):
         best = _evaluated(training, settings, tools, best)
     order = work.seed + 1, training.step

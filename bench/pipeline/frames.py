@@ -1,0 +1,62 @@
+"""The frame sets of an experiment: listed first, then read; a demo set that is missing is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from bench import datasets
+from bench.datasets import demo
+from bench.experiment import Experiments
+from bench.records import LABELLED_SPLITS, FrameSet, OnEvent, Split
+
+DEMO_FRAMES = "datasets/demo"
+
+
+class Listing:
+    """A frame set of an experiment: its files are listed first, then read."""
+
+    def __init__(self, experiments: Experiments, name: str, base: Path) -> None:
+        self.name, self.base, self.settings = name, base, experiments.datasets[name]
+        folder = base / DEMO_FRAMES
+        # A set of the user's own may lie there; only what the demo drew is ever drawn again.
+        named = self.settings.path == DEMO_FRAMES
+        self.is_demo = named and (not folder.exists() or (folder / demo.CARD).exists())
+        self.listed: datasets.Listed | None = None
+        self.frames: dict[Split, FrameSet] = {}
+
+    @property
+    def sets(self) -> dict[Split, FrameSet] | None:
+        """The splits without their frames' content; None where they are not known yet."""
+        return self.listed.sets if self.listed else None
+
+    def find(self) -> None:
+        """List the files of each split; those of the demo set are drawn later."""
+        if not self.is_demo:
+            self.listed = datasets.find(self.name, self.settings, self.base)
+
+    def read(self, on_bad_frame: Literal["error", "skip"], draw: bool, on_event: OnEvent) -> None:
+        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first."""
+        if self.is_demo:
+            folder = self.base / DEMO_FRAMES
+            if not draw and not demo.is_drawn(folder):
+                self.frames = demo.undrawn(self.name)
+                return
+            demo.draw(folder, on_event)
+            self.listed = datasets.find(self.name, self.settings, self.base)
+        assert self.listed is not None
+        cache = self.base / "datasets" / ".cache"
+        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
+
+
+def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:
+    """The frames of each set: its own to evaluate on, and those of the first to build with."""
+    first, *others = listings.values()
+    built_with = {split: frames for split, frames in first.frames.items() if split not in LABELLED_SPLITS}
+    frames = {first.name: first.frames}
+    for listing in others:
+        labelled = {split: of_split for split, of_split in listing.frames.items() if split in LABELLED_SPLITS}
+        frames[listing.name] = labelled | built_with
+        datasets.refuse_shared_content(listing.name, frames[listing.name])
+    return frames

@@ -1,0 +1,159 @@
+"""A prepared experiment: everything that it refers to, resolved and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bench import datasets
+from bench.errors import listed
+from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, ResultKey, Split
+from bench.variants import steps
+from bench.variants.context import Source
+
+if TYPE_CHECKING:
+    from bench.runtimes import Device
+
+Timing: TypeAlias = Literal["due", "again", "none"]
+"""Which variants a run times: those without times yet, all of them again, or none."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One detector of an experiment on one of its frame sets.
+
+    The first chain is the baseline. Only the `selected` variants are built, evaluated and timed; of the others,
+    results are shown where they exist. `frames` are the set's own test and validation frames, and the calibration and
+    train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
+    before the numbers, `timing` says which of the selected variants are timed.
+    """
+
+    name: str
+    base: Path
+    settings: ExperimentSettings
+    detector_name: str
+    detector: DetectorSettings
+    frame_set: str
+    chains: Mapping[str, tuple[steps.Use, ...]]
+    selected: frozenset[str]
+    source: Source
+    frames: Mapping[Split, FrameSet]
+    device: Device
+    threads: int
+    remarks: tuple[str, ...] = ()
+    timing: Timing = "due"
+
+    def key(self, variant: str) -> ResultKey:
+        return ResultKey(self.detector_name, variant, self.frame_set)
+
+    def title(self, variant: str) -> str:
+        """What messages call a variant: "q8", and "b5/q8" where there are several detectors."""
+        return f"{self.detector_name}/{variant}" if len(self.settings.detectors) > 1 else variant
+
+    def label(self, variant: str) -> str:
+        """What messages call a variant's results: its title, and "q8 on celeb" where there are several frame sets."""
+        return f"{self.title(variant)}{self.on_frames}"
+
+    @property
+    def on_frames(self) -> str:
+        """ " on celeb" where there are several frame sets."""
+        return f" on {self.frame_set}" if len(self.settings.frame_sets) > 1 else ""
+
+    @property
+    def of_frames(self) -> str:
+        """ " of celeb" where there are several frame sets."""
+        return f" of {self.frame_set}" if len(self.settings.frame_sets) > 1 else ""
+
+    @property
+    def results(self) -> Path:
+        return self.base / "results" / self.name / self.settings.below(self.detector_name, self.frame_set)
+
+    @property
+    def times(self) -> Path:
+        """Where the times of its variants lie: they are timed once, with frames of the first set."""
+        return self.base / "results" / self.name / self.settings.below(self.detector_name, self.settings.frame_sets[0])
+
+    @property
+    def is_timed_here(self) -> bool:
+        return self.frame_set == self.settings.frame_sets[0]
+
+    @property
+    def report(self) -> Path:
+        return self.base / "reports" / self.name / self.settings.below(self.detector_name, self.frame_set)
+
+    @property
+    def variants(self) -> Path:
+        return self.base / "variants"
+
+    @property
+    def baseline(self) -> str:
+        return next(iter(self.chains))
+
+    @property
+    def frame_remarks(self) -> tuple[str, ...]:
+        """What a reader must know of the frames: which were left out, which have no known source."""
+        remarks = []
+        for split, frames in self.frames.items():
+            if frames.left_out:
+                remarks.append(
+                    f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
+                    f"decoded and were left out: {listed(frames.left_out, 5)}."
+                )
+            remarks += frames.remarks
+        return tuple(remarks)
+
+    @property
+    def labelled(self) -> dict[Split, FrameSet]:
+        """The splits that variants are evaluated on."""
+        return {split: self.frames[split] for split in LABELLED_SPLITS if split in self.frames}
+
+    @property
+    def spec(self) -> InputSpec:
+        return self.source.preprocessing.input_spec
+
+    @property
+    def read(self) -> BatchReader:
+        """Reads frames with as many threads as the experiment may use."""
+        return partial(datasets.read_batches, threads=self.threads)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment: each of its detectors on each of its frame sets, the first detector's first."""
+
+    setups: tuple[Setup, ...]
+
+    @property
+    def first(self) -> Setup:
+        """The first detector on the first frame set; what holds for the whole experiment, it knows too."""
+        return self.setups[0]
+
+    @property
+    def results(self) -> Path:
+        """The folder of all results of the experiment."""
+        return self.first.base / "results" / self.first.name
+
+    @property
+    def parts(self) -> list[Path]:
+        """The folders of the results of each detector on each frame set."""
+        return [setup.results for setup in self.setups]
+
+    @property
+    def by_detector(self) -> dict[str, Setup]:
+        """Each detector on the first frame set, whose calibration and train frames its variants are built with."""
+        return {setup.detector_name: setup for setup in self.setups if setup.is_timed_here}
+
+    @property
+    def by_frame_set(self) -> dict[str, tuple[Setup, ...]]:
+        """All detectors on each frame set."""
+        names = self.first.settings.frame_sets
+        return {name: tuple(setup for setup in self.setups if setup.frame_set == name) for name in names}
+
+    @property
+    def frame_remarks(self) -> tuple[str, ...]:
+        """Those of all frame sets, each once."""
+        return tuple(dict.fromkeys(remark for setup in self.setups for remark in setup.frame_remarks))
