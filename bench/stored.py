@@ -11,6 +11,7 @@ import math
 import os
 import re
 import stat
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -93,10 +94,10 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -
     return parsed(read_text(path, most_bytes, links=links))
 
 
-def parsed(text: str) -> Any:
-    """What JSON text holds."""
+def parsed(text: str, *, fraction: Callable[[str], float] | None = None) -> Any:
+    """What JSON text holds. `fraction` reads numbers with a point or an exponent, in place of finite ones."""
     try:
-        value = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_integer)
+        value = json.loads(text, parse_constant=_refused, parse_float=fraction or _finite, parse_int=_integer)
     except RecursionError as error:
         raise DamagedError("it is nested too deep") from error
     except DamagedError:

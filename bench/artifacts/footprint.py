@@ -7,14 +7,14 @@ in a download or an archive is what zstd makes of the file.
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.detectors.layer_names import is_in_backbone
-from bench.stored import MOST_BYTES, open_file, parsed
+from bench.detectors.weights import safetensors_header
+from bench.stored import open_file
 
 if TYPE_CHECKING:
     import onnx
@@ -113,15 +113,12 @@ def two_of_four(file: Path) -> Iterator[bool]:
     import numpy as np
 
     with open_file(file) as stored:
-        length = int.from_bytes(stored.read(8), "little")
-        header = parsed(stored.read(min(length, MOST_BYTES)).decode("utf-8"))
-        begin = stored.tell()
-        for name, tensor in header.items():
-            shape, size = tensor.get("shape", ()), _FLOATS.get(tensor.get("dtype"))
+        for name, tensor in safetensors_header.read(stored).tensors.items():
+            shape, size = tensor.shape, _FLOATS.get(tensor.dtype)
             if size is None or not is_in_backbone(name) or len(shape) != 4 or shape[1] % GROUP:
                 continue
-            stored.seek(begin + tensor["data_offsets"][0])
-            bits = np.frombuffer(stored.read(size * math.prod(shape)), f"<u{size}").reshape(shape)
+            stored.seek(tensor.begin)
+            bits = np.frombuffer(stored.read(tensor.end - tensor.begin), f"<u{size}").reshape(shape)
             # Shifted out is the sign, which a zero may have.
             fours = np.moveaxis(bits << 1, 1, -1).reshape(-1, GROUP)
             yield bool(((fours == 0).sum(axis=1) >= ZEROS).all())

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.detectors import families
+from bench.detectors.weights import safetensors_header
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.records import Preprocessing
+from bench.stored import DamagedError, open_file
 
 if TYPE_CHECKING:
     import onnx
@@ -108,18 +110,17 @@ def _read_metadata(path: Path) -> dict[str, str]:
     module name to [in, out, groups]).
     """
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise _foreign(path, "its header is longer than the file")
-            metadata = json.loads(file.read(length)).get("__metadata__", {})
+        with open_file(path) as file:
+            metadata = safetensors_header.read(file).metadata
     except FileNotFoundError:
         raise _missing(path) from None
-    except (OSError, ValueError, AttributeError) as error:
+    except OSError as error:
         raise _foreign(path, str(error)) from error
+    except DamagedError as error:
+        raise _foreign(path, f"its header cannot be read: {error}") from error
     if metadata.get("format") != FORMAT:
         raise _foreign(path, f"format {metadata.get('format')!r}, not {FORMAT!r}")
-    return {str(key): str(value) for key, value in metadata.items()}
+    return metadata
 
 
 def kind(model: Any) -> Literal["torch", "onnx"]:

@@ -1,1 +1,1 @@
-"""Reading what `torch.save` wrote, without running any of its code: pickles, archives, tensors."""
+"""Reading what `torch.save` and safetensors wrote, without running any code in it."""

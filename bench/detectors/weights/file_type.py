@@ -5,17 +5,15 @@ Nothing is unpickled and no tensor is read here; `checkpoint` does that, safely,
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
+from bench.detectors.weights import safetensors_header
 from bench.errors import UserError, nearest, shown
+from bench.stored import DamagedError, open_file
 
 # Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
 _MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
-# JSON takes ten times its length in memory. The format allows 100 MiB; 1,000 tensors have 0.1.
-_MOST_HEADER_BYTES = 16 * 2**20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
 _STRANGERS = (
@@ -98,44 +96,24 @@ def is_safetensors(path: Path) -> bool:
 
 def _check_safetensors(path: Path, size: int) -> None:
     """`UserError` unless tensors fill the file without gaps: a file that lost its end does not match its header."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(size - 8, _MOST_HEADER_BYTES):
-            raise UserError(f"{path}: is no safetensors file, or truncated within its header; download it again")
-        text = file.read(length)
     try:
-        header = json.loads(text, parse_constant=_no_number)
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        tensors = sorted((*_offsets(name, entry), name) for name, entry in entries.items())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = f" ({shown(str(error))})" if isinstance(error, _WrongEntryError) else ""
-        raise UserError(f"{path}: not a safetensors file, its header cannot be read{reason}; {_EXPECTED}") from error
+        with open_file(path) as file:
+            header = safetensors_header.read(file)
+    except DamagedError as error:
+        raise UserError(
+            f"{path}: is no safetensors file, or damaged: its header cannot be read ({error}); copy or download it "
+            f"again; {_EXPECTED}"
+        ) from error
+    tensors = sorted((tensor.begin, tensor.end, name) for name, tensor in header.tensors.items())
     if not tensors:
         raise UserError(f"{path}: holds no tensors; {_EXPECTED}")
-    promised = 8 + length + max(end for _, end, _ in tensors)
+    promised = max(end for _, end, _ in tensors)
     if promised != size:
         raise UserError(
             f"{path}: has {size:,} bytes where its header promises {promised:,}: it is truncated or damaged; "
             "copy or download it again"
         )
-    ends = [0, *(end for _, end, _ in tensors)]
+    ends = [header.size_bytes, *(end for _, end, _ in tensors)]
     for last, (begin, _, name) in zip(ends, tensors, strict=False):
         if begin != last:
             raise UserError(f"{path}: is damaged: {shown(name)} does not begin where the tensor before it ends")
-
-
-class _WrongEntryError(ValueError):
-    pass
-
-
-def _no_number(constant: str) -> None:
-    raise _WrongEntryError(f"{constant} is no number of bytes")
-
-
-def _offsets(name: str, entry: Any) -> tuple[int, int]:
-    """Where a tensor begins and ends behind the header."""
-    begin, end = entry["data_offsets"]
-    # `true` is an integer to Python, and 1e999 an infinite float.
-    if not all(type(number) is int and number >= 0 for number in (begin, end, *entry["shape"])) or begin > end:
-        raise _WrongEntryError(f"{name} has a shape or a place that is none")
-    return begin, end
