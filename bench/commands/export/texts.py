@@ -37,6 +37,7 @@ from bench.reports.content.variants import verdict
 from bench.reports.content.warnings import warnings_for_receivers
 from bench.reports.markdown.write import escape, words
 from bench.reports.scores_json import as_json, scores
+from bench.reports.templates import environment
 
 TEMPLATES = Path(__file__).parent
 # Warnings of the run about its other variants, and about the machine, which the README describes.
@@ -195,17 +196,9 @@ def _warnings(facts: Facts) -> list[str]:
 
 def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
     """Render a template of this folder; values that are text stay on one line."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment: Any = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_on_one_line,
-    )
-    environment.filters.update(text=escape, code=_code, literal=_literal)
-    target.write_text(environment.get_template(template).render(**facts), encoding="utf-8")
+    filters = {"text": escape, "code": _code, "literal": _literal}
+    templates = environment(TEMPLATES, filters, keep_trailing_newline=True, finalize=_on_one_line)
+    target.write_text(templates.get_template(template).render(**facts), encoding="utf-8")
 
 
 def _mib(size_bytes: int) -> str:

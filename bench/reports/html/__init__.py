@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
 from bench.reports.content.plots import Plots
@@ -16,6 +16,10 @@ from bench.reports.html import chart, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
+from bench.reports.templates import environment
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
 
@@ -27,8 +31,8 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
     run = report.run
     recommended = recommend(evaluation.choice, run.baseline.name)
     style, script = (_without_end(FOLDER / name) for name in ("report.css", "report.js"))
-    text: str = (
-        _environment(run)
+    return (
+        _templates(run)
         .get_template("page.html.j2")
         .render(
             **vars(report),
@@ -50,7 +54,6 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             **_drawn(drawable, run.threshold),
         )
     )
-    return text
 
 
 def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[str, Any]:
@@ -61,23 +64,14 @@ def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[st
     return {**counts(run, evaluation), "cut": {"left": plots.CUT[0], "width": plots.CUT[2]}, "announced": announced}
 
 
-def _environment(run: RunRecord) -> Any:
+def _templates(run: RunRecord) -> Environment:
     """Templates beside this file, with filters that write sentences, cells and the looks of variants."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment: Any = Environment(
-        loader=PackageLoader("bench.reports", "html"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    filters = {"words": write.words, "cell": write.cell, "plain": plain, "rate": _rate, "sort_value": write.sort_value}
+    templates = environment(FOLDER, filters, autoescape=True)
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     indices = {variant.name: index for index, variant in enumerate(run.variants)}
-    environment.filters |= {"words": write.words, "cell": write.cell, "plain": plain, "rate": _rate}
-    environment.filters["sort_value"] = write.sort_value
-    environment.globals |= {"indices": indices, "swatch": chart.swatch, "NONE": NONE}
-    return environment
+    templates.globals.update(indices=indices, swatch=chart.swatch, NONE=NONE)
+    return templates
 
 
 def _rate(value: float | None) -> str:
