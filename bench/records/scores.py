@@ -81,11 +81,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """Decisions at a threshold: a frame counts as fake if `p_fake >= threshold`. An undefined rate is None.
-
-    The intervals are Wilson's.
-    """
+class Decisions:
+    """Decisions at a threshold: a frame counts as fake if `p_fake >= threshold`. An undefined rate is None."""
 
     threshold: float
     tp: int
@@ -95,6 +92,12 @@ class OperatingPoint:
     precision: float | None
     recall: float | None
     specificity: float | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint(Decisions):
+    """The decisions of a variant at a threshold. The intervals are Wilson's."""
+
     precision_ci: Interval | None
     recall_ci: Interval | None
     specificity_ci: Interval | None

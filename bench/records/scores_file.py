@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from bench.records.choice import Loosening
 from bench.records.measurements import Fidelity, Timing
 from bench.records.runs import Recovery
-from bench.records.scores import ShiftVerdict, ThresholdKind, Verdict
+from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 
 SCORES_SCHEMA = 1
 """Counts up when a key changes its meaning or goes away."""
@@ -42,17 +42,9 @@ class ScoredConfusion:
 
 
 @dataclass(frozen=True)
-class ScoredPoint:
-    """The decisions at a threshold: a frame counts as fake from there on."""
+class ScoredPoint(Decisions):
+    """The decisions at a threshold, without their intervals."""
 
-    threshold: float
-    tp: int
-    tn: int
-    fp: int
-    fn: int
-    precision: float | None
-    recall: float | None
-    specificity: float | None
     f1: float | None
     accuracy: float | None
     balanced_accuracy: float | None
