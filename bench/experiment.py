@@ -271,15 +271,15 @@ class ExperimentSettings(_Model):
         """The names of all that variants are evaluated on; with frames of the first they are built and timed."""
         return (self.frames,)
 
-    def below(self, detector: str, frame_set: str) -> Path:
+    def folder(self, detector: str, frame_set: str) -> Path:
         """The folder of a detector's results on a frame set, below the experiment's; a level with one entry is none."""
         levels = ((detector, self.detectors), (frame_set, self.frame_sets))
         return Path(*(name for name, names in levels if len(names) > 1))
 
     @property
-    def parts(self) -> tuple[Path, ...]:
-        """The folders of all results, below the experiment's: that of the first detector on the first set first."""
-        return tuple(self.below(detector, name) for detector in self.detectors for name in self.frame_sets)
+    def folders(self) -> tuple[Path, ...]:
+        """Those of all results, below the experiment's: that of the first detector on the first set first."""
+        return tuple(self.folder(detector, name) for detector in self.detectors for name in self.frame_sets)
 
 
 class Experiments(_Model):

@@ -16,7 +16,7 @@ from bench.results import store
 def render_again(base: Path, name: str, settings: ExperimentSettings, on_event: OnEvent = silent) -> Finished:
     """Score and render stored results anew; waits for a run that holds them. See `render.report`."""
     results = base / "results" / name
-    parts = [results / part for part in settings.parts]
+    parts = [results / part for part in settings.folders]
     store.read_run(parts[0])
     with store.locked(results, f"rendering {name}", on_event, parts):
         return render.report(base, name, settings, again=True, on_event=on_event)

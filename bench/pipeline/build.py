@@ -67,7 +67,7 @@ def build_context(setup: Setup, on_event: OnEvent) -> BuildContext:
     """Where and with what the variants of a detector are built."""
     return BuildContext(
         folder=setup.variants,
-        frames=setup.frames,
+        frames=setup.built_with,
         read=setup.read,
         decoder=datasets.decoder_versions(),
         device=setup.device,

@@ -36,7 +36,7 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
 
     Two runs of one experiment take turns, and the second one reuses what the first has evaluated.
     """
-    with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.parts):
+    with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
         jobs, gaps = _jobs(prepared, built)
         sessions, problems = _open(_executables(jobs, gaps), jobs, on_event)
         jobs = jobs.and_failed(
@@ -56,8 +56,8 @@ def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKe
     candidates = {
         setup.key(variant): job_of(setup, variant, artifact)
         for setup in prepared.setups
-        for (detector, variant), artifact in built.artifacts.items()
-        if detector == setup.detector_name
+        for variant in setup.chains
+        if (artifact := built.artifacts.get((setup.detector_name, variant)))
     }
     gaps = {
         key: _Gaps(
@@ -71,8 +71,8 @@ def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKe
     failed = {
         setup.key(variant): reason
         for setup in prepared.setups
-        for (detector, variant), reason in built.failed.items()
-        if detector == setup.detector_name
+        for variant in setup.chains
+        if (reason := built.failed.get((setup.detector_name, variant)))
     }
     return Jobs(shown, failed), gaps
 
@@ -99,8 +99,9 @@ def _open(
     """Load artifacts; for those that cannot be loaded, the reason."""
     sessions: dict[Executable, Session] = {}
     problems: dict[Executable, str] = {}
+    first_of = jobs.first_of
     for done, ((variant, runtime), of_artifact) in enumerate(needed.items()):
-        title = jobs.first_of[variant].title
+        title = first_of[variant].title
         on_event(Event(LOADING, done, len(needed), "variants", f"{title}: loading"))
         try:
             with phases.of(LOADING, on_event, title):
@@ -122,8 +123,8 @@ def _load(jobs: Sequence[Job], runtime: str, on_event: OnEvent) -> Session:
         cache.check(built)
         fidelity.refuse_unsettled(built, runtime, setup.device)
         session = runtimes.find(runtime).load(built, setup.device, setup.threads, tf32=setup.settings.tf32)
-        for job in jobs:
-            _check_fidelity(job.setup, built, runtime, session, on_event)
+        for of_set in {job.setup.frame_set: job.setup for job in jobs}.values():
+            _check_fidelity(of_set, built, runtime, session, on_event)
     return session
 
 
@@ -149,7 +150,7 @@ def _predict(
     read = partial(datasets.read_for_each, threads=setup.threads)
     problems = predict.predict(pending, rows, read, on_event, work_on(setup))
     return {
-        job.setup.key(job.variant): journal.failure(f"evaluating {job.label}", problems[job.title])
+        job.setup.key(job.variant): journal.failure(f"evaluating {job.result_title}", problems[job.title])
         for job in jobs
         if job.title in problems
     }

@@ -58,8 +58,8 @@ class Row:
         return self.setup.chains[self.name]
 
     @property
-    def label(self) -> str:
-        return self.setup.label(self.name)
+    def result_title(self) -> str:
+        return self.setup.result_title(self.name)
 
     @property
     def is_onnx(self) -> bool:
@@ -82,7 +82,7 @@ class Stage:
 
 def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[Stage, ...]:
     """What a run has to do, and how long that takes at the machine's present speed."""
-    return stages_at(prepared, rows, recall(prepared.first.base), present(prepared, rows, on_event))
+    return stages_at(prepared, rows, recall(prepared.first.base, prepared.folders), present(prepared, rows, on_event))
 
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
@@ -140,7 +140,7 @@ def _row(setup: Setup, name: str, links: tuple[Link, ...]) -> Row:
     built = cache.read(setup.variants, last.id) if last.built else None
     runtime, predictions_key, timing_key = keys(setup, last.id, kind, built)
     frames = _frames_left(setup, setup.results / name, predictions_key)
-    return Row(name, links, runtime, frames, not is_time_due(setup, setup.times / name, timing_key), setup)
+    return Row(name, links, runtime, frames, not is_time_due(setup, setup.times_folder / name, timing_key), setup)
 
 
 def _frames_left(setup: Setup, folder: Path, key: str) -> int:
@@ -196,8 +196,10 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
 
 def undrawn(prepared: Prepared) -> int:
     """How many frames of the demo set are still to be drawn."""
-    setups = (setup for setup in prepared.by_detector.values() if not setup.frames["test"].digest)
-    return max((sum(len(frames.frames) for frames in setup.frames.values()) for setup in setups), default=0)
+    counts = (
+        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest) for setup in prepared.setups
+    )
+    return max(counts, default=0)
 
 
 def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
@@ -220,7 +222,8 @@ def _load(rows: Sequence[Row], now: PresentSpeed) -> Stage:
         work += f", {len(compile_s)} compiled first"
     seconds = loaded * estimates.LOAD_SECONDS + len(exported) * estimates.EXPORT_SECONDS + sum(compile_s)
     seconds += len(_structures(exported) - _traced(rows)) * estimates.TRACE_SECONDS
-    seconds += sum(row.is_onnx for row in rows if row.frames) * estimates.SETTLE_SECONDS
+    settled = {row.executable for row in rows if row.frames and row.is_onnx}
+    seconds += len(settled) * estimates.SETTLE_SECONDS
     return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
 
 
@@ -244,7 +247,9 @@ def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: Pr
             decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
             computed = estimates.total(_frame(row, row.runtime, history, now) * row.frames for row in due)
             passes.append((work_on(setups[0]), computed + decoded))
-            works.append(f"{_counted(len(due), 'variant')} on {frames:,} frames{setups[0].of_frames}")
+            works.append(
+                f"{_counted(len(due), 'variant')} on {frames:,} frames{setups[0].on_frames.replace(' on ', ' of ')}"
+            )
     return Stage("evaluate", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 

@@ -49,6 +49,11 @@ class Listing:
         cache = self.base / "datasets" / ".cache"
         self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
 
+    def refuse_learned(self, first: Listing) -> None:
+        """Raise `UserError` where a frame of this set is judged that variants are built with from the first."""
+        if all(frames.digest for frames in (*self.frames.values(), *first.frames.values())):
+            datasets.refuse_shared_content(self.name, frames_of({"": first, self.name: self})[self.name])
+
 
 def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:
     """The frames of each set: its own to evaluate on, and those of the first to build with."""
@@ -57,6 +62,5 @@ def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet
     frames = {first.name: first.frames}
     for listing in others:
         labelled = {split: of_split for split, of_split in listing.frames.items() if split in LABELLED_SPLITS}
-        frames[listing.name] = labelled | built_with
-        datasets.refuse_shared_content(listing.name, frames[listing.name])
+        frames[listing.name] = {**labelled, **built_with}
     return frames

@@ -40,8 +40,11 @@ class History:
     built_cpu_s: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
 
 
-def recall(base: Path) -> History:
-    """Read the records in `variants/` and `results/` below `base`; damaged ones are left out."""
+def recall(base: Path, folders: Iterable[Path] = ()) -> History:
+    """Read the records in `variants/` and `results/` below `base`; damaged ones are left out.
+
+    `folders` have a run.json too, below an experiment's.
+    """
     built_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     built_cpu_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     parameters = {}
@@ -55,13 +58,14 @@ def recall(base: Path) -> History:
         built_s[variant.architecture, step].append(variant.seconds)
         if variant.cpu_seconds is not None:
             built_cpu_s[variant.architecture, step].append(variant.cpu_seconds)
-    return History(built_s, parameters, tuple(_speeds(base)), built_cpu_s)
+    return History(built_s, parameters, tuple(_speeds(base, folders)), built_cpu_s)
 
 
-def _speeds(base: Path) -> Iterable[Speed]:
+def _speeds(base: Path, folders: Iterable[Path]) -> Iterable[Speed]:
     """The speeds of all variants that were timed on this machine."""
     this_machine = machine()
-    for folder in store.runs(base / "results"):
+    by_experiment = (path.parent for path in sorted((base / "results").glob(f"*/{store.RUN}")))
+    for folder in dict.fromkeys((*by_experiment, *folders)):
         try:
             run = store.read_run(folder)
         except UserError:

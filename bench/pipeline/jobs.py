@@ -23,7 +23,7 @@ Executable: TypeAlias = tuple[str, str]
 class Job:
     """A built variant on a frame set, with the runtime that will execute it, and the keys of what that gives.
 
-    Its predictions lie in `folder`, its times in `times`.
+    Its predictions lie in `folder`, its times in `times_folder`.
     """
 
     setup: Setup
@@ -31,7 +31,7 @@ class Job:
     built: Built
     runtime: str
     folder: Path
-    times: Path
+    times_folder: Path
     predictions_key: str
     timing_key: str
 
@@ -44,8 +44,8 @@ class Job:
         return self.setup.title(self.variant)
 
     @property
-    def label(self) -> str:
-        return self.setup.label(self.variant)
+    def result_title(self) -> str:
+        return self.setup.result_title(self.variant)
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,20 @@ def due_for_timing(jobs: Jobs) -> dict[ResultKey, Job]:
     return {
         key: job
         for key, job in jobs.unfailed.items()
-        if job.variant in job.setup.selected and is_time_due(job.setup, job.times, job.timing_key)
+        if job.variant in job.setup.selected and is_time_due(job.setup, job.times_folder, job.timing_key)
     }
 
 
 def executed(job: Job) -> Executed | None:
     """What executes a variant, as far as it was timed or evaluated."""
-    timed = store.read_timed(job.times, job.timing_key)
+    timed = store.read_timed(job.times_folder, job.timing_key)
     return timed.executed if timed else predict.read_executed(job.folder, job.predictions_key)
 
 
 def job_of(setup: Setup, variant: str, built: Built) -> Job:
     runtime, predictions_key, timing_key = keys(setup, built.id, built.kind, built)
-    return Job(
-        setup, variant, built, runtime, setup.results / variant, setup.times / variant, predictions_key, timing_key
-    )
+    folder, times_folder = setup.results / variant, setup.times_folder / variant
+    return Job(setup, variant, built, runtime, folder, times_folder, predictions_key, timing_key)
 
 
 def keys(setup: Setup, variant: str, kind: str, built: Built | None = None) -> tuple[str, str, str]:
@@ -145,15 +144,16 @@ def is_timed(folder: Path, key: str) -> bool:
 def is_time_due(setup: Setup, folder: Path, key: str) -> bool:
     """Whether this run times a variant anyway, or since that was not done yet; on one frame set alone."""
     is_due = setup.timing == "again" or (setup.timing == "due" and not is_timed(folder, key))
-    return is_due and setup.is_timed_here
+    return is_due and setup.is_first_set
 
 
 def refuse_changed(jobs: Jobs) -> None:
     """Raise `UserError` where another run with other settings has replaced the results of this one."""
     for job in jobs.unfailed.values():
         is_evaluated = predict.is_done(job.folder, job.predictions_key) and executed(job) is not None
-        needs_times = job.variant in job.setup.selected and job.setup.timing != "none"
-        if not is_evaluated or (needs_times and store.read_timed(job.times, job.timing_key) is None):
+        setup = job.setup
+        needs_times = job.variant in setup.selected and setup.is_first_set and setup.timing != "none"
+        if not is_evaluated or (needs_times and store.read_timed(job.times_folder, job.timing_key) is None):
             raise UserError(
                 f"{job.folder}: another run, with other settings, frames or weights, wrote its results here while this "
                 "one took times: run the same command again when that one is done"

@@ -49,7 +49,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     sources = _read(request, listings, for_run, on_event)
     frames = frames_of(listings)
-    chains = _workable_chains(request, next(iter(frames.values())))
+    built_with = next(iter(frames.values()))
+    chains = _workable_chains(request, built_with)
     threads = request.settings.threads
     setups = [
         Setup(
@@ -63,6 +64,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             selected=request.selected,
             source=source,
             frames=frames[frame_set],
+            built_with=built_with,
             device=chosen,
             threads=cpu_cores() if threads == "auto" else threads,
             remarks=remarks,
@@ -186,6 +188,9 @@ def _read(request: _Request, listings: Mapping[str, Listing], for_run: bool, on_
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
         problems += problems_of(_dataset_key(name), read_frames)
+    first, *others = listings.values()
+    for listing in () if problems else others:
+        problems += problems_of(_dataset_key(listing.name), partial(listing.refuse_learned, first))
     request.refuse(problems)
     return sources
 

@@ -29,7 +29,8 @@ class Setup:
     The first chain is the baseline. Only the `selected` variants are built, evaluated and timed; of the others,
     results are shown where they exist. `frames` are the set's own test and validation frames, and the calibration and
     train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
-    before the numbers, `timing` says which of the selected variants are timed.
+    before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
+    first set: what is built hangs on no other.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Setup:
     selected: frozenset[str]
     source: Source
     frames: Mapping[Split, FrameSet]
+    built_with: Mapping[Split, FrameSet]
     device: Device
     threads: int
     remarks: tuple[str, ...] = ()
@@ -54,7 +56,7 @@ class Setup:
         """What messages call a variant: "q8", and "b5/q8" where there are several detectors."""
         return f"{self.detector_name}/{variant}" if len(self.settings.detectors) > 1 else variant
 
-    def label(self, variant: str) -> str:
+    def result_title(self, variant: str) -> str:
         """What messages call a variant's results: its title, and "q8 on celeb" where there are several frame sets."""
         return f"{self.title(variant)}{self.on_frames}"
 
@@ -64,26 +66,22 @@ class Setup:
         return f" on {self.frame_set}" if len(self.settings.frame_sets) > 1 else ""
 
     @property
-    def of_frames(self) -> str:
-        """ " of celeb" where there are several frame sets."""
-        return f" of {self.frame_set}" if len(self.settings.frame_sets) > 1 else ""
-
-    @property
     def results(self) -> Path:
-        return self.base / "results" / self.name / self.settings.below(self.detector_name, self.frame_set)
+        return self.base / "results" / self.name / self.settings.folder(self.detector_name, self.frame_set)
 
     @property
-    def times(self) -> Path:
+    def times_folder(self) -> Path:
         """Where the times of its variants lie: they are timed once, with frames of the first set."""
-        return self.base / "results" / self.name / self.settings.below(self.detector_name, self.settings.frame_sets[0])
+        return self.base / "results" / self.name / self.settings.folder(self.detector_name, self.settings.frame_sets[0])
 
     @property
-    def is_timed_here(self) -> bool:
+    def is_first_set(self) -> bool:
+        """Whether variants are built and timed with frames of this set."""
         return self.frame_set == self.settings.frame_sets[0]
 
     @property
     def report(self) -> Path:
-        return self.base / "reports" / self.name / self.settings.below(self.detector_name, self.frame_set)
+        return self.base / "reports" / self.name / self.settings.folder(self.detector_name, self.frame_set)
 
     @property
     def variants(self) -> Path:
@@ -138,14 +136,14 @@ class Prepared:
         return self.first.base / "results" / self.first.name
 
     @property
-    def parts(self) -> list[Path]:
-        """The folders of the results of each detector on each frame set."""
+    def folders(self) -> list[Path]:
+        """Those of the results of each detector on each frame set."""
         return [setup.results for setup in self.setups]
 
     @property
     def by_detector(self) -> dict[str, Setup]:
         """Each detector on the first frame set, whose calibration and train frames its variants are built with."""
-        return {setup.detector_name: setup for setup in self.setups if setup.is_timed_here}
+        return {setup.detector_name: setup for setup in self.setups if setup.is_first_set}
 
     @property
     def by_frame_set(self) -> dict[str, tuple[Setup, ...]]:

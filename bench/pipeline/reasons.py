@@ -84,11 +84,11 @@ class Due:
 
 def due(rows: Sequence[Row]) -> tuple[Due, ...]:
     """For all that rows leave to be done: what differs from the last run, variants with the same reasons together."""
-    records = {row.setup.results: _read(row.setup.results) for row in rows}
+    records = {folder: _read(folder) for folder in {row.setup.results for row in rows}}
     by_reasons: dict[tuple[str, ...], dict[What, list[str]]] = {}
     for row in rows:
         for work, reasons in _of_row(row, records[row.setup.results]):
-            by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.label)
+            by_reasons.setdefault(reasons, {}).setdefault(work, []).append(row.result_title)
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[What]] = {}
     for reasons, works in by_reasons.items():
         for work, names in works.items():
@@ -118,9 +118,9 @@ def _made_from(job: Job) -> _Variant:
     lineage = ids.of_chain(setup.source, chain, context)
     _, predictions, times = inputs(setup, job.built.id, job.built.kind, job.built)
     return _Variant(
-        tuple(_flat(values, setup.frames) for values in ids.inputs(setup.source, chain, lineage, context)),
+        tuple(_flat(values, setup.built_with) for values in ids.inputs(setup.source, chain, lineage, context)),
         _flat(predictions, setup.frames) if predict.is_done(job.folder, job.predictions_key) else {},
-        _flat(times, setup.frames) if is_timed(job.times, job.timing_key) else None,
+        _flat(times, setup.frames) if is_timed(job.times_folder, job.timing_key) else None,
     )
 
 
@@ -161,7 +161,7 @@ def _of_row(row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str,
         return
     chain, context = setup.chains[row.name], build_context(setup, silent)
     links = [
-        _flat(values, setup.frames)
+        _flat(values, setup.built_with)
         for values in ids.inputs(setup.source, chain, [link.id for link in row.links], context)
     ]
     of_build, of_chain = _chain_reasons(row, links, before.links)

@@ -50,6 +50,11 @@ class Finished:
         return self.report.with_suffix(".html")
 
     @property
+    def prefix(self) -> str:
+        """What tells its lines from those of other detectors and frame sets; empty where there are none."""
+        return f"{self.run.detector} on {self.run.frame_set}: " if self.run.frame_set else ""
+
+    @property
     def has_failed(self) -> bool:
         """Whether a variant has, on any frame set."""
         failed = any(variant.status == "failed" for variant in self.run.variants)
@@ -60,7 +65,8 @@ class Finished:
         """How the run went, in one line."""
         failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
         warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
-        ended = f"ended: {len(self.run.variants)} variants, failed: {', '.join(failed) or 'none'}{warnings}"
+        count, names = len(self.run.variants), ", ".join(failed) or "none"
+        ended = f"{self.prefix}ended: {count} variants, failed: {names}{warnings}"
         return "\n".join([ended, *(other.ending for other in self.further)])
 
     @property
@@ -72,7 +78,7 @@ class Finished:
 def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
     """Store what the run came to, and render its reports."""
     first = prepared.first
-    with store.locked(prepared.results, f"running {first.name}", on_event, prepared.parts):
+    with store.locked(prepared.results, f"running {first.name}", on_event, prepared.folders):
         refuse_changed(jobs)
         for setup in prepared.setups:
             run = summarise(setup, jobs)
@@ -91,7 +97,7 @@ def report(
     version rendered from the same results is left as it is, unless `again`.
     """
     first, *further = (
-        _report(base, Path(name) / part, settings, again=again, on_event=on_event) for part in settings.parts
+        _report(base, Path(name) / part, settings, again=again, on_event=on_event) for part in settings.folders
     )
     return replace(first, further=tuple(further))
 

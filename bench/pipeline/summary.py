@@ -35,6 +35,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         margin=setup.settings.margin,
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
+        frame_set=setup.frame_set if len(setup.settings.folders) > 1 else "",
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
         provenance=_provenance(setup) | _gpus(rows),
@@ -66,7 +67,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
-    timed = store.read_timed(job.times, job.timing_key)
+    timed = store.read_timed(job.times_folder, job.timing_key)
     exactness = fidelity.read(setup, job.built, job.runtime)
     return VariantResult(
         name=name,

@@ -34,7 +34,7 @@ def time_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Jobs:
     setup = prepared.first
     doing = f"timing {setup.name}"
     with _turn(setup, doing, on_event):
-        with store.locked(prepared.results, doing, on_event, prepared.parts):
+        with store.locked(prepared.results, doing, on_event, prepared.folders):
             # Another run may have timed some while this one waited.
             untimed = due_for_timing(jobs)
             if not untimed:
@@ -42,7 +42,7 @@ def time_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Jobs:
             subjects = _subjects(jobs, untimed)
         with fidelity.alone(setup, doing, on_event):
             timings = timing.measure(subjects, setup.settings.timing.seconds, on_event)
-        with store.locked(prepared.results, doing, on_event, prepared.parts):
+        with store.locked(prepared.results, doing, on_event, prepared.folders):
             _store(timings, jobs, untimed)
     return jobs.and_failed(
         {
@@ -66,23 +66,23 @@ def _subjects(jobs: Jobs, untimed: Mapping[ResultKey, Job]) -> dict[Executable, 
     evaluated = {
         job.built.id: job
         for job in jobs.by_key.values()
-        if job.setup.is_timed_here and predict.is_done(job.folder, job.predictions_key)
+        if job.setup.is_first_set and predict.is_done(job.folder, job.predictions_key)
     }
     baselines = [(jobs.baseline_of(job).built.id, job.runtime) for job in untimed.values()]
-    pictures: dict[InputSpec, NDArray[np.uint8]] = {}
-    subjects = {}
+    timed_frames: dict[InputSpec, NDArray[np.uint8]] = {}
+    first_of, subjects = jobs.first_of, {}
     for variant, runtime in dict.fromkeys([*baselines, *(job.executable for job in untimed.values())]):
         if job := evaluated.get(variant):
             setup, indices = job.setup, job.setup.frames["test"].sample_evenly(TIMED_FRAMES)
-            if setup.spec not in pictures:
+            if setup.spec not in timed_frames:
                 frames = [setup.frames["test"].frames[index] for index in indices]
-                pictures[setup.spec] = next(setup.read(frames, setup.spec, len(frames)))
+                timed_frames[setup.spec] = next(setup.read(frames, setup.spec, len(frames)))
             load = runtimes.find(runtime).load
             subjects[variant, runtime] = timing.Subject(
                 partial(load, job.built, setup.device, setup.threads, tf32=setup.settings.tf32),
                 store.read_logits(job.folder)[indices],
-                pictures[setup.spec],
-                jobs.first_of[variant].title,
+                timed_frames[setup.spec],
+                first_of[variant].title,
             )
     return subjects
 
@@ -93,7 +93,7 @@ def _store(timings: timing.Timings[Executable], jobs: Jobs, untimed: Mapping[Res
         if timed := timings.times.get(job.executable):
             beside = timings.times.get((jobs.baseline_of(job).built.id, job.runtime))
             store.write_timed(
-                job.times,
+                job.times_folder,
                 job.timing_key,
                 store.SessionTimes(
                     timed.executed, timed.measurements, beside.measurements if beside else (), timings.conditions

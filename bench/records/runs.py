@@ -87,7 +87,8 @@ class RunRecord:
     With the predictions, it is all that a report is made of.
 
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
-    are empty. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
+    are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
+    `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
     empty where there are none.
     """
 
@@ -105,6 +106,7 @@ class RunRecord:
     margin: float = 0.01
     choose: Constraints | None = None
     attributes: str = ""
+    frame_set: str = ""
     schema: int = 1
 
     @property

@@ -1,6 +1,6 @@
 """The files under `results/<experiment>/`: one run.json, and per variant predictions, CAMs if any, measurements.
 
-With several detectors or frame sets, these are the files of each below the experiment's folder: see `LEVELS`.
+With several detectors or frame sets, these are the files of each, in `<detector>/<frame set>/` below the experiment's.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 MEASUREMENTS, RUN, LOCK = "measurements.json", "run.json", ".lock"
 COLUMNS = ["frame", "split", "label", "source", "p_fake", "logit_real", "logit_fake"]
 SCHEMA = 1
-LEVELS = 2
-"""How deep folders with a run.json may lie below an experiment's: `<detector>/<frame set>`."""
 WHY_WAIT = (
     "runs of one experiment take turns, and this one then uses what that one has made; with `--no-timing` it does not "
     "wait while others take times"
@@ -64,26 +62,20 @@ class SessionTimes:
 
 
 @contextmanager
-def locked(folder: Path, what: str, on_event: OnEvent = silent, parts: Sequence[Path] = ()) -> Iterator[None]:
+def locked(folder: Path, what: str, on_event: OnEvent = silent, folders: Sequence[Path] = ()) -> Iterator[None]:
     """Lock an experiment's results, waiting for another process if need be; remove what a killed run left.
 
-    `parts` are the folders with a run.json, where that is not the experiment's own.
+    `folders` are those with a run.json, where that is not the experiment's own.
     """
-    folders = dict.fromkeys((folder, *parts))
-    for part in folders:
-        refuse_links(part)
+    all_folders = dict.fromkeys((folder, *folders))
+    for each in all_folders:
+        refuse_links(each)
     with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
-        for part in filter(Path.is_dir, folders):
-            inside = [path for path in part.iterdir() if path.is_dir() and not path.is_symlink()]
-            for path in (part, *inside):
+        for each in filter(Path.is_dir, all_folders):
+            inside = [path for path in each.iterdir() if path.is_dir() and not path.is_symlink()]
+            for path in (each, *inside):
                 sweep(path, held=True)
         yield
-
-
-def runs(results: Path) -> list[Path]:
-    """The folders below `results` that hold a run.json, experiment by experiment."""
-    patterns = ("*/" * depth + RUN for depth in range(1, LEVELS + 2))
-    return sorted(path.parent for pattern in patterns for path in results.glob(pattern))
 
 
 def refuse_links(folder: Path) -> None:
@@ -135,7 +127,10 @@ def write_run(folder: Path, run: RunRecord) -> None:
             return
     except UserError:
         pass  # absent, damaged or another version's: it is written again
-    write_json(folder / RUN, _plain(RunRecord, run))
+    record = _plain(RunRecord, run)
+    if not run.frame_set:
+        del record["frame_set"]
+    write_json(folder / RUN, record)
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,12 @@ experiments:
     return file
 
 
-def several(patch: pytest.MonkeyPatch) -> None:
-    """The experiment names both detectors and both frame sets."""
-    patch.setattr(ExperimentSettings, "detectors", property(lambda settings: DETECTORS))
-    patch.setattr(ExperimentSettings, "frame_sets", property(lambda settings: FRAME_SETS))
+def several(
+    patch: pytest.MonkeyPatch, detectors: Sequence[str] = DETECTORS, frame_sets: Sequence[str] = FRAME_SETS
+) -> None:
+    """The experiment names these detectors and frame sets."""
+    patch.setattr(ExperimentSettings, "detectors", property(lambda settings: detectors))
+    patch.setattr(ExperimentSettings, "frame_sets", property(lambda settings: frame_sets))
 
 
 def run_in(folder: Path, detector: str, frame_set: str, **options: Any) -> Finished:
@@ -205,7 +207,7 @@ def test_records_say_whose_they_are(ran: Ran, made: Path) -> None:
         record = record_of(made, detector, frame_set)
         assert record.preprocessing is not None
         assert (record.detector, record.preprocessing.size) == (detector, 32 if detector == "narrow" else 48)
-        assert record.frames["test"].root == f"{frame_set}/test"
+        assert (record.frame_set, record.frames["test"].root) == (frame_set, f"{frame_set}/test")
     finished = ran.finished
     reports = [each.report.relative_to(made).parts for each in (finished, *finished.further)]
     assert reports == [("reports", "first", *pair, "report.md") for pair in PAIRS]
@@ -215,7 +217,8 @@ def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkey
     file = write_experiment(together, "narrow", "home")
     text = describe(plan.forecast(read(file), file))
     assert "nothing to do" in text
-    assert "3 variants of tiny at 32 px and tiny at 48 px" not in text, "variants of two detectors are six"
+    assert "6 variants of tiny at 32 px and tiny at 48 px" in text
+    assert "32 test, 12 validation, 16 calibration of abroad" in " ".join(text.split())
     assert "wide/q8 on abroad" in text
     assert inventory(read(file), file).unused == ()
     monkeypatch.setattr(predict, "predict", None)
@@ -240,14 +243,25 @@ def test_what_is_lost_is_due_again_there_alone(together: Path) -> None:
     assert mark.exists()
 
 
-def test_a_set_of_which_frames_were_learned_from_is_refused(together: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """Weights and frames in a folder of the test's own."""
+    ignored = shutil.ignore_patterns("results", "reports", "variants", ".cache")
+    return Path(shutil.copytree(made, tmp_path / "copy", ignore=ignored))
+
+
+def test_a_set_of_which_frames_were_learned_from_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A calibration frame of the first set among the test frames of the second would flatter it."""
-    shutil.copytree(together, tmp_path / "copy", ignore=shutil.ignore_patterns("results", "reports", "variants"))
-    folder = tmp_path / "copy"
-    shutil.copy(folder / "home/calibration/real/000.png", folder / "abroad/test/real/900.png")
-    file = write_experiment(folder, "narrow", "home")
-    with pytest.raises(UserError, match=r"abroad.*can't be used[\s\S]*identical files on both sides"):
+    run_quickly(monkeypatch)
+    several(monkeypatch)
+    shutil.copy(copy / "home/calibration/real/000.png", copy / "abroad/test/real/900.png")
+    file = write_experiment(copy, "narrow", "home")
+    with pytest.raises(UserError) as refused:
         prepare(read(file), file)
+    text = str(refused.value)
+    assert "experiments.yaml" in text.splitlines()[0]
+    assert "abroad" in text.splitlines()[0]
+    assert "identical files on both sides" in text
 
 
 def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path) -> None:
@@ -258,3 +272,65 @@ def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path)
     text = str(refused.value)
     for name in ("narrow.tar", "wide.tar", "home", "abroad"):
         assert str(tmp_path / name) in text
+
+
+@pytest.mark.parametrize(
+    ("detectors", "frame_sets", "folders"),
+    [
+        (DETECTORS, FRAME_SETS[:1], {"narrow", "wide"}),
+        (DETECTORS[:1], FRAME_SETS, {"home", "abroad"}),
+        (DETECTORS[:1], FRAME_SETS[:1], {"."}),
+    ],
+)
+def test_a_level_with_one_entry_is_left_out(
+    detectors: Sequence[str], frame_sets: Sequence[str], folders: set[str], monkeypatch: pytest.MonkeyPatch, copy: Path
+) -> None:
+    run_quickly(monkeypatch)
+    several(monkeypatch, detectors, frame_sets)
+    finished = run_in(copy, "narrow", "home", timing="none")
+    records = {path.parent.relative_to(copy / "results/first").as_posix() for path in copy.rglob("run.json")}
+    assert records == folders
+    assert len(finished.further) == len(folders) - 1
+    content = json.loads((copy / "results/first" / sorted(records)[0] / store.RUN).read_text())
+    assert ("frame_set" in content) == (len(folders) > 1), "a run.json of one each is as it always was"
+
+
+def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timed with frames of the first set, q16 of one detector fails; its rows say so, and the reports are there."""
+    run_quickly(monkeypatch)
+    several(monkeypatch)
+    measured = timing.measure
+
+    def lose(subjects: Mapping[Any, timing.Subject], *further: Any) -> Any:
+        times = measured(subjects, *further)
+        [lost] = [key for key, subject in subjects.items() if subject.name == "wide/q16"]
+        return replace(
+            times,
+            times={key: value for key, value in times.times.items() if key != lost},
+            failed={lost: RuntimeError("lost")},
+        )
+
+    monkeypatch.setattr(timing, "measure", lose)
+    finished = run_in(copy, "narrow", "home")
+    assert finished.has_failed
+    ended = [line for line in finished.ending.splitlines() if "ended" in line]
+    assert ended == [
+        "narrow on home: ended: 3 variants, failed: none",
+        "narrow on abroad: ended: 3 variants, failed: none",
+        "wide on home: ended: 3 variants, failed: q16",
+        "wide on abroad: ended: 3 variants, failed: none",
+    ]
+
+
+def test_clean_leaves_copies_and_links_alone(together: Path, tmp_path: Path) -> None:
+    """A copy of older results below an experiment's is nobody's, whatever lies in it."""
+    file, results = write_experiment(together, "narrow", "home"), together / "results/first"
+    shutil.copytree(results / "narrow/home", results / "before")
+    (results / "linked").symlink_to(results / "before", target_is_directory=True)
+    try:
+        paths = [item.path for item in inventory(read(file), file).items]
+        assert results / "narrow/home/q8" in paths
+        assert not [path for path in paths if {"before", "linked"} & set(path.parts)]
+    finally:
+        (results / "linked").unlink()
+        shutil.rmtree(results / "before")

@@ -38,12 +38,12 @@ def accept_scores(
     """
     name, settings = select(experiments, name, path)
     experiment = path.parent / "results" / name
-    results = experiment / settings.parts[0]
+    results = experiment / settings.folders[0]
     store.read_run(results)
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
     setup = prepare(experiments, path, name, only=only, device=device, on_event=on_event).first
-    with store.locked(experiment, f"accepting {name}", on_event, [results]):
+    with store.locked(experiment, f"accepting {name}", on_event, [experiment / each for each in settings.folders]):
         _refuse_stale(store.read_run(results), setup)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         run = finished.run

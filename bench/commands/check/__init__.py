@@ -52,14 +52,15 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     outcomes = _outcomes(finished, settings, checked, anyway)
     compared = Compared()
     if accepted:
-        compared = compare(finished, settings, accepted, path.parent / "results" / name / settings.parts[0], checked)
+        compared = compare(finished, settings, accepted, path.parent / "results" / name / settings.folders[0], checked)
     left_out = [variant for variant in settings.variants if variant not in checked]
     return finished, Checked(
         experiment=name,
         outcomes=_by_variant(outcomes + compared.outcomes),
         failed={
-            variant.name: variant.reason or "no reason was recorded"
-            for variant in finished.run.variants
+            f"{each.prefix}{variant.name}": variant.reason or "no reason was recorded"
+            for each in (finished, *finished.further)
+            for variant in each.run.variants
             if variant.status != "ok"
         },
         warnings=(*finished.warnings, *compared.warnings),

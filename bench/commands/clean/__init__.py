@@ -110,7 +110,8 @@ def _results(base: Path, references: References) -> Iterator[Item]:
 def _results_of(folder: Path, lock: Path, busy: str, references: References) -> Iterator[Item]:
     """The results of one experiment: those of each variant, then the experiment's own files, its lock last."""
     experiment = folder.name
-    for part in (folder, *_parts(folder)):
+    below = sorted(folder / path for path in references.folders[experiment])
+    for part in (folder, *(path for path in below if not _is_link(path, folder))):
         for path in _inside(part):
             if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
                 variant = path.relative_to(folder).as_posix()
@@ -118,10 +119,10 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
                 item = Item(path, f"results of {experiment}, {variant}", size_bytes(path), in_use, lock)
                 yield from _apart(item, _temporary(path, lock, busy))
         yield from _temporary(part, lock, busy)
-        if part != folder:
-            in_use = references.of_results(experiment, part.relative_to(folder).as_posix()) or busy
-            files = [path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT]
-            yield from (Item(path, f"record of {experiment}", size_bytes(path), in_use, lock) for path in files)
+    for part in below:
+        records = (path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT)
+        in_use = references.of_results(experiment)
+        yield from (Item(path, f"record of {experiment}", size_bytes(path), in_use, lock) for path in records)
     in_use = references.of_results(experiment) or busy
     files = [path for path in _inside(folder) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
     for path in sorted(files, key=lambda file: (file == lock, file.name)):
@@ -131,9 +132,9 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
             yield Item(path, what, size_bytes(path), in_use, lock)
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The folders of several detectors or frame sets in an experiment's results."""
-    return [path for path in store.runs(folder.parent) if folder in path.parents]
+def _is_link(path: Path, folder: Path) -> bool:
+    """Whether a folder below another one is a link, or lies behind one."""
+    return any(each.is_symlink() for each in (path, *path.parents) if folder in each.parents)
 
 
 def _other_files(path: Path) -> str:

@@ -20,7 +20,7 @@ from bench.variants import ids
 
 @dataclass
 class References:
-    """The experiments that refer to each variant id, and the variants of each experiment.
+    """The experiments that refer to each variant id, and of each experiment the variants and the folders below its own.
 
     `unreadable` has the reason for each experiment file that cannot be read, `unresolved` for each experiment whose
     ids cannot be computed.
@@ -28,6 +28,7 @@ class References:
 
     variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    folders: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
     unreadable: dict[str, str] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
 
@@ -38,8 +39,7 @@ class References:
     def of_results(self, experiment: str, variant: str | None = None) -> str:
         """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them.
 
-        `variant` is its path below the experiment's folder: "q8", or "xception/q8" where there are several detectors;
-        "xception" then has files of its own.
+        `variant` is its path below the experiment's folder: "q8", or "xception/q8" where there are several detectors.
         """
         variants = self.results.get(experiment)
         is_used = variants is not None and (variant is None or variant in variants)
@@ -74,8 +74,9 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
                 references.unreadable[file.name] = str(error).splitlines()[0]
             continue
         for name, settings in in_file.experiments.items():
+            references.folders[name] |= set(settings.folders) - {Path()}
             references.results[name] |= {
-                (part / variant).as_posix() for part in settings.parts for variant in (*settings.variants, "")
+                (folder / variant).as_posix() for folder in settings.folders for variant in settings.variants
             }
             try:
                 for variant in _ids(in_file, file, name, on_event):

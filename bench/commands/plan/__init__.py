@@ -63,7 +63,7 @@ def forecast(
     began = time.monotonic()
     prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
     read_s = time.monotonic() - began
-    history = recall(prepared.first.base)
+    history = recall(prepared.first.base, prepared.folders)
     rows = rows_of(prepared)
     speed = present(prepared, rows, on_event)
     stages = stages_at(prepared, rows, history, speed)

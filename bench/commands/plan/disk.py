@@ -23,7 +23,7 @@ def writes_bytes(
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
     predicted = sum(2 * row.frames * (100 + 4 * math.ceil(row.setup.spec.size / 32) ** 2) for row in rows)
     drawn = undrawn(prepared) * DRAWN_FRAME_BYTES
-    rendered = heatmaps(prepared) * HEATMAP_BYTES + REPORT_BYTES if renders else 0
+    rendered = heatmaps(prepared) * HEATMAP_BYTES + len(prepared.setups) * REPORT_BYTES if renders else 0
     return artifacts + predicted + drawn + rendered
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
-from bench.pipeline.forecast import Link, is_drawn
+from bench.pipeline.forecast import Link, Row, is_drawn
 from bench.pipeline.reasons import again
 
 WIDTH = 100
@@ -33,9 +33,9 @@ def _head(forecast: Forecast) -> str:
     detectors = [f"{setup.source.architecture} at {setup.spec.size} px" for setup in prepared.by_detector.values()]
     variants = len({(row.setup.detector_name, row.name) for row in forecast.rows})
     frames = []
-    for setup, *_ in prepared.by_frame_set.values():
-        counts = ", ".join(f"{len(frames.frames):,} {split}" for split, frames in setup.frames.items())
-        frames.append(f"{counts}{setup.of_frames}")
+    for name, (setup, *_) in prepared.by_frame_set.items():
+        counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in setup.frames.items())
+        frames.append(f"{counts} of {name}" if len(prepared.by_frame_set) > 1 else counts)
     return (
         f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {'; '.join(frames)}; "
         f"on {first.device}, {first.threads} threads"
@@ -47,14 +47,22 @@ def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
     cells: list[tuple[str, ...]] = []
     for row in forecast.rows:
         time = "left out" if row.setup.timing == "none" else "reused" if row.timed else "due"
+        if not row.setup.is_first_set:
+            time = "–"
         for index, link in enumerate(row.links):
             if index == 0 and len(row.links) > 1:
                 continue  # the weights are listed once, at the baseline
             evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
             last = (evaluate, time) if link is row.links[-1] else ("", "")
-            name = row.label if index == min(1, len(row.links) - 1) else ""
-            cells.append((_cut(name, 24), _cut(link.step, 30), _artifact(link), *last))
+            name = _title(row) if index == min(1, len(row.links) - 1) else ""
+            cells.append((name, _cut(link.step, 30), _artifact(link), *last))
     return cells
+
+
+def _title(row: Row) -> str:
+    """What the table calls a row: a long name of a variant is cut, not those of its detector and its frame set."""
+    title = row.result_title
+    return title.replace(row.name, _cut(row.name, 24)) if len(row.name) > 24 else title
 
 
 def _artifact(link: Link) -> str:
