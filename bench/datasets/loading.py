@@ -135,9 +135,10 @@ def read(
 def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
     """Raise `UserError` where a frame of the set `name` is judged, and learned from though it is of another set.
 
-    Sources are not compared: in two data sets the same name stands for two videos.
+    Sources are not compared: in two data sets the same name stands for two videos. Frames that are not drawn yet have
+    no content.
     """
-    _refuse(name, shared_content({split: frames.frames for split, frames in splits.items()}))
+    _refuse(name, shared_content({split: frames.frames if frames.digest else () for split, frames in splits.items()}))
 
 
 def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:

@@ -49,11 +49,6 @@ class Listing:
         cache = self.base / "datasets" / ".cache"
         self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
 
-    def refuse_learned(self, first: Listing) -> None:
-        """Raise `UserError` where a frame of this set is judged that variants are built with from the first."""
-        if all(frames.digest for frames in (*self.frames.values(), *first.frames.values())):
-            datasets.refuse_shared_content(self.name, frames_of({"": first, self.name: self})[self.name])
-
 
 def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:
     """The frames of each set: its own to evaluate on, and those of the first to build with."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import detectors, runtimes, yaml_file
+from bench import datasets, detectors, runtimes, yaml_file
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
@@ -49,6 +49,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     sources = _read(request, listings, for_run, on_event)
     frames = frames_of(listings)
+    _refuse_learned(request, frames)
     built_with = next(iter(frames.values()))
     chains = _workable_chains(request, built_with)
     threads = request.settings.threads
@@ -188,11 +189,16 @@ def _read(request: _Request, listings: Mapping[str, Listing], for_run: bool, on_
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
         problems += problems_of(_dataset_key(name), read_frames)
-    first, *others = listings.values()
-    for listing in () if problems else others:
-        problems += problems_of(_dataset_key(listing.name), partial(listing.refuse_learned, first))
     request.refuse(problems)
     return sources
+
+
+def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:
+    """Refuse frame sets with frames to be judged that variants are built with from the first set."""
+    problems: list[tuple[Keys, str | UserError]] = []
+    for name, sets in list(frames.items())[1:]:
+        problems += problems_of(_dataset_key(name), partial(datasets.refuse_shared_content, name, sets))
+    request.refuse(problems)
 
 
 def _load_weights(source: Source) -> None:

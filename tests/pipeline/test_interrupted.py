@@ -463,7 +463,7 @@ def test_a_folder_that_was_taken_away_in_mid_run_is_told(
 
 @pytest.mark.parametrize(
     ("killed_at", "damage"),
-    [(4, False), (4, True), pytest.param(5, False, id="before a look"), pytest.param(10, False, id="before the last")],
+    [(5, False), (5, True), pytest.param(6, False, id="before a look"), pytest.param(11, False, id="before the last")],
 )
 def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     killed_at: int, damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -490,8 +490,8 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     resumed = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
-    # Before and after the evaluation at step 5, and before the last one.
-    undisturbed = [1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
+    # Before the first step, before and after the evaluation at step 5, and before the last one.
+    undisturbed = [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
     assert steps[:killed_at] == undisturbed[:killed_at]
     assert steps[killed_at:] == [step for step in undisturbed if damage or step > steps[killed_at - 1]]
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)

@@ -262,7 +262,7 @@ def test_what_is_left_follows_what_the_work_took(monkeypatch: pytest.MonkeyPatch
     build = Estimate(100, 100), Estimate(50, 50)
     stages = (
         Stage("build", "2", build[0] + build[1], (("building a", build[0]), ("building b", build[1]))),
-        Stage("evaluate", "1", Estimate(30, 30)),
+        Stage("evaluate", "1", Estimate(30, 30), (("evaluating", Estimate(30, 30)),)),
         Stage("time", "1", Estimate(20, 20)),
         Stage("report", "due", Estimate(0, 0)),
     )

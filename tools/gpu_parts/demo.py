@@ -131,10 +131,10 @@ def _figures(scores: Path) -> dict[str, dict[str, Any]]:
 def compare(job: Job, prepared: Setup) -> None:
     """|Δ P(fake)| of each float artifact between the device and the CPU, on the same test frames."""
     built = build_artifacts(Prepared((prepared,)), silent)
-    for variant, reason in built.failed.items():
+    for (_, variant), reason in built.failed.items():
         job.record.note(f"{variant} could not be built: {reason}")
     pictures = test_frames(prepared)
-    for variant, artifact in built.artifacts.items():
+    for (_, variant), artifact in built.artifacts.items():
         if artifact.kind == "torch":
             for tf32 in (False, True) if artifact.stored == "fp32" else (True,):
                 name = f"{variant} ({artifact.stored}{', TF32' if tf32 and artifact.stored == 'fp32' else ''}), Δp"
