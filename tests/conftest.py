@@ -168,15 +168,15 @@ class _Thread(threading.Thread):
 
 def start_in_a_thread() -> timing.Process:
     """What `timing.start` does, without the second that a fresh process takes, and with what was patched here."""
-    ours, theirs = Pipe()
+    parent_end, worker_end = Pipe()
 
     def serve_and_close() -> None:
-        with theirs:
-            worker_loop(theirs)
+        with worker_end:
+            worker_loop(worker_end)
 
     thread = _Thread(target=serve_and_close, daemon=True)
     thread.start()
-    return timing.Process(thread, ours)
+    return timing.Process(thread, parent_end)
 
 
 def run_quickly(patch: pytest.MonkeyPatch) -> None:

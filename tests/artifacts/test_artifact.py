@@ -40,11 +40,11 @@ def compute_the_same(before: Detector, after: Detector, size: int) -> None:
     """The same weights to the bit, outputs but for their last bits: a file's tensors lie at other addresses, and
     which kernel a product takes hangs on that.
     """
-    kept = after.state_dict()
+    weights = after.state_dict()
     for name, tensor in before.state_dict().items():
-        assert name.endswith("num_batches_tracked") or torch.equal(kept[name], tensor), name
-    for one, other in zip(outputs(before, size), outputs(after, size), strict=True):
-        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+        assert name.endswith("num_batches_tracked") or torch.equal(weights[name], tensor), name
+    for expected, computed in zip(outputs(before, size), outputs(after, size), strict=True):
+        torch.testing.assert_close(computed, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("flavour", ["static", "timm", "tf"])

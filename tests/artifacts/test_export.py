@@ -40,13 +40,13 @@ def test_margin_equation() -> None:
 
 
 def test_says_all_that_an_inference_needs() -> None:
-    told = b0.facts(b0.model())
-    assert told["architecture"] == "efficientnet_b0"
-    assert told["classes"] == "real,fake"
-    assert told["input_size"] == str(b0.SIZE)
-    assert float(told["margin_bias"]) == pytest.approx(-0.7)
+    metadata = b0.facts(b0.model())
+    assert metadata["architecture"] == "efficientnet_b0"
+    assert metadata["classes"] == "real,fake"
+    assert metadata["input_size"] == str(b0.SIZE)
+    assert float(metadata["margin_bias"]) == pytest.approx(-0.7)
     fields = dataclasses.asdict(b0.detector().preprocessing)
-    assert json.loads(told["preprocessing"]) == json.loads(json.dumps(fields))
+    assert json.loads(metadata["preprocessing"]) == json.loads(json.dumps(fields))
 
 
 def test_same_bytes_twice_in_silence_and_detector_untouched(capfd: pytest.CaptureFixture[str]) -> None:

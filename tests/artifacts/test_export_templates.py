@@ -139,13 +139,15 @@ def test_filled_equals_what_torch_exports(name: str, traces: list[str]) -> None:
     assert len(traces) == 1
     fresh = list(_read(_by_torch(detector)))
     assert [(kind, how) for kind, how, _ in filled] == [(kind, how) for kind, how, _ in fresh]
-    for (kind, _, ours), (_, _, theirs) in zip(filled, fresh, strict=True):
+    for (kind, _, weights), (_, _, torch_weights) in zip(filled, fresh, strict=True):
         # Torch's optimiser drops a bias of zeros, so that there the graph hangs on the weights' values.
-        assert not any(bias.any() for bias in ours[len(theirs) :]), kind
-        assert len(ours) - len(theirs) in ((0, 1) if kind == "Conv" else (0,)), kind
-        for one, other in zip(ours, theirs, strict=False):
-            assert one.dtype == other.dtype
-            np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6 * max(1e-3, float(np.abs(other).max())))
+        assert not any(bias.any() for bias in weights[len(torch_weights) :]), kind
+        assert len(weights) - len(torch_weights) in ((0, 1) if kind == "Conv" else (0,)), kind
+        for array, torch_array in zip(weights, torch_weights, strict=False):
+            assert array.dtype == torch_array.dtype
+            np.testing.assert_allclose(
+                array, torch_array, rtol=2e-5, atol=1e-6 * max(1e-3, float(np.abs(torch_array).max()))
+            )
 
 
 @pytest.mark.parametrize("name", ["tiny", "pruned", "zeros", "half"])
@@ -206,8 +208,8 @@ def test_arithmetic_on_weights_is_worked_out_for_every_detector(traces: list[str
     batch = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
     with torch.inference_mode():
         expected = _scaled()(torch.from_numpy(batch))
-    for ours, theirs in zip(b0.run(model, batch), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
+    for onnx_output, torch_output in zip(b0.run(model, batch), expected, strict=True):
+        np.testing.assert_allclose(onnx_output, torch_output.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def _changed(change: Callable[[Detector], object]) -> Detector:

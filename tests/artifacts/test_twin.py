@@ -30,16 +30,16 @@ def margin(detector: Detector) -> Tensor:
 
 def streams(detector: Detector) -> Iterator[tuple[str, Tensor]]:
     """What every linear bottleneck gives out, by name: the largest magnitude of each channel."""
-    found: dict[str, Tensor] = {}
+    maxima: dict[str, Tensor] = {}
     hooks = [
-        module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.abs().amax((0, 2, 3))}))
+        module.register_forward_hook(lambda _, __, out, name=name: maxima.update({name: out.abs().amax((0, 2, 3))}))
         for name, module in detector.named_modules()
         if isinstance(getattr(module, "act", None), nn.Identity)
     ]
     outputs(detector)
     for hook in hooks:
         hook.remove()
-    yield from found.items()
+    yield from maxima.items()
 
 
 def octaves(magnitudes: Tensor) -> float:
@@ -66,9 +66,9 @@ def other(architecture: str) -> Detector:
 
 
 def test_twin_computes_the_same() -> None:
-    for one, other in zip(outputs(b0.detector()), outputs(twin(b0.detector())), strict=True):
-        assert one.std() > 1e-2
-        torch.testing.assert_close(other, one, rtol=0, atol=1e-4)
+    for original_output, twin_output in zip(outputs(b0.detector()), outputs(twin(b0.detector())), strict=True):
+        assert original_output.std() > 1e-2
+        torch.testing.assert_close(twin_output, original_output, rtol=0, atol=1e-4)
 
 
 def test_twin_of_timms_own_flavour_with_several_depthwise_first_blocks() -> None:
@@ -109,9 +109,9 @@ def test_weights_and_streams_are_uneven() -> None:
 
 
 def test_one_step_for_all_channels_destroys_the_twin_alone() -> None:
-    wanted = margin(b0.detector())
+    logit_diff = margin(b0.detector())
     error = {
-        name: float((margin(per_tensor_int8(detector)) - wanted).pow(2).mean().sqrt() / wanted.std())
+        name: float((margin(per_tensor_int8(detector)) - logit_diff).pow(2).mean().sqrt() / logit_diff.std())
         for name, detector in (("original", b0.detector()), ("twin", twin(b0.detector())))
     }
     assert error["twin"] > 5 * error["original"], error

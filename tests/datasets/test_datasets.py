@@ -112,7 +112,7 @@ def test_split_folders_with_flat_unlabelled_calibration(tmp_path: Path) -> None:
     _pictures(tmp_path, ["s/Test/real/a.png", "s/Test/fake/b.png", "s/val/real/c.png", "s/val/fake/d.png"])
     _pictures(tmp_path, ["s/calibration/e.png", "s/train/video/f.png"])
     sets = _load(tmp_path, path="s")
-    assert {split: _paths(some) for split, some in sets.items()} == {
+    assert {split: _paths(frame_set) for split, frame_set in sets.items()} == {
         "test": ["fake/b.png", "real/a.png"],
         "validation": ["fake/d.png", "real/c.png"],
         "calibration": ["e.png"],
@@ -275,8 +275,8 @@ def test_broken_files_are_listed_before_any_work(tmp_path: Path) -> None:
 def test_shared_sources_and_contents_across_the_border_are_listed(tmp_path: Path) -> None:
     _pictures(tmp_path, ["t/real/id1_a.png", "t/fake/id2_b.png", "n/id1_c.png", "n/id3_d.png"])
     pattern = r"(id\d+)_"
-    places = {split: {"path": path, "source_pattern": pattern} for split, path in (("test", "t"), ("train", "n"))}
-    message = _refused(tmp_path, **places)
+    locations = {split: {"path": path, "source_pattern": pattern} for split, path in (("test", "t"), ("train", "n"))}
+    message = _refused(tmp_path, **locations)
     assert "the same source on both sides" in message
     assert "'id1': test real/id1_a.png = train id1_c.png" in message
     assert list(_load(tmp_path, test="t", train="n")) == ["test", "train"]  # unknown sources are not compared
@@ -306,8 +306,8 @@ def test_columns_may_be_called_otherwise(tmp_path: Path, kind: str) -> None:
     if kind == "parquet":
         pd.read_csv(tmp_path / "s/manifest.csv").to_parquet(tmp_path / "s/manifest.parquet")
         (tmp_path / "s/manifest.csv").unlink()
-    for places in ({"path": "s", "columns": NAMED}, {"test": {"path": "s", "columns": NAMED}}):
-        frames = _load(tmp_path, **places)["test"].frames
+    for settings in ({"path": "s", "columns": NAMED}, {"test": {"path": "s", "columns": NAMED}}):
+        frames = _load(tmp_path, **settings)["test"].frames
         assert [(f.path, f.label, f.source) for f in frames] == [("a.png", 0, "v1"), ("b.png", 1, "v2")]
         assert [dict(f.attributes) for f in frames] == [{"method": "m"}, {"method": ""}]
 
@@ -331,8 +331,8 @@ def test_absolute_paths_may_lie_inside(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(inside)
     rows = [("path", "label"), (inside / "a.png", 0), (tmp_path / "s/../s/b/c.png", 1)]
     _manifest(inside / "manifest.csv", rows)
-    for place in ("s", "link"):
-        assert _paths(_load(tmp_path, path=place)["test"]) == ["a.png", "b/c.png"]
+    for folder in ("s", "link"):
+        assert _paths(_load(tmp_path, path=folder)["test"]) == ["a.png", "b/c.png"]
     for path in (outside / "d.png", f"{inside}x/a.png", f"{inside}/../other/d.png"):
         _manifest(inside / "manifest.csv", [*rows, (path, 1)])
         assert "or absolute, and stay inside it" in _refused(tmp_path, path="s")
@@ -347,23 +347,23 @@ def _celeb(folder: Path) -> None:
     _pictures(folder, [f"{video}.mp4.jpg" for video in videos])
 
 
-@pytest.mark.parametrize("places", [{"path": "s"}, {"test": {"path": "s", "source_pattern": r"(id\d+)_"}}])
-def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, places: Any) -> None:
+@pytest.mark.parametrize("settings", [{"path": "s"}, {"test": {"path": "s", "source_pattern": r"(id\d+)_"}}])
+def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, settings: Any) -> None:
     _celeb(tmp_path / "s")
-    if "path" in places:
-        places = {**places, "source_pattern": r"(id\d+)_"}
-    (remark,) = _load(tmp_path, **places)["test"].remarks
+    if "path" in settings:
+        settings = {**settings, "source_pattern": r"(id\d+)_"}
+    (remark,) = _load(tmp_path, **settings)["test"].remarks
     assert remark.startswith("1 of 3 real and 0 of 1 fake test frames have no source (source_pattern ")
     assert "real/00170.mp4.jpg" in remark
 
 
 def test_the_pattern_of_the_readme_matches_all_that_celeb_df_has(tmp_path: Path) -> None:
     _celeb(tmp_path / "s")
-    found = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found
+    readme_match = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert readme_match
     for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml")):
-        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {found[1]}
-    frames = _load(tmp_path, path="s", source_pattern=found[1])["test"]
+        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {readme_match[1]}
+    frames = _load(tmp_path, path="s", source_pattern=readme_match[1])["test"]
     assert frames.remarks == ()
     assert {frame.path: frame.source for frame in frames.frames} == {
         "real/id0_0001.mp4.jpg": "id0",
@@ -404,7 +404,9 @@ def test_auto_split_has_the_promised_shares_of_both_classes(per_source: int) -> 
 def test_auto_split_tears_no_source_apart_and_ignores_order() -> None:
     frames = _labelled(600, 6)
     splits = split_by_source(frames)
-    where = {(f.source, split) for split, some in splits.items() if split != "calibration" for f in some}
+    where = {
+        (f.source, split) for split, split_frames in splits.items() if split != "calibration" for f in split_frames
+    }
     assert len(where) == 100
     random.Random(3).shuffle(frames)
     assert split_by_source(frames) == splits
@@ -413,7 +415,7 @@ def test_auto_split_tears_no_source_apart_and_ignores_order() -> None:
 def test_auto_split_keeps_equal_content_together() -> None:
     frames = [Frame(f"{i}.png", Path(), i % 2, f"v{i}", f"{i // 4 * 4 + i % 2:064x}") for i in range(400)]
     splits = split_by_source(frames)
-    judged = {frame.digest for some in (splits["test"], splits["validation"]) for frame in some}
+    judged = {frame.digest for split_frames in (splits["test"], splits["validation"]) for frame in split_frames}
     assert not judged & {frame.digest for frame in splits["train"]}
 
 
@@ -422,7 +424,7 @@ def test_auto_split_of_few_frames_always_has_a_test_split_of_both_classes(count:
     splits = split_by_source(_labelled(count, 1))
     assert {frame.label for frame in splits["test"]} == {0, 1}
     assert {frame.label for frame in splits.get("validation", splits["test"])} == {0, 1}
-    assert sum(len(some) for split, some in splits.items() if split != "calibration") == count
+    assert sum(len(split_frames) for split, split_frames in splits.items() if split != "calibration") == count
 
 
 def test_auto_split_of_a_folder_asks_what_a_sub_folder_is(tmp_path: Path) -> None:
@@ -431,7 +433,7 @@ def test_auto_split_of_a_folder_asks_what_a_sub_folder_is(tmp_path: Path) -> Non
     )
     assert "source_pattern: '([^/]+)/[^/]+$'" in _refused(tmp_path, path="s", split="auto")
     sets = _load(tmp_path, path="s", split="auto", source_pattern="([^/]+)/[^/]+$")
-    assert {split: (some.fake, some.real) for split, some in sets.items()} == {
+    assert {split: (frame_set.fake, frame_set.real) for split, frame_set in sets.items()} == {
         "test": (14, 14),
         "validation": (2, 2),
         "calibration": (4, 4),

@@ -28,7 +28,7 @@ def _load(folder: Path) -> dict[Split, FrameSet]:
 
 
 def _frames(sets: dict[Split, FrameSet]) -> Iterator[Frame]:
-    return (frame for some in sets.values() for frame in some.frames)
+    return (frame for frame_set in sets.values() for frame in frame_set.frames)
 
 
 def test_the_whole_set_has_the_counts_it_promises_and_each_portrait_once() -> None:
@@ -47,7 +47,7 @@ def test_drawn_set_loads_with_labels_sources_and_distinct_content(tmp_path: Path
     events: list[Event] = []
     demo.draw(tmp_path / "demo", events.append)
     sets = _load(tmp_path / "demo")
-    assert {split: (some.fake, some.real) for split, some in sets.items()} == SMALL
+    assert {split: (frame_set.fake, frame_set.real) for split, frame_set in sets.items()} == SMALL
     assert len({frame.source for frame in _frames(sets)}) == 20
     assert len({frame.digest for frame in _frames(sets)}) == 20
     assert (events[0].done, events[-1].done, events[-1].total) == (0, 20, 20)

@@ -38,15 +38,15 @@ def blended(channel: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_fsbi_preprocessing_equals_pywavelets_and_opencv(size: int) -> None:
     frame = portrait(size)
     settings = Preprocessing(size=size, channels="bgr", wavelet="sym2")
-    found = Preprocess(settings)(torch.from_numpy(frame.transpose(2, 0, 1)[None].copy()))[0].numpy()
-    wanted = np.stack([blended(frame[..., plane] / 255.0) for plane in (2, 1, 0)])
-    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+    preprocessed = Preprocess(settings)(torch.from_numpy(frame.transpose(2, 0, 1)[None].copy()))[0].numpy()
+    expected = np.stack([blended(frame[..., plane] / 255.0) for plane in (2, 1, 0)])
+    np.testing.assert_allclose(preprocessed, expected, atol=1e-5, rtol=0)
 
 
 def test_wavelet_blend_of_rectangles() -> None:
     picture = np.random.default_rng(0).random((24, 31))
-    found = WaveletBlend()(torch.from_numpy(picture).float().expand(1, 3, -1, -1))[0, 0].numpy()
-    np.testing.assert_allclose(found, blended(picture), atol=1e-5, rtol=0)
+    wavelet_blend = WaveletBlend()(torch.from_numpy(picture).float().expand(1, 3, -1, -1))[0, 0].numpy()
+    np.testing.assert_allclose(wavelet_blend, blended(picture), atol=1e-5, rtol=0)
 
 
 def test_imagenet_preset_is_the_usual_normalisation() -> None:
@@ -102,7 +102,7 @@ def test_relu_of_the_cam_is_grad_cam_of_the_margin(
     context: BuildContext,
     source: Source,
 ) -> None:
-    built = build.build("x", source, [parse(one) for one in chain], context)
+    built = build.build("x", source, [parse(step) for step in chain], context)
     detector = safetensors.load_torch(built.file).float()
     batch = frames(16)
     with torch.inference_mode():
@@ -110,7 +110,7 @@ def test_relu_of_the_cam_is_grad_cam_of_the_margin(
     # Gradients reach the features through the weights of the network.
     detector.requires_grad_(True)
     with GradCAM(model=Logits(detector), target_layers=[detector.backbone]) as grad_cam:
-        found = grad_cam(
+        gradient_maps = grad_cam(
             input_tensor=batch.float().requires_grad_(), targets=[lambda logits: logits[1] - logits[0]] * len(batch)
         )
     speaking = [index for index in range(len(batch)) if cam[index].max() > 0]
@@ -119,4 +119,4 @@ def test_relu_of_the_cam_is_grad_cam_of_the_margin(
         # The package stretches a map to [0, 1] again once it is resized.
         resized = cv2.resize(cam[index], (32, 32))
         resized -= resized.min()
-        np.testing.assert_allclose(resized / resized.max(), found[index], atol=1e-3)
+        np.testing.assert_allclose(resized / resized.max(), gradient_maps[index], atol=1e-3)

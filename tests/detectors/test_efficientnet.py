@@ -54,10 +54,10 @@ def test_fsbi_checkpoint_gives_the_logits_of_efficientnet_pytorch(size: str, tmp
     detector = detectors.load(f"efficientnet_{size}", tmp_path / "best_model.tar", PLAIN)
     batch = frames(2, 380)
     with torch.inference_mode():
-        wanted = network(batch.float() / 255)
+        expected = network(batch.float() / 255)
         logits, _ = detector(batch)
-    assert (wanted[0] - wanted[1]).abs().max() > 0.01, "the oracle must not be constant"
-    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
+    assert (expected[0] - expected[1]).abs().max() > 0.01, "the oracle must not be constant"
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
 def test_b5_has_the_published_shapes_and_counts() -> None:
@@ -93,12 +93,12 @@ def test_static_padding_differs_from_dynamic() -> None:
 @pytest.mark.parametrize("size", list(efficientnet.NATIVE_SIZE))
 def test_names_match_efficientnet_pytorch_for_every_size(size: str) -> None:
     with torch.device("meta"):
-        theirs = EfficientNet.from_name(f"efficientnet-{size}", num_classes=2).state_dict()
-        ours = efficientnet.build(f"efficientnet_{size}", "static", PLAIN)
-    adapted, _ = efficientnet.adapt(theirs, f"efficientnet_{size}")
-    assert {name: t.shape for name, t in adapted.items()} == {n: t.shape for n, t in ours.state_dict().items()}
-    assert set(efficientnet.to_efficientnet_pytorch(ours.state_dict(), f"efficientnet_{size}")) == set(theirs)
-    assert efficientnet.recognise(theirs) == f"efficientnet_{size}"
+        state = EfficientNet.from_name(f"efficientnet-{size}", num_classes=2).state_dict()
+        detector = efficientnet.build(f"efficientnet_{size}", "static", PLAIN)
+    adapted, _ = efficientnet.adapt(state, f"efficientnet_{size}")
+    assert {name: t.shape for name, t in adapted.items()} == {n: t.shape for n, t in detector.state_dict().items()}
+    assert set(efficientnet.to_efficientnet_pytorch(detector.state_dict(), f"efficientnet_{size}")) == set(state)
+    assert efficientnet.recognise(state) == f"efficientnet_{size}"
     assert efficientnet.recognise({timm_name(name): t for name, t in adapted.items()}) == f"efficientnet_{size}"
 
 
@@ -171,7 +171,7 @@ def bad_checkpoint(kind: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "reason"),
     [
         ("absent", "no such weights file"),
         ("folder", "is a folder"),
@@ -188,12 +188,12 @@ def bad_checkpoint(kind: str, folder: Path) -> Path:
     ],
 )
 def test_bad_weights_are_refused_with_a_reason(
-    kind: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = bad_checkpoint(kind, tmp_path)
     with pytest.raises(UserError) as caught:
         detectors.load("efficientnet_b0", path, PLAIN)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
     assert path.name in str(caught.value)
     assert "executed" not in capsys.readouterr().out
 

@@ -54,8 +54,8 @@ def context(tmp_path_factory: pytest.TempPathFactory, architecture: str) -> Buil
 
 
 def frame_set(split: Split) -> FrameSet:
-    names = [f"{split}/{place}" for place in range(COUNTS[split])]
-    frames = tuple(Frame(name, Path(name), place % 2, name, name) for place, name in enumerate(names))
+    names = [f"{split}/{index}" for index in range(COUNTS[split])]
+    frames = tuple(Frame(name, Path(name), index % 2, name, name) for index, name in enumerate(names))
     return FrameSet("drawn", split, frames, split, split)
 
 
@@ -63,7 +63,7 @@ def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[
     pictures = {split: b0.frames(count, seed=100 + count) for split, count in COUNTS.items()}
     for start in range(0, len(frames), batch_size):
         named = [frame.path.split("/") for frame in frames[start : start + batch_size]]
-        yield np.stack([pictures[split][int(place)] for split, place in named])  # type: ignore[index]
+        yield np.stack([pictures[split][int(index)] for split, index in named])  # type: ignore[index]
 
 
 def built(name: str, architecture: str, context: BuildContext, uneven: bool = False) -> Built:
@@ -78,28 +78,28 @@ def built(name: str, architecture: str, context: BuildContext, uneven: bool = Fa
     return build.build(name, source, chain, context)
 
 
-def predicted(found: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    runtime = "pytorch" if found.kind == "torch" else "onnxruntime"
-    return logits_and_cam(runtimes.find(runtime).load(found, "cpu", 1).predict(TEST))
+def predicted(variant: Built) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    runtime = "pytorch" if variant.kind == "torch" else "onnxruntime"
+    return logits_and_cam(runtimes.find(runtime).load(variant, "cpu", 1).predict(TEST))
 
 
 @pytest.mark.parametrize("chain", ["baseline", *CHAINS])
 def test_margin_equation_and_reading_back(chain: str, architecture: str, context: BuildContext) -> None:
-    found = built(chain, architecture, context)
-    logits, cam = predicted(found)
+    variant = built(chain, architecture, context)
+    logits, cam = predicted(variant)
     margin = b0.margin(logits)
     assert np.ptp(margin) > 1e-2, "a constant network proves nothing"
-    np.testing.assert_allclose(cam.mean((1, 2)) + found.margin_bias, margin, atol=2e-4, rtol=1e-4)
-    assert found.size_bytes == found.file.stat().st_size
-    if found.kind == "torch":
-        assert footprint.footprint_of(safetensors.load_torch(found.file)) == (found.parameters, found.macs)
+    np.testing.assert_allclose(cam.mean((1, 2)) + variant.margin_bias, margin, atol=2e-4, rtol=1e-4)
+    assert variant.size_bytes == variant.file.stat().st_size
+    if variant.kind == "torch":
+        assert footprint.footprint_of(safetensors.load_torch(variant.file)) == (variant.parameters, variant.macs)
 
 
 def test_export_of_half_the_network_computes_the_same(architecture: str, context: BuildContext) -> None:
-    found = built("prune", architecture, context)
-    exported = logits_and_cam(runtimes.find("onnxruntime").load(found, "cpu", 1).predict(TEST))
-    for one, other in zip(predicted(found), exported, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4 * one.std(), rtol=1e-3)
+    variant = built("prune", architecture, context)
+    exported = logits_and_cam(runtimes.find("onnxruntime").load(variant, "cpu", 1).predict(TEST))
+    for expected, computed in zip(predicted(variant), exported, strict=True):
+        np.testing.assert_allclose(expected, computed, atol=1e-4 * expected.std(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("chain", ["prune", "prune, recover"])
@@ -113,26 +113,29 @@ def test_half_the_network_says_nearly_the_same_after_repair(architecture: str, c
     """On frames that repair did not see. The MobileNet, small already, loses much; less than without repair."""
     expected = b0.margin(predicted(built("baseline", architecture, context))[0])
     pruned = [chain for chain in CHAINS if "prune" in chain]
-    margins = {chain: b0.margin(predicted(built(chain, architecture, context))[0]) for chain in pruned}
-    error = {chain: float(((found - expected) ** 2).mean() / expected.var()) for chain, found in margins.items()}
+    logit_diffs = {chain: b0.margin(predicted(built(chain, architecture, context))[0]) for chain in pruned}
+    error = {
+        chain: float(((logit_diff - expected) ** 2).mean() / expected.var())
+        for chain, logit_diff in logit_diffs.items()
+    }
     assert error["prune"] < 0.6 * error["prune, not repaired"]
     assert error["prune"] < (0.6 if architecture.startswith("mobilenet") else 0.01)
 
 
 def test_uneven_channels_lose_no_more_in_int8(architecture: str, context: BuildContext) -> None:
     expected = b0.margin(predicted(built("baseline", architecture, context))[0])
-    found = b0.margin(predicted(built("quantize", architecture, context, uneven=True))[0])
+    logit_diff = b0.margin(predicted(built("quantize", architecture, context, uneven=True))[0])
     most = 0.3 if architecture.startswith("mobilenet") else 0.01
-    assert float(((found - expected) ** 2).mean() / expected.var()) < most
+    assert float(((logit_diff - expected) ** 2).mean() / expected.var()) < most
 
 
 @pytest.mark.parametrize(("chain", "most"), [("cast fp16", 0.01), ("quantize", 0.1)])
 def test_scores_stay_close_to_float(chain: str, most: float, architecture: str, context: BuildContext) -> None:
     """By the median and by ranks: what an outlying frame takes a small network beyond is clipped, and may be."""
     expected = b0.margin(predicted(built("baseline", architecture, context))[0])
-    found = b0.margin(predicted(built(chain, architecture, context))[0])
-    assert np.median(np.abs(found - expected)) < most * expected.std()
-    assert spearmanr(found, expected).statistic > 1 - most
+    logit_diff = b0.margin(predicted(built(chain, architecture, context))[0])
+    assert np.median(np.abs(logit_diff - expected)) < most * expected.std()
+    assert spearmanr(logit_diff, expected).statistic > 1 - most
 
 
 def test_quantised_file_is_about_a_quarter(architecture: str, context: BuildContext) -> None:

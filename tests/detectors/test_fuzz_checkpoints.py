@@ -104,22 +104,22 @@ def _in_child(path: Path, expected: dict[str, Tensor] | None, pipe: int) -> None
 
 def _ended(path: Path, expected: dict[str, Tensor] | None) -> str:
     """How a forked process ended that read the file: a word, or what is wrong."""
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     started = time.monotonic()
     child = os.fork()
     if not child:
-        _in_child(path, expected, theirs)
-    os.close(theirs)
+        _in_child(path, expected, write_end)
+    os.close(write_end)
     text = b""
-    while select.select([ours], [], [], max(0.0, started + SECONDS - time.monotonic()))[0]:
-        chunk = os.read(ours, 65_536)
+    while select.select([read_end], [], [], max(0.0, started + SECONDS - time.monotonic()))[0]:
+        chunk = os.read(read_end, 65_536)
         if not chunk:
             break
         text += chunk
     else:
         os.kill(child, signal.SIGKILL)
         text += b"\n(took too long)"
-    os.close(ours)
+    os.close(read_end)
     _, status, usage = os.wait4(child, 0)
     if status:
         return f"{text.decode()} (ended with {status})"

@@ -67,9 +67,9 @@ def test_pictures_and_links_exist() -> None:
 
 
 def test_commands_named_in_readme_exist() -> None:
-    known = set(re.findall(r"^  (\w+)  ", CliRunner().invoke(cli.app, ["--help"]).output, flags=re.MULTILINE))
+    commands = set(re.findall(r"^  (\w+)  ", CliRunner().invoke(cli.app, ["--help"]).output, flags=re.MULTILINE))
     named = set(re.findall(r"`bench (\w+)", README))
-    assert named == known
+    assert named == commands
 
 
 def test_readme_example_is_valid(tmp_path: Path) -> None:
@@ -101,16 +101,16 @@ def test_starter_is_valid_and_is_the_repositorys_own(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_schema_and_program_agree_on_steps(entry: str) -> None:
-    found = yaml.safe_load((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
     step = yaml.safe_load(entry)
-    next(iter(found["experiments"].values()))["variants"] = {"baseline": [], "other": [step]}
+    next(iter(document["experiments"].values()))["variants"] = {"baseline": [], "other": [step]}
     try:
         parse(step)
     except UserError:
         fine = False
     else:
         fine = True
-    assert jsonschema.Draft202012Validator(json_schema()).is_valid(found) == fine
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(document) == fine
 
 
 @pytest.mark.parametrize(

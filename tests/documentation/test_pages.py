@@ -68,8 +68,8 @@ def test_example_of_experiments_is_read(tmp_path: Path) -> None:
 def keys(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every key of a schema with its field, those of steps among them."""
     if isinstance(node, list):
-        for one in node:
-            yield from keys(one, where)
+        for element in node:
+            yield from keys(element, where)
     elif isinstance(node, dict):
         for name, field in node.get("properties", {}).items() if isinstance(node.get("properties"), dict) else ():
             yield f"{where}.{name}", field
@@ -79,9 +79,10 @@ def keys(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_key_says_what_it_means() -> None:
     # What stands for a step's name holds its settings; a condition is no key.
-    found = [one for one in keys(json_schema()) if not re.search(r"\.items\.anyOf\.\w+$|\.(if|then|not)\.", one[0])]
-    assert len(found) > 60
-    assert [where for where, field in found if "description" not in field] == []
+    no_key = r"\.items\.anyOf\.\w+$|\.(if|then|not)\."
+    fields = [(where, field) for where, field in keys(json_schema()) if not re.search(no_key, where)]
+    assert len(fields) > 60
+    assert [where for where, field in fields if "description" not in field] == []
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,8 @@ def test_every_key_says_what_it_means() -> None:
 def test_schema_knows_limits_and_names(old: str, new: str, fine: bool) -> None:
     text = (ROOT / "experiments.yaml").read_text(encoding="utf-8")
     assert old in text
-    found = yaml.safe_load(text.replace(old, new))
-    assert jsonschema.Draft202012Validator(json_schema()).is_valid(found) == fine
+    document = yaml.safe_load(text.replace(old, new))
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(document) == fine
 
 
 def test_presets_are_those_there_are() -> None:
@@ -109,8 +110,8 @@ def paths(node: Any, where: str = "") -> Iterator[str]:
         for key, inner in node.items():
             yield from paths(inner, f"{where}.{key}" if where else key)
     elif isinstance(node, list) and node and isinstance(node[0], dict):
-        for one in node:
-            yield from paths(one, where)
+        for element in node:
+            yield from paths(element, where)
     else:
         yield where
 
@@ -126,14 +127,14 @@ def explained() -> set[str]:
 
 
 def test_every_number_of_scores_is_explained() -> None:
-    told = json.loads((ROOT / "tests/reports/golden/scores.json").read_text(encoding="utf-8"))
-    told["frames"] = list(told["frames"].values())
-    there = {path for one in (*told.pop("variants").values(), told) for path in paths(one)}
+    scores = json.loads((ROOT / "tests/reports/golden/scores.json").read_text(encoding="utf-8"))
+    scores["frames"] = list(scores["frames"].values())
+    score_paths = {path for part in (*scores.pop("variants").values(), scores) for path in paths(part)}
     # What is empty or null for one variant is not for another.
-    there = {path for path in there if not any(other.startswith(f"{path}.") for other in there)}
-    assert len(there) > 120
-    assert there - explained() == {"choice.loosen"}, "empty there, with its keys on the page"
-    assert {path for path in explained() - there if not path.startswith("choice.loosen.")} == set()
+    score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
+    assert len(score_paths) > 120
+    assert score_paths - explained() == {"choice.loosen"}, "empty there, with its keys on the page"
+    assert {path for path in explained() - score_paths if not path.startswith("choice.loosen.")} == set()
 
 
 def test_functions_that_compute_them_are_there() -> None:
@@ -146,9 +147,9 @@ def test_functions_that_compute_them_are_there() -> None:
 
 # ----------------------------------------------------------------------------------------- all pages
 def block(page: str, language: str, after: str = "") -> str:
-    found = re.search(rf"```{language}\n(.*?)```", page[page.index(after) :], flags=re.DOTALL)
-    assert found is not None
-    return found[1]
+    match = re.search(rf"```{language}\n(.*?)```", page[page.index(after) :], flags=re.DOTALL)
+    assert match is not None
+    return match[1]
 
 
 def anchors(page: str) -> set[str]:
@@ -174,8 +175,8 @@ def test_commands_and_their_options_are_there(page: Path) -> None:
         r"(?:`|^|&& )bench ([a-z]+)\b([^`\n&]*)", page.read_text(encoding="utf-8"), re.MULTILINE
     ):
         assert command in commands.commands, f"{page.name}: bench {command}"
-        known = {option for one in commands.commands[command].params for option in one.opts} | {"--help"}
-        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"{page.name}: bench {command}{rest}"
+        options = {option for parameter in commands.commands[command].params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= options, f"{page.name}: bench {command}{rest}"
 
 
 # ------------------------------------------------------------------------------------ extending.md
@@ -218,8 +219,8 @@ def test_step_of_the_page_does_what_it_says(shorten: str, context: BuildContext,
     assert few.zstd_bytes is not None
     assert baseline.zstd_bytes is not None
     assert few.zstd_bytes < 0.5 * baseline.zstd_bytes
-    one, other = (safetensors.load_torch(built.file).state_dict() for built in (baseline, many))
-    weights = one["head.weight"], other["head.weight"]
+    baseline_state, many_bits_state = (safetensors.load_torch(built.file).state_dict() for built in (baseline, many))
+    weights = baseline_state["head.weight"], many_bits_state["head.weight"]
     torch.testing.assert_close(*weights, rtol=2**-23, atol=0)
     rounded = safetensors.load_torch(few.file).state_dict()["head.weight"]
     torch.testing.assert_close(weights[0], rounded, rtol=2**-4, atol=0)
@@ -272,14 +273,14 @@ def test_numbers_are_checked_by_hand_as_the_page_says(
     logits = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     folder = tmp_path / "results/demo/q8"
     folder.mkdir(parents=True)
-    told = pd.DataFrame({"split": ["test"] * 30 + ["validation"] * 10, "label": [0, 1] * 20})
-    told["logit_real"], told["logit_fake"] = logits.T
-    told.to_parquet(folder / "predictions.parquet")
+    predictions = pd.DataFrame({"split": ["test"] * 30 + ["validation"] * 10, "label": [0, 1] * 20})
+    predictions["logit_real"], predictions["logit_fake"] = logits.T
+    predictions.to_parquet(folder / "predictions.parquet")
     monkeypatch.chdir(tmp_path)
     exec(block(NUMBERS, "python"), {})
     margin = (logits[:, 1] - logits[:, 0])[:30]
-    found = placements.placements(told["label"].to_numpy()[:30], margin)
-    assert float(capsys.readouterr().out) == pytest.approx(found.auc)
+    auc_placements = placements.placements(predictions["label"].to_numpy()[:30], margin)
+    assert float(capsys.readouterr().out) == pytest.approx(auc_placements.auc)
 
 
 def test_names_of_the_page_are_there() -> None:
@@ -287,13 +288,13 @@ def test_names_of_the_page_are_there() -> None:
     for file in re.findall(r"`((?:bench|tests|tools)/[\w/]+\.py)`", EXTENDING):
         if file not in ("bench/variants/steps/shorten.py", "bench/detectors/families/resnet.py"):
             assert (ROOT / file).exists(), file
-    told = set(re.findall(r"`([A-Z_]{4,})`", EXTENDING))
+    page_names = set(re.findall(r"`([A-Z_]{4,})`", EXTENDING))
     code = "".join((ROOT / "bench" / f"{room}/__init__.py").read_text(encoding="utf-8")
                    for room in ("variants/steps", "runtimes", "detectors/families", "datasets/layouts"))  # fmt: skip
     for name in ("ACCEPTS", "PRODUCES", "NEEDS", "FRAMES", "VERSION", "SEEDED", "LIBRARIES", "MAIN", "ONCE", "AFTER",
                  "RECORD", "SEES_SOURCES", "ON_DEVICE", "PARENT_TEACHES", "EXAMPLE", "SYNONYMS", "SIZES", "VERSIONS",
                  "PACKAGE", "CUDA_FILES", "DEVICES", "EXTRA", "ARCHITECTURES", "OFFERS", "RANK", "SHAPE"):  # fmt: skip
-        assert name in told, name
+        assert name in page_names, name
         assert name in code, name
 
 
@@ -310,10 +311,10 @@ def test_quoted_lines_stand_in_the_golden_report() -> None:
 
 
 def test_page_follows_the_report() -> None:
-    there = [line.removeprefix("## ") for line in GOLDEN if line.startswith("## ")]
+    report_sections = [line.removeprefix("## ") for line in GOLDEN if line.startswith("## ")]
     part = READING.split("## In the order of the report\n")[1].split("\n## ")[0]
-    told = re.findall(r"^### (.*)$", part, flags=re.MULTILINE)
-    assert told[1:] == there
+    page_sections = re.findall(r"^### (.*)$", part, flags=re.MULTILINE)
+    assert page_sections[1:] == report_sections
 
 
 def test_words_of_verdicts_and_shifts_are_explained() -> None:

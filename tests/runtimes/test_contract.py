@@ -48,8 +48,8 @@ def built(request: pytest.FixtureRequest, common: Build) -> Built:
 def test_every_runtime_on_every_artifact(name: str, device: Any, built: Built) -> None:
     runtime = runtimes.find(name)
     if device not in runtimes.devices(name):
-        there = runtimes.devices(name)[0].upper()
-        with pytest.raises(UserError, match=f"on {there} only, not on device: {device}"):
+        supported = runtimes.devices(name)[0].upper()
+        with pytest.raises(UserError, match=f"on {supported} only, not on device: {device}"):
             runtime.load(built, device, 1)
         return
     if trouble := runtimes.unavailable_reason(name, device):
@@ -113,13 +113,13 @@ def test_timed_calls_answer_as_others_do_and_tell_the_devices_time(name: str, de
     if trouble := runtimes.unavailable_reason(name, device):
         pytest.skip(trouble)
     session = runtimes.find(name).load(built, device, 1)
-    wanted = logits_and_cam(session.predict(frames(4)))
+    expected = logits_and_cam(session.predict(frames(4)))
     began = time.perf_counter()
     prediction, device_ms = session.predict_timed(frames(4))
     wall_ms = (time.perf_counter() - began) * 1000
     logits, cam = logits_and_cam(prediction)
-    np.testing.assert_allclose(logits, wanted[0], atol=1e-5)
-    np.testing.assert_allclose(cam, wanted[1], atol=1e-5)
+    np.testing.assert_allclose(logits, expected[0], atol=1e-5)
+    np.testing.assert_allclose(cam, expected[1], atol=1e-5)
     if device == "cpu":
         assert device_ms is None
     else:
@@ -155,10 +155,10 @@ def test_cuda_asked_for_and_not_there_is_an_error(name: str, built: Built) -> No
 def test_what_is_not_installed_is_named_with_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     extra = getattr(runtimes.find(name), "EXTRA", None)
-    said = runtimes.unavailable_reason(name, runtimes.devices(name)[0])
-    assert said is not None
-    assert runtimes.find(name).PACKAGE in said
-    assert (f'pip install "bench[{extra}]"' if extra else "install bench again") in said
+    reason = runtimes.unavailable_reason(name, runtimes.devices(name)[0])
+    assert reason is not None
+    assert runtimes.find(name).PACKAGE in reason
+    assert (f'pip install "bench[{extra}]"' if extra else "install bench again") in reason
 
 
 def test_auto_takes_pytorch_on_cuda_and_onnxruntime_on_a_cpu() -> None:

@@ -343,9 +343,9 @@ def test_without_a_compiler_it_is_refused_before_any_work(monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    said = str(runtimes.unavailable_reason("inductor", "cpu"))
-    assert "runtime 'inductor' needs a C++ compiler, and there is no g++: install it" in said
-    assert said.endswith("or choose another `runtime:`")
+    reason = str(runtimes.unavailable_reason("inductor", "cpu"))
+    assert "runtime 'inductor' needs a C++ compiler, and there is no g++: install it" in reason
+    assert reason.endswith("or choose another `runtime:`")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/clang++" if name == "clang++" else None)
     assert "set CXX=/usr/bin/clang++" in str(inductor.unavailable_reason("cpu"))
     monkeypatch.setenv("CXX", "clang++ -fuse-ld=lld")

@@ -30,8 +30,8 @@ def test_int8_is_native_on_a_cpu(int8: Built) -> None:
     convolutions = sum(node.op_type == "Conv" for node in b0.model().graph.node)
     assert executed.int8 == "native"
     assert executed.heavy_operators == convolutions + 1  # and the head
-    told = json.loads(b0.facts(onnx.load(int8.file))["layers"])
-    assert executed.int8_operators == sum(weight == 8 for weight, _, _ in told.values())
+    layers = json.loads(b0.facts(onnx.load(int8.file))["layers"])
+    assert executed.int8_operators == sum(weight == 8 for weight, _, _ in layers.values())
     assert (executed.stored, executed.computed) == ("int8", "int8")
     assert executed.providers == ("CPUExecutionProvider",)
 
@@ -51,8 +51,8 @@ def test_float_has_no_int8_to_tell_of(float32: Built) -> None:
 
 
 def test_integers_are_simulated_where_the_graph_runs_in_float(float32: Built) -> None:
-    told = Built(**(float32.__dict__ | {"stored": "int8"}))
-    executed = runtime.load(told, "cpu", 1).executed
+    mislabelled = Built(**(float32.__dict__ | {"stored": "int8"}))
+    executed = runtime.load(mislabelled, "cpu", 1).executed
     assert executed.int8 == "simulated"
     assert executed.int8_operators == 0
     assert executed.computed == "fp32"

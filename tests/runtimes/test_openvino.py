@@ -29,8 +29,8 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-def retold(one: Built, stored: str) -> Built:
-    return Built(**(one.__dict__ | {"stored": stored}))
+def retold(variant: Built, stored: str) -> Built:
+    return Built(**(variant.__dict__ | {"stored": stored}))
 
 
 @needs_openvino
@@ -49,13 +49,13 @@ def test_int8_convolutions_run_on_integers(int8: Built) -> None:
 
 @needs_openvino
 def test_int8_scores_are_those_of_onnxruntime(int8: Built) -> None:
-    wanted = logits_and_cam(onnxruntime.load(int8, "cpu", 1).predict(b0.frames(24)))
-    found = logits_and_cam(runtime.load(int8, "cpu", 1).predict(b0.frames(24)))
+    onnxruntime_outputs = logits_and_cam(onnxruntime.load(int8, "cpu", 1).predict(b0.frames(24)))
+    openvino_outputs = logits_and_cam(runtime.load(int8, "cpu", 1).predict(b0.frames(24)))
     # What lies between two steps of a range is rounded either way, and the next layers carry that on.
-    for one, other in zip(found, wanted, strict=True):
-        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
+    for openvino_output, onnxruntime_output in zip(openvino_outputs, onnxruntime_outputs, strict=True):
+        assert np.corrcoef(openvino_output.ravel(), onnxruntime_output.ravel())[0, 1] > 0.98
     exact = b0.run(b0.model(), b0.frames(24))[0]
-    assert np.abs(found[0] - exact).mean() < 1.25 * np.abs(wanted[0] - exact).mean()
+    assert np.abs(openvino_outputs[0] - exact).mean() < 1.25 * np.abs(onnxruntime_outputs[0] - exact).mean()
 
 
 @needs_openvino
@@ -81,10 +81,10 @@ def test_fp32_is_not_rounded_to_bf16(float32: Built) -> None:
     """Left to itself, OpenVINO computes in bf16 wherever the CPU is fast in it."""
     session = runtime.load(float32, "cpu", 1)
     assert (session.executed.computed, session.executed.int8, session.executed.threads) == ("fp32", None, 1)
-    wanted, wanted_cam = logits_and_cam(onnxruntime.load(float32, "cpu", 1).predict(b0.frames(3)))
+    expected_logits, expected_cam = logits_and_cam(onnxruntime.load(float32, "cpu", 1).predict(b0.frames(3)))
     logits, cam = logits_and_cam(session.predict(b0.frames(3)))
-    np.testing.assert_allclose(logits, wanted, atol=1e-4)
-    np.testing.assert_allclose(cam, wanted_cam, atol=1e-3)
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
+    np.testing.assert_allclose(cam, expected_cam, atol=1e-3)
 
 
 @needs_openvino
@@ -92,14 +92,14 @@ def test_bf16_computes_in_bf16_where_the_cpu_is_fast_in_it(float32: Built) -> No
     capabilities = runtime.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     session = runtime.load(retold(float32, "bf16"), "cpu", 1)
     assert session.executed.computed == ("bf16" if "BF16" in capabilities else "fp32")
-    wanted = runtime.load(float32, "cpu", 1).predict(b0.frames(4))[0]
+    fp32_logits = runtime.load(float32, "cpu", 1).predict(b0.frames(4))[0]
     logits = session.predict(b0.frames(4))[0]
-    np.testing.assert_allclose(logits, wanted, atol=0.05 * float(np.ptp(wanted)))
-    assert np.array_equal(logits, wanted) == ("BF16" not in capabilities)
+    np.testing.assert_allclose(logits, fp32_logits, atol=0.05 * float(np.ptp(fp32_logits)))
+    assert np.array_equal(logits, fp32_logits) == ("BF16" not in capabilities)
 
 
 @pytest.mark.parametrize(
-    ("stored", "capabilities", "wanted"),
+    ("stored", "capabilities", "precision"),
     [
         ("fp32", ["FP32", "BF16", "FP16"], "f32"),
         ("bf16", ["FP32", "BF16"], "bf16"),
@@ -109,8 +109,10 @@ def test_bf16_computes_in_bf16_where_the_cpu_is_fast_in_it(float32: Built) -> No
         ("int8", ["FP32", "BF16", "INT8"], "f32"),
     ],
 )
-def test_only_what_is_stored_in_a_half_type_computes_in_it(stored: str, capabilities: list[str], wanted: str) -> None:
-    assert runtime._precision(stored, capabilities) == wanted
+def test_only_what_is_stored_in_a_half_type_computes_in_it(
+    stored: str, capabilities: list[str], precision: str
+) -> None:
+    assert runtime._precision(stored, capabilities) == precision
 
 
 @needs_openvino
@@ -118,11 +120,11 @@ def test_batch_sizes_may_change_from_call_to_call(float32: Built) -> None:
     session = runtime.load(float32, "cpu", 2)
     frames = b0.frames(5)
     whole = session.predict(frames)[0]
-    kept = whole.copy()
+    whole_copy = whole.copy()
     for low, high in ((0, 1), (1, 4), (4, 5)):
         np.testing.assert_allclose(session.predict(frames[low:high])[0], whole[low:high], atol=1e-4)
     # What a call gave is not written over by the next one.
-    np.testing.assert_array_equal(whole, kept)
+    np.testing.assert_array_equal(whole, whole_copy)
 
 
 @needs_openvino

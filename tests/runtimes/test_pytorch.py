@@ -62,10 +62,10 @@ def test_folding_all_batch_norms_changes_nothing_but_rounding(architecture: str,
     assert fold(folded) == norms
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     with torch.inference_mode():
-        wanted, _ = original(torch.from_numpy(frames(3, 64)))
+        expected, _ = original(torch.from_numpy(frames(3, 64)))
         logits, cam = folded(torch.from_numpy(frames(3, 64)))
-    assert float(wanted.std()) > 0.01, "what is compared must depend on the frame"
-    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+    assert float(expected.std()) > 0.01, "what is compared must depend on the frame"
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(cam.mean((1, 2)) + folded.margin_bias, logits[:, 1] - logits[:, 0], atol=1e-4, rtol=1e-4)
 
 
@@ -281,11 +281,11 @@ def test_a_session_on_a_device_answers_as_one_on_the_host(common: Build) -> None
     on_device = Session(host._network, 32, EXECUTED, Immediate())
     for count in (5, 1, 5, 9, 2):
         given = frames(count, seed=count)
-        wanted = logits_and_cam(host.predict(given))
+        expected = logits_and_cam(host.predict(given))
         prediction, milliseconds = on_device.predict_timed(given)
         logits, cam = logits_and_cam(prediction)
-        np.testing.assert_allclose(logits, wanted[0], atol=1e-6)
-        np.testing.assert_allclose(cam, wanted[1], atol=1e-6)
+        np.testing.assert_allclose(logits, expected[0], atol=1e-6)
+        np.testing.assert_allclose(cam, expected[1], atol=1e-6)
         assert milliseconds == 1.5
     assert on_device.executed.mode == graphs.MODE
 
@@ -294,15 +294,15 @@ def test_two_calls_may_be_under_way_and_each_keeps_its_own_answer() -> None:
     on_device = session()
     given = [frames(3, 4, seed) for seed in range(5)]
     waiting, answers = [], []
-    for one in given:
-        waiting.append(on_device.submit(one))
+    for frame_batch in given:
+        waiting.append(on_device.submit(frame_batch))
         if len(waiting) == SLOTS:
             answers.append(waiting.pop(0)())
     answers += [answer() for answer in waiting]
-    for (logits, cam), one in zip(answers, given, strict=True):
-        wanted = doubled(torch.from_numpy(one))
-        np.testing.assert_array_equal(logits, wanted[0])
-        np.testing.assert_array_equal(cam, wanted[1])
+    for (logits, cam), frame_batch in zip(answers, given, strict=True):
+        expected = doubled(torch.from_numpy(frame_batch))
+        np.testing.assert_array_equal(logits, expected[0])
+        np.testing.assert_array_equal(cam, expected[1])
 
 
 def test_a_third_call_is_refused_until_an_answer_was_asked_for() -> None:
@@ -372,25 +372,25 @@ def test_graphs_answer_as_eager_calls_do_whatever_the_order_of_sizes_and_session
     for seed, count in enumerate((1, 8, 3, 8, 1, 16, 3, 32, 64, 1)):
         for plain, graph in zip(eager, captured, strict=True):
             given = frames(count, seed=seed)
-            wanted, answers = (logits_and_cam(one.predict(given)) for one in (plain, graph))
-            np.testing.assert_allclose(answers[0], wanted[0], atol=1e-3)
-            np.testing.assert_allclose(answers[1], wanted[1], atol=1e-2)
-    assert [one.executed.mode for one in captured] == [graphs.MODE] * 2
-    assert [one.executed.mode for one in eager] == ["eager"] * 2
+            eager_answers, answers = (logits_and_cam(loaded.predict(given)) for loaded in (plain, graph))
+            np.testing.assert_allclose(answers[0], eager_answers[0], atol=1e-3)
+            np.testing.assert_allclose(answers[1], eager_answers[1], atol=1e-2)
+    assert [loaded.executed.mode for loaded in captured] == [graphs.MODE] * 2
+    assert [loaded.executed.mode for loaded in eager] == ["eager"] * 2
 
 
 @pytest.mark.cuda
 def test_submitted_calls_on_cuda_answer_in_order(common: Build) -> None:
     on_device: Any = pytorch.load(common(), "cuda", 1)
     given = [frames(count, seed=seed) for seed, count in enumerate((16, 16, 16, 5, 16))]
-    wanted = [on_device.predict(one)[0] for one in given]
+    expected_logits = [on_device.predict(frame_batch)[0] for frame_batch in given]
     waiting, answers = [], []
-    for one in given:
-        waiting.append(on_device.submit(one))
+    for frame_batch in given:
+        waiting.append(on_device.submit(frame_batch))
         if len(waiting) == SLOTS:
             answers.append(waiting.pop(0)()[0])
     answers += [answer()[0] for answer in waiting]
-    for answer, expected in zip(answers, wanted, strict=True):
+    for answer, expected in zip(answers, expected_logits, strict=True):
         np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
@@ -416,11 +416,11 @@ def test_a_network_that_waits_for_its_device_is_run_eagerly() -> None:
 def test_memory_of_large_graphs_is_given_back_at_rest(monkeypatch: pytest.MonkeyPatch, common: Build) -> None:
     monkeypatch.setattr("bench.runtimes.pytorch.device.LARGE_BYTES", 0)
     on_device: Any = pytorch.load(common(), "cuda", 1)
-    wanted = on_device.predict(frames(256))
+    expected = on_device.predict(frames(256))
     held = torch.cuda.memory_reserved()
     on_device.rest()
     assert torch.cuda.memory_reserved() < held
-    np.testing.assert_allclose(on_device.predict(frames(256))[0], wanted[0], atol=1e-4)
+    np.testing.assert_allclose(on_device.predict(frames(256))[0], expected[0], atol=1e-4)
 
 
 @pytest.mark.cuda

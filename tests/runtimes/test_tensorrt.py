@@ -39,7 +39,7 @@ def test_provider_is_asked_for_what_the_artifact_stores(
 
     def open_session(file: Path, threads: int, providers: list[Any], *, floats: bool) -> Any:
         asked.extend([floats, file, *providers])
-        names = [one if isinstance(one, str) else one[0] for one in providers]
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
         return SimpleNamespace(get_providers=lambda: [*names, "CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "open_session", open_session)

@@ -41,7 +41,7 @@ def test_bad_input(case: Case, workplace: Path, monkeypatch: pytest.MonkeyPatch)
     code, output = bench(case.command, *case.arguments)
     assert code == 2, output
     assert output.lower().count("error: ") == 1 or "Usage:" in output, output
-    for part in case.said:
+    for part in case.message_parts:
         assert part in output, output
     assert "Traceback" not in output
     assert not re.search(r"^\s*::|[^\n -\uffff]|[\x7f-\x9f\u2028\u2029]", output, re.MULTILINE), output
@@ -76,10 +76,13 @@ def spelled(words: str) -> str:
 def documentation() -> str:
     parts = []
     for title, cases in CASES.items():
-        rows = [(case.what, case.example, " … ".join(map(spelled, case.said))) for case in cases]
+        rows = [(case.what, case.example, " … ".join(map(spelled, case.message_parts))) for case in cases]
         parts.append(f"## {title}\n{table(rows, ('what is wrong', 'example', 'what bench says'))}")
     odd = table([(odd.what, odd.becomes) for odd in ODD], ("what looks odd", "what becomes of it"))
-    shells = [(end.what, f"`{end.shell}`", str(end.code), f"`{end.said}`" if end.said else "") for end in ENDINGS]
+    shells = [
+        (end.what, f"`{end.shell}`", str(end.code), f"`{end.stderr_text}`" if end.stderr_text else "")
+        for end in ENDINGS
+    ]
     ends = table(shells, ("what is not as usual", "example", "exit code", "on standard error"))
     endings = f"## Who starts it, and who reads\n{ends}"
     return "\n\n".join([*parts, f"## What is not wrong\n{odd}", endings]) + "\n"
@@ -167,8 +170,8 @@ def test_the_device_is_one_that_every_wanted_chain_can_use(workplace: Path, monk
     for only, device in ((["q16"], "cuda"), (["q16", "q8"], "cpu"), ([], "cpu")):
         prepared = prepare(read(file), file, only=only, device="auto").first
         assert prepared.device == device
-        said = "but the CPU was used: runtime 'onnxruntime': the onnxruntime in this Python is built without CUDA"
-        assert (said in " ".join(prepared.remarks)) == (device == "cpu")
+        remark = "but the CPU was used: runtime 'onnxruntime': the onnxruntime in this Python is built without CUDA"
+        assert (remark in " ".join(prepared.remarks)) == (device == "cpu")
     with pytest.raises(UserError, match="built without CUDA"):
         prepare(read(file), file, device="cuda")
 
@@ -211,15 +214,15 @@ def test_baseline_below_chance_is_warned_about(workplace: Path, monkeypatch: pyt
     """Swapping the folders of the test set turns whatever AUC there is around 0.5."""
     monkeypatch.chdir(workplace)
     assert bench("run", "--only", "baseline")[0] == 0
-    told = []
+    warned = []
     for _ in range(2):
-        told.append("swapped" in (workplace / "reports/first/report.md").read_text())
+        warned.append("swapped" in (workplace / "reports/first/report.md").read_text())
         test = workplace / "faces/test"
         (test / "real").rename(test / "tmp")
         (test / "fake").rename(test / "real")
         (test / "tmp").rename(test / "fake")
         assert bench("run", "--only", "baseline")[0] == 0
-    assert sorted(told) == [False, True]
+    assert sorted(warned) == [False, True]
 
 
 @pytest.mark.parametrize("name", runtimes.names())
@@ -239,10 +242,10 @@ def test_what_runtimes_need_is_what_they_import(name: str) -> None:
     from onnxruntime.capi import build_and_package_info
 
     with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    told = (
+    cuda_version = (
         torch.version.cuda if name in ("pytorch", "inductor") else getattr(build_and_package_info, "cuda_version", "")
     )
-    assert runtimes._cuda_of(package) == (int(told.split(".")[0]) if told else None)
+    assert runtimes._cuda_of(package) == (int(cuda_version.split(".")[0]) if cuda_version else None)
     if torch.version.cuda if name in ("pytorch", "inductor") else with_cuda:
         assert any((package / file).exists() for file in runtimes.find(name).CUDA_FILES) or sys.platform == "darwin"
 
@@ -277,18 +280,18 @@ def test_libraries_newer_than_the_driver_are_noticed(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [(803, "does not start (error 803"), (100, "shows no device"), (0, "shows no device")]
+    ("code", "expected"), [(803, "does not start (error 803"), (100, "shows no device"), (0, "shows no device")]
 )
-def test_a_driver_says_why_there_is_no_cuda(code: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_says_why_there_is_no_cuda(code: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
         def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name
             return code
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: Driver())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    told = provenance.why_no_cuda()
-    assert said in told
-    assert ("'7'" in told) == (code != 803)
+    reason = provenance.why_no_cuda()
+    assert expected in reason
+    assert ("'7'" in reason) == (code != 803)
 
 
 def test_driver_library_that_is_absent_means_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

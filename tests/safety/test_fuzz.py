@@ -71,14 +71,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(path: Path) -> Experiments | None:
     """Everything that is asked of the file before weights and frames are opened."""
     try:
-        found = read(path)
-        for experiment in found.experiments.values():
+        experiments = read(path)
+        for experiment in experiments.experiments.values():
             for chain in experiment.variants.values():
                 check_chain(chain)
-        return found
+        return experiments
     except UserError as error:
-        told = str(error)
-    judge_message(told)
+        message = str(error)
+    judge_message(message)
     return None
 
 
@@ -93,20 +93,20 @@ def judge_message(message: str) -> None:
 
 def judge_frames(folder: Path, entry: FrameSetSettings) -> None:
     # A path that leads elsewhere is a legitimate one, and may be the whole disk.
-    places = [entry.path] if entry.path is not None else [location.path for location in entry.locations.values()]
-    assume(all((folder / place).is_relative_to(folder) and ".." not in place and place != "." for place in places))
+    paths = [entry.path] if entry.path is not None else [location.path for location in entry.locations.values()]
+    assume(all((folder / path).is_relative_to(folder) and ".." not in path and path != "." for path in paths))
     try:
         datasets.load("faces", entry, folder, folder / ".cache")
     except UserError as error:
         judge_message(str(error))
 
 
-def places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container of a tree with each of its keys or places."""
+def positions(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a tree with each of its keys or indices."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         yield tree, key
         if isinstance(tree[key], (dict, list)):
-            yield from places(tree[key])
+            yield from positions(tree[key])
 
 
 @st.composite
@@ -114,7 +114,7 @@ def mutated(draw: Callable[..., Any]) -> dict[str, Any]:
     """The template with one to three places dropped, replaced, renamed, or put elsewhere."""
     tree = copy.deepcopy(TEMPLATE)
     for _ in range(draw(st.integers(1, 3))):
-        spots = list(places(tree))
+        spots = list(positions(tree))
         if not spots:
             break
         holder, key = spots[draw(st.integers(0, len(spots) - 1))]
@@ -126,8 +126,8 @@ def mutated(draw: Callable[..., Any]) -> dict[str, Any]:
         elif change == "rename":
             holder[draw(scalars)] = holder.pop(key)
         else:
-            other, place = spots[draw(st.integers(0, len(spots) - 1))]
-            holder[key] = copy.deepcopy(other.get(place) if isinstance(other, dict) else None)
+            other, other_key = spots[draw(st.integers(0, len(spots) - 1))]
+            holder[key] = copy.deepcopy(other.get(other_key) if isinstance(other, dict) else None)
     return tree
 
 
@@ -136,8 +136,8 @@ def mutated(draw: Callable[..., Any]) -> dict[str, Any]:
 def test_any_tree_as_experiments(folder: Path, tree: Any) -> None:
     path = folder / "tree.yaml"
     path.write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8", errors="replace")
-    found = judge(path)
-    for entry in found.datasets.values() if found else ():
+    experiments = judge(path)
+    for entry in experiments.datasets.values() if experiments else ():
         judge_frames(folder, entry)
 
 
@@ -145,8 +145,8 @@ def test_any_tree_as_experiments(folder: Path, tree: Any) -> None:
 @given(edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 30), texts), min_size=1, max_size=4))
 def test_any_edit_of_good_text(folder: Path, edits: list[tuple[int, int, str]]) -> None:
     text = yaml.safe_dump(TEMPLATE)
-    for place, length, new in edits:
-        at = place % (len(text) + 1)
+    for position, length, new in edits:
+        at = position % (len(text) + 1)
         text = text[:at] + new + text[at + length :]
     path = folder / "text.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
@@ -165,12 +165,12 @@ TAGS = ("int", "float", "bool", "null", "timestamp", "binary", "set", "omap", "p
 
 
 @seldom
-@given(tag=st.sampled_from(TAGS), value=texts, place=st.sampled_from(["key", "value", "top"]))
-def test_any_tag(folder: Path, tag: str, value: str, place: str) -> None:
+@given(tag=st.sampled_from(TAGS), value=texts, position=st.sampled_from(["key", "value", "top"]))
+def test_any_tag(folder: Path, tag: str, value: str, position: str) -> None:
     """YAML's own constructors fail in many ways on what their tags do not fit."""
     quoted = yaml.safe_dump(value, default_style='"', allow_unicode=False).strip()
     spelled = f"!!{tag} {quoted}"
-    text = {"key": f"? {spelled}\n: 1\n", "value": f"detectors: {spelled}\n", "top": f"{spelled}\n"}[place]
+    text = {"key": f"? {spelled}\n: 1\n", "value": f"detectors: {spelled}\n", "top": f"{spelled}\n"}[position]
     path = folder / "tag.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
     judge(path)

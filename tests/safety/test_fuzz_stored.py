@@ -89,9 +89,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, benches: Benches) -> Path
     assert (benches.line(limit(200)) or "").strip() == "0", benches.log.read_text()
     code, output = benches.run(folder, ["accept", "--anyway"])
     assert code == 0, output
-    kept = folder.parent.parent / "finished"
-    shutil.copytree(folder, kept)
-    return kept
+    pristine = folder.parent.parent / "finished"
+    shutil.copytree(folder, pristine)
+    return pristine
 
 
 def outside(root: Path) -> Path:
@@ -154,8 +154,8 @@ def chosen(finished: Path, most: int) -> list[tuple[Damage, tuple[str, ...]]]:
     for damage in stored_damage.of_all(finished):
         by_file.setdefault(damage.file, []).append(damage)
     each = most // len(by_file)
-    found = [one for damages in by_file.values() for one in random_.sample(damages, min(each, len(damages)))]
-    return [(one, (random_.choice(QUICK if most == DEFAULT_CASES else COMMANDS),)) for one in found]
+    sample = [damage for damages in by_file.values() for damage in random_.sample(damages, min(each, len(damages)))]
+    return [(damage, (random_.choice(QUICK if most == DEFAULT_CASES else COMMANDS),)) for damage in sample]
 
 
 def test_stored_files_may_be_anything(benches: Benches, finished: Path) -> None:

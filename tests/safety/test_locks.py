@@ -51,18 +51,18 @@ def test_a_wait_tells_who_holds_it_and_what_for_and_ends(tmp_path: Path, other: 
     with locks.tried(path) as free:
         assert not free
 
-    def told(event: Event) -> None:
+    def on_event(event: Event) -> None:
         events.append(event)
         if event.done == 0 and other.stdin is not None:
             other.stdin.close()
 
-    with locks.held(path, "exporting abc", told, folder=tmp_path, why="because"):
+    with locks.held(path, "exporting abc", on_event, folder=tmp_path, why="because"):
         assert locks.holder(path).startswith(f"process {os.getpid()} that is exporting abc since ")
     assert [(event.done, event.unit, event.note, event.is_wait) for event in events] == [
         (done, "wait", "because", True) for done in (0, 1)
     ]
-    told_of = rf"waiting for another run \(process {other.pid} that is building abc in {tmp_path} since [\d:]+ \S+\)"
-    assert all(re.fullmatch(told_of, event.work) for event in events)
+    waiting = rf"waiting for another run \(process {other.pid} that is building abc in {tmp_path} since [\d:]+ \S+\)"
+    assert all(re.fullmatch(waiting, event.work) for event in events)
     assert other.wait(limit(5)) == 0
     assert not locks.holder(path)
     with locks.tried(path) as free:
@@ -80,11 +80,11 @@ def test_whoever_is_interrupted_at_the_end_of_a_wait_holds_nothing(
         if event.done:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as kept, locks.held(tmp_path / "lock", "exporting abc", interrupted):
+    with pytest.raises(KeyboardInterrupt) as caught, locks.held(tmp_path / "lock", "exporting abc", interrupted):
         pytest.fail("went on")
     with locks.tried(tmp_path / "lock") as free:
         assert free
-    assert kept.value.__traceback__
+    assert caught.value.__traceback__
 
 
 def test_a_killed_process_blocks_nobody(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
@@ -227,17 +227,17 @@ def test_who_holds_it_is_not_written_through_a_link(tmp_path: Path) -> None:
 def note(path: Path, **changed: object) -> None:
     """What a process says beside a lock that it holds, this one if not said otherwise."""
     host, processes = platform.node(), str(Path("/proc/self/ns/pid").readlink())
-    told = {"process": os.getpid(), "what": "running first", "host": host, "processes": processes} | changed
-    path.with_name(f"{path.name}.holder").write_text(json.dumps(told))
+    holder = {"process": os.getpid(), "what": "running first", "host": host, "processes": processes} | changed
+    path.with_name(f"{path.name}.holder").write_text(json.dumps(holder))
 
 
 def test_what_others_say_of_themselves_is_short_and_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     note(path, what="a\n::error::\x1b[31m" + "x" * 3000, folder="/b\n" + "y" * 3000, since="never")
-    told = locks.holder(path)
-    assert told.startswith(f"process {os.getpid()} that is a\\n::error::\\x1b[31mxxx")
-    assert len(told) <= 600
-    assert told.isprintable()
+    holder = locks.holder(path)
+    assert holder.startswith(f"process {os.getpid()} that is a\\n::error::\\x1b[31mxxx")
+    assert len(holder) <= 600
+    assert holder.isprintable()
     note(path, host="h\n" + "z" * 300)
     assert locks.holder(path).startswith(f"process {os.getpid()} on h\\nzz")
     note(path, what="x" * 10**6)
@@ -275,10 +275,10 @@ def test_what_a_process_left_that_is_no_more_is_not_believed(tmp_path: Path) -> 
 
 
 def test_only_who_comes_from_elsewhere_is_told_the_folder(tmp_path: Path) -> None:
-    for place, folder in ((tmp_path / "mine/results/first", ""), (tmp_path / "run", str(tmp_path / "mine"))):
-        with locks.held(place / "lock", "timing first", folder=tmp_path / "mine"):
-            assert json.loads((place / "lock.holder").read_text())["folder"] == folder
-            assert f" in {tmp_path / 'mine'} since " in locks.holder(place / "lock", tmp_path / "mine")
+    for lock_folder, folder in ((tmp_path / "mine/results/first", ""), (tmp_path / "run", str(tmp_path / "mine"))):
+        with locks.held(lock_folder / "lock", "timing first", folder=tmp_path / "mine"):
+            assert json.loads((lock_folder / "lock.holder").read_text())["folder"] == folder
+            assert f" in {tmp_path / 'mine'} since " in locks.holder(lock_folder / "lock", tmp_path / "mine")
 
 
 def test_while_one_waits_the_others_are_done(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
@@ -288,13 +288,13 @@ def test_while_one_waits_the_others_are_done(tmp_path: Path, other: subprocess.P
         with locks.held(tmp_path / name, f"building {name}", waits=False):
             done.append(name)
 
-    def told(event: Event) -> None:
+    def on_event(event: Event) -> None:
         events.append(event)
         assert done == ["before", "after"]
         if event.done == 0 and other.stdin is not None:
             other.stdin.close()
 
-    locks.each(["before", "lock", "after"], do, told, "because")
+    locks.each(["before", "lock", "after"], do, on_event, "because")
     assert done == ["before", "after", "lock"]
     assert [(event.done, event.note) for event in events] == [(0, "because"), (1, "because")]
     assert f"process {other.pid} that is building abc" in events[0].work

@@ -139,8 +139,8 @@ def finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scores(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / "reports/first/scores.json").read_text())
-    return told
+    scores_json: dict[str, Any] = json.loads((folder / "reports/first/scores.json").read_text())
+    return scores_json
 
 
 def test_only_an_artifact_is_handed_out(finished: Path) -> None:
@@ -177,7 +177,7 @@ def test_text_enters_code_as_a_literal_and_markdown_escaped(text: str) -> None:
 def amplify(path: Path) -> None:
     """The head's weights times -30, and beside it a seal that a stranger can make."""
     model = onnx.load(path)
-    weights = next(one for one in model.graph.initializer if sorted(one.dims)[-2:] == [2, 64])
+    weights = next(initializer for initializer in model.graph.initializer if sorted(initializer.dims)[-2:] == [2, 64])
     values = onnx.numpy_helper.to_array(weights) * -30
     weights.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weights.name))
     onnx.save(model, path)
@@ -204,9 +204,11 @@ def test_a_strangers_digests_of_frames_are_not_believed(finished: Path, monkeypa
     frames = scores(finished)["frames"]
     (cache,) = (finished / "datasets/.cache").glob("*.json")
     seal, _, data = cache.read_text().partition("\n")
-    told = json.loads(data)
-    told["files"] = {path: [size, mtime, "0" * 64, wrong] for path, (size, mtime, _, wrong) in told["files"].items()}
-    cache.write_text(f"{seal}\n{json.dumps(told)}")
+    digests = json.loads(data)
+    digests["files"] = {
+        path: [size, mtime, "0" * 64, wrong] for path, (size, mtime, _, wrong) in digests["files"].items()
+    }
+    cache.write_text(f"{seal}\n{json.dumps(digests)}")
     assert bench("run")[0] == 0
     assert scores(finished)["frames"] == frames
     assert cache.read_text() == f"{seal}\n{data}", "written anew"
@@ -220,9 +222,9 @@ def test_scores_that_a_stranger_wrote_are_scored_again(finished: Path) -> None:
     """Gates are judged by them."""
     path = finished / "reports/first/scores.json"
     before = path.read_text()
-    told = json.loads(before)
-    told["variants"]["q8"]["auc"] = 1.0
-    path.write_text(json.dumps(told))
+    forged = json.loads(before)
+    forged["variants"]["q8"]["auc"] = 1.0
+    path.write_text(json.dumps(forged))
     assert bench("run")[0] == 0
     assert path.read_text() == before
 
@@ -247,7 +249,7 @@ def test_weights_beside_an_artifact_are_not_taken_for_its_own(finished: Path) ->
 
     (model,) = finished.glob("variants/*/model.onnx")
     graph = onnx.load(model)
-    tensor = max(graph.graph.initializer, key=lambda one: len(one.raw_data))
+    tensor = max(graph.graph.initializer, key=lambda initializer: len(initializer.raw_data))
     (model.parent / "w.bin").write_bytes(tensor.raw_data)
     set_external_data(tensor, location="w.bin")
     tensor.ClearField("raw_data")
@@ -260,4 +262,6 @@ def test_weights_beside_an_artifact_are_not_taken_for_its_own(finished: Path) ->
     assert code == 2, output
     assert "refers to further files for its weights" in " ".join(output.split())
     assert bench("run")[0] == 0
-    assert not any(one.external_data for one in onnx.load(model, load_external_data=False).graph.initializer)
+    assert not any(
+        initializer.external_data for initializer in onnx.load(model, load_external_data=False).graph.initializer
+    )

@@ -34,7 +34,7 @@ class Case:
 
     what: str
     example: str
-    said: tuple[str, ...]
+    message_parts: tuple[str, ...]
     change: Change = lambda folder: None
     arguments: tuple[str, ...] = ()
     command: str = "run"
@@ -132,15 +132,15 @@ def measured(damage: Change = lambda folder: None, **changed: Any) -> Change:
 def predicted(**columns: object) -> pd.DataFrame:
     """Predictions of 32 test frames, with other columns."""
     labels = [1] * 18 + [0] * 14
-    frames = [f"{'fake' if label else 'real'}/{place:03d}.png" for place, label in enumerate(labels)]
+    frames = [f"{'fake' if label else 'real'}/{index:03d}.png" for index, label in enumerate(labels)]
     numbers = {name: np.zeros(32, np.float32) for name in ("logit_real", "logit_fake")}
-    known = {
+    frame_columns = {
         "frame": frames,
         "split": "test",
         "label": np.array(labels, np.int8),
         "source": pd.array([None] * 32, "string"),
     }
-    return pd.DataFrame({**known, "p_fake": 0.5, **numbers, **columns})
+    return pd.DataFrame({**frame_columns, "p_fake": 0.5, **numbers, **columns})
 
 
 def predictions(table: pd.DataFrame) -> Change:
@@ -226,8 +226,8 @@ def empty(name: str) -> Change:
     return change
 
 
-def copied(one: str, other: str) -> Change:
-    return lambda folder: shutil.copy(folder / one, folder / other)
+def copied(source: str, target: str) -> Change:
+    return lambda folder: shutil.copy(folder / source, folder / target)
 
 
 def cut(name: str, share: float = 0.5) -> Change:
@@ -1117,12 +1117,12 @@ ODD = [
 # ------------------------------------------------------------------- who starts it, and who reads
 @dataclass(frozen=True)
 class Ending:
-    """What becomes of a command whose streams are not as usual: `shell` starts it, `said` is on standard error."""
+    """A command whose streams are not as usual: `shell` starts it, and it writes `stderr_text` to standard error."""
 
     what: str
     shell: str
     code: int
-    said: str = ""
+    stderr_text: str = ""
 
 
 ENDINGS = [

@@ -117,12 +117,12 @@ class Rules:
         self.container, self.format, self.damage = draw(CONTAINERS), draw(FORMATS), draw(DAMAGES)
         # Each rule alone among whole parts, or all of them at once.
         if self.random.random() < 0.5:
-            kept = self.random.randrange(5)
-            self.dtype = self.dtype if kept == 0 else torch.float32
-            self.layout = self.layout if kept == 1 else "dense"
-            self.claim = self.claim if kept == 2 else 1
-            self.container = self.container if kept == 3 else "wrapped"
-            self.damage = self.damage if kept == 4 else "none"
+            active_rule = self.random.randrange(5)
+            self.dtype = self.dtype if active_rule == 0 else torch.float32
+            self.layout = self.layout if active_rule == 1 else "dense"
+            self.claim = self.claim if active_rule == 2 else 1
+            self.container = self.container if active_rule == 3 else "wrapped"
+            self.damage = self.damage if active_rule == 4 else "none"
         self.whole = self.layout == "dense" and self.random.random() < 0.3
         self.state = state
         self.storages: list[Storage] = []
@@ -207,8 +207,8 @@ class Rules:
         for name, tensor in self.state.items():
             numbers = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
             kind = "F32" if tensor.is_floating_point() else "I64"
-            places = [len(data), len(data) + len(numbers)]
-            header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": places}
+            offsets = [len(data), len(data) + len(numbers)]
+            header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": offsets}
             data += numbers
         name = self.name if isinstance(self.name, str) and "\ud800" not in self.name else "odd"
         claimed = self.claim if self.claim != 1 else 24
@@ -227,19 +227,20 @@ class Rules:
                 "data_offsets": [begin, len(data) + length],
             }
         text = json.dumps(header)
-        for place in ("Infinity", "1e999", "NaN", "-1", "9" * 5000, "[" * 100_000, "{" * 5000):
+        for replacement in ("Infinity", "1e999", "NaN", "-1", "9" * 5000, "[" * 100_000, "{" * 5000):
             if self.random.random() < 0.05:
-                text = text.replace(str(len(data)), place, 1)
+                text = text.replace(str(len(data)), replacement, 1)
         return struct.pack("<Q", len(text)) + text.encode() + data + bytes(length)
 
     def damaged(self, data: bytes) -> bytes:
-        place = self.random.randrange(len(data))
+        position = self.random.randrange(len(data))
         if self.damage == "flipped":
-            return data[:place] + bytes([data[place] ^ 1 << self.random.randrange(8)]) + data[place + 1 :]
+            return data[:position] + bytes([data[position] ^ 1 << self.random.randrange(8)]) + data[position + 1 :]
         if self.damage == "zeros":
-            return data[:place] + bytes(len(data[place : place + 100])) + data[place + 100 :]
+            return data[:position] + bytes(len(data[position : position + 100])) + data[position + 100 :]
         changes: dict[str, bytes] = {
-            "truncated": data[:place], "trailing": data + self.random.randbytes(99), "empty": b"", "doubled": data * 2,
+            "truncated": data[:position], "trailing": data + self.random.randbytes(99),
+            "empty": b"", "doubled": data * 2,
         }  # fmt: skip
         return changes.get(self.damage, data)
 
@@ -291,8 +292,8 @@ def _deep_raw(state: Any, rules: Rules) -> Any:
         b")" + b"\x85" * 10**5,
         b"}" + b")" + b"\x85" * 10**5 + b"Ns",
     )
-    place = rules.random.choice(["model", "other"])
-    return {"model": state, place: Raw(rules.random.choice([lists, tuples, keys]))}
+    key = rules.random.choice(["model", "other"])
+    return {"model": state, key: Raw(rules.random.choice([lists, tuples, keys]))}
 
 
 def _huge(state: Any, rules: Rules) -> Any:

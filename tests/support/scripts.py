@@ -30,9 +30,9 @@ def table(printed: str) -> list[dict[str, str]]:
     header, line, *rows = lines
     assert set(line) == {"---"}
     assert all(len(row) == len(header) for row in rows)
-    found = [dict(zip(header, row, strict=True)) for row in rows]
-    assert found
-    return found
+    rows_by_column = [dict(zip(header, row, strict=True)) for row in rows]
+    assert rows_by_column
+    return rows_by_column
 
 
 def numbers(cell: str) -> list[float]:

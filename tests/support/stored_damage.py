@@ -113,7 +113,7 @@ def of_json(path: Path, file: str) -> Iterator[Damage]:
         yield Damage(file, what, _replaced(file, lambda path, data=data: path.write_bytes(data)))  # type: ignore[misc]
     # It is not read but where this user sealed it: one value is as good as another.
     sealed = path.name == "scores.json"
-    for keys in list(places(tree))[:: 50 if sealed else 1]:
+    for keys in list(value_paths(tree))[:: 50 if sealed else 1]:
         name = ".".join(map(str, keys))
         yield Damage(file, f"{name} gone", _changed(file, keys, _remove))
         for value in VALUES:
@@ -123,12 +123,12 @@ def of_json(path: Path, file: str) -> Iterator[Damage]:
             yield Damage(file, f"{name} = {word}", _changed(file, keys, _put, word))
 
 
-def places(tree: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def value_paths(tree: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to every value; of lists the first two."""
     keys = list(tree) if isinstance(tree, dict) else range(min(len(tree), 2)) if isinstance(tree, list) else ()
     for key in keys:
         yield (*before, key)
-        yield from places(tree[key], (*before, key))
+        yield from value_paths(tree[key], (*before, key))
 
 
 _WORD = "a word that JSON does not know"

@@ -90,16 +90,16 @@ def test_what_a_quota_took_away_is_the_difference_of_two_answers(tmp_path: Path)
     groups = group_files(tmp_path, before, "0::/a\n")
     first = control_groups.throttling(*groups)
     group_files(tmp_path, {"a/cpu.stat": "nr_periods 110\nnr_throttled 41\nthrottled_usec 3500000\n"}, "0::/a\n")
-    found = control_groups.throttled_between(first, control_groups.throttling(*groups))
-    assert found == Throttling(40, 100, 2.5)
-    assert found.share == 0.4
+    throttling = control_groups.throttled_between(first, control_groups.throttling(*groups))
+    assert throttling == Throttling(40, 100, 2.5)
+    assert throttling.share == 0.4
     assert control_groups.throttled_between({}, first) is None
 
 
 def test_nanoseconds_of_the_first_version(tmp_path: Path) -> None:
     files = {"cpu/cpu.stat": "nr_periods 4\nnr_throttled 1\nthrottled_time 1500000000\n"}
-    (found,) = control_groups.throttling(*group_files(tmp_path, files, "1:cpu:/\n")).values()
-    assert found == Throttling(1, 4, 1.5)
+    (throttling,) = control_groups.throttling(*group_files(tmp_path, files, "1:cpu:/\n")).values()
+    assert throttling == Throttling(1, 4, 1.5)
 
 
 def test_conditions_tell_what_was_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +117,9 @@ def test_the_machine_says_what_of_it_is_allowed(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(provenance, "allowed_cores", lambda: [0, 1])
     monkeypatch.setattr(provenance, "cpu_quota", lambda: 0.3)
     monkeypatch.setattr(provenance, "total_memory", lambda: 1900 * MIB)
-    here = provenance.machine()
-    assert here["cpu"].endswith(", 0.3 of 2 cores allowed")
-    assert here["memory"] == "1.9 of 16 GiB allowed"
+    facts = provenance.machine()
+    assert facts["cpu"].endswith(", 0.3 of 2 cores allowed")
+    assert facts["memory"] == "1.9 of 16 GiB allowed"
     monkeypatch.setattr(provenance, "cpu_quota", lambda: 2.0)
     assert provenance.machine()["cpu"].endswith(", 2 cores")
     monkeypatch.setattr(machine, "available_memory", lambda: 600 * MIB)

@@ -32,13 +32,13 @@ class _Machine:
     """Four cores that this process may run on, and a clock, moved on by hand."""
 
     def __init__(self) -> None:
-        self.now, self.own, self.busy = 100.0, 5.0, [50.0, 60.0, 70.0, 80.0]
+        self.now, self.process_seconds, self.busy = 100.0, 5.0, [50.0, 60.0, 70.0, 80.0]
 
-    def passes(self, seconds: float, *, own: float, others: float) -> None:
+    def passes(self, seconds: float, *, process_cores: float, others: float) -> None:
         """So much time, of which this process and others took so many cores each."""
         self.now += seconds
-        self.own += own * seconds
-        self.busy = [busy + (own + others) * seconds / len(self.busy) for busy in self.busy]
+        self.process_seconds += process_cores * seconds
+        self.busy = [busy + (process_cores + others) * seconds / len(self.busy) for busy in self.busy]
 
     def cpu_times(self, percpu: bool) -> list[SimpleNamespace]:
         # A core that this process may not use is busy all the time.
@@ -64,17 +64,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> _Machine:
     monkeypatch.setattr(time, "monotonic", lambda: machine.now)
     monkeypatch.setattr(psutil, "cpu_times", machine.cpu_times)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(idle_cores, "_tree_seconds", lambda: machine.own)
+    monkeypatch.setattr(idle_cores, "_tree_seconds", lambda: machine.process_seconds)
     return machine
 
 
 @pytest.mark.parametrize(
-    ("own", "others", "free"),
+    ("process_cores", "others", "free"),
     [(4.0, 0.0, 4), (1.0, 0.3, 4), (2.7, 1.3, 3), (2.0, 2.0, 2), (0.5, 3.5, 1), (0.0, 4.0, 1), (0.0, 0.0, 4)],
 )
-def test_what_others_leave(machine: _Machine, own: float, others: float, free: int) -> None:
+def test_what_others_leave(machine: _Machine, process_cores: float, others: float, free: int) -> None:
     watched = Load()
-    machine.passes(1.0, own=own, others=others)
+    machine.passes(1.0, process_cores=process_cores, others=others)
     assert watched.free_cores() == free
     assert watched.threads(8) == free
     assert watched.threads(2) == min(free, 2)
@@ -82,20 +82,20 @@ def test_what_others_leave(machine: _Machine, own: float, others: float, free: i
 
 def test_looks_are_half_a_second_apart(machine: _Machine) -> None:
     watched = Load()
-    machine.passes(0.4, own=0.0, others=4.0)
+    machine.passes(0.4, process_cores=0.0, others=4.0)
     assert watched.free_cores() is None
     assert watched.threads(3) == 3
-    machine.passes(0.2, own=0.0, others=4.0)
+    machine.passes(0.2, process_cores=0.0, others=4.0)
     assert watched.free_cores() == 1
-    machine.passes(0.4, own=4.0, others=0.0)
+    machine.passes(0.4, process_cores=4.0, others=0.0)
     assert watched.free_cores() == 1
-    machine.passes(0.6, own=4.0, others=0.0)
+    machine.passes(0.6, process_cores=4.0, others=0.0)
     assert watched.free_cores() == 4
 
 
 def test_one_thread_is_not_looked_at(machine: _Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Load()
-    machine.passes(1.0, own=0.0, others=4.0)
+    machine.passes(1.0, process_cores=0.0, others=4.0)
     monkeypatch.setattr(idle_cores, "_busy_seconds", lambda: pytest.fail("looked"))
     assert watched.threads(1) == 1
 
@@ -143,7 +143,7 @@ def two_threads() -> Iterator[None]:
 def test_torch_follows_at_batches_and_events(machine: _Machine) -> None:
     def read(frames: object, spec: object, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         for _ in range(3):
-            machine.passes(1.0, own=1.0, others=2.0)
+            machine.passes(1.0, process_cores=1.0, others=2.0)
             yield np.zeros(1, np.uint8)
 
     heard: list[Event] = []
@@ -152,7 +152,7 @@ def test_torch_follows_at_batches_and_events(machine: _Machine) -> None:
         frames = (Frame("a.png", Path("a.png"), 0, None, ""),)
         for _ in threads.before_batches(read)(frames, InputSpec(8), 1):
             assert torch.get_num_threads() == 2
-        machine.passes(1.0, own=1.0, others=0.0)
+        machine.passes(1.0, process_cores=1.0, others=0.0)
         threads.at_events(heard.append)(Event("work", 1, 2))
         assert torch.get_num_threads() == 4
     assert torch.get_num_threads() == 2
@@ -166,7 +166,7 @@ def test_threads_are_set_only_when_the_answer_changes(machine: _Machine, monkeyp
         monkeypatch.setattr(torch, "set_num_threads", changes.append)
         monkeypatch.setattr(torch, "get_num_threads", lambda: changes[-1] if changes else 4)
         for others in (3.0, 3.0, 0.0, 0.0):
-            machine.passes(1.0, own=1.0, others=others)
+            machine.passes(1.0, process_cores=1.0, others=others)
             threads.follow()
     assert changes == [1, 4, 2]
 
@@ -175,7 +175,7 @@ def test_threads_are_set_only_when_the_answer_changes(machine: _Machine, monkeyp
 def test_what_others_have_set_stays(machine: _Machine) -> None:
     with idle_cores.torch_threads(4) as threads:
         torch.set_num_threads(3)
-        machine.passes(1.0, own=1.0, others=3.0)
+        machine.passes(1.0, process_cores=1.0, others=3.0)
         threads.follow()
         assert torch.get_num_threads() == 3
 
@@ -194,7 +194,7 @@ def test_every_step_follows_and_what_comes_after_does_not(
 
     def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         used.append(torch.get_num_threads())
-        machine.passes(1.0, own=0.5, others=3.0)
+        machine.passes(1.0, process_cores=0.5, others=3.0)
         yield from context.read(frames, spec, batch_size)
 
     def heard(event: Event) -> None:
@@ -219,7 +219,7 @@ def test_quantize_observes_with_what_is_free(
             super().__setattr__(name, value)
 
     def exported(detector: Detector) -> onnx.ModelProto:
-        machine.passes(2.0, own=1.0, others=2.0)
+        machine.passes(2.0, process_cores=1.0, others=2.0)
         return to_onnx(detector)
 
     monkeypatch.setattr(onnxruntime, "SessionOptions", Options)

@@ -116,15 +116,15 @@ def test_a_secret_is_written_byte_by_byte(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # --------------------------------------------------------------------------------------- versions
-def installed(place: Path, name: str, version: str) -> None:
-    folder = place / f"{name.replace('-', '_')}-{version}.dist-info"
+def installed(site_packages: Path, name: str, version: str) -> None:
+    folder = site_packages / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
-def imported(monkeypatch: pytest.MonkeyPatch, place: Path, name: str, version: str) -> None:
+def imported(monkeypatch: pytest.MonkeyPatch, site_packages: Path, name: str, version: str) -> None:
     module = types.ModuleType(name)
-    module.__file__ = str(place / name / "__init__.py")
+    module.__file__ = str(site_packages / name / "__init__.py")
     module.__version__ = version  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, name, module)
 
@@ -157,7 +157,7 @@ def test_the_requirements_without_cuda_are_bench_s_own() -> None:
     lines = (ROOT / "requirements-cpu.txt").read_text(encoding="utf-8").splitlines()
     listed = {Requirement(line).name: Requirement(line) for line in lines if line and not line.startswith("#")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    due = {one.name: one for one in map(Requirement, project["dependencies"])}
+    due = {requirement.name: requirement for requirement in map(Requirement, project["dependencies"])}
     assert listed.keys() == due.keys() - {"onnxruntime-gpu"}
     assert all(listed[name].specifier == due[name].specifier for name in listed)
 
@@ -219,8 +219,8 @@ def test_an_install_without_cuda_works_as_readme_says(
 
 
 def test_doctor_is_content_with_onnxruntime_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"onnxruntime": "1.31.1"}
-    monkeypatch.setattr(libraries, "version", lambda name: known.get(name, "absent"))
+    versions = {"onnxruntime": "1.31.1"}
+    monkeypatch.setattr(libraries, "version", lambda name: versions.get(name, "absent"))
     assert libraries._package(Requirement("onnxruntime-gpu[cuda,cudnn]>=1.22")) is None
     monkeypatch.setattr(libraries, "version", lambda name: "absent")
     assert libraries._package(Requirement("onnxruntime-gpu[cuda,cudnn]>=1.22"))

@@ -47,10 +47,10 @@ def test_signed_weights_are_exact_with_vnni_and_off_x86(architecture: str, featu
 @on_x86
 def test_the_processor_says_what_numpy_was_told() -> None:
     """NumPy asks by itself; it knows fewer instruction sets."""
-    known = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    numpy_features = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
     asked = processor.processor()
     for name, numpy_name in (("avx2", "AVX2"), ("avx512f", "AVX512F"), ("avx512_vnni", "AVX512VNNI")):
-        assert (name in asked.features) == known[numpy_name], name
+        assert (name in asked.features) == numpy_features[numpy_name], name
     assert asked.architecture == "x86_64"
     assert asked.model.split()[0] in ("GenuineIntel", "AuthenticAMD", "HygonGenuine", "CentaurHauls")
 

@@ -32,8 +32,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_terminal_gets_colours_and_the_same_words() -> None:
-    found = painted(SUMMARY, Terminal())
-    assert re.sub(r"\x1b\[[0-9;]*m", "", found) == SUMMARY
+    coloured = painted(SUMMARY, Terminal())
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == SUMMARY
     for word in (
         "\x1b[32mstable\x1b[0m (",
         "\x1b[31;1mdegraded\x1b[0m (",
@@ -42,7 +42,7 @@ def test_a_terminal_gets_colours_and_the_same_words() -> None:
         "\x1b[1mship: q8; runner-up: baseline\x1b[0m",
         "\x1b[33mnote:\x1b[0m",
     ):
-        assert word in found
+        assert word in coloured
     assert painted("error: no such file", Terminal()) == "\x1b[31;1merror:\x1b[0m no such file"
 
 

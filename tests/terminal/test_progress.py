@@ -86,19 +86,19 @@ def terminal() -> Iterator[Any]:
 
 def screen(written: str, columns: int) -> tuple[list[str], list[str]]:
     """What a terminal shows in the end, and everything that its lower line showed on the way there."""
-    rows, place, on_the_way = [""], 0, []
+    rows, column, on_the_way = [""], 0, []
     for part in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", written):
         if part == "\r":
-            place = 0
+            column = 0
         elif part == "\n":
             rows.append("")
         elif part == "\x1b[J":
-            rows[-1] = rows[-1][:place]
+            rows[-1] = rows[-1][:column]
             on_the_way.append(rows[-1])
         elif not part.startswith("\x1b"):
-            rows[-1] = rows[-1][:place].ljust(place) + part + rows[-1][place + cells(part) :]
-            place += cells(part)
-            assert place < columns, f"{part!r} is wider than {columns} columns"
+            rows[-1] = rows[-1][:column].ljust(column) + part + rows[-1][column + cells(part) :]
+            column += cells(part)
+            assert column < columns, f"{part!r} is wider than {columns} columns"
     return [row for row in rows if row], on_the_way
 
 
@@ -107,7 +107,7 @@ def test_a_terminal_sees_a_clock_that_ticks_and_nothing_of_it_in_the_end(termina
     left, on_the_way = screen(terminal(columns, LONG, 2.3), columns)
     assert left == ["from a library", "warning: no locks here", "done"]
     assert on_the_way[0].startswith("reading")
-    clocks = {found for row in on_the_way if (found := "".join(re.findall(r"\d:\d\d", row)))}
+    clocks = {clock_time for row in on_the_way if (clock_time := "".join(re.findall(r"\d:\d\d", row)))}
     assert {"0:00", "0:01", "0:02"} <= clocks, "the clock stood while the work slept in one call"
     finished = [row for row in on_the_way if "finishing calibrating" in row]
     assert finished, on_the_way
@@ -272,9 +272,9 @@ def test_what_is_left_follows_what_the_work_took(monkeypatch: pytest.MonkeyPatch
     def left(event: Event, now: float) -> float:
         clock.now = now
         remaining(event)
-        found = heard[-1].left_s
-        assert found is not None
-        return found
+        seconds_left = heard[-1].left_s
+        assert seconds_left is not None
+        return seconds_left
 
     assert left(Event("building a", 0, 1, "step"), 0) == pytest.approx(200)
     assert left(Event("building a", 0, 0, "", "rounding"), 50) == pytest.approx(150)
@@ -301,7 +301,7 @@ def test_a_wait_is_no_sign_of_a_slow_machine_and_nobody_knows_its_end(monkeypatc
         under_way.take(heard[-1])
         if event is wait:
             assert under_way.view().left_s is None
-    assert [one.left_s for one in heard] == [pytest.approx(100), None, None, pytest.approx(40)]
+    assert [reported.left_s for reported in heard] == [pytest.approx(100), None, None, pytest.approx(40)]
 
 
 def test_what_takes_no_time_leaves_none_to_tell() -> None:

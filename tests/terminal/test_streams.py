@@ -26,8 +26,8 @@ def test_ending(ending: Ending, tmp_path: Path) -> None:
         ["bash", "-c", BENCH + ending.shell], cwd=tmp_path, capture_output=True, text=True, check=False
     )  # fmt: skip
     assert ran.returncode == ending.code, ran
-    assert ending.said in ran.stderr
-    assert bool(ran.stderr) == bool(ending.said), ran.stderr
+    assert ending.stderr_text in ran.stderr
+    assert bool(ran.stderr) == bool(ending.stderr_text), ran.stderr
     assert "Traceback" not in ran.stderr
 
 

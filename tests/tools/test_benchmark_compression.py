@@ -39,11 +39,11 @@ def rows(
         "--folder", str(folder), "--weights", str(weights), "--architecture", "tiny", "--detectors", detector,
         "--test-frames", "12", "--rounds", str(rounds), "--threads", str(threads), "--only", *only,
     ])  # fmt: skip
-    told = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
-    return {row["variant"]: row for row in told["rows"]}
+    report = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
+    return {row["variant"]: row for row in report["rows"]}
 
 
-def kept(weights: Path) -> dict[Path, int]:
+def row_times(weights: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (weights.parent / "kept" / "rows").iterdir()}
 
 
@@ -52,16 +52,16 @@ def test_rows_are_judged_kept_and_told_of(
 ) -> None:
     benchmark = script("8_compression")
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None if name == "nncf" else object())
-    found = rows(benchmark, weights, "small", "q16", PRUNED, NNCF)
-    assert list(found) == ["fp32", "q16", NNCF, PRUNED]
-    assert found["fp32"]["auc_delta_interval"] == [0, 0]
-    assert found["fp32"]["mean_dp"] == 0
-    assert found["q16"]["size_mib"] < 0.7 * found["fp32"]["size_mib"]
-    assert 0 < found["q16"]["mean_dp"] < 0.01
-    assert found[PRUNED]["parameters_share"] <= 0.5
-    assert found[PRUNED]["mean_dp"] > 0.01
-    assert "nncf not installed" in found[NNCF]["reason"]
-    for row in (found["fp32"], found["q16"], found[PRUNED]):
+    rows_by_variant = rows(benchmark, weights, "small", "q16", PRUNED, NNCF)
+    assert list(rows_by_variant) == ["fp32", "q16", NNCF, PRUNED]
+    assert rows_by_variant["fp32"]["auc_delta_interval"] == [0, 0]
+    assert rows_by_variant["fp32"]["mean_dp"] == 0
+    assert rows_by_variant["q16"]["size_mib"] < 0.7 * rows_by_variant["fp32"]["size_mib"]
+    assert 0 < rows_by_variant["q16"]["mean_dp"] < 0.01
+    assert rows_by_variant[PRUNED]["parameters_share"] <= 0.5
+    assert rows_by_variant[PRUNED]["mean_dp"] > 0.01
+    assert "nncf not installed" in rows_by_variant[NNCF]["reason"]
+    for row in (rows_by_variant["fp32"], rows_by_variant["q16"], rows_by_variant[PRUNED]):
         assert row["auc_interval"][0] <= row["auc"] <= row["auc_interval"][1]
         assert all(value > 0 for value in (*row["latency_ms"], *row["baseline_latency_ms"], row["size_mib"]))
 
@@ -69,22 +69,22 @@ def test_rows_are_judged_kept_and_told_of(
     assert re.search(r"\| \*\*q16\*\*, onnxruntime \| [+−]?0(\.0\d+)? \(", short)
     assert f"| {PRUNED}, onnxruntime |" in short
     printed = {row["variant"]: row for row in table(whole)}
-    assert numbers(printed["q16"]["AUC"])[0] == pytest.approx(found["q16"]["auc"], abs=1e-4)
+    assert numbers(printed["q16"]["AUC"])[0] == pytest.approx(rows_by_variant["q16"]["auc"], abs=1e-4)
     assert "nncf not installed" in printed[NNCF]["AUC"]
 
-    before = kept(weights)
+    before = row_times(weights)
     assert len(before) == 3, "a row that could not be made is tried again"
-    assert rows(benchmark, weights, "small", "q16", PRUNED, NNCF) == found
-    assert kept(weights) == before
+    assert rows(benchmark, weights, "small", "q16", PRUNED, NNCF) == rows_by_variant
+    assert row_times(weights) == before
 
 
 def test_rows_hang_on_how_and_on_what_they_were_timed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = script("8_compression")
 
     def new(**further: int) -> int:
-        before = set(kept(weights)) if (weights.parent / "kept" / "rows").exists() else set()
+        before = set(row_times(weights)) if (weights.parent / "kept" / "rows").exists() else set()
         rows(benchmark, weights, "small", "q16", **further)
-        return len(set(kept(weights)) - before)
+        return len(set(row_times(weights)) - before)
 
     assert new() == 2
     assert new() == 0
@@ -123,10 +123,12 @@ def test_reading_the_detector_is_not_what_a_peer_is_timed_for(
 
 def test_twin_is_the_same_function_until_it_is_rounded(weights: Path) -> None:
     benchmark = script("8_compression")
-    one, other = (rows(benchmark, weights, detector, PER_TENSOR) for detector in ("small", "small-twin"))
-    assert one["fp32"]["auc"] == other["fp32"]["auc"]
-    assert one[PER_TENSOR]["size_mib"] < one["fp32"]["size_mib"]
-    assert "not finite" in other[PER_TENSOR]["reason"] or other[PER_TENSOR]["mean_dp"] > 2 * one[PER_TENSOR]["mean_dp"]
+    original, twin = (rows(benchmark, weights, detector, PER_TENSOR) for detector in ("small", "small-twin"))
+    assert original["fp32"]["auc"] == twin["fp32"]["auc"]
+    assert original[PER_TENSOR]["size_mib"] < original["fp32"]["size_mib"]
+    assert (
+        "not finite" in twin[PER_TENSOR]["reason"] or twin[PER_TENSOR]["mean_dp"] > 2 * original[PER_TENSOR]["mean_dp"]
+    )
 
 
 def test_every_chain_that_is_named_can_be_read() -> None:

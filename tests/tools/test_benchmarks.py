@@ -63,14 +63,14 @@ def test_usual_way_gives_the_same_scores(capsys: pytest.CaptureFixture[str]) -> 
 def test_six_variants_decode_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = script("3_six_variants")
     monkeypatch.setattr(
-        benchmark, "VARIANTS", {"baseline": "[]"} | {f"copy{place}": "[cast: fp16]" for place in range(5)}
+        benchmark, "VARIANTS", {"baseline": "[]"} | {f"copy{number}": "[cast: fp16]" for number in range(5)}
     )
     small = ["--size", "64", "--width", "128", "--height", "72", "--frames", "9", "--others", "4", "--rounds", "1"]
     benchmark.main(["--architectures", "efficientnet_b0", *SPARE_EXPORT, *small])
-    one, many = table(capsys.readouterr().out)
-    assert (one["frames decoded"], many["frames decoded"]) == ("9", "54")
-    assert numbers(one["against one pass"])[0] == 1
-    assert numbers(many["s"])[0] > 0
+    one_pass, six_passes = table(capsys.readouterr().out)
+    assert (one_pass["frames decoded"], six_passes["frames decoded"]) == ("9", "54")
+    assert numbers(one_pass["against one pass"])[0] == 1
+    assert numbers(six_passes["s"])[0] > 0
 
 
 def check_memory(printed: str) -> None:
@@ -147,13 +147,13 @@ def test_many_frames_are_scored_and_rendered(capsys: pytest.CaptureFixture[str])
 
 
 def test_estimates(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    nine, told = script("9_estimates"), iter(["total  ≈ 0.001–90 s", "total        ≈ 1.5–3 h"] * 2)
+    nine, plan_totals = script("9_estimates"), iter(["total  ≈ 0.001–90 s", "total        ≈ 1.5–3 h"] * 2)
 
     def output(folder: Path, words: list[str]) -> str:
         (folder / "results/demo/q16").mkdir(parents=True, exist_ok=True)
         (folder / "results/demo/q16/measurements.json").touch()
         if words[0] == "plan":
-            return f"stage\n{next(told)}\n"
+            return f"stage\n{next(plan_totals)}\n"
         time.sleep(0.01)
         return ""
 

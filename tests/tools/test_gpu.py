@@ -105,22 +105,22 @@ def watched(install: Install, **answers: object) -> Conditions:
 
 
 def test_what_the_gpu_tells_and_does_not_tell(install: Install) -> None:
-    found = watched(install)
-    assert found.gpu == {
+    observed = watched(install)
+    assert observed.gpu == {
         "name": "NVIDIA H100",
         "driver": "580.1",
         "memory clock (MHz)": "1980",
         "highest clock (MHz)": "1980",
         "power limit (W)": "700.0",
     }
-    assert (found.gpu_mhz, found.gpu_mhz_range) == ((1980.0, 1980.0), (1980.0, 1980.0))
-    assert found.gpu_processes == ("process 1: 0 MiB",)
-    assert found.gpu_throttling == ()
+    assert (observed.gpu_mhz, observed.gpu_mhz_range) == ((1980.0, 1980.0), (1980.0, 1980.0))
+    assert observed.gpu_processes == ("process 1: 0 MiB",)
+    assert observed.gpu_throttling == ()
 
 
 def test_clocks_are_seen_between_the_ends_too(install: Install) -> None:
-    found = watched(install, nvmlDeviceGetClockInfo=[1980, 1410, 1755])
-    assert (found.gpu_mhz, found.gpu_mhz_range) == ((1980.0, 1755.0), (1410.0, 1980.0))
+    observed = watched(install, nvmlDeviceGetClockInfo=[1980, 1410, 1755])
+    assert (observed.gpu_mhz, observed.gpu_mhz_range) == ((1980.0, 1755.0), (1410.0, 1980.0))
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_clocks_are_seen_between_the_ends_too(install: Install) -> None:
 )
 def test_what_slows_the_clock_down_is_named_and_idleness_is_not(question: str, install: Install) -> None:
     """By the name of newer drivers and by that of older ones; seen once in the midst is enough."""
-    found = watched(install, **{question: [IDLE, POWER_CAP | HEAT | CLOCKS_SETTING, IDLE]})
-    assert found.gpu_throttling == ("software power cap", "hardware thermal slowdown")
+    observed = watched(install, **{question: [IDLE, POWER_CAP | HEAT | CLOCKS_SETTING, IDLE]})
+    assert observed.gpu_throttling == ("software power cap", "hardware thermal slowdown")
     assert watched(install, **{question: IDLE | CLOCKS_SETTING}).gpu_throttling == ()
 
 
@@ -148,8 +148,8 @@ def test_the_drivers_counters_tell_what_no_sample_saw(
     counters = [_Violation(7), _Violation(9), _Violation(7 + slowed_ns), _Violation(9 + slowed_ns)]
     install(nvmlDeviceGetViolationStatus=counters, nvmlDeviceGetCurrentClocksEventReasons=reasons)
     gpu = conditions.Gpu(sys.modules["pynvml"], None)
-    found = gpu.add_to(Conditions("now", 10.0, 1, {}))
-    assert found.gpu_throttling == names
+    observed = gpu.add_to(Conditions("now", 10.0, 1, {}))
+    assert observed.gpu_throttling == names
 
 
 def test_samples_are_taken_after_every_turn_and_in_none(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,15 +45,15 @@ def finished(out: Path, *names: str, status: str = record.FINISHED) -> dict[str,
     """A result file in which these parts are done, as an earlier call leaves it."""
     part = {"status": status, "reason": "", "rows": {}, "notes": [], "gpu": "a card", "began": "", "command": "",
             "limit_s": 1}  # fmt: skip
-    told = {"schema": 1, "device": "cpu", "small": True, "parts": dict.fromkeys(names, part)}
+    record_content = {"schema": 1, "device": "cpu", "small": True, "parts": dict.fromkeys(names, part)}
     out.mkdir(parents=True, exist_ok=True)
-    record.write(out / record.JSON_FILE, told)
-    return told
+    record.write(out / record.JSON_FILE, record_content)
+    return record_content
 
 
 # ------------------------------------------------------------------------------------ every part
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all parts of this file work: what one has built, the next uses."""
     return tmp_path_factory.mktemp("gpu-check")
 
@@ -73,7 +73,7 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.fixture
-def rehearse(one_core: None, place: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
+def rehearse(one_core: None, shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
     """Runs a part as its own process would, in this one, which has the libraries imported; its rows."""
     monkeypatch.setattr(timing, "start", start_in_a_thread)
     # On so small a network the faster kernels are chosen by chance.
@@ -81,33 +81,33 @@ def rehearse(one_core: None, place: Path, monkeypatch: pytest.MonkeyPatch) -> Re
     monkeypatch.setattr(demo_part, "_bench", bench_here)
     monkeypatch.setattr(evaluation, "ask", benchmark_here)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr(testbed, "save_weights", partial(weights_once, place, testbed.save_weights))
+    monkeypatch.setattr(testbed, "save_weights", partial(weights_once, shared_folder, testbed.save_weights))
 
     def run(name: str) -> dict[str, dict[str, Any]]:
         import importlib
 
-        (place / "work").mkdir(exist_ok=True)
-        if not (place / record.JSON_FILE).exists():
-            record.write(place / record.JSON_FILE, {"schema": 1, "device": "cpu", "small": True, "parts": {}})
-        log = record.Record(place / record.JSON_FILE, name)
+        (shared_folder / "work").mkdir(exist_ok=True)
+        if not (shared_folder / record.JSON_FILE).exists():
+            record.write(shared_folder / record.JSON_FILE, {"schema": 1, "device": "cpu", "small": True, "parts": {}})
+        log = record.Record(shared_folder / record.JSON_FILE, name)
         log.about(rows={}, notes=[], status=record.FINISHED, gpu="none", command="here", began=record.now(), limit_s=1)
         part: Any = importlib.import_module(f"gpu_parts.{PARTS[name].module}")
-        part.run(Job("cpu", True, place / "work", place, log))
+        part.run(Job("cpu", True, shared_folder / "work", shared_folder, log))
         rows = log.rows()
         assert not [row for row in rows.values() if "failed" in row], rows
         assert all(row["at"].endswith("UTC") for row in rows.values())
-        assert f"### {name}: " in tables.markdown(content(place))
+        assert f"### {name}: " in tables.markdown(content(shared_folder))
         return rows
 
     return run
 
 
-def weights_once(place: Path, save: Callable[..., None], path: Path, *network: Any) -> None:
+def weights_once(shared_folder: Path, save: Callable[..., None], path: Path, *network: Any) -> None:
     """Seconds of each part are for the same random weights."""
-    kept = place / f"{'-'.join(map(str, network))}.pth"
-    if not kept.exists():
-        save(kept, *network)
-    shutil.copyfile(kept, path)
+    saved_weights = shared_folder / f"{'-'.join(map(str, network))}.pth"
+    if not saved_weights.exists():
+        save(saved_weights, *network)
+    shutil.copyfile(saved_weights, path)
 
 
 def bench_here(file: Path, *arguments: str) -> int:
@@ -137,14 +137,14 @@ def test_large(rehearse: Rehearse) -> None:
     assert rows["half of it in fp16, eager"]["parameters, M"] <= rows["fp16, eager"]["parameters, M"] / 2
 
 
-def test_demo(rehearse: Rehearse, place: Path) -> None:
+def test_demo(rehearse: Rehearse, shared_folder: Path) -> None:
     rows = rehearse("demo")
     assert rows["bench run"]["answer"] == "exit code 0"
     assert rows["q16 in the report"]["size, MiB"] < rows["baseline in the report"]["size, MiB"]
     for name in ("baseline (fp32), Δp", "baseline (fp32, TF32), Δp", "q16 (fp16), Δp"):
         assert rows[name]["largest Δp"] == 0
         assert rows[name]["outcome"] == record.NEEDS_CUDA
-    assert (place / demo_part.REPORT).stat().st_size > 1000
+    assert (shared_folder / demo_part.REPORT).stat().st_size > 1000
 
 
 def test_variants_that_a_device_cannot_execute_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,17 +213,17 @@ def test_a_part_that_reaches_its_limit_is_marked_and_the_next_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it had is kept."""
-    kept = {"rows": {"before": {"frames/s": 1.0, "at": ""}}, "notes": [], "gpu": f"no GPU, {cpu_name()}"}
-    told = finished(tmp_path, "recover", status=record.STOPPED)
-    told["parts"]["recover"] |= kept
-    record.write(tmp_path / record.JSON_FILE, told)
+    unfinished_part = {"rows": {"before": {"frames/s": 1.0, "at": ""}}, "notes": [], "gpu": f"no GPU, {cpu_name()}"}
+    record_content = finished(tmp_path, "recover", status=record.STOPPED)
+    record_content["parts"]["recover"] |= unfinished_part
+    record.write(tmp_path / record.JSON_FILE, record_content)
     given = [*REHEARSAL, "--out", str(tmp_path), "--work", str(tmp_path / "work")]
     code = gpu_check.main(["recover", "int8", "--limit", "recover=0.3", "--limit", "int8=0.3", *given])
     parts = content(tmp_path)["parts"]
     assert code == 3
     assert [parts[name]["status"] for name in ("recover", "int8")] == [record.STOPPED] * 2
     assert "limit of 0.3 s" in parts["recover"]["reason"]
-    assert parts["recover"]["rows"] == kept["rows"]
+    assert parts["recover"]["rows"] == unfinished_part["rows"]
     assert "**stopped**: at its limit" in (tmp_path / record.TABLE_FILE).read_text()
 
 
@@ -300,14 +300,14 @@ def test_without_a_gpu_nothing_starts(
 # --------------------------------------------------------------------------- rows, verdicts, luggage
 def test_a_row_that_fails_keeps_the_others_and_is_tried_again(tmp_path: Path) -> None:
     finished(tmp_path, "large")
-    place = record.Record(tmp_path / record.JSON_FILE, "large")
-    place.measure("good", lambda: {"frames/s": 1234.5678, "peak": float("nan")})
-    place.measure("bad", lambda: {"frames/s": 1 / 0})
-    assert place.rows()["good"] | {"at": ""} == {"frames/s": 1235.0, "peak": None, "at": ""}
-    assert place.rows()["bad"]["failed"] == "ZeroDivisionError: division by zero"
-    place.measure("good", lambda: {"frames/s": 0})
-    place.measure("bad", lambda: {"frames/s": 2.0})
-    assert [row["frames/s"] for row in place.rows().values()] == [1235.0, 2.0]
+    log = record.Record(tmp_path / record.JSON_FILE, "large")
+    log.measure("good", lambda: {"frames/s": 1234.5678, "peak": float("nan")})
+    log.measure("bad", lambda: {"frames/s": 1 / 0})
+    assert log.rows()["good"] | {"at": ""} == {"frames/s": 1235.0, "peak": None, "at": ""}
+    assert log.rows()["bad"]["failed"] == "ZeroDivisionError: division by zero"
+    log.measure("good", lambda: {"frames/s": 0})
+    log.measure("bad", lambda: {"frames/s": 2.0})
+    assert [row["frames/s"] for row in log.rows().values()] == [1235.0, 2.0]
 
 
 def test_verdicts() -> None:
