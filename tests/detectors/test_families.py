@@ -35,7 +35,7 @@ CHAINS: dict[str, list[Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=families.ARCHITECTURES)
+@pytest.fixture(scope="module", params=families.IN_TESTS)
 def architecture(request: pytest.FixtureRequest) -> Iterator[str]:
     """A family of its own, known beside the real ones."""
     name: str = request.param

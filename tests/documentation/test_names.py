@@ -16,7 +16,8 @@ EMPTY_WORDS = {
 }  # fmt: skip
 LINES_WITHOUT_DOCSTRING = 12
 """A function with at least so many lines has a docstring."""
-CODE = [path for folder in ("bench", "tools", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+PROGRAM = [path for folder in ("bench", "tools", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+CODE = [*PROGRAM, *sorted((ROOT / "tests").rglob("*.py"))]
 
 
 def bindings(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -42,7 +43,7 @@ def test_names_say_what_things_are(path: Path) -> None:
     assert empty == []
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", PROGRAM, ids=lambda path: str(path.relative_to(ROOT)))
 def test_longer_functions_have_a_docstring(path: Path) -> None:
     functions = [
         node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)

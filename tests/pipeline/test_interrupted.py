@@ -39,7 +39,7 @@ from tests.support.forked_runs import ForkingProcess
 from tests.support.pace import limit
 from tests.support.step_work import work
 
-KILLS = 3
+KILLS = 2
 MANY_KILLS = 100
 SEED = 3
 WORKERS = 2

@@ -390,6 +390,7 @@ def test_auto_never_takes_it() -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_doctor_compiles_something_small(tmp_path: Path) -> None:
     (finding,) = libraries.inductor(tmp_path)
     assert finding.level == "ok", finding

@@ -18,7 +18,7 @@ from tests.support.pace import limit
 from tests.support.stored_damage import SECRET, Damage
 
 PATIENCE_SECONDS = 20
-DEFAULT_CASES, SLOW_CASES = 100, 6000
+DEFAULT_CASES, SLOW_CASES = 60, 6000
 COMMANDS = ("plan", "clean", "export", "accept", "report", "check", "run")
 QUICK = ("plan", "clean", "export", "accept", "run")
 EXPORT, CHECK = ["export", "q8", "--to", "out"], ["check", "--against", "accepted.json"]

@@ -37,8 +37,8 @@ def prepare() -> None:
     from tests.conftest import start_in_a_thread
     from tests.support import tiny
 
-    known: Any = (tiny, efficientnet)
-    families.modules = lambda: known
+    both: Any = (tiny, efficientnet)
+    families.modules = lambda: both
     global _start  # noqa: PLW0603
     _start = timing.start
     timing.start = start_in_a_thread
@@ -50,7 +50,7 @@ def prepare() -> None:
     assert cli
 
 
-def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
+def run(folder: Path, log: Path, order: dict[str, Any]) -> NoReturn:
     """`bench run` in the folder; does not return."""
     from tqdm import tqdm
 
@@ -65,13 +65,13 @@ def run(folder: Path, log: Path, told: dict[str, Any]) -> NoReturn:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.argv = ["bench", *told.get("arguments", ["run"])]
-        if most := told.get("largest_file"):
+        sys.argv = ["bench", *order.get("arguments", ["run"])]
+        if most := order.get("largest_file"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        if told.get("own_processes"):
+        if order.get("own_processes"):
             timing.start = _start
-        if units := told.get("units"):
-            _note_units(Path(units), told.get("kill_after"))
+        if units := order.get("units"):
+            _note_units(Path(units), order.get("kill_after"))
         cli.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -112,16 +112,16 @@ def _note_units(file: Path, kill_after: int | None) -> None:
 def main() -> None:
     prepare()
     for line in sys.stdin:
-        told = json.loads(line)
-        if told.get("figures") is False:
+        order = json.loads(line)
+        if order.get("figures") is False:
             _draw_nothing()
             continue
-        if told.get("here"):
-            _warm_up(Path(told["folder"]), Path(told["log"]))
+        if order.get("here"):
+            _warm_up(Path(order["folder"]), Path(order["log"]))
             continue
         child = os.fork()
         if child == 0:
-            run(Path(told["folder"]), Path(told["log"]), told)
+            run(Path(order["folder"]), Path(order["log"]), order)
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
 
@@ -143,10 +143,10 @@ def _warm_up(folder: Path, log: Path) -> None:
 
     from bench import cli
 
-    here = Path.cwd()
+    before = Path.cwd()
     os.chdir(folder)
     result = CliRunner().invoke(cli.app, ["run"])
-    os.chdir(here)
+    os.chdir(before)
     log.write_text(result.output)
     print(result.exit_code, flush=True)
 

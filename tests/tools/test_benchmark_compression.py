@@ -47,6 +47,7 @@ def row_times(weights: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (weights.parent / "kept" / "rows").iterdir()}
 
 
+@pytest.mark.slow
 def test_rows_are_judged_kept_and_told_of(
     weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

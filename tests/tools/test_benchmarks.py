@@ -49,6 +49,7 @@ def test_bare_forward_has_two_batches_under_way_where_a_session_can() -> None:
     assert under_way == []
 
 
+@pytest.mark.slow
 def test_usual_way_gives_the_same_scores(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--sizes", "64", "--frames", "9", "--rounds", "1", "--batches", "4", "--workers", "0"]
     script("2_usual_way").main([*SMALL, *small])
@@ -60,6 +61,7 @@ def test_usual_way_gives_the_same_scores(capsys: pytest.CaptureFixture[str]) -> 
         assert numbers(row["scores differ by"])[0] < 1e-4
 
 
+@pytest.mark.slow
 def test_six_variants_decode_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = script("3_six_variants")
     monkeypatch.setattr(
@@ -83,6 +85,7 @@ def check_memory(printed: str) -> None:
     assert numbers(rows["evaluation, ms a frame"]["ratio"])[0] > 0
 
 
+@pytest.mark.slow
 def test_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = script("4_memory")
     monkeypatch.setattr(timing, "start", start_in_a_thread)
@@ -97,6 +100,7 @@ def test_memory_in_fresh_processes(capsys: pytest.CaptureFixture[str]) -> None:
     check_memory(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_cold_start_imports_nothing_that_computes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +128,7 @@ def test_intervals_cover_about_what_they_promise(capsys: pytest.CaptureFixture[s
     assert numbers(rows[2]["ΔAUC covered by frame, %"])[0] < 85
 
 
+@pytest.mark.slow
 def test_intervals_cover_near_an_auc_of_1_too(capsys: pytest.CaptureFixture[str]) -> None:
     """Where the plain methods hold the truth in 80 to 90 % and are wrong with "stable" in 10 to 60 %."""
     small = ["--repetitions", "200", "--aucs", "0.99", "--counts", "100", "--sources", "20", "--likeness", "0.98"]
@@ -134,6 +139,7 @@ def test_intervals_cover_near_an_auc_of_1_too(capsys: pytest.CaptureFixture[str]
         assert numbers(row['"stable" wrong, %'])[0] <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not tell how much memory a process took")
 def test_many_frames_are_scored_and_rendered(capsys: pytest.CaptureFixture[str]) -> None:
     script("7_million").main(["--frames", "2000", "--cam", "3"])

@@ -126,6 +126,7 @@ def benchmark_here(command: Sequence[str]) -> tuple[int, str]:
     return 0, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_large(rehearse: Rehearse) -> None:
     rows = rehearse("large")
     assert rows["fp16, CUDA graphs"]["answer"] == record.NEEDS_CUDA
@@ -160,6 +161,7 @@ def test_variants_that_a_device_cannot_execute_are_left_out(tmp_path: Path, monk
     assert (settings.device, settings.timing.seconds) == ("cuda", demo_part.TIMING_SECONDS)
 
 
+@pytest.mark.slow
 def test_evaluation_and_the_usual_way(rehearse: Rehearse) -> None:
     rows = rehearse("evaluation")
     assert "pass / bare" in rows["1_evaluation, 1"]
@@ -175,6 +177,7 @@ def test_recover(rehearse: Rehearse) -> None:
     assert rows["bf16, 1 steps"]["answer"] == record.NEEDS_CUDA
 
 
+@pytest.mark.slow
 def test_onnxruntime(rehearse: Rehearse) -> None:
     rows = rehearse("onnxruntime")
     assert rows["q8"]["providers"] == "CPUExecutionProvider"
@@ -182,6 +185,7 @@ def test_onnxruntime(rehearse: Rehearse) -> None:
     assert rows["q8"]["outcome"] == record.NEEDS_CUDA
 
 
+@pytest.mark.slow
 def test_compiled_and_int8(rehearse: Rehearse) -> None:
     rows = rehearse("compiled")
     assert rows["timm, fp16, compiled"]["answer"].startswith(record.NEEDS_CUDA)
