@@ -28,7 +28,7 @@ from bench.results import predict, store, timing
 from tests.conftest import run_quickly, write_frames
 from tests.support import tiny
 
-DETECTORS, FRAME_SETS = ("narrow", "wide"), ("home", "abroad")
+DETECTORS, FRAME_SETS = ("narrow", "wide"), ("near", "far")
 PAIRS = [(detector, frame_set) for detector in DETECTORS for frame_set in FRAME_SETS]
 VARIANTS = ("baseline", "q16", "q8")
 
@@ -45,8 +45,8 @@ detectors:
   narrow: {{architecture: tiny, weights: narrow.tar, preprocessing: {{preset: fsbi, size: 32}}}}
   wide: {{architecture: tiny, weights: wide.tar, preprocessing: {{preset: imagenet, size: 48}}}}
 datasets:
-  home: {{path: home}}
-  abroad: {{path: abroad}}
+  near: {{path: near}}
+  far: {{path: far}}
 experiments:
   first:
     detector: {detector}
@@ -85,8 +85,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.save_weights(folder / "narrow.tar")
     tiny.save_weights(folder / "wide.tar", seed=1)
     for seed, (split, real, fake) in enumerate([("test", 14, 18), ("validation", 6, 6), ("calibration", 8, 8)]):
-        write_frames(folder / "home" / split, real, fake, seed)
-        write_frames(folder / "abroad" / split, real, fake, seed + 10 * (split != "calibration"))
+        write_frames(folder / "near" / split, real, fake, seed)
+        write_frames(folder / "far" / split, real, fake, seed + 10 * (split != "calibration"))
     return folder
 
 
@@ -128,7 +128,7 @@ def ran(made: Path) -> Ran:
         patch.setattr(decoding, "_decoded", count_picture)
         patch.setattr(predict, "predict", count_pass)
         patch.setattr(timing, "measure", count_session)
-        return Ran(run_in(made, "narrow", "home"), passes, sessions)
+        return Ran(run_in(made, "narrow", "near"), passes, sessions)
 
 
 @pytest.fixture
@@ -192,13 +192,13 @@ def test_everything_is_timed_once_side_by_side_as_each_detector_takes_frames(ran
     }
     times = sorted(path.relative_to(made / "results/first") for path in (made / "results").rglob(store.MEASUREMENTS))
     assert times == sorted(
-        Path(detector, "home", name, store.MEASUREMENTS) for detector in DETECTORS for name in VARIANTS
+        Path(detector, "near", name, store.MEASUREMENTS) for detector in DETECTORS for name in VARIANTS
     )
     for detector in DETECTORS:
-        home, abroad = (record_of(made, detector, name) for name in FRAME_SETS)
-        for result, elsewhere in zip(home.variants, abroad.variants, strict=True):
+        near, far = (record_of(made, detector, name) for name in FRAME_SETS)
+        for result, elsewhere in zip(near.variants, far.variants, strict=True):
             assert result.measurements == elsewhere.measurements
-        baseline, half, _ = home.variants
+        baseline, half, _ = near.variants
         assert half.baseline == baseline.measurements
 
 
@@ -214,12 +214,12 @@ def test_records_say_whose_they_are(ran: Ran, made: Path) -> None:
 
 
 def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write_experiment(together, "narrow", "home")
+    file = write_experiment(together, "narrow", "near")
     text = describe(plan.forecast(read(file), file))
     assert "nothing to do" in text
     assert "6 variants of tiny at 32 px and tiny at 48 px" in text
-    assert "32 test, 12 validation, 16 calibration of abroad" in " ".join(text.split())
-    assert "wide/q8 on abroad" in text
+    assert "32 test, 12 validation, 16 calibration of far" in " ".join(text.split())
+    assert "wide/q8 on far" in text
     assert inventory(read(file), file).unused == ()
     monkeypatch.setattr(predict, "predict", None)
     monkeypatch.setattr(timing, "measure", None)
@@ -231,15 +231,15 @@ def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkey
 
 def test_what_is_lost_is_due_again_there_alone(together: Path) -> None:
     """Of one detector on one frame set; a lost artifact of one detector is built once for both."""
-    file = write_experiment(together, "narrow", "home")
-    mark = together / "results/first/wide/abroad/q8" / predict.MARK
+    file = write_experiment(together, "narrow", "near")
+    mark = together / "results/first/wide/far/q8" / predict.MARK
     mark.unlink()
     due = [group.text for group in plan.forecast(read(file), file).due]
-    assert due == ["wide/q8 on abroad (evaluate): what was made is gone, damaged or not whole"]
+    assert due == ["wide/q8 on far (evaluate): what was made is gone, damaged or not whole"]
     events: list[Event] = []
     run(read(file), file, on_event=events.append)
     evaluated = {event.work for event in events if event.work.startswith("evaluating")}
-    assert evaluated == {"evaluating on abroad: 1 variant"}
+    assert evaluated == {"evaluating on far: 1 variant"}
     assert mark.exists()
 
 
@@ -254,23 +254,23 @@ def test_a_set_of_which_frames_were_learned_from_is_refused(copy: Path, monkeypa
     """A calibration frame of the first set among the test frames of the second would flatter it."""
     run_quickly(monkeypatch)
     several(monkeypatch)
-    shutil.copy(copy / "home/calibration/real/000.png", copy / "abroad/test/real/900.png")
-    file = write_experiment(copy, "narrow", "home")
+    shutil.copy(copy / "near/calibration/real/000.png", copy / "far/test/real/900.png")
+    file = write_experiment(copy, "narrow", "near")
     with pytest.raises(UserError) as refused:
         prepare(read(file), file)
     text = str(refused.value)
     assert "experiments.yaml" in text.splitlines()[0]
-    assert "abroad" in text.splitlines()[0]
+    assert "far" in text.splitlines()[0]
     assert "identical files on both sides" in text
 
 
 def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path) -> None:
     """Two detectors without weights and two sets without frames are four problems, each with its line."""
-    file = write_experiment(tmp_path, "narrow", "home")
+    file = write_experiment(tmp_path, "narrow", "near")
     with pytest.raises(UserError) as refused:
         prepare(read(file), file)
     text = str(refused.value)
-    for name in ("narrow.tar", "wide.tar", "home", "abroad"):
+    for name in ("narrow.tar", "wide.tar", "near", "far"):
         assert str(tmp_path / name) in text
 
 
@@ -278,7 +278,7 @@ def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path)
     ("detectors", "frame_sets", "folders"),
     [
         (DETECTORS, FRAME_SETS[:1], {"narrow", "wide"}),
-        (DETECTORS[:1], FRAME_SETS, {"home", "abroad"}),
+        (DETECTORS[:1], FRAME_SETS, {"near", "far"}),
         (DETECTORS[:1], FRAME_SETS[:1], {"."}),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_level_with_one_entry_is_left_out(
 ) -> None:
     run_quickly(monkeypatch)
     several(monkeypatch, detectors, frame_sets)
-    finished = run_in(copy, "narrow", "home", timing="none")
+    finished = run_in(copy, "narrow", "near", timing="none")
     records = {path.parent.relative_to(copy / "results/first").as_posix() for path in copy.rglob("run.json")}
     assert records == folders
     assert len(finished.further) == len(folders) - 1
@@ -311,25 +311,25 @@ def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch:
         )
 
     monkeypatch.setattr(timing, "measure", lose)
-    finished = run_in(copy, "narrow", "home")
+    finished = run_in(copy, "narrow", "near")
     assert finished.has_failed
     ended = [line for line in finished.ending.splitlines() if "ended" in line]
     assert ended == [
-        "narrow on home: ended: 3 variants, failed: none",
-        "narrow on abroad: ended: 3 variants, failed: none",
-        "wide on home: ended: 3 variants, failed: q16",
-        "wide on abroad: ended: 3 variants, failed: none",
+        "narrow on near: ended: 3 variants, failed: none",
+        "narrow on far: ended: 3 variants, failed: none",
+        "wide on near: ended: 3 variants, failed: q16",
+        "wide on far: ended: 3 variants, failed: none",
     ]
 
 
 def test_clean_leaves_copies_and_links_alone(together: Path, tmp_path: Path) -> None:
     """A copy of older results below an experiment's is nobody's, whatever lies in it."""
-    file, results = write_experiment(together, "narrow", "home"), together / "results/first"
-    shutil.copytree(results / "narrow/home", results / "before")
+    file, results = write_experiment(together, "narrow", "near"), together / "results/first"
+    shutil.copytree(results / "narrow/near", results / "before")
     (results / "linked").symlink_to(results / "before", target_is_directory=True)
     try:
         paths = [item.path for item in inventory(read(file), file).items]
-        assert results / "narrow/home/q8" in paths
+        assert results / "narrow/near/q8" in paths
         assert not [path for path in paths if {"before", "linked"} & set(path.parts)]
     finally:
         (results / "linked").unlink()
