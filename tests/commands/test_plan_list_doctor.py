@@ -297,8 +297,8 @@ def test_what_others_do_makes_it_longer(workplace: Path) -> None:
     """Beside one busy loop, work that threads share takes twice as long, and the rest as long as ever."""
     file = workplace / "experiments.yaml"
     setup = replace(prepare(read(file), file).first, threads=2)
-    busy = PresentSpeed(75.0, 75.0, 75.0, 2)
-    slow = PresentSpeed(25.0, 25.0, 50.0, 2)
+    rate = estimates.RATES_GFLOPS
+    busy, slow = PresentSpeed(rate, rate, rate, 2), PresentSpeed(rate / 3, rate / 3, 2 * rate / 3, 2)
     for cpu_s, parallel, now, seconds in (
         (10.0, 0.0, QUIET, 10.0),
         (10.0, 1.0, QUIET, 5.0),
