@@ -96,7 +96,7 @@ def show(finished: Finished, *, as_json: bool) -> None:
             say(summary(each.run, each.scores))
         note(each.warnings, err=as_json)
         name_report(each, err=as_json)
-    if finished.has_failed:
+    if finished.failed:
         name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
 

@@ -7,6 +7,5 @@ from bench.datasets.sources import find_sources
 
 __all__ = [
     "FrameSetSettings", "Listed", "Location", "checked_pattern", "decode", "decoder_versions", "find", "find_sources",
-    "load", "read", "read_batches", "read_for_each",
-    "refuse_shared_content",
+    "load", "read", "read_batches", "read_for_each", "refuse_shared_content",
 ]  # fmt: skip

@@ -37,14 +37,15 @@ def build_variants(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
 def build_artifacts(prepared: Prepared, on_event: OnEvent) -> BuiltVariants:
     """Build the selected variants; while another process builds one of them, the others are built here."""
     detectors = prepared.by_detector
+    contexts = {detector: build_context(setup, on_event) for detector, setup in detectors.items()}
     artifacts: dict[VariantKey, Built] = {}
     failed: dict[VariantKey, str] = {}
 
     def build_one(key: VariantKey) -> None:
         """Raises `TakenError` where another process builds the variant, which then comes last."""
         detector, name = key
-        setup = detectors[detector]
-        chain, context = setup.chains[name], build_context(setup, on_event)
+        setup, context = detectors[detector], contexts[detector]
+        chain = setup.chains[name]
         is_due = name in setup.selected
         if not is_due and not cache.is_built(context.folder, ids.of_chain(setup.source, chain, context)[-1]):
             return
@@ -80,9 +81,9 @@ def build_context(setup: Setup, on_event: OnEvent) -> BuildContext:
 
 def _settle(prepared: Prepared, artifacts: Mapping[VariantKey, Built], on_event: OnEvent) -> dict[VariantKey, str]:
     """Have kernels chosen for selected variants where this processor has none yet; the reasons of those that fail."""
-    failed: dict[VariantKey, str] = {}
+    detectors, failed = prepared.by_detector, dict[VariantKey, str]()
     for (detector, name), artifact in artifacts.items():
-        setup = prepared.by_detector[detector]
+        setup = detectors[detector]
         if name not in setup.selected:
             continue
         try:

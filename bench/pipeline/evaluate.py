@@ -42,8 +42,8 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         jobs = jobs.and_failed(
             {key: problems[job.executable] for key, job in jobs.by_key.items() if job.executable in problems}
         )
-        for setups in prepared.by_frame_set.values():
-            unpredicted = [job for key, job in jobs.unfailed.items() if job.setup in setups and gaps[key].predictions]
+        for name, setups in prepared.by_frame_set.items():
+            unpredicted = [job for key, job in jobs.unfailed.items() if key.frame_set == name and gaps[key].predictions]
             jobs = jobs.and_failed(_predict(setups[0], unpredicted, sessions, on_event))
         for key, job in jobs.unfailed.items():
             if gaps[key].execution and executed(job) is None:
@@ -88,7 +88,7 @@ def _executables(jobs: Jobs, gaps: Mapping[ResultKey, _Gaps]) -> dict[Executable
             needed.setdefault(job.executable, []).append(job)
     for job in untimed.values():
         # A speed-up is against the baseline in the same runtime, timed in the same session.
-        baseline = jobs.baseline_of(job)
+        baseline = jobs.baseline_of(job.setup)
         needed.setdefault((baseline.built.id, job.runtime), [baseline])
     return needed
 

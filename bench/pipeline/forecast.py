@@ -18,6 +18,7 @@ from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
+from bench.variants.chain import kind_of
 from bench.variants.steps import Use
 
 
@@ -64,7 +65,7 @@ class Row:
     @property
     def is_onnx(self) -> bool:
         """Whether the artifact is an ONNX file already."""
-        return bool(self.chain) and self.chain[-1].step.PRODUCES == "onnx"
+        return kind_of(self.chain) == "onnx"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def stages_at(
 
 def is_drawn(prepared: Prepared) -> bool:
     """Whether the frames exist; those of the demo are drawn by the first run."""
-    return all(setup.frames["test"].digest for setup in prepared.setups)
+    return not undrawn(prepared)
 
 
 # ------------------------------------------------------------------------------------------- what exists
@@ -135,10 +136,9 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
 
 
 def _row(setup: Setup, name: str, links: tuple[Link, ...]) -> Row:
-    chain, last = setup.chains[name], links[-1]
-    kind = chain[-1].step.PRODUCES if chain else "torch"
+    last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
-    runtime, predictions_key, timing_key = keys(setup, last.id, kind, built)
+    runtime, predictions_key, timing_key = keys(setup, last.id, kind_of(setup.chains[name]), built)
     frames = _frames_left(setup, setup.results / name, predictions_key)
     return Row(name, links, runtime, frames, not is_time_due(setup, setup.times_folder / name, timing_key), setup)
 
@@ -187,9 +187,9 @@ def _compile_s(rows: Sequence[Row]) -> list[float]:
 
 # ---------------------------------------------------------------------------------------------- the stages
 def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
-    if is_drawn(prepared):
-        return Stage("draw", "", Estimate())
     count = undrawn(prepared)
+    if not count:
+        return Stage("draw", "", Estimate())
     takes = estimates.by_rate(count * estimates.DRAWN_FRAME_SECONDS, estimates.PARALLEL, now)
     return Stage("draw", f"{count:,} frames of the demo set", takes)
 
@@ -247,9 +247,7 @@ def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: Pr
             decoded = estimates.by_rate(frames * estimates.DECODED_FRAME_SECONDS, estimates.PARALLEL, now)
             computed = estimates.total(_frame(row, row.runtime, history, now) * row.frames for row in due)
             passes.append((work_on(setups[0]), computed + decoded))
-            works.append(
-                f"{_counted(len(due), 'variant')} on {frames:,} frames{setups[0].on_frames.replace(' on ', ' of ')}"
-            )
+            works.append(f"{_counted(len(due), 'variant')} on {frames:,} frames{prepared.of_frames(name)}")
     return Stage("evaluate", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 

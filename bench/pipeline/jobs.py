@@ -64,9 +64,9 @@ class Jobs:
         """The first job of each artifact, by the artifact's id: several variants may share one."""
         return {job.built.id: job for job in reversed(list(self.by_key.values()))}
 
-    def baseline_of(self, job: Job) -> Job:
-        """The job of what a variant is compared with."""
-        return self.by_key[job.setup.key(job.setup.baseline)]
+    def baseline_of(self, setup: Setup) -> Job:
+        """The job of what the variants of a detector are compared with on a frame set."""
+        return self.by_key[setup.key(setup.baseline)]
 
     def and_failed(self, reasons: Mapping[ResultKey, str]) -> Jobs:
         return replace(self, failed={**self.failed, **reasons})

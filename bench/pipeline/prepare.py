@@ -18,7 +18,7 @@ from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.provenance import cpu_cores, file_digest
 from bench.records import FrameSet, OnEvent, Split, silent
 from bench.variants import cache, ids, steps
-from bench.variants.chain import frame_problems, offer_problems, order_problems
+from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _dataset_key(frame_set: str) -> Keys:
 def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
     """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
     chains, runtime = request.chains, request.settings.runtime
-    chosen, remarks, refused = checked_device(device, runtime, list(map(_kind, chains.values())))
+    chosen, remarks, refused = checked_device(device, runtime, list(map(kind_of, chains.values())))
     problems: list[tuple[Keys, str | UserError]] = []
     for name in request.detectors:
         problems += problems_of(_weights_key(name), partial(file_type.check, request.weights(name)))
@@ -153,17 +153,12 @@ def _chain_problems(
         yield from ((("variants", variant, index), problem) for index, problem in problems)
         if not problems:
             try:
-                needed.append(runtimes.choose(runtime, _kind(chain), device))
+                needed.append(runtimes.choose(runtime, kind_of(chain), device))
             except UserError as error:
                 yield ("variants", variant), str(error)
     for name in dict.fromkeys(needed):
         if trouble := runtimes.unavailable_reason(name, device):
             yield ("runtime",), trouble
-
-
-def _kind(chain: Sequence[steps.Use]) -> str:
-    """What kind of artifact a chain ends in."""
-    return chain[-1].step.PRODUCES if chain else "torch"
 
 
 def _missing_splits(

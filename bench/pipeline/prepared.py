@@ -67,12 +67,15 @@ class Setup:
 
     @property
     def results(self) -> Path:
-        return self.base / "results" / self.name / self.settings.folder(self.detector_name, self.frame_set)
+        return self._results_on(self.frame_set)
 
     @property
     def times_folder(self) -> Path:
         """Where the times of its variants lie: they are timed once, with frames of the first set."""
-        return self.base / "results" / self.name / self.settings.folder(self.detector_name, self.settings.frame_sets[0])
+        return self._results_on(self.settings.frame_sets[0])
+
+    def _results_on(self, frame_set: str) -> Path:
+        return self.base / "results" / self.name / self.settings.folder(self.detector_name, frame_set)
 
     @property
     def is_first_set(self) -> bool:
@@ -144,6 +147,10 @@ class Prepared:
     def by_detector(self) -> dict[str, Setup]:
         """Each detector on the first frame set, whose calibration and train frames its variants are built with."""
         return {setup.detector_name: setup for setup in self.setups if setup.is_first_set}
+
+    def of_frames(self, frame_set: str) -> str:
+        """ " of celeb" where there are several frame sets."""
+        return f" of {frame_set}" if len(self.first.settings.frame_sets) > 1 else ""
 
     @property
     def by_frame_set(self) -> dict[str, tuple[Setup, ...]]:

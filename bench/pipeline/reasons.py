@@ -21,6 +21,7 @@ from bench.provenance import write_json
 from bench.records import FrameSet, silent
 from bench.results import predict
 from bench.variants import cache, ids
+from bench.variants.chain import kind_of
 
 if TYPE_CHECKING:
     from bench.pipeline.forecast import Row
@@ -159,15 +160,14 @@ def _of_row(row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str,
         reason = _UNKNOWN if was_made else NEW
         yield from ((work, (reason,)) for work, is_due in _work(row) if is_due)
         return
-    chain, context = setup.chains[row.name], build_context(setup, silent)
+    chain, context = row.chain, build_context(setup, silent)
     links = [
         _flat(values, setup.built_with)
         for values in ids.inputs(setup.source, chain, [link.id for link in row.links], context)
     ]
     of_build, of_chain = _chain_reasons(row, links, before.links)
-    kind = chain[-1].step.PRODUCES if chain else "torch"
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(setup, row.id, kind, artifact)
+    _, predictions, times = inputs(setup, row.id, kind_of(chain), artifact)
     if of_build:
         yield "build", of_build
     if row.frames:

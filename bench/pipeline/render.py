@@ -55,10 +55,14 @@ class Finished:
         return f"{self.run.detector} on {self.run.frame_set}: " if self.run.frame_set else ""
 
     @property
-    def has_failed(self) -> bool:
-        """Whether a variant has, on any frame set."""
-        failed = any(variant.status == "failed" for variant in self.run.variants)
-        return failed or any(other.has_failed for other in self.further)
+    def failed(self) -> dict[str, str]:
+        """Why each variant that failed did, on all frame sets."""
+        reasons = {
+            f"{self.prefix}{variant.name}": variant.reason or "no reason was recorded"
+            for variant in self.run.variants
+            if variant.status == "failed"
+        }
+        return reasons | {name: reason for other in self.further for name, reason in other.failed.items()}
 
     @property
     def ending(self) -> str:

@@ -22,7 +22,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
     """The record of a detector on a frame set; a variant that failed is a row that says why."""
     keys = {name: setup.key(name) for name in setup.chains}
     shown = {name: key for name, key in keys.items() if key in jobs.by_key or key in jobs.failed}
-    baseline = jobs.by_key[setup.key(setup.baseline)].built
+    baseline = jobs.baseline_of(setup).built
     rows = tuple(_row(setup, name, jobs.by_key.get(key), jobs.failed.get(key), baseline) for name, key in shown.items())
     return RunRecord(
         experiment=setup.name,

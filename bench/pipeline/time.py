@@ -68,7 +68,7 @@ def _subjects(jobs: Jobs, untimed: Mapping[ResultKey, Job]) -> dict[Executable, 
         for job in jobs.by_key.values()
         if job.setup.is_first_set and predict.is_done(job.folder, job.predictions_key)
     }
-    baselines = [(jobs.baseline_of(job).built.id, job.runtime) for job in untimed.values()]
+    baselines = [(jobs.baseline_of(job.setup).built.id, job.runtime) for job in untimed.values()]
     timed_frames: dict[InputSpec, NDArray[np.uint8]] = {}
     first_of, subjects = jobs.first_of, {}
     for variant, runtime in dict.fromkeys([*baselines, *(job.executable for job in untimed.values())]):
@@ -91,7 +91,7 @@ def _store(timings: timing.Timings[Executable], jobs: Jobs, untimed: Mapping[Res
     """Store the samples of each variant, and beside them its baseline's in the same runtime."""
     for job in untimed.values():
         if timed := timings.times.get(job.executable):
-            beside = timings.times.get((jobs.baseline_of(job).built.id, job.runtime))
+            beside = timings.times.get((jobs.baseline_of(job.setup).built.id, job.runtime))
             store.write_timed(
                 job.times_folder,
                 job.timing_key,

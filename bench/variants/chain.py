@@ -22,6 +22,11 @@ class EntryError(UserError):
         self.problems = problems
 
 
+def kind_of(chain: Sequence[Use]) -> Kind:
+    """What kind of artifact a chain ends in."""
+    return chain[-1].step.PRODUCES if chain else "torch"
+
+
 def parse(entry: object) -> Use:
     """Read one entry of a chain: `recover`, `prune: 0.5` or `recover: {steps: 200}`; else `EntryError`."""
     name, value = _name_and_value(entry)

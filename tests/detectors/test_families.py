@@ -63,7 +63,7 @@ def read(frames: Sequence[Frame], spec: InputSpec, batch_size: int) -> Iterator[
     pictures = {split: b0.frames(count, seed=100 + count) for split, count in COUNTS.items()}
     for start in range(0, len(frames), batch_size):
         named = [frame.path.split("/") for frame in frames[start : start + batch_size]]
-        yield np.stack([pictures[split][int(index)] for split, index in named])  # type: ignore[index]
+        yield np.stack([pictures[split][int(index)] for split, index in named])  # type: ignore[index]  # splits as text
 
 
 def built(name: str, architecture: str, context: BuildContext, uneven: bool = False) -> Built:

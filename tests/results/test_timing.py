@@ -28,7 +28,7 @@ from tests.support.timed import EXECUTED, FRAMES, LOGITS, FakeSession
 
 
 def subject(**settings: object) -> timing.Subject:
-    return timing.Subject(partial(FakeSession, **settings), LOGITS, FRAMES)  # type: ignore[arg-type]
+    return timing.Subject(partial(FakeSession, **settings), LOGITS, FRAMES)  # type: ignore[arg-type]  # settings as tests give them
 
 
 def killed() -> FakeSession:

@@ -22,6 +22,7 @@ from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Setup
 from bench.records import Built, silent
+from bench.variants.chain import kind_of
 from gpu_parts import Job, luggage, sessions
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]
     """The variants that this machine can execute on the device, and why the others are left out."""
     chosen, left_out = [], {}
     for variant, chain in read(file).experiments[name].variants.items():
-        kind = chain[-1].step.PRODUCES if chain else "torch"
-        trouble = runtimes.unavailable_reason(runtimes.choose("auto", kind, job.device), job.device)
+        trouble = runtimes.unavailable_reason(runtimes.choose("auto", kind_of(chain), job.device), job.device)
         if trouble:
             left_out[variant] = trouble
         else:

@@ -57,12 +57,7 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     return finished, Checked(
         experiment=name,
         outcomes=_by_variant(outcomes + compared.outcomes),
-        failed={
-            f"{each.prefix}{variant.name}": variant.reason or "no reason was recorded"
-            for each in (finished, *finished.further)
-            for variant in each.run.variants
-            if variant.status != "ok"
-        },
+        failed=finished.failed,
         warnings=(*finished.warnings, *compared.warnings),
         remarks=(
             *compared.remarks,

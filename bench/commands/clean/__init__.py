@@ -110,8 +110,10 @@ def _results(base: Path, references: References) -> Iterator[Item]:
 def _results_of(folder: Path, lock: Path, busy: str, references: References) -> Iterator[Item]:
     """The results of one experiment: those of each variant, then the experiment's own files, its lock last."""
     experiment = folder.name
-    below = sorted(folder / path for path in references.folders[experiment])
-    for part in (folder, *(path for path in below if not _is_link(path, folder))):
+    below = sorted(
+        path for path in (folder / part for part in references.folders[experiment]) if not _is_link(path, folder)
+    )
+    for part in (folder, *below):
         for path in _inside(part):
             if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
                 variant = path.relative_to(folder).as_posix()

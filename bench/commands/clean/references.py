@@ -105,9 +105,9 @@ def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> 
     anywhere = settings.model_copy(update={"runtime": "auto", "device": "cpu"})
     experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
     prepared = prepare(experiments, path, name, on_event=on_event)
-    return {
-        link
-        for setup in prepared.by_detector.values()
-        for chain in setup.chains.values()
-        for link in ids.of_chain(setup.source, chain, build_context(setup, on_event))
-    }
+    links: set[str] = set()
+    for setup in prepared.by_detector.values():
+        context = build_context(setup, on_event)
+        for chain in setup.chains.values():
+            links |= set(ids.of_chain(setup.source, chain, context))
+    return links

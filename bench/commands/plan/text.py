@@ -35,7 +35,7 @@ def _head(forecast: Forecast) -> str:
     frames = []
     for name, (setup, *_) in prepared.by_frame_set.items():
         counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in setup.frames.items())
-        frames.append(f"{counts} of {name}" if len(prepared.by_frame_set) > 1 else counts)
+        frames.append(f"{counts}{prepared.of_frames(name)}")
     return (
         f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {'; '.join(frames)}; "
         f"on {first.device}, {first.threads} threads"
