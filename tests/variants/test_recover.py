@@ -28,15 +28,6 @@ from tests.support import tiny
 from tests.support.step_work import frames, work
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they bring to convolutions this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def teacher(tiny_family: Any) -> Detector:
     torch.manual_seed(0)
