@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -40,7 +41,7 @@ from bench.errors import (
     resolve_path,
     shown,
 )
-from bench.records import Preprocessing
+from bench.records import ClassName, Conventions, Preprocessing
 from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -106,11 +107,51 @@ Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValid
 """The steps of a variant. Its order is looked at where the context is `_WITH_ORDER`."""
 
 
+class WeightsSettings(_Model):
+    """A file of weights, and where they lie in one that holds several sets of them."""
+
+    file: str = Field(
+        min_length=1, description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights"
+    )
+    key: str | None = Field(
+        default=None,
+        description="the set of weights in a file that holds several, such as state_dict_ema: what their names have "
+        "in front, without which the error lists those that there are",
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _a_path(cls, file: str) -> str:
+        if "://" in file:
+            raise ValueError(f"{quoted(file)} is an address, and bench fetches nothing; download it and give the path")
+        return file
+
+
+def _weights(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class DetectorSettings(_Model):
     """What is compressed."""
 
     architecture: str = Field(description="the network, such as efficientnet_b5")
-    weights: str = Field(description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights")
+    weights: Annotated[WeightsSettings, BeforeValidator(_weights, json_schema_input_type=str | WeightsSettings)] = (
+        Field(
+            description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; {file: …, key: …} "
+            "for one set of weights of several in a file"
+        )
+    )
+    positive: ClassName | None = Field(
+        default=None, description="of a network with one logit: the class that a high one speaks for"
+    )
+    classes: tuple[ClassName, ClassName] | None = Field(
+        default=None, description="of a network with two logits: their classes in order, if not [real, fake]"
+    )
+    flavour: str | None = Field(
+        default=None,
+        description="the arithmetic that the network was trained with, where names in the file do not tell: padding "
+        "and the like, see docs/detectors.md",
+    )
     preprocessing: Preprocessing = Field(
         description="a preset (fsbi, sbi, imagenet), or {preset: fsbi, size: 160, ...} to override its fields"
     )
@@ -121,14 +162,20 @@ class DetectorSettings(_Model):
         _as_value_error(partial(families.find, architecture))
         return architecture
 
-    @field_validator("weights")
+    @field_validator("classes", mode="before")
     @classmethod
-    def _a_path(cls, weights: str) -> str:
-        if "://" in weights:
-            raise ValueError(
-                f"{quoted(weights)} is an address, and bench fetches nothing; download it and give the path"
-            )
-        return weights
+    def _both_classes(cls, classes: object) -> object:
+        if classes is None or (isinstance(classes, list) and sorted(map(str, classes)) == ["fake", "real"]):
+            return tuple(classes) if classes else None
+        raise ValueError(f"expected [fake, real] or [real, fake], found {in_yaml(classes)}")
+
+    @model_validator(mode="after")
+    def _known_flavour(self) -> DetectorSettings:
+        if self.flavour is not None:
+            _as_value_error(partial(families.meaning, self.architecture, self.flavour))
+        if self.positive and self.classes:
+            raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
+        return self
 
     @field_validator("preprocessing", mode="before")
     @classmethod
@@ -169,7 +216,17 @@ class DetectorSettings(_Model):
         return value
 
     def weights_file(self, base: Path) -> Path:
-        return detectors.DEMO_WEIGHTS if self.weights == "demo" else resolve_path(base, self.weights)
+        return detectors.DEMO_WEIGHTS if self.is_demo else resolve_path(base, self.weights.file)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether these are the shipped weights."""
+        return self.weights.file == "demo"
+
+    @property
+    def conventions(self) -> Conventions:
+        """What the owner says of the weights."""
+        return Conventions(self.weights.key, self.positive, self.classes, self.flavour)
 
 
 class TimingSettings(_Model):

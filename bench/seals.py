@@ -22,6 +22,7 @@ _SECRET_BYTES = 32
 _MOST_BYTES = 1000
 # An ONNX file has at most 2 GiB; reading a hole of terabytes takes for ever.
 _MOST_SEALED_BYTES = 4 * 2**30
+_LONGEST_SEAL = 100
 _FILE = "secret"
 _PASSING = "BENCH_PASSING_SECRET"
 GIVEN = "BENCH_SECRET"
@@ -47,6 +48,19 @@ def seal_of(data: bytes | memoryview, secret: bytes, key: str) -> str:
 def begun(secret: bytes, key: str) -> hmac.HMAC:
     """What to update with the bytes, piece by piece: its `hexdigest()` is their seal."""
     return hmac.new(secret, f"{key}\n".encode(), hashlib.sha256)
+
+
+def sealed(text: str, key: str) -> str:
+    """ASCII text behind a line with its seal, as `unsealed` reads it."""
+    return f"{seal_of(text.encode('ascii'), lasting_secret(), key)}\n{text}"
+
+
+def unsealed(content: bytes, key: str) -> bytes | None:
+    """The text behind its seal; None where this user did not seal it under the key."""
+    line, _, data = content.partition(b"\n")
+    given = line[:_LONGEST_SEAL].strip()
+    expected = seal_of(data, lasting_secret(), key).encode("ascii")
+    return data if hmac.compare_digest(expected, given) else None
 
 
 def is_sealed(file: Path, key: str, sealed: Path) -> bool:

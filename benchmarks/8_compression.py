@@ -191,7 +191,7 @@ def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
     detector = detectors.load(architecture, weights, PREPROCESSING)
     state = twin(detector).state_dict()
     if detector.flavour == "static":
-        state = efficientnet.to_efficientnet_pytorch(state, architecture)
+        state = efficientnet.to_fsbi(state, architecture)
     elif architecture in efficientnet.ARCHITECTURES:
         state = {
             name.removeprefix("backbone.").replace("head.", "classifier."): tensor for name, tensor in state.items()

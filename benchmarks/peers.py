@@ -47,7 +47,9 @@ class Case:
     @cached_property
     def loaded(self) -> Detector:
         """The detector as it was trained; whoever changes one takes a `detector()`."""
-        return detectors.load(self.source.architecture, self.source.weights, self.source.preprocessing)
+        return detectors.load(
+            self.source.architecture, self.source.weights, self.source.preprocessing, self.source.conventions
+        )
 
     def detector(self) -> Detector:
         return copy.deepcopy(self.loaded)

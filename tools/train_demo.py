@@ -77,8 +77,8 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def save(detector: Detector, path: Path) -> None:
-    """Write the weights as fp16 under efficientnet_pytorch's names."""
-    state = efficientnet.to_efficientnet_pytorch(detector.state_dict(), detector.architecture)
+    """Write the weights as fp16 under the names of FSBI's checkpoints."""
+    state = efficientnet.to_fsbi(detector.state_dict(), detector.architecture)
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
     if not all(torch.isfinite(v).all() for v in half.values() if v.is_floating_point()):
         raise SystemExit("the weights do not fit into fp16: train with a smaller learning rate")

@@ -31,7 +31,6 @@ LARGE_PIXELS = 4_000_000
 _large = threading.Lock()
 """Larger pictures than `LARGE_PIXELS` are decoded one at a time, or the threads together would fill the memory."""
 _MOST_BYTES = 256 * 2**20
-_LONGEST_SEAL = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _THREADS = max(4, min(cpu_cores(), 16))  # a disk that is slow wants some, decoding wants the cores
 _CHUNK, _EVENT_SECONDS = 32, 0.1
@@ -158,9 +157,8 @@ def _recall(file: Path) -> FileRecords:
     try:
         if file.parent.is_symlink():
             return {}
-        line, _, data = stored.read_bytes(file, stored.MOST_CACHE_BYTES, links=False).partition(b"\n")
-        seal = line[:_LONGEST_SEAL].decode("ascii").strip()
-        if not seals.equal(seals.seal_of(data, seals.lasting_secret(), _key(file)), seal):
+        data = seals.unsealed(stored.read_bytes(file, stored.MOST_CACHE_BYTES, links=False), _key(file))
+        if data is None:
             return {}
         remembered: Any = json.loads(data)
         if remembered["format"] != _FORMAT:
@@ -191,8 +189,8 @@ def _remember(file: Path, records: FileRecords) -> None:
     if file.parent.is_symlink():  # it may lead to anybody's folder
         return
     try:
-        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": records}).encode("ascii")
-        write_text(file, f"{seals.seal_of(data, seals.lasting_secret(), _key(file))}\n{data.decode('ascii')}")
+        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": records})
+        write_text(file, seals.sealed(data, _key(file)))
         sweep(file.parent)
     except OSError:
         # A cache that can't be written costs time, not results.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.detectors import families
-from bench.errors import UserError, listed, shown
-from bench.records import Preprocessing
+from bench.errors import UserError
+from bench.records import Conventions, Preprocessing, Reading
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from bench.detectors.detector import Detector
 
 VERSION = 1
@@ -21,59 +19,49 @@ VERSION = 1
 LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
+# How tools/train_demo.py built it; the names in the file do not tell.
+_DEMO_FLAVOUR = "static"
 
 
-def load(architecture: str, weights: Path, preprocessing: Preprocessing) -> Detector:
-    """A trained detector in float32, in evaluation mode.
+def load(
+    architecture: str, weights: Path, preprocessing: Preprocessing, conventions: Conventions | None = None
+) -> Detector:
+    """A trained detector in float32, in evaluation mode; see `read`."""
+    return read(architecture, weights, preprocessing, conventions)[0]
 
-    Raises `UserError` where the file cannot be read safely or does not hold exactly the tensors
-    of this architecture; every tensor left over, missing, misshapen or not finite is named.
+
+def read(
+    architecture: str, weights: Path, preprocessing: Preprocessing, conventions: Conventions | None = None
+) -> tuple[Detector, Reading]:
+    """A trained detector in float32, in evaluation mode, and how its weights were read.
+
+    Raises `UserError` where the file cannot be read safely, does not hold all tensors of this architecture, finite and
+    in their shapes, or holds several sets of them; and where names tell neither what logits mean nor with which
+    arithmetic the network was trained, and `conventions` say nothing of it.
     """
-    from bench.detectors.weights import checkpoint
+    from bench.detectors.weights import checkpoint, conversion, matching
 
-    family = families.find(architecture)
-    given = checkpoint.read(weights)
-    state, flavour = family.adapt(given, architecture)
+    family, conventions = families.find(architecture), conventions or Conventions()
+    if weights == DEMO_WEIGHTS and conventions.flavour is None:
+        conventions = replace(conventions, flavour=_DEMO_FLAVOUR)
+    with checkpoint.opened(weights) as opened:
+        network = conversion.network_of(family, architecture, preprocessing)
+        try:
+            match = matching.match(
+                opened.file, network, family.schemes(architecture), conventions, architecture,
+                lambda: conversion.other_architecture(opened.file, architecture, preprocessing),
+            )  # fmt: skip
+        except UserError:
+            # A quantised or sparse network has other names too: then that is what is wrong.
+            opened.refuse_odd()
+            raise
+        logits = conversion.logits_of(match, conventions, weights)
+        flavour, known_by = conversion.flavour_of(match, conventions, family, architecture, weights)
+        tensors = opened.load({*match.names.values(), match.weight, *([match.bias] if match.bias else [])})
     detector = family.build(architecture, flavour, preprocessing)
-    network = detector.state_dict()
-    _check_fit(state, network, weights, architecture, family.recognise(given))
-    fitting = {
-        name: tensor for name, tensor in state.items() if name in network and tensor.shape == network[name].shape
-    }
-    detector.load_state_dict(fitting, strict=False)
-    return detector
-
-
-def _is_counter(name: str) -> bool:
-    """Batch norms count the batches they have seen, which nothing reads."""
-    return name.endswith("num_batches_tracked")
-
-
-def _check_fit(
-    state: Mapping[str, Tensor], network: Mapping[str, Tensor], weights: Path, architecture: str, looks_like: str | None
-) -> None:
-    """Refuse a checkpoint that lacks tensors of the network, has others, or in other shapes; counters aside."""
-    expected = {name: tensor for name, tensor in network.items() if not _is_counter(name)}
-    given = {name: tensor for name, tensor in state.items() if not _is_counter(name)}
-    both = [name for name in expected if name in given]
-    problems = {
-        "missing": sorted(expected.keys() - given.keys()),
-        "left over": sorted(map(shown, given.keys() - expected.keys())),
-        "of another shape": [
-            f"{name} is {shown(str(list(given[name].shape)))}, expected {list(expected[name].shape)}"
-            for name in both
-            if given[name].shape != expected[name].shape
-        ],
-        "integers where numbers with a fraction belong, as in a quantised checkpoint; save the weights as floats": [
-            f"{name} is {str(given[name].dtype).removeprefix('torch.')}"
-            for name in both
-            if expected[name].is_floating_point() and not given[name].is_floating_point()
-        ],
-    }
-    if not any(problems.values()):
-        return
-    lines = [f"{weights}: these weights do not fit {architecture}"]
-    if looks_like and looks_like.removeprefix("tf_") != architecture.removeprefix("tf_"):
-        lines.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
-    lines += [f"  {title} ({len(names)}): {listed(names, 6)}" for title, names in problems.items() if names]
-    raise UserError(*lines)
+    state = conversion.state_of(match, tensors, network, logits.rows, weights)
+    detector.load_state_dict(state, strict=False)
+    arithmetic = ""
+    if families.flavours(family, architecture):
+        arithmetic = f"arithmetic `{flavour}` {known_by}: {families.meaning(architecture, flavour)}"
+    return detector, conversion.reading_of(match, logits, arithmetic, weights)

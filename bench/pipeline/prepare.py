@@ -8,16 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import datasets, detectors, runtimes, yaml_file
+from bench import datasets, runtimes, yaml_file
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
+from bench.pipeline import readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.provenance import cpu_cores, file_digest
-from bench.records import FrameSet, OnEvent, Split, silent
-from bench.variants import cache, ids, steps
+from bench.records import FrameSet, OnEvent, Reading, Split, silent
+from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
 
@@ -41,13 +42,13 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     What takes a moment is checked first, then weights and frames are read. Either part raises one `UserError` with
     all that is wrong.
 
-    For a run, the demo set is drawn where it is missing, and weights that no artifact was made of yet are loaded,
-    which needs torch. Otherwise the frames of a demo set that is not drawn have no content.
+    Weights that were not read before are read, which needs torch. For a run, the demo set is drawn where it is missing;
+    otherwise the frames of a demo set that is not drawn have no content.
     """
     request = _request(experiments, path, name, only)
     listings = {frame_set: Listing(experiments, frame_set, path.parent) for frame_set in request.settings.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
-    sources = _read(request, listings, for_run, on_event)
+    weights = _read(request, listings, for_run, on_event)
     frames = frames_of(listings)
     _refuse_learned(request, frames)
     built_with = next(iter(frames.values()))
@@ -63,7 +64,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             frame_set=frame_set,
             chains=chains[detector],
             selected=request.selected,
-            source=source,
+            source=of_detector.source,
+            reading=of_detector.reading,
             frames=frames[frame_set],
             built_with=built_with,
             device=chosen,
@@ -71,7 +73,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             remarks=remarks,
             timing=timing,
         )
-        for detector, source in sources.items()
+        for detector, of_detector in weights.items()
         for frame_set in listings
     ]
     return Prepared(tuple(setups))
@@ -170,22 +172,41 @@ def _missing_splits(
 
 
 # ------------------------------------------------------------------------------- read, which takes longer
-def _read(request: _Request, listings: Mapping[str, Listing], for_run: bool, on_event: OnEvent) -> dict[str, Source]:
-    """Read weights and frames, and refuse what is wrong with either in one message; what each detector's chains start
-    from.
-    """
-    sources = {}
+@dataclass
+class _ReadWeights:
+    """What a detector's chains start from, and how its weights are read; None where that is not looked at."""
+
+    source: Source
+    reading: Reading | None = None
+
+    def check(self, variants: Path) -> None:
+        """Raises `UserError` for weights that can't be used."""
+        self.reading = readings.reading_of(self.source, variants)
+
+    def recall(self, variants: Path) -> None:
+        self.reading = readings.remembered(self.source, variants)
+
+
+def _read(
+    request: _Request, listings: Mapping[str, Listing], for_run: bool, on_event: OnEvent
+) -> dict[str, _ReadWeights]:
+    """Read weights and frames, and refuse what is wrong with either in one message."""
+    read: dict[str, _ReadWeights] = {}
     problems: list[tuple[Keys, str | UserError]] = []
     for name, detector in request.detectors.items():
         weights = request.weights(name)
-        sources[name] = Source(detector.architecture, weights, file_digest(weights), detector.preprocessing)
-        if for_run and not cache.is_built(request.path.parent / "variants", ids.of_weights(sources[name])):
-            problems += problems_of(_weights_key(name), partial(_load_weights, sources[name]))
+        source = Source(
+            detector.architecture, weights, file_digest(weights), detector.preprocessing, detector.conventions
+        )
+        read[name] = _ReadWeights(source)
+        # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
+        check = read[name].recall if detector.is_demo and not for_run else read[name].check
+        problems += problems_of(_weights_key(name), partial(check, request.path.parent / "variants"))
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
         problems += problems_of(_dataset_key(name), read_frames)
     request.refuse(problems)
-    return sources
+    return read
 
 
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:
@@ -194,10 +215,6 @@ def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, Frame
     for name, sets in list(frames.items())[1:]:
         problems += problems_of(_dataset_key(name), partial(datasets.refuse_shared_content, name, sets))
     request.refuse(problems)
-
-
-def _load_weights(source: Source) -> None:
-    detectors.load(source.architecture, source.weights, source.preprocessing)
 
 
 def _workable_chains(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from bench import datasets
 from bench.errors import listed
 from bench.experiment import DetectorSettings, ExperimentSettings
-from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, ResultKey, Split
+from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
 from bench.variants.context import Source
 
@@ -30,7 +30,7 @@ class Setup:
     results are shown where they exist. `frames` are the set's own test and validation frames, and the calibration and
     train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
     before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
-    first set: what is built hangs on no other.
+    first set: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not know.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Setup:
     threads: int
     remarks: tuple[str, ...] = ()
     timing: Timing = "due"
+    reading: Reading | None = None
 
     def key(self, variant: str) -> ResultKey:
         return ResultKey(self.detector_name, variant, self.frame_set)

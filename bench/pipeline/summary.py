@@ -45,8 +45,8 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
 
 def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know before the numbers."""
-    remarks = list(setup.remarks)
-    if setup.detector.weights == "demo":
+    remarks = [*setup.remarks, *(setup.reading.warnings if setup.reading else ())]
+    if setup.detector.is_demo:
         remarks.append(
             "The demo detector knows drawings, not people: its numbers say nothing about any other detector."
         )
@@ -122,7 +122,8 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(setup: Setup) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     details = {
-        "weights": f"{setup.detector.weights} (SHA-256 {setup.source.digest})",
+        "weights": f"{setup.detector.weights.file} (SHA-256 {setup.source.digest})",
+        **({"weights read as": setup.reading.sentence} if setup.reading else {}),
         "seed": str(setup.settings.seed),
         "threads": str(setup.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),

@@ -107,6 +107,7 @@ from bench.records.scores_file import (
     ScoresFile,
 )
 from bench.records.sessions import Prediction, Session, Timed
+from bench.records.weights import ClassName, Conventions, Reading
 
 __all__ = [
     "HANDED_OVER",
@@ -125,9 +126,11 @@ __all__ = [
     "Candidate",
     "Checked",
     "Choice",
+    "ClassName",
     "Comparison",
     "Conditions",
     "Constraints",
+    "Conventions",
     "Drift",
     "Effect",
     "Ends",
@@ -161,6 +164,7 @@ __all__ = [
     "Predictions",
     "Preprocessing",
     "Ratio",
+    "Reading",
     "Recovery",
     "Reliability",
     "Requirement",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
@@ -29,6 +29,8 @@ class Recovery:
     `error_after` are errors against the unpruned detector on the frames that `judged_on` names: the squared errors of
     logit difference and CAM, as shares of their variance.
     """
+
+    ALL_STEPS: ClassVar = "all steps are done"
 
     steps: int
     steps_wanted: int

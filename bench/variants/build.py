@@ -148,7 +148,8 @@ def _make_folders(link: _Link) -> None:
 def _model(link: _Link) -> Any:
     """What the last step makes of the link's parent; the detector itself where there is no step."""
     if not link.chain:
-        return detectors.load(link.source.architecture, link.source.weights, link.source.preprocessing)
+        source = link.source
+        return detectors.load(source.architecture, source.weights, source.preprocessing, source.conventions)
     last, parent = link.chain[-1], link.parent
     with idle_cores.torch_threads(link.context.threads) as threads:
         work = _step_context(link, threads)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.records import BatchReader, FrameSet, OnEvent, Preprocessing, Split
+from bench.records import BatchReader, Conventions, FrameSet, OnEvent, Preprocessing, Split
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a chain starts from. `digest` is the SHA-256 of the weights file."""
+    """What a chain starts from. `digest` is the SHA-256 of the weights file; `conventions` are its owner's words."""
 
     architecture: str
     weights: Path
     digest: str
     preprocessing: Preprocessing
+    conventions: Conventions = field(default_factory=Conventions)
 
 
 @dataclass(frozen=True)

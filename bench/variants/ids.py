@@ -62,6 +62,8 @@ def _weights_inputs(source: Source) -> dict[str, Any]:
         "preprocessing": asdict(source.preprocessing),
         "version": detectors.VERSION,
         "libraries": versions(detectors.LIBRARIES),
+        # Only what is said: the ids of weights that nothing had to be said of are older than these.
+        **{name: value for name, value in asdict(source.conventions).items() if value is not None},
     }
 
 

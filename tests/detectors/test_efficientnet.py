@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from efficientnet_pytorch import EfficientNet
 from safetensors.torch import save_file
 from torch import nn
@@ -16,7 +17,7 @@ from bench import detectors
 from bench.detectors import families
 from bench.detectors.families import efficientnet
 from bench.errors import UserError
-from bench.records import Preprocessing
+from bench.records import Conventions, Preprocessing
 
 PLAIN = Preprocessing(size=380)
 
@@ -76,30 +77,38 @@ def test_b5_has_the_published_shapes_and_counts() -> None:
     assert len(detector.state_dict()) == 854
 
 
-def test_static_padding_differs_from_dynamic() -> None:
-    """The wrong padding must be visible, or the oracle tests above could not fail of it."""
-    network = original("b5")
-    state, flavour = efficientnet.adapt(network.state_dict(), "efficientnet_b5")
+def test_static_padding_differs_from_dynamic(tmp_path: Path) -> None:
+    """The wrong padding must be visible, or the oracle tests here could not fail of it."""
+    torch.save(original("b5").state_dict(), tmp_path / "w.pth")
     outputs = []
-    for kind in (flavour, "tf"):
-        detector = efficientnet.build("efficientnet_b5", kind, Preprocessing(size=128))
-        detector.load_state_dict(state)
+    for flavour in ("static", "tf"):
+        conventions = Conventions(flavour=flavour)
+        detector = detectors.load("efficientnet_b5", tmp_path / "w.pth", Preprocessing(size=128), conventions)
         with torch.inference_mode():
-            outputs.append(detector(frames(1, 128))[0])
-    assert flavour == "static"
+            outputs.append(detector(frames(2, 128))[0])
     assert (outputs[0] - outputs[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("size", list(efficientnet.NATIVE_SIZE))
-def test_names_match_efficientnet_pytorch_for_every_size(size: str) -> None:
+def test_names_match_efficientnet_pytorch_and_torchvision_for_every_size(size: str) -> None:
+    architecture = f"efficientnet_{size}"
     with torch.device("meta"):
-        state = EfficientNet.from_name(f"efficientnet-{size}", num_classes=2).state_dict()
-        detector = efficientnet.build(f"efficientnet_{size}", "static", PLAIN)
-    adapted, _ = efficientnet.adapt(state, f"efficientnet_{size}")
-    assert {name: t.shape for name, t in adapted.items()} == {n: t.shape for n, t in detector.state_dict().items()}
-    assert set(efficientnet.to_efficientnet_pytorch(detector.state_dict(), f"efficientnet_{size}")) == set(state)
-    assert efficientnet.recognise(state) == f"efficientnet_{size}"
-    assert efficientnet.recognise({timm_name(name): t for name, t in adapted.items()}) == f"efficientnet_{size}"
+        by_owner = {
+            "efficientnet_pytorch": EfficientNet.from_name(f"efficientnet-{size}", num_classes=2).state_dict(),
+            "torchvision": getattr(torchvision.models, architecture)(num_classes=2).state_dict(),
+        }
+        state_of_bench = efficientnet.build(architecture, "static", PLAIN).state_dict()
+    schemes = {scheme.owner: scheme for scheme in efficientnet.schemes(architecture)}
+    for owner, state in by_owner.items():
+        scheme = schemes[owner]
+        renamed = {
+            name.replace("head", scheme.head, 1) if name.startswith("head.") else scheme.rename(name): tensor.shape
+            for name, tensor in state_of_bench.items()
+        }
+        assert renamed == {name: tensor.shape for name, tensor in state.items()}
+    assert set(efficientnet.to_fsbi(state_of_bench, architecture)) == {
+        f"net.{name}" for name in by_owner["efficientnet_pytorch"]
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "tf_"])
@@ -160,7 +169,7 @@ def bad_checkpoint(kind: str, folder: Path) -> Path:
     elif kind == "no state":
         torch.save({"epoch": 3, "loss": 0.1}, path)
     elif kind == "left over":
-        torch.save(plain | {"extra.weight": torch.zeros(3)}, path)
+        torch.save(plain | {"blocks.7.0.extra.weight": torch.zeros(3)}, path)
     elif kind == "missing keys":
         torch.save({name: t for name, t in plain.items() if name != "bn2.bias"}, path)
     elif kind == "one logit":
@@ -179,11 +188,11 @@ def bad_checkpoint(kind: str, folder: Path) -> Path:
         ("truncated", "truncated"),
         ("empty", "is an empty file"),
         ("text", "not a PyTorch checkpoint"),
-        ("nan", "conv_stem.weight"),
+        ("nan", "infinite values in float32: conv_stem.weight"),
         ("no state", "holds no state dict (found: epoch, loss)"),
-        ("left over", "left over (1): backbone.extra.weight"),
-        ("missing keys", "missing (1): backbone.bn2.bias"),
-        ("one logit", "head.weight is [1, 1280], expected [2, 1280]"),
+        ("left over", "left over (1): blocks.7.0.extra.weight"),
+        ("missing keys", "missing (1): bn2.bias"),
+        ("one logit", "gives one logit, and nothing tells what a high one speaks for: add `positive: fake`"),
         ("other architecture", "they look like efficientnet_b1"),
     ],
 )

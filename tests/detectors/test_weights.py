@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.detectors.weights import checkpoint, pickled, torch_file
+from bench.detectors.weights import pickled, torch_file
 from bench.errors import UserError, shown
+from tests.support.weights import all_tensors
 
 FORMATS: dict[str, dict[str, Any]] = {
     "zip": {},
@@ -41,23 +42,24 @@ def everything() -> dict[str, Any]:
 def test_the_same_tensors_as_torch_load(options: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"state_dict": everything(), "epoch": 3, "losses": [0.5, 0.25]}, path, **options)
-    loaded, read = torch.load(path, weights_only=False)["state_dict"], checkpoint.read(path)
-    assert list(read) == list(loaded)
+    loaded, read = torch.load(path, weights_only=False)["state_dict"], all_tensors(path)
+    assert list(read) == [f"state_dict.{name}" for name in loaded]
     for name, tensor in loaded.items():
         expected = tensor.float() if tensor.is_floating_point() else tensor
-        assert read[name].dtype == expected.dtype, name
-        assert read[name].equal(expected.detach()), name
+        assert read[f"state_dict.{name}"].dtype == expected.dtype, name
+        assert read[f"state_dict.{name}"].equal(expected.detach()), name
 
 
 def test_beside_an_optimizer(tmp_path: Path) -> None:
-    """Its state is neither read nor counted."""
+    """Its state is there under names of its own."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.randn(2, 3, 8, 8)).sum().backward()
     optimizer.step()
     torch.save({"model": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "w.tar")
-    read = checkpoint.read(tmp_path / "w.tar")
-    assert all(read[name].equal(tensor) for name, tensor in network.state_dict().items())
+    read = all_tensors(tmp_path / "w.tar")
+    assert all(read[f"model.{name}"].equal(tensor) for name, tensor in network.state_dict().items())
+    assert read["optimizer.state.0.exp_avg"].shape == network[0].weight.shape
 
 
 def test_most_significant_byte_first(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_most_significant_byte_first(tmp_path: Path) -> None:
             elif size := {"w/data/0": 4, "w/data/1": 8}.get(member.filename):
                 data = b"".join(data[i : i + size][::-1] for i in range(0, len(data), size))
             other.writestr(member.filename, data)
-    read = checkpoint.read(tmp_path / "big.pth")
+    read = all_tensors(tmp_path / "big.pth")
     assert read["a"].tolist() == [0, 1, 2, 3, 4]
     assert read["b"].tolist() == [0, 1, 2]
 
@@ -88,14 +90,14 @@ def test_every_flipped_bit_in_numbers_is_noticed(tmp_path: Path) -> None:
             data[start + bit // 8] ^= 1 << bit % 8
             (tmp_path / "flipped.pth").write_bytes(data)
             with pytest.raises(UserError, match=f"of its part {name} is not the one stored"):
-                checkpoint.read(tmp_path / "flipped.pth")
+                all_tensors(tmp_path / "flipped.pth")
 
 
 def test_tied_weights_share_their_memory(tmp_path: Path) -> None:
     """200 names for one tensor are no claim to 200 times the memory."""
     tied = torch.randn(64, 64, 64).half()
     torch.save({f"a{i}": tied for i in range(200)}, tmp_path / "w.pth")
-    read = checkpoint.read(tmp_path / "w.pth")
+    read = all_tensors(tmp_path / "w.pth")
     assert len({tensor.data_ptr() for tensor in read.values()}) == 1
 
 
@@ -113,7 +115,7 @@ def test_nothing_is_run(tmp_path: Path) -> None:
             {"model": {"a": torch.zeros(2)}, "code": _Marker(tmp_path / "marker")}, tmp_path / "w.pth", **options
         )
         with pytest.raises(UserError, match=r"would execute code: the file asks for \w+\.mkdir"):
-            checkpoint.read(tmp_path / "w.pth")
+            all_tensors(tmp_path / "w.pth")
     assert not (tmp_path / "marker").exists()
 
 
@@ -165,4 +167,4 @@ def test_names_are_shown_on_one_line(text: str, answer: str) -> None:
 def test_state_dicts_of_one_tensor(tmp_path: Path) -> None:
     tensor: Tensor = torch.ones(2)
     torch.save({"module.net.a": tensor}, tmp_path / "w.pth")
-    assert list(checkpoint.read(tmp_path / "w.pth")) == ["a"]
+    assert list(all_tensors(tmp_path / "w.pth")) == ["module.net.a"]

@@ -52,11 +52,12 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-# ---------------------------------------------------------------------------------- experiments.md
-def test_reference_of_experiments_is_current() -> None:
-    """`python tools/experiments_reference.py` writes it anew."""
-    page = (DOCS / "experiments.md").read_text(encoding="utf-8")
-    assert load(ROOT / "tools/experiments_reference.py").renewed(page) == page
+# ---------------------------------------------------------------------------------- experiments.md, detectors.md
+@pytest.mark.parametrize("name", ["experiments.md", "detectors.md"])
+def test_generated_parts_are_current(name: str) -> None:
+    """`python tools/reference_pages.py` writes them anew."""
+    page = DOCS / name
+    assert load(ROOT / "tools/reference_pages.py").renewed(page) == page.read_text(encoding="utf-8")
 
 
 def test_example_of_experiments_is_read(tmp_path: Path) -> None:

@@ -29,6 +29,43 @@ def _saved(folder: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def with_number(number: float, dtype: torch.dtype = torch.float32) -> Callable[[Path], None]:
+    """A checkpoint with this number in the bias of its head."""
+
+    def change(folder: Path) -> None:
+        state = _saved(folder)
+        state["head.bias"] = torch.full((2,), number, dtype=dtype)
+        torch.save({"model": state}, folder / FILE)
+
+    return change
+
+
+def with_head(rows: int) -> Callable[[Path], None]:
+    """A checkpoint whose head gives this many logits."""
+
+    def change(folder: Path) -> None:
+        state = _saved(folder)
+        state |= {"head.weight": torch.zeros(rows, 64), "head.bias": torch.zeros(rows)}
+        torch.save({"model": state}, folder / FILE)
+
+    return change
+
+
+def two_sets(folder: Path) -> None:
+    """Plain weights beside their moving average, as timm saves them."""
+    state = _saved(folder)
+    averaged = {name: tensor.clone() for name, tensor in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": averaged}, folder / FILE)
+
+
+def hidden_layer(folder: Path) -> None:
+    """A head of two layers."""
+    state = _saved(folder)
+    weight, bias = state.pop("head.weight"), state.pop("head.bias")
+    state |= {"head.0.weight": torch.zeros(64, 64), "head.0.bias": torch.zeros(64)}
+    torch.save({"model": state | {"head.2.weight": weight, "head.2.bias": bias}}, folder / FILE)
+
+
 def quantised_by_hand(folder: Path) -> None:
     """Weights as int8, without the scales that would give them a meaning."""
     state = _saved(folder)
@@ -56,11 +93,11 @@ def quantised(folder: Path) -> None:
 
 
 def shorter_than_said(folder: Path) -> None:
-    """A tensor of 2**40 numbers, of which the file has four."""
-    torch.save({"a": torch.zeros(4)}, folder / FILE, _use_new_zipfile_serialization=False)
+    """A tensor of two numbers in a storage of 2**40, of which the file has two."""
+    torch.save(_saved(folder), folder / FILE, _use_new_zipfile_serialization=False)
     data = (folder / FILE).read_bytes()
-    assert data.count(b"K\x04N") == 1
-    (folder / FILE).write_bytes(data.replace(b"K\x04N", b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"N"))
+    assert data.count(b"K\x02N") == 1
+    (folder / FILE).write_bytes(data.replace(b"K\x02N", b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"N"))
 
 
 def safetensors_header(text: str, behind: int = 8) -> Callable[[Path], None]:

@@ -9,18 +9,18 @@ convolution between pool and classifier, for which no map gives the margin: it i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.detectors.detector import Detector
 from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.offers import Offer
+from bench.detectors.weights.schemes import Scheme
 from bench.records import Preprocessing
 from tests.support import b0
 
@@ -49,12 +49,8 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     return Detector(architecture, flavour, preprocessing, backbone, GapLinear(width)).eval()
 
 
-def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
-    return dict(state), "timm"
-
-
-def recognise(state: Mapping[str, Tensor]) -> str | None:
-    return None
+def schemes(architecture: str) -> tuple[Scheme, ...]:
+    return (Scheme("tests", str, flavour="timm"),)
 
 
 def drawn(architecture: str) -> Detector:

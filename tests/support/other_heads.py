@@ -6,7 +6,6 @@ its edges side by side and fuses both in its head: it has a map, and no successi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from bench.detectors.detector import Detector
 from bench.detectors.heads import Head
 from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.offers import Offer
+from bench.detectors.weights.schemes import Scheme
 from bench.records import Prediction, Preprocessing
 
 PREPROCESSING = Preprocessing(size=32)
@@ -77,12 +77,10 @@ def _family(architecture: str, offers: frozenset[Offer], parts: Any) -> Any:
     def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
         return Detector(architecture, flavour, preprocessing, *parts()).eval()
 
-    def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
-        return dict(state), "test"
+    def schemes(architecture: str) -> tuple[Scheme, ...]:
+        return (Scheme("tests", str, flavour="test"),)
 
-    return SimpleNamespace(
-        ARCHITECTURES=(architecture,), OFFERS=offers, build=build, adapt=adapt, recognise=lambda state: None
-    )
+    return SimpleNamespace(ARCHITECTURES=(architecture,), OFFERS=offers, build=build, schemes=schemes)
 
 
 no_map = _family(

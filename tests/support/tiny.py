@@ -6,7 +6,6 @@ convolution, a squeeze-and-excitation gate, a residual, SiLU, batch norm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from bench.detectors.detector import Detector, StaticPadConv2d
 from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.offers import Offer
+from bench.detectors.weights.schemes import Scheme
 from bench.records import Preprocessing
 
 ARCHITECTURES = ("tiny",)
@@ -66,12 +66,8 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     return Detector(architecture, flavour, preprocessing, backbone, GapLinear(64)).eval()
 
 
-def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
-    return dict(state), "tiny"
-
-
-def recognise(state: Mapping[str, Tensor]) -> str | None:
-    return None
+def schemes(architecture: str) -> tuple[Scheme, ...]:
+    return (Scheme("tests", str, flavour="tiny"),)
 
 
 def lively(detector: Detector, seed: int = 0) -> Detector:

@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("full-size")
     torch.manual_seed(0)
     network = efficientnet.build(killed_builds.ARCHITECTURE, "static", killed_builds.PREPROCESSING)
-    state = efficientnet.to_efficientnet_pytorch(network.state_dict(), killed_builds.ARCHITECTURE)
+    state = efficientnet.to_fsbi(network.state_dict(), killed_builds.ARCHITECTURE)
     torch.save({"model": state}, folder / "weights.tar")
     for seed, (split, count) in enumerate(FRAMES.items()):
         (folder / "faces" / split).mkdir(parents=True)

@@ -28,7 +28,7 @@ def maker(architecture: str, folder: Path) -> Make:
     torch.manual_seed(0)
     preprocessing = Preprocessing(size=64)
     state = efficientnet.build(architecture, "static", preprocessing).state_dict()
-    torch.save({"model": efficientnet.to_efficientnet_pytorch(state, architecture)}, folder / "weights.tar")
+    torch.save({"model": efficientnet.to_fsbi(state, architecture)}, folder / "weights.tar")
     for split in ("test", "calibration", "train"):
         write_frames(folder / "faces" / split, 2, 2, len(split))
     frames = datasets.load("faces", FrameSetSettings(path="faces"), folder, folder / "cache")

@@ -107,7 +107,10 @@ def _notes(forecast: Forecast) -> list[str]:
     left = [name for name in first.settings.variants if name not in first.selected]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    notes += [f"note: {remark}" for remark in (*first.remarks, *prepared.frame_remarks)]
+    readings = [setup.reading for setup in prepared.by_detector.values() if setup.reading]
+    notes += [f"weights: {reading.sentence}" for reading in readings]
+    warnings = [warning for reading in readings for warning in reading.warnings]
+    notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 
 

@@ -1,16 +1,17 @@
 """Detector families, one file each.
 
-A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)`,
-`adapt(state, architecture)` and `recognise(state)`; where `bench plan` is to foresee how long an architecture
-takes before it ever ran, `SIZES` has its `Size`. Nothing heavy is imported at its top: it is also read to check a
-configuration.
+A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
+`schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
+choices; where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`.
+Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.detectors.offers import Offer
@@ -18,9 +19,8 @@ from bench.errors import UserError, nearest, quoted
 from bench.records import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from bench.detectors.detector import Detector
+    from bench.detectors.weights.schemes import Scheme
 
 
 class Size(NamedTuple):
@@ -42,11 +42,8 @@ class Family(Protocol):
     def build(self, architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
         """An untrained two-class detector in evaluation mode."""
 
-    def adapt(self, state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
-        """A checkpoint's tensors under the names of `build`, and the flavour that its own names imply."""
-
-    def recognise(self, state: Mapping[str, Tensor]) -> str | None:
-        """The architecture that a checkpoint seems to belong to, for error messages."""
+    def schemes(self, architecture: str) -> Sequence[Scheme]:
+        """The names that checkpoints of an architecture have, by whose code wrote them."""
 
 
 def modules() -> tuple[Family, ...]:
@@ -87,3 +84,24 @@ def find(architecture: str) -> Family:
 def offers(architecture: str) -> frozenset[Offer]:
     """What detectors of an architecture offer to steps; no network is built for it."""
     return find(architecture).OFFERS
+
+
+def flavours(family: Family, architecture: str) -> dict[str, str]:
+    """The arithmetics that `flavour:` may name, and what each is; none where a family has one alone."""
+    choices: Callable[[str], dict[str, str]] | None = getattr(family, "flavours", None)
+    return choices(architecture) if choices else {}
+
+
+def meaning(architecture: str, flavour: str) -> str:
+    """What an arithmetic is. Raises `UserError` where the architecture's family does not know it."""
+    choices = flavours(find(architecture), architecture)
+    for name, text in choices.items():
+        # `static-<size>` stands for a number of pixels of one's own.
+        pattern = re.escape(name).replace("<size>", r"([1-9]\d{1,3})")
+        if match := re.fullmatch(pattern, flavour):
+            return text.replace("<size>", match[match.lastindex or 0])
+    names = ", ".join(choices)
+    raise UserError(
+        f"unknown flavour {quoted(flavour)}{nearest(flavour, choices)}; "
+        + (f"those of {architecture} are: {names}" if choices else f"{architecture} has one arithmetic: leave it out")
+    )

@@ -1,11 +1,9 @@
-"""EfficientNet B0 to B7 on timm, also with the weights and the padding of efficientnet_pytorch.
+"""EfficientNet B0 to B7.
 
-Three flavours share one set of weights and differ in how strided convolutions are padded:
+Built on timm, with the names and the arithmetic of every code that trains them for this.
 
-- `static`: efficientnet_pytorch's: the amounts are worked out once, for the architecture's native
-  size, whatever the input. This is what FSBI, SBI and DeepfakeBench checkpoints were trained with.
-- `timm`: timm's own `efficientnet_b*`: symmetric padding, batch-norm eps 1e-5.
-- `tf`: timm's `tf_efficientnet_b*`: dynamic "same" padding, batch-norm eps 1e-3.
+Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps: see
+`flavours`.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.detectors.families import Size
+from bench.detectors.weights.schemes import Scheme
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,10 +46,13 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from bench.detectors.heads.gap_linear import GapLinear
 
     size = architecture.rpartition("_")[2]
-    native = architecture if flavour == "timm" else f"tf_efficientnet_{size}"
-    network = timm.create_model(native, pretrained=False, num_classes=2)
-    if flavour == "static":
-        _pad_statically(network, NATIVE_SIZE[size])
+    symmetric = flavour in ("timm", "torchvision")
+    settings: dict[str, Any] = {"bn_eps": _torchvision_eps(size)} if flavour == "torchvision" else {}
+    network = timm.create_model(
+        f"efficientnet_{size}" if symmetric else f"tf_efficientnet_{size}", pretrained=False, num_classes=2, **settings
+    )
+    if flavour.startswith(("static", "deepfakebench")):
+        _pad_statically(network, _static_size(size, flavour), pads_stem=flavour != "deepfakebench")
     stages = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
     backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in stages))
     classifier = network.get_submodule("classifier")
@@ -58,86 +60,126 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     return Detector(architecture, flavour, preprocessing, backbone, GapLinear.of(classifier)).eval()
 
 
-def adapt(state: Mapping[str, Tensor], architecture: str) -> tuple[dict[str, Tensor], str]:
-    """Rename a checkpoint's tensors to those of `build`, and tell which flavour its names imply.
-
-    Understands efficientnet_pytorch's names (flavour `static`) and timm's. Names that belong to
-    neither are kept, so that the caller's comparison can list them.
-    """
-    from_efficientnet_pytorch = any(name.startswith(("_conv_stem.", "_fc.", "_blocks.")) for name in state)
-    if from_efficientnet_pytorch:
-        blocks = _block_indices(architecture)
-        state = {_timm_name(name, blocks): tensor for name, tensor in state.items()}
-        flavour = "static"
-    else:
-        flavour = "tf" if architecture.startswith("tf_") else "timm"
-    return {_detector_name(name): tensor for name, tensor in state.items()}, flavour
-
-
-def to_efficientnet_pytorch(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
-    """The inverse of `adapt`: a detector's tensors under efficientnet_pytorch's names."""
-    inverse = {_detector_name(f"{timm}."): f"{original}." for original, timm in _TOP.items()}
-    for number, (stage, index) in enumerate(_block_indices(architecture)):
-        for original, timm in (_LATER_STAGES if stage else _FIRST_STAGE).items():
-            inverse[_detector_name(f"blocks.{stage}.{index}.{timm}.")] = f"_blocks.{number}.{original}."
-    renamed = {}
-    for name, tensor in state.items():
-        module, _, leaf = name.rpartition(".")
-        renamed[f"{inverse[f'{module}.']}{leaf}"] = tensor
-    return renamed
+def flavours(architecture: str) -> dict[str, str]:
+    """What `flavour:` may be, and what each means."""
+    size = architecture.rpartition("_")[2]
+    return {
+        "timm": "symmetric padding, batch-norm eps 1e-5, as timm's efficientnet_b0 … b7",
+        "tf": "padding worked out from the input, batch-norm eps 1e-3, as timm's tf_efficientnet_b0 … b7, and "
+        "efficientnet_pytorch with image_size=None",
+        "torchvision": f"symmetric padding, batch-norm eps {_torchvision_eps(size):g}, as torchvision's",
+        "static": f"padding worked out once, for {NATIVE_SIZE[size]} px, batch-norm eps 1e-3, as efficientnet_pytorch "
+        "does unless it is given an image_size",
+        "static-<size>": "the same, worked out for <size> px, as efficientnet_pytorch does with image_size=<size>",
+        "deepfakebench": "as static, but the first convolution without padding, as DeepfakeBench's",
+    }
 
 
-def recognise(state: Mapping[str, Tensor]) -> str | None:
-    """The architecture with this many blocks and this wide a head, from a checkpoint under either names."""
-    matches = (re.match(r"_blocks\.(\d{1,3})\.|blocks\.(\d{1,3}\.\d{1,3})\.", name) for name in state)
-    blocks = len({match[0] for match in matches if match})
-    head = state.get("_fc.weight", state.get("classifier.weight"))
-    for size, (_, width) in _DEPTH_AND_HEAD.items():
-        if head is not None and head.ndim == 2 and len(_block_indices(size)) == blocks and head.shape[-1] == width:
-            return f"efficientnet_{size}"
-    return None
+def schemes(architecture: str) -> tuple[Scheme, ...]:
+    """The names of all code that trains EfficientNets for this."""
+
+    def original(name: str) -> str:
+        return _efficientnet_pytorch_name(name, blocks)
+
+    blocks = _numbers(architecture)
+    of_timm = "tf" if architecture.startswith("tf_") else "timm"
+    return (
+        Scheme("timm", _timm_name, head="classifier", flavour=of_timm),
+        Scheme("torchvision", _torchvision_name, head="classifier.1", flavour="torchvision"),
+        Scheme("FSBI and SBI", lambda name: f"net.{original(name)}", head="net._fc", flavour="static"),
+        Scheme("efficientnet_pytorch", original, head="_fc"),
+        Scheme(
+            "DeepfakeBench", lambda name: f"efficientnet.{original(name)}", head="last_layer", flavour="deepfakebench"
+        ),
+        Scheme(
+            "the DFDC winner (selimsef)", lambda name: f"encoder.{_timm_name(name)}", head="fc", flavour=of_timm,
+            positive="fake", unused=("encoder.classifier.",),
+            unknown=(("srm_conv.", "a filter before the network"), ("avg_pool.", "a weighted pooling")),
+        ),
+        Scheme(
+            "ICPR 2020 (polimi-ispl)", lambda name: f"efficientnet.{original(name)}", head="classifier",
+            flavour="static", positive="fake", unknown=(("efficientnet.attconv.", "a layer of attention"),),
+        ),
+        Scheme("bench", str),
+    )  # fmt: skip
+
+
+def to_fsbi(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """A detector's tensors under the names of FSBI's and SBI's checkpoints, which tell the flavour `static`."""
+    blocks = _numbers(architecture)
+    return {
+        f"net._fc.{name.removeprefix('head.')}"
+        if name.startswith("head.")
+        else f"net.{_efficientnet_pytorch_name(name, blocks)}": tensor
+        for name, tensor in state.items()
+    }
 
 
 # -------------------------------------------------------------------------------------- the names
-# Depth multiplier and channels of the last feature map (Tan & Le, ICML 2019).
-_DEPTH_AND_HEAD = {
-    "b0": (1.0, 1280), "b1": (1.1, 1280), "b2": (1.2, 1408), "b3": (1.4, 1536),
-    "b4": (1.8, 1792), "b5": (2.2, 2048), "b6": (2.6, 2304), "b7": (3.1, 2560),
-}  # fmt: skip
-_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+# Depth multipliers (Tan & Le, ICML 2019).
+_DEPTH = {"b0": 1.0, "b1": 1.1, "b2": 1.2, "b3": 1.4, "b4": 1.8, "b5": 2.2, "b6": 2.6, "b7": 3.1}
+_TOP = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+_SQUEEZE = {"se.conv_reduce": "_se_reduce", "se.conv_expand": "_se_expand"}
 # The first stage has no expansion, so its convolutions and norms are numbered one lower.
-_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"} | _SQUEEZE
+_FIRST_STAGE = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"} | _SQUEEZE
 _LATER_STAGES = {
-    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-    "_project_conv": "conv_pwl", "_bn2": "bn3",
+    "conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
+    "conv_pwl": "_project_conv", "bn3": "_bn2",
 } | _SQUEEZE  # fmt: skip
+_TORCHVISION_TOP = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": "8.0", "bn2": "8.1"}
+_TORCHVISION_FIRST = {
+    "conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2", "conv_pw": "2.0",
+    "bn2": "2.1",
+}  # fmt: skip
+_TORCHVISION_LATER = {
+    "conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "se.conv_reduce": "2.fc1",
+    "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1",
+}  # fmt: skip
+_IN_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)\.(\w+)")
 
 
-def _block_indices(architecture: str) -> list[tuple[int, int]]:
-    """Per block of efficientnet_pytorch, in order: (stage, index in the stage) in timm."""
-    size = architecture.rpartition("_")[2]
-    depth, _ = _DEPTH_AND_HEAD[size]
-    repeats = (math.ceil(depth * n) for n in (1, 2, 2, 3, 3, 4, 1))
-    return [(stage, index) for stage, count in enumerate(repeats) for index in range(count)]
+def _numbers(architecture: str) -> dict[tuple[int, int], int]:
+    """The number of efficientnet_pytorch's block by (stage, index in the stage)."""
+    repeats = [math.ceil(_DEPTH[architecture.rpartition("_")[2]] * n) for n in (1, 2, 2, 3, 3, 4, 1)]
+    blocks = [(stage, index) for stage, count in enumerate(repeats) for index in range(count)]
+    return {block: number for number, block in enumerate(blocks)}
 
 
-def _timm_name(name: str, blocks: list[tuple[int, int]]) -> str:
-    match = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)\.(.*)", name)
-    if match and int(match[1]) < len(blocks):
-        stage, index = blocks[int(match[1])]
-        part = (_LATER_STAGES if stage else _FIRST_STAGE).get(match[2], match[2])
-        return f"blocks.{stage}.{index}.{part}.{match[3]}"
-    top, _, leaf = name.partition(".")
-    return f"{_TOP[top]}.{leaf}" if top in _TOP else name
+def _timm_name(name: str) -> str:
+    return name.removeprefix("backbone.")
 
 
-def _detector_name(name: str) -> str:
-    return f"head.{name[len('classifier.') :]}" if name.startswith("classifier.") else f"backbone.{name}"
+def _efficientnet_pytorch_name(name: str, blocks: Mapping[tuple[int, int], int]) -> str:
+    name = _timm_name(name)
+    if match := _IN_BLOCK.fullmatch(name):
+        stage, index = int(match[1]), int(match[2])
+        part = (_LATER_STAGES if stage else _FIRST_STAGE)[match[3]]
+        return f"_blocks.{blocks[stage, index]}.{part}.{match[4]}"
+    layer, _, leaf = name.rpartition(".")
+    return f"{_TOP.get(layer, layer)}.{leaf}"
 
 
-# ------------------------------------------------------------------------------------ the padding
-def _pad_statically(network: nn.Module, size: int) -> None:
+def _torchvision_name(name: str) -> str:
+    name = _timm_name(name)
+    if match := _IN_BLOCK.fullmatch(name):
+        stage = int(match[1])
+        part = (_TORCHVISION_LATER if stage else _TORCHVISION_FIRST)[match[3]]
+        return f"features.{stage + 1}.{match[2]}.block.{part}.{match[4]}"
+    layer, _, leaf = name.rpartition(".")
+    return f"features.{_TORCHVISION_TOP.get(layer, layer)}.{leaf}"
+
+
+# ------------------------------------------------------------------------------------ the arithmetic
+def _torchvision_eps(size: str) -> float:
+    return 1e-3 if size in ("b5", "b6", "b7") else 1e-5
+
+
+def _static_size(size: str, flavour: str) -> int:
+    """The pixels that pads are worked out for."""
+    return int(flavour.removeprefix("static-")) if flavour.startswith("static-") else NATIVE_SIZE[size]
+
+
+def _pad_statically(network: nn.Module, size: int, *, pads_stem: bool = True) -> None:
     """Give every strided convolution the padding of its place in a network fed `size` pixels."""
     from torch import nn
 
@@ -146,6 +188,8 @@ def _pad_statically(network: nn.Module, size: int) -> None:
             continue
         halved = math.ceil(size / module.stride[0])
         total = max((halved - 1) * module.stride[0] + module.kernel_size[0] - size, 0)
+        if name == "conv_stem" and not pads_stem:
+            total = 0
         network.set_submodule(name, _with_padding(module, total // 2, total - total // 2))
         size = halved
 

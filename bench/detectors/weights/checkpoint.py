@@ -1,23 +1,29 @@
-"""Reading a checkpoint file into plain tensors, safely: nothing in it is ever executed."""
+"""What a checkpoint file holds, and its tensors, read safely: nothing in it is ever executed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from bench.detectors.weights import file_type, stored_tensors, torch_file
-from bench.detectors.weights.pickled import UnknownNameError
+from bench.detectors.weights import file_type, safetensors_header, stored_tensors, torch_file
+from bench.detectors.weights.matching import File
+from bench.detectors.weights.pickled import MOST_OPERATIONS, UnknownNameError
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, described
 from bench.errors import UserError, listed, shown
+from bench.stored import open_file
 
-# What training scripts wrap a state dict in, and what they prefix its names with.
-_WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "network")
-_PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
 _MOST_NESTED = 8
+_MOST_ENTRIES = MOST_OPERATIONS
+# Every name repeats those of the dictionaries that it lies in.
+_LONGEST_FOLDER = 1000
 # A tensor may repeat stored numbers (strides of zero), which no training script saves.
 _MOST_REPEATED, _SMALL_BYTES = 4, 2**20
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -26,48 +32,130 @@ _INTEGERS = (
     torch.uint8, torch.uint16, torch.uint32, torch.uint64,
 )  # fmt: skip
 
-State = dict[str, StoredTensor | OddTensor]
+# What safetensors calls the types that it shares with PyTorch.
+_SAFETENSORS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U64": torch.uint64, "U32": torch.uint32,
+    "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a `.tar`, `.pth`, `.pt` or `.safetensors` file, float tensors as float32.
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened weights file: what it holds, and `load`, which reads some of its tensors.
 
-    Wrappers such as `{"model": …, "optimizer": …}` and prefixes such as `module.` or `net.` are
-    taken off. Raises `UserError` for whatever is not a finite state dict. Equal integers may be one tensor.
+    Names begin with those of the dictionaries and the places in lists that a tensor lies in, with dots between.
     """
+
+    file: File
+    _read: Callable[[Mapping[str, StoredTensor]], dict[str, Tensor]]
+
+    def refuse_odd(self) -> None:
+        """Raise `UserError` where any tensor is none of plain numbers, or claims more than the file holds."""
+        _plain(self.file.tensors, self.file.path)
+
+    def load(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors by their names in the file, floating-point ones as float32.
+
+        Raises `UserError` for what is not finite, or no plain numbers. Equal integers may be one tensor.
+        """
+        path = self.file.path
+        state = _plain({name: self.file.tensors[name] for name in names}, path)
+        try:
+            tensors = self._read(state)
+        except Exception as error:
+            _refuse_unreadable(error, path)
+        floats = {id(tensor): tensor for tensor in tensors.values() if tensor.is_floating_point()}  # tied ones once
+        infinite = {key for key, tensor in floats.items() if not tensor.isfinite().all()}
+        broken = [name for name, tensor in tensors.items() if id(tensor) in infinite]
+        if broken:
+            raise UserError(
+                f"{path}: {len(broken)} tensors hold NaN or infinite values in float32: {listed(map(shown, broken), 6)}"
+            )
+        return tensors
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Checkpoint]:
+    """A `.tar`, `.pth`, `.pt` or `.safetensors` file. Raises `UserError` where it holds no tensors by name."""
     file_type.check(path)
-    state = _unprefixed(_safetensors(path) if file_type.is_safetensors(path) else _saved_by_torch(path))
-    floats = {id(tensor): tensor for tensor in state.values() if tensor.is_floating_point()}  # tied ones once
-    infinite = {key for key, tensor in floats.items() if not tensor.isfinite().all()}
-    broken = [name for name, tensor in state.items() if id(tensor) in infinite]
-    if broken:
-        raise UserError(
-            f"{path}: {len(broken)} tensors hold NaN or infinite values in float32: {listed(map(shown, broken), 6)}"
+    if file_type.is_safetensors(path):
+        yield _safetensors(path)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            contents = stack.enter_context(torch_file.opened(path))
+            file = _listing(contents.tree, path)
+        except UserError:
+            raise
+        except Exception as error:
+            _refuse_unreadable(error, path)
+        yield Checkpoint(file, lambda state: stored_tensors.tensors(state, contents))
+
+
+def _safetensors(path: Path) -> Checkpoint:
+    """What the header says; numbers are read by the library, which checks where they lie."""
+    with open_file(path) as file:
+        entries = safetensors_header.read(file).tensors
+    tensors: dict[str, StoredTensor | OddTensor] = {}
+    for name, entry in entries.items():
+        dtype = _SAFETENSORS.get(entry.dtype)
+        tensors[name] = (
+            OddTensor(f"stored as {shown(entry.dtype)}")
+            if dtype is None
+            else StoredTensor(dtype, name, entry.end - entry.begin, 0, entry.shape, ())
         )
-    return state
+
+    def read(state: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as stored:
+            given = {name: stored.get_tensor(name) for name in state}
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
+
+    return Checkpoint(File(path, tensors, dict.fromkeys(tensors, "")), read)
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
+def _listing(tree: Any, path: Path) -> File:
+    """Every tensor in a tree of dictionaries and lists, by the names on the way to it."""
+    tensors: dict[str, StoredTensor | OddTensor] = {}
+    folders: dict[str, str] = {}
+    seen, is_cut = 0, False
+    pending = deque([("", tree, 0)])
+    while pending:
+        folder, value, depth = pending.popleft()
+        for key, inner in _entries(value):
+            seen += 1
+            if seen > _MOST_ENTRIES:
+                raise UserError(f"{path}: holds more than {_MOST_ENTRIES:,} entries; save the state dict alone")
+            name = f"{folder}.{key}" if folder else str(key)
+            if (tensor := described(inner)) is not None:
+                tensors.setdefault(name, tensor)
+                folders.setdefault(name, folder)
+            elif isinstance(inner, (dict, list, tuple)):
+                if depth < _MOST_NESTED and len(name) <= _LONGEST_FOLDER:
+                    pending.append((name, inner, depth + 1))
+                is_cut |= depth >= _MOST_NESTED
+    if not tensors:
+        raise _no_tensors(tree, path, is_cut=is_cut)
+    return File(path, tensors, folders)
 
-    try:
-        state = load_file(path)
-    except Exception as error:
-        _refuse_unreadable(error, path)
-    for name, tensor in state.items():
-        _refuse_dtype(name, tensor.dtype, path)
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
 
 
-def _saved_by_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        with torch_file.opened(path) as contents:
-            state = _plain(_unwrapped(contents.tree, path), path)
-            return stored_tensors.tensors(state, contents)
-    except UserError:
-        raise
-    except Exception as error:
-        _refuse_unreadable(error, path)
+def _no_tensors(tree: Any, path: Path, *, is_cut: bool) -> UserError:
+    if is_cut:
+        return UserError(
+            f"{path}: holds no state dict within {_MOST_NESTED} dictionaries, one in the other (or one in itself); "
+            "save the state dict alone: torch.save(model.state_dict(), ...)"
+        )
+    keys = listed([shown(str(key)) for key in list(tree)[:8]]) if isinstance(tree, dict) else _kind(tree)
+    return UserError(f"{path}: holds no state dict (found: {keys}); expected tensors by name")
 
 
 def _refuse_unreadable(error: Exception, path: Path) -> NoReturn:
@@ -88,48 +176,11 @@ def _refuse_unreadable(error: Exception, path: Path) -> NoReturn:
     raise UserError(f"{path}: cannot be read as a checkpoint, it may be truncated ({reason})") from error
 
 
-def _unwrapped(tree: Any, path: Path) -> State:
-    """The state dict inside what training scripts put around it."""
-    for _ in range(_MOST_NESTED):
-        state = _state(tree)
-        if state is not None:
-            return state
-        tree_inside = _inside(tree)
-        if tree_inside is None:
-            keys = listed([shown(str(key)) for key in list(tree)[:8]]) if isinstance(tree, dict) else _kind(tree)
-            raise UserError(
-                f"{path}: holds no state dict (found: {keys}); expected tensors, or one of {', '.join(_WRAPPERS)}"
-            )
-        tree = tree_inside
-    raise UserError(
-        f"{path}: holds no state dict within {_MOST_NESTED} dictionaries, one in the other (or one in itself); "
-        "save the state dict alone: torch.save(model.state_dict(), ...)"
-    )
-
-
-def _inside(tree: Any) -> dict[Any, Any] | None:
-    inner = (tree[key] for key in _WRAPPERS if isinstance(tree.get(key), dict)) if isinstance(tree, dict) else iter(())
-    return next(inner, None)
-
-
 def _kind(tree: Any) -> str:
     return "a tensor" if described(tree) else f"no dictionary but {type(tree).__name__}"
 
 
-def _state(tree: Any) -> State | None:
-    """A dictionary of tensors by name, as they are described; None where it is something else."""
-    if not isinstance(tree, dict) or not tree:
-        return None
-    state: State = {}
-    for name, value in tree.items():
-        tensor = described(value) if isinstance(name, str) else None
-        if tensor is None:
-            return None
-        state[name] = tensor
-    return state
-
-
-def _plain(state: State, path: Path) -> dict[str, StoredTensor]:
+def _plain(state: Mapping[str, StoredTensor | OddTensor], path: Path) -> dict[str, StoredTensor]:
     """Refuse tensors that are no plain numbers, and such as repeat a few stored ones until no memory holds them."""
     plain: dict[str, StoredTensor] = {}
     for name, tensor in state.items():
@@ -170,12 +221,3 @@ def _refuse_claims(state: Mapping[str, StoredTensor], path: Path) -> None:
 def _bytes(tensors: Collection[StoredTensor]) -> int:
     """Of memory: floating-point numbers become float32."""
     return sum(tensor.numel * (4 if tensor.dtype in _FLOATS else tensor.dtype.itemsize) for tensor in tensors)
-
-
-def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for _ in range(_MOST_NESTED):
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None)
-        if prefix is None or not state:
-            break
-        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
-    return state

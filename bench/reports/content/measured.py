@@ -113,7 +113,7 @@ def recovery(trained: Recovery) -> str:
     """What a `recover` did, in a few words: "recover took 14 of 160 steps (no more fitted into 0.2 minutes)"."""
     if not trained.steps:
         return f"recover trained nothing (0 of {counted(trained.steps_wanted, 'step')}: {trained.ended})"
-    reasons = [trained.ended] if trained.steps < trained.steps_wanted else []
+    reasons = [] if trained.ended == Recovery.ALL_STEPS else [trained.ended]
     if trained.cut_short and "fitted" not in trained.ended:
         reasons.append("the limit of time had cut it short")
     if trained.best_step < trained.steps:

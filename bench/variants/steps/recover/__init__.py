@@ -88,7 +88,7 @@ def may_be_cut(settings: Settings) -> bool:
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """`model` itself, in its own dtype, trained. Equal seeds give equal weights on one machine with as many threads.
 
-    Raises `UserError` where training diverges.
+    Where no step brings it closer to the teacher, its weights are those that it began with.
     """
     import torch
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench import phases
 from bench.errors import UserError
 from bench.provenance import write_json
-from bench.records import Frame
+from bench.records import Frame, Recovery
 from bench.variants import checkpoints
 from bench.variants.steps.recover import distillation
 from bench.variants.steps.recover.distillation import Lower, Precision, distillation_loss
@@ -52,7 +52,7 @@ class _Training:
     worse: int = 0
     auc: float | None = None
     cut_short: bool = False
-    ended: str = "all steps are done"
+    ended: str = Recovery.ALL_STEPS
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Tools:
 
 
 def distil(model: Detector, settings: Settings, work: StepContext, going_on: dict[str, Any] | None) -> None:
-    """Train `model` in place, going on from what was saved. Raises `UserError` where that diverges.
+    """Train `model` in place, going on from what was saved. Of a training that diverges, the best weights are kept.
 
     Batches and what is varied in them follow from the seed and the step alone.
     """
@@ -94,7 +94,8 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
         best = _evaluated(training, settings, tools, best)
     order = work.seed + 1, training.step
     for batch in distillation.shuffled(work, learned, settings.batch_size, training.total, *order):
-        _step(training, settings, tools, distillation.varied(batch, work.seed, training.step))
+        if not _step(training, settings, tools, distillation.varied(batch, work.seed, training.step)):
+            break
         training.seconds = time.monotonic() - clock
         training.total = _affordable(training, settings)
         if _is_evaluated(training, settings):
@@ -108,7 +109,7 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
         keep()
     if training.step == 0:
         work.progress(1, 1, "looks", training.ended)
-    _refuse_divergence(training, settings, precision)
+    _note_divergence(training, settings, precision)
     model.load_state_dict(best)
     write_json(work.scratch / RECORD, _record(training, settings, precision, tools.held_out))
 
@@ -172,8 +173,8 @@ def _find_scale(tools: _Tools) -> None:
         tools.scaler.update(tools.scaler.get_scale() / 2)
 
 
-def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> None:
-    """One step of the optimizer on a batch of frames. Raises `UserError` where the loss is not finite."""
+def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> bool:
+    """One step of the optimizer on a batch of frames; False where its loss is not finite, which ends the training."""
     import torch
 
     for group in tools.optimizer.param_groups:
@@ -193,8 +194,12 @@ def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor
         for (weight, size), was in zip(tools.sizes, before, strict=True):
             weight.copy_(torch.addcmul(was, weight - was, size))
     training.step += 1
-    now = _finite(float(loss.detach()), training.step, settings, tools.precision)
+    now = float(loss.detach())
+    if not math.isfinite(now):
+        training.ended = f"the loss became {now} at step {training.step}; {_advice(settings, tools.precision)}"
+        return False
     training.smooth = now if training.step == 1 else 0.9 * training.smooth + 0.1 * now
+    return True
 
 
 def _evaluated(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
@@ -261,22 +266,17 @@ def _record(
     }
 
 
-def _refuse_divergence(training: _Training, settings: Settings, precision: Precision) -> None:
-    """Raise where the training ended far from where it began."""
-    if training.error > max(_DIVERGED * training.first_error, _FAR):
-        raise UserError(
-            f"recover: training diverged: the error grew from {training.first_error:.3g} to {training.error:.3g}; "
-            f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
+def _note_divergence(training: _Training, settings: Settings, precision: Precision) -> None:
+    """Say so where the training ended far from where it began."""
+    if not training.error <= max(_DIVERGED * training.first_error, _FAR):
+        training.ended = (
+            f"training diverged: the error grew from {training.first_error:.3g} to {training.error:.3g}; "
+            f"{_advice(settings, precision)}"
         )
 
 
-def _finite(loss: float, step: int, settings: Settings, precision: Precision) -> float:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"recover: the loss became {loss} at step {step} of {settings.steps}; "
-            f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
-        )
-    return loss
+def _advice(settings: Settings, precision: Precision) -> str:
+    return f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
 
 
 def _or_more_bits(precision: Precision) -> str:

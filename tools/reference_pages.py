@@ -1,15 +1,16 @@
-"""Writes the example and the tables of docs/experiments.md anew; with `--check` it only compares.
+"""Writes what is generated in docs/experiments.md and docs/detectors.md anew; with `--check` it only compares.
 
-    python tools/experiments_reference.py [--check]
+    python tools/reference_pages.py [--check]
 
 What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of frame sets,
-gates and steps): editors show it from the JSON Schema, people read it on this page.
+gates and steps): editors show it from the JSON Schema, people read it on the first page. The second tells which
+checkpoints can be read, from the families' schemes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 import yaml
 
 from bench.commands import init
+from bench.detectors import families
+from bench.detectors.offers import MEANING
 from bench.detectors.presets import PRESETS
 from bench.schema import json_schema
 from bench.variants import steps
 
-PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 _LIMITS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 _TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
@@ -29,16 +32,20 @@ _TYPES = {"string": "text", "number": "number", "integer": "whole number", "bool
 Node = Mapping[str, Any]
 
 
-def renewed(page: str) -> str:
-    """The page with all that is generated made anew; the text around it stays."""
-    example = (init.TEMPLATES / "experiments.yaml").read_text(encoding="utf-8")
-    for mark, made in (("example", f"```yaml\n{example}```"), ("keys", "\n\n".join(_sections()))):
-        before, _, rest = page.partition(f"<!-- {mark} -->\n")
+def renewed(page: Path) -> str:
+    """A page's text with all that is generated made anew; what stands around it stays."""
+    text = page.read_text(encoding="utf-8")
+    for mark, make in PAGES[page.name].items():
+        before, _, rest = text.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition(f"<!-- /{mark} -->\n")
         if not end:
-            raise SystemExit(f"{PAGE}: the marks <!-- {mark} --> and <!-- /{mark} --> are missing")
-        page = f"{before}<!-- {mark} -->\n{made}\n{end}{after}"
-    return page
+            raise SystemExit(f"{page}: the marks <!-- {mark} --> and <!-- /{mark} --> are missing")
+        text = f"{before}<!-- {mark} -->\n{make()}\n{end}{after}"
+    return text
+
+
+def _example() -> str:
+    return f"```yaml\n{(init.TEMPLATES / 'experiments.yaml').read_text(encoding='utf-8')}```"
 
 
 def _sections() -> Iterator[str]:
@@ -46,6 +53,7 @@ def _sections() -> Iterator[str]:
     models = json_schema()["$defs"]
     detector = models["DetectorSettings"]
     yield _section("detectors: {name: …}", detector)
+    yield _section("detectors: {name: {weights: …}}", models["WeightsSettings"])
     yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
@@ -121,12 +129,53 @@ def _spelled(value: object) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip().strip("'")
 
 
+# ------------------------------------------------------------------------------------ detectors
+def _families() -> Iterator[str]:
+    """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
+    for family in families.modules():
+        name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
+        lines = [
+            f"### {name}",
+            f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(filter(family.OFFERS.__contains__, MEANING))}.",
+            "",
+        ]
+        first = family.ARCHITECTURES[0]
+        lines += _checkpoints(family, first)
+        if choices := families.flavours(family, first):
+            lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
+            lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
+        yield "\n".join(lines)
+
+
+def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
+    yield "| names of | such as | the logits | `flavour:` if not given |"
+    yield "| --- | --- | --- | --- |"
+    for scheme in family.schemes(architecture):
+        layer = scheme.rename("backbone.conv_stem.weight")
+        meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
+        yield (
+            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | "
+            f"{f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |"
+        )
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "experiments.md": {"example": _example, "keys": lambda: "\n\n".join(_sections())},
+    "detectors.md": {"families": lambda: "\n\n".join(_families())},
+}
+
+
 def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(renewed(page), encoding="utf-8")
-    elif renewed(page) != page:
-        raise SystemExit(f"{PAGE}: is out of date; run python tools/experiments_reference.py")
+    for page in (DOCS / name for name in PAGES):
+        text = renewed(page)
+        if "--check" not in sys.argv[1:]:
+            page.write_text(text, encoding="utf-8")
+        elif text != page.read_text(encoding="utf-8"):
+            raise SystemExit(f"{page}: is out of date; run python tools/reference_pages.py")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""From a file's tensors to a detector's: which row of the last layer stands for which class, and which arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.detectors import families
+from bench.detectors.weights.matching import File, Match, Network, holds_all, is_counter
+from bench.errors import UserError, listed, shown
+from bench.records import Conventions, Preprocessing, Reading
+
+if TYPE_CHECKING:
+    from bench.detectors.families import Family
+
+_MOST_LEFT_OUT = 8
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Which row of the file's layer gives the logit of real, and which that of fake; None for a logit that is 0."""
+
+    rows: tuple[int | None, int | None]
+    meaning: str
+
+
+def network_of(family: Family, architecture: str, preprocessing: Preprocessing) -> Network:
+    """What a detector of this architecture holds, whichever its flavour; no memory is taken for it."""
+    with torch.device("meta"):
+        detector = family.build(architecture, family.schemes(architecture)[0].flavour or "", preprocessing)
+    (layer,) = detector.logit_layers()
+    name = next(name for name, module in detector.named_modules() if module is layer)
+    state = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items() if not is_counter(name)}
+    of_layer = {f"{name}.weight", f"{name}.bias"}
+    shapes = {tensor: shape for tensor, shape in state.items() if tensor not in of_layer}
+    return Network(shapes, name, math.prod(state[f"{name}.weight"][1:]))
+
+
+def other_architecture(file: File, architecture: str, preprocessing: Preprocessing) -> str | None:
+    """The architecture whose tensors a file holds, in their shapes; for the error about another one."""
+    tried: list[Network] = []
+    for other in families.architectures():
+        family = families.find(other)
+        network = network_of(family, other, preprocessing)
+        if other == architecture or network in tried:
+            continue
+        tried.append(network)
+        if holds_all(file, network, family.schemes(other)):
+            return other
+    return None
+
+
+def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
+    """What the logits mean, by their owner's words or by the code that such names come from."""
+    layer = f"`{shown(match.head)}`"
+    if match.rows == 1:
+        if conventions.classes:
+            raise UserError(
+                f"{path}: {layer} gives one logit, and `classes:` is for two; write `positive: fake` where a high one "
+                "speaks for fake, else `positive: real`"
+            )
+        positive = conventions.positive or (match.scheme.positive if match.is_usual else None)
+        if positive is None:
+            raise UserError(
+                f"{path}: {layer} gives one logit, and nothing tells what a high one speaks for: add `positive: fake` "
+                "beside `architecture:` where its sigmoid is P(fake), or `positive: real`"
+            )
+        by = "" if conventions.positive else f" in the code of {match.scheme.owner}"
+        return Logits((None, 0) if positive == "fake" else (0, None), f"{layer} gives one logit, for {positive}{by}")
+    if conventions.positive:
+        raise UserError(
+            f"{path}: {layer} gives two logits, and `positive:` is for one; without it class 0 is real and class 1 is "
+            "fake, and `classes: [fake, real]` says the contrary"
+        )
+    classes = conventions.classes or ("real", "fake")
+    return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits, {' and '.join(classes)}")
+
+
+def flavour_of(
+    match: Match, conventions: Conventions, family: Family, architecture: str, path: Path
+) -> tuple[str, str]:
+    """The arithmetic, and how it is known."""
+    if conventions.flavour:
+        return conventions.flavour, "by `flavour:`"
+    if match.scheme.flavour:
+        return match.scheme.flavour, f"as in the code of {match.scheme.owner}"
+    raise UserError(
+        f"{path}: the names of {match.scheme.owner} do not tell with which arithmetic the network was trained; add "
+        f"`flavour:` beside `architecture: {architecture}`, one of:",
+        *(f"  {flavour}: {meaning}" for flavour, meaning in families.flavours(family, architecture).items()),
+    )
+
+
+def state_of(
+    match: Match, tensors: Mapping[str, Tensor], network: Network, rows: tuple[int | None, int | None], path: Path
+) -> dict[str, Tensor]:
+    """The detector's state dict, with the logit of real first. Raises `UserError` for integers among its weights."""
+    weight = tensors[match.weight].flatten(1)
+    bias = tensors[match.bias] if match.bias else weight.new_zeros(len(weight))
+    integers = [
+        f"{shown(name)} is {str(tensor.dtype).removeprefix('torch.')}"
+        for name, tensor in tensors.items()
+        if not tensor.is_floating_point()
+    ]
+    if integers:
+        raise UserError(
+            f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
+            f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
+        )
+    state = {name: tensors[given] for name, given in match.names.items()}
+    for leaf, given in (("weight", weight), ("bias", bias)):
+        by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
+        state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
+    return state
+
+
+def reading_of(match: Match, logits: Logits, arithmetic: str, path: Path) -> Reading:
+    """What is told of it in plans and reports."""
+    behind = f" behind `{shown(match.prefix.removesuffix('.'))}`" if match.prefix else ""
+    warnings = []
+    if match.suspicious:
+        warnings.append(
+            f"{path.name}: {len(match.suspicious)} tensors belong to no part of the network and were left out: "
+            f"{listed(match.suspicious, _MOST_LEFT_OUT)}. If the network computes with any of them, its scores are "
+            "others than those reported here."
+        )
+    return Reading(
+        names=f"names of {match.scheme.owner}{behind}",
+        logits=logits.meaning,
+        arithmetic=arithmetic,
+        left_out=tuple(map(shown, match.left_out)),
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,334 @@
+"""The same network in every form in which people have its weights, against the code that such files come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from efficientnet_pytorch import EfficientNet
+from torch import Tensor, nn
+
+from bench import detectors
+from bench.detectors.families import efficientnet
+from bench.errors import UserError
+from bench.records import Conventions, Preprocessing, Reading
+
+PLAIN = Preprocessing(size=64)
+ARCHITECTURE = "efficientnet_b0"
+Form = Callable[[dict[str, Tensor]], Any]
+
+
+def frames(count: int = 6, size: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.rand(count, 3, 9, 9, generator=generator)
+    return (nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def lively(network: nn.Module, size: int = 64) -> nn.Module:
+    """Batch norms that fit some frames: otherwise a random network answers all of them alike."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    with torch.no_grad():
+        network.train()(frames(8, size).float() / 255)
+    return network.eval()
+
+
+def answers(network: nn.Module, size: int = 64) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = network(frames(size=size).float() / 255)
+    assert logits.std(0).max() > 1e-3, "a constant network proves nothing"
+    return logits
+
+
+@pytest.fixture(scope="module")
+def of_timm() -> nn.Module:
+    torch.manual_seed(1)
+    return lively(timm.create_model(ARCHITECTURE, num_classes=2))
+
+
+def read(
+    state: Any, folder: Path, conventions: Conventions | None = None, architecture: str = ARCHITECTURE, size: int = 64
+) -> tuple[Tensor, Reading]:
+    """The logits of the frames by what is read from a file with these weights."""
+    torch.save(state, folder / "w.pth")
+    detector, reading = detectors.read(architecture, folder / "w.pth", Preprocessing(size=size), conventions)
+    with torch.inference_mode():
+        return detector(frames(size=size)).logits, reading
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def elsewhere(state: dict[str, Tensor], backbone: str, head: str) -> dict[str, Tensor]:
+    """timm's names, with other ones before those of the backbone and in the place of the head's."""
+    return {
+        name.replace("classifier", head) if name.startswith("classifier") else f"{backbone}{name}": tensor
+        for name, tensor in state.items()
+    }
+
+
+FORMS: dict[str, Form] = {
+    "bare": lambda state: state,
+    "wrapper that nobody listed": lambda state: {"weights_of_the_best": state, "epoch": 3},
+    "list": lambda state: [state, {"lr": 0.1}],
+    "Lightning, with a loss": lambda state: {
+        "state_dict": prefixed(state, "model.") | {"criterion.weight": torch.ones(2)}, "hyper_parameters": {"lr": 0.1}
+    },
+    "SWA": lambda state: {"n_averaged": torch.tensor(5), **prefixed(state, "module.")},
+    "four prefixes": lambda state: {"ckpt": {"inner": prefixed(state, "_orig_mod.module.base_model.net.")}},
+    "beside an optimizer": lambda state: {
+        "model": state, "optimizer": {"state": {0: {"exp_avg": state["conv_stem.weight"] * 0}}, "param_groups": []}
+    },
+    "under two names": lambda state: {"model": state, "state_dict": state},
+    "parts apart": lambda state: {
+        "encoder": {name: tensor for name, tensor in state.items() if not name.startswith("classifier")},
+        "head": {"weight": state["classifier.weight"], "bias": state["classifier.bias"]},
+    },
+    "head of another name": lambda state: elsewhere(state, "backbone.", "cls_head"),
+    "head in a sequence": lambda state: elsewhere(state, "", "classifier.1"),
+    "head in a sequence of another name": lambda state: elsewhere(state, "features.", "top.2"),
+    "head as a convolution": lambda state: {
+        **state, "classifier.weight": state["classifier.weight"][:, :, None, None]
+    },
+    "ImageNet's head beside": lambda state: {
+        **elsewhere(state, "encoder.", "logit"), "encoder.classifier.weight": torch.zeros(1000, 1280),
+        "encoder.classifier.bias": torch.zeros(1000),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_answers_from_every_form(form: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    logits, reading = read(FORMS[form](state), tmp_path)
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    assert not reading.warnings
+    assert "`timm`" in reading.arithmetic
+
+
+def test_what_is_left_out_is_named(of_timm: nn.Module, tmp_path: Path) -> None:
+    """Quietly what is known to take no part, and with a warning what could be part of the network."""
+    state = dict(of_timm.state_dict())
+    _, reading = read(FORMS["Lightning, with a loss"](state), tmp_path)
+    assert reading.left_out == ("state_dict.criterion.weight",)
+    _, reading = read(FORMS["ImageNet's head beside"](state), tmp_path)
+    assert set(reading.left_out) == {"encoder.classifier.weight", "encoder.classifier.bias"}
+    _, reading = read(state | {"attention.weight": torch.zeros(4, 4)}, tmp_path)
+    assert reading.left_out == ("attention.weight",)
+    assert "attention.weight" in reading.warnings[0]
+
+
+# ------------------------------------------------------------------------------------ logits
+@pytest.mark.parametrize("positive", ["fake", "real"])
+def test_one_logit_speaks_for_what_its_owner_says(positive: Any, of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    sign = 1 if positive == "fake" else -1
+    for leaf in ("weight", "bias"):
+        rows = state[f"classifier.{leaf}"]
+        state[f"classifier.{leaf}"] = sign * (rows[1:] - rows[:1])
+    with pytest.raises(UserError, match=r"nothing tells what a high one speaks for: add `positive: fake`"):
+        read(state, tmp_path)
+    logits, reading = read(state, tmp_path, Conventions(positive=positive))
+    expected = answers(of_timm)
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=0)
+    assert positive in reading.logits
+    with pytest.raises(UserError, match="`classes:` is for two"):
+        read(state, tmp_path, Conventions(classes=("fake", "real")))
+
+
+def test_classes_may_be_the_other_way_round(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    logits, reading = read(state, tmp_path, Conventions(classes=("fake", "real")))
+    torch.testing.assert_close(logits, answers(of_timm).flip(1), atol=1e-4, rtol=0)
+    assert "fake and real" in reading.logits
+    with pytest.raises(UserError, match="`positive:` is for one"):
+        read(state, tmp_path, Conventions(positive="fake"))
+
+
+def test_a_head_without_bias(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in of_timm.state_dict().items() if name != "classifier.bias"}
+    logits, _ = read(state, tmp_path)
+    expected = answers(of_timm) - of_timm.get_parameter("classifier.bias").detach()
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+
+
+# ------------------------------------------------------------------------------------ several sets of weights
+def two_sets(of_timm: nn.Module, **more: Any) -> dict[str, Any]:
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    return {"epoch": 9, "state_dict": prefixed(plain, "module."), "state_dict_ema": prefixed(state, "module."), **more}
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "state_dict_ema.module"])
+def test_one_of_several_sets_is_named(key: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    logits, reading = read(two_sets(of_timm), tmp_path, Conventions(key=key))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    assert "state_dict_ema" in reading.names
+    other, _ = read(two_sets(of_timm), tmp_path, Conventions(key="state_dict"))
+    assert (other - logits).abs().max() > 1e-3
+
+
+def test_no_set_of_several_is_taken_in_silence(of_timm: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read(two_sets(of_timm), tmp_path)
+    assert "holds 2 sets of weights: state_dict.module, state_dict_ema.module" in str(caught.value)
+    assert "moving average" in str(caught.value)
+    with pytest.raises(UserError, match=r"names no set of weights.*did you mean"):
+        read(two_sets(of_timm), tmp_path, Conventions(key="state_dict_emma"))
+
+
+def test_an_average_in_the_same_dictionary(of_timm: nn.Module, tmp_path: Path) -> None:
+    """As wrappers save it that keep both networks as modules; a shared layer makes them no less two."""
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor if name == "conv_stem.weight" else tensor.clone() for name, tensor in state.items()}
+    both = prefixed(plain, "model.") | prefixed(state, "ema_model.module.")
+    with pytest.raises(UserError, match="holds 2 sets of weights"):
+        read({"state_dict": both}, tmp_path)
+    _, reading = read({"state_dict": both}, tmp_path, Conventions(key="state_dict.ema_model"))
+    assert not reading.left_out, "the other set is no part that was left out"
+
+
+# ------------------------------------------------------------------------------------ whose code
+def test_torchvision(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = lively(torchvision.models.efficientnet_b0(num_classes=2))
+    logits, reading = read({"state_dict": prefixed(network.state_dict(), "backbone.")}, tmp_path)
+    torch.testing.assert_close(logits, answers(network), atol=1e-4, rtol=0)
+    assert "torchvision" in reading.names
+    assert "eps 1e-05" in reading.arithmetic
+
+
+@pytest.mark.slow
+def test_torchvisions_b5_has_another_eps(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = lively(torchvision.models.efficientnet_b5(num_classes=2))
+    logits, reading = read(network.state_dict(), tmp_path, architecture="efficientnet_b5")
+    torch.testing.assert_close(logits, answers(network), atol=1e-4, rtol=0)
+    assert "eps 0.001" in reading.arithmetic
+
+
+def of_efficientnet_pytorch(size: str = "b0", **settings: Any) -> EfficientNet:
+    torch.manual_seed(3)
+    return EfficientNet.from_name(f"efficientnet-{size}", num_classes=2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "flavour"), [(224, "static"), (128, "static-128"), (97, "static-97"), (None, "tf")]
+)
+def test_padding_is_what_flavour_says(image_size: int | None, flavour: str, tmp_path: Path) -> None:
+    """Names alone tell nothing of it."""
+    network = lively(of_efficientnet_pytorch(image_size=image_size), 97)
+    with pytest.raises(UserError, match=r"(?s)do not tell with which arithmetic.*static-<size>") as caught:
+        read(network.state_dict(), tmp_path, size=97)
+    assert "efficientnet_pytorch" in str(caught.value)
+    logits, reading = read(network.state_dict(), tmp_path, Conventions(flavour=flavour), size=97)
+    torch.testing.assert_close(logits, answers(network, 97), atol=1e-4, rtol=0)
+    assert f"arithmetic `{flavour}` by `flavour:`" in reading.arithmetic
+
+
+def test_deepfakebench_has_a_stem_without_padding(tmp_path: Path) -> None:
+    network = of_efficientnet_pytorch("b4")
+    network._conv_stem = nn.Conv2d(3, 48, 3, stride=2, bias=False)
+    lively(network, 128)
+    state = {
+        re.sub(r"^efficientnet\._fc", "last_layer", f"efficientnet.{name}"): tensor
+        for name, tensor in network.state_dict().items()
+    }
+    state = prefixed(state, "backbone.")
+    logits, reading = read(state, tmp_path, architecture="efficientnet_b4", size=128)
+    torch.testing.assert_close(logits, answers(network, 128), atol=1e-4, rtol=0)
+    assert "DeepfakeBench" in reading.names
+    padded, _ = read(state, tmp_path, Conventions(flavour="static"), architecture="efficientnet_b4", size=128)
+    assert (padded - logits).abs().max() > 1e-3
+
+
+def one_logit(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
+    rows = {leaf: state.pop(f"{head}.{leaf}") for leaf in ("weight", "bias")}
+    return {leaf: tensor[1:] - tensor[:1] for leaf, tensor in rows.items()}
+
+
+def test_dfdc_winner(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    head = one_logit(state, "classifier")
+    inner = prefixed(state, "module.encoder.") | prefixed(head, "module.fc.")
+    inner |= {
+        "module.encoder.classifier.weight": torch.zeros(1000, 1280),
+        "module.encoder.classifier.bias": torch.zeros(1000),
+    }
+    logits, reading = read({"epoch": 40, "state_dict": inner, "bce_best": 0.2}, tmp_path)
+    expected = answers(of_timm)
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=0)
+    assert "for fake in the code of the DFDC winner" in reading.logits
+    with pytest.raises(UserError, match=r"srm_conv.weight is a filter before the network"):
+        read(inner | {"module.srm_conv.weight": torch.zeros(3, 3, 5, 5)}, tmp_path)
+
+
+def test_icpr_2020(tmp_path: Path) -> None:
+    network = lively(of_efficientnet_pytorch())
+    expected = answers(network)
+    state = dict(network.state_dict())
+    state = prefixed(one_logit(state, "_fc"), "classifier.") | prefixed(state, "efficientnet.")
+    logits, reading = read({"net": state}, tmp_path)
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=0)
+    assert "ICPR 2020" in reading.names
+    with pytest.raises(UserError, match=r"2 layers could write the logits: feat_ext\.classifier, top"):
+        # As of a network that was tuned on top of another one, whose own head is unused.
+        read(prefixed(state, "feat_ext.") | {"top.weight": torch.zeros(1, 1280)}, tmp_path)
+    with pytest.raises(UserError, match="a layer of attention"):
+        read(state | {"efficientnet.attconv.weight": torch.zeros(1, 56, 1, 1)}, tmp_path)
+
+
+def test_names_of_bench_itself_tell_no_padding(tmp_path: Path) -> None:
+    state = efficientnet.build(ARCHITECTURE, "static", PLAIN).state_dict()
+    with pytest.raises(UserError, match="names of bench do not tell with which arithmetic"):
+        read(state, tmp_path)
+    read(state, tmp_path, Conventions(flavour="static"))
+
+
+# ------------------------------------------------------------------------------------ what does not fit
+def test_messages_have_the_names_of_the_file(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = prefixed(
+        {name: tensor for name, tensor in of_timm.state_dict().items() if name != "bn2.bias"}, "state_dict.model."
+    )
+    with pytest.raises(UserError) as caught:
+        read(state, tmp_path)
+    text = str(caught.value)
+    assert "names are those of timm behind `state_dict.model`" in text
+    assert "missing (1): state_dict.model.bn2.bias" in text
+    assert "backbone" not in text
+
+
+@pytest.mark.parametrize("size", ["b1", "b2"])
+def test_another_size_is_recognised_under_any_names(size: str, tmp_path: Path) -> None:
+    """Also one whose tensors hold all names of the smaller network."""
+    with torch.device("meta"):
+        state = getattr(torchvision.models, f"efficientnet_{size}")(num_classes=2).state_dict()
+    state = {name: torch.zeros(tensor.shape) for name, tensor in state.items()}
+    with pytest.raises(UserError, match=f"they look like efficientnet_{size}: set `architecture: efficientnet_{size}`"):
+        read({"net": prefixed(state, "module.")}, tmp_path)
+
+
+def test_names_of_no_known_code(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = {re.sub(r"[a-z]+", "x", name): tensor for name, tensor in of_timm.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        read(state, tmp_path)
+    text = str(caught.value)
+    assert "names that would fit, behind any prefix" in text
+    assert "torchvision's, such as features.0.0.weight" in text
+
+
+def test_several_heads_are_ambiguous(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = elsewhere(dict(of_timm.state_dict()), "encoder.", "first")
+    state |= {"second.weight": torch.zeros(2, 1280), "second.bias": torch.zeros(2)}
+    with pytest.raises(UserError, match="2 layers could write the logits: first, second"):
+        read(state, tmp_path)
