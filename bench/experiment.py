@@ -41,7 +41,7 @@ from bench.errors import (
     resolve_path,
     shown,
 )
-from bench.records import ClassName, Conventions, Preprocessing
+from bench.records import FILTERS, ClassName, Conventions, Preprocessing
 from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -153,7 +153,7 @@ class DetectorSettings(_Model):
         "and the like, see docs/detectors.md",
     )
     preprocessing: Preprocessing = Field(
-        description="a preset (fsbi, sbi, imagenet), or {preset: fsbi, size: 160, ...} to override its fields"
+        description="a preset such as fsbi, sbi or imagenet, or {preset: fsbi, size: 160, ...} to override its fields"
     )
 
     @field_validator("architecture")
@@ -185,6 +185,7 @@ class DetectorSettings(_Model):
             return _preset(value)
         if isinstance(value, dict):
             given = dict(value)
+            _check_filters(given.get("interpolation", FILTERS[0]))
             keys = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
             for key in given:
                 if key not in keys:
@@ -209,6 +210,8 @@ class DetectorSettings(_Model):
     def _sound(cls, value: Preprocessing) -> Preprocessing:
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
+        if not 0 < value.crop_pct <= 1:
+            raise ValueError(f"crop_pct must be above 0 and at most 1, found {in_yaml(value.crop_pct)}")
         if not all(0 < channel < math.inf for channel in value.std):
             raise ValueError(f"every std must be above 0 and finite, found {in_yaml(value.std)}")
         if not all(map(math.isfinite, value.mean)):
@@ -444,6 +447,20 @@ def _as_value_error(call: Any) -> Any:
         return call()
     except UserError as error:
         raise ValueError(str(error)) from error
+
+
+def _check_filters(given: object) -> None:
+    """Raise `ValueError` unless these are a filter, or one for each direction."""
+    if isinstance(given, dict):
+        if given.keys() != {"down", "up"}:
+            raise ValueError(f"interpolation: expected {{down: area, up: bicubic}}, found {in_yaml(given)}")
+        for name in given.values():
+            _check_filters(name)
+    elif given not in FILTERS:
+        raise ValueError(
+            f"interpolation: unknown filter {in_yaml(given)}{nearest(str(given), FILTERS)}; filters are: "
+            f"{', '.join(FILTERS)}"
+        )
 
 
 def _preset(name: object) -> Preprocessing:

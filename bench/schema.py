@@ -15,12 +15,22 @@ _PREPROCESSING = {
     "size": {"description": "side of the square input, in pixels", "minimum": 32, "maximum": 2048},
     "fit": {
         "description": "stretch both sides to `size`; crop: resize the short side and cut the centre; pad: resize the "
-        "long side and fill bottom and right with black"
+        "long side and fill the rest with black"
     },
-    "interpolation": {"description": "OpenCV's filter: INTER_LINEAR, INTER_CUBIC or INTER_AREA"},
+    "interpolation": {
+        "description": "OpenCV's filter (INTER_LINEAR, INTER_CUBIC, INTER_AREA) or Pillow's, which widens when a "
+        "picture gets smaller, as torchvision's and timm's; {down: area, up: bicubic} takes one for either direction"
+    },
     "channels": {"description": "the order in which the network was trained to see them"},
     "mean": {"description": "taken from each RGB channel, scaled to [0, 1]; finite"},
     "std": {"description": "what each RGB channel is then divided by; above 0 and finite"},
+    "crop_pct": {
+        "description": "of fit: crop: how much of the resized short side the cut keeps, as timm's crop_pct; 0.875 is "
+        "Resize(256), CenterCrop(224)",
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+    },
+    "pad": {"description": "of fit: pad: the picture in the top left corner, or in the centre"},
     "wavelet": {"description": "sym2: blend with the approximation band of that wavelet, as FSBI does"},
 }
 """What is said in `experiments.yaml` of the fields of `Preprocessing`, which knows nothing of schemas."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import yaml
 
 from bench.commands import init
 from bench.detectors import families
-from bench.detectors.offers import MEANING
 from bench.detectors.presets import PRESETS
 from bench.schema import json_schema
 from bench.variants import steps
@@ -124,6 +123,8 @@ def _spelled(value: object) -> str:
     """As it would stand in the file, on one line."""
     if isinstance(value, float):
         return f"{value:g}"
+    if is_dataclass(value):
+        return f"{{{', '.join(f'{key}: {_spelled(part)}' for key, part in vars(value).items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_spelled, value))}]"
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip().strip("'")
@@ -136,7 +137,7 @@ def _families() -> Iterator[str]:
         name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         lines = [
             f"### {name}",
-            f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(filter(family.OFFERS.__contains__, MEANING))}.",
+            f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(sorted(family.OFFERS))}.",
             "",
         ]
         first = family.ARCHITECTURES[0]

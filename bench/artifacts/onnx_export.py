@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.records import as_inputs
 
 if TYPE_CHECKING:
     import onnx
@@ -110,6 +111,6 @@ def _describe(model: onnx.ModelProto, detector: Detector) -> None:
         "classes": "real,fake",
         "input_size": str(detector.preprocessing.size),
         "margin_bias": None if margin_bias is None else repr(margin_bias),
-        "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing), sort_keys=True),
+        "preprocessing": json.dumps(as_inputs(detector.preprocessing), sort_keys=True),
     }
     helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})

@@ -7,7 +7,6 @@ Equal models give equal bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from bench.detectors import families
 from bench.detectors.weights import safetensors_header
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.records import Preprocessing
+from bench.records import Preprocessing, as_inputs
 from bench.stored import DamagedError, open_file
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def _torch_bytes(detector: Detector) -> bytes:
         "format": FORMAT,
         "architecture": detector.architecture,
         "flavour": detector.flavour,
-        "preprocessing": json.dumps(dataclasses.asdict(detector.preprocessing)),
+        "preprocessing": json.dumps(as_inputs(detector.preprocessing)),
         "dtype": stored_dtype(detector),
         "resized": json.dumps(_resized(detector)),
     }

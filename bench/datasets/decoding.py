@@ -155,7 +155,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     """RGB of any size, uint8 [height, width, 3], as the network takes it, [size, size, 3]."""
     size, (height, width) = spec.size, frame.shape[:2]
-    if (height, width) == (size, size):
+    if (height, width) == (size, size) and (spec.fit, spec.crop_pct < 1) != ("crop", True):
         return frame
     if spec.fit == "stretch":
         return _resized(frame, size, size, spec)
@@ -163,13 +163,19 @@ def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
         frame = _middle(frame)
         height, width = frame.shape[:2]
         # The long side is cut to whole pixels and the offsets rounded as torchvision does.
-        short = min(height, width)
-        tall, wide = int(size * height / short), int(size * width / short)
+        short, target = min(height, width), int(size / spec.crop_pct)
+        tall, wide = int(target * height / short), int(target * width / short)
         top, left = round((tall - size) / 2), round((wide - size) / 2)
         return _resized(frame, tall, wide, spec)[top : top + size, left : left + size]
-    long = max(height, width)
-    tall, wide = max(1, round(size * height / long)), max(1, round(size * width / long))
-    return _padded(_resized(frame, tall, wide, spec), size)
+    # The short side is cut to whole pixels as in the code that pads so: the DFDC winner's, and those before it.
+    scale = size / max(height, width)
+    tall, wide = (
+        (size if side == max(height, width) else int(side * scale))
+        if spec.pad == "centre"
+        else side * size // max(height, width)
+        for side in (height, width)
+    )
+    return _padded(_resized(frame, max(1, tall), max(1, wide), spec), spec)
 
 
 def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -181,21 +187,27 @@ def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return frame[tuple(middle)]
 
 
-def _padded(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _padded(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     import numpy as np
 
-    square = np.zeros((size, size, 3), dtype=np.uint8)
-    square[: frame.shape[0], : frame.shape[1]] = frame
+    square = np.zeros((spec.size, spec.size, 3), dtype=np.uint8)
+    height, width = frame.shape[:2]
+    top, left = ((spec.size - height) // 2, (spec.size - width) // 2) if spec.pad == "centre" else (0, 0)
+    square[top : top + height, left : left + width] = frame
     return square
 
 
 def _resized(frame: NDArray[np.uint8], height: int, width: int, spec: InputSpec) -> NDArray[np.uint8]:
     import numpy as np
 
+    name = spec.filter_for(larger=max(height, width) > max(frame.shape[:2]))
+    if name.startswith("pil-"):
+        image = _pillow()
+        filters = {"pil-bilinear": image.Resampling.BILINEAR, "pil-bicubic": image.Resampling.BICUBIC}
+        return np.asarray(image.fromarray(frame).resize((width, height), filters[name]))
     cv2 = _opencv()
     filters = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
-    resized = cv2.resize(frame, (width, height), interpolation=filters[spec.interpolation])
-    return np.asarray(resized, dtype=np.uint8)
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=filters[name]), dtype=np.uint8)
 
 
 @cache

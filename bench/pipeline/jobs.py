@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.pipeline import fidelity
 from bench.pipeline.prepared import Setup
 from bench.provenance import cuda_devices, digest, machine, versions
-from bench.records import Built, Executed, ResultKey
+from bench.records import Built, Executed, ResultKey, as_inputs
 from bench.results import predict, store, timing
 
 Executable: TypeAlias = tuple[str, str]
@@ -110,7 +110,7 @@ def inputs(
     by = runtimes.find(runtime)
     executed: dict[str, Any] = {
         "variant": variant,
-        "spec": asdict(setup.spec),
+        "spec": as_inputs(setup.spec),
         "runtime": runtime,
         "device": setup.device,
         "libraries": versions(by.LIBRARIES),

@@ -28,12 +28,15 @@ from bench.records.exports import (
     Moved,
 )
 from bench.records.frames import (
+    FILTERS,
     LABELLED_SPLITS,
     OUTCOMES,
     PREDICTED,
     SPLITS,
     BatchReader,
     Event,
+    Filter,
+    Filters,
     Frame,
     FrameSet,
     InputSpec,
@@ -43,6 +46,7 @@ from bench.records.frames import (
     SpecBatches,
     SpecsReader,
     Split,
+    as_inputs,
     silent,
 )
 from bench.records.measurements import (
@@ -110,6 +114,7 @@ from bench.records.sessions import Prediction, Session, Timed
 from bench.records.weights import ClassName, Conventions, Reading
 
 __all__ = [
+    "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
     "LOWERED",
@@ -138,6 +143,8 @@ __all__ = [
     "Event",
     "Executed",
     "Fidelity",
+    "Filter",
+    "Filters",
     "Flips",
     "Footprint",
     "Format",
@@ -201,5 +208,6 @@ __all__ = [
     "VariantResult",
     "VariantSpeed",
     "Verdict",
+    "as_inputs",
     "silent",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,39 +22,76 @@ Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positiv
 OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 
 
+Filter: TypeAlias = Literal["bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic"]
+FILTERS: tuple[Filter, ...] = ("bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The filter for pictures whose long side gets shorter, and the one for those whose long side gets longer."""
+
+    down: Filter
+    up: Filter
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """How the host prepares a frame: decoded once, resized once for each distinct spec. Part of every id.
 
-    `fit`: `stretch` both sides to `size`; `crop` resizes the short side and cuts the centre;
-    `pad` resizes the long side and fills bottom and right with black. `interpolation` names
-    OpenCV's filter: `bilinear` is INTER_LINEAR, `bicubic` INTER_CUBIC, `area` INTER_AREA.
+    `fit`: `stretch` both sides to `size`; `crop` resizes the short side and cuts the centre, which then is the share
+    `crop_pct` of that side; `pad` resizes the long side and fills the rest with black, with `pad` `corner` at the
+    bottom and the right, with `centre` on all sides. `interpolation` names OpenCV's filters (`bilinear` is
+    INTER_LINEAR, `bicubic` INTER_CUBIC, `area` INTER_AREA) and Pillow's, which widen when a picture gets smaller, as
+    in torchvision and timm.
     """
 
     size: int
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    interpolation: Filter | Filters = "bilinear"
+    pad: Literal["corner", "centre"] = "corner"
+    crop_pct: float = 1.0
+
+    def filter_for(self, *, larger: bool) -> Filter:
+        """The filter for a picture that gets larger, or smaller."""
+        if isinstance(self.interpolation, Filters):
+            return self.interpolation.up if larger else self.interpolation.down
+        return self.interpolation
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a frame becomes the network's input.
 
-    `size`, `fit` and `interpolation` happen on the host (see `InputSpec`), the rest inside the
+    `size`, `fit`, `interpolation`, `pad` and `crop_pct` happen on the host (see `InputSpec`), the rest inside the
     graph: scaling to [0, 1], `(x - mean) / std` per RGB channel, channel order, wavelet blend.
     """
 
     size: int
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    interpolation: Filter | Filters = "bilinear"
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     wavelet: Literal["none", "sym2"] = "none"
+    pad: Literal["corner", "centre"] = "corner"
+    crop_pct: float = 1.0
 
     @property
     def input_spec(self) -> InputSpec:
-        return InputSpec(self.size, self.fit, self.interpolation)
+        return InputSpec(self.size, self.fit, self.interpolation, self.pad, self.crop_pct)
+
+
+def as_inputs(settings: InputSpec | Preprocessing) -> dict[str, Any]:
+    """The settings as JSON values, for ids and artifacts: the last two only where they change a pixel.
+
+    Ids of all other frames are older than these keys.
+    """
+    values = asdict(settings)
+    if settings.fit != "pad":
+        del values["pad"]
+    if settings.fit != "crop" or settings.crop_pct == 1:
+        del values["crop_pct"]
+    return values
 
 
 @dataclass(frozen=True)

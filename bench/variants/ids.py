@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import artifacts, detectors
 from bench.provenance import digest, versions
-from bench.records import FrameSet
+from bench.records import FrameSet, as_inputs
 from bench.variants import cache, description
 from bench.variants.context import BuildContext, Source
 from bench.variants.description import DESCRIPTION
@@ -59,7 +59,7 @@ def _weights_inputs(source: Source) -> dict[str, Any]:
     return {
         "architecture": source.architecture,
         "weights": source.digest,
-        "preprocessing": asdict(source.preprocessing),
+        "preprocessing": as_inputs(source.preprocessing),
         "version": detectors.VERSION,
         "libraries": versions(detectors.LIBRARIES),
         # Only what is said: the ids of weights that nothing had to be said of are older than these.

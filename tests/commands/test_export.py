@@ -29,12 +29,11 @@ from PIL import Image
 from bench import datasets, stored
 from bench.artifacts.onnx_export import copy_in_oldest_format, least_ir_version
 from bench.commands.export import models, texts
-from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
 from bench.pipeline.device import CPU_USED
 from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import file_digest
-from bench.records import LOWERED, Built, HandedOver, InputSpec
+from bench.records import FILTERS, LOWERED, Built, Filters, HandedOver, InputSpec
 from bench.results import timing
 from tests.conftest import run_quickly, start_in_a_thread, write_frames, write_workplace
 from tests.support import ROOT, command_line
@@ -168,7 +167,7 @@ def test_readme_says_what_it_is(exports: Path) -> None:
         assert f"on {record.moved[0].frames} test frames" in about
         kind = {"q8": "int8", "w4": "int4 weights"}.get(name, "float")
         assert f"python -m pip install {models.OLDEST[kind].requirements}\n" in about
-        assert f"python -m pip install {models.installed().requirements}\n" in about
+        assert f"python -m pip install {models.installed(InputSpec(32)).requirements}\n" in about
         assert ("Do not run `model.onnx` itself" in about) == (name == "q8"), "its sums may saturate"
         assert ("is for onnxruntime alone" in about) == (name == "q8")
         assert ("differed from that of `model.onnx`" in about) == (name != "q16")
@@ -356,8 +355,8 @@ def snippet(folder: Path, spec: InputSpec, monkeypatch: pytest.MonkeyPatch, stor
     monkeypatch.setitem(sys.modules, "onnxruntime", library)
     built = Built("id", Path("model.onnx"), "onnx", stored_as, 1, None, None, 0.0, 0.0)
     facts: dict[str, Any] = {
-        "built": built, "model": "model.onnx", "spec": spec, "filter": texts._OPENCV_FILTERS[spec.interpolation],
-        "longest": LONGEST, "oldest": models.oldest(built), "version": "1",
+        "built": built, "model": "model.onnx", **texts.of_spec(spec), "oldest": models.oldest(built, spec),
+        "version": "1",
     }  # fmt: skip
     texts._write("predict_onnx.py.j2", folder / "predict.py", facts)
     return loaded(folder)
@@ -369,9 +368,11 @@ def test_pictures_of_any_size_are_fitted_as_bench_does(
 ) -> None:
     rng = np.random.default_rng(0)
     sides = [(24, 24), (40, 40), (24, 50), (51, 23), (3, 200), (200, 3), (1, 1), (7, 24)]
-    filters: tuple[Any, ...] = ("bilinear", "bicubic", "area")
-    for (height, width), interpolation in itertools.product(sides, filters):
-        spec = InputSpec(24, fit, interpolation)
+    filters: tuple[Any, ...] = (*FILTERS, Filters("area", "bicubic"), Filters("pil-bicubic", "bilinear"))
+    pads: tuple[Any, ...] = ("corner", "centre") if fit == "pad" else ("corner",)
+    cuts = (1.0, 0.875) if fit == "crop" else (1.0,)
+    for (height, width), interpolation, pad, crop_pct in itertools.product(sides, filters, pads, cuts):
+        spec = InputSpec(24, fit, interpolation, pad, crop_pct)
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         file = tmp_path / "picture.png"
         Image.fromarray(picture).save(file)

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 
 from bench.datasets import decode, decoding, read_batches
 from bench.datasets.headers import dimensions
+from bench.detectors.presets import PRESETS
 from bench.errors import UserError
-from bench.records import Frame, InputSpec
+from bench.records import Filters, Frame, InputSpec, as_inputs
 from tests.support.pace import limit
 
 RAMP = np.linspace(0, 255, 32 * 24 * 3, dtype=np.uint8).reshape(32, 24, 3)
@@ -137,11 +140,58 @@ def test_crop_covers_what_torchvision_covers(tmp_path: Path, shape: tuple[int, i
 def test_pad_fills_bottom_and_right_with_black(tmp_path: Path, shape: tuple[int, int]) -> None:
     pixels = np.full((*shape, 3), 200, dtype=np.uint8)
     frame = decode(_saved(tmp_path / "a.png", pixels), InputSpec(60, "pad"))
-    height, width = (max(1, round(60 * side / 40)) for side in shape)
+    height, width = (max(1, 60 * side // 40) for side in shape)
     assert frame.shape == (60, 60, 3)
     assert (frame[:height, :width] == 200).all()
     assert not frame[height:].any()
     assert not frame[:, width:].any()
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (161, 140), (33, 17), (500, 300), (17, 200)])
+@pytest.mark.parametrize("kind", ["pil-bilinear", "pil-bicubic"])
+def test_pillows_filters_are_torchvisions(tmp_path: Path, kind: Any, shape: tuple[int, int]) -> None:
+    """To the bit, on pictures with edges that are made smaller and larger."""
+    transforms = pytest.importorskip("torchvision.transforms")
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    file = _saved(tmp_path / "a.png", pixels)
+    mode = transforms.InterpolationMode(kind.removeprefix("pil-"))
+    whole = transforms.Resize((64, 64), mode)(Image.fromarray(pixels))
+    np.testing.assert_array_equal(decode(file, InputSpec(64, "stretch", kind)), np.asarray(whole))
+    cut = transforms.Compose([transforms.Resize(64, mode), transforms.CenterCrop(64)])(Image.fromarray(pixels))
+    np.testing.assert_array_equal(decode(file, InputSpec(64, "crop", kind)), np.asarray(cut))
+
+
+@pytest.mark.parametrize("shape", [(300, 461), (224, 224), (100, 90), (256, 256)])
+def test_the_preset_of_timm_is_timms_evaluation(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    config: Any = resolve_data_config({"model": ""})  # type: ignore[no-untyped-call]
+    transform: Any = create_transform(**config, is_training=False, normalize=False)
+    expected = np.asarray(transform(Image.fromarray(pixels)).permute(1, 2, 0))
+    decoded = decode(_saved(tmp_path / "a.png", pixels), PRESETS["timm"].input_spec)
+    np.testing.assert_array_equal(decoded, expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (380, 380), (500, 301), (90, 380)])
+def test_the_dfdc_winners_square(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """Written anew from what its code does: the long side to 380 px, by another filter in each direction."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected, (height, width) = np.zeros((380, 380, 3), np.uint8), shape
+    scale = 380 / max(shape)
+    size = (380, int(height * scale)) if width > height else (int(width * scale), 380)
+    small = pixels if scale == 1 else cv2.resize(
+        pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    )  # fmt: skip
+    top, left = (380 - small.shape[0]) // 2, (380 - small.shape[1]) // 2
+    expected[top : top + small.shape[0], left : left + small.shape[1]] = small
+    np.testing.assert_array_equal(decode(_saved(tmp_path / "a.png", pixels), PRESETS["dfdc"].input_spec), expected)
+
+
+def test_ids_of_other_frames_are_as_old_as_ever() -> None:
+    """`pad` is part of them only where it is used."""
+    assert as_inputs(InputSpec(8)) == {"size": 8, "fit": "stretch", "interpolation": "bilinear"}
+    assert as_inputs(InputSpec(8, "pad"))["pad"] == "corner"
+    given = as_inputs(InputSpec(8, "crop", Filters("area", "pil-bicubic")))
+    assert given == {"size": 8, "fit": "crop", "interpolation": {"down": "area", "up": "pil-bicubic"}}
 
 
 @pytest.mark.parametrize("long", [5_000_000, 4_999_999])

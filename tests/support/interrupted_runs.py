@@ -101,9 +101,10 @@ def _note_units(file: Path, kill_after: int | None) -> None:
         note(part._work.scratch.name, part._name, done)
         keep(part, done, *rest)
 
-    def step_and_note(state: Any, *rest: Any) -> None:
-        step(state, *rest)
+    def step_and_note(state: Any, *rest: Any) -> bool:
+        is_finite = step(state, *rest)
         note("training", state.step)
+        return is_finite
 
     replaced: Any = checkpoints.Part, training
     replaced[0].keep, replaced[1]._step = keep_and_note, step_and_note

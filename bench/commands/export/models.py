@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import UserError, quoted
 from bench.provenance import file_digest, version
-from bench.records import LOWERED, ONNX, Built, Executed, Format, ModelFile
+from bench.records import LOWERED, ONNX, Built, Executed, Format, InputSpec, ModelFile
 
 FORMATS: tuple[Format, ...] = ("onnx", "safetensors")
 
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of the libraries that `predict.py` of an ONNX file needs."""
+    """The versions of the libraries that `predict.py` of an ONNX file needs; Pillow only where it resizes."""
 
     numpy: str
     opencv: str
     onnxruntime: str
+    pillow: str | None = None
+
+    @property
+    def by_library(self) -> dict[str, str]:
+        """By the names that `pip install` takes."""
+        versions = {"numpy": self.numpy, "opencv-python-headless": self.opencv, "onnxruntime": self.onnxruntime}
+        return versions | ({"pillow": self.pillow} if self.pillow else {})
 
     @property
     def requirements(self) -> str:
         """As `pip install` takes them."""
-        return f"numpy=={self.numpy} opencv-python-headless=={self.opencv} onnxruntime=={self.onnxruntime}"
+        return " ".join(f"{name}=={version}" for name, version in self.by_library.items())
 
 
+OLDEST_PILLOW = "9.4.0"
 OLDEST_PYTHON = "3.11"
 """The Python that the oldest versions were tested with; an older Python can have older libraries."""
 _OLDEST = Versions(numpy="1.24.2", opencv="3.4.17.61", onnxruntime="1.15.0")
@@ -40,16 +48,23 @@ OLDEST = {
 """By the stored type: the oldest versions that give the same scores. `tests/commands/test_export.py` installs them."""
 
 
-def oldest(built: Built) -> Versions:
-    return OLDEST[built.stored if built.quantised else "float"]
+def oldest(built: Built, spec: InputSpec) -> Versions:
+    versions = OLDEST[built.stored if built.quantised else "float"]
+    return replace(versions, pillow=OLDEST_PILLOW) if _needs_pillow(spec) else versions
 
 
-def installed() -> Versions:
+def _needs_pillow(spec: InputSpec) -> bool:
+    return any(spec.filter_for(larger=larger).startswith("pil-") for larger in (False, True))
+
+
+def installed(spec: InputSpec) -> Versions:
     import cv2
 
     opencv = version("opencv-python-headless")
     # OpenCV is one library under several distribution names, whose last numbers differ.
-    return Versions(version("numpy"), f"{cv2.__version__}.*" if opencv == "absent" else opencv, version("onnxruntime"))
+    opencv = f"{cv2.__version__}.*" if opencv == "absent" else opencv
+    pillow = version("pillow") if _needs_pillow(spec) else None
+    return Versions(version("numpy"), opencv, version("onnxruntime"), pillow)
 
 
 def checked_format(form: str) -> Format:

@@ -22,7 +22,9 @@ from bench.records import (
     Built,
     Evaluation,
     Executed,
+    Filter,
     HandedOver,
+    InputSpec,
     MeasuredBy,
     ModelFile,
     Moved,
@@ -42,7 +44,14 @@ from bench.reports.templates import environment
 TEMPLATES = Path(__file__).parent
 # Warnings of the run about its other variants, and about the machine, which the README describes.
 _FOR_SENDERS = (NOT_SHOWN, NOT_TIMED, CPU_USED)
-_OPENCV_FILTERS = {"bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
+_RESIZED: dict[Filter, str] = {
+    "bilinear": "cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)",
+    "bicubic": "cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)",
+    "area": "cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)",
+    "pil-bilinear": "np.asarray(Image.fromarray(picture).resize((width, height), Image.BILINEAR))",
+    "pil-bicubic": "np.asarray(Image.fromarray(picture).resize((width, height), Image.BICUBIC))",
+}
+"""What `predict.py` resizes with."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "alone": variant is facts.baseline,
         "verdict": verdict(variant is facts.baseline, judged) or NONE,
         "warnings": _warnings(facts),
-        "installed": models.installed(),
+        "installed": models.installed(facts.preprocessing.input_spec),
         "oldest_python": models.OLDEST_PYTHON,
         "mib": _mib,
         "share": _share,
@@ -109,14 +118,26 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
+    spec = facts.preprocessing.input_spec
     return {
         "built": facts.built,
         "model": facts.model,
-        "spec": facts.preprocessing.input_spec,
-        "filter": _OPENCV_FILTERS[facts.preprocessing.interpolation],
-        "longest": LONGEST,
-        "oldest": models.oldest(facts.built),
+        **of_spec(spec),
+        "oldest": models.oldest(facts.built, spec),
         "version": version("bench"),
+    }
+
+
+def of_spec(spec: InputSpec) -> dict[str, Any]:
+    """What the template asks of how frames are fitted: `down` and `up` are the expressions that resize."""
+    down, up = (_RESIZED[spec.filter_for(larger=larger)] for larger in (False, True))
+    return {
+        "spec": spec,
+        "down": down,
+        "up": up,
+        "with_pillow": "Image" in down + up,
+        "longest": LONGEST,
+        "short": int(spec.size / spec.crop_pct),
     }
 
 
