@@ -63,5 +63,5 @@ def read(
     detector.load_state_dict(state, strict=False)
     arithmetic = ""
     if families.flavours(family, architecture):
-        arithmetic = f"arithmetic `{flavour}` {known_by}: {families.meaning(architecture, flavour)}"
+        arithmetic = f"arithmetic {flavour}, {known_by}: {families.meaning(architecture, flavour)}"
     return detector, conversion.reading_of(match, logits, arithmetic, weights)

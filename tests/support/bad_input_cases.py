@@ -636,7 +636,7 @@ CASES: dict[str, list[Case]] = {
              ("`key: ema` names no set of weights; the file holds these: model",),
              yaml("weights: best_model.tar", "weights: {file: best_model.tar, key: ema}")),
         Case("one logit of unknown meaning", "a head of one logit, and no `positive:`",
-             ("`model.head` gives one logit", "add `positive: fake`"), broken_weights.with_head(1)),
+             ("model.head gives one logit", "add `positive: fake`"), broken_weights.with_head(1)),
         Case("`classes` of one logit", "`classes: [fake, real]`", ("gives one logit, and `classes:` is for two",),
              both(broken_weights.with_head(1), yaml("weights: best_model.tar",
                                                     "weights: best_model.tar, classes: [fake, real]"))),

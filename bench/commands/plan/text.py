@@ -102,13 +102,13 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
+    readings = [setup.reading for setup in prepared.by_detector.values() if setup.reading]
+    notes += [f"weights: {reading.sentence}" for reading in readings]
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
     left = [name for name in first.settings.variants if name not in first.selected]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    readings = [setup.reading for setup in prepared.by_detector.values() if setup.reading]
-    notes += [f"weights: {reading.sentence}" for reading in readings]
     warnings = [warning for reading in readings for warning in reading.warnings]
     notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]

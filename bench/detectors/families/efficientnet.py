@@ -67,10 +67,12 @@ def flavours(architecture: str) -> dict[str, str]:
         "timm": "symmetric padding, batch-norm eps 1e-5, as timm's efficientnet_b0 … b7",
         "tf": "padding worked out from the input, batch-norm eps 1e-3, as timm's tf_efficientnet_b0 … b7, and "
         "efficientnet_pytorch with image_size=None",
-        "torchvision": f"symmetric padding, batch-norm eps {_torchvision_eps(size):g}, as torchvision's",
+        "torchvision": f"symmetric padding, batch-norm eps {'1e-3' if size in _TORCHVISION_LARGE else '1e-5'}, as "
+        "torchvision's",
         "static": f"padding worked out once, for {NATIVE_SIZE[size]} px, batch-norm eps 1e-3, as efficientnet_pytorch "
         "does unless it is given an image_size",
-        "static-<size>": "the same, worked out for <size> px, as efficientnet_pytorch does with image_size=<size>",
+        "static-<size>": "padding worked out once, for <size> px, batch-norm eps 1e-3, as "
+        "efficientnet_pytorch does with image_size=<size>",
         "deepfakebench": "as static, but the first convolution without padding, as DeepfakeBench's",
     }
 
@@ -170,8 +172,11 @@ def _torchvision_name(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------ the arithmetic
+_TORCHVISION_LARGE = ("b5", "b6", "b7")
+
+
 def _torchvision_eps(size: str) -> float:
-    return 1e-3 if size in ("b5", "b6", "b7") else 1e-5
+    return 1e-3 if size in _TORCHVISION_LARGE else 1e-5
 
 
 def _static_size(size: str, flavour: str) -> int:

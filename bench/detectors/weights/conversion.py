@@ -58,7 +58,7 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
 
 def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
     """What the logits mean, by their owner's words or by the code that such names come from."""
-    layer = f"`{shown(match.head)}`"
+    layer = shown(match.head) or "the last layer"
     if match.rows == 1:
         if conventions.classes:
             raise UserError(
@@ -71,7 +71,7 @@ def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
                 f"{path}: {layer} gives one logit, and nothing tells what a high one speaks for: add `positive: fake` "
                 "beside `architecture:` where its sigmoid is P(fake), or `positive: real`"
             )
-        by = "" if conventions.positive else f" in the code of {match.scheme.owner}"
+        by = "" if conventions.positive else f", as in the code of {match.scheme.owner}"
         return Logits((None, 0) if positive == "fake" else (0, None), f"{layer} gives one logit, for {positive}{by}")
     if conventions.positive:
         raise UserError(
@@ -79,7 +79,7 @@ def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
             "fake, and `classes: [fake, real]` says the contrary"
         )
     classes = conventions.classes or ("real", "fake")
-    return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits, {' and '.join(classes)}")
+    return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits: {', '.join(classes)}")
 
 
 def flavour_of(
@@ -87,9 +87,9 @@ def flavour_of(
 ) -> tuple[str, str]:
     """The arithmetic, and how it is known."""
     if conventions.flavour:
-        return conventions.flavour, "by `flavour:`"
+        return conventions.flavour, "as given"
     if match.scheme.flavour:
-        return match.scheme.flavour, f"as in the code of {match.scheme.owner}"
+        return match.scheme.flavour, "by the names"
     raise UserError(
         f"{path}: the names of {match.scheme.owner} do not tell with which arithmetic the network was trained; add "
         f"`flavour:` beside `architecture: {architecture}`, one of:",
@@ -122,7 +122,7 @@ def state_of(
 
 def reading_of(match: Match, logits: Logits, arithmetic: str, path: Path) -> Reading:
     """What is told of it in plans and reports."""
-    behind = f" behind `{shown(match.prefix.removesuffix('.'))}`" if match.prefix else ""
+    behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
     if match.suspicious:
         warnings.append(
