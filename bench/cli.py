@@ -125,10 +125,16 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
 @app.command()
 @guarded
 def plan(
-    experiment: Experiment = None, file: File = DEFAULT_FILE, only: Only = None, device: DeviceOption = None
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    only: Only = None,
+    device: DeviceOption = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Also say which preprocessing fits the weights, by some of the frames.")
+    ] = False,
 ) -> None:
     """Say what a run would do and reuse, how long it would take, and how much disk."""
-    _show_plan(experiment, file, only, device)
+    _show_plan(experiment, file, only, device, fit=fit)
 
 
 @app.command()
@@ -382,14 +388,22 @@ def _reading(file: Path) -> Iterator[tuple[Experiments, Bars]]:
 
 
 def _show_plan(
-    experiment: str | None, file: Path, only: str | None, device: str | None, timing: Timing = "due"
+    experiment: str | None,
+    file: Path,
+    only: str | None,
+    device: str | None,
+    timing: Timing = "due",
+    *,
+    fit: bool = False,
 ) -> None:
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
         from bench.commands.plan import forecast
         from bench.commands.plan.text import describe
 
-        foreseen = forecast(experiments, file, experiment, only=variants, device=device, timing=timing, on_event=bars)
+        foreseen = forecast(
+            experiments, file, experiment, only=variants, device=device, timing=timing, fit=fit, on_event=bars
+        )
     console.say(describe(foreseen))
 
 

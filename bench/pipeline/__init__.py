@@ -13,6 +13,7 @@ from bench.pipeline.build import build_variants
 from bench.pipeline.evaluate import evaluate_variants
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
+from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import Finished, render_variants
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
@@ -41,6 +42,7 @@ def run(
     with journal.recording(results, on_event) as log:
         warn_of_another_run(results, log)
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
+        prepared = with_warnings(prepared, log)
         with announced(prepared, log) as progress:
             built = build_variants(prepared, progress)
             evaluated = evaluate_variants(prepared, built, progress)

@@ -184,7 +184,7 @@ class _ReadWeights:
         self.reading = readings.reading_of(self.source, variants)
 
     def recall(self, variants: Path) -> None:
-        self.reading = readings.remembered(self.source, variants)
+        self.reading = readings.known_reading(self.source, variants)
 
 
 def _read(

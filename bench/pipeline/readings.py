@@ -1,64 +1,101 @@
-"""How each detector's weights are read, checked once and remembered by their content, so that no PyTorch is needed."""
+"""How each detector's weights are read, and whether its preprocessing fits them: looked at once, then remembered."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from bench import detectors, seals, stored
-from bench.files import write_text
-from bench.provenance import digest
-from bench.records import Reading
+from bench import detectors
+from bench.datasets import decoder_versions
+from bench.pipeline import remembered
+from bench.pipeline.prepared import Prepared, Setup
+from bench.records import Event, Frame, InputFit, OnEvent, Reading, Split
 from bench.variants import ids
 from bench.variants.context import Source
 
-FOLDER = ".readings"
-_FORMAT = 1  # raised whenever a file is checked otherwise, or something else is said of it
-_MOST_BYTES = 2**20
+# Raised whenever a file is checked otherwise, or something else is said of it.
+_READING_VERSION = 1
+# Raised whenever the same frames and weights would give other numbers.
+_FIT_VERSION = 1
+_FRAMES = 32
+_WORK = "comparing preprocessing with the weights"
 
 
 def reading_of(source: Source, variants: Path) -> Reading:
     """What is made of the weights of a source. Raises `UserError` for all that `bench run` refuses of them.
 
-    What is remembered lies in the folder of the variants; where that cannot be written, weights are read every time.
+    Where nothing can be remembered, weights are read every time.
     """
-    file = _file(source, variants)
-    reading = _recalled(file)
+    reading = known_reading(source, variants)
     if reading is None:
         _, reading = detectors.read(source.architecture, source.weights, source.preprocessing, source.conventions)
-        _remember(file, reading)
+        remembered.remember(variants, _of_reading(source), reading)
     return reading
 
 
-def remembered(source: Source, variants: Path) -> Reading | None:
+def known_reading(source: Source, variants: Path) -> Reading | None:
     """What was made of the weights earlier; None where this version of bench has not read them yet."""
-    return _recalled(_file(source, variants))
+    return remembered.recall(variants, _of_reading(source), Reading)
 
 
-def _file(source: Source, variants: Path) -> Path:
-    return variants / FOLDER / f"{digest({'format': _FORMAT, 'weights': ids.of_weights(source)})}.json"
+def _of_reading(source: Source) -> dict[str, Any]:
+    return {"reading": _READING_VERSION, "weights": ids.of_weights(source)}
 
 
-def _recalled(file: Path) -> Reading | None:
-    """A stranger's file says nothing: it could call weights whole that are not."""
-    try:
-        if file.parent.is_symlink():
-            return None
-        data = seals.unsealed(stored.read_bytes(file, _MOST_BYTES, links=False), _key(file))
-        reading: Reading | None = None if data is None else stored.typed(Reading, json.loads(data))
-    except (OSError, ValueError):
-        return None
-    return reading
+# ------------------------------------------------------------------------------------ preprocessing
+def with_warnings(prepared: Prepared, on_event: OnEvent) -> Prepared:
+    """The experiment with a remark on each detector that another preprocessing would fit clearly better.
+
+    The shipped detector is known to fit its own.
+    """
+    remarks: dict[str, tuple[str, ...]] = {}
+    for name, setup in prepared.by_detector.items():
+        fit = None if setup.detector.is_demo else input_fit_of(setup, on_event)
+        remarks[name] = (fit.warning,) if fit and fit.warning else ()
+        for remark in remarks[name]:
+            on_event(Event(f"{name}: {remark}" if len(prepared.by_detector) > 1 else remark, 0, 0, "warning"))
+    setups = [replace(setup, remarks=(*setup.remarks, *remarks[setup.detector_name])) for setup in prepared.setups]
+    return Prepared(tuple(setups))
 
 
-def _remember(file: Path, reading: Reading) -> None:
-    if file.parent.is_symlink():  # it may lead to anybody's folder
-        return
-    with contextlib.suppress(OSError):
-        write_text(file, seals.sealed(json.dumps(asdict(reading)), _key(file)))
+def input_fit_of(setup: Setup, on_event: OnEvent, *, with_flavours: bool = False) -> InputFit:
+    """How well the preprocessing of a setup's detector fits its weights, on some of the frames to build with.
+
+    With flavours it takes a pass through the whole network for each.
+    """
+    frames = _frames(setup)
+    depends_on = {
+        "input fit": _FIT_VERSION,
+        "flavours": with_flavours,
+        "weights": ids.of_weights(setup.source),
+        "frames": [frame.digest for frame in frames],
+        "decoded by": decoder_versions(),
+    }
+    fit = remembered.recall(setup.variants, depends_on, InputFit)
+    if fit is None:
+        on_event(Event(_WORK, 0, 1, "detector"))
+        fit = _input_fit(setup, frames, with_flavours=with_flavours)
+        remembered.remember(setup.variants, depends_on, fit)
+        on_event(Event(_WORK, 1, 1, "detector"))
+    return fit
 
 
-def _key(file: Path) -> str:
-    return f"reading {file.stem}"
+def _frames(setup: Setup) -> list[Frame]:
+    """Some frames of the first split there is that variants are built with; else of those that are judged."""
+    splits: tuple[Split, ...] = ("calibration", "train", "validation", "test")
+    chosen = next(setup.built_with[split] for split in splits if split in setup.built_with)
+    return [chosen.frames[index] for index in chosen.sample_evenly(_FRAMES)]
+
+
+def _input_fit(setup: Setup, frames: list[Frame], *, with_flavours: bool) -> InputFit:
+    from bench.detectors.input_fit import flavour_fit, input_fit
+    from bench.system.idle_cores import torch_threads
+
+    source = setup.source
+    batch = next(iter(setup.read(frames, setup.spec, len(frames))))
+    with torch_threads(setup.threads):
+        detector = detectors.load(source.architecture, source.weights, source.preprocessing, source.conventions)
+        inputs = input_fit(detector, batch)
+        flavours = flavour_fit(detector, source.weights, source.conventions, batch) if with_flavours and inputs else ()
+    return InputFit(inputs, flavours)

@@ -111,7 +111,7 @@ from bench.records.scores_file import (
     ScoresFile,
 )
 from bench.records.sessions import Prediction, Session, Timed
-from bench.records.weights import ClassName, Conventions, Reading
+from bench.records.weights import ClassName, Conventions, InputCandidate, InputFit, Reading
 
 __all__ = [
     "FILTERS",
@@ -153,6 +153,8 @@ __all__ = [
     "GateOutcome",
     "HandedOver",
     "Independence",
+    "InputCandidate",
+    "InputFit",
     "InputSpec",
     "Interval",
     "LabelledFrames",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 ClassName: TypeAlias = Literal["real", "fake"]
 
@@ -43,3 +43,39 @@ class Reading:
         """All but the warnings, on one line."""
         left_out = f"left out: {', '.join(self.left_out)}" if self.left_out else ""
         return "; ".join(filter(None, (self.names, self.logits, self.arithmetic, left_out)))
+
+
+@dataclass(frozen=True)
+class InputCandidate:
+    """A preprocessing or an arithmetic, and how far batch norms' inputs are under it from those of training (0 at
+    best)."""
+
+    title: str
+    misfit: float
+    is_given: bool
+
+
+@dataclass(frozen=True)
+class InputFit:
+    """How well preprocessings, and the arithmetics of a family, fit a detector's weights; the best first.
+
+    Without batch norms there are none: it can't be told.
+    """
+
+    CLEARLY: ClassVar = 3.0
+    """Frames unlike those of training favour a wrong setting too, by up to 2.4 times where it was measured."""
+
+    inputs: tuple[InputCandidate, ...]
+    flavours: tuple[InputCandidate, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader must know where another preprocessing fits clearly better than the given one."""
+        given = next((candidate for candidate in self.inputs if candidate.is_given), None)
+        if given is None or given.misfit < self.CLEARLY * self.inputs[0].misfit:
+            return None
+        best = self.inputs[0]
+        return (
+            f"These weights look trained with another preprocessing: {best.title} (misfit {best.misfit:.2g}) instead "
+            f"of {given.title} (misfit {given.misfit:.2g}); `bench plan --fit` shows all. Check `preprocessing:`."
+        )

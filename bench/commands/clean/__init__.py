@@ -12,7 +12,7 @@ from bench import locks
 from bench.commands.clean.references import References, find_references
 from bench.experiment import Experiments
 from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
-from bench.pipeline import journal, readings, reasons
+from bench.pipeline import journal, reasons, remembered
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
 from bench.results import attributes, predict, store
@@ -80,10 +80,10 @@ def _variants(base: Path, references: References) -> Iterator[Item]:
         elif unfinished := _UNFINISHED.fullmatch(path.name):
             lock = cache.lock_file(folder, unfinished[1])
             yield Item(path, _LEFT_BEHIND, size_bytes(path), busy, lock)
-    remembered = folder / readings.FOLDER
-    if remembered.is_dir():
+    readings = folder / remembered.FOLDER
+    if readings.is_dir():
         what, in_use = "how weights were read", "saves reading them again"
-        yield from _apart(Item(remembered, what, size_bytes(remembered), in_use), _stale(remembered))
+        yield from _apart(Item(readings, what, size_bytes(readings), in_use), _stale(readings))
     for path in _inside(folder / cache.SCRATCH):
         if _ID.fullmatch(path.name):
             in_use = references.of_variant(path.name) or busy

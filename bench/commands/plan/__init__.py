@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from bench.pipeline.history import recall
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Timing
 from bench.pipeline.present_speed import PresentSpeed
-from bench.records import Event, OnEvent, silent
+from bench.pipeline.readings import input_fit_of
+from bench.records import Event, InputFit, OnEvent, silent
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Forecast:
 
     `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done,
     `report_due` why the report is, where nothing else is due.
+
+    `fits` is by detector, None where it was not asked for, or the demo set is not drawn.
 
     `writes_bytes` is None where the size of the network is unknown; TensorRT's engines, compiled networks and the
     checkpoints of trainings, which are removed, are not in it.
@@ -40,9 +43,10 @@ class Forecast:
     read_s: float
     due: tuple[reasons.Due, ...] = ()
     report_due: tuple[str, ...] = ()
+    fits: Mapping[str, InputFit] | None = None
 
 
-def forecast(
+def forecast(  # noqa: PLR0913 - the options of `bench plan`
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -50,9 +54,13 @@ def forecast(
     only: Sequence[str] = (),
     device: str | None = None,
     timing: Timing = "due",
+    fit: bool = False,
     on_event: OnEvent = silent,
 ) -> Forecast:
-    """What `run` would do with the same arguments. Nothing is written but the cache of the frames' digests."""
+    """What `run` would do with the same arguments. Nothing is written but what is remembered of frames and weights.
+
+    With `fit`, frames are decoded and go through the first layers: how well does which preprocessing fit the weights?
+    """
     read = 0
 
     def listen(event: Event) -> None:
@@ -71,4 +79,10 @@ def forecast(
     free = shutil.disk_usage(prepared.first.base).free
     due = reasons.due(rows) if is_drawn(prepared) else ()
     report_due = report_reasons.of_reports(prepared, rows) if is_all_done(rows) else ()
-    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due)
+    fits = None
+    if fit and is_drawn(prepared):
+        fits = {
+            detector: input_fit_of(setup, on_event, with_flavours=True)
+            for detector, setup in prepared.by_detector.items()
+        }
+    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due, fits)

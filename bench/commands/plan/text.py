@@ -24,7 +24,23 @@ def describe(forecast: Forecast) -> str:
     else:
         lines += _table([("stage", "what is due", "takes"), *_stages(forecast)])
         lines += _reasons(forecast)
-    return "\n".join([*lines, *_notes(forecast)])
+    return "\n".join([*lines, *_notes(forecast), *_fits(forecast)])
+
+
+def _fits(forecast: Forecast) -> Iterator[str]:
+    """A table of preprocessings and one of arithmetics for each detector, the best first."""
+    for detector, fit in (forecast.fits or {}).items():
+        yield ""
+        if not fit.inputs:
+            yield f"{detector}: which preprocessing fits can't be told: the network has no batch norms"
+            continue
+        for title, candidates in (("preprocessing", fit.inputs), ("flavour", fit.flavours)):
+            rows = [
+                (f"{candidate.misfit:.2g}", candidate.title, "given" if candidate.is_given else "")
+                for candidate in candidates
+            ]
+            if len(rows) > 1:
+                yield from _table([("misfit", f"{title} of {detector}", ""), *rows])
 
 
 def _head(forecast: Forecast) -> str:
