@@ -396,6 +396,7 @@ def _show_plan(
     *,
     fit: bool = False,
 ) -> None:
+    """Print what a run with these options would do."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
         from bench.commands.plan import forecast

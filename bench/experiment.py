@@ -41,7 +41,7 @@ from bench.errors import (
     resolve_path,
     shown,
 )
-from bench.records import FILTERS, ClassName, Conventions, Preprocessing
+from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, Preprocessing
 from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -192,7 +192,14 @@ class DetectorSettings(_Model):
                     raise ValueError(
                         f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
                     )
+            crop_pct = given.get("crop_pct", 1.0)
+            if type(crop_pct) not in (int, float):
+                raise ValueError(f"crop_pct: expected a number, found {in_yaml(crop_pct)}")
             preset = given.pop("preset", None)
+            fit = given.get("fit", PRESETS[preset].fit if isinstance(preset, str) and preset in PRESETS else "stretch")
+            for key, only in (("crop_pct", "crop"), ("pad", "pad")):
+                if key in given and fit != only:
+                    raise ValueError(f"`{key}` belongs to `fit: {only}`, and it is `fit: {fit}` here")
             if preset is not None:
                 start = _preset(preset)
                 for key in ("mean", "std"):
@@ -210,8 +217,8 @@ class DetectorSettings(_Model):
     def _sound(cls, value: Preprocessing) -> Preprocessing:
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
-        if not 0 < value.crop_pct <= 1:
-            raise ValueError(f"crop_pct must be above 0 and at most 1, found {in_yaml(value.crop_pct)}")
+        if not LEAST_CROP_PCT <= value.crop_pct <= 1:
+            raise ValueError(f"crop_pct must lie between {LEAST_CROP_PCT} and 1, found {in_yaml(value.crop_pct)}")
         if not all(0 < channel < math.inf for channel in value.std):
             raise ValueError(f"every std must be above 0 and finite, found {in_yaml(value.std)}")
         if not all(map(math.isfinite, value.mean)):
@@ -225,6 +232,11 @@ class DetectorSettings(_Model):
     def is_demo(self) -> bool:
         """Whether these are the shipped weights."""
         return self.weights.file == "demo"
+
+    @property
+    def is_demo_alone(self) -> bool:
+        """Whether these are the shipped weights for what they are, with nothing else said of them."""
+        return self.is_demo and self.architecture == detectors.DEMO_ARCHITECTURE and self.conventions == Conventions()
 
     @property
     def conventions(self) -> Conventions:

@@ -8,6 +8,7 @@ from bench import runtimes
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.experiment import Experiments
+from bench.records import LEAST_CROP_PCT
 from bench.variants import steps
 
 _CLOSED = {"additionalProperties": False}
@@ -27,7 +28,7 @@ _PREPROCESSING = {
     "crop_pct": {
         "description": "of fit: crop: how much of the resized short side the cut keeps, as timm's crop_pct; 0.875 is "
         "Resize(256), CenterCrop(224)",
-        "exclusiveMinimum": 0,
+        "minimum": LEAST_CROP_PCT,
         "maximum": 1,
     },
     "pad": {"description": "of fit: pad: the picture in the top left corner, or in the centre"},
@@ -57,6 +58,10 @@ def json_schema() -> dict[str, Any]:
     chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
     chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
     schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
+    for direction, filter_ in schema["$defs"]["Filters"]["properties"].items():
+        size = "smaller" if direction == "down" else "larger"
+        filter_["description"] = f"the filter for pictures that get {size}"
+    schema["$defs"]["Filters"] |= _CLOSED
     detector = schema["$defs"]["DetectorSettings"]["properties"]
     detector["preprocessing"] |= {"anyOf": _preprocessing(schema["$defs"].pop("Preprocessing"))}
     del detector["preprocessing"]["$ref"]

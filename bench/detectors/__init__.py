@@ -19,6 +19,7 @@ VERSION = 1
 LIBRARIES = ("torch", "timm")
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo.safetensors"
+DEMO_ARCHITECTURE = "efficientnet_b5"
 # How tools/train_demo.py built it; the names in the file do not tell.
 _DEMO_FLAVOUR = "static"
 
@@ -64,4 +65,4 @@ def read(
     arithmetic = ""
     if families.flavours(family, architecture):
         arithmetic = f"arithmetic {flavour}, {known_by}: {families.meaning(architecture, flavour)}"
-    return detector, conversion.reading_of(match, logits, arithmetic, weights)
+    return detector, conversion.reading_of(match, logits, arithmetic)

@@ -99,6 +99,7 @@ def _misfits(detector: Detector, inputs: Tensor, most: int | None = None) -> lis
     misfits: list[float] = []
 
     def note(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        """Compare what a batch norm reads with what it keeps."""
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None
         assert norm.running_var is not None

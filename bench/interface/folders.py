@@ -16,6 +16,7 @@ from bench.errors import UserError, quoted, shown
 from bench.provenance import cpu_cores, file_digest
 from bench.records import (
     HANDED_OVER,
+    LEAST_CROP_PCT,
     LOWERED,
     ONNX,
     SAFETENSORS,
@@ -184,6 +185,9 @@ def _spec(built: Built) -> InputSpec:
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise stored.damaged(built.file, error, "it does not say what frames it takes") from error
-    if not 1 <= preprocessing.size <= _LARGEST_SIDE:
-        raise UserError(f"{built.file}: damaged (frames of {preprocessing.size} pixels); build or export it again")
+    if not 1 <= preprocessing.size <= _LARGEST_SIDE or not LEAST_CROP_PCT <= preprocessing.crop_pct <= 1:
+        raise UserError(
+            f"{built.file}: damaged (frames of {preprocessing.size} pixels, crop_pct {preprocessing.crop_pct:g}); "
+            "build or export it again"
+        )
     return preprocessing.input_spec

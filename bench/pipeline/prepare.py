@@ -200,7 +200,7 @@ def _read(
         )
         read[name] = _ReadWeights(source)
         # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
-        check = read[name].recall if detector.is_demo and not for_run else read[name].check
+        check = read[name].recall if detector.is_demo_alone and not for_run else read[name].check
         problems += problems_of(_weights_key(name), partial(check, request.path.parent / "variants"))
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)

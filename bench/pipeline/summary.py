@@ -10,7 +10,7 @@ from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
-from bench.records import Built, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
+from bench.records import Built, Conventions, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
 from bench.results import attributes, store
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
@@ -122,13 +122,19 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(setup: Setup) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     details = {
-        "weights": f"{setup.detector.weights.file} (SHA-256 {setup.source.digest})",
+        "weights": f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}",
         **({"weights read as": setup.reading.sentence} if setup.reading else {}),
         "seed": str(setup.settings.seed),
         "threads": str(setup.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
     }
     return provenance(details, libraries)
+
+
+def _spelled(conventions: Conventions) -> str:
+    """What the owner says of the weights: with other words they are another detector's."""
+    words = [f"{key}: {value}" for key, value in vars(conventions).items() if value is not None]
+    return f", {', '.join(words)}" if words else ""
 
 
 def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from bench.records.exports import (
 from bench.records.frames import (
     FILTERS,
     LABELLED_SPLITS,
+    LEAST_CROP_PCT,
     OUTCOMES,
     PREDICTED,
     SPLITS,
@@ -117,6 +118,7 @@ __all__ = [
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LEAST_CROP_PCT",
     "LOWERED",
     "ONNX",
     "OUTCOMES",

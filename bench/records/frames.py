@@ -26,6 +26,10 @@ Filter: TypeAlias = Literal["bilinear", "bicubic", "area", "pil-bilinear", "pil-
 FILTERS: tuple[Filter, ...] = ("bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic")
 
 
+LEAST_CROP_PCT = 0.25
+"""A smaller share of a resized frame takes more memory than there is, for what nobody cuts off."""
+
+
 @dataclass(frozen=True)
 class Filters:
     """The filter for pictures whose long side gets shorter, and the one for those whose long side gets longer."""

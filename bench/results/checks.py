@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.records import LABELLED_SPLITS, Conditions, Measurement, RunRecord, SplitSummary, VariantResult
+from bench.records import (
+    LABELLED_SPLITS,
+    LEAST_CROP_PCT,
+    Conditions,
+    Measurement,
+    RunRecord,
+    SplitSummary,
+    VariantResult,
+)
 from bench.stored import DamagedError, open_file, refuse_other_than_file
 
 if TYPE_CHECKING:
@@ -35,6 +43,8 @@ def run(record: RunRecord) -> None:
     """Check names, digests, counts and times of a run."""
     if record.preprocessing is None or record.preprocessing.size not in _SIZES:
         raise DamagedError("it does not say the size of its frames")
+    if not LEAST_CROP_PCT <= record.preprocessing.crop_pct <= 1:
+        raise DamagedError("its crop_pct cannot be")
     names = [variant.name for variant in record.variants]
     if not names or len(set(names)) < len(names):
         raise DamagedError("its variants have no names of their own")

@@ -120,12 +120,81 @@ def test_what_is_left_out_is_named(of_timm: nn.Module, tmp_path: Path) -> None:
     """Quietly what is known to take no part, and with a warning what could be part of the network."""
     state = dict(of_timm.state_dict())
     _, reading = read(FORMS["Lightning, with a loss"](state), tmp_path)
-    assert reading.left_out == ("state_dict.criterion.weight",)
+    assert reading.left_out == "state_dict.criterion.weight"
     _, reading = read(FORMS["ImageNet's head beside"](state), tmp_path)
-    assert set(reading.left_out) == {"encoder.classifier.weight", "encoder.classifier.bias"}
+    assert reading.left_out == "encoder.classifier.weight, encoder.classifier.bias"
     _, reading = read(state | {"attention.weight": torch.zeros(4, 4)}, tmp_path)
-    assert reading.left_out == ("attention.weight",)
+    assert reading.left_out == "attention.weight"
     assert "attention.weight" in reading.warnings[0]
+
+
+def hidden(state: dict[str, Tensor], names: dict[str, tuple[int, ...]], head: str) -> dict[str, Tensor]:
+    """Further layers, and the head under another name."""
+    return elsewhere(state, "encoder.", head) | {name: torch.zeros(shape) for name, shape in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "head"),
+    [
+        ({"mlp.hidden.weight": (1280, 1280)}, "mlp.out"),
+        ({"top.0.weight": (64, 1280)}, "top.1.1"),
+        ({"1.weight": (1280, 1280)}, "3"),
+    ],
+)
+def test_layers_before_the_last_one_are_refused(
+    names: dict[str, tuple[int, ...]], head: str, of_timm: nn.Module, tmp_path: Path
+) -> None:
+    """Behind any wrapper; what is computed is then not the last layer over the pooled features."""
+    state = hidden(dict(of_timm.state_dict()), names, head)
+    if head == "3":
+        state = {name.replace("encoder.", "0."): tensor for name, tensor in state.items()}
+    for wrapped in (state, {"state_dict": state}):
+        with pytest.raises(UserError, match=r"layers beside the one that writes the logits \(1\)"):
+            read(wrapped, tmp_path)
+
+
+def test_a_sequence_of_backbone_and_head_is_read_behind_any_wrapper(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = elsewhere(dict(of_timm.state_dict()), "0.", "3")
+    for wrapped in (state, {"state_dict": state}, {"best": prefixed(state, "module.")}):
+        logits, _ = read(wrapped, tmp_path)
+        torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("wrapper", ["model", "epoch_12", "best_loss_model", "step"])
+@pytest.mark.parametrize("name", ["neck.weight", "attention.weight", "norm_decay.weight"])
+def test_what_could_be_part_of_the_network_is_warned_of(
+    wrapper: str, name: str, of_timm: nn.Module, tmp_path: Path
+) -> None:
+    """Whatever the dictionaries are called, and in whichever of them it lies."""
+    state, layer = dict(of_timm.state_dict()), torch.zeros(1280, 1280)
+    for checkpoint in ({wrapper: state | {name: layer}}, {wrapper: state, "others": {name: layer}}):
+        _, reading = read(checkpoint, tmp_path)
+        assert name in reading.warnings[0]
+
+
+def test_a_usual_head_of_another_shape_is_no_reason_to_take_another(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    state |= {"classifier.weight": torch.zeros(5, 1280), "classifier.bias": torch.zeros(5)}
+    for name in ("aux.weight", "criterion.weight", "gate.weight"):
+        with pytest.raises(UserError, match=r"classifier\.weight is \[5, 1280\], expected \[2, 1280\]"):
+            read(state | {name: torch.zeros(2, 1280)}, tmp_path)
+
+
+def test_two_tensors_of_one_name_are_refused(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    half = {name: tensor / 2 for name, tensor in state.items()}
+    for checkpoint in ({0: state, "0": half}, {"model": state, "model.conv_stem.weight": half["conv_stem.weight"]}):
+        with pytest.raises(UserError, match="two different tensors are called"):
+            read(checkpoint, tmp_path)
+
+
+def test_dictionaries_are_no_attributes_of_a_projects_code(tmp_path: Path) -> None:
+    """`{"net": state_dict}` is how anybody may save; `net.` within the names is FSBI's and SBI's."""
+    state = dict(lively(of_efficientnet_pytorch()).state_dict())
+    with pytest.raises(UserError, match="names of efficientnet_pytorch do not tell"):
+        read({"net": state}, tmp_path)
+    _, reading = read({"model": prefixed(state, "net.")}, tmp_path)
+    assert "FSBI and SBI" in reading.names
 
 
 # ------------------------------------------------------------------------------------ logits
@@ -185,6 +254,38 @@ def test_no_set_of_several_is_taken_in_silence(of_timm: nn.Module, tmp_path: Pat
     assert "moving average" in str(caught.value)
     with pytest.raises(UserError, match=r"names no set of weights.*did you mean"):
         read(two_sets(of_timm), tmp_path, Conventions(key="state_dict_emma"))
+
+
+def test_an_average_of_parameters_alone_is_named(of_timm: nn.Module, tmp_path: Path) -> None:
+    """It lacks batch norms' statistics, and so is no whole set."""
+    state = dict(of_timm.state_dict())
+    averaged = {name: tensor.detach() * 0.9 for name, tensor in of_timm.named_parameters()}
+    _, reading = read({"state_dict": state, "ema": averaged}, tmp_path)
+    assert any("further weights of this network" in warning and "ema" in warning for warning in reading.warnings)
+    _, reading = read({"state_dict": state, "ema": {"shadow_params": list(averaged.values())}}, tmp_path)
+    assert "ema.shadow_params.0" in reading.warnings[0]
+
+
+@pytest.mark.parametrize(("plain", "average"), [("", "ema"), ("model.", "model.ema")])
+def test_an_average_within_the_plain_ones(plain: str, average: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    worse = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    both = prefixed(worse, plain) | prefixed(state, f"{average}.")
+    with pytest.raises(UserError, match="holds 2 sets of weights"):
+        read(both, tmp_path)
+    logits, reading = read(both, tmp_path, Conventions(key=average))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    assert "further weights of this network" in reading.warnings[0]
+
+
+def test_one_backbone_with_two_heads(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    other = state | {"classifier.weight": torch.zeros(2, 1280)}
+    with pytest.raises(UserError, match=r"with different heads: a\.classifier\.weight, b\.classifier\.weight"):
+        read({"a": state, "b": other}, tmp_path)
+    logits, _ = read({"a": state, "b": other}, tmp_path, Conventions(key="a"))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    read({"model": state, "state_dict": state}, tmp_path, Conventions(key="state_dict"))
 
 
 def test_an_average_in_the_same_dictionary(of_timm: nn.Module, tmp_path: Path) -> None:

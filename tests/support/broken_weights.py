@@ -58,6 +58,12 @@ def two_sets(folder: Path) -> None:
     torch.save({"state_dict": state, "state_dict_ema": averaged}, folder / FILE)
 
 
+def two_heads(folder: Path) -> None:
+    """The same layers twice, with another head each."""
+    state = _saved(folder)
+    torch.save({"a": state, "b": state | {"head.weight": torch.zeros(2, 64)}}, folder / FILE)
+
+
 def hidden_layer(folder: Path) -> None:
     """A head of two layers."""
     state = _saved(folder)

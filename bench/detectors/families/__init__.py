@@ -101,7 +101,8 @@ def meaning(architecture: str, flavour: str) -> str:
         if match := re.fullmatch(pattern, flavour):
             return text.replace("<size>", match[match.lastindex or 0])
     names = ", ".join(choices)
+    hint = " (a number of pixels in the place of <size>)" if flavour in choices else nearest(flavour, choices)
     raise UserError(
-        f"unknown flavour {quoted(flavour)}{nearest(flavour, choices)}; "
+        f"unknown flavour {quoted(flavour)}{hint}; "
         + (f"those of {architecture} are: {names}" if choices else f"{architecture} has one arithmetic: leave it out")
     )

@@ -20,7 +20,8 @@ from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, desc
 from bench.errors import UserError, listed, shown
 from bench.stored import open_file
 
-_MOST_NESTED = 8
+_MOST_NESTED = 16
+_MOST_TENSORS = 50_000
 _MOST_ENTRIES = MOST_OPERATIONS
 # Every name repeats those of the dictionaries that it lies in.
 _LONGEST_FOLDER = 1000
@@ -98,6 +99,8 @@ def _safetensors(path: Path) -> Checkpoint:
     """What the header says; numbers are read by the library, which checks where they lie."""
     with open_file(path) as file:
         entries = safetensors_header.read(file).tensors
+    if len(entries) > _MOST_TENSORS:
+        raise UserError(f"{path}: holds more than {_MOST_TENSORS:,} tensors; save the state dict alone")
     tensors: dict[str, StoredTensor | OddTensor] = {}
     for name, entry in entries.items():
         dtype = _SAFETENSORS.get(entry.dtype)
@@ -131,8 +134,14 @@ def _listing(tree: Any, path: Path) -> File:
                 raise UserError(f"{path}: holds more than {_MOST_ENTRIES:,} entries; save the state dict alone")
             name = f"{folder}.{key}" if folder else str(key)
             if (tensor := described(inner)) is not None:
-                tensors.setdefault(name, tensor)
+                if tensors.setdefault(name, tensor) != tensor:
+                    raise UserError(
+                        f"{path}: two different tensors are called {shown(name)}, through the dictionaries that they "
+                        "lie in; save one state dict alone"
+                    )
                 folders.setdefault(name, folder)
+                if len(tensors) > _MOST_TENSORS:
+                    raise UserError(f"{path}: holds more than {_MOST_TENSORS:,} tensors; save the state dict alone")
             elif isinstance(inner, (dict, list, tuple)):
                 if depth < _MOST_NESTED and len(name) <= _LONGEST_FOLDER:
                     pending.append((name, inner, depth + 1))

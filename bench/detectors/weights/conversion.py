@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bench.detectors.families import Family
 
 _MOST_LEFT_OUT = 8
+# For every architecture that there is; no checkpoint of one network holds so many.
+_MOST_COMPARED = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ def network_of(family: Family, architecture: str, preprocessing: Preprocessing) 
 
 def other_architecture(file: File, architecture: str, preprocessing: Preprocessing) -> str | None:
     """The architecture whose tensors a file holds, in their shapes; for the error about another one."""
-    tried: list[Network] = []
+    if len(file.tensors) > _MOST_COMPARED:
+        return None
+    tried = [network_of(families.find(architecture), architecture, preprocessing)]
     for other in families.architectures():
         family = families.find(other)
         network = network_of(family, other, preprocessing)
-        if other == architecture or network in tried:
+        if network in tried:
             continue
         tried.append(network)
         if holds_all(file, network, family.schemes(other)):
@@ -120,20 +124,28 @@ def state_of(
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str, path: Path) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
     if match.suspicious:
+        several = len(match.suspicious) > 1
+        counted = f"{len(match.suspicious)} tensors" if several else "A tensor"
+        belong, was = ("belong", "were") if several else ("belongs", "was")
         warnings.append(
-            f"{path.name}: {len(match.suspicious)} tensors belong to no part of the network and were left out: "
-            f"{listed(match.suspicious, _MOST_LEFT_OUT)}. If the network computes with any of them, its scores are "
+            f"{counted} in the weights file {belong} to no part of the network and {was} left out: "
+            f"{listed(match.suspicious, _MOST_LEFT_OUT)}. If the network computes with any of that, its scores are "
             "others than those reported here."
+        )
+    if match.other_sets:
+        warnings.append(
+            "The weights file holds further weights of this network, whole or in part, which were not used: those "
+            f"behind {listed((key or 'no prefix' for key in match.other_sets), _MOST_LEFT_OUT)}."
         )
     return Reading(
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
-        left_out=tuple(map(shown, match.left_out)),
+        left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

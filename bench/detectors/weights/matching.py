@@ -25,9 +25,15 @@ _ALIKE = 0.1
 _MOST_LISTED = 6
 # Parts of names of what trains a network, and is no part of it.
 _OF_TRAINING = re.compile(
-    r"(^|[._])(criterion|loss\w*|lossfn|metrics?|n_averaged|num_updates|decay|ema_steps|step|epoch|optim\w*|pos_weight)"
-    r"($|[._])", re.IGNORECASE,
-)  # fmt: skip
+    r"criterion|loss(es|_fn|_func)?|\w+_loss|metrics?|n_averaged|num_updates|pos_weight", re.IGNORECASE
+)
+# Dictionaries of the state that optimizers and schedules go on with; nobody takes them for a network.
+_OF_OPTIMIZER = re.compile(r"\w*optim(izers?)?(_states?|_state_dict)?|\w*schedulers?\w*|\w*scaler\w*", re.IGNORECASE)
+_MANY_CLASSES = 100
+"""Of a head that pretraining left behind; no deepfake detector has so many."""
+_MOSTLY = 0.5
+# Prefixes of more parts are nobody's.
+_MOST_PARTS = 30
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Match:
 
     `weight` and `bias` belong to the layer `head`, which writes `rows` logits; there may be no bias. `is_usual` tells
     whether the scheme's own code has its head there. `left_out` and `suspicious` are of no part of the network; the
-    latter could be something that it computes with.
+    latter could be something that it computes with. `other_sets` are prefixes of further weights of the same network,
+    whole or not.
     """
 
     scheme: Scheme
@@ -75,6 +82,7 @@ class Match:
     is_usual: bool
     left_out: tuple[str, ...]
     suspicious: tuple[str, ...]
+    other_sets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -115,19 +123,28 @@ def match(
     if not whole:
         raise _misfit(file, network, schemes, fits, conventions, architecture, looks_like)
     chosen = _chosen(file, network, whole, conventions)
-    file = _without_other_sets(file, whole, chosen)
+    others = [fit for fit in whole if fit not in chosen]
+    others += _incomplete(network, fits, [*chosen, *others])
+    file = _without_other_sets(file, network, others, chosen)
     fit, head, is_usual = _with_head(file, network, chosen, architecture, looks_like)
     problems = _problems(file, network, fit, head)
     if problems:
         raise _refused(file, fit, architecture, looks_like(), problems)
     used = {*fit.names.values(), head.weight, *([head.bias] if head.bias else [])}
-    rest = _rest(file, fit, head, used)
+    # Under another name too, the same numbers are the same layer.
+    tied = {file.tensors[name] for name in used if _is_tied(file.tensors[name])}
+    rest = [
+        name
+        for name, tensor in file.tensors.items()
+        if name not in used and tensor not in tied and not is_counter(name) and not _of_optimizer(name)
+    ]
     _refuse_unknown(file, fit, rest, architecture)
-    _refuse_several(file, [head, *_heads(file, network, rest)])
-    suspicious = tuple(name for name in rest if not _is_harmless(file, network, fit, name))
+    _refuse_several(file, [head, *_heads(file, network, fit, rest)])
     return Match(
-        fit.scheme, fit.prefix, fit.names, head.layer, head.weight, head.bias, head.rows, is_usual, tuple(rest),
-        suspicious,
+        fit.scheme, fit.prefix, fit.names, head.layer, head.weight, head.bias, head.rows, is_usual,
+        left_out=tuple(rest),
+        suspicious=tuple(name for name in rest if not _is_harmless(file, network, fit, name)),
+        other_sets=tuple(sorted({other.key for other in others})),
     )  # fmt: skip
 
 
@@ -145,13 +162,20 @@ def is_counter(name: str) -> bool:
 
 # ------------------------------------------------------------------------------------ which set of weights
 def _fits(file: File, network: Network, scheme: Scheme) -> list[_Fit]:
-    """For each prefix behind which a name of the scheme stands, all that do."""
+    """For each prefix behind which a name of the scheme stands, all that do.
+
+    What a scheme has in front of all its names is an attribute of that code, and no dictionary of whoever saved them.
+    """
     by_renamed = {scheme.rename(name): name for name in network.shapes}
+    leaves = {name.rpartition(".")[2] for name in by_renamed}
     longest = max(map(len, by_renamed), default=0)
     by_prefix: dict[str, dict[str, str]] = defaultdict(dict)
     for name in file.tensors:
+        if name[name.rfind(".") + 1 :] not in leaves:
+            continue
         for start in _starts(name, longest):
-            if (tensor := by_renamed.get(name[start:])) is not None:
+            tensor = by_renamed.get(name[start:])
+            if tensor is not None and start >= len(file.folders[name]) and name.count(".", 0, start) <= _MOST_PARTS:
                 by_prefix[name[:start]][tensor] = name
     return [_Fit(scheme, prefix, names) for prefix, names in by_prefix.items()]
 
@@ -168,39 +192,76 @@ def _starts(name: str, longest: int) -> Iterator[int]:
 
 def _chosen(file: File, network: Network, whole: Sequence[_Fit], conventions: Conventions) -> list[_Fit]:
     """The fits of one set of weights: several where its names are those of several schemes."""
+    asked = whole if conventions.key is None else _below(file, whole, conventions.key)
     sets: dict[tuple[StoredTensor | OddTensor, ...], list[_Fit]] = {}
-    for fit in whole:
+    for fit in asked:
         # Equal descriptions are the same numbers, under two names or by two schemes.
         sets.setdefault(tuple(file.tensors[fit.names[name]] for name in network.shapes), []).append(fit)
     keys = [min((fit.key for fit in fits), key=len) for fits in sets.values()]
-    if conventions.key is not None:
-        named = [fits for key, fits in zip(keys, sets.values(), strict=True) if key == conventions.key]
-        if not named:
-            below = f"{conventions.key}."
-            named = [fits for key, fits in zip(keys, sets.values(), strict=True) if key.startswith(below)]
-        if len(named) == 1:
-            return named[0]
-        raise UserError(
-            f"{file.path}: `key: {shown(conventions.key)}` names {'several sets' if named else 'no set'} of weights; "
-            f"the file holds these: {_listed_keys(keys)}{'' if named else nearest(conventions.key, keys)}"
-        )
     if len(keys) > 1:
         raise UserError(
             f"{file.path}: holds {len(keys)} sets of weights: {_listed_keys(keys)}; say which, as in "
             f"`weights: {{file: {shown(file.path.name)}, key: {shown(keys[-1])}}}`",
             *_averaged(keys),
         )
-    return next(iter(sets.values()))
+    (fits,) = sets.values()
+    _refuse_several_heads(file, network, fits)
+    return fits
 
 
-def _without_other_sets(file: File, whole: Sequence[_Fit], chosen: Sequence[_Fit]) -> File:
-    """The file as if it held one set of weights: the others are no parts of this one."""
-    others = tuple(
-        fit.prefix
-        for fit in whole
-        if fit not in chosen and not any(chosen_fit.prefix.startswith(fit.prefix) for chosen_fit in chosen)
+def _below(file: File, whole: Sequence[_Fit], key: str) -> list[_Fit]:
+    """The sets of weights of this key, or whose keys begin with it."""
+    exact = [fit for fit in whole if fit.key == key]
+    if fits := exact or [fit for fit in whole if fit.prefix.startswith(f"{key}.")]:
+        return fits
+    keys = list(dict.fromkeys(fit.key for fit in whole))
+    raise UserError(
+        f"{file.path}: `key: {shown(key)}` names no set of weights; the file holds these: "
+        f"{_listed_keys(keys)}{nearest(key, keys)}"
     )
-    tensors = {name: tensor for name, tensor in file.tensors.items() if not name.startswith(others)}
+
+
+def _refuse_several_heads(file: File, network: Network, fits: Sequence[_Fit]) -> None:
+    """The same layers may be saved under two names with a head of each."""
+    heads: dict[str, dict[StoredTensor | OddTensor, str]] = defaultdict(dict)
+    for fit in fits:
+        weight = _weight(fit.prefix + _head_name(fit.scheme, network))
+        if weight in file.tensors:
+            heads[fit.scheme.owner].setdefault(file.tensors[weight], weight)
+    for by_tensor in heads.values():
+        if len(by_tensor) > 1:
+            raise UserError(
+                f"{file.path}: holds the same layers under several names, with different heads: "
+                f"{listed(by_tensor.values())}; say which by `key:`, or save the state dict of one"
+            )
+
+
+def _incomplete(network: Network, fits: Sequence[_Fit], whole: Sequence[_Fit]) -> list[_Fit]:
+    """Behind which prefixes most of the network lies once more, as an average of its parameters alone."""
+    names_of_whole = {name for fit in whole for name in fit.names.values()}
+    return [
+        fit
+        for fit in fits
+        if len(fit.names) > _MOSTLY * len(network.shapes) and names_of_whole.isdisjoint(fit.names.values())
+    ]
+
+
+def _without_other_sets(file: File, network: Network, others: Sequence[_Fit], chosen: Sequence[_Fit]) -> File:
+    """The file as if it held one set of weights: the others are no parts of this one."""
+    apart = tuple(
+        fit.prefix for fit in others if not any(of_chosen.prefix.startswith(fit.prefix) for of_chosen in chosen)
+    )
+    names = {name for fit in others for name in fit.names.values()}
+    for fit in others:
+        head = fit.prefix + _head_name(fit.scheme, network)
+        names |= {f"{head}.weight", f"{head}.bias"}
+    names -= {name for fit in chosen for name in fit.names.values()}
+    for fit in chosen:
+        head = fit.prefix + _head_name(fit.scheme, network)
+        names -= {f"{head}.weight", f"{head}.bias"}
+    tensors = {
+        name: tensor for name, tensor in file.tensors.items() if name not in names and not name.startswith(apart)
+    }
     return replace(file, tensors=tensors)
 
 
@@ -227,19 +288,24 @@ def _with_head(
             if (head := _head(file, network, layer)) is not None:
                 return fit, head, True
     simplest = by_prefix[-1]
-    used = set(simplest.names.values())
-    for root in _roots(simplest.prefix):
+    usual = simplest.prefix + _head_name(simplest.scheme, network)
+    used = {*simplest.names.values(), _weight(usual)}
+    # A head of the task that a network was trained for before may stay beside another one, of another name.
+    shape = file.shape(_weight(usual)) if _weight(usual) in file.tensors else (_MANY_CLASSES,)
+    for root in _roots(simplest.prefix) if shape[:1] >= (_MANY_CLASSES,) else ():
         near = [name for name in file.tensors if name.startswith(root) and name not in used]
-        if heads := _heads(file, network, near):
+        if heads := _heads(file, network, simplest, near):
             _refuse_several(file, heads)
             return simplest, heads[0], False
-    usual = simplest.prefix + _head_name(simplest.scheme, network)
     raise _refused(file, simplest, architecture, looks_like(), _no_head(file, network, usual))
 
 
-def _heads(file: File, network: Network, names: Iterable[str]) -> list[_Head]:
-    """The layers among these names that could write the logits."""
-    layers = [name.removesuffix("weight").removesuffix(".") for name in names if _ends_in(name, "weight")]
+def _heads(file: File, network: Network, fit: _Fit, names: Iterable[str]) -> list[_Head]:
+    """The layers among these names that could write the logits; what only training computes with could not."""
+    weights = [name for name in names if _ends_in(name, "weight") and not _is_of_training(fit, name)]
+    # Of tied ones the first will do.
+    first = {file.tensors[name] if _is_tied(file.tensors[name]) else name: name for name in reversed(weights)}
+    layers = [name.removesuffix("weight").removesuffix(".") for name in weights if name in first.values()]
     return [head for layer in layers if (head := _head(file, network, layer)) is not None]
 
 
@@ -320,7 +386,7 @@ def _problems(file: File, network: Network, fit: _Fit, head: _Head) -> dict[str,
                 for tensor, name in fit.names.items()
                 if isinstance(file.tensors[name], StoredTensor) and file.shape(name) != network.shapes[tensor]
             ],
-            "layers beside the one that writes the logits": _beside(file, head),
+            "layers beside the one that writes the logits": _beside(file, fit, head),
         }.items()
         if names
     }
@@ -343,25 +409,23 @@ def _left_over(file: File, network: Network, fit: _Fit, used: set[str | None]) -
     return left_over
 
 
-def _beside(file: File, head: _Head) -> list[str]:
-    """Tensors in the same sequence of layers: what it computes is then not this one layer."""
-    parent, _, index = head.layer.rpartition(".")
-    if not re.fullmatch(r"\d+", index):
+def _beside(file: File, fit: _Fit, head: _Head) -> list[str]:
+    """Tensors in the same part as the layer of the logits, apart from the network: what that computes is more."""
+    if not head.weight:
         return []
-    return [
-        name
-        for name in file.tensors
-        if name.startswith(f"{parent}.") and name not in (head.weight, head.bias) and not is_counter(name)
-    ]
-
-
-def _rest(file: File, fit: _Fit, head: _Head, used: set[str]) -> list[str]:
-    """Other tensors in the dictionaries that the network's lie in."""
-    first = next(iter(fit.names.values()))
-    folders = {file.folders[first], file.folders[head.weight]}
-    return [
-        name for name in file.tensors if file.folders[name] in folders and name not in used and not is_counter(name)
-    ]
+    network = {*fit.names.values(), head.weight, head.bias}
+    parts = head.layer.split(".")
+    # The outermost part that holds the head and not the network.
+    ancestors = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    part = next(ancestor for ancestor in ancestors if not fit.prefix.startswith(f"{ancestor}."))
+    parent, _, index = part.rpartition(".")
+    start = f"{parent}." if parent else ""
+    others = []
+    for name in file.tensors:
+        in_sequence = index.isdigit() and name.startswith(start) and name[len(start) :].partition(".")[0].isdigit()
+        if (name.startswith(f"{part}.") or in_sequence) and name not in network and not is_counter(name):
+            others.append(name)
+    return others
 
 
 def _refuse_unknown(file: File, fit: _Fit, rest: Sequence[str], architecture: str) -> None:
@@ -375,11 +439,27 @@ def _refuse_unknown(file: File, fit: _Fit, rest: Sequence[str], architecture: st
 
 def _is_harmless(file: File, network: Network, fit: _Fit, name: str) -> bool:
     """Whether a tensor that is left over is known to take no part: of training, of an unused head, or by the scheme."""
-    if _OF_TRAINING.search(name) or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused):
+    if _is_of_training(fit, name) or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused):
         return True
-    layer = name.removesuffix("bias").removesuffix("weight")
-    shape = file.shape(f"{layer}weight") if f"{layer}weight" in file.tensors else ()
-    return len(shape) == 2 and shape[1] == network.features and shape[0] > 2
+    usual = fit.prefix + _head_name(fit.scheme, network)
+    shape = file.shape(_weight(usual)) if _weight(usual) in file.tensors else ()
+    return name in (f"{usual}.weight", f"{usual}.bias") and shape[:1] >= (_MANY_CLASSES,)
+
+
+def _is_of_training(fit: _Fit, name: str) -> bool:
+    """By a part of its name behind what it has in common with the network's: a wrapper may be called anything."""
+    words, prefix = name.split("."), fit.prefix.split(".")
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, prefix, strict=False)))
+    return any(_OF_TRAINING.fullmatch(word) for word in words[shared:])
+
+
+def _is_tied(tensor: StoredTensor | OddTensor) -> bool:
+    """Whether an equal description means the same numbers: nothing is told by none."""
+    return isinstance(tensor, StoredTensor) and tensor.numel > 0
+
+
+def _of_optimizer(name: str) -> bool:
+    return any(_OF_OPTIMIZER.fullmatch(word) for word in name.split(".")[:-1])
 
 
 # ------------------------------------------------------------------------------------ messages
