@@ -52,6 +52,13 @@ _RESIZED: dict[Filter, str] = {
     "pil-bicubic": "np.asarray(Image.fromarray(picture).resize((width, height), Image.BICUBIC))",
 }
 """What `predict.py` resizes with."""
+_NAMES: dict[Filter, str] = {
+    "bilinear": "OpenCV's INTER_LINEAR",
+    "bicubic": "OpenCV's INTER_CUBIC",
+    "area": "OpenCV's INTER_AREA",
+    "pil-bilinear": "Pillow's BILINEAR",
+    "pil-bicubic": "Pillow's BICUBIC",
+}
 
 
 @dataclass(frozen=True)
@@ -130,11 +137,16 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
 
 def of_spec(spec: InputSpec) -> dict[str, Any]:
     """What the template asks of how frames are fitted: `down` and `up` are the expressions that resize."""
-    down, up = (_RESIZED[spec.filter_for(larger=larger)] for larger in (False, True))
+    smaller, larger = (spec.filter_for(larger=is_larger) for is_larger in (False, True))
+    down, up = _RESIZED[smaller], _RESIZED[larger]
+    filters = _NAMES[smaller]
+    if smaller != larger:
+        filters = f"{filters} where it gets smaller, {_NAMES[larger]} where it gets larger"
     return {
         "spec": spec,
         "down": down,
         "up": up,
+        "filters": filters,
         "with_pillow": "Image" in down + up,
         "longest": LONGEST,
         "short": int(spec.size / spec.crop_pct),
