@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from bench.artifacts.onnx_export import to_onnx
+from bench.records import as_inputs
 from tests.support import b0
 
 
@@ -45,7 +45,7 @@ def test_says_all_that_an_inference_needs() -> None:
     assert metadata["classes"] == "real,fake"
     assert metadata["input_size"] == str(b0.SIZE)
     assert float(metadata["margin_bias"]) == pytest.approx(-0.7)
-    fields = dataclasses.asdict(b0.detector().preprocessing)
+    fields = as_inputs(b0.detector().preprocessing)
     assert json.loads(metadata["preprocessing"]) == json.loads(json.dumps(fields))
 
 

@@ -285,7 +285,18 @@ def test_one_backbone_with_two_heads(of_timm: nn.Module, tmp_path: Path) -> None
         read({"a": state, "b": other}, tmp_path)
     logits, _ = read({"a": state, "b": other}, tmp_path, Conventions(key="a"))
     torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
-    read({"model": state, "state_dict": state}, tmp_path, Conventions(key="state_dict"))
+    _, reading = read({"model": state, "state_dict": state}, tmp_path, Conventions(key="state_dict"))
+    assert not reading.warnings, "these are the same weights"
+
+
+def test_layers_may_be_called_as_what_trains_a_network(of_timm: nn.Module, tmp_path: Path) -> None:
+    """Only dictionaries of that name are the state of optimizers, schedules and scalers of gradients."""
+    state, other = dict(of_timm.state_dict()), {"0": torch.zeros(3)}
+    _, reading = read({"model": state, "optimizer_states": [other], "grad_scaler": other}, tmp_path)
+    assert not reading.warnings
+    assert not reading.left_out
+    _, reading = read({"model": state | {"scaler.weight": torch.ones(3)}}, tmp_path)
+    assert "model.scaler.weight" in reading.warnings[0]
 
 
 def test_an_average_in_the_same_dictionary(of_timm: nn.Module, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ from tests.support import ROOT
 from tests.support.command_line import bench as command
 from tests.support.pace import limit
 
+# Random weights remember nothing of any frames.
+pytestmark = pytest.mark.filterwarnings("ignore:These weights look trained:UserWarning")
+
 VARIANTS = {"baseline": "[]", "q16": "[cast: fp16]", "q8": "[quantize: int8]"}
 
 

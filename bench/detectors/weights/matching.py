@@ -125,7 +125,7 @@ def match(
     chosen = _chosen(file, network, whole, conventions)
     others = [fit for fit in whole if fit not in chosen]
     others += _incomplete(network, fits, [*chosen, *others])
-    file = _without_other_sets(file, network, others, chosen)
+    whole_file, file = file, _without_other_sets(file, network, others, chosen)
     fit, head, is_usual = _with_head(file, network, chosen, architecture, looks_like)
     problems = _problems(file, network, fit, head)
     if problems:
@@ -136,7 +136,7 @@ def match(
     rest = [
         name
         for name, tensor in file.tensors.items()
-        if name not in used and tensor not in tied and not is_counter(name) and not _of_optimizer(name)
+        if name not in used and tensor not in tied and not is_counter(name) and not _of_optimizer(file, name)
     ]
     _refuse_unknown(file, fit, rest, architecture)
     _refuse_several(file, [head, *_heads(file, network, fit, rest)])
@@ -144,7 +144,7 @@ def match(
         fit.scheme, fit.prefix, fit.names, head.layer, head.weight, head.bias, head.rows, is_usual,
         left_out=tuple(rest),
         suspicious=tuple(name for name in rest if not _is_harmless(file, network, fit, name)),
-        other_sets=tuple(sorted({other.key for other in others})),
+        other_sets=tuple(sorted({other.key for other in others if not _is_same(whole_file, network, other, fit)})),
     )  # fmt: skip
 
 
@@ -244,6 +244,17 @@ def _incomplete(network: Network, fits: Sequence[_Fit], whole: Sequence[_Fit]) -
         for fit in fits
         if len(fit.names) > _MOSTLY * len(network.shapes) and names_of_whole.isdisjoint(fit.names.values())
     ]
+
+
+def _is_same(file: File, network: Network, fit: _Fit, other: _Fit) -> bool:
+    """Whether two sets are the same numbers under two names, the layer of the logits included."""
+    heads = [_weight(each.prefix + _head_name(each.scheme, network)) for each in (fit, other)]
+    return fit.names.keys() == other.names.keys() and all(
+        file.tensors.get(first) == file.tensors.get(second)
+        for first, second in zip(
+            (*fit.names.values(), heads[0]), (*(other.names[name] for name in fit.names), heads[1]), strict=True
+        )
+    )
 
 
 def _without_other_sets(file: File, network: Network, others: Sequence[_Fit], chosen: Sequence[_Fit]) -> File:
@@ -458,8 +469,9 @@ def _is_tied(tensor: StoredTensor | OddTensor) -> bool:
     return isinstance(tensor, StoredTensor) and tensor.numel > 0
 
 
-def _of_optimizer(name: str) -> bool:
-    return any(_OF_OPTIMIZER.fullmatch(word) for word in name.split(".")[:-1])
+def _of_optimizer(file: File, name: str) -> bool:
+    """By a dictionary that it lies in; layers of a network may be called so too."""
+    return any(_OF_OPTIMIZER.fullmatch(word) for word in file.folders[name].split("."))
 
 
 # ------------------------------------------------------------------------------------ messages
