@@ -167,15 +167,15 @@ def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
         tall, wide = int(target * height / short), int(target * width / short)
         top, left = round((tall - size) / 2), round((wide - size) / 2)
         return _resized(frame, tall, wide, spec)[top : top + size, left : left + size]
-    # The short side is cut to whole pixels as in the code that pads so: the DFDC winner's, and those before it.
-    scale = size / max(height, width)
-    tall, wide = (
-        (size if side == max(height, width) else int(side * scale))
-        if spec.pad == "centre"
-        else side * size // max(height, width)
-        for side in (height, width)
-    )
-    return _padded(_resized(frame, max(1, tall), max(1, wide), spec), spec)
+    long = max(height, width)
+
+    def shortened(side: int) -> int:
+        """To whole pixels, as the code that pads so: the DFDC winner's, and that before it."""
+        if side == long:
+            return size
+        return max(1, int(side * (size / long)) if spec.pad == "centre" else side * size // long)
+
+    return _padded(_resized(frame, shortened(height), shortened(width), spec), spec)
 
 
 def _middle(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

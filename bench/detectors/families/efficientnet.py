@@ -47,7 +47,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
 
     size = architecture.rpartition("_")[2]
     symmetric = flavour in ("timm", "torchvision")
-    settings: dict[str, Any] = {"bn_eps": _torchvision_eps(size)} if flavour == "torchvision" else {}
+    settings: dict[str, Any] = {"bn_eps": float(_torchvision_eps(size))} if flavour == "torchvision" else {}
     network = timm.create_model(
         f"efficientnet_{size}" if symmetric else f"tf_efficientnet_{size}", pretrained=False, num_classes=2, **settings
     )
@@ -67,8 +67,7 @@ def flavours(architecture: str) -> dict[str, str]:
         "timm": "symmetric padding, batch-norm eps 1e-5, as timm's efficientnet_b0 … b7",
         "tf": "padding worked out from the input, batch-norm eps 1e-3, as timm's tf_efficientnet_b0 … b7, and "
         "efficientnet_pytorch with image_size=None",
-        "torchvision": f"symmetric padding, batch-norm eps {'1e-3' if size in _TORCHVISION_LARGE else '1e-5'}, as "
-        "torchvision's",
+        "torchvision": f"symmetric padding, batch-norm eps {_torchvision_eps(size)}, as torchvision's",
         "static": f"padding worked out once, for {NATIVE_SIZE[size]} px, batch-norm eps 1e-3, as efficientnet_pytorch "
         "does unless it is given an image_size",
         "static-<size>": "padding worked out once, for <size> px, batch-norm eps 1e-3, as "
@@ -155,28 +154,32 @@ def _efficientnet_pytorch_name(name: str, blocks: Mapping[tuple[int, int], int])
     name = _timm_name(name)
     if match := _IN_BLOCK.fullmatch(name):
         stage, index = int(match[1]), int(match[2])
-        part = (_LATER_STAGES if stage else _FIRST_STAGE)[match[3]]
-        return f"_blocks.{blocks[stage, index]}.{part}.{match[4]}"
-    layer, _, leaf = name.rpartition(".")
-    return f"{_TOP.get(layer, layer)}.{leaf}"
+        return f"_blocks.{blocks[stage, index]}.{_part(match, _FIRST_STAGE, _LATER_STAGES)}"
+    return _at_top(name, _TOP)
 
 
 def _torchvision_name(name: str) -> str:
     name = _timm_name(name)
     if match := _IN_BLOCK.fullmatch(name):
-        stage = int(match[1])
-        part = (_TORCHVISION_LATER if stage else _TORCHVISION_FIRST)[match[3]]
-        return f"features.{stage + 1}.{match[2]}.block.{part}.{match[4]}"
+        part = _part(match, _TORCHVISION_FIRST, _TORCHVISION_LATER)
+        return f"features.{int(match[1]) + 1}.{match[2]}.block.{part}"
+    return f"features.{_at_top(name, _TORCHVISION_TOP)}"
+
+
+def _part(match: re.Match[str], first: Mapping[str, str], later: Mapping[str, str]) -> str:
+    """What a tensor in a block is called there, by the names of the first stage's parts and of later ones'."""
+    return f"{(later if int(match[1]) else first)[match[3]]}.{match[4]}"
+
+
+def _at_top(name: str, layers: Mapping[str, str]) -> str:
     layer, _, leaf = name.rpartition(".")
-    return f"features.{_TORCHVISION_TOP.get(layer, layer)}.{leaf}"
+    return f"{layers.get(layer, layer)}.{leaf}"
 
 
 # ------------------------------------------------------------------------------------ the arithmetic
-_TORCHVISION_LARGE = ("b5", "b6", "b7")
-
-
-def _torchvision_eps(size: str) -> float:
-    return 1e-3 if size in _TORCHVISION_LARGE else 1e-5
+def _torchvision_eps(size: str) -> str:
+    """As people write it."""
+    return "1e-3" if size in ("b5", "b6", "b7") else "1e-5"
 
 
 def _static_size(size: str, flavour: str) -> int:

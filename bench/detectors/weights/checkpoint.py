@@ -99,8 +99,7 @@ def _safetensors(path: Path) -> Checkpoint:
     """What the header says; numbers are read by the library, which checks where they lie."""
     with open_file(path) as file:
         entries = safetensors_header.read(file).tensors
-    if len(entries) > _MOST_TENSORS:
-        raise UserError(f"{path}: holds more than {_MOST_TENSORS:,} tensors; save the state dict alone")
+    _refuse_many(len(entries), path)
     tensors: dict[str, StoredTensor | OddTensor] = {}
     for name, entry in entries.items():
         dtype = _SAFETENSORS.get(entry.dtype)
@@ -140,8 +139,7 @@ def _listing(tree: Any, path: Path) -> File:
                         "lie in; save one state dict alone"
                     )
                 folders.setdefault(name, folder)
-                if len(tensors) > _MOST_TENSORS:
-                    raise UserError(f"{path}: holds more than {_MOST_TENSORS:,} tensors; save the state dict alone")
+                _refuse_many(len(tensors), path)
             elif isinstance(inner, (dict, list, tuple)):
                 if depth < _MOST_NESTED and len(name) <= _LONGEST_FOLDER:
                     pending.append((name, inner, depth + 1))
@@ -149,6 +147,11 @@ def _listing(tree: Any, path: Path) -> File:
     if not tensors:
         raise _no_tensors(tree, path, is_cut=is_cut)
     return File(path, tensors, folders)
+
+
+def _refuse_many(tensors: int, path: Path) -> None:
+    if tensors > _MOST_TENSORS:
+        raise UserError(f"{path}: holds more than {_MOST_TENSORS:,} tensors; save the state dict alone")
 
 
 def _entries(value: Any) -> Iterable[tuple[Any, Any]]:

@@ -97,6 +97,15 @@ class _Fit:
     def key(self) -> str:
         return self.prefix.removesuffix(".")
 
+    def head(self, network: Network) -> str:
+        """Where the scheme's own code has the layer of the logits."""
+        return self.prefix + (self.scheme.head or self.scheme.rename(network.logits))
+
+    def all_names(self, network: Network) -> set[str]:
+        """The network's tensors in the file, with those of that layer, where they are."""
+        head = self.head(network)
+        return {*self.names.values(), f"{head}.weight", f"{head}.bias"}
+
 
 @dataclass(frozen=True)
 class _Head:
@@ -225,7 +234,7 @@ def _refuse_several_heads(file: File, network: Network, fits: Sequence[_Fit]) ->
     """The same layers may be saved under two names with a head of each."""
     heads: dict[str, dict[StoredTensor | OddTensor, str]] = defaultdict(dict)
     for fit in fits:
-        weight = _weight(fit.prefix + _head_name(fit.scheme, network))
+        weight = _weight(fit.head(network))
         if weight in file.tensors:
             heads[fit.scheme.owner].setdefault(file.tensors[weight], weight)
     for by_tensor in heads.values():
@@ -248,13 +257,12 @@ def _incomplete(network: Network, fits: Sequence[_Fit], whole: Sequence[_Fit]) -
 
 def _is_same(file: File, network: Network, fit: _Fit, other: _Fit) -> bool:
     """Whether two sets are the same numbers under two names, the layer of the logits included."""
-    heads = [_weight(each.prefix + _head_name(each.scheme, network)) for each in (fit, other)]
-    return fit.names.keys() == other.names.keys() and all(
-        file.tensors.get(first) == file.tensors.get(second)
-        for first, second in zip(
-            (*fit.names.values(), heads[0]), (*(other.names[name] for name in fit.names), heads[1]), strict=True
-        )
+    tensors, others = (
+        {name: file.tensors.get(given) for name, given in each.names.items()}
+        | {network.logits: file.tensors.get(_weight(each.head(network)))}
+        for each in (fit, other)
     )
+    return tensors == others
 
 
 def _without_other_sets(file: File, network: Network, others: Sequence[_Fit], chosen: Sequence[_Fit]) -> File:
@@ -262,14 +270,8 @@ def _without_other_sets(file: File, network: Network, others: Sequence[_Fit], ch
     apart = tuple(
         fit.prefix for fit in others if not any(of_chosen.prefix.startswith(fit.prefix) for of_chosen in chosen)
     )
-    names = {name for fit in others for name in fit.names.values()}
-    for fit in others:
-        head = fit.prefix + _head_name(fit.scheme, network)
-        names |= {f"{head}.weight", f"{head}.bias"}
-    names -= {name for fit in chosen for name in fit.names.values()}
-    for fit in chosen:
-        head = fit.prefix + _head_name(fit.scheme, network)
-        names -= {f"{head}.weight", f"{head}.bias"}
+    names = {name for fit in others for name in fit.all_names(network)}
+    names -= {name for fit in chosen for name in fit.all_names(network)}
     tensors = {
         name: tensor for name, tensor in file.tensors.items() if name not in names and not name.startswith(apart)
     }
@@ -295,11 +297,11 @@ def _with_head(
     """The fit whose scheme has its head where the file has one; else the simplest one with the only head there is."""
     by_prefix = sorted(fits, key=lambda fit: len(fit.prefix))
     for fit in by_prefix:
-        for layer in _layers_at(file, fit.prefix + _head_name(fit.scheme, network)):
+        for layer in _layers_at(file, fit.head(network)):
             if (head := _head(file, network, layer)) is not None:
                 return fit, head, True
     simplest = by_prefix[-1]
-    usual = simplest.prefix + _head_name(simplest.scheme, network)
+    usual = simplest.head(network)
     used = {*simplest.names.values(), _weight(usual)}
     # A head of the task that a network was trained for before may stay beside another one, of another name.
     shape = file.shape(_weight(usual)) if _weight(usual) in file.tensors else (_MANY_CLASSES,)
@@ -326,10 +328,6 @@ def _refuse_several(file: File, heads: Sequence[_Head]) -> None:
             f"{file.path}: {len(heads)} layers could write the logits: {listed(head.layer for head in heads)}; "
             "save the state dict without those that do not"
         )
-
-
-def _head_name(scheme: Scheme, network: Network) -> str:
-    return scheme.head or scheme.rename(network.logits)
 
 
 def _layers_at(file: File, name: str) -> Iterator[str]:
@@ -410,7 +408,7 @@ def _left_over(file: File, network: Network, fit: _Fit, used: set[str | None]) -
     root = "".join(f"{words[0]}." for words in shared)
     parts = {name[len(root) :].partition(".")[0] for name in renamed}
     numbered = any(part.isdigit() for part in parts)
-    head = fit.prefix + _head_name(fit.scheme, network)
+    head = fit.head(network)
     left_over = []
     for name in file.tensors:
         if name.startswith(fit.prefix + root) and name not in used and not is_counter(name):
@@ -452,7 +450,7 @@ def _is_harmless(file: File, network: Network, fit: _Fit, name: str) -> bool:
     """Whether a tensor that is left over is known to take no part: of training, of an unused head, or by the scheme."""
     if _is_of_training(fit, name) or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused):
         return True
-    usual = fit.prefix + _head_name(fit.scheme, network)
+    usual = fit.head(network)
     shape = file.shape(_weight(usual)) if _weight(usual) in file.tensors else ()
     return name in (f"{usual}.weight", f"{usual}.bias") and shape[:1] >= (_MANY_CLASSES,)
 
@@ -502,14 +500,10 @@ def _refused(
 ) -> UserError:
     """That a set of weights does not fit, with all that is wrong, by title."""
     behind = f" behind `{shown(fit.key)}`" if fit.key else ""
-    lines = [
-        f"{file.path}: these weights do not fit {architecture}",
-        f"  names are those of {fit.scheme.owner}{behind}",
-    ]
-    if looks_like:
-        lines.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
-    lines += [f"  {title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
-    return UserError(*lines)
+    lines = [f"{title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
+    return _not_fitting(
+        file, architecture, f"names are those of {fit.scheme.owner}{behind}", *_hint(looks_like), *lines
+    )
 
 
 def _of_no_scheme(
@@ -518,11 +512,15 @@ def _of_no_scheme(
     """That no names are those of any scheme, with some of the file and of each scheme."""
     first = next(iter(network.shapes), "")
     examples = "; ".join(f"{scheme.owner}'s, such as {scheme.rename(first)}" for scheme in schemes)
-    lines = [
-        f"{file.path}: these weights do not fit {architecture}",
-        f"  it holds {len(file.tensors)} tensors, such as {listed(sorted(file.tensors), 4)}",
-        f"  names that would fit, behind any prefix: {examples}",
-    ]
-    if looks_like:
-        lines.append(f"  they look like {looks_like}: set `architecture: {looks_like}`")
-    return UserError(*lines)
+    content = f"it holds {len(file.tensors)} tensors, such as {listed(sorted(file.tensors), 4)}"
+    return _not_fitting(
+        file, architecture, content, f"names that would fit, behind any prefix: {examples}", *_hint(looks_like)
+    )
+
+
+def _hint(looks_like: str | None) -> list[str]:
+    return [f"they look like {looks_like}: set `architecture: {looks_like}`"] if looks_like else []
+
+
+def _not_fitting(file: File, architecture: str, *lines: str) -> UserError:
+    return UserError(f"{file.path}: these weights do not fit {architecture}", *(f"  {line}" for line in lines))
