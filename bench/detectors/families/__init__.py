@@ -2,7 +2,9 @@
 
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
 `schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
-choices; where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`.
+choices; where these differ in the tensors that a network holds, `STRUCTURES` has those that do. Where not every
+preprocessing will do, `check(flavour, preprocessing)` refuses. Where `bench plan` is to foresee how long an
+architecture takes before it ever ran, `SIZES` has its `Size`. `EXAMPLE` is a tensor's name, for docs/detectors.md.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
@@ -90,6 +92,19 @@ def flavours(family: Family, architecture: str) -> dict[str, str]:
     """The arithmetics that `flavour:` may name, and what each is; none where a family has one alone."""
     choices: Callable[[str], dict[str, str]] | None = getattr(family, "flavours", None)
     return choices(architecture) if choices else {}
+
+
+def structures(family: Family) -> tuple[str | None, ...]:
+    """The flavours that hold different tensors; (None,) where all hold the same."""
+    names: tuple[str | None, ...] = getattr(family, "STRUCTURES", (None,))
+    return names
+
+
+def check(architecture: str, flavour: str | None, preprocessing: Preprocessing) -> None:
+    """Raise `UserError` where a network can't read frames that are prepared like this."""
+    refuse: Callable[[str | None, Preprocessing], None] | None = getattr(find(architecture), "check", None)
+    if refuse is not None:
+        refuse(flavour, preprocessing)
 
 
 def meaning(architecture: str, flavour: str) -> str:

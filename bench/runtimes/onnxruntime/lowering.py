@@ -178,6 +178,7 @@ class _Lowering(GraphWriter):
             self.uses.update(node.input)
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        self.names = {node.name for node in graph.node}
         self.producer = {output: node for node in graph.node for output in node.output}
         self.shapes = shapes(graph)
         self.first: dict[str, str] = {value.name: value.name for value in graph.input}
@@ -185,8 +186,9 @@ class _Lowering(GraphWriter):
         self.skipped: set[int] = set()
 
     def _numbered(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        """Append a node that is called after its kind and its position."""
-        return self.node(kind, inputs, output, f"{kind}_{len(self.nodes)}", domain, **attributes)
+        """Append a node that is called after its kind and its position; by more where the graph has that name."""
+        name = f"{kind}_{len(self.nodes)}"
+        return self.node(kind, inputs, output, f"{name}/{output}" if name in self.names else name, domain, **attributes)
 
     # ------------------------------------------------------------------------------------- layout
     def channels_first(self, name: str) -> str:
