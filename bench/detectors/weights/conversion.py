@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.detectors import families
-from bench.detectors.weights.matching import File, Match, Network, holds_all, is_counter
+from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.matching import Match, holds_all
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
@@ -148,7 +149,7 @@ def state_of(
             f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
-    state = {name: tensors[given] for name, given in match.names.items()}
+    state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
