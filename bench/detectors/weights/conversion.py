@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.detectors import families
 from bench.detectors.weights.fits import File, Network, is_counter
 from bench.detectors.weights.matching import Match, holds_all
+from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _MOST_LEFT_OUT = 8
 # For every architecture that there is; no checkpoint of one network holds so many.
 _MOST_COMPARED = 10_000
+# A network's parameters as shares of all numbers in a file that could hold it: beside them lie an optimizer's and some
+# copies, and sizes are rounded.
+_FEWEST, _MOST = 0.05, 1.05
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,12 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     """
     if len(file.tensors) > _MOST_COMPARED:
         return None
+    numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
-        family = families.find(other)
+        family, size = families.find(other), families.size_of(other)
+        if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
+            continue
         for structure in families.structures(family):
             network = network_of(family, other, preprocessing, structure)
             if network in tried:
