@@ -134,11 +134,12 @@ def _spelled(value: object) -> str:
 def _families() -> Iterator[str]:
     """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
     for family in families.modules():
-        name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
+        name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
         lines = [
-            f"### {name}",
+            f"### {name.removesuffix('.')}",
             f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(sorted(family.OFFERS))}.",
             "",
+            *(f"{paragraph}\n" for paragraph in paragraphs),
         ]
         first = family.ARCHITECTURES[0]
         lines += _checkpoints(family, first)
@@ -149,15 +150,15 @@ def _families() -> Iterator[str]:
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
-    yield "| names of | such as | the logits | `flavour:` if not given |"
-    yield "| --- | --- | --- | --- |"
+    several = bool(families.flavours(family, architecture))
+    yield f"| names of | such as | the logits |{' `flavour:` if not given |' * several}"
+    yield f"| --- | --- | --- |{' --- |' * several}"
+    example = getattr(family, "EXAMPLE", "backbone.conv_stem.weight")
     for scheme in family.schemes(architecture):
-        layer = scheme.rename("backbone.conv_stem.weight")
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        yield (
-            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | "
-            f"{f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |"
-        )
+        flavour = f" {f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |" * several
+        logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
+        yield f"| {scheme.owner} | `{scheme.rename(example)}` | `{logits}`{meaning} |{flavour}"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -2,9 +2,10 @@
 
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
 `schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
-choices; where these differ in the tensors that a network holds, `STRUCTURES` has those that do. Where not every
+choices; where these differ in the tensors that a network holds, `STRUCTURES` names those that do. Where not every
 preprocessing will do, `check(flavour, preprocessing)` refuses. Where `bench plan` is to foresee how long an
-architecture takes before it ever ran, `SIZES` has its `Size`. `EXAMPLE` is a tensor's name, for docs/detectors.md.
+architecture takes before it ever ran, `SIZES` has its `Size`. Where they are not the usual ones, `EXAMPLE` is a
+tensor's name and `LOGITS` that of the layer that writes the logits, for docs/detectors.md.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
