@@ -163,7 +163,7 @@ def state_of(
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -185,6 +185,7 @@ def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
+        heatmap=heatmap,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )
