@@ -20,6 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.detectors.weights.schemes import Scheme
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -104,6 +105,8 @@ def _value(field: Node) -> str:
     """What a key may hold, in words."""
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_value(choice) for choice in field["anyOf"] if choice.get("type") != "null"))
+    if "pattern" in field:
+        return f"`{field['pattern'].removeprefix('^')}…`"
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if "$ref" in field or field["type"] == "object":
@@ -135,12 +138,12 @@ def _families() -> Iterator[str]:
     """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
     for family in families.modules():
         name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
-        lines = [
-            f"### {name.removesuffix('.')}",
-            f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(sorted(family.OFFERS))}.",
-            "",
-            *(f"{paragraph}\n" for paragraph in paragraphs),
+        lines = [f"### {name.removesuffix('.')}"]
+        lines += [
+            f"`architecture:` {_code(names)}. Offers steps {_code(sorted(offers))}.\n"
+            for offers, names in families.by_offers(family).items()
         ]
+        lines += [f"{paragraph}\n" for paragraph in paragraphs[:1]]
         first = family.ARCHITECTURES[0]
         lines += _checkpoints(family, first)
         if choices := families.flavours(family, first):
@@ -153,12 +156,17 @@ def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
     several = bool(families.flavours(family, architecture))
     yield f"| names of | such as | the logits |{' `flavour:` if not given |' * several}"
     yield f"| --- | --- | --- |{' --- |' * several}"
-    example = getattr(family, "EXAMPLE", "backbone.conv_stem.weight")
     for scheme in family.schemes(architecture):
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        flavour = f" {f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |" * several
         logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
-        yield f"| {scheme.owner} | `{scheme.rename(example)}` | `{logits}`{meaning} |{flavour}"
+        flavour = f" {_flavour(scheme)} |" * several
+        yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
+
+
+def _flavour(scheme: Scheme) -> str:
+    if scheme.flavour is None:
+        return "**needed**"
+    return f"`{scheme.flavour}`" if scheme.flavour else "–"
 
 
 def _code(names: Iterable[str]) -> str:

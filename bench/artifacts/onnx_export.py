@@ -94,8 +94,8 @@ def _rename(graph: onnx.GraphProto) -> None:
         for position, name in enumerate(node.input):
             if name in constants and name not in tensors:
                 tensors[name] = name if name.endswith(".weight") else f"{node.name}.{_role(node, position)}"
-        for output in node.output:
-            tensors.setdefault(output, node.name)
+        for position, output in enumerate(node.output):
+            tensors.setdefault(output, f"{node.name}.output{position}" if position else node.name)
         node.input[:] = [tensors[name] for name in node.input]
         node.output[:] = [tensors[name] for name in node.output]
     for name, constant in constants.items():

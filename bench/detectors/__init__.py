@@ -46,7 +46,7 @@ def read(
     if weights == DEMO_WEIGHTS and conventions.flavour is None:
         conventions = replace(conventions, flavour=_DEMO_FLAVOUR)
     with checkpoint.opened(weights) as opened:
-        network = conversion.network_of(family, architecture, preprocessing, conventions.flavour)
+        network = conversion.network_of(family, architecture, preprocessing, conventions.flavour, must_run=True)
         try:
             match = matching.match(
                 opened.file, network, family.schemes(architecture), conventions, architecture,

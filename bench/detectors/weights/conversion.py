@@ -12,16 +12,22 @@ import torch
 from torch import Tensor
 
 from bench.detectors import families
-from bench.detectors.weights.matching import File, Match, Network, holds_all, is_counter
+from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.matching import Match, holds_all
+from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
 if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
     from bench.detectors.families import Family
 
 _MOST_LEFT_OUT = 8
 # For every architecture that there is; no checkpoint of one network holds so many.
 _MOST_COMPARED = 10_000
+# A network's parameters as shares of all numbers in a file that could hold it: beside them lie an optimizer's and some
+# copies, and sizes are rounded.
+_FEWEST, _MOST = 0.05, 1.05
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,43 @@ class Logits:
     meaning: str
 
 
-def network_of(family: Family, architecture: str, preprocessing: Preprocessing, flavour: str | None = None) -> Network:
-    """What a detector of this architecture holds; no memory is taken for it. Few families ask for its flavour."""
+def network_of(
+    family: Family,
+    architecture: str,
+    preprocessing: Preprocessing,
+    flavour: str | None = None,
+    *,
+    must_run: bool = False,
+) -> Network:
+    """What a detector of this architecture holds; no memory is taken for it. Few families ask for its flavour.
+
+    With `must_run`, raises `UserError` where it does not take frames of this size.
+    """
     with torch.device("meta"):
         flavour = flavour or family.schemes(architecture)[0].flavour or ""
         detector = family.build(architecture, flavour, preprocessing)
+        if must_run:
+            _refuse_other_sizes(detector)
     (layer,) = detector.logit_layers()
     name = next(name for name, module in detector.named_modules() if module is layer)
     state = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items() if not is_counter(name)}
     of_layer = {f"{name}.weight", f"{name}.bias"}
     shapes = {tensor: shape for tensor, shape in state.items() if tensor not in of_layer}
     return Network(shapes, name, math.prod(state[f"{name}.weight"][1:]))
+
+
+def _refuse_other_sizes(detector: Detector) -> None:
+    """Raise `UserError` where a network without storage cannot run on frames of its size."""
+    size = detector.preprocessing.size
+    try:
+        with torch.no_grad():
+            detector.to("meta")  # constants have storage even here
+            detector.classify(detector.features(torch.zeros(1, 3, size, size)))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{detector.architecture} takes no frames of {size} px ({reason}); set the `size` that it was trained with"
+        ) from error
 
 
 def other_architecture(file: File, architecture: str, preprocessing: Preprocessing, flavour: str | None) -> str | None:
@@ -52,9 +84,12 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     """
     if len(file.tensors) > _MOST_COMPARED:
         return None
+    numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
-        family = families.find(other)
+        family, size = families.find(other), families.size_of(other)
+        if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
+            continue
         for structure in families.structures(family):
             network = network_of(family, other, preprocessing, structure)
             if network in tried:
@@ -97,7 +132,7 @@ def flavour_of(
     """The arithmetic, and how it is known."""
     if conventions.flavour:
         return conventions.flavour, "as given"
-    if match.scheme.flavour:
+    if match.scheme.flavour is not None:
         return match.scheme.flavour, "by the names"
     raise UserError(
         f"{path}: the names of {match.scheme.owner} do not tell with which arithmetic the network was trained; add "
@@ -122,7 +157,7 @@ def state_of(
             f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
-    state = {name: tensors[given] for name, given in match.names.items()}
+    state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
