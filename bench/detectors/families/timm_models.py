@@ -1,8 +1,8 @@
 """Every image classifier of timm, as `timm:<name>`.
 
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
-layer: everything does. A plain vision transformer has a map made of its attention. Any other network is one part with
-a vector at its end: weights can be rounded, and there is no map.
+layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
+and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
 
 What timm's networks offer and how large they are stands in `timm_models.json`, which `tools/timm_models.py` writes, so
 that a plan needs no PyTorch.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def check(architecture: str) -> None:
 def offers(architecture: str) -> frozenset[Offer]:
     """What a network offers; built, without memory, only where it is newer than the table."""
     row = _table().get(architecture.removeprefix(PREFIX))
-    return frozenset(row[0]) if row else offers_of(_untrained(architecture))
+    return _with_widths(row[0]) if row else offers_of(_untrained(architecture))
 
 
 def size(architecture: str) -> Size | None:
@@ -126,7 +127,16 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
         "linear": any(isinstance(layer, nn.Linear) for layer in layers),
         "cam": type(detector.head) is not Linear,
     }
-    return frozenset(offer for offer, is_there in offered.items() if is_there)
+    return _with_widths(offer for offer, is_there in offered.items() if is_there)
+
+
+def _with_widths(offers: Iterable[Offer]) -> frozenset[Offer]:
+    """These, and widths where a network is a chain of convolutions or a plain vision transformer.
+
+    That is the only network with a map that is no chain.
+    """
+    given = frozenset(offers)
+    return given | {"widths"} if given >= {"chain", "conv"} or given & {"cam", "chain"} == {"cam"} else given
 
 
 # ------------------------------------------------------------------------------------ timm's networks
