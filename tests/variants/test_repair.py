@@ -27,7 +27,8 @@ from bench.variants.steps import prune
 from bench.variants.steps.prune import ranking
 from bench.variants.steps.prune.channels import Channels, Group
 from bench.variants.steps.prune.elimination import Ranked
-from bench.variants.steps.prune.repair import Moments, deciding_frames, repair
+from bench.variants.steps.prune.regression import Moments, deciding_frames
+from bench.variants.steps.prune.repair import repair
 from bench.variants.steps.prune.widths import Budget
 from tests.support import b0, tiny
 from tests.support.chains import check as check_chain
