@@ -160,7 +160,7 @@ def test_blocks_go_by_what_is_lost_when_the_others_take_over() -> None:
     rng = np.random.default_rng(0)
     mixed, felt = rng.normal(size=(12, 12)), rng.normal(size=(3, 12))
     moments = mixed @ mixed.T
-    order, losses = elimination._removals_of_blocks(felt, np.linalg.inv(moments), 3)
+    order, losses = elimination._removals_of_blocks(felt, np.linalg.inv(moments).astype(np.float64), 3)
     gone: list[int] = []
     for count, block in enumerate(order, start=1):
         choices = {other: gone + list(range(3 * other, 3 * other + 3)) for other in range(4) if 3 * other not in gone}
@@ -174,7 +174,7 @@ def test_blocks_go_by_what_is_lost_when_the_others_take_over() -> None:
 def test_blocks_of_one_go_as_single_inputs_do() -> None:
     rng = np.random.default_rng(1)
     mixed, felt = rng.normal(size=(9, 9)), rng.normal(size=(4, 9))
-    inverse = np.linalg.inv(mixed @ mixed.T + np.eye(9))
+    inverse = np.linalg.inv(mixed @ mixed.T + np.eye(9)).astype(np.float64)
     in_blocks, one_by_one = (
         elimination._removals_of_blocks(felt, inverse, 1),
         elimination._removals(felt.astype(np.float32), inverse.astype(np.float32)),
