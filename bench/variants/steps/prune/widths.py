@@ -118,11 +118,20 @@ class Budget:
         return uniform
 
     def _under_prices(self, ranked: Mapping[str, Ranked], start: Mapping[str, int]) -> dict[str, int]:
-        """The least loss over all mixtures of the costs that a price can be put on."""
+        """The least loss; where heads go, of which there are few, channels then fill what the budget has left."""
         choices = [_choice(group, ranked[group.root], self, start) for group in self._groups if group.root in ranked]
+        widths = self._least_loss(choices, start)
+        if widths is None:
+            return self.uniform()
+        heads = {group.root: widths[group.root] for group in self._groups if group.columns > 1}
+        others = [choice for choice in choices if choice.root not in heads]
+        return (self._least_loss(others, {**start, **heads}) if heads else None) or widths
+
+    def _least_loss(self, choices: list[_Choice], start: Mapping[str, int]) -> dict[str, int] | None:
+        """The least loss over all mixtures of the costs that a price can be put on; None where nothing fits."""
         priced = [self._at_price(choices, mixture, start) for mixture in _mixtures(len(self._most))]
         fitting = [loss_and_widths for loss_and_widths in priced if loss_and_widths is not None]
-        return min(fitting, key=lambda loss_and_widths: loss_and_widths[0])[1] if fitting else self.uniform()
+        return min(fitting, key=lambda loss_and_widths: loss_and_widths[0])[1] if fitting else None
 
     def _at_price(
         self, choices: list[_Choice], mixture: NDArray[np.float64], start: Mapping[str, int]
