@@ -3,6 +3,7 @@
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
 `schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
 choices; where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`.
+A family whose detectors are no networks of layers but ONNX graphs says so with `KIND = "onnx"`.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
@@ -12,7 +13,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bench.detectors.offers import Offer
 from bench.errors import UserError, nearest, quoted
@@ -79,6 +80,12 @@ def find(architecture: str) -> Family:
         f"architectures are: {', '.join(choices)}. Of another network, `bench score` judges the scores that it gave "
         "elsewhere (docs/scores-from-elsewhere.md); docs/extending.md says how bench learns a network"
     )
+
+
+def kind(architecture: str) -> Literal["torch", "onnx"]:
+    """What a detector of this architecture is: a network of layers, or an ONNX graph alone."""
+    declared: Literal["torch", "onnx"] = getattr(find(architecture), "KIND", "torch")
+    return declared
 
 
 def offers(architecture: str) -> frozenset[Offer]:

@@ -51,6 +51,8 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     tried = [network_of(families.find(architecture), architecture, preprocessing)]
     for other in families.architectures():
         family = families.find(other)
+        if not family.schemes(other):
+            continue
         network = network_of(family, other, preprocessing)
         if network in tried:
             continue
