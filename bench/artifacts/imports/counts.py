@@ -43,6 +43,15 @@ def parameters(model: onnx.ModelProto) -> int:
     return total
 
 
+def weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The float32 weights and biases of a graph from elsewhere, those of our own input and output left aside."""
+    about = {name for node in graph.node for name in _describing(node)}
+    for tensor in graph.initializer:
+        is_ours = tensor.name.startswith(("input/", "output/", "loop/"))
+        if tensor.data_type == 1 and math.prod(tensor.dims) > 1 and tensor.name not in about and not is_ours:
+            yield tensor
+
+
 def macs(model: onnx.ModelProto, batch: int) -> int | None:
     """Multiply-accumulates of layers with weights for one frame, of a graph with `batch` frames; None if unknown."""
     import onnx

@@ -131,9 +131,9 @@ def _check_sides(name: str, sides: list[int], layout: str, preprocessing: Prepro
     for side in (height, width):
         if side not in (0, preprocessing.size):
             raise UserError(
-                f"its input {shown(name)} is {height or 'any'}×{width or 'any'} pixels, and the detector's "
-                f"preprocessing gives {preprocessing.size}×{preprocessing.size}; export it for {preprocessing.size} pixels, or give "
-                "a detector of that size (`preprocessing: {preset: …, size: …}`) its own experiment"
+                f"its input {shown(name)} is {height or 'any'}×{width or 'any'} pixels, and the preprocessing "
+                f"gives {preprocessing.size}×{preprocessing.size}; export it for that size, or judge it as a detector "
+                "of its own, with its own `preprocessing: {preset: …, size: …}`"
             )
 
 

@@ -32,9 +32,10 @@ _PASSING = {
 }  # fmt: skip
 _MEANINGS: dict[str, OutputKind] = {
     "Softmax": "probability", "Sigmoid": "probability", "QLinearSigmoid": "probability",
-    "QLinearSoftmax": "probability", "LogSoftmax": "logits", "Gemm": "logits", "MatMul": "logits", "Conv": "logits", "QGemm": "logits",
-    "QLinearMatMul": "logits", "QLinearConv": "logits", "MatMulInteger": "logits", "MatMulNBits": "logits",
-    "MatMulIntegerToFloat": "logits", "GlobalAveragePool": "logits", "FusedGemm": "logits", "FusedMatMul": "logits",
+    "QLinearSoftmax": "probability", "LogSoftmax": "logits",
+    "Gemm": "logits", "MatMul": "logits", "Conv": "logits", "QGemm": "logits",
+    "QLinearMatMul": "logits", "QLinearConv": "logits", "MatMulInteger": "logits", "ConvInteger": "logits",
+    "MatMulNBits": "logits", "MatMulIntegerToFloat": "logits", "GlobalAveragePool": "logits", "FusedGemm": "logits", "FusedMatMul": "logits",
 }  # fmt: skip
 
 
@@ -160,9 +161,18 @@ def _meaning(model: onnx.ModelProto, name: str) -> tuple[OutputKind, str] | None
     while node is not None and (node.op_type in _PASSING or _adds_a_constant(model, node)):
         name = next((side for side in node.input if side in producers), "")
         node = producers.get(name)
+    if node is not None and node.op_type == "Mul":
+        node = _integer_product(node, producers) or node
     if node is None or node.op_type not in _MEANINGS:
         return None
     return _MEANINGS[node.op_type], node.op_type
+
+
+def _integer_product(scaled: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """The product of integers that a node gives its scale, as dynamic quantisation writes it; None where it is none."""
+    casts = [producers[side] for side in scaled.input if side in producers and producers[side].op_type == "Cast"]
+    products = (producers[cast.input[0]] for cast in casts if cast.input[0] in producers)
+    return next((node for node in products if node.op_type in ("MatMulInteger", "ConvInteger")), None)
 
 
 def _adds_a_constant(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:

@@ -141,6 +141,27 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     return quantised
 
 
+ONNX_VERSION = 1
+ONNX_LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
+
+
+def why_not_onnx(settings: Settings) -> str | None:
+    """What a graph alone does not allow."""
+    if settings.weights == "int4":
+        return (
+            "needs the network's layers, whose errors it compensates, and of this detector there is an ONNX file "
+            "alone; write `quantize: {weights: int8}`"
+        )
+    return None
+
+
+def apply_onnx(model: onnx.ModelProto, settings: Settings, work: StepContext) -> onnx.ModelProto:
+    """The graph of a detector of which there is an ONNX file alone, quantised plainly."""
+    from bench.variants.steps.quantize import of_graphs
+
+    return of_graphs.quantised(model, settings, work)
+
+
 def _compensated(
     layers: Sequence[Layer],
     statistics: Mapping[str, ChannelStatistics],
