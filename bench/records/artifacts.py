@@ -39,6 +39,11 @@ class Built:
         return self.stored.startswith("int")
 
     @property
+    def arranged(self) -> bool:
+        """Whether bench says itself which kernels of a CPU execute it; a graph from elsewhere is executed as it is."""
+        return self.stored == "int8" and not self.imported
+
+    @property
     def weights_only(self) -> bool:
         """Whether weights are stored as integers, and nothing computes with those."""
         return self.stored.endswith(" weights")

@@ -35,7 +35,8 @@ _MEANINGS: dict[str, OutputKind] = {
     "QLinearSoftmax": "probability", "LogSoftmax": "logits",
     "Gemm": "logits", "MatMul": "logits", "Conv": "logits", "QGemm": "logits",
     "QLinearMatMul": "logits", "QLinearConv": "logits", "MatMulInteger": "logits", "ConvInteger": "logits",
-    "MatMulNBits": "logits", "MatMulIntegerToFloat": "logits", "GlobalAveragePool": "logits", "FusedGemm": "logits", "FusedMatMul": "logits",
+    "MatMulNBits": "logits", "MatMulIntegerToFloat": "logits",
+    "GlobalAveragePool": "logits", "FusedGemm": "logits", "FusedMatMul": "logits",
 }  # fmt: skip
 
 

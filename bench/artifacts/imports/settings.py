@@ -25,7 +25,8 @@ def both_classes(classes: object) -> object:
 
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Channels = Annotated[
-    tuple[Finite, Finite, Finite], BeforeValidator(_of_each_channel, json_schema_input_type=float | list[float])
+    tuple[Finite, Finite, Finite],
+    BeforeValidator(_of_each_channel, json_schema_input_type=float | tuple[float, float, float]),
 ]
 
 

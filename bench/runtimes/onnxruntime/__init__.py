@@ -114,7 +114,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     every one with casts (394 on a B5, three times the time).
     """
     int8 = built.stored == "int8"
-    lowered = _is_lowered(built, device)
+    lowered = built.arranged and device == "cpu"
     file = lowered_file(built, chosen(built) or EVERYWHERE) if lowered else onnx_file(built)
     providers = [cuda_provider(tf32=tf32), "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     # A lowered graph says itself what is on integers; onnxruntime must not turn further layers into those.
@@ -140,11 +140,6 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     return Session(session, executed)
 
 
-def _is_lowered(built: Built, device: Literal["cpu", "cuda"]) -> bool:
-    """Whether bench says itself which kernels execute an artifact. A graph from elsewhere is executed as it stands."""
-    return built.stored == "int8" and device == "cpu" and not built.imported
-
-
 def load_reference(built: Built, threads: int) -> Session:
     """An artifact's own graph on the CPU, operator by operator as it stands in the file: what it means, slowly.
 
@@ -168,7 +163,7 @@ def chosen(built: Built) -> Kernels | None:
 
 def is_settled(built: Built, device: Literal["cpu", "cuda"]) -> bool:
     """Whether nothing is left to be chosen: kernels are, for int8 artifacts on a CPU."""
-    return not _is_lowered(built, device) or chosen(built) is not None
+    return not built.arranged or device != "cpu" or chosen(built) is not None
 
 
 def settle(built: Built, device: Literal["cpu", "cuda"], threads: int) -> None:
@@ -179,7 +174,7 @@ def settle(built: Built, device: Literal["cpu", "cuda"], threads: int) -> None:
 
 def arithmetic(built: Built, device: Literal["cpu", "cuda"]) -> Mapping[str, Any] | None:
     """What of an artifact's scores hangs on the choice that this processor led to; None for artifacts without one."""
-    if not _is_lowered(built, device):
+    if not built.arranged or device != "cpu":
         return None
     choice = chosen(built)
     return {"signed": choice.signed, "floats": sorted(choice.floats)} if choice else {"signed": None, "floats": None}

@@ -35,7 +35,6 @@ LIBRARIES: tuple[str, ...] = imports.LIBRARIES
 MAIN = "file"
 EXAMPLE = "quantised.onnx"
 FILE = "file"
-ONCE = True
 SYNONYMS = "onnx external elsewhere load"
 
 
