@@ -174,6 +174,7 @@ class DetectorSettings(_Model):
 
     @model_validator(mode="after")
     def _known_flavour(self) -> DetectorSettings:
+        """What is said of the weights fits the architecture, and itself."""
         if self.flavour is not None:
             _as_value_error(partial(families.meaning, self.architecture, self.flavour))
         if self.positive and self.classes:

@@ -28,6 +28,7 @@ def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _make_unsigned(graph: onnx.GraphProto) -> None:
+    """The same for one graph, in place."""
     import numpy as np
     import onnx
     from onnx import numpy_helper

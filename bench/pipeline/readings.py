@@ -89,6 +89,7 @@ def read_file(use: Use, base: Path, preprocessing: Preprocessing) -> tuple[Use, 
 
 
 def _reading_of_file(use: Use, preprocessing: Preprocessing, variants: Path) -> Reading:
+    """What is made of the file, by the step itself, or as that is remembered."""
     step: Any = use.step
     assert use.file is not None
     depends_on = {

@@ -47,6 +47,7 @@ def read(path: Path, preprocessing: Preprocessing, conventions: Conventions) -> 
 def _read(
     model: onnx.ModelProto, preprocessing: Preprocessing, conventions: Conventions
 ) -> tuple[onnx.ModelProto, Reading]:
+    """As `read`, with messages that do not name the file."""
     from bench.artifacts.imports import graph, inputs, outputs, trial
 
     producer = shown(f"{model.producer_name} {model.producer_version}".strip(), 60)

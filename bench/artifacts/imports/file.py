@@ -115,6 +115,7 @@ def _data_files(path: Path, model: onnx.ModelProto) -> dict[str, Path]:
 
 
 def _data_file(path: Path, location: str) -> Path:
+    """The file beside `path`, or below its folder, that it calls `location`."""
     named = Path(location)
     if not location or named.is_absolute() or ".." in named.parts or "\\" in location or ":" in location:
         raise UserError(

@@ -96,6 +96,7 @@ def read(graph: onnx.GraphProto, preprocessing: Preprocessing, given: GraphInput
 
 
 def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    """The input that takes frames; initializers of old formats are listed as inputs too."""
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
@@ -143,7 +144,7 @@ def write(writer: GraphWriter, reading: InputReading, prefix: str) -> str:
     if reading.preprocessing is not None:
         tensor = _normalised(writer, reading, prefix)
         if reading.kind != 1:
-            tensor = writer.node("Cast", [tensor], f"{prefix}cast", to=reading.kind)
+            tensor = writer.node("Cast", [tensor], f"{prefix}typed", to=reading.kind)
     elif reading.channels == "bgr":
         order = writer.constant(f"{prefix}order", _int64(2, 1, 0))
         tensor = writer.node("Gather", [tensor, order], f"{prefix}bgr", axis=1)

@@ -118,6 +118,7 @@ def read(model: onnx.ModelProto, name: str, values: NDArray[np.floating], conven
 
 
 def _classes(name: str, columns: int, kind: OutputKind, conventions: Conventions) -> tuple[ClassName, ...]:
+    """What each column speaks for, by its owner's words; of two they are real and fake otherwise."""
     if columns == 2:
         if conventions.positive:
             raise UserError(

@@ -84,8 +84,8 @@ def find(architecture: str) -> Family:
 
 def kind(architecture: str) -> Literal["torch", "onnx"]:
     """What a detector of this architecture is: a network of layers, or an ONNX graph alone."""
-    declared: Literal["torch", "onnx"] = getattr(find(architecture), "KIND", "torch")
-    return declared
+    graphs = {name for family in modules() if hasattr(family, "KIND") for name in family.ARCHITECTURES}
+    return "onnx" if architecture in graphs else "torch"
 
 
 def offers(architecture: str) -> frozenset[Offer]:

@@ -68,6 +68,7 @@ def _refuse(model: onnx.ModelProto, stored: str, *, with_activations: bool) -> N
 
 
 def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in an opset that can be quantised by channel; `UserError` where it can't be brought to it."""
     import onnx
 
     opset = next(entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
@@ -84,6 +85,7 @@ def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 # ------------------------------------------------------------------------------- weights alone
 def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The weights of layers as integers, read back as floats; in place."""
     from onnx import helper, numpy_helper
 
     for graph in onnx_graph.graphs(model.graph):
@@ -157,9 +159,42 @@ def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx
     for part in (quantised.graph, *quantised.graph.node):
         part.ClearField("doc_string")
     quantised.graph.ClearField("value_info")
+    _leave_products_in_float(quantised.graph)
     if not any(node.op_type == "QuantizeLinear" for node in quantised.graph.node):
         raise UserError("quantize: the ONNX file has no convolution or matrix product that could be quantised")
     return quantised
+
+
+def _leave_products_in_float(graph: onnx.GraphProto) -> None:
+    """Drop what rounds the output of 1x1 convolutions, where no other layer reads it so; in place.
+
+    Their kernels write floats anyway, and each rounding that is not there is an error less.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    dropped, renamed = set[str](), dict[str, str]()
+    for node in graph.node:
+        if node.op_type != "Conv" or node.input[1] not in producers:
+            continue
+        rounded_to = readers.get(node.output[0], [])
+        integers = readers.get(rounded_to[0].output[0], []) if len(rounded_to) == 1 else []
+        kinds = [other.op_type for other in (*rounded_to, *integers)]
+        weight = shapes.get(producers[node.input[1]].input[0], ())
+        if kinds != ["QuantizeLinear", "DequantizeLinear"] or not onnx_graph.is_pointwise(node, weight):
+            continue
+        if any(reader.op_type in _HEAVY for reader in readers.get(integers[0].output[0], [])):
+            continue
+        dropped |= {rounded_to[0].name, integers[0].name}
+        renamed[integers[0].output[0]] = node.output[0]
+    nodes = [node for node in graph.node if node.name not in dropped]
+    for node in nodes:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
 
 
 def _in_float(graph: onnx.GraphProto) -> list[str]:
