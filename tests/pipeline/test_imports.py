@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def frames_of(folder: Path, split: str = "calibration") -> NDArray[np.uint8]:
 def write_files(folder: Path) -> None:
     """The workplace's detector as other tools write it."""
     detector = detector_of(folder)
-    made = {
+    made: dict[str, Callable[[Detector], onnx.ModelProto]] = {
         "float": foreign.network, "channels_last": foreign.channels_last, "bytes": foreign.in_rgb_of_bytes,
         "one_logit": foreign.one_logit, "softmax": foreign.softmax, "swapped": foreign.swapped, "half": foreign.half,
         "batch": lambda of: foreign.of_batch(of, 1), "loop": lambda of: foreign.of_batch_for_good(of, 3),
