@@ -56,11 +56,8 @@ def macs(model: onnx.ModelProto, batch: int) -> int | None:
     """Multiply-accumulates of layers with weights for one frame, of a graph with `batch` frames; None if unknown."""
     import onnx
 
-    from bench.artifacts import graph_folding
-
     try:
-        # Exporters leave the arithmetic of shapes in the graph, and nothing is inferred behind it.
-        graph = onnx.shape_inference.infer_shapes(graph_folding.filled(model, {}), data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(_folded(model), data_prop=True).graph
     except Exception:  # of whatever the graph holds that onnx does not know
         return None
     by_name, total = shapes(graph), 0
@@ -80,6 +77,19 @@ def macs(model: onnx.ModelProto, batch: int) -> int | None:
             return None
         total += numbers * positions // batch
     return total
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the arithmetic of shapes that exporters leave in it, behind which nothing is inferred.
+
+    As it is, where onnx has no arithmetic of its own for it, as for integers in old opsets.
+    """
+    from bench.artifacts import graph_folding
+
+    try:
+        return graph_folding.filled(model, {})
+    except Exception:  # of onnx's reference implementation, of many kinds
+        return model
 
 
 def _positions(node: onnx.NodeProto, by_name: dict[str, list[int]]) -> int | None:
