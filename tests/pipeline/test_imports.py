@@ -172,6 +172,8 @@ def test_every_variant_is_counted_and_timed(finished_once: Path) -> None:
 def test_the_report_names_an_import(finished_once: Path) -> None:
     report = (finished_once / "reports/first/report.md").read_text(encoding="utf-8").replace("\\", "")
     assert "**static**: imported from static.onnx (SHA-256 " in report
+    row = next(line for line in report.splitlines() if line.startswith("| **static**"))
+    assert "imported from static.onnx" in row
     assert "ONNX graph by onnx.quantize 0.1.0, int8; output y: two logits, by its last operator" in report
     assert "input x [n, 3, h, w], float32: times 1/255, sym2 blend, BGR, by the preset" in report
     assert "run in blocks of 3 frames, since its batch is fixed to 3" in report

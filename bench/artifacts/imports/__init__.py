@@ -131,5 +131,5 @@ def _describe(model: onnx.ModelProto, preprocessing: Preprocessing, facts: dict[
 def facts(model: onnx.ModelProto) -> tuple[int | None, int | None]:
     """Parameters and MACs of a graph that `read` gave, as its metadata says; None where that is unknown."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    numbers = [int(properties[key]) if key in properties else None for key in ("parameters", "macs")]
+    numbers = [int(properties.get(key, 0)) or None for key in ("parameters", "macs")]
     return numbers[0], numbers[1]
