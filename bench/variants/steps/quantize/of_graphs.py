@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
 
 _HEAVY = ("Conv", "MatMul", "Gemm")
+# Of the weights of layers that are quantised: two products of what both depend on the frame are none.
+_RANKS = {"Conv": 4, "MatMul": 2, "Gemm": 2}
 # Our own input and output around the graph from elsewhere stay in float.
 _OURS = ("input/", "output/", "loop/", "logits")
 # DequantizeLinear has an axis, so that each channel may have its scale, since this opset.
@@ -198,7 +200,11 @@ def _leave_products_in_float(graph: onnx.GraphProto) -> None:
 
 
 def _in_float(graph: onnx.GraphProto) -> list[str]:
-    """The nodes that stay in float: our own, and the layers that write the scores."""
+    """The nodes that stay in float: ours, the layers that write the scores, and products without weights."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    without = {
+        node.name for node in graph.node if node.op_type in _HEAVY and ranks.get(node.input[1]) != _RANKS[node.op_type]
+    }
     producers = {output: node for node in graph.node for output in node.output}
     ours = {node.name for node in graph.node if node.name.startswith(_OURS)}
     waiting, seen, last = [value.name for value in graph.output], set[str](), set[str]()
@@ -212,7 +218,7 @@ def _in_float(graph: onnx.GraphProto) -> list[str]:
             last.add(node.name)
         else:
             waiting += node.input
-    return sorted(ours | last)
+    return sorted(ours | last | without)
 
 
 class _Reader:
