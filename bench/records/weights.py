@@ -13,7 +13,8 @@ OutputKind: TypeAlias = Literal["logits", "probability"]
 class GraphInput:
     """What the owner of an ONNX file says of its input, in place of the preset; None where that holds.
 
-    A frame's values, 0 to 255, are multiplied by `scale`; then the rest is as in `Preprocessing`. `layout` is the
+    A frame's values, 0 to 255, are multiplied by `scale`, which goes with mean 0 and std 1; the rest is as in
+    `Preprocessing`. `layout` is the
     order of the axes.
     """
 

@@ -172,6 +172,35 @@ def test_our_input_is_the_preprocessing_of_detectors(wavelet: Any, size: int, tm
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
+def test_what_the_owner_says_takes_the_place_of_the_preset(tmp_path: Path) -> None:
+    """A scale stands for the preset's mean and std too; what is not given stays the preset's."""
+    preset = Preprocessing(32, channels="bgr", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    first = frames[:, ::-1].astype(np.float32)  # what a network sees of BGR
+    expected = {
+        None: (first / 255 - 0.5) / 0.2,
+        GraphInput(scale=1.0): first,
+        GraphInput(scale=1.0, mean=(100.0, 110.0, 120.0), std=(50.0, 50.0, 50.0), channels="rgb"):
+            (frames - np.array([100, 110, 120]).reshape(1, 3, 1, 1)) / 50,
+        GraphInput(std=(1.0, 1.0, 1.0)): first / 255 - 0.5,
+    }  # fmt: skip
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+            helper.make_node("Slice", ["pooled", "a", "b"], ["y"]),
+        ],
+        "means",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2, 1, 1])],
+        [numpy_helper.from_array(np.array(values, np.int64), name) for name, values in (("a", [0, 0]), ("b", [9, 2]))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    for given, seen in expected.items():
+        wrapped, _ = read(tmp_path, model, preset, input=given)
+        (logits,) = onnxruntime.InferenceSession(wrapped.SerializeToString()).run(None, {"frames": frames})
+        np.testing.assert_allclose(logits, seen.mean((2, 3))[:, :2], rtol=1e-4, atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------ weights beside the file
 def save_apart(model: onnx.ModelProto, path: Path, location: str = "x.data") -> None:
     onnx.save(model, path, save_as_external_data=True, location=location, size_threshold=0)

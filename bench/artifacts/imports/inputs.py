@@ -87,6 +87,9 @@ def read(graph: onnx.GraphProto, preprocessing: Preprocessing, given: GraphInput
         return reading
     changed = {key: value for key in ("mean", "std", "wavelet") if (value := getattr(given, key)) is not None}
     by_preset = given.scale is None and given.channels is None and not changed
+    if given.scale is not None:
+        # The preset's are of values up to 1, and would be of another scale.
+        changed = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | changed
     return replace(
         reading,
         scale=_PER_BYTE if given.scale is None else given.scale,

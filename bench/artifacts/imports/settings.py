@@ -36,7 +36,9 @@ class InputSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="what the values of a frame, 0 to 255, are multiplied by; 1/255 if not given"
+        default=None,
+        description="what the values of a frame, 0 to 255, are multiplied by, and with mean 0 and std 1 unless these "
+        "are given; else 1/255 and the preset's",
     )
     mean: Channels | None = Field(
         default=None, description="then taken from each RGB channel: three numbers, or one for all; else the preset's"
