@@ -173,10 +173,11 @@ class DetectorSettings(_Model):
         return both_classes(classes)
 
     @model_validator(mode="after")
-    def _known_flavour(self) -> DetectorSettings:
+    def _known_to_its_family(self) -> DetectorSettings:
         """What is said of the weights fits the architecture, and itself."""
         if self.flavour is not None:
             _as_value_error(partial(families.meaning, self.architecture, self.flavour))
+        _as_value_error(partial(families.check, self.architecture, self.flavour, self.preprocessing))
         if self.positive and self.classes:
             raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
         is_graph = families.kind(self.architecture) == "onnx"
