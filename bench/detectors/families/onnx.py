@@ -1,6 +1,7 @@
 """A detector of which there is an ONNX file alone.
 
-It has no layers that steps could change, only a graph: what can be done to it, `apply_onnx` of a step does.
+It has no layers that steps could change, only a graph. [Below](#variants-made-elsewhere): how the file is read, and
+what can be done to it.
 """
 
 from __future__ import annotations
