@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from bench import detectors
+from bench.artifacts.imports.file import content as file_content
 from bench.datasets.decoding import read_batches
 from bench.detectors.detector import Detector
 from bench.detectors.preprocessing import Preprocess
+from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from bench.results.score import p_fake
+from bench.variants import build
+from bench.variants.chain import parse
+from bench.variants.context import BuildContext, Source
+from bench.variants.steps import UsedFile
 from tests.conftest import run_quickly, write_workplace
 from tests.support import foreign, tiny
 from tests.support.command_line import bench
@@ -202,6 +209,17 @@ def test_another_file_under_the_same_name_is_another_variant(finished: Path) -> 
     onnx.save(foreign.softmax(tiny.lively(detector_of(finished), 3)), finished / "float.onnx")
     lines = bench("plan")[1].splitlines()
     assert [line.split()[0] for line in lines if "to build" in line] == ["float"]
+
+
+def test_a_file_that_changes_while_a_run_goes_on_is_not_built(context: BuildContext, source: Source) -> None:
+    """Its artifact would lie under the id of what it was before."""
+    file = context.folder.parent / "x.onnx"
+    onnx.save(foreign.network(tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))), file)
+    chain = [replace(parse({"import": "x.onnx"}), file=UsedFile(file, "0" * 64))]
+    with pytest.raises(UserError, match=r"x\.onnx: has changed since this run began"):
+        build.build("theirs", source, chain, context)
+    chain = [replace(chain[0], file=UsedFile(file, file_content(file)))]
+    assert build.build("theirs", source, chain, context).imported
 
 
 def test_an_import_is_handed_over(finished: Path) -> None:
