@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -330,6 +331,26 @@ def test_what_is_refused(kind: str, detector: Detector, tmp_path: Path) -> None:
         read(tmp_path, model, **given)
     assert str(refused.value).startswith(f"{tmp_path / 'x.onnx'}: ")
     assert "network/" not in str(refused.value)
+
+
+def test_damaged_graphs_are_read_or_refused(
+    detector: Detector, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes changed at random, most where names and attributes lie: a message in every case, and nothing else."""
+    whole, rng, refused = foreign.network(detector).SerializeToString(), random.Random(4), 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 5])):
+            data[rng.choice([rng.randrange(len(data)), rng.randrange(6000), len(data) - 1 - rng.randrange(2000)])] = (
+                rng.randrange(256)
+            )
+        (tmp_path / "x.onnx").write_bytes(data)
+        try:
+            imports.read(tmp_path / "x.onnx", tiny.PREPROCESSING, Conventions(output="logits"))
+        except UserError:
+            refused += 1
+    assert 0 < refused < 60
+    assert capfd.readouterr().out == ""
 
 
 def test_refused_of_one_column(detector: Detector, tmp_path: Path) -> None:

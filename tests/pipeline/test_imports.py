@@ -314,6 +314,7 @@ def test_a_graph_says_how_it_was_read(graph_alone: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(graph_alone)
     report = (graph_alone / "reports/first/report.md").read_text(encoding="utf-8").replace("\\", "")
     assert "ONNX graph by elsewhere, fp32; output y: two logits" in report
+    assert "quantised as far as an ONNX file alone allows: by onnxruntime's static quantisation" in report
     text = " ".join(bench("plan")[1].split())
     assert "nothing to do" in text
     assert "weights: ONNX graph by elsewhere, fp32" in text

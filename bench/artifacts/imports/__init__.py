@@ -37,11 +37,12 @@ def read(path: Path, preprocessing: Preprocessing, conventions: Conventions) -> 
     `onnx_export.to_onnx`, without a constant of a CAM, and `stored`, `parameters` and `macs`. Raises `UserError`, which
     names the file, where it can't be read or run, or nothing tells what its output means.
     """
-    try:
-        return _read(file.load(path), preprocessing, conventions)
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    with file.understood(path):
+        try:
+            return _read(file.load(path), preprocessing, conventions)
+        except UserError as error:
+            text = str(error)
+            raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def _read(

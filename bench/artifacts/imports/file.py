@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 # Protocol buffers cannot be larger, and bench's artifacts are one file.
 MOST_BYTES = 2**31 - 2**20
 _EXPECTED = "expected an ONNX file"
+# What is raised of names that are no text, of lists that are too short.
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, StopIteration)
 _STRANGERS = (
     (0, b"PK\x03\x04", "it is a PyTorch checkpoint or a zip archive; an ONNX file is what torch.onnx.export writes"),
     (0, b"\x80\x02", "it is a pickle; an ONNX file is what torch.onnx.export writes"),
@@ -53,6 +57,19 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: is no ONNX file{other_format(head)}; {_EXPECTED}")
 
 
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Raise `UserError` for what a graph that is not as the format has it makes the libraries raise."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = shown(f"{type(error).__name__}: {error}")
+        raise UserError(
+            f"{path}: its graph cannot be understood, it may be damaged ({reason}); export it again, or see what "
+            "onnx.checker.check_model says of it"
+        ) from error
+
+
 def content(path: Path) -> str:
     """The SHA-256 of a file that holds its weights, else a digest of it and of the files with its weights.
 
@@ -60,7 +77,8 @@ def content(path: Path) -> str:
     """
     check(path)
     of_file = file_digest(path)
-    data = _data_files(path, _parsed(path))
+    with understood(path):
+        data = _data_files(path, _parsed(path))
     if not data:
         return of_file
     by_name = {location: file_digest(file) for location, file in sorted(data.items())}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import TYPE_CHECKING
 
 from bench.artifacts.imports.outputs import PREFIX, plain
@@ -42,9 +44,10 @@ def answers(model: onnx.ModelProto, pictures: NDArray[np.uint8], block: int) -> 
 
     name = model.graph.output[0].name
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # onnxruntime prints what it raises, too
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
+            )
         parts = []
         for start in range(0, len(pictures), block):
             given = pictures[start : start + block]
