@@ -20,6 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.detectors.weights.schemes import Scheme
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -165,9 +166,15 @@ def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
     yield f"| --- | --- | --- |{' --- |' * several}"
     for scheme in family.schemes(architecture):
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        flavour = f" {f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |" * several
         logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
+        flavour = f" {_flavour(scheme)} |" * several
         yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
+
+
+def _flavour(scheme: Scheme) -> str:
+    if scheme.flavour is None:
+        return "**needed**"
+    return f"`{scheme.flavour}`" if scheme.flavour else "–"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -68,6 +68,7 @@ def _refuse_other_sizes(detector: Detector) -> None:
     size = detector.preprocessing.size
     try:
         with torch.no_grad():
+            detector.to("meta")  # constants have storage even here
             detector.classify(detector.features(torch.zeros(1, 3, size, size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
