@@ -63,7 +63,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             detector=request.detectors[detector],
             frame_set=frame_set,
             chains=chains[detector],
-            selected=request.selected,
+            selected=request.selected[detector],
             source=of_detector.source,
             reading=of_detector.reading,
             frames=frames[frame_set],
@@ -81,17 +81,18 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
 
 @dataclass(frozen=True)
 class _Request:
-    """An experiment and the variants of it that are asked for, as file and command line say."""
+    """An experiment and the variants of each detector that are asked for, as file and command line say."""
 
     path: Path
     name: str
     settings: ExperimentSettings
     detectors: Mapping[str, DetectorSettings]
-    selected: frozenset[str]
+    selected: Mapping[str, frozenset[str]]
 
-    @property
-    def chains(self) -> dict[str, tuple[steps.Use, ...]]:
-        return {name: chain for name, chain in self.settings.variants.items() if name in self.selected}
+    def chains(self, detector: str) -> dict[str, tuple[steps.Use, ...]]:
+        """The selected chains of a detector."""
+        chains = self.settings.of(detector).variants
+        return {name: chain for name, chain in chains.items() if name in self.selected[detector]}
 
     def weights(self, detector: str) -> Path:
         return self.detectors[detector].weights_file(self.path.parent)
@@ -100,23 +101,39 @@ class _Request:
         """Raise one `UserError` with a line for each problem, which names its place in the file."""
         refuse_together(partial(yaml_file.location_of, self.path), problems, first=first)
 
-    def below(self, problems: Iterable[tuple[Keys, str]]) -> Iterator[tuple[Keys, str]]:
-        """Problems with keys below the experiment's, with keys of the file."""
-        yield from ((("experiments", self.name, *keys), problem) for keys, problem in problems)
+    def of_chains(self, detector: str, problems: Iterable[tuple[Keys, str]]) -> Iterator[tuple[Keys, str]]:
+        """Problems of a detector's chains with keys below the experiment's, with keys of the file."""
+        for (section, *keys), problem in problems:
+            if section == "variants":
+                keys[0] = self.settings.key_of(detector, str(keys[0]))
+            yield ("experiments", self.name, section, *keys), problem
 
 
 def _request(experiments: Experiments, path: Path, name: str | None, only: Sequence[str]) -> _Request:
     """Raises `UserError` where `only` names no variant of the experiment."""
     name, settings = select(experiments, name, path)
+    detectors = {detector: experiments.detectors[detector] for detector in settings.detector_names}
+    return _Request(path, name, settings, detectors, selected_of(settings, only))
+
+
+def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, frozenset[str]]:
+    """The variants of each detector that `only` names, and its baseline; all where it names none.
+
+    "q8" is that of each detector that has it, "b5/q8" that of one. Raises `UserError` for what is neither.
+    """
+    titles = settings.titles
+    names = list(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
     for variant in only:
-        if variant not in settings.variants:
+        if variant not in names:
             raise UserError(
-                f"--only: there is no variant {quoted(variant)}{nearest(variant, settings.variants)}; "
-                f"variants are: {', '.join(settings.variants)}"
+                f"--only: there is no variant {quoted(variant)}{nearest(variant, names)}; "
+                f"variants are: {', '.join(names)}"
             )
-    selected = frozenset({settings.baseline, *only} if only else settings.variants)
-    detectors = {detector: experiments.detectors[detector] for detector in settings.detectors}
-    return _Request(path, name, settings, detectors, selected)
+    selected: dict[str, set[str]] = {detector: set() for detector in settings.detector_names}
+    for title, (detector, variant) in titles.items():
+        if not only or variant == settings.baseline or {title, variant} & set(only):
+            selected[detector].add(variant)
+    return {detector: frozenset(variants) for detector, variants in selected.items()}
 
 
 def _weights_key(detector: str) -> Keys:
@@ -130,28 +147,44 @@ def _dataset_key(frame_set: str) -> Keys:
 # ------------------------------------------------------------------------------- checked in a moment
 def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
     """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
-    chains, runtime = request.chains, request.settings.runtime
-    chosen, remarks, refused = checked_device(device, runtime, list(map(kind_of, chains.values())))
+    chains, runtime = {detector: request.chains(detector) for detector in request.detectors}, request.settings.runtime
+    kinds = [kind_of(chain) for of_detector in chains.values() for chain in of_detector.values()]
+    chosen, remarks, refused = checked_device(device, runtime, kinds)
     problems: list[tuple[Keys, str | UserError]] = []
     for name in request.detectors:
         problems += problems_of(_weights_key(name), partial(file_type.check, request.weights(name)))
-    for detector in request.detectors.values():
-        of_chains = request.below(_chain_problems(chains, detector.architecture, runtime, chosen))
-        problems += [problem for problem in of_chains if problem not in problems]
+    for name in request.detectors:
+        problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
-    problems += request.below(_missing_splits(chains, next(iter(listings.values())).sets))
+    frames = next(iter(listings.values())).sets
+    for name in request.detectors:
+        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames)))
     request.refuse(problems, first=refused)
     return chosen, remarks
 
 
-def _chain_problems(
-    chains: Mapping[str, Sequence[steps.Use]], architecture: str, runtime: str, device: Device
-) -> Iterator[tuple[Keys, str]]:
+def _new(problems: Sequence[object], others: Iterable[tuple[Keys, str]]) -> list[tuple[Keys, str | UserError]]:
+    """What is not among the problems yet: several detectors share chains."""
+    return [problem for problem in others if problem not in problems]
+
+
+def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:
+    """Steps of a chain that the detector does not offer what they need; of several, how others keep the variant."""
+    chain = request.settings.of(detector).variants[variant]
+    others = [name for name in request.detectors if name != detector]
+    is_shared = bool(others) and request.settings.key_of(detector, variant) == variant
+    example = f"{others[0]}/{variant}" if is_shared else ""
+    way_out = f", or write it for the detectors that it suits alone, as in `{example}:`" if example else ""
+    for index, problem in offer_problems(chain, request.detectors[detector].architecture):
+        yield index, f"{detector}: {problem}{way_out}" if others else problem
+
+
+def _chain_problems(request: _Request, detector: str, device: Device) -> Iterator[tuple[Keys, str]]:
     """All that is wrong with chains before their frames are known, with keys below the experiment's."""
-    needed = []
-    for variant, chain in chains.items():
-        problems = [*order_problems(chain), *offer_problems(chain, architecture)]
+    needed, runtime = [], request.settings.runtime
+    for variant, chain in request.chains(detector).items():
+        problems = [*order_problems(chain), *_not_offered(request, detector, variant)]
         yield from ((("variants", variant, index), problem) for index, problem in problems)
         if not problems:
             try:
@@ -223,14 +256,14 @@ def _workable_chains(
     """The chains of each detector that can be built; `UserError` where a selected one cannot."""
     workable: dict[str, dict[str, tuple[steps.Use, ...]]] = {}
     problems: dict[tuple[Keys, str], None] = {}
-    for name, detector in request.detectors.items():
+    for name in request.detectors:
         workable[name] = {}
-        for variant, chain in request.settings.variants.items():
-            offered = offer_problems(chain, detector.architecture)
-            faults = [*order_problems(chain), *offered, *frame_problems(chain, frames)]
+        for variant, chain in request.settings.of(name).variants.items():
+            faults = [*order_problems(chain), *_not_offered(request, name, variant), *frame_problems(chain, frames)]
             if not faults:
                 workable[name][variant] = chain
-            elif variant in request.selected:
-                problems |= {(("variants", variant, index), fault): None for index, fault in faults}
-    request.refuse(list(request.below(problems)))
+            elif variant in request.selected[name]:
+                faulty = ((("variants", variant, index), fault) for index, fault in faults)
+                problems |= dict.fromkeys(request.of_chains(name, faulty))
+    request.refuse(list(problems))
     return workable

@@ -69,7 +69,7 @@ def several(
     patch: pytest.MonkeyPatch, detectors: Sequence[str] = DETECTORS, frame_sets: Sequence[str] = FRAME_SETS
 ) -> None:
     """The experiment names these detectors and frame sets."""
-    patch.setattr(ExperimentSettings, "detectors", property(lambda settings: detectors))
+    patch.setattr(ExperimentSettings, "detector_names", property(lambda settings: detectors))
     patch.setattr(ExperimentSettings, "frame_sets", property(lambda settings: frame_sets))
 
 
@@ -217,7 +217,7 @@ def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkey
     file = write_experiment(together, "narrow", "near")
     text = describe(plan.forecast(read(file), file))
     assert "nothing to do" in text
-    assert "6 variants of tiny at 32 px and tiny at 48 px" in text
+    assert "6 variants of narrow (tiny at 32 px) and wide (tiny at 48 px)" in text
     assert "32 test, 12 validation, 16 calibration of far" in " ".join(text.split())
     assert "wide/q8 on far" in text
     assert inventory(read(file), file).unused == ()
