@@ -404,9 +404,7 @@ class ExperimentSettings(_Model):
             if name.partition("/")[0] == detector or "/" not in name
         }
         gates = {name: gate for name in ("all", *variants) if (gate := self._gate(detector, name))}
-        return self.model_copy(
-            update={"detector": detector, "detectors": (), "variants": variants, "gates": gates}
-        )
+        return self.model_copy(update={"detector": detector, "detectors": (), "variants": variants, "gates": gates})
 
     def key_of(self, detector: str, variant: str) -> str:
         """The key below `variants:` that says the steps of a detector's variant."""

@@ -109,14 +109,14 @@ def _value(field: Node) -> str:
     if "$ref" in field or field["type"] == "object":
         return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
     if field["type"] == "array":
-        return f"{field['minItems']} numbers"
+        return f"{field['minItems']} numbers" if "minItems" in field else "[name, …]"
     limits = [words.format(_spelled(field[key])) for key, words in _LIMITS.items() if key in field]
     return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
 
 
 def _default(field: Node) -> str:
     default = "as below" if "$ref" in field else field.get("default")
-    return "–" if default in (None, {}) else _spelled(default)
+    return "–" if default in (None, {}, []) else _spelled(default)
 
 
 def _spelled(value: object) -> str:

@@ -13,7 +13,7 @@ from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
-from bench.pipeline.render import REPORT, Finished
+from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
     LABELLED_SPLITS,

@@ -145,6 +145,11 @@ class Prepared:
         return self.first.base / "results" / self.first.name
 
     @property
+    def report(self) -> Path:
+        """The folder of the report of the experiment, in which those of several detectors and frame sets lie."""
+        return self.first.base / "reports" / self.first.name
+
+    @property
     def folders(self) -> list[Path]:
         """Those of the results of each detector on each frame set."""
         return [setup.results for setup in self.setups]

@@ -312,7 +312,7 @@ def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch:
 
     monkeypatch.setattr(timing, "measure", lose)
     finished = run_in(copy, "narrow", "near")
-    assert finished.failed == {"wide on near: q16": "RuntimeError: lost"}
+    assert finished.failed == {"wide/q16 on near": "RuntimeError: lost"}
     ended = [line for line in finished.ending.splitlines() if "ended" in line]
     assert ended == [
         "narrow on near: ended: 3 variants, failed: none",

@@ -13,9 +13,9 @@ from bench.commands.check.regression import Compared, compare
 from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import run
+from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
-from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, check_gates
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
 from bench.experiment import ExperimentSettings
-from bench.pipeline.render import Finished, spelled
+from bench.pipeline.finished import Finished
+from bench.pipeline.render import spelled
 from bench.records import GateOutcome, VariantResult
 from bench.reports.content.text import counted, further
 from bench.results import store

@@ -80,10 +80,13 @@ def in_one_line(recommended: Recommendation, baseline: str) -> str:
     return f"ship: {recommended.chosen}{keep}{second}"
 
 
-def sentences(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
-    """Which variant to ship and why, first in one sentence; then what else speaks for it or against it."""
+def sentences(run: RunRecord, evaluation: Evaluation, *, of_several: bool = False) -> list[Sentence]:
+    """Which variant to ship and why, first in one sentence; then what else speaks for it or against it.
+
+    Where they are variants `of_several` detectors, the run's baseline is a variant as any other, and not "kept".
+    """
     choice, baseline = evaluation.choice, run.baseline.name
-    recommended = recommend(choice, baseline)
+    recommended = recommend(choice, "" if of_several else baseline)
     if choice is None:
         return [sentence(strong("No variant can be recommended"), ": ", _why_no_choice(run, evaluation), ".")]
     if recommended.kind == "able":

@@ -39,7 +39,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             test=run.frames["test"],
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=policy_of(style, script),
             recommended=recommended,
             comparison=comparison(report, evaluation),
             points=[(name, judged.fixed) for name, judged in evaluation.variants.items()],
@@ -84,7 +84,7 @@ def _without_end(path: Path) -> str:
     return text
 
 
-def _policy(style: str, script: str) -> str:
+def policy_of(style: str, script: str) -> str:
     """Nothing is loaded but pictures that are in the page, nothing executed but what has these digests."""
 
     def digest(text: str) -> str:
