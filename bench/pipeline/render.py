@@ -99,7 +99,8 @@ def _report(
         store.refuse_links(folder)
         sweep(folder, held=True)
         with phases.of(WORK, on_event):
-            reports.render(run, evaluation, _reader(run, base, on_event), results, folder)
+            above = "../" * len(settings.folder(*of).parts) + "report.html" if settings.is_side_by_side else ""
+            reports.render(run, evaluation, _reader(run, base, on_event), results, folder, above)
         _seal(folder, mark)
         on_event(Event(WORK, 1, 1, "reports"))
     finished = Finished(

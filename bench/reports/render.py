@@ -41,12 +41,14 @@ def render(
     pixels: Callable[[str], NDArray[np.uint8]] | None,
     results: Path | None,
     report: Path,
+    above: str = "",
 ) -> None:
     """Write report.md, its figures, report.html, flips.csv and scores.json into `report`, and overlays below `results`.
 
     `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
     where an overlay or a thumbnail is missing or out of date. `results` is the experiment's folder. Both are None
-    where there are only scores, and no galleries then. Every file is written atomically, scores.json last.
+    where there are only scores, and no galleries then. `above` is where the page lies that compares this detector with
+    others, seen from `report`; empty where there are none. Every file is written atomically, scores.json last.
     """
     shown = None
     if pixels is not None and results is not None:
@@ -64,7 +66,7 @@ def render(
         _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
     )
     text = markdown(content, drawn, pictures)
-    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS))
+    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS), above)
     write_text(report / "report.md", text)
     write_text(report / "report.html", page)
     write_text(report / "scores.json", f"{as_text(numbers)}\n")

@@ -20,6 +20,7 @@ class Section:
     """All detectors on one frame set, whose name is `frame_set` where there are several; tables and plots of both."""
 
     frame_set: str
+    reference: str
     opening: Sentence
     answer: list[Sentence]
     fronts: list[Sentence]
@@ -63,6 +64,7 @@ def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str
     looks = {title: list(together.detectors).index(detector) for title, (detector, _) in together.titles.items()}
     return Section(
         frame_set=frame_set,
+        reference=together.reference,
         opening=_opening(together),
         answer=[*answer, _compared_with(together)],
         fronts=list(_fronts(together.evaluation.choice)),
@@ -103,21 +105,21 @@ def _compared_with(together: SideBySide) -> Sentence:
 
 
 def _fronts(choice: Choice | None) -> Iterable[Sentence]:
-    """For each size, and for each latency, the most accurate variant that is no larger, and no slower."""
+    """By size and by latency, the variants than which no other that is as small, or as fast, is more accurate."""
     if choice is None:
         return
     by_name = {candidate.name: candidate for candidate in choice.candidates}
-    for title, front, unit in (
-        ("By size", choice.front_by_size, "MiB"),
-        ("By latency", choice.front_by_latency, "ms"),
+    for title, front, smaller in (
+        ("By size", choice.front_by_size, "as small or smaller"),
+        ("By latency", choice.front_by_latency, "as fast or faster"),
     ):
-        steps = []
+        facts = []
         for name in front:
             rival = by_name[name]
-            least = number(rival.size_mib, 2) if unit == "MiB" else rough(rival.latency_ms)
-            steps.append(sentence(f"from {least} {unit} on ", strong(name), f" (AUC {number(rival.auc, 4)})"))
-        if steps:
-            yield sentence(strong(title), ", the most accurate is ", joined(steps, "; "), ".")
+            size = f"{number(rival.size_mib, 2)} MiB" if title == "By size" else f"{rough(rival.latency_ms)} ms"
+            facts.append(sentence(strong(name), f" ({size}, AUC {number(rival.auc, 4)})"))
+        if facts:
+            yield sentence(strong(title), f", nothing {smaller} is more accurate than ", joined(facts, "; "), ".")
 
 
 def _baselines(together: SideBySide) -> list[Sentence]:
@@ -238,7 +240,7 @@ def _variants(together: SideBySide) -> Table:
             continue
         judged, of_own = together.evaluation.variants[title], alone.evaluation.variants[name]
         speed = together.evaluation.speeds[title]
-        delta = difference_cell(judged.comparison.delta) if judged.comparison else cell("compared with it")
+        delta = difference_cell(judged.comparison.delta) if judged.comparison else cell("reference")
         rows.append(
             [
                 variant_cell(title),
@@ -262,7 +264,7 @@ def _variants(together: SideBySide) -> Table:
             Column("Latency (ms)"),
             Column("Speed-up", stacked=True),
             Column("To its own: verdict", "left"),
-            Column("ΔAUC (95 %)", stacked=True),
+            Column("To its own: ΔAUC", stacked=True),
             Column("What to know", "left"),
         ],
         rows,
@@ -311,7 +313,7 @@ def _trades(together: SideBySide, looks: Mapping[str, int], frame_set: str) -> I
         if variant.footprint and variant.name in names
     }
     prefix, choice, latencies = f"{frame_set}-" if frame_set else "", evaluation.choice, evaluation.latencies
-    minus = f"that of {together.reference}"
+    minus = "the reference's"
     if sizes:
         titles = ("File size against AUC", f"{prefix}size_auc.png", "size of the shipped file (MiB)")
         yield trade(titles, sizes, scored, choice.front_by_size if choice else (), run.margin, minus)

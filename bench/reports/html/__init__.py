@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pictures | None) -> str:
-    """The whole page. `pictures` is None where no frames are at hand."""
+def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pictures | None, above: str = "") -> str:
+    """The whole page. `pictures` is None where no frames are at hand; `above` is the page of several detectors."""
     from markupsafe import Markup
 
     run = report.run
@@ -47,6 +47,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             flip_counts={name: judged.flips for name, judged in evaluation.variants.items() if judged.flips},
             counts=_data(run, evaluation, recommended.chosen),
             pictures=pictures,
+            above=above,
             galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
             flipped=galleries.flipped_rows(run, evaluation),

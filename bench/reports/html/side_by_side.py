@@ -15,7 +15,7 @@ def page(overall: Overall, reports: Sequence[tuple[str, str]]) -> str:
     """The whole page; `reports` are the names of the detectors, and where the page of each lies."""
     from markupsafe import Markup
 
-    style = (FOLDER / "report.css").read_text(encoding="utf-8")
+    style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "side_by_side.css"))
     filters = {"words": write.words, "cell": write.cell, "plain": plain, "sort_value": write.sort_value}
     templates = environment(FOLDER, filters, autoescape=True)
     templates.globals.update(swatch=chart.swatch, NONE=NONE)
@@ -30,4 +30,5 @@ def page(overall: Overall, reports: Sequence[tuple[str, str]]) -> str:
 
 
 def _with_pictures(section: Section) -> dict[str, Any]:
-    return vars(section) | {"trades": [(plots.trade(trade), trade.caption) for trade in section.plots.trades]}
+    trades = [(plots.trade(trade), trade.caption) for trade in section.plots.trades]
+    return vars(section) | {"trades": trades}

@@ -12,7 +12,7 @@ def summary_of_all(numbers: SideBySideScores) -> str:
     """How the detectors differ as they are, and which variant of all to ship. No final newline."""
     texts = [f"{name}: {_as_it_is(detector, numbers.best)}" for name, detector in numbers.detectors.items()]
     recommendation = in_one_line(recommend(numbers.choice, ""), "")
-    texts += [f"{recommendation}; compared with {numbers.reference}"] if recommendation else []
+    texts += [f"{recommendation} (AUC against {numbers.reference})"] if recommendation else []
     return "\n".join(["side by side", *wrapped(texts)])
 
 
