@@ -71,6 +71,25 @@ def compare(
     return Compared(tuple(outcomes), tuple(warnings), remarks)
 
 
+def of_several(compared: Compared, detector: str) -> Compared:
+    """The same with the name of the detector where others are judged beside it."""
+    return Compared(
+        tuple(replace(outcome, variant=f"{detector}/{outcome.variant}") for outcome in compared.outcomes),
+        tuple(f"{detector}: {warning}" for warning in compared.warnings),
+        tuple(f"{detector}: {remark}" for remark in compared.remarks),
+    )
+
+
+def gone(accepted: Accepted, settings: ExperimentSettings) -> tuple[GateOutcome, ...]:
+    """The variants of detectors that were accepted and that the experiment no longer has."""
+    missing = [detector for detector in accepted.detectors if detector not in settings.detector_names]
+    return tuple(
+        _gone(f"{detector}/{name}", (), accepted, settings.margin)
+        for detector in missing
+        for name in accepted.of(detector).variants
+    )
+
+
 def _is_unexplained(change: Change, same_weights: bool) -> bool:
     return change.verdict == "improved" and (not same_weights or change.delta.interval.low > ROUNDING)
 
