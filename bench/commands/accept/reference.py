@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from bench import stored
-from bench.errors import UserError, listed, quoted
+from bench.errors import UserError, quoted
 from bench.files import write_text
 from bench.provenance import version
 from bench.records import RunRecord, ScoredVariant, ScoresFile, VariantResult, Verdict
@@ -189,9 +189,9 @@ def match(accepted: Accepted, count: int, digest: str, path: Path) -> None:
 def refuse_other_detectors(accepted: Accepted, detectors: Sequence[str], path: Path) -> None:
     """Raise `UserError` where one side has several detectors and the other has one: their names do not meet then."""
     if bool(accepted.detectors) != (len(detectors) > 1):
-        before = listed(list(accepted.detectors)) if accepted.detectors else "one detector"
+        before = ", ".join(accepted.detectors) or "one detector"
         raise UserError(
-            f"{path}: was accepted of {before}, and the experiment has {listed(list(detectors))} now; "
+            f"{path}: was accepted of {before}, and the experiment has {', '.join(detectors)} now; "
             "make a new reference with `bench accept`"
         )
 
