@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.pipeline.render import evaluate_run
 from bench.records import (
     Alone,
     Conditions,
@@ -85,6 +86,14 @@ def alone(
     test = LabelledFrames(frames, labels, pd.Series([None] * COUNT, dtype=object), pd.DataFrame(index=frames.index))
     answers = {name: _answers(labels, noise) for name, (*_, noise) in spec.items()}
     return Alone(run, evaluate(run, test, None, answers))
+
+
+def all_failed(detector: str, spec: Spec) -> Alone:
+    """One of the detectors of which no variant could be loaded."""
+    run = alone(detector, spec).run
+    failed = [VariantResult(variant.name, "", variant.steps, "failed", "lost | <b>") for variant in run.variants]
+    run = dataclasses.replace(run, variants=tuple(failed))
+    return Alone(run, evaluate_run(run, Path()))
 
 
 def _answers(labels: np.ndarray[tuple[int], np.dtype[np.int8]], noise: float) -> Predictions:
