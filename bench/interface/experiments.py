@@ -148,6 +148,7 @@ def _of_run(finished: Finished, base: Path) -> Results:
 
 
 def _of_results(folder: Path) -> Results:
+    """The results of one detector, scored again."""
     from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores_json import scores
@@ -169,6 +170,7 @@ def _beside(folder: Path, room: str, other: str) -> Path:
 
 
 def _of_report(folder: Path) -> Results:
+    """What a report says; with predictions where the results of each of its detectors are beside it."""
     from bench import reports
 
     try:

@@ -150,9 +150,9 @@ def test_times_of_several_sessions_are_warned_of(tmp_path: Path) -> None:
 def test_a_warning_of_all_is_said_once() -> None:
     together = three()
     names = list(together.detectors)
-    said = overall({"faces": together}, {name: ["busy", *(["odd"] if name == "b5" else [])] for name in names},
+    warnings = overall({"faces": together}, {name: ["busy", *(["odd"] if name == "b5" else [])] for name in names},
                    "report.md", {name: name for name in names}).warnings  # fmt: skip
-    assert list(map(str, said)) == ["busy", "b5: odd"]
+    assert list(map(str, warnings)) == ["busy", "b5: odd"]
 
 
 def test_each_frame_set_has_a_section_and_files_of_its_own() -> None:

@@ -99,8 +99,8 @@ def all_failed(detector: str, spec: Spec) -> Alone:
 def _answers(labels: np.ndarray[tuple[int], np.dtype[np.int8]], noise: float) -> Predictions:
     """What is hard for one network is hard for another; each has a noise of its own beside that."""
     hard = np.random.default_rng(1).normal(0, 0.35, len(labels))
-    own = np.random.default_rng(round(1000 * noise)).normal(0, 0.2, len(labels))
-    margin = np.array([-1.0, 1.0])[labels] + noise * (hard + own) * 1.6
+    noises = np.random.default_rng(round(1000 * noise)).normal(0, 0.2, len(labels))
+    margin = np.array([-1.0, 1.0])[labels] + noise * (hard + noises) * 1.6
     scored = p_fake(-margin.astype(np.float32), margin.astype(np.float32))
     return Predictions(scored, scored[:0], None)
 

@@ -60,6 +60,7 @@ def overall(
 
 
 def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
+    """What is said of all on one frame set; the reports of each are the files `page` in the folders `below`."""
     answer = recommendation.sentences(together.run, together.evaluation, of_several=True)
     looks = {title: list(together.detectors).index(detector) for title, (detector, _) in together.titles.items()}
     return Section(
