@@ -66,7 +66,11 @@ def json_schema() -> dict[str, Any]:
     detector = schema["$defs"]["DetectorSettings"]["properties"]
     detector["preprocessing"] |= {"anyOf": _preprocessing(schema["$defs"].pop("Preprocessing"))}
     del detector["preprocessing"]["$ref"]
-    detector["architecture"]["enum"] = list(families.architectures())
+    del detector["architecture"]["type"]
+    detector["architecture"]["anyOf"] = [
+        {"enum": list(families.architectures())},
+        *({"type": "string", "pattern": f"^{prefix}"} for prefix in families.prefixes()),
+    ]
     _name_limits(schema)
     return schema
 

@@ -20,6 +20,9 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.detectors.weights import conversion
+from bench.detectors.weights.schemes import Scheme
+from bench.records import Preprocessing
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -104,6 +107,8 @@ def _value(field: Node) -> str:
     """What a key may hold, in words."""
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_value(choice) for choice in field["anyOf"] if choice.get("type") != "null"))
+    if "pattern" in field:
+        return f"`{field['pattern'].removeprefix('^')}…`"
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if "$ref" in field or field["type"] == "object":
@@ -135,11 +140,13 @@ def _families() -> Iterator[str]:
     """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
     for family in families.modules():
         name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-        lines = [
-            f"### {name}",
-            f"`architecture:` {_code(family.ARCHITECTURES)}. Offers steps {_code(sorted(family.OFFERS))}.",
-            "",
+        lines = [f"### {name}"]
+        lines += [
+            f"`architecture:` {_code(names)}. Offers steps {_code(sorted(offers))}.\n"
+            for offers, names in families.by_offers(family).items()
         ]
+        if families.is_open(family):
+            lines += [" ".join((family.__doc__ or "").split("\n\n")[1].split()), ""]
         first = family.ARCHITECTURES[0]
         lines += _checkpoints(family, first)
         if choices := families.flavours(family, first):
@@ -151,13 +158,19 @@ def _families() -> Iterator[str]:
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
     yield "| names of | such as | the logits | `flavour:` if not given |"
     yield "| --- | --- | --- | --- |"
+    first = next(iter(conversion.network_of(family, architecture, Preprocessing(size=224)).shapes))
     for scheme in family.schemes(architecture):
-        layer = scheme.rename("backbone.conv_stem.weight")
+        layer = scheme.rename(first)
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
         yield (
-            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | "
-            f"{f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |"
+            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | {_flavour(scheme)} |"
         )
+
+
+def _flavour(scheme: Scheme) -> str:
+    if scheme.flavour is None:
+        return "**needed**"
+    return f"`{scheme.flavour}`" if scheme.flavour else "–"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -69,7 +69,23 @@ def _without_constant_arithmetic(
         arithmetic = helper.make_model(helper.make_graph(fixed, "constants", inputs, results), opset_imports=opsets)
         values: Any = ReferenceEvaluator(arithmetic).run(needed, {name: constants[name] for name in read})
         constants.update(zip(needed, values, strict=True))
+        _name_transposed(fixed, others, constants)
     return others
+
+
+def _name_transposed(fixed: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto], constants: Constants) -> None:
+    """Give the turned weights of a linear layer, which a MatMul reads, the weights' own name: it tells of the module.
+
+    Those that are read as they are too, keep it.
+    """
+    read = Counter(name for node in others for name in node.input)
+    turned = {node.output[0]: node.input[0] for node in fixed if node.op_type == "Transpose"}
+    for node in others:
+        if node.op_type != "MatMul" or (weight := turned.get(node.input[1])) is None:
+            continue
+        if read[node.input[1]] == 1 and not read[weight] and weight.endswith(".weight"):
+            constants[weight] = constants.pop(node.input[1])
+            node.input[1] = weight
 
 
 def _without_norms(nodes: Sequence[onnx.NodeProto], constants: Constants, outputs: set[str]) -> list[onnx.NodeProto]:

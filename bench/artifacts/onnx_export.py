@@ -79,18 +79,24 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _rename(graph: onnx.GraphProto) -> None:
-    """Name nodes after the module whose weight they use (else type and index), tensors after their node."""
+    """Name nodes after the module whose weight they use (else type and index), tensors after their node.
+
+    Of several that use one weight, the first is called so.
+    """
     fixed = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     constants = {constant.name: constant for constant in graph.initializer}
     tensors = dict(fixed)
+    modules: set[str] = set()
     for index, node in enumerate(graph.node):
-        weight = next((name for name in node.input[1:] if name.endswith(".weight")), None)
-        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{index}"
+        weight = next((name for name in node.input[1:] if name.endswith(".weight")), "")
+        module = weight.removesuffix(".weight")
+        node.name = module if module and module not in modules else f"{node.op_type}_{index}"
+        modules.add(module)
         for position, name in enumerate(node.input):
             if name in constants and name not in tensors:
                 tensors[name] = name if name.endswith(".weight") else f"{node.name}.{_role(node, position)}"
-        for output in node.output:
-            tensors.setdefault(output, node.name)
+        for position, output in enumerate(node.output):
+            tensors.setdefault(output, f"{node.name}.output{position}" if position else node.name)
         node.input[:] = [tensors[name] for name in node.input]
         node.output[:] = [tensors[name] for name in node.output]
     for name, constant in constants.items():

@@ -58,6 +58,21 @@ def shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
     return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
 
 
+def bias_additions(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, str]]:
+    """For each tensor to which a constant vector alone is added: that node, and the name of the constant."""
+    vectors = {constant.name for constant in graph.initializer if len(constant.dims) == 1}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    additions = {}
+    for name, nodes in readers.items():
+        if len(nodes) == 1 and nodes[0].op_type == "Add":
+            for other in vectors.intersection(nodes[0].input):
+                additions[name] = (nodes[0], other)
+    return additions
+
+
 def groups(convolution: onnx.NodeProto) -> int:
     """How many groups a convolution's channels fall into."""
     return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)

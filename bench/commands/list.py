@@ -39,10 +39,16 @@ def _lines(rows: Rows) -> str:
 
 
 def _detectors() -> Rows:
-    modules: list[Any] = list(families.modules())
-    return [
-        (_name(module), f"{_summary(module)}; architectures: {', '.join(module.ARCHITECTURES)}") for module in modules
-    ]
+    return [(_name(family), f"{_summary(family)}; {_architectures(family)}") for family in families.modules()]
+
+
+def _architectures(family: families.Family) -> str:
+    """The names of a family's architectures, by what they offer to steps."""
+    groups = (
+        f"{', '.join(names)} ({', '.join(sorted(offers))})" for offers, names in families.by_offers(family).items()
+    )
+    others = "; others by their names" if families.is_open(family) else ""
+    return f"architectures, with what they offer to steps: {'; '.join(groups)}{others}"
 
 
 def _presets() -> Rows:

@@ -99,7 +99,7 @@ def test_every_operator_is_exact_but_for_borders_between_integers(groups: int, s
 def test_every_operator_of_a_network_is_exact_on_the_references_own_inputs() -> None:
     """By itself, on what it reads in the unoptimised graph: but for borders between integers, as above."""
     graph = onnx.shape_inference.infer_shapes(quantised())
-    names = list(lowering.convolution_shapes(graph))
+    names = list(lowering.layer_shapes(graph))
     nodes = {node.name: node for node in graph.graph.node}
     producers = {output: node for node in graph.graph.node for output in node.output}
     parts = {name: lowering.alone(graph, name, EVERYWHERE) for name in names}
@@ -218,7 +218,7 @@ def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(kernels, "_least_ms", least_ms)
     graph = onnx.shape_inference.infer_shapes(quantised())
-    shapes = lowering.convolution_shapes(graph)
+    shapes = lowering.layer_shapes(graph)
     assert set(kernels.measure(graph, AVX2, 1)) == set(shapes)
     assert count == 2 * len(set(shapes.values())) < 2 * len(shapes)
 
@@ -226,7 +226,7 @@ def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_was_chosen_is_kept_for_this_processor_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And decides what runs, what is counted, and under which key scores are kept."""
     built = b0.written(tmp_path, quantised(), "int8")
-    names = list(lowering.convolution_shapes(onnx.shape_inference.infer_shapes(quantised())))
+    names = list(lowering.layer_shapes(onnx.shape_inference.infer_shapes(quantised())))
     assert not runtime.is_settled(built, "cpu")
     assert runtime.is_settled(built, "cuda")
     assert runtime.arithmetic(built, "cpu") == {"signed": None, "floats": None}

@@ -141,8 +141,8 @@ def test_expected_noise_agrees_with_measured_noise() -> None:
     detector = tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
     model = onnx.shape_inference.infer_shapes(to_onnx(detector))
     convolutions = observe.convolutions(model)
-    tensors = dict.fromkeys(name for convolution in convolutions for name in (convolution.input, convolution.output))
-    statistics = observe.observe(model, list(tensors), CALIBRATION, calibration(), threads=1)
+    tensors = {name: (2, 3) for convolution in convolutions for name in (convolution.input, convolution.output)}
+    statistics = observe.observe(model, tensors, CALIBRATION, calibration(), threads=1)
     tried = {
         convolution.name: [
             Layer(convolution, rounding.nearest(convolution.weight, 4 if convolution.groups == 1 else 8)),

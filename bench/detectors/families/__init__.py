@@ -3,7 +3,8 @@
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
 `schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
 choices; where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`.
-Nothing heavy is imported at its top: it is also read to check a configuration.
+A family whose architectures are too many to be listed has a `PREFIX` of their names, and `check`, `offers` and `size`
+of one. Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
 from __future__ import annotations
@@ -59,18 +60,41 @@ def architectures() -> tuple[str, ...]:
     return tuple(name for family in modules() for name in family.ARCHITECTURES)
 
 
+def prefixes() -> tuple[str, ...]:
+    """What names begin with that families have more of than they list."""
+    return tuple(getattr(family, "PREFIX") for family in modules() if is_open(family))  # noqa: B009  # not in Protocol
+
+
+def by_offers(family: Family) -> dict[frozenset[Offer], list[str]]:
+    """The listed architectures of a family by what they offer."""
+    groups: dict[frozenset[Offer], list[str]] = {}
+    for architecture in family.ARCHITECTURES:
+        groups.setdefault(offers(architecture), []).append(architecture)
+    return groups
+
+
 def size_of(architecture: str) -> Size | None:
     """How large an architecture is; None where its family does not say."""
-    for family in modules():
-        sizes: Mapping[str, Size] = getattr(family, "SIZES", {})
-        if architecture in sizes:
-            return sizes[architecture]
-    return None
+    family: Any = find(architecture)
+    if is_open(family):
+        size: Size | None = family.size(architecture)
+        return size
+    sizes: Mapping[str, Size] = getattr(family, "SIZES", {})
+    return sizes.get(architecture)
+
+
+def is_open(family: Family) -> bool:
+    """Whether a family has more architectures than it lists."""
+    return hasattr(family, "PREFIX")
 
 
 def find(architecture: str) -> Family:
     """The family of an architecture; a `UserError` names the choices."""
     for family in modules():
+        prefix: str = getattr(family, "PREFIX", "")
+        if prefix and architecture.startswith(prefix):
+            family.check(architecture)  # type: ignore[attr-defined]  # beside PREFIX
+            return family
         if architecture in family.ARCHITECTURES:
             return family
     choices = architectures()
@@ -83,7 +107,9 @@ def find(architecture: str) -> Family:
 
 def offers(architecture: str) -> frozenset[Offer]:
     """What detectors of an architecture offer to steps; no network is built for it."""
-    return find(architecture).OFFERS
+    family: Any = find(architecture)
+    offered: frozenset[Offer] = family.offers(architecture) if is_open(family) else family.OFFERS
+    return offered
 
 
 def flavours(family: Family, architecture: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
 if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
     from bench.detectors.families import Family
 
 _MOST_LEFT_OUT = 8
@@ -36,12 +37,26 @@ def network_of(family: Family, architecture: str, preprocessing: Preprocessing) 
     """What a detector of this architecture holds, whichever its flavour; no memory is taken for it."""
     with torch.device("meta"):
         detector = family.build(architecture, family.schemes(architecture)[0].flavour or "", preprocessing)
+        _refuse_other_sizes(detector)
     (layer,) = detector.logit_layers()
     name = next(name for name, module in detector.named_modules() if module is layer)
     state = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items() if not is_counter(name)}
     of_layer = {f"{name}.weight", f"{name}.bias"}
     shapes = {tensor: shape for tensor, shape in state.items() if tensor not in of_layer}
     return Network(shapes, name, math.prod(state[f"{name}.weight"][1:]))
+
+
+def _refuse_other_sizes(detector: Detector) -> None:
+    """Raise `UserError` where a network without storage cannot run on frames of its size."""
+    size = detector.preprocessing.size
+    try:
+        with torch.no_grad():
+            detector.classify(detector.features(torch.zeros(1, 3, size, size)))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{detector.architecture} takes no frames of {size} px ({reason}); set the `size` that it was trained with"
+        ) from error
 
 
 def other_architecture(file: File, architecture: str, preprocessing: Preprocessing) -> str | None:
@@ -92,7 +107,7 @@ def flavour_of(
     """The arithmetic, and how it is known."""
     if conventions.flavour:
         return conventions.flavour, "as given"
-    if match.scheme.flavour:
+    if match.scheme.flavour is not None:
         return match.scheme.flavour, "by the names"
     raise UserError(
         f"{path}: the names of {match.scheme.owner} do not tell with which arithmetic the network was trained; add "

@@ -1,7 +1,7 @@
 """The kernels that execute an int8 artifact on this processor: the fastest exact ones, timed once.
 
-Every quantised convolution is timed by itself, on integers and in float. The choice is stored beside the artifact and
-read at every loading, so that scores do not change from one loading to the next.
+Every quantised layer is timed by itself, on integers and in float. The choice is stored beside the artifact and read at
+every loading, so that scores do not change from one loading to the next.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ VERSION = 1
 
 WARM_UP_CALLS, TIMED_CALLS = 2, 7
 LEAST_GAIN = 1.2
-"""Float is taken where a convolution is faster in it by this factor: by itself it pays no change of layout."""
+"""Float is taken where a layer is faster in it by this factor: by itself it pays no change of layout."""
 LEAST_SHARE, LEAST_SAVED_MS = 0.02, 0.1
-"""And only where that saves at least so much of all convolutions' time, and so many milliseconds: less is noise."""
+"""And only where that saves at least so much of all layers' time, and so many milliseconds: less is noise."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of one quantised convolution by itself, the least of a few calls; `signed_ms` None where inexact."""
+    """Milliseconds of one quantised layer by itself, the least of a few calls; `signed_ms` None where inexact."""
 
     unsigned_ms: float
     float_ms: float
@@ -63,7 +63,7 @@ def load(artifact: Path, libraries: Sequence[str]) -> Kernels | None:
 
 
 def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
-    """Time the convolutions of an int8 artifact, choose their kernels, and store the choice beside the artifact.
+    """Time the layers of an int8 artifact, choose their kernels, and store the choice beside the artifact.
 
     The choice stands for any number of threads: that hardly changes which kernel is faster.
     """
@@ -88,9 +88,9 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
 
 
 def fastest(times: Mapping[str, Times]) -> Kernels:
-    """The fastest exact kernels for these times of all convolutions.
+    """The fastest exact kernels for these times of all layers.
 
-    Weights are signed bytes for all convolutions or for none. A convolution computes in float where that is clearly
+    Weights are signed bytes for all layers or for none. A layer computes in float where that is clearly
     faster, if all of these together save enough.
     """
     signed_ms = {name: layer.signed_ms for name, layer in times.items() if layer.signed_ms is not None}
@@ -105,13 +105,13 @@ def fastest(times: Mapping[str, Times]) -> Kernels:
 
 
 def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Times]:
-    """By name the times of every quantised convolution; those of one shape are timed once.
+    """By name the times of every quantised layer; those of one shape are timed once.
 
     `model` holds inferred shapes, `on` is the processor that this runs on.
     """
     by_shape: dict[object, Times] = {}
     times: dict[str, Times] = {}
-    shapes = lowering.convolution_shapes(model)
+    shapes = lowering.layer_shapes(model)
     for name, shape in shapes.items():
         if shape not in by_shape:
             phases.begin("timing kernels", len(times), len(shapes), "layers")

@@ -1,9 +1,9 @@
 """A quantised graph, rewritten so that onnxruntime executes it fastest on a CPU. It computes the same.
 
-Standard operators say what is computed, these say how. 1x1 convolutions become matrix products of integers that write
-floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv. `x * sigmoid(x)` becomes
-one operator. Activations lie channels-last, as the integer kernels read them, and are transposed only where the two
-layouts meet.
+Standard operators say what is computed, these say how. 1x1 convolutions and linear layers become matrix products of
+integers that write floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv.
+`x * sigmoid(x)` becomes one operator. What convolutions read lies channels-last, as the integer kernels read it, and is
+transposed only where the two layouts meet.
 
 On x86 processors without VNNI, matrix products add two products of an unsigned and a signed byte in 16 bits, and cut
 off what does not fit. Weights that are unsigned bytes with a zero point of 128 take other instructions, whose sums are
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.artifacts.onnx_graph import GraphWriter, groups, is_pointwise, shapes
+from bench.artifacts.onnx_graph import GraphWriter, bias_additions, groups, is_pointwise, shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -34,10 +34,10 @@ LARGEST_PAIR = 128
 
 @dataclass(frozen=True)
 class Kernels:
-    """How the quantised convolutions of a graph are executed.
+    """How the quantised convolutions and linear layers of a graph are executed.
 
     `signed`: weights stay signed bytes, which is exact only on processors with VNNI or on ARM. `floats`: the names
-    of convolutions that compute in float, on the same rounded inputs and weights.
+    of those that compute in float, on the same rounded inputs and weights.
     """
 
     signed: bool = False
@@ -51,6 +51,7 @@ _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Sigmoid", "Relu", "Clip", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu",
     "QuantizeLinear", "DequantizeLinear", "Cast",
 }  # fmt: skip
+_LAYERS = ("Conv", "MatMul")
 _CONTRIB = "com.microsoft"
 _MEAN = "mean_over_"
 
@@ -71,8 +72,8 @@ def can_saturate(weight: NDArray[Any]) -> bool:
     return bool(max(rows[:, -2:].clip(min=0).sum(1).max(), -rows[:, :2].clip(max=0).sum(1).min()) > LARGEST_PAIR)
 
 
-def convolution_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
-    """By name of each convolution that `lower` executes on integers: all that its time depends on.
+def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
+    """By name of each convolution or linear layer that `lower` executes on integers: all that its time depends on.
 
     That is the shapes of its input and weight, its attributes, and whether it writes integers. `model` holds inferred
     shapes.
@@ -80,7 +81,7 @@ def convolution_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     writer = _Lowering(model, EVERYWHERE)
     by_name: dict[str, tuple[object, ...]] = {}
     for node in model.graph.node:
-        if node.op_type == "Conv" and writer.on_integers(node):
+        if node.op_type in _LAYERS and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
             attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
             writes_integers = writer.quantised_after(node) is not None
@@ -89,29 +90,33 @@ def convolution_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
 
 
 def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProto:
-    """One quantised convolution of a graph by itself, channels-last, so that it can be timed.
+    """One quantised layer of a graph by itself, channels-last, so that it can be timed.
 
-    `model` holds inferred shapes. Input: what the convolution reads, uint8 [1, h, w, in]. Output: what it writes,
-    float or uint8 [1, h, w, out].
+    `model` holds inferred shapes. Input: what the layer reads, uint8 [1, h, w, in], of a linear layer in as many axes
+    as that has. Output: what it writes, float or uint8, with its channels last.
     """
     from onnx import TensorProto, helper
 
     writer = _Lowering(_part(model, name), kernels)
-    convolution = next(node for node in writer.graph.node if node.op_type == "Conv")
+    layer = next(node for node in writer.graph.node if node.op_type in _LAYERS)
     read, written = writer.graph.input[0].name, writer.graph.output[0].name
-    _, channels, height, width = writer.shapes[convolution.input[0]]
-    writer.last[read] = read
+    _, *sides = writer.shapes[layer.input[0]]
+    is_linear = layer.op_type == "MatMul"
+    (writer.first if is_linear else writer.last)[read] = read
     for node in writer.graph.node:
         writer.lower(node)
-    source = helper.make_tensor_value_info(read, TensorProto.UINT8, [1, height, width, channels])
-    kind = TensorProto.FLOAT if written == convolution.output[0] else TensorProto.UINT8
-    output = helper.make_tensor_value_info(writer.channels_last(written), kind, None)
+    source = helper.make_tensor_value_info(
+        read, TensorProto.UINT8, [1, *(sides if is_linear else (*sides[1:], sides[0]))]
+    )
+    kind = TensorProto.FLOAT if written == layer.output[0] else TensorProto.UINT8
+    name_written = writer.channels_first(written) if is_linear else writer.channels_last(written)
+    output = helper.make_tensor_value_info(name_written, kind, None)
     graph = helper.make_graph(writer.nodes, name, [source], [output], writer.initializers())
     return _model(graph, model)
 
 
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A convolution with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
+    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
     from onnx import TensorProto, helper
 
     nodes = {output: node for node in model.graph.node for output in node.output}
@@ -183,10 +188,14 @@ class _Lowering(GraphWriter):
         self.first: dict[str, str] = {value.name: value.name for value in graph.input}
         self.last: dict[str, str] = {}
         self.skipped: set[int] = set()
+        self.additions = bias_additions(graph)
+        self.names = {node.name for node in graph.node}
 
     def _numbered(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        """Append a node that is called after its kind and its position."""
-        return self.node(kind, inputs, output, f"{kind}_{len(self.nodes)}", domain, **attributes)
+        """Append a node that is called after its kind and its position, unless the graph has such a name already."""
+        name = f"{kind}_{len(self.nodes)}"
+        name = f"{name}/lowered" if name in self.names else name
+        return self.node(kind, inputs, output, name, domain, **attributes)
 
     # ------------------------------------------------------------------------------------- layout
     def channels_first(self, name: str) -> str:
@@ -215,15 +224,31 @@ class _Lowering(GraphWriter):
         axes = (1, 2, 0) if array.ndim == 3 else (0, 2, 3, 1)
         return self.constant(f"{name}/last", array.transpose(axes))
 
+    def _is_turned_already(self, transpose: onnx.NodeProto) -> bool:
+        """Whether a transposition is one between both layouts, of which no copy is needed: then names are enough."""
+        read, written = transpose.input[0], transpose.output[0]
+        perm = next((list(attribute.ints) for attribute in transpose.attribute if attribute.name == "perm"), [])
+        if perm == [0, 2, 3, 1] and read in self.last:
+            self.first[written] = self.last[read]
+        elif perm == [0, 3, 1, 2] and read in self.first:
+            self.last[written] = self.first[read]
+        else:
+            return False
+        return True
+
     # -------------------------------------------------------------------------------------- nodes
     def lower(self, node: onnx.NodeProto) -> None:
         """Write what executes a node of the quantised graph; nothing where another node does it as well."""
-        if id(node) in self.skipped or self._belongs_to_a_convolution(node):
+        if id(node) in self.skipped or self._belongs_to_a_layer(node):
             return
-        if node.op_type == "Conv" and node.name in self.kernels.floats:
-            self._float_convolution(node)
+        if node.op_type in _LAYERS and node.name in self.kernels.floats:
+            self._float_layer(node)
+        elif node.op_type == "MatMul" and self.on_integers(node):
+            self._integer_linear(node)
         elif node.op_type == "Conv" and self.on_integers(node):
             self._integer_convolution(node)
+        elif node.op_type == "Transpose" and self._is_turned_already(node):
+            pass
         elif self._is_swish(node):
             self._swish(node)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool") and self._pools(node):
@@ -296,9 +321,9 @@ class _Lowering(GraphWriter):
         sides = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
         return self._numbered("Reshape", [tensor, sides], output)
 
-    # ------------------------------------------------------------------------------- convolutions
+    # ------------------------------------------------------------------ convolutions and linear layers
     def on_integers(self, node: onnx.NodeProto) -> bool:
-        """Whether a convolution runs on integers: input and weight are integers, and a kernel writes what it has to."""
+        """Whether a layer runs on integers: input and weight are integers, and a kernel writes what it has to."""
         if node.name in self.kernels.floats:
             return False
         sides = [self.producer.get(name) for name in node.input[:2]]
@@ -306,7 +331,7 @@ class _Lowering(GraphWriter):
             return False
         if not all(side is not None and side.op_type == "DequantizeLinear" for side in sides):
             return False
-        return self.is_pointwise(node) or self.quantised_after(node) is not None
+        return node.op_type == "MatMul" or self.is_pointwise(node) or self.quantised_after(node) is not None
 
     def is_pointwise(self, node: onnx.NodeProto) -> bool:
         return is_pointwise(node, self.constants[self.producer[node.input[1]].input[0]].shape)
@@ -316,27 +341,28 @@ class _Lowering(GraphWriter):
         readers = self.readers.get(node.output[0], [])
         return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
 
-    def _belongs_to_a_convolution(self, node: onnx.NodeProto) -> bool:
-        """Whether it turns a convolution's integers into floats, which an integer convolution reads as they are."""
+    def _belongs_to_a_layer(self, node: onnx.NodeProto) -> bool:
+        """Whether it turns a layer's integers into floats, which a layer on integers reads as they are."""
         if node.op_type != "DequantizeLinear":
             return False
         readers = self.readers.get(node.output[0], [])
         return bool(readers) and all(
-            reader.op_type == "Conv" and node.output[0] in reader.input[:2] and self._takes_integers(node, reader)
+            reader.op_type in _LAYERS and node.output[0] in reader.input[:2] and self._takes_integers(node, reader)
             for reader in readers
         )
 
-    def _takes_integers(self, dequantised: onnx.NodeProto, convolution: onnx.NodeProto) -> bool:
-        """Whether a convolution needs no floats from this node: one in float gets its weights as floats anyway."""
-        is_weight = dequantised.output[0] == convolution.input[1]
-        return self.on_integers(convolution) or (is_weight and convolution.name in self.kernels.floats)
+    def _takes_integers(self, dequantised: onnx.NodeProto, layer: onnx.NodeProto) -> bool:
+        """Whether a layer needs no floats from this node: one in float gets its weights as floats anyway."""
+        is_weight = dequantised.output[0] == layer.input[1]
+        return self.on_integers(layer) or (is_weight and layer.name in self.kernels.floats)
 
-    def _float_convolution(self, node: onnx.NodeProto) -> None:
+    def _float_layer(self, node: onnx.NodeProto) -> None:
         """The same in float: rounded weights as floats, inputs out of a DequantizeLinear."""
         import numpy as np
 
         integers, scales = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
-        floats = (integers * scales.reshape(-1, 1, 1, 1)).astype(np.float32)
+        by_output = scales if node.op_type == "MatMul" else scales.reshape(-1, 1, 1, 1)
+        floats = (integers * by_output).astype(np.float32)
         copied = copy.deepcopy(node)
         copied.input[1] = self.constant(f"{node.name}/floats", floats)
         self._unchanged(copied)
@@ -348,17 +374,32 @@ class _Lowering(GraphWriter):
         dequantised = self.producer[node.input[1]]
         integers, scales = (self.constants[name] for name in dequantised.input[:2])
         bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
-        weight, zero_point = self._stored(node, integers)
+        depthwise = groups(node) == len(integers) and integers.shape[1] == 1
+        weight, zero_point = self._stored(integers, depthwise=depthwise)
         if self.is_pointwise(node):
             self._matrix_product(node, weight, zero_point, scales, bias)
         else:
             self._qlinear_convolution(node, weight, zero_point, scales, bias)
 
-    def _stored(self, node: onnx.NodeProto, integers: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-        """A convolution's weights [out, in / groups, k, k] as they are stored, and their zero point."""
+    def _integer_linear(self, node: onnx.NodeProto) -> None:
+        """A linear layer on integers: a product that writes floats, with the bias that alone is added to it."""
         import numpy as np
 
-        depthwise = groups(node) == len(integers) and integers.shape[1] == 1
+        integers, scales = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
+        weight, zero_point = self._stored(integers.T)
+        output, bias = node.output[0], np.zeros(len(weight), np.float32)
+        if output in self.additions:
+            addition, constant = self.additions[output]
+            self.skipped.add(id(addition))
+            output, bias = addition.output[0], self.constants[constant]
+        inputs = self._product_inputs(node, np.ascontiguousarray(weight.T), zero_point, scales, bias)
+        source = self.channels_first(self.producer[node.input[0]].input[0])
+        self.first[output] = self._numbered("MatMulIntegerToFloat", [source, *inputs], output, _CONTRIB)
+
+    def _stored(self, integers: NDArray[Any], *, depthwise: bool = False) -> tuple[NDArray[Any], Any]:
+        """A layer's weights [out, …] as they are stored, and their zero point."""
+        import numpy as np
+
         if self.kernels.signed or depthwise or not can_saturate(integers):
             return integers, np.int8(0)
         return (integers.astype(np.int16) + 128).astype(np.uint8), np.uint8(128)
@@ -369,15 +410,20 @@ class _Lowering(GraphWriter):
         """A 1x1 convolution as a product of integers that writes floats. `scales` and `bias` are [out]."""
         import numpy as np
 
-        name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
-        source = self.channels_last(read)
-        matrix = self.constant(f"{name}/matrix", np.ascontiguousarray(weight[:, :, 0, 0].T))
+        source = self.channels_last(self.producer[node.input[0]].input[0])
+        inputs = self._product_inputs(node, np.ascontiguousarray(weight[:, :, 0, 0].T), zero_point, scales, bias)
+        output = node.output[0]
+        self.last[output] = self._numbered("MatMulIntegerToFloat", [source, *inputs], f"{output}/last", _CONTRIB)
+
+    def _product_inputs(
+        self, node: onnx.NodeProto, matrix: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]
+    ) -> list[str]:
+        """What MatMulIntegerToFloat reads beside its source: `matrix` [in, out], `scales` and `bias` [out]."""
+        name, (read_scale, read_zero) = node.name, self.producer[node.input[0]].input[1:3]
+        weight = self.constant(f"{name}/matrix", matrix)
         scale = self.constant(f"{name}/steps", scales)
         zero = self.constant(f"{name}/zero", zero_point) if zero_point else ""
-        added = self.constant(f"{name}/bias", bias)
-        inputs = [source, matrix, read_scale, scale, read_zero, zero, added]
-        output = node.output[0]
-        self.last[output] = self._numbered("MatMulIntegerToFloat", inputs, f"{output}/last", _CONTRIB)
+        return [weight, read_scale, scale, read_zero, zero, self.constant(f"{name}/bias", bias)]
 
     def _qlinear_convolution(
         self, node: onnx.NodeProto, weight: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]

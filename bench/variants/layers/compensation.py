@@ -50,7 +50,7 @@ class Inputs:
 
 
 def inputs(model: Detector, names: Iterable[str], frames: int, work: StepContext) -> dict[str, Inputs]:
-    """The inputs of every named 1x1 convolution, over at most `frames` calibration frames."""
+    """The inputs of every named 1x1 convolution or linear layer, over at most `frames` calibration frames."""
     device, part = next(model.parameters()).device, work.part("covariances")
     sums = _Sums(part, device)
 
@@ -77,9 +77,9 @@ class _Sums:
     def state(self) -> State:
         return {"sums": self.squares, "totals": self.totals, "about": self.shifts, "seen": self.counts}
 
-    def add(self, name: str, _: nn.Module, inputs: Tensor, __: Tensor) -> None:
-        """Add some positions of a batch of inputs [n, in, h, w]."""
-        flat = inputs.flatten(2)
+    def add(self, name: str, module: nn.Module, inputs: Tensor, _: Tensor) -> None:
+        """Add some positions of a batch of inputs: [n, in, h, w], of a linear layer [n, …, in]."""
+        flat = inputs.flatten(1, -2).transpose(1, 2) if isinstance(module, nn.Linear) else inputs.flatten(2)
         every = -(-flat.shape[2] // _POSITIONS)
         rows = flat[:, :, ::every].transpose(0, 1).flatten(1)
         if name not in self.squares:

@@ -1,4 +1,4 @@
-"""Eight or four bits for the network's convolutions, where calibration frames show that scores change little.
+"""Eight or four bits for convolutions and linear layers, where calibration frames show that scores change little.
 
 Preprocessing, global pooling, the head and the CAM stay in float. Pooling and CAM read the same tensor, so the mean
 of the CAM, plus a constant, is the difference of the logits in the quantised model too.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
-NEEDS: frozenset[Offer] = frozenset({"conv"})
+NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 VERSION = 7
 SEEDED = False
@@ -118,7 +118,8 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
 
     Weights are symmetric integers with one scale per output channel, and per about 64 inputs where they have four
     bits. Activations are uint8 with one scale per tensor, and multiplied by channel scales where that pays; so are the
-    outputs of convolutions other than 1x1. Convolutions whose rounding would add the most noise stay in float.
+    outputs of convolutions other than 1x1. Layers whose rounding would add the most noise stay in float. Products of
+    two activations, as in attention, do so too.
     """
     from bench.artifacts.footprint import positions_per_frame
     from bench.system.idle_cores import Load
@@ -148,7 +149,7 @@ def _compensated(
     frames: int,
     work: StepContext,
 ) -> list[Layer]:
-    """The layers after error compensation: among the weights of 1x1 convolutions, and in every bias on average."""
+    """The layers after error compensation: among weights of matrix products, and in every bias on average."""
     from bench.variants.layers import compensation
     from bench.variants.steps.quantize.rounding import made_side_by_side
 

@@ -227,18 +227,19 @@ class _Convolution:
         def change(layer: Layer) -> Tensor:
             if layer.input is None:
                 return gradient.new_zeros(len(gradient))
-            return _product(_rounding_error(self.input, layer.input, layer.channel_scales), gradient)
+            return _product(_rounding_error(self.input, layer.input, _scales(layer, layer.channel_scales)), gradient)
 
         return self._once_each(lambda layer: (id(layer.input), id(layer.channel_scales)), change)
 
     def by_output(self, written: Tensor, gradient: Tensor) -> Tensor:
         """The same of rounding weights and outputs. The graph's weights have the batch norm folded in."""
-        module, ratio, framed = self.module, self.unfolding, padded(self.module, self.input)
+        module, ratio = self.module, self.unfolding
+        framed = self.input if isinstance(module, nn.Linear) else padded(module, self.input)
         module_bias = 0 if module.bias is None else module.bias.detach().reshape(-1, 1, 1)
         scale = ratio.reshape(-1, 1, 1)
 
         # The gradient at the weights, frame by frame, is the same for every candidate.
-        by_frame = _at_weights(module, framed, gradient) if _is_one_by_one(module) else None
+        by_frame = _at_weights(module, framed, gradient) if _is_matrix_product(module) else None
 
         def of_weight(layer: Layer) -> Tensor:
             weight = torch.from_numpy(layer.weight_change()).to(written) * ratio.reshape(-1, 1, 1, 1)
@@ -252,7 +253,8 @@ class _Convolution:
                 return gradient.new_zeros(len(gradient))
             bias = torch.from_numpy(layer.convolution.bias).to(written).reshape(-1, 1, 1)
             folded = (written - module_bias) / scale + bias
-            return _product(scale * _rounding_error(folded, layer.output, layer.output_channel_scales), gradient)
+            scales = _scales(layer, layer.output_channel_scales)
+            return _product(scale * _rounding_error(folded, layer.output, scales), gradient)
 
         return self._once_each(lambda layer: id(layer.weight), of_weight) + self._once_each(
             lambda layer: (id(layer.output), id(layer.output_channel_scales)), of_output
@@ -275,14 +277,16 @@ class _Convolution:
         return torch.where(energy > 0, (weight * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
 
 
-def _is_one_by_one(convolution: Any) -> bool:
-    """Whether a convolution is a matrix product at every position that it is applied at, with any stride."""
-    return tuple(convolution.kernel_size) == (1, 1) and convolution.groups == 1
+def _is_matrix_product(module: Any) -> bool:
+    """Whether a layer is a matrix product at every position that it is applied at, with any stride."""
+    return isinstance(module, nn.Linear) or (tuple(module.kernel_size) == (1, 1) and module.groups == 1)
 
 
-def _at_weights(convolution: Any, framed: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient at the weights of a 1x1 convolution that reads `framed`, frame by frame: [n, out * in]."""
-    down, right = convolution.stride
+def _at_weights(module: Any, framed: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient at the weights of such a layer that reads `framed`, frame by frame: [n, out * in]."""
+    if isinstance(module, nn.Linear):
+        return (gradient.flatten(1, -2).transpose(1, 2) @ framed.flatten(1, -2)).flatten(1)
+    down, right = module.stride
     read = framed[:, :, ::down, ::right].flatten(2)
     return (gradient.flatten(2) @ read.transpose(1, 2)).flatten(1)
 
@@ -292,12 +296,17 @@ def _product(change: Tensor, gradient: Tensor) -> Tensor:
     return (change * gradient).flatten(1).sum(1)
 
 
+def _scales(layer: Layer, channel_scales: NDArray[np.float32] | None) -> NDArray[np.floating] | None:
+    """Channel scales of a layer in a shape that multiplies its input or output."""
+    return None if channel_scales is None else layer.convolution.along_channels(channel_scales)
+
+
 def _rounding_error(
-    tensor: Tensor, activation: Activation, channel_scales: NDArray[np.float32] | None = None
+    tensor: Tensor, activation: Activation, channel_scales: NDArray[np.floating] | None = None
 ) -> Tensor:
-    """What writing a tensor [n, channels, h, w] in eight bits adds to it."""
+    """What writing a tensor in eight bits adds to it, multiplied by its channel scales while it is in them."""
     levels: Any = 1 / activation.scale
     if channel_scales is not None:
-        levels = torch.from_numpy(channel_scales).to(tensor).reshape(1, -1, 1, 1) * levels
+        levels = torch.from_numpy(channel_scales).to(tensor) * levels
     integers = torch.round(tensor * levels).add_(activation.zero_point).clamp_(0, LEVELS)
     return integers.sub_(activation.zero_point).div_(levels).sub_(tensor)

@@ -44,10 +44,16 @@ _BALANCES = (0.25, 0.5, 0.75, 1.0)
 _TINY = 1e-12
 
 
-def tensors(convolutions: Sequence[Convolution], weights: WeightsAlone) -> list[str]:
-    """The names of the tensors whose statistics are needed: inputs, and outputs that may be written as integers."""
-    names = (name for reader in convolutions for name in (reader.input, *_integer_outputs(reader, weights)))
-    return list(dict.fromkeys(names))
+def tensors(convolutions: Sequence[Convolution], weights: WeightsAlone) -> dict[str, tuple[int, ...]]:
+    """The tensors whose statistics are needed: inputs, and outputs that may be written as integers.
+
+    By name, with the axes along which their channels are repeated.
+    """
+    return {
+        name: reader.position_axes
+        for reader in convolutions
+        for name in (reader.input, *_integer_outputs(reader, weights))
+    }
 
 
 def for_all(

@@ -1,4 +1,4 @@
-"""The convolutions of a detector's exported graph, and what the calibration frames put into them.
+"""The convolutions and linear layers of a detector's exported graph, and what calibration frames put into them.
 
 Statistics are of channels, and added up batch by batch: no activation outlives its batch.
 """
@@ -6,8 +6,9 @@ Statistics are of channels, and added up batch by batch: no activation outlives 
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench import phases
 from bench.artifacts.onnx_export import to_onnx
-from bench.artifacts.onnx_graph import groups, is_pointwise, shapes
+from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise, shapes
 from bench.artifacts.onnx_session import session_options
 from bench.detectors.layer_names import is_in_backbone
 from bench.errors import UserError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
 
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
+# Tokens [n, T, C], and maps that lie channels-last.
+_AXES_OF_LINEAR = (3, 4)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Convolution:
 
     The batch norm is folded into both. `input` and `output` are the names of the tensors that it reads and writes.
     `gate` is the name of the tensor [n, in, 1, 1] that scales its input channel by channel, where the product of the
-    two is made for this convolution alone.
+    two is made for this convolution alone. `linear`: it is a linear layer over the last axis, whose input has as many
+    `axes`, and its gate is the layer norm that writes the input.
     """
 
     name: str
@@ -51,6 +55,17 @@ class Convolution:
     groups: int
     pointwise: bool
     gate: str | None
+    linear: bool = False
+    axes: int = 4
+
+    @property
+    def position_axes(self) -> tuple[int, ...]:
+        """The axes of its input along which it is applied again and again."""
+        return tuple(range(1, self.axes - 1)) if self.linear else (2, 3)
+
+    def along_channels(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Numbers of channels [channels], to be multiplied with the tensor that has these."""
+        return values if self.linear else values.reshape(1, -1, 1, 1)
 
     @property
     def inputs(self) -> int:
@@ -113,21 +128,40 @@ def exported(model: Detector, work: StepContext) -> onnx.ModelProto:
 
 
 def convolutions(model: onnx.ModelProto) -> list[Convolution]:
-    """The convolutions of the backbone, in the order in which they run. `model` holds inferred shapes."""
+    """The backbone's convolutions and linear layers, in the order in which they run. `model` holds inferred shapes.
+
+    A linear layer over one vector a frame is left out: it is small, and has no positions to be observed at.
+    """
     constants = {constant.name: constant for constant in model.graph.initializer}
-    gates = _gates(model.graph)
+    gates, norms, sides = _gates(model.graph), _norms(model.graph), shapes(model.graph)
+    biases = bias_additions(model.graph)
 
     def floats(name: str) -> NDArray[np.float32]:
         return np.array(numpy_helper.to_array(constants[name]))
 
     backbone = []
     for node in model.graph.node:
-        if node.op_type == "Conv" and is_in_backbone(node.name):
-            read, written, weight = node.input[0], node.output[0], floats(node.input[1])
+        if not is_in_backbone(node.name):
+            continue
+        read, written = node.input[0], node.output[0]
+        if node.op_type == "Conv":
+            weight = floats(node.input[1])
             bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
             pointwise, gate = is_pointwise(node, weight.shape), gates.get(read)
             backbone.append(Convolution(node.name, read, written, weight, bias, groups(node), pointwise, gate))
+        elif node.op_type == "MatMul" and node.input[1] in constants and len(sides[read]) in _AXES_OF_LINEAR:
+            weight = np.ascontiguousarray(floats(node.input[1]).T)[:, :, None, None]
+            bias = floats(biases[written][1]) if written in biases else np.zeros(len(weight), np.float32)
+            axes = len(sides[read])
+            backbone.append(Convolution(node.name, read, written, weight, bias, 1, True, norms.get(read), True, axes))
     return backbone
+
+
+def _norms(graph: onnx.GraphProto) -> dict[str, str]:
+    """For each output of a layer norm that is read once: the name of that norm's node."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    written = {node.output[0]: node.name for node in graph.node if node.op_type == "LayerNormalization"}
+    return {output: name for output, name in written.items() if readers[output] == 1}
 
 
 def _gates(graph: onnx.GraphProto) -> dict[str, str]:
@@ -144,11 +178,12 @@ def _gates(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def observe(
-    model: onnx.ModelProto, tensors: Sequence[str], frames: int, work: StepContext, threads: int
+    model: onnx.ModelProto, tensors: Mapping[str, tuple[int, ...]], frames: int, work: StepContext, threads: int
 ) -> dict[str, ChannelStatistics]:
     """By tensor, the statistics of its channels over at most `frames` calibration frames.
 
-    The float graph `model` runs, and the reductions run inside it. Raises `UserError` where values are not finite.
+    `tensors` has the axes of each tensor along which channels are repeated. The float graph `model` runs, and the
+    reductions run inside it. Raises `UserError` where values are not finite.
     """
     phases.begin("preparing calibration")
     observed = _with_reductions(model, tensors).SerializeToString()
@@ -167,7 +202,8 @@ def observe(
 
     work.calibrate(part, frames, "calibrating", run, state)
     sides = shapes(model.graph)
-    statistics = {tensor: of_tensor.statistics(*sides[tensor][2:]) for tensor, of_tensor in sums.items()}
+    positions = {tensor: math.prod(sides[tensor][axis] for axis in axes) for tensor, axes in tensors.items()}
+    statistics = {tensor: of_tensor.statistics(positions[tensor]) for tensor, of_tensor in sums.items()}
     broken = next((tensor for tensor, of_tensor in statistics.items() if not of_tensor.is_finite()), None)
     if broken:
         raise UserError(
@@ -202,21 +238,23 @@ class _Sums:
         self.mean += mean.sum(0, dtype=np.float64) / self.frames
         self.square += np.square(norm, dtype=np.float64).sum(0) / self.frames
 
-    def statistics(self, height: int, width: int) -> ChannelStatistics:
-        """The statistics of the frames so far, of maps [height, width]."""
+    def statistics(self, positions: int) -> ChannelStatistics:
+        """The statistics of the frames so far, each with so many positions."""
         assert self.extremes is not None
-        return ChannelStatistics(self.extremes[0], self.extremes[1], self.mean, self.square / (height * width))
+        return ChannelStatistics(self.extremes[0], self.extremes[1], self.mean, self.square / positions)
 
 
-def _with_reductions(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+def _with_reductions(model: onnx.ModelProto, tensors: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     """The graph with the reductions of every tensor as its only outputs, each [n, channels]."""
     observed = copy.deepcopy(model)
     graph = observed.graph
     del graph.output[:]
-    graph.initializer.append(numpy_helper.from_array(np.array([2, 3], dtype=np.int64), "sides"))
-    for tensor in tensors:
+    sides = {axes: f"sides_{'_'.join(map(str, axes))}" for axes in dict.fromkeys(tensors.values())}
+    for axes, name in sides.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(axes, dtype=np.int64), name))
+    for tensor, axes in tensors.items():
         for reduction in _REDUCTIONS:
             name = f"{tensor}/{reduction}"
-            graph.node.append(helper.make_node(reduction, [tensor, "sides"], [name], name=name, keepdims=0))
+            graph.node.append(helper.make_node(reduction, [tensor, sides[axes]], [name], name=name, keepdims=0))
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]))
     return observed

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from bench import phases
 from bench.artifacts.onnx_export import least_ir_version
-from bench.artifacts.onnx_graph import GraphWriter
+from bench.artifacts.onnx_graph import GraphWriter, bias_additions
 from bench.detectors.layer_names import short_name
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _OPSET_OF_FOUR_BITS = 21
 
 
 def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """A copy of the float graph `model` in which the convolutions of `layers` are quantised as these say."""
+    """A copy of the float graph `model` in which the layers of `layers` are quantised as these say."""
     phases.begin("writing the quantised graph")
     changed = copy.deepcopy(model)
     graph = changed.graph
@@ -38,11 +38,11 @@ def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProt
         for layer in layers
         if layer.convolution.gate and layer.channel_scales is not None
     }
-    writer = _Writer(graph.initializer)
+    writer = _Writer(graph)
     for node in list(graph.node):
         layer = by_name.get(node.name)
         if layer is not None:
-            writer.convolution(node, layer)
+            (writer.linear if layer.convolution.linear else writer.convolution)(node, layer)
             continue
         if node.output[0] in gated:
             writer.gate(node, gated[node.output[0]])
@@ -75,17 +75,16 @@ def layer_facts(allocations: Mapping[str, Allocation], layers: Sequence[Layer]) 
 
 
 class _Writer(GraphWriter):
-    """Writes the nodes of quantised convolutions."""
+    """Writes the nodes of quantised convolutions and linear layers."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        super().__init__(graph.initializer)
+        self.additions = bias_additions(graph)
 
     def convolution(self, node: onnx.NodeProto, layer: Layer) -> None:
         """Append a convolution's node, with what quantises its input, weight and output around it."""
-        name, source = node.name, node.input[0]
-        if layer.channel_scales is not None and layer.convolution.gate is None:
-            source = self._scaled(source, layer.channel_scales, f"{name}.input")
-        if layer.input is not None:
-            self._through_integers(source, layer.input, f"{name}.input", f"{name}.input.dequantised")
-            source = f"{name}.input.dequantised"
-        node.input[0] = source
+        name = node.name
+        node.input[0] = self._input(node, layer)
         node.input[1] = self._weight(name, layer.weight, layer.output_channel_scales)
         if layer.shift is not None or layer.output_channel_scales is not None:
             bias = layer.convolution.bias + (0 if layer.shift is None else layer.shift)
@@ -95,9 +94,43 @@ class _Writer(GraphWriter):
         if layer.output is not None:
             self._output(node, layer.output, layer.output_channel_scales)
 
+    def linear(self, node: onnx.NodeProto, layer: Layer) -> None:
+        """Append a linear layer's product, with what quantises its input and weight before it, and its shift behind."""
+        name = node.name
+        node.input[0] = self._input(node, layer)
+        node.input[1] = self._turned_weight(name, layer.weight)
+        self.nodes.append(node)
+        if layer.shift is None:
+            return
+        bias = self.constant(f"{name}.bias", layer.convolution.bias + layer.shift)
+        if node.output[0] in self.additions:
+            addition, constant = self.additions[node.output[0]]
+            addition.input[list(addition.input).index(constant)] = bias
+        else:
+            written = node.output[0]
+            node.output[0] = f"{name}.product"
+            self.node("Add", [node.output[0], bias], written, f"{name}.shifted")
+
+    def _input(self, node: onnx.NodeProto, layer: Layer) -> str:
+        """The name of what a layer reads, after its channel scales and its way through integers."""
+        name, source = node.name, str(node.input[0])
+        if layer.channel_scales is not None and layer.convolution.gate is None:
+            scales = layer.convolution.along_channels(layer.channel_scales)
+            factors = self.constant(f"{name}.input.factors", scales)
+            source = self.node("Mul", [source, factors], f"{name}.input.scaled")
+        if layer.input is not None:
+            self._through_integers(source, layer.input, f"{name}.input", f"{name}.input.dequantised")
+            source = f"{name}.input.dequantised"
+        return source
+
     def gate(self, product: onnx.NodeProto, layer: Layer) -> None:
         """Multiply the gate by the channel scales, a vector, in place of the map that it scales anyway."""
         assert layer.channel_scales is not None
+        if product.op_type == "LayerNormalization":
+            for position, constant in enumerate(product.input[1:], 1):
+                scaled = self.constants[constant] * layer.channel_scales
+                product.input[position] = self.constant(f"{layer.convolution.name}.norm{position}", scaled)
+            return
         side = list(product.input).index(str(layer.convolution.gate))
         product.input[side] = self._scaled(product.input[side], layer.channel_scales, f"{layer.convolution.name}.gate")
 
@@ -135,8 +168,22 @@ class _Writer(GraphWriter):
         scale = self.constant(f"{name}.weight.scale", scales)
         return self.node("DequantizeLinear", [integers, scale], f"{name}.weight.dequantised", axis=0)
 
+    def _turned_weight(self, name: str, rounded: Rounded) -> str:
+        """The name of a linear layer's weights as floats [in, out], as its product reads them."""
+        if rounded.bits == 4:
+            return self.node("Transpose", [self._four_bit_rows(name, rounded)], f"{name}.weight.turned", perm=[1, 0])
+        turned = np.ascontiguousarray(rounded.integers[:, :, 0, 0].T)
+        inputs = [self.constant(f"{name}.weight", turned), self.constant(f"{name}.weight.scale", rounded.scales)]
+        return self.node("DequantizeLinear", inputs, f"{name}.weight.dequantised", axis=1)
+
     def _four_bit_weight(self, name: str, rounded: Rounded) -> str:
-        """The same for four bits, whose scales are halves: shares of the largest in their row."""
+        """The same for four bits, in the shape of a convolution's weights."""
+        rows = self._four_bit_rows(name, rounded)
+        shape = self.constant(f"{name}.weight.shape", np.array(rounded.integers.shape, np.int64))
+        return self.node("Reshape", [rows, shape], f"{name}.weight.dequantised")
+
+    def _four_bit_rows(self, name: str, rounded: Rounded) -> str:
+        """Four-bit weights as floats, a row for each output. Scales are halves: shares of the largest in their row."""
         floats = f"{name}.weight.dequantised"
         rows = rounded.scales.max(1, keepdims=True)
         flat_integers = rounded.integers.reshape(len(rounded.integers), -1)
@@ -144,6 +191,4 @@ class _Writer(GraphWriter):
         scale = self.constant(f"{name}.weight.scale", (rounded.scales / rows).astype(np.float16))
         half = self.node("DequantizeLinear", [integers, scale], f"{floats}.half", axis=1, block_size=rounded.block)
         share = self.node("Cast", [half], f"{floats}.share", to=TensorProto.FLOAT)
-        flat = self.node("Mul", [share, self.constant(f"{name}.weight.rows", rows)], f"{floats}.flat")
-        shape = self.constant(f"{name}.weight.shape", np.array(rounded.integers.shape, np.int64))
-        return self.node("Reshape", [flat, shape], floats)
+        return self.node("Mul", [share, self.constant(f"{name}.weight.rows", rows)], f"{floats}.flat")

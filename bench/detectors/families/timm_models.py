@@ -1,0 +1,193 @@
+"""Every image classifier of timm, as `timm:<name>`.
+
+What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
+layer: everything does. A plain vision transformer has a map made of its attention. Any other network is one part with
+a vector at its end: weights can be rounded, and there is no map.
+
+What timm's networks offer and how large they are stands in `timm_models.json`, which `tools/timm_models.py` writes, so
+that a plan needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.detectors.families import Size
+from bench.detectors.weights.schemes import Scheme
+from bench.errors import UserError, nearest, quoted
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.detectors.detector import Detector
+    from bench.detectors.offers import Offer
+    from bench.records import Preprocessing
+
+PREFIX = "timm:"
+ARCHITECTURES = tuple(
+    PREFIX + name
+    for name in (
+        "resnet34", "resnet50", "resnext50_32x4d", "legacy_xception", "mobilenetv3_large_100", "convnext_tiny",
+        "efficientnet_lite0", "vit_small_patch16_224",
+    )
+)  # fmt: skip
+"""Those that tests compare with timm; any other name of timm's works too."""
+OFFERS: frozenset[Offer] = frozenset({"conv", "linear"})
+
+# The parts that pass a feature map on, up to the mean over its positions, by the class of network.
+_PARTS = {
+    "ResNet": ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),
+    "EfficientNet": ("conv_stem", "bn1", "blocks", "conv_head", "bn2"),
+    "Xception": (
+        *("conv1", "bn1", "act1", "conv2", "bn2", "act2"), *(f"block{number}" for number in range(1, 13)),
+        *("conv3", "bn3", "act3", "conv4", "bn4", "act4"),
+    ),
+    "RegNet": ("stem", "s1", "s2", "s3", "s4", "final_conv"),
+    "DenseNet": ("features",),
+}  # fmt: skip
+
+
+def check(architecture: str) -> None:
+    """Raise `UserError` where timm has no network of this name."""
+    name = architecture.removeprefix(PREFIX)
+    if name in _table():
+        return
+    import timm
+
+    if "." in name or name not in (names := timm.list_models()):
+        hint = " (without the name of pretrained weights behind a dot)" if "." in name else nearest(name, names)
+        raise UserError(
+            f"unknown architecture {quoted(architecture)}: timm {timm.__version__} has no such network{hint}"
+        )
+
+
+def offers(architecture: str) -> frozenset[Offer]:
+    """What a network offers; built, without memory, only where it is newer than the table."""
+    row = _table().get(architecture.removeprefix(PREFIX))
+    return frozenset(row[0]) if row else offers_of(_untrained(architecture))
+
+
+def size(architecture: str) -> Size | None:
+    """Its size by the table."""
+    row = _table().get(architecture.removeprefix(PREFIX))
+    return Size(row[1], row[2]) if row else None
+
+
+def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
+    """An untrained two-class detector of this architecture, in evaluation mode.
+
+    Raises `UserError` where the network does not take frames of this size.
+    """
+    from torch import nn
+
+    from bench.detectors import vision_transformer
+    from bench.detectors.detector import Detector
+    from bench.detectors.heads.class_token import ClassToken
+    from bench.detectors.heads.gap_linear import GapLinear
+    from bench.detectors.heads.linear import Linear
+
+    network = _network(architecture, preprocessing.size)
+    classifier = network.get_classifier()
+    if not isinstance(classifier, (nn.Linear, nn.Conv2d)):
+        raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
+    if isinstance(classifier, nn.Linear) and (parts := _PARTS.get(type(network).__name__)):
+        modules = OrderedDict((name, network.get_submodule(name)) for name in parts if hasattr(network, name))
+        backbone: nn.Module = nn.Sequential(modules)
+        return Detector(architecture, flavour, preprocessing, backbone, GapLinear.of(classifier)).eval()
+    if vision_transformer.is_plain(network):
+        head: Any = ClassToken.of(classifier)
+        backbone = vision_transformer.TokenNetwork.of(network)
+    else:
+        head = Linear.of(classifier)
+        network.reset_classifier(0)
+        backbone = network
+    return Detector(architecture, flavour, preprocessing, backbone, head).eval()
+
+
+def schemes(architecture: str) -> tuple[Scheme, ...]:
+    """timm's names, behind any prefix; torchvision's ResNets have the same."""
+    return (Scheme("timm", lambda name: name.removeprefix("backbone."), _head(architecture), flavour=""),)
+
+
+def offers_of(detector: Detector) -> frozenset[Offer]:
+    """What a detector of this family offers, by what it is made of."""
+    from torch import nn
+
+    from bench.detectors.heads.linear import Linear
+
+    layers = detector.weighted_layers().values()
+    offered: dict[Offer, bool] = {
+        "chain": len(detector.stages()) > 1,
+        "conv": any(isinstance(layer, nn.Conv2d) for layer in layers),
+        "linear": any(isinstance(layer, nn.Linear) for layer in layers),
+        "cam": type(detector.head) is not Linear,
+    }
+    return frozenset(offer for offer, is_there in offered.items() if is_there)
+
+
+# ------------------------------------------------------------------------------------ timm's networks
+def _network(architecture: str, size: int) -> Any:
+    """timm's network with two classes, for frames of this many pixels where it has to know."""
+    import timm
+
+    check(architecture)
+    name = architecture.removeprefix(PREFIX)
+    fixed: dict[str, Any] = {"img_size": size} if _is_fixed(name) else {}
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=2, **fixed)
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"timm cannot make {name} for frames of {size} px: {error}") from error
+
+
+def _is_fixed(name: str) -> bool:
+    """Whether a network is made for one size of frames."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return bool(settings and settings.fixed_input_size)
+
+
+def _classifier(network: Any) -> str:
+    """The name of the layer of the logits."""
+    name = network.default_cfg["classifier"]
+    return str(name if isinstance(name, str) else name[0])
+
+
+@cache
+def _head(architecture: str) -> str:
+    import torch
+
+    with torch.device("meta"):
+        import timm
+
+        return _classifier(timm.create_model(architecture.removeprefix(PREFIX), pretrained=False))
+
+
+def _untrained(architecture: str) -> Detector:
+    """A detector that takes no memory."""
+    import torch
+
+    from bench.records import Preprocessing
+
+    with torch.device("meta"):
+        return build(architecture, "", Preprocessing(size=native_size(architecture)))
+
+
+def native_size(architecture: str) -> int:
+    import timm
+
+    settings = timm.get_pretrained_cfg(architecture.removeprefix(PREFIX), allow_unregistered=True)
+    return int(settings.input_size[-1]) if settings else 224
+
+
+@cache
+def _table() -> dict[str, tuple[list[Offer], float, float]]:
+    """By timm's name: what the network offers, its `Size.macs` and its `Size.parameters`."""
+    table: dict[str, tuple[list[Offer], float, float]] = json.loads(
+        (Path(__file__).parent / "timm_models.json").read_text(encoding="utf-8")
+    )
+    return table

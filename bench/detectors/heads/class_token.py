@@ -1,0 +1,37 @@
+"""One linear layer over a vision transformer's class token, and where in the frame the logit difference comes from."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.detectors.heads.linear import Linear
+from bench.detectors.vision_transformer import Tokens
+from bench.records import Prediction
+
+
+class ClassToken(Linear):
+    """A linear layer [2, C] over class tokens [N, C].
+
+    The map is signed: what each token adds to `logit_fake - logit_real` in the last attention, handed down to the
+    patches that this token is made of. It is no decomposition of the logits, so `margin_bias` is None.
+    """
+
+    def predict(self, features: Tokens) -> Prediction[Tensor]:  # type: ignore[override]  # more than a vector
+        """Logits [N, 2] and maps [N, rows, columns] of patches."""
+        weight = self.weight.float()
+        logits = F.linear(features.class_token.float(), weight, self.bias.float())
+        by_token = features.read.float() @ (features.passage.float() @ (weight[1] - weight[0])) / features.deviation
+        by_patch = (by_token[:, None] @ features.mixture.float()).squeeze(1)
+        rows, columns = features.grid
+        return Prediction(logits, by_patch[:, -rows * columns :].reshape(-1, rows, columns))
+
+    def layers_to_logits(self) -> list[nn.Module]:
+        return [_ClassTokens(), self]
+
+
+class _ClassTokens(nn.Module):
+    """Takes the class tokens of `Tokens`."""
+
+    def forward(self, features: Tokens) -> Tensor:
+        return features.class_token

@@ -1,0 +1,196 @@
+"""`timm:<name>`: networks compute here what they compute in timm, and steps work on them as far as offered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench import detectors, runtimes
+from bench.artifacts import safetensors
+from bench.artifacts.footprint import footprint_of
+from bench.artifacts.onnx_export import to_onnx
+from bench.commands.list import catalogue
+from bench.detectors import families
+from bench.detectors.detector import Detector
+from bench.detectors.families import timm_models
+from bench.detectors.weights import conversion
+from bench.errors import UserError
+from bench.records import Conventions, Preprocessing
+from bench.variants import build
+from bench.variants.chain import offer_problems, parse
+from bench.variants.context import Source
+from tests.conftest import open_shop
+from tests.support import b0
+
+SIZE = 64
+PREPROCESSING = Preprocessing(size=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3)
+# Networks that timm has for tests, one of each kind: parts with a mean behind them, a class token, one single part.
+SMALL = ("test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_vit2", "test_mambaout")
+IN_TESTS = [*SMALL[:3], *(pytest.param(name, marks=pytest.mark.slow) for name in SMALL[3:])]
+
+
+def drawn(name: str, size: int, classes: int = 2) -> Any:
+    """timm's own network with random weights."""
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"img_size": size} if "vit" in name else {}
+    network: Any = timm.create_model(name, num_classes=classes, **settings).eval()
+    with torch.no_grad():
+        network.get_classifier().weight.normal_()
+        network.get_classifier().bias.normal_()
+    return network
+
+
+def expected(network: Any, frames: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    with torch.no_grad():
+        logits: Tensor = network((torch.from_numpy(frames) / 255 - mean) / std)
+    return logits
+
+
+def read(folder: Path, network: Any, name: str, preprocessing: Preprocessing = PREPROCESSING) -> Detector:
+    """The detector of a checkpoint of timm's network, as a distributed training writes it."""
+    file = folder / "weights.pth"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in network.state_dict().items()}}, file)
+    return detectors.load(f"timm:{name}", file, preprocessing)
+
+
+@pytest.mark.parametrize("name", IN_TESTS)
+def test_logits_are_those_of_timm_in_pytorch_and_as_a_graph(name: str, tmp_path: Path) -> None:
+    network, frames = drawn(name, SIZE), b0.frames(3, size=SIZE)
+    detector, logits = read(tmp_path, network, name), expected(network, frames, PREPROCESSING)
+    assert float(logits.std()) > 1e-3
+    with torch.no_grad():
+        prediction = detector(torch.from_numpy(frames))
+    torch.testing.assert_close(prediction.logits, logits, atol=1e-4, rtol=1e-4)
+    session = ort.InferenceSession(to_onnx(detector).SerializeToString(), providers=["CPUExecutionProvider"])
+    for part in (frames, frames[:1]):
+        computed, *maps = session.run(None, {"frames": part})
+        np.testing.assert_allclose(computed, logits[: len(part)], atol=1e-4, rtol=1e-3)
+    assert bool(maps) == (prediction.cam is not None) == ("cam" in families.offers(f"timm:{name}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "millions"),
+    # As published for a thousand classes, less those of 998 of them.
+    list(zip(timm_models.ARCHITECTURES, (21.29, 23.51, 22.98, 20.81, 4.20, 27.82, 3.37, 21.67), strict=True)),
+)
+def test_whole_networks(architecture: str, millions: float, tmp_path: Path) -> None:
+    name, preprocessing = architecture.removeprefix("timm:"), Preprocessing(size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    network, frames = drawn(name, 224), b0.frames(2, size=224)
+    detector = read(tmp_path, network, name, preprocessing)
+    with torch.no_grad():
+        logits = detector(torch.from_numpy(frames)).logits
+    torch.testing.assert_close(logits, expected(network, frames, preprocessing), atol=1e-4, rtol=1e-4)
+    parameters, _ = footprint_of(detector)
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+def test_the_table_says_what_networks_are() -> None:
+    for name in SMALL:
+        architecture = f"timm:{name}"
+        with torch.device("meta"):
+            detector = timm_models.build(architecture, "", Preprocessing(size=160))
+        assert families.offers(architecture) == timm_models.offers_of(detector)
+        size = families.size_of(architecture)
+        assert size is not None
+        assert size.parameters == pytest.approx(sum(p.numel() for p in detector.parameters()) / 1e6, abs=0.051)
+
+
+def test_the_catalogue_tells_what_listed_networks_offer() -> None:
+    text = " ".join(catalogue("detectors").split())
+    assert "timm:resnext50_32x4d, timm:legacy_xception, timm:efficientnet_lite0 (cam, chain, conv)" in text
+    assert "others by their names" in text
+
+
+def test_a_network_that_the_table_lacks_is_built_to_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm_models, "_table", dict)
+    assert families.offers("timm:test_resnet") == {"chain", "conv", "cam"}
+    assert families.size_of("timm:test_resnet") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("resnet50.a1_in1k", "behind a dot"), ("resnet5O", "resnet50"), ("", "no such network")]
+)
+def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        families.find(f"timm:{name}")
+
+
+def test_a_size_that_a_network_does_not_take_is_refused() -> None:
+    with pytest.raises(UserError, match=r"timm:test_coatnet takes no frames of 90 px .*set the `size`"):
+        conversion.network_of(timm_models, "timm:test_coatnet", Preprocessing(size=90))
+
+
+def test_a_network_with_two_classifiers_is_refused() -> None:
+    with torch.device("meta"), pytest.raises(UserError, match="not come from one linear layer"):
+        timm_models.build("timm:deit_tiny_distilled_patch16_224", "", Preprocessing(size=64))
+
+
+def test_one_logit_of_a_resnext_as_its_owner_says(tmp_path: Path) -> None:
+    network, frames = drawn("test_resnet", SIZE, classes=1), b0.frames(3, size=SIZE)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    logit = expected(network, frames, PREPROCESSING)[:, 0]
+    for positive, sign in (("fake", 1), ("real", -1)):
+        conventions = Conventions(positive=positive)  # type: ignore[arg-type]
+        detector = detectors.load("timm:test_resnet", tmp_path / "weights.pth", PREPROCESSING, conventions)
+        with torch.no_grad():
+            logits = detector(torch.from_numpy(frames)).logits
+        torch.testing.assert_close(logits[:, 1] - logits[:, 0], sign * logit, atol=1e-4, rtol=1e-4)
+
+
+CHAINS: dict[str, list[Any]] = {
+    "cast": [{"cast": "fp16"}],
+    "int8": [{"quantize": "int8"}],
+    "int4": [{"quantize": {"weights": "int4"}}],
+    "zeros": [{"prune": {"amount": 0.3, "structure": "unstructured"}}],
+    "recover": [
+        {"prune": {"amount": 0.3, "structure": "unstructured"}},
+        {"recover": {"steps": 2, "batch_size": 8, "learning_rate": 1e-5}},
+    ],
+    "half": [{"prune": 0.5}],
+}
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_steps_as_far_as_they_are_offered(name: str, tmp_path: Path) -> None:
+    """Every artifact is read back and gives nearly the network's logits; chains that can't be are refused."""
+    architecture, frames = f"timm:{name}", b0.frames(8, seed=3, size=32)
+    network, preprocessing = drawn(name, 32), Preprocessing(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    read(tmp_path, network, name, preprocessing)
+    context = open_shop(tmp_path)
+    source = Source(architecture, tmp_path / "weights.pth", name, preprocessing)
+    float_difference = _logit_diff(np.asarray(expected(network, frames, preprocessing)))
+    for title, entries in CHAINS.items():
+        chain = [parse(entry) for entry in entries]
+        if problems := list(offer_problems(chain, architecture)):
+            assert (title, name) in [("half", "test_vit"), ("half", "test_convnext")]
+            assert "successive parts" in problems[0][1]
+            continue
+        built = build.build(title, source, chain, context)
+        if built.kind == "torch":
+            assert footprint_of(safetensors.load_torch(built.file)) == (built.parameters, built.macs)
+        runtime = runtimes.find("pytorch" if built.kind == "torch" else "onnxruntime")
+        session = runtime.load(built, "cpu", 1)
+        computed = _logit_diff(np.asarray(session.predict(frames).logits))
+        if title in ("cast", "int8"):
+            assert np.corrcoef(computed, float_difference)[0, 1] > 0.97, title
+        if title == "int8":
+            # In attention, products of two activations stay in float.
+            integer, heavy = session.executed.int8_operators, session.executed.heavy_operators
+            assert integer is not None
+            assert heavy is not None
+            assert integer > 0.5 * heavy
+            assert built.size_bytes < 0.45 * source.weights.stat().st_size
+
+
+def _logit_diff(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits[:, 1] - logits[:, 0]
