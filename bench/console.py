@@ -86,28 +86,36 @@ def show(finished: Finished, *, as_json: bool) -> None:
 
     Exits with the code for a failed variant where there is one.
     """
-    from bench.reports import as_text, summary, summary_of_all
+    from bench.reports import as_text
 
     if as_json:
         # Azure and TeamCity take `##…[` for a command wherever it stands.
         typer.echo(as_text(finished.whole.scores).replace("##", "\\u0023#"))
-    for each in finished.parts:
-        if not as_json and each.title:
-            say(each.title)
-        if not as_json:
-            say(summary(each.run, each.scores))
-        note(each.warnings, err=as_json)
-        if not finished.together:
-            name_report(each, err=as_json)
-        elif not as_json:
-            say("")
-    if finished.together:
-        if not as_json:
-            say(summary_of_all(finished.together.scores))
-        name_report(finished.together, err=as_json)
+        note(finished.all_warnings, err=True)
+    else:
+        _summarise(finished)
+    name_report(finished.whole, err=as_json)
     if finished.failed:
         name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
+
+
+def _summarise(finished: Finished) -> None:
+    """The summary and the warnings of each detector on each frame set, then the comparison of several detectors."""
+    from bench.reports import summary, summary_of_all
+
+    warnings = finished.warnings_by_title
+    for each in finished.parts:
+        if each.title:
+            say(each.title)
+        say(summary(each.run, each.scores))
+        note(warnings[each.title])
+        if each.title:
+            say(f"report: {on_one_line(str(each.page))}\n")
+    if finished.further:
+        note(warnings[""])
+    if finished.together:
+        say(summary_of_all(finished.together.scores))
 
 
 def name_report(finished: Finished | Together, *, err: bool = False) -> None:

@@ -142,9 +142,8 @@ def _of_run(finished: Finished, base: Path) -> Results:
     for part in finished.parts:
         folder = base / "results" / part.report.parent.relative_to(base / "reports")
         stored_in.setdefault(part.detector, _Stored(folder.absolute(), part.run))
-    warnings = tuple(dict.fromkeys(warning for part in finished.parts for warning in part.warnings))
     folder = finished.whole.report.parent.absolute()
-    return results(finished.whole.scores, warnings, folder, _Predictions(stored_in))
+    return results(finished.whole.scores, finished.all_warnings, folder, _Predictions(stored_in))
 
 
 def _of_results(folder: Path) -> Results:
@@ -172,6 +171,7 @@ def _beside(folder: Path, room: str, other: str) -> Path:
 def _of_report(folder: Path) -> Results:
     """What a report says; with predictions where the results of each of its detectors are beside it."""
     from bench import reports
+    from bench.pipeline.finished import apart
 
     try:
         numbers = reports.read_scores(folder)
@@ -183,11 +183,16 @@ def _of_report(folder: Path) -> Results:
     else:
         alone = {"": (beside, numbers)}
     stored_in = {name: _Stored(folder, _run_of(scores, folder)) for name, (folder, scores) in alone.items()}
-    warnings: dict[str, None] = {}
-    for name, (_, scores) in alone.items():
-        run = stored_in[name].run
-        warnings |= dict.fromkeys((*reports.plain_warnings(run, scores), *run.warnings) if run else (_NO_WARNINGS,))
-    return results(numbers, tuple(warnings), folder, _Predictions(stored_in))
+    warnings = {name: _warnings(stored_in[name].run, scores) for name, (_, scores) in alone.items()}
+    texts = tuple(f"{name}: {text}" if name else text for name, texts in apart(warnings).items() for text in texts)
+    return results(numbers, texts, folder, _Predictions(stored_in))
+
+
+def _warnings(run: RunRecord | None, numbers: ScoresFile) -> tuple[str, ...]:
+    """What must be read before the numbers of a detector, as far as its run is at hand."""
+    from bench import reports
+
+    return (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
 
 
 def _alone(numbers: SideBySideScores, detector: str) -> ScoresFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,10 +72,8 @@ class Finished:
     @property
     def failed(self) -> dict[str, str]:
         """Why each variant that failed did, on all frame sets."""
-        detector, on_frames = (
-            f"{self.detector}/" if self.detector else "",
-            f" on {self.frame_set}" if self.frame_set else "",
-        )
+        detector = f"{self.detector}/" if self.detector else ""
+        on_frames = f" on {self.frame_set}" if self.frame_set else ""
         reasons = {
             f"{detector}{variant.name}{on_frames}": variant.reason or "no reason was recorded"
             for variant in self.run.variants
@@ -92,6 +91,26 @@ class Finished:
         return "\n".join([ended, *(other.ending for other in self.further)])
 
     @property
+    def warnings_by_title(self) -> dict[str, tuple[str, ...]]:
+        """The warnings of each detector on each frame set by its title; under "", first, those that all have."""
+        return apart({part.title: part.warnings for part in self.parts})
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """The warnings of all, each once, with whose it is where not all have it."""
+        return tuple(
+            f"{title}: {text}" if title else text for title, texts in self.warnings_by_title.items() for text in texts
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What must be read before any number."""
         return (*reports.plain_warnings(self.run, self.scores), *self.remarks, *self.run.warnings)
+
+
+def apart(warnings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Warnings by title, those that all have under "" instead, first; with one title as they are."""
+    first, *others = warnings.values()
+    shared = [text for text in first if others and all(text in texts for texts in others)]
+    rest = {title: tuple(text for text in texts if text not in shared) for title, texts in warnings.items()}
+    return {"": tuple(shared), **rest}

@@ -137,7 +137,8 @@ def _together(
                 part = settings.folder(detector, frame_set)
                 finished, evaluation = by_part[part]
                 alone[detector] = Alone(finished.run, evaluation or evaluate_run(finished.run, results / part))
-                warnings.setdefault(detector, []).extend(finished.warnings)
+                of_detector = warnings.setdefault(detector, [])
+                of_detector += [text for text in finished.warnings if text not in of_detector]
             _refuse_other_frames(alone, results)
             compared[frame_set] = score.side_by_side(alone)
         below = {name: settings.folder(name, settings.frame_sets[0]) for name in settings.detector_names}

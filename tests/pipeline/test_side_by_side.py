@@ -85,8 +85,8 @@ def test_the_run_ends_with_the_comparison(ran: tuple[Path, str]) -> None:
     _, output = ran
     words = " ".join(output.split())
     assert "side by side" in words
-    assert f"report: {Path('reports/first/report.html')}" in words
-    assert "branched/report.html" not in words, "one report is named"
+    last = output.splitlines()[-2:]
+    assert last == [f"report: {Path('reports/first/report.html')}", f"text: {Path('reports/first/report.md')}"]
 
 
 def test_results_and_reports_lie_in_a_folder_of_each(folder: Path) -> None:
@@ -157,6 +157,12 @@ def test_a_report_that_is_gone_is_due_and_rendered_again(folder: Path) -> None:
     assert "not rendered yet, or a file of it is gone" in " ".join(bench("plan")[1].split())
     assert bench("run")[0] == 0
     assert page.read_text() == text
+
+
+def test_json_is_what_the_file_holds(folder: Path) -> None:
+    output = bench("report", "--json")[1]
+    assert json.loads(output[output.index("{\n") : output.index("\n}") + 2]) == scores(folder)
+    assert "note: small: The baseline's AUC is" in " ".join(output.split())
 
 
 def test_plan_says_how_long_each_takes(folder: Path) -> None:

@@ -61,7 +61,7 @@ def run_and_check(  # noqa: PLR0913 - those of the command
         experiment=name,
         outcomes=_by_variant((*(outcome for part in parts for outcome in part.outcomes), *gone)),
         failed=finished.failed,
-        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        warnings=(*finished.all_warnings, *(warning for part in parts for warning in part.warnings)),
         remarks=(
             *dict.fromkeys(remark for part in parts for remark in part.remarks),
             *(() if against else (_how_to_accept(path, name),)),
@@ -88,7 +88,7 @@ def _check_detector(
     if accepted:
         folder = results / settings.folder(detector, settings.frame_sets[0])
         compared = compare(part, asked_of, accepted.of(detector), folder, names)
-    together = Compared(outcomes + compared.outcomes, (*part.warnings, *compared.warnings), compared.remarks)
+    together = replace(compared, outcomes=outcomes + compared.outcomes)
     return regression.of_several(together, detector) if settings.is_side_by_side else together
 
 
