@@ -144,7 +144,7 @@ def without_times(scores: Path) -> Any:
     content = json.loads(scores.read_text())
     for variant in content["variants"].values():
         for name in list(variant):
-            if name.startswith(("latency", "throughput", "speedup", "measurements", "peak_memory")):
+            if name.startswith(("latency", "throughput", "speedup", "measurements", "peak_memory", "int8_size_only")):
                 del variant[name]
     return {name: content[name] for name in ("frames", "detector", "architecture", "threshold", "variants")}
 
