@@ -20,9 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
-from bench.detectors.weights import conversion
 from bench.detectors.weights.schemes import Scheme
-from bench.records import Preprocessing
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -158,9 +156,8 @@ def _families() -> Iterator[str]:
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
     yield "| names of | such as | the logits | `flavour:` if not given |"
     yield "| --- | --- | --- | --- |"
-    first = next(iter(conversion.network_of(family, architecture, Preprocessing(size=224)).shapes))
     for scheme in family.schemes(architecture):
-        layer = scheme.rename(first)
+        layer = scheme.rename(family.EXAMPLE)
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
         yield (
             f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | {_flavour(scheme)} |"

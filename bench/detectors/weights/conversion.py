@@ -33,11 +33,23 @@ class Logits:
     meaning: str
 
 
-def network_of(family: Family, architecture: str, preprocessing: Preprocessing) -> Network:
-    """What a detector of this architecture holds, whichever its flavour; no memory is taken for it."""
+def network_of(
+    family: Family,
+    architecture: str,
+    preprocessing: Preprocessing,
+    flavour: str | None = None,
+    *,
+    must_run: bool = False,
+) -> Network:
+    """What a detector of this architecture holds; no memory is taken for it. Few families ask for its flavour.
+
+    With `must_run`, raises `UserError` where it does not take frames of this size.
+    """
     with torch.device("meta"):
-        detector = family.build(architecture, family.schemes(architecture)[0].flavour or "", preprocessing)
-        _refuse_other_sizes(detector)
+        flavour = flavour or family.schemes(architecture)[0].flavour or ""
+        detector = family.build(architecture, flavour, preprocessing)
+        if must_run:
+            _refuse_other_sizes(detector)
     (layer,) = detector.logit_layers()
     name = next(name for name, module in detector.named_modules() if module is layer)
     state = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items() if not is_counter(name)}
@@ -59,19 +71,23 @@ def _refuse_other_sizes(detector: Detector) -> None:
         ) from error
 
 
-def other_architecture(file: File, architecture: str, preprocessing: Preprocessing) -> str | None:
-    """The architecture whose tensors a file holds, in their shapes; for the error about another one."""
+def other_architecture(file: File, architecture: str, preprocessing: Preprocessing, flavour: str | None) -> str | None:
+    """The architecture whose tensors a file holds, in their shapes; for the error about another one.
+
+    With its flavour where that decides which tensors these are.
+    """
     if len(file.tensors) > _MOST_COMPARED:
         return None
-    tried = [network_of(families.find(architecture), architecture, preprocessing)]
+    tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
         family = families.find(other)
-        network = network_of(family, other, preprocessing)
-        if network in tried:
-            continue
-        tried.append(network)
-        if holds_all(file, network, family.schemes(other)):
-            return other
+        for structure in families.structures(family):
+            network = network_of(family, other, preprocessing, structure)
+            if network in tried:
+                continue
+            tried.append(network)
+            if holds_all(file, network, family.schemes(other)):
+                return f"{other}, flavour: {structure}" if structure else other
     return None
 
 

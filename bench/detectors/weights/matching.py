@@ -27,8 +27,11 @@ _MOST_LISTED = 6
 _OF_TRAINING = re.compile(
     r"criterion|loss(es|_fn|_func)?|\w+_loss|metrics?|n_averaged|num_updates|pos_weight", re.IGNORECASE
 )
-# Dictionaries of the state that optimizers and schedules go on with; nobody takes them for a network.
-_OF_OPTIMIZER = re.compile(r"\w*optim(izers?)?(_states?|_state_dict)?|\w*schedulers?\w*|\w*scaler\w*", re.IGNORECASE)
+# Dictionaries of the state that optimizers, schedules and random numbers go on with; nobody takes them for a network.
+_OF_OPTIMIZER = re.compile(
+    r"\w*optim(izers?)?(_states?|_state_dict)?|\w*schedulers?\w*|\w*scaler\w*|\w*(random|rng)_states?\w*",
+    re.IGNORECASE,
+)
 _MANY_CLASSES = 100
 """Of a head that pretraining left behind; no deepfake detector has so many."""
 _MOSTLY = 0.5
@@ -411,7 +414,9 @@ def _left_over(file: File, network: Network, fit: _Fit, used: set[str | None]) -
     head = fit.head(network)
     left_over = []
     for name in file.tensors:
-        if name.startswith(fit.prefix + root) and name not in used and not is_counter(name):
+        if name in used or is_counter(name) or _is_unused(fit, name):
+            continue
+        if name.startswith(fit.prefix + root):
             part = name[len(fit.prefix + root) :].partition(".")[0]
             if (part in parts or (numbered and part.isdigit())) and not name.startswith(f"{head}."):
                 left_over.append(name)
@@ -432,7 +437,9 @@ def _beside(file: File, fit: _Fit, head: _Head) -> list[str]:
     others = []
     for name in file.tensors:
         in_sequence = index.isdigit() and name.startswith(start) and name[len(start) :].partition(".")[0].isdigit()
-        if (name.startswith(f"{part}.") or in_sequence) and name not in network and not is_counter(name):
+        if name in network or is_counter(name) or _is_unused(fit, name):
+            continue
+        if name.startswith(f"{part}.") or in_sequence:
             others.append(name)
     return others
 
@@ -448,11 +455,16 @@ def _refuse_unknown(file: File, fit: _Fit, rest: Sequence[str], architecture: st
 
 def _is_harmless(file: File, network: Network, fit: _Fit, name: str) -> bool:
     """Whether a tensor that is left over is known to take no part: of training, of an unused head, or by the scheme."""
-    if _is_of_training(fit, name) or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused):
+    if _is_of_training(fit, name) or _is_unused(fit, name):
         return True
     usual = fit.head(network)
     shape = file.shape(_weight(usual)) if _weight(usual) in file.tensors else ()
     return name in (f"{usual}.weight", f"{usual}.bias") and shape[:1] >= (_MANY_CLASSES,)
+
+
+def _is_unused(fit: _Fit, name: str) -> bool:
+    """Whether the scheme's code has this in its files and never uses it."""
+    return any(name.startswith(fit.prefix + start) for start in fit.scheme.unused)
 
 
 def _is_of_training(fit: _Fit, name: str) -> bool:

@@ -293,7 +293,11 @@ def _layers(model: Detector) -> list[_Layer]:
     layers = []
     for name, module in model.named_modules():
         parameters = dict(module.named_parameters(recurse=False))
-        if "weight" not in parameters:
+        if not parameters:
+            continue
+        if "weight" not in parameters:  # no channels: it stays as it is
+            size = sum(parameter.numel() for parameter in parameters.values())
+            layers.append(_Layer(name, 1, 0, size, 0, 0, len(parameters), 0))
             continue
         weight = parameters["weight"]
         groups = module.groups if isinstance(module, nn.Conv2d) else 1
