@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import detectors, yaml_file
+from bench.dangling import dangling
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
@@ -42,7 +43,7 @@ from bench.errors import (
     shown,
 )
 from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, Preprocessing
-from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
+from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
@@ -466,7 +467,7 @@ def read(path: Path) -> Experiments:
         experiments = Experiments.model_validate(content)
     except ValidationError:
         raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree))) from None
-    refuse_together(partial(yaml_file.location_of, path, "experiments"), _dangling(experiments))
+    refuse_together(partial(yaml_file.location_of, path, "experiments"), dangling(experiments))
     return experiments
 
 
@@ -481,69 +482,6 @@ def _problems(content: dict[str, Any], tree: Any) -> Iterator[str]:
         for problem in problems:
             if problem["type"] != "missing" or problem["loc"] not in meant:
                 yield yaml_file.explain(problem, tree, Experiments)
-
-
-def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
-    """Names that stand for nothing, with their keys below `experiments:`."""
-    for name, experiment in experiments.experiments.items():
-        several = "detectors" if experiment.detectors else "detector"
-        for key, names_given, section, names in (
-            (several, experiment.detector_names, "detectors", tuple(experiments.detectors)),
-            ("frames", experiment.frame_sets, "datasets", tuple(experiments.datasets)),
-        ):
-            for name_given in names_given:
-                if name_given not in names:
-                    yield (
-                        (name, key),
-                        f"there is no {quoted(name_given)} under `{section}:`{nearest(name_given, names)}",
-                    )
-    for name, experiment in experiments.experiments.items():
-        yield from (((name, "variants", *keys), wrong) for keys, wrong in _wrong_variants(experiment))
-        yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
-
-
-def _wrong_variants(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys below `variants:` that name a detector, and what is wrong there."""
-    names = experiment.detector_names
-    for key in experiment.variants:
-        detector, slash, variant = key.rpartition("/")
-        alike = [other for other in experiment.variants if other.casefold() == variant.casefold() and other != variant]
-        if slash and not experiment.is_side_by_side:
-            yield (
-                (key,),
-                f"{quoted(key)} cannot be a name: with a slash it is a variant of one of several detectors, and the "
-                f"experiment has one; write `{variant}:`",
-            )
-        elif slash and detector not in names:
-            hint = nearest(detector, names)
-            yield (key,), f"{quoted(detector)} is none of its detectors{hint}; these are: {', '.join(names)}"
-        elif slash and alike:
-            yield (key,), f"differs from {quoted(alike[0])} in case only, which not every file system tells"
-
-
-def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys below `gates:` and what is wrong there: who is not a variant, what the baseline cannot be asked."""
-    titles = experiment.titles
-    variants = tuple(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
-    names = (*variants, "all")
-    for name, gates in experiment.gates.items():
-        if name not in names:
-            yield (
-                (name,),
-                f"there is no variant {quoted(name)}{nearest(name, names)}; expected one of: {', '.join(names)}",
-            )
-        elif name == "all" and name in variants:
-            yield (name,), "`all` means every variant, and a variant is called so too; rename that"
-        elif not gates.limits and (name == "all" or "all" not in experiment.gates):
-            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.gate_names())}"
-        elif name.rpartition("/")[2] == experiment.baseline:
-            for gate in AGAINST_BASELINE:
-                if gate in gates.limits:
-                    yield (
-                        (name, gate),
-                        "would compare the baseline with itself; set it for `all` or for another variant, "
-                        "or use auc, recall, fpr or size_mib here",
-                    )
 
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
