@@ -238,7 +238,8 @@ def mark_of(results: Path, by: str | None = None) -> str:
 
 def mark_together(results: Path, settings: ExperimentSettings, by: str | None = None) -> str:
     """The same of the results of several detectors, which lie below `results`."""
-    return digest({part.as_posix(): mark_of(results / part, by) for part in settings.folders})
+    marks = {part.as_posix(): mark_of(results / part, by) for part in settings.folders}
+    return digest({"detectors": settings.detector_names, "marks": marks})
 
 
 def evaluate_run(run: RunRecord, results: Path) -> Evaluation:

@@ -85,6 +85,8 @@ def render_side_by_side(
     text, page = (overall(compared, warnings, f"report.{form}", folders) for form in ("md", "html"))
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
+    # Where the report of one detector was before, its ledger would be read as that of all.
+    (report / LEDGER).unlink(missing_ok=True)
     write_text(report / "report.md", as_markdown(text, drawn))
     write_text(report / "report.html", as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")

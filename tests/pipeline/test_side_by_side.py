@@ -15,6 +15,7 @@ import torch
 import bench as library
 from bench.detectors.families import efficientnet
 from bench.errors import UserError
+from bench.experiment import read
 from bench.records import SideBySideScores
 from bench.reports.scores_json import read_scores
 from bench.results import predict, store, timing
@@ -279,12 +280,45 @@ def test_a_former_detector_can_go_and_a_copy_of_it_cannot(copy: Path) -> None:
     assert (copy / "results/first/small/q16").is_dir()
 
 
+def test_another_order_is_another_report(copy: Path) -> None:
+    """The first detector's numbers are those at the top of scores.json."""
+    changed(copy, ("[small, branched]", "[branched, small]"))
+    assert bench("run")[0] == 0
+    together = scores(copy)
+    assert (together["detector"], list(together["detectors"])) == ("branched", ["branched", "small"])
+
+
+def test_one_in_a_list_lies_where_one_alone_does(copy: Path) -> None:
+    changed(copy, ("[small, branched]", "[branched]"), ("      small/p50: [prune: 0.5]\n", ""))
+    settings = read(copy / "experiments.yaml").experiments["first"]
+    assert settings.folders == (Path(),)
+    assert list(settings.titles) == ["baseline", "q16"]
+    assert settings.of("branched") is settings
+
+
+def test_a_variant_of_one_takes_the_place_of_that_of_all(copy: Path) -> None:
+    """For that detector, where the other one stood; gates of either come key by key."""
+    changed(copy, ("small/p50: [prune: 0.5]", "branched/q16: [cast: bf16]"), ("q16: {size_mib: 9}",
+            "q16: {size_mib: 9, auc: 0.1}, small/q16: {size_mib: 8}"))  # fmt: skip
+    settings = read(copy / "experiments.yaml").experiments["first"]
+    small, branched = (settings.of(name) for name in ("small", "branched"))
+    assert [use.text for use in small.variants["q16"]] == ["cast: fp16"]
+    assert [use.text for use in branched.variants["q16"]] == ["cast: bf16"]
+    assert list(branched.variants) == ["baseline", "q16"]
+    assert small.gates["q16"].limits == {"auc": 0.1, "size_mib": 8}
+    assert branched.gates["q16"].limits == {"auc": 0.1, "size_mib": 9}
+    assert (small.is_side_by_side, small.detector_names) == (False, ("small",))
+
+
 def test_what_was_run_alone_before_is_not_read_any_more(copy: Path) -> None:
     """The record of an earlier run of one detector lies where nobody looks for it now."""
     record = copy / "results/first" / store.RUN
     shutil.copy(copy / "results/first/small" / store.RUN, record)
+    for name in ("flips.csv", "report.html"):
+        shutil.copy(copy / "reports/first/small" / name, copy / "reports/first" / name)
     assert bench("run")[0] == 0
     assert not record.exists()
+    assert not (copy / "reports/first/flips.csv").exists()
 
 
 def test_a_variant_is_exported_by_both_names(folder: Path, tmp_path: Path) -> None:
