@@ -3,9 +3,6 @@
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
 layer: everything does. A plain vision transformer has a map made of its attention. Any other network is one part with
 a vector at its end: weights can be rounded, and there is no map.
-
-What timm's networks offer and how large they are stands in `timm_models.json`, which `tools/timm_models.py` writes, so
-that a plan needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -222,7 +219,10 @@ def native_size(architecture: str) -> int:
 
 @cache
 def _table() -> dict[str, tuple[list[Offer], float, float]]:
-    """By timm's name: what the network offers, its `Size.macs` and its `Size.parameters`."""
+    """By timm's name: what the network offers, its `Size.macs` and its `Size.parameters`.
+
+    `tools/timm_models.py` writes it, so that a plan needs no PyTorch.
+    """
     table: dict[str, tuple[list[Offer], float, float]] = json.loads(
         (Path(__file__).parent / "timm_models.json").read_text(encoding="utf-8")
     )

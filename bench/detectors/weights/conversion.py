@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from bench.detectors import families
-from bench.detectors.weights.matching import File, Match, Network, holds_all, is_counter
+from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.matching import Match, holds_all
+from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _MOST_LEFT_OUT = 8
 # For every architecture that there is; no checkpoint of one network holds so many.
 _MOST_COMPARED = 10_000
+# A network's parameters as shares of all numbers in a file that could hold it: beside them lie an optimizer's and some
+# copies, and sizes are rounded.
+_FEWEST, _MOST = 0.05, 1.05
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,12 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     """
     if len(file.tensors) > _MOST_COMPARED:
         return None
+    numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
-        family = families.find(other)
+        family, size = families.find(other), families.size_of(other)
+        if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
+            continue
         for structure in families.structures(family):
             network = network_of(family, other, preprocessing, structure)
             if network in tried:
@@ -148,14 +156,14 @@ def state_of(
             f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
-    state = {name: tensors[given] for name, given in match.names.items()}
+    state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -177,6 +185,7 @@ def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
+        heatmap=heatmap,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

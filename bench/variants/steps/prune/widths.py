@@ -124,7 +124,8 @@ class Channels:
 def _graph(model: Detector) -> Any:
     """torch-pruning's dependency graph over backbone and head."""
     example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=model.device)
-    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example)
+    # Its remarks are on parameters beside layers, which stay as they are.
+    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example, verbose=False)
 
 
 def _described(members: Any, names: Mapping[nn.Module, str]) -> Group:
