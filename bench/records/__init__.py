@@ -14,7 +14,9 @@ from bench.records.choice import (
     Requirement,
 )
 from bench.records.evaluation import (
+    Alone,
     Evaluation,
+    SideBySide,
 )
 from bench.records.exports import (
     HANDED_OVER,
@@ -95,10 +97,12 @@ from bench.records.scores import (
 from bench.records.scores_file import (
     SCORES_SCHEMA,
     Ends,
+    ScoredAgainst,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDetector,
     ScoredDrift,
     ScoredEffect,
     ScoredFlips,
@@ -110,6 +114,7 @@ from bench.records.scores_file import (
     ScoredSlice,
     ScoredVariant,
     ScoresFile,
+    SideBySideScores,
 )
 from bench.records.sessions import Prediction, Session, Timed
 from bench.records.weights import (
@@ -135,6 +140,7 @@ __all__ = [
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "Alone",
     "Auc",
     "BatchReader",
     "Built",
@@ -192,10 +198,12 @@ __all__ = [
     "ResultKey",
     "RunRecord",
     "Score",
+    "ScoredAgainst",
     "ScoredCandidate",
     "ScoredChoice",
     "ScoredConfusion",
     "ScoredConstraints",
+    "ScoredDetector",
     "ScoredDrift",
     "ScoredEffect",
     "ScoredFlips",
@@ -210,6 +218,8 @@ __all__ = [
     "Session",
     "Shift",
     "ShiftVerdict",
+    "SideBySide",
+    "SideBySideScores",
     "Slice",
     "SpecBatches",
     "SpecsReader",
