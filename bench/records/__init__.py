@@ -61,6 +61,11 @@ from bench.records.measurements import (
     Timing,
     VariantSpeed,
 )
+from bench.records.occlusion import (
+    BlurredFrame,
+    Faithfulness,
+    Occlusion,
+)
 from bench.records.predictions import (
     LabelledFrames,
     PredictionPass,
@@ -101,6 +106,7 @@ from bench.records.scores_file import (
     ScoredConstraints,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -129,6 +135,7 @@ __all__ = [
     "THRESHOLD_KINDS",
     "Auc",
     "BatchReader",
+    "BlurredFrame",
     "Built",
     "Candidate",
     "Checked",
@@ -144,6 +151,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Faithfulness",
     "Fidelity",
     "Filter",
     "Filters",
@@ -166,6 +174,7 @@ __all__ = [
     "Measurement",
     "ModelFile",
     "Moved",
+    "Occlusion",
     "OnEvent",
     "OperatingPoint",
     "Outcome",
@@ -188,6 +197,7 @@ __all__ = [
     "ScoredConstraints",
     "ScoredDrift",
     "ScoredEffect",
+    "ScoredFaithfulness",
     "ScoredFlips",
     "ScoredFrames",
     "ScoredLatency",

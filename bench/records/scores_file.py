@@ -84,6 +84,19 @@ class ScoredDrift:
 
 
 @dataclass(frozen=True)
+class ScoredFaithfulness:
+    """Whether heatmaps point at what matters, on `frames` frames of the galleries, and the baseline's on the same."""
+
+    frames: int
+    right: int
+    fall: float
+    fall_elsewhere: float
+    baseline_right: int | None
+    baseline_fall: float | None
+    baseline_fall_elsewhere: float | None
+
+
+@dataclass(frozen=True)
 class ScoredSlice:
     """AUC, and its difference to the baseline's, on the test frames that share a value of a column."""
 
@@ -185,6 +198,7 @@ class ScoredVariant:
     throughput_gain_interval: Ends | None
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
+    faithfulness: ScoredFaithfulness | None = None
 
 
 @dataclass(frozen=True)

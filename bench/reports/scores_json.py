@@ -23,6 +23,7 @@ from bench.records import (
     Ends,
     Evaluation,
     Interval,
+    Occlusion,
     OperatingPoint,
     Ratio,
     RunRecord,
@@ -32,6 +33,7 @@ from bench.records import (
     ScoredConstraints,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -128,6 +130,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_compared(variant is run.baseline, scored),
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
+        faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
     )
 
 
@@ -221,6 +224,14 @@ def _shift(shift: Shift) -> ScoredShift:
 
 def _drift(drift: Drift) -> ScoredDrift:
     return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
+
+
+def _faithfulness(occlusion: Occlusion | None) -> ScoredFaithfulness | None:
+    if occlusion is None or occlusion.faithfulness is None:
+        return None
+    names = ("right", "fall", "fall_elsewhere")
+    beside = {f"baseline_{name}": getattr(occlusion.baseline, name, None) for name in names}
+    return _scored(ScoredFaithfulness, occlusion.faithfulness, **beside)
 
 
 def _slice(part: Slice) -> ScoredSlice:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Auc, Effect, Evaluation, Interval, RunRecord, Slice
+from bench.records import Auc, Effect, Evaluation, Faithfulness, Interval, RunRecord, Slice
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, span
+from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, signed, span
 from bench.reports.content.variants import area_cell, difference_cell, ratio_cell
 
 if TYPE_CHECKING:
@@ -63,6 +63,25 @@ def drift(evaluation: Evaluation) -> Table | None:
             rows.append([variant_cell(name), cell(f"{moved.count:,}"), correlation, overlap, other])
     titles = ("Frames", "Rank correlation (5 % are below)", "Hottest tenth in common", "Right for another reason")
     return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
+
+
+def faithful(evaluation: Evaluation) -> Table | None:
+    """Whether the heatmaps point at what matters; None where none was judged."""
+    rows = []
+    for name, occlusion in evaluation.occlusions.items():
+        if (judged := occlusion.faithfulness) is not None:
+            cells = [cell(f"{judged.frames:,}"), *_faithful(judged), *_faithful(occlusion.baseline)]
+            rows.append([variant_cell(name), *cells])
+    titles = ("Points at what matters", "P without it", "P without another square")
+    beside = ("Baseline's map", "P without it", "P without another square")
+    return table([Column("Model", "left"), *columns(("Frames", *titles, *beside))], rows) if rows else None
+
+
+def _faithful(judged: Faithfulness | None) -> list[Cell]:
+    """In how many frames a map points at what matters, and how much the probability of the called class moves."""
+    if judged is None:
+        return [EMPTY] * 3
+    return [cell(f"{judged.right:,}"), cell(signed(-judged.fall, 3)), cell(signed(-judged.fall_elsewhere, 3))]
 
 
 def slices(run: RunRecord, evaluation: Evaluation) -> list[tuple[str, Table]]:

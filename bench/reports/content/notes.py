@@ -176,6 +176,18 @@ def drift() -> Sentence:
     )
 
 
+def faithful() -> Sentence:
+    """How heatmaps were judged."""
+    return _note(
+        "verdicts.md#faithful-heatmaps",
+        "Of the galleries' frames, the square that the map points at was blurred, 16 % of it, and three others as "
+        "large; the variant answered again, in its own runtime. A map ",
+        strong("points at what matters"),
+        " where the first costs the called class most, as one that points anywhere does in a quarter of the frames; "
+        "beside it, how the probability of that class moved on average, and the same of the baseline's map.",
+    )
+
+
 def slices() -> Sentence:
     """How to read the tables of slices."""
     return _note(
@@ -194,16 +206,36 @@ def ablation() -> Sentence:
     )
 
 
-def galleries() -> Sentence:
+def galleries(evaluation: Evaluation) -> Sentence:
     """What the pictures show."""
     return _note(
         "reading-the-report.md#6-visual-analysis",
-        "For every outcome the frames that each variant is surest about, with its class-activation map for the ",
+        "For every outcome the frames that each variant is surest about, with its ",
+        _maps(evaluation),
+        " for the ",
         emphasis("predicted"),
         " class: ",
         strong("warm colours for fake, cool colours for real"),
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not.",
+    )
+
+
+def _maps(evaluation: Evaluation) -> Sentence:
+    """What kind of map the pictures show; occlusion maps in place of class-activation maps are named as such."""
+    occluded = [name for name, occlusion in evaluation.occlusions.items() if occlusion.maps]
+    what = sentence(strong("occlusion map"), " (how many logits are lost where a square around each spot is blurred)")
+    if not occluded:
+        return sentence("class-activation map")
+    if all(answered.cam is None for answered in evaluation.predictions.values()):
+        return sentence(what, ", since this detector has no class-activation map,")
+    return sentence("class-activation map, or, of ", listed(occluded), ", which have none, an ", what)
+
+
+def blurred() -> Sentence:
+    """What the numbers are that judge a picture's heatmap."""
+    return sentence(
+        "“Blurred” is P(fake) without the square that the map points at, “elsewhere” without another one, on average."
     )
 
 
