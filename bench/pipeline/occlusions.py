@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from bench.pipeline.prepared import Setup
 from bench.provenance import digest
 from bench.records import OUTCOMES, BlurredFrame, Evaluation, Occlusion, RunRecord
 from bench.results import occlusion
-from bench.results.score.faithfulness import faithfulness, pointing
+from bench.results.score.faithfulness import faithfulness
 
 
 def galleries_key(setup: Setup, predictions_key: str, of_baseline: str) -> str:
@@ -53,8 +52,9 @@ def with_occlusions(run: RunRecord, evaluation: Evaluation, results: Path) -> Ev
     baseline = run.baseline.name
     occlusions = {}
     for name, rows in reports.rows_in_galleries(run, evaluation).items():
-        here = Occlusion(judged[name], blurred[name].maps)
-        occlusions[name] = _compared(here, rows, None if name == baseline else judged.get(baseline))
+        shown = [judged[name][row] for row in rows if row in judged[name]]
+        by_class = faithfulness(shown, None if name == baseline else judged.get(baseline))
+        occlusions[name] = Occlusion(judged[name], blurred[name].maps, by_class)
     return replace(evaluation, occlusions=occlusions)
 
 
@@ -66,15 +66,3 @@ def _judged(run: RunRecord, evaluation: Evaluation, name: str, blurred: occlusio
         for row, frame in blurred.judged.items()
         if row < len(p_fake) and frame.fake == bool(p_fake[row] >= run.threshold)
     }
-
-
-def _compared(of_variant: Occlusion, rows: Sequence[int], baseline: Mapping[int, BlurredFrame] | None) -> Occlusion:
-    """With the faithfulness over the frames `rows`: those alone on which the maps of both point somewhere."""
-    judged = [of_variant.judged[row] for row in rows if row in of_variant.judged]
-    beside = [baseline[frame.row] for frame in judged if frame.row in baseline] if baseline is not None else judged
-    both = {frame.row for frame in pointing(judged)} & {frame.row for frame in pointing(beside)}
-    return replace(
-        of_variant,
-        faithfulness=faithfulness([frame for frame in judged if frame.row in both]),
-        baseline=faithfulness([frame for frame in beside if frame.row in both]) if baseline is not None else None,
-    )

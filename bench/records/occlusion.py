@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench.records.weights import ClassName
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -62,16 +64,18 @@ class BlurredFrame:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How often heatmaps point at what matters: in `right` of `frames` frames.
+    """How often heatmaps point at what matters: in `right` of `frames` frames that are called the same class.
 
-    `fall` is by how much the probability of the called class falls, on average, where the square is blurred that the
-    map points at, `fall_elsewhere` where another one is.
+    `fall` is by how much the probability of that class falls, on average, where the square is blurred that the map
+    points at, `fall_elsewhere` where another one is. `baseline` is that of the baseline's maps on the same frames, each
+    for the class that it calls them; None for the baseline itself, or where it failed.
     """
 
     frames: int
     right: int
     fall: float
     fall_elsewhere: float
+    baseline: Faithfulness | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,9 @@ class Occlusion:
     """What blurring did to the frames of a variant's galleries, by row: its heatmaps judged, or maps in their place.
 
     `maps` [h, w] are by how much `logit_fake - logit_real` falls where the square around each cell is blurred.
-    `baseline` is the faithfulness of the baseline's maps on the same frames; None for the baseline itself.
+    `faithfulness` is by the class that frames are called, where there are any.
     """
 
     judged: Mapping[int, BlurredFrame] = field(default_factory=dict)
     maps: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
-    faithfulness: Faithfulness | None = None
-    baseline: Faithfulness | None = None
+    faithfulness: Mapping[ClassName, Faithfulness] = field(default_factory=dict)

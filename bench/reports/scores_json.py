@@ -17,11 +17,13 @@ from bench.records import (
     THRESHOLD_KINDS,
     Auc,
     Choice,
+    ClassName,
     Comparison,
     Drift,
     Effect,
     Ends,
     Evaluation,
+    Faithfulness,
     Interval,
     Occlusion,
     OperatingPoint,
@@ -33,7 +35,6 @@ from bench.records import (
     ScoredConstraints,
     ScoredDrift,
     ScoredEffect,
-    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -226,12 +227,9 @@ def _drift(drift: Drift) -> ScoredDrift:
     return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
 
 
-def _faithfulness(occlusion: Occlusion | None) -> ScoredFaithfulness | None:
-    if occlusion is None or occlusion.faithfulness is None:
-        return None
-    names = ("right", "fall", "fall_elsewhere")
-    beside = {f"baseline_{name}": getattr(occlusion.baseline, name, None) for name in names}
-    return _scored(ScoredFaithfulness, occlusion.faithfulness, **beside)
+def _faithfulness(occlusion: Occlusion | None) -> dict[ClassName, Faithfulness | None]:
+    judged = occlusion.faithfulness if occlusion else {}
+    return {"fake": judged.get("fake"), "real": judged.get("real")}
 
 
 def _slice(part: Slice) -> ScoredSlice:

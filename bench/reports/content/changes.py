@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Auc, Effect, Evaluation, Faithfulness, Interval, RunRecord, Slice
+from bench.records import Auc, ClassName, Effect, Evaluation, Faithfulness, Interval, RunRecord, Slice
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, signed, span
@@ -12,6 +12,8 @@ from bench.reports.content.variants import area_cell, difference_cell, ratio_cel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CALLED: tuple[ClassName, ...] = ("fake", "real")
 
 
 def flips(evaluation: Evaluation) -> Table | None:
@@ -69,19 +71,20 @@ def faithful(evaluation: Evaluation) -> Table | None:
     """Whether the heatmaps point at what matters; None where none was judged."""
     rows = []
     for name, occlusion in evaluation.occlusions.items():
-        if (judged := occlusion.faithfulness) is not None:
-            cells = [cell(f"{judged.frames:,}"), *_faithful(judged), *_faithful(occlusion.baseline)]
-            rows.append([variant_cell(name), *cells])
-    titles = ("Points at what matters", "P without it", "P without another square")
-    beside = ("Baseline's map", "P without it", "P without another square")
-    return table([Column("Model", "left"), *columns(("Frames", *titles, *beside))], rows) if rows else None
+        if occlusion.faithfulness:
+            judged = [occlusion.faithfulness.get(called) for called in CALLED]
+            pairs = [(of_class, of_class and of_class.baseline) for of_class in judged]
+            rows.append([variant_cell(name), *(_faithful(each) for pair in pairs for each in pair)])
+    titles = [title for called in CALLED for title in (f"Called {called}", "Baseline, same frames")]
+    return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
 
 
-def _faithful(judged: Faithfulness | None) -> list[Cell]:
-    """In how many frames a map points at what matters, and how much the probability of the called class moves."""
+def _faithful(judged: Faithfulness | None) -> Cell:
+    """In how many frames a map points at what matters, and how the probability of the called class moves."""
     if judged is None:
-        return [EMPTY] * 3
-    return [cell(f"{judged.right:,}"), cell(signed(-judged.fall, 3)), cell(signed(-judged.fall_elsewhere, 3))]
+        return EMPTY
+    moved = f"{signed(-judged.fall, 3)}, {signed(-judged.fall_elsewhere, 3)}"
+    return with_interval(f"{judged.right:,} of {judged.frames:,}", moved)
 
 
 def slices(run: RunRecord, evaluation: Evaluation) -> list[tuple[str, Table]]:

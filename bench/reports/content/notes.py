@@ -180,11 +180,12 @@ def faithful() -> Sentence:
     """How heatmaps were judged."""
     return _note(
         "verdicts.md#faithful-heatmaps",
-        "Of the galleries' frames, the square that the map points at was blurred, 16 % of it, and three others as "
-        "large; the variant answered again, in its own runtime. A map ",
+        "A heatmap ",
         strong("points at what matters"),
-        " where the first costs the called class most, as one that points anywhere does in a quarter of the frames; "
-        "beside it, how the probability of that class moved on average, and the same of the baseline's map.",
+        " where the called class loses most by blurring the square that it points at, of four alike; one that points "
+        "anywhere does so in a quarter of the frames. Given are such frames of those in the galleries, and in "
+        "parentheses how the probability of that class moved on average without what the map points at, and without "
+        "another square; each variant answered in its own runtime.",
     )
 
 
