@@ -11,7 +11,6 @@ from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.measurements import Fidelity, Timing
-from bench.records.occlusion import Faithfulness
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.weights import ClassName
@@ -83,6 +82,19 @@ class ScoredDrift:
     overlap: float
     both_right: int
     other_reason: int
+
+
+@dataclass(frozen=True)
+class ScoredFaithfulness:
+    """How often heatmaps point at what matters in frames of the galleries that are called one class."""
+
+    frames: int
+    right: int
+    fall: float
+    fall_elsewhere: float
+    baseline_right: int | None
+    baseline_fall: float | None
+    baseline_fall_elsewhere: float | None
 
 
 @dataclass(frozen=True)
@@ -187,7 +199,7 @@ class ScoredVariant:
     throughput_gain_interval: Ends | None
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
-    faithfulness: dict[ClassName, Faithfulness | None] = field(default_factory=dict)
+    faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

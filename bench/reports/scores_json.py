@@ -35,6 +35,7 @@ from bench.records import (
     ScoredConstraints,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -227,9 +228,15 @@ def _drift(drift: Drift) -> ScoredDrift:
     return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
 
 
-def _faithfulness(occlusion: Occlusion | None) -> dict[ClassName, Faithfulness | None]:
+def _faithfulness(occlusion: Occlusion | None) -> dict[ClassName, ScoredFaithfulness | None]:
     judged = occlusion.faithfulness if occlusion else {}
-    return {"fake": judged.get("fake"), "real": judged.get("real")}
+    return {"fake": _faithful(judged.get("fake")), "real": _faithful(judged.get("real"))}
+
+
+def _faithful(judged: Faithfulness | None) -> ScoredFaithfulness | None:
+    names = ("right", "fall", "fall_elsewhere")
+    beside = {f"baseline_{name}": getattr(judged and judged.baseline, name, None) for name in names}
+    return _scored(ScoredFaithfulness, judged, **beside) if judged else None
 
 
 def _slice(part: Slice) -> ScoredSlice:

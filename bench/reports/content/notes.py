@@ -235,8 +235,9 @@ def _maps(evaluation: Evaluation) -> Sentence:
 
 def blurred() -> Sentence:
     """What the numbers are that judge a picture's heatmap."""
-    return sentence(
-        "“Blurred” is P(fake) without the square that the map points at, “elsewhere” without another one, on average."
+    return _note(
+        "verdicts.md#faithful-heatmaps",
+        "“Blurred” is P(fake) without the square that the map points at, “elsewhere” without another one, on average.",
     )
 
 

@@ -15,14 +15,14 @@ BLUR = 0.1
 """Standard deviation of the blur, as a share of the frame's side: of a face, no feature is left."""
 EDGE = 0.05
 """A square fades over this share of the side: a sharp edge would be evidence of its own."""
-_FINE, _CENTRES = 64, 33
+_FINE, _CENTRES, _MIDDLE = 64, 33, 0.5
 
 
 def window_of(cam: NDArray[np.floating], fake: bool, side: float) -> tuple[float, float] | None:
     """Left and upper edge of the square that holds most of what a signed map [h, w] shows for a class, all as shares.
 
-    None where it shows nothing for it. The map is up-sampled as it is drawn; a square's rim counts as far as it is
-    blurred, which settles what of many squares around one spot is in their middle.
+    None where it shows nothing for it. The map is up-sampled as it is drawn. What is in the middle of a square counts a
+    little more, so that evidence smaller than the square is in its middle.
     """
     from PIL import Image
 
@@ -31,11 +31,12 @@ def window_of(cam: NDArray[np.floating], fake: bool, side: float) -> tuple[float
         return None
     fine = Image.fromarray(signed).resize((_FINE, _FINE), Image.Resampling.BICUBIC)
     support = np.maximum(np.asarray(fine, np.float64), 0)
-    rim = (side + EDGE) / 2
-    centres = np.linspace(rim, 1 - rim, _CENTRES)
-    covers = np.array([profile(centre, side, _FINE) for centre in centres])
+    centres = np.linspace(side / 2, 1 - side / 2, _CENTRES)
+    distances = np.abs((np.arange(_FINE) + 0.5) / _FINE - centres[:, None])
+    covers = np.array([profile(centre, side, _FINE) for centre in centres]) * (1 - _MIDDLE * distances / side)
     row, column = np.unravel_index(np.argmax(covers @ support @ covers.T), (_CENTRES, _CENTRES))
-    return float(centres[column]) - side / 2, float(centres[row]) - side / 2
+    left, top = (float(centres[index]) - side / 2 for index in (column, row))
+    return max(left, 0.0), max(top, 0.0)
 
 
 def profile(centre: float, side: float, size: int, *, around: bool = False) -> NDArray[np.float64]:
