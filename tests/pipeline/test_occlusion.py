@@ -48,7 +48,7 @@ experiments:
 """
 
 
-def known(patch: pytest.MonkeyPatch) -> None:
+def quick_families(patch: pytest.MonkeyPatch) -> None:
     run_quickly(patch)
     patch.setattr("bench.detectors.families.modules", lambda: FAMILIES)
 
@@ -58,7 +58,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By detector, a folder in which its experiment has run."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
-        known(patch)
+        quick_families(patch)
         for detector in ("with_map", "without"):
             folders[detector] = folder = tmp_path_factory.mktemp(detector)
             tiny.save_weights(folder / "tiny.pth")
@@ -76,7 +76,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def finished(request: pytest.FixtureRequest, finished_once: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> Path:
     """A copy of such a folder, to be changed."""
-    known(monkeypatch)
+    quick_families(monkeypatch)
     shutil.copytree(finished_once[getattr(request, "param", "with_map")], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -84,6 +84,7 @@ def is_complete(folder: Path, key: str, galleries: str) -> bool:
 
 
 def _is_sound(content: _File) -> bool:
+    """Whether rows, squares, answers and maps can be those of blurred frames."""
     numbers = [number for each in content.maps for cells in each.falls for number in cells]
     for frame in content.judged:
         others = 0 if frame.window is None else ANSWERS_PER_JUDGED - 1

@@ -37,8 +37,8 @@ def _points(frame: BlurredFrame) -> bool:
 
 def _of(frames: Sequence[BlurredFrame]) -> Faithfulness:
     falls = [_falls_of_p(frame) for frame in frames]
-    here, elsewhere = (sum(each) / len(frames) for each in zip(*falls, strict=True))
-    return Faithfulness(len(frames), sum(frame.is_right for frame in frames), here, elsewhere)
+    without, elsewhere = (sum(each) / len(frames) for each in zip(*falls, strict=True))
+    return Faithfulness(len(frames), sum(frame.is_right for frame in frames), without, elsewhere)
 
 
 def _falls_of_p(frame: BlurredFrame) -> tuple[float, float]:
