@@ -170,9 +170,10 @@ class DetectorSettings(_Model):
         raise ValueError(f"expected [fake, real] or [real, fake], found {in_yaml(classes)}")
 
     @model_validator(mode="after")
-    def _known_flavour(self) -> DetectorSettings:
+    def _known_to_its_family(self) -> DetectorSettings:
         if self.flavour is not None:
             _as_value_error(partial(families.meaning, self.architecture, self.flavour))
+        _as_value_error(partial(families.check, self.architecture, self.flavour, self.preprocessing))
         if self.positive and self.classes:
             raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
         return self

@@ -20,9 +20,6 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
-from bench.detectors.weights import conversion
-from bench.detectors.weights.schemes import Scheme
-from bench.records import Preprocessing
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -139,14 +136,13 @@ def _spelled(value: object) -> str:
 def _families() -> Iterator[str]:
     """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
     for family in families.modules():
-        name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-        lines = [f"### {name}"]
+        name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
+        lines = [f"### {name.removesuffix('.')}"]
         lines += [
             f"`architecture:` {_code(names)}. Offers steps {_code(sorted(offers))}.\n"
             for offers, names in families.by_offers(family).items()
         ]
-        if families.is_open(family):
-            lines += [" ".join((family.__doc__ or "").split("\n\n")[1].split()), ""]
+        lines += [f"{paragraph}\n" for paragraph in paragraphs]
         first = family.ARCHITECTURES[0]
         lines += _checkpoints(family, first)
         if choices := families.flavours(family, first):
@@ -156,21 +152,14 @@ def _families() -> Iterator[str]:
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
-    yield "| names of | such as | the logits | `flavour:` if not given |"
-    yield "| --- | --- | --- | --- |"
-    first = next(iter(conversion.network_of(family, architecture, Preprocessing(size=224)).shapes))
+    several = bool(families.flavours(family, architecture))
+    yield f"| names of | such as | the logits |{' `flavour:` if not given |' * several}"
+    yield f"| --- | --- | --- |{' --- |' * several}"
     for scheme in family.schemes(architecture):
-        layer = scheme.rename(first)
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        yield (
-            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | {_flavour(scheme)} |"
-        )
-
-
-def _flavour(scheme: Scheme) -> str:
-    if scheme.flavour is None:
-        return "**needed**"
-    return f"`{scheme.flavour}`" if scheme.flavour else "–"
+        flavour = f" {f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |" * several
+        logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
+        yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -1,7 +1,10 @@
 """Write what every classifier of timm offers and how large it is to bench/detectors/families/timm_models.json.
 
-Networks are built without memory, at the size that timm gives for them. One that cannot be built or run with two
-classes is left out, and named with the reason: `bench` then builds it itself and says the same.
+    python tools/timm_models.py ['convnext*' …]
+
+Networks are built without memory, at the size that timm gives for them; with patterns, only those whose names match,
+and the others stay. One that cannot be built or run with two classes is left out, and named with the reason: `bench`
+then builds it itself and says the same.
 """
 
 from __future__ import annotations
@@ -26,15 +29,18 @@ _MACS_DIGITS, _PARAMETERS_DIGITS = 3, 1
 def main() -> None:
     """Write the table, with progress on standard error."""
     reference = _macs_per_pixel(efficientnet, "efficientnet_b5", _REFERENCE_SIZE)
-    table, left_out = {}, []
-    for name in sorted(timm.list_models()):
+    patterns = sys.argv[1:]
+    table = json.loads(TABLE.read_text(encoding="utf-8")) if patterns else {}
+    left_out = []
+    for name in sorted(timm.list_models(patterns or "")):
         began = time.perf_counter()
         try:
             table[name] = _row(name, reference)
         except Exception as error:
+            table.pop(name, None)
             left_out.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         print(f"{name} {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
-    rows = (f"{json.dumps(name)}: {json.dumps(row)}" for name, row in table.items())
+    rows = (f"{json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(table.items()))
     TABLE.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
     print(f"{len(table)} networks of timm {timm.__version__}; left out ({len(left_out)}):", *left_out, sep="\n  ")
 

@@ -81,12 +81,11 @@ def _strip(model: onnx.ModelProto) -> None:
 def _rename(graph: onnx.GraphProto) -> None:
     """Name nodes after the module whose weight they use (else type and index), tensors after their node.
 
-    Of several that use one weight, the first is called so.
+    Of several that use one weight the first is called after its module.
     """
     fixed = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     constants = {constant.name: constant for constant in graph.initializer}
-    tensors = dict(fixed)
-    modules: set[str] = set()
+    tensors, modules = dict(fixed), set[str]()
     for index, node in enumerate(graph.node):
         weight = next((name for name in node.input[1:] if name.endswith(".weight")), "")
         module = weight.removesuffix(".weight")

@@ -193,7 +193,7 @@ def _widths(module: nn.Module) -> list[int] | None:
         return [module.in_channels, module.out_channels, module.groups]
     if isinstance(module, nn.Linear):
         return [module.in_features, module.out_features, 1]
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         return [module.num_features, module.num_features, 1]
     return None
 
@@ -209,7 +209,7 @@ def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
     elif isinstance(module, nn.Linear):
         module.in_features, module.out_features = inputs, outputs
         shape = (outputs, inputs)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         module.num_features = outputs
         module.running_mean = module.running_var = torch.empty(outputs, device="meta")
         shape = (outputs,)

@@ -46,11 +46,11 @@ def read(
     if weights == DEMO_WEIGHTS and conventions.flavour is None:
         conventions = replace(conventions, flavour=_DEMO_FLAVOUR)
     with checkpoint.opened(weights) as opened:
-        network = conversion.network_of(family, architecture, preprocessing)
+        network = conversion.network_of(family, architecture, preprocessing, conventions.flavour, must_run=True)
         try:
             match = matching.match(
                 opened.file, network, family.schemes(architecture), conventions, architecture,
-                lambda: conversion.other_architecture(opened.file, architecture, preprocessing),
+                lambda: conversion.other_architecture(opened.file, architecture, preprocessing, conventions.flavour),
             )  # fmt: skip
         except UserError:
             # A quantised or sparse network has other names too: then that is what is wrong.
@@ -65,4 +65,4 @@ def read(
     arithmetic = ""
     if families.flavours(family, architecture):
         arithmetic = f"arithmetic {flavour}, {known_by}: {families.meaning(architecture, flavour)}"
-    return detector, conversion.reading_of(match, logits, arithmetic)
+    return detector, conversion.reading_of(match, logits, arithmetic, detector.map_note)

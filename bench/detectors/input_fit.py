@@ -47,7 +47,10 @@ def flavour_fit(
 ) -> tuple[InputCandidate, ...]:
     """How well the arithmetics of the detector's family fit under its preprocessing, over all batch norms."""
     architecture, preprocessing = detector.architecture, detector.preprocessing
-    names = [name for name in families.flavours(families.find(architecture), architecture) if "<" not in name]
+    family = families.find(architecture)
+    names = [name for name in families.flavours(family, architecture) if "<" not in name]
+    if detector.flavour in families.structures(family):
+        names = []  # the others are not for these tensors
     inputs = detector.preprocess(torch.from_numpy(frames))
     candidates = []
     for name in dict.fromkeys((detector.flavour, *names) if names else ()):

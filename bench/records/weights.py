@@ -28,8 +28,9 @@ class Reading:
     """What was made of a file of weights.
 
     `names` says whose names its tensors have and what stands before them, `logits` which layer gives them and what
-    they mean, `arithmetic` what names alone do not fix and how it is known: empty where there is no choice. `left_out`
-    names tensors of the file that are of no part of the network; `warnings` are sentences to read before the numbers.
+    they mean, `arithmetic` what names alone do not fix and how it is known: empty where there is no choice. `heatmap`
+    says how maps are made where not by one layer's weights. `left_out` names tensors of the file that are of no part of
+    the network; `warnings` are sentences to read before the numbers.
     """
 
     names: str
@@ -37,12 +38,13 @@ class Reading:
     arithmetic: str
     left_out: str = ""
     warnings: tuple[str, ...] = ()
+    heatmap: str = ""
 
     @property
     def sentence(self) -> str:
         """All but the warnings, on one line."""
         left_out = f"left out: {self.left_out}" if self.left_out else ""
-        return "; ".join(filter(None, (self.names, self.logits, self.arithmetic, left_out)))
+        return "; ".join(filter(None, (self.names, self.logits, self.arithmetic, self.heatmap, left_out)))
 
 
 @dataclass(frozen=True)

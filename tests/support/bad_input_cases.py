@@ -22,6 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.detectors.families import f3net
 from tests.conftest import write_frames
 from tests.support import broken_weights
 
@@ -648,6 +649,10 @@ CASES: dict[str, list[Case]] = {
         Case("a flavour that is none", "`flavour: same`",
              ("detectors.mine", "unknown flavour 'same'", "has one arithmetic: leave it out"),
              yaml("weights: best_model.tar", "weights: best_model.tar, flavour: same")),
+        Case("frames that a network's filters do not fit", "`{architecture: f3net, preprocessing: imagenet}`",
+             ("detectors.mine", "size 224 does not fit f3net", "write `size: 256`, or `flavour: edges`"),
+             both(yaml("architecture: tiny", "architecture: f3net"), yaml("{preset: fsbi, size: 32}", "imagenet")),
+             patch=lambda patch: patch.setattr("bench.detectors.families.modules", lambda: (f3net,))),
         Case("a cut that nobody makes", "`crop_pct: 0.01`", ("crop_pct must lie between 0.25 and 1, found 0.01",),
              yaml("{preset: fsbi, size: 32}", "{preset: timm, crop_pct: 0.01}")),
         Case("a cut of what is stretched", "`{preset: imagenet, crop_pct: 0.9}`",

@@ -1,10 +1,13 @@
 """Detector families, one file each.
 
-A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)` and
-`schemes(architecture)`. Where names of weights don't tell all of the arithmetic, `flavours(architecture)` has the
-choices; where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`.
-A family whose architectures are too many to be listed has a `PREFIX` of their names, and `check`, `offers` and `size`
-of one. Nothing heavy is imported at its top: it is also read to check a configuration.
+A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)`,
+`schemes(architecture)`, and for docs/detectors.md `EXAMPLE`, a tensor's name, and `LOGITS`, that of the layer that
+writes the logits, where it is not `head`. Where names of weights don't tell all of the arithmetic,
+`flavours(architecture)` has the choices; where these differ in the tensors that a network holds, `STRUCTURES` names
+those that do. Where not every preprocessing will do, `check(flavour, preprocessing)` refuses. Where `bench plan` is to
+foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`. A family whose architectures are too
+many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and `size` of one.
+Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ class Family(Protocol):
 
     ARCHITECTURES: tuple[str, ...]
     OFFERS: frozenset[Offer]
+    EXAMPLE: str
 
     def build(self, architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
         """An untrained two-class detector in evaluation mode."""
@@ -93,7 +97,7 @@ def find(architecture: str) -> Family:
     for family in modules():
         prefix: str = getattr(family, "PREFIX", "")
         if prefix and architecture.startswith(prefix):
-            family.check(architecture)  # type: ignore[attr-defined]  # beside PREFIX
+            family.refuse_unknown(architecture)  # type: ignore[attr-defined]  # beside PREFIX
             return family
         if architecture in family.ARCHITECTURES:
             return family
@@ -116,6 +120,19 @@ def flavours(family: Family, architecture: str) -> dict[str, str]:
     """The arithmetics that `flavour:` may name, and what each is; none where a family has one alone."""
     choices: Callable[[str], dict[str, str]] | None = getattr(family, "flavours", None)
     return choices(architecture) if choices else {}
+
+
+def structures(family: Family) -> tuple[str | None, ...]:
+    """The flavours that hold different tensors; (None,) where all hold the same."""
+    names: tuple[str | None, ...] = getattr(family, "STRUCTURES", (None,))
+    return names
+
+
+def check(architecture: str, flavour: str | None, preprocessing: Preprocessing) -> None:
+    """Raise `UserError` where a network can't read frames that are prepared like this."""
+    refuse: Callable[[str | None, Preprocessing], None] | None = getattr(find(architecture), "check", None)
+    if refuse is not None:
+        refuse(flavour, preprocessing)
 
 
 def meaning(architecture: str, flavour: str) -> str:

@@ -2,8 +2,7 @@
 
 Built on timm, with the names and the arithmetic of every code that trains them for this.
 
-Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps: see
-`flavours`.
+Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456,
 _PREFIXES = ("", "tf_")
 ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
 OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
+EXAMPLE = "backbone.conv_stem.weight"
 
 # Table 2 of Tan and Le (EfficientNet, ICML 2019).
 _SIZES = {

@@ -3,9 +3,6 @@
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
 layer: everything does. A plain vision transformer has a map made of its attention. Any other network is one part with
 a vector at its end: weights can be rounded, and there is no map.
-
-What timm's networks offer and how large they are stands in `timm_models.json`, which `tools/timm_models.py` writes, so
-that a plan needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -37,21 +34,29 @@ ARCHITECTURES = tuple(
 )  # fmt: skip
 """Those that tests compare with timm; any other name of timm's works too."""
 OFFERS: frozenset[Offer] = frozenset({"conv", "linear"})
+EXAMPLE = "backbone.conv1.weight"
 
 # The parts that pass a feature map on, up to the mean over its positions, by the class of network.
-_PARTS = {
+_PARTS: dict[str, tuple[str, ...]] = {
     "ResNet": ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),
     "EfficientNet": ("conv_stem", "bn1", "blocks", "conv_head", "bn2"),
     "Xception": (
         *("conv1", "bn1", "act1", "conv2", "bn2", "act2"), *(f"block{number}" for number in range(1, 13)),
         *("conv3", "bn3", "act3", "conv4", "bn4", "act4"),
     ),
+    "MobileNetV3": ("conv_stem", "bn1", "blocks"),
+    "ConvNeXt": ("stem", "stages", "norm_pre"),
     "RegNet": ("stem", "s1", "s2", "s3", "s4", "final_conv"),
     "DenseNet": ("features",),
 }  # fmt: skip
+# What lies between that mean and the layer of the logits, where something does.
+_HIDDEN: dict[str, tuple[str, ...]] = {
+    "MobileNetV3": ("conv_head", "norm_head", "act2", "flatten"),
+    "ConvNeXt": ("head.norm", "head.flatten", "head.pre_logits"),
+}
 
 
-def check(architecture: str) -> None:
+def refuse_unknown(architecture: str) -> None:
     """Raise `UserError` where timm has no network of this name."""
     name = architecture.removeprefix(PREFIX)
     if name in _table():
@@ -87,19 +92,17 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from bench.detectors import vision_transformer
     from bench.detectors.detector import Detector
     from bench.detectors.heads.class_token import ClassToken
-    from bench.detectors.heads.gap_linear import GapLinear
     from bench.detectors.heads.linear import Linear
 
     network = _network(architecture, preprocessing.size)
     classifier = network.get_classifier()
     if not isinstance(classifier, (nn.Linear, nn.Conv2d)):
         raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
-    if isinstance(classifier, nn.Linear) and (parts := _PARTS.get(type(network).__name__)):
-        modules = OrderedDict((name, network.get_submodule(name)) for name in parts if hasattr(network, name))
-        backbone: nn.Module = nn.Sequential(modules)
-        return Detector(architecture, flavour, preprocessing, backbone, GapLinear.of(classifier)).eval()
-    if vision_transformer.is_plain(network):
-        head: Any = ClassToken.of(classifier)
+    if (head := _head_over_means(network, classifier)) is not None:
+        parts = [name for name in _PARTS[type(network).__name__] if hasattr(network, name)]
+        backbone: nn.Module = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in parts))
+    elif vision_transformer.is_plain(network):
+        head = ClassToken.of(classifier)
         backbone = vision_transformer.TokenNetwork.of(network)
     else:
         head = Linear.of(classifier)
@@ -108,9 +111,38 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     return Detector(architecture, flavour, preprocessing, backbone, head).eval()
 
 
+def _head_over_means(network: Any, classifier: nn.Module) -> Any:
+    """The head of a network that averages a feature map over its positions; None where it does not, or is unknown."""
+    from torch import nn
+
+    from bench.detectors.heads.gap_linear import GapLinear
+    from bench.detectors.heads.pool_mlp import PoolMlp, unknown_layers
+
+    kind = type(network).__name__
+    pool = getattr(network, "global_pool", None) or getattr(network.head, "global_pool", None)
+    if kind not in _PARTS or getattr(pool, "pool_type", "") != "avg" or not isinstance(classifier, nn.Linear):
+        return None
+    if kind not in _HIDDEN:
+        return GapLinear.of(classifier)
+    hidden = {name.rpartition(".")[2]: network.get_submodule(name) for name in _HIDDEN[kind] if _has(network, name)}
+    layers = nn.Sequential(OrderedDict(hidden | {"classifier": classifier}))
+    return None if unknown_layers(layers) else PoolMlp(layers)
+
+
+def _has(network: nn.Module, name: str) -> bool:
+    return any(name == module for module, _ in network.named_modules())
+
+
 def schemes(architecture: str) -> tuple[Scheme, ...]:
     """timm's names, behind any prefix; torchvision's ResNets have the same."""
-    return (Scheme("timm", lambda name: name.removeprefix("backbone."), _head(architecture), flavour=""),)
+    classifier = _head(architecture)
+    # What lies before the classifier is called like it where both lie in one part, and stands by itself otherwise.
+    before = f"{classifier.rpartition('.')[0]}." if "." in classifier else ""
+
+    def rename(name: str) -> str:
+        return name.replace("head.layers.", before).removeprefix("backbone.")
+
+    return (Scheme("timm", rename, classifier, flavour=""),)
 
 
 def offers_of(detector: Detector) -> frozenset[Offer]:
@@ -121,7 +153,8 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
 
     layers = detector.weighted_layers().values()
     offered: dict[Offer, bool] = {
-        "chain": len(detector.stages()) > 1,
+        # Widths of linear layers between layer norms, as in ConvNeXt, are none that can be cut.
+        "chain": len(detector.stages()) > 1 and all(isinstance(layer, nn.Conv2d) for layer in layers),
         "conv": any(isinstance(layer, nn.Conv2d) for layer in layers),
         "linear": any(isinstance(layer, nn.Linear) for layer in layers),
         "cam": type(detector.head) is not Linear,
@@ -134,7 +167,7 @@ def _network(architecture: str, size: int) -> Any:
     """timm's network with two classes, for frames of this many pixels where it has to know."""
     import timm
 
-    check(architecture)
+    refuse_unknown(architecture)
     name = architecture.removeprefix(PREFIX)
     fixed: dict[str, Any] = {"img_size": size} if _is_fixed(name) else {}
     try:
@@ -186,7 +219,10 @@ def native_size(architecture: str) -> int:
 
 @cache
 def _table() -> dict[str, tuple[list[Offer], float, float]]:
-    """By timm's name: what the network offers, its `Size.macs` and its `Size.parameters`."""
+    """By timm's name: what the network offers, its `Size.macs` and its `Size.parameters`.
+
+    `tools/timm_models.py` writes it, so that a plan needs no PyTorch.
+    """
     table: dict[str, tuple[list[Offer], float, float]] = json.loads(
         (Path(__file__).parent / "timm_models.json").read_text(encoding="utf-8")
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.weights import file_type, safetensors_header, stored_tensors, torch_file
-from bench.detectors.weights.matching import File
+from bench.detectors.weights.fits import File
 from bench.detectors.weights.pickled import MOST_OPERATIONS, UnknownNameError
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, described
 from bench.errors import UserError, listed, shown

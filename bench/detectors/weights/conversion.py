@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from bench.detectors import families
-from bench.detectors.weights.matching import File, Match, Network, holds_all, is_counter
+from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.matching import Match, holds_all
+from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _MOST_LEFT_OUT = 8
 # For every architecture that there is; no checkpoint of one network holds so many.
 _MOST_COMPARED = 10_000
+# A network's parameters as shares of all numbers in a file that could hold it: beside them lie an optimizer's and some
+# copies, and sizes are rounded.
+_FEWEST, _MOST = 0.05, 1.05
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,23 @@ class Logits:
     meaning: str
 
 
-def network_of(family: Family, architecture: str, preprocessing: Preprocessing) -> Network:
-    """What a detector of this architecture holds, whichever its flavour; no memory is taken for it."""
+def network_of(
+    family: Family,
+    architecture: str,
+    preprocessing: Preprocessing,
+    flavour: str | None = None,
+    *,
+    must_run: bool = False,
+) -> Network:
+    """What a detector of this architecture holds; no memory is taken for it. Few families ask for its flavour.
+
+    With `must_run`, raises `UserError` where it does not take frames of this size.
+    """
     with torch.device("meta"):
-        detector = family.build(architecture, family.schemes(architecture)[0].flavour or "", preprocessing)
-        _refuse_other_sizes(detector)
+        flavour = flavour or family.schemes(architecture)[0].flavour or ""
+        detector = family.build(architecture, flavour, preprocessing)
+        if must_run:
+            _refuse_other_sizes(detector)
     (layer,) = detector.logit_layers()
     name = next(name for name, module in detector.named_modules() if module is layer)
     state = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items() if not is_counter(name)}
@@ -59,19 +76,26 @@ def _refuse_other_sizes(detector: Detector) -> None:
         ) from error
 
 
-def other_architecture(file: File, architecture: str, preprocessing: Preprocessing) -> str | None:
-    """The architecture whose tensors a file holds, in their shapes; for the error about another one."""
+def other_architecture(file: File, architecture: str, preprocessing: Preprocessing, flavour: str | None) -> str | None:
+    """The architecture whose tensors a file holds, in their shapes; for the error about another one.
+
+    With its flavour where that decides which tensors these are.
+    """
     if len(file.tensors) > _MOST_COMPARED:
         return None
-    tried = [network_of(families.find(architecture), architecture, preprocessing)]
+    numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
+    tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
-        family = families.find(other)
-        network = network_of(family, other, preprocessing)
-        if network in tried:
+        family, size = families.find(other), families.size_of(other)
+        if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
             continue
-        tried.append(network)
-        if holds_all(file, network, family.schemes(other)):
-            return other
+        for structure in families.structures(family):
+            network = network_of(family, other, preprocessing, structure)
+            if network in tried:
+                continue
+            tried.append(network)
+            if holds_all(file, network, family.schemes(other)):
+                return f"{other}, flavour: {structure}" if structure else other
     return None
 
 
@@ -132,14 +156,14 @@ def state_of(
             f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
-    state = {name: tensors[given] for name, given in match.names.items()}
+    state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -161,6 +185,7 @@ def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
+        heatmap=heatmap,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.records import ClassName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+def _as_they_are(shapes: Shapes) -> Shapes:
+    return shapes
+
+
+def _unchanged(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -17,6 +31,9 @@ class Scheme:
     arithmetic of that project's code, None where its names do not tell; `positive` is what a single logit of it speaks
     for. `unused` are beginnings of names that such files hold and their code never uses; `unknown` are those of layers
     that some of these networks have and `bench` does not compute, with what they are.
+
+    Where such files hold parts of which a network's tensors are made, `stored` turns the shapes of these into those of
+    the parts, by names that `rename` takes, and `made` the parts into the network's tensors.
     """
 
     owner: str
@@ -26,3 +43,5 @@ class Scheme:
     positive: ClassName | None = None
     unused: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str], ...] = ()
+    stored: Callable[[Shapes], Shapes] = _as_they_are
+    made: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _unchanged

@@ -183,6 +183,7 @@ class _Lowering(GraphWriter):
             self.uses.update(node.input)
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        self.names = {node.name for node in graph.node}
         self.producer = {output: node for node in graph.node for output in node.output}
         self.shapes = shapes(graph)
         self.first: dict[str, str] = {value.name: value.name for value in graph.input}
@@ -192,10 +193,9 @@ class _Lowering(GraphWriter):
         self.names = {node.name for node in graph.node}
 
     def _numbered(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        """Append a node that is called after its kind and its position, unless the graph has such a name already."""
+        """Append a node that is called after its kind and its position; by more where the graph has that name."""
         name = f"{kind}_{len(self.nodes)}"
-        name = f"{name}/lowered" if name in self.names else name
-        return self.node(kind, inputs, output, name, domain, **attributes)
+        return self.node(kind, inputs, output, f"{name}/{output}" if name in self.names else name, domain, **attributes)
 
     # ------------------------------------------------------------------------------------- layout
     def channels_first(self, name: str) -> str:

@@ -124,7 +124,8 @@ class Channels:
 def _graph(model: Detector) -> Any:
     """torch-pruning's dependency graph over backbone and head."""
     example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=model.device)
-    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example)
+    # Its remarks are on parameters beside layers, which stay as they are.
+    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example, verbose=False)
 
 
 def _described(members: Any, names: Mapping[nn.Module, str]) -> Group:
@@ -293,7 +294,11 @@ def _layers(model: Detector) -> list[_Layer]:
     layers = []
     for name, module in model.named_modules():
         parameters = dict(module.named_parameters(recurse=False))
-        if "weight" not in parameters:
+        if not parameters:
+            continue
+        if "weight" not in parameters:  # no channels: it stays as it is
+            size = sum(parameter.numel() for parameter in parameters.values())
+            layers.append(_Layer(name, 1, 0, size, 0, 0, len(parameters), 0))
             continue
         weight = parameters["weight"]
         groups = module.groups if isinstance(module, nn.Conv2d) else 1

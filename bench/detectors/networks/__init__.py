@@ -1,0 +1,1 @@
+"""Parts of networks that no package has, for families to build on."""

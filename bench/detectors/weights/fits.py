@@ -1,0 +1,127 @@
+"""What stands in a weights file, and which of its names are those of a network by a project's scheme."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.detectors.weights.schemes import Scheme, Shapes
+from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor
+
+# Prefixes of more parts are nobody's.
+_MOST_PARTS = 30
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network holds: its tensors' shapes by name but for those of the layer that writes its logits.
+
+    `logits` is that layer's name, `features` how many numbers it reads.
+    """
+
+    shapes: Shapes
+    logits: str
+    features: int
+
+
+@dataclass(frozen=True)
+class File:
+    """What a weights file holds: its tensors by name, wrappers included, and the dictionary that each lies in."""
+
+    path: Path
+    tensors: Mapping[str, StoredTensor | OddTensor]
+    folders: Mapping[str, str]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Empty for what is no plain tensor; reading it says so."""
+        tensor = self.tensors[name]
+        return tensor.shape if isinstance(tensor, StoredTensor) else ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Names of a file that are those of a scheme behind a prefix, by the detector's.
+
+    `network` has the tensors that files of this scheme hold.
+    """
+
+    scheme: Scheme
+    network: Network
+    prefix: str
+    names: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        return self.prefix.removesuffix(".")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file has a tensor for each of the network's."""
+        return len(self.names) == len(self.network.shapes)
+
+    @property
+    def head(self) -> str:
+        """Where the scheme's own code has the layer of the logits."""
+        return self.prefix + (self.scheme.head or self.scheme.rename(self.network.logits))
+
+    @property
+    def all_names(self) -> set[str]:
+        """The network's tensors in the file, with those of that layer, where they are."""
+        return {*self.names.values(), f"{self.head}.weight", f"{self.head}.bias"}
+
+
+@dataclass(frozen=True)
+class LogitLayer:
+    """The layer that writes the logits, by its names in a file; there may be no bias."""
+
+    layer: str
+    weight: str
+    bias: str | None
+    rows: int
+
+
+def is_counter(name: str) -> bool:
+    """Batch norms count the batches they have seen, which nothing reads."""
+    return name.endswith("num_batches_tracked")
+
+
+def fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
+    """For each prefix behind which a name of the scheme stands, all that do.
+
+    What a scheme has in front of all its names is an attribute of that code, and no dictionary of whoever saved them.
+    """
+    network = replace(network, shapes=scheme.stored(network.shapes))
+    by_renamed = {scheme.rename(name): name for name in network.shapes}
+    leaves = {name.rpartition(".")[2] for name in by_renamed}
+    longest = max(map(len, by_renamed), default=0)
+    by_prefix: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in file.tensors:
+        if name[name.rfind(".") + 1 :] not in leaves:
+            continue
+        for start in _starts(name, longest):
+            tensor = by_renamed.get(name[start:])
+            if tensor is not None and start >= len(file.folders[name]) and name.count(".", 0, start) <= _MOST_PARTS:
+                by_prefix[name[:start]][tensor] = name
+    return [Fit(scheme, network, prefix, names) for prefix, names in by_prefix.items()]
+
+
+def _starts(name: str, longest: int) -> Iterator[int]:
+    """Where a name of at most so many characters can begin in a longer one: at its beginning and behind dots."""
+    at = max(0, len(name) - longest - 1)
+    if len(name) <= longest:
+        yield 0
+    while (at := name.find(".", at) + 1) > 0:
+        if len(name) - at <= longest:
+            yield at
+
+
+def weight_of(layer: str) -> str:
+    """The name of a layer's weights."""
+    return f"{layer}.weight" if layer else "weight"
+
+
+def is_tied(tensor: StoredTensor | OddTensor) -> bool:
+    """Whether an equal description means the same numbers: nothing is told by none."""
+    return isinstance(tensor, StoredTensor) and tensor.numel > 0

@@ -1,0 +1,70 @@
+"""Why weights do not fit a network: what lacks, in the names of the file, and what it looks like instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from bench.detectors.weights.fits import File, Fit, Network
+from bench.detectors.weights.leftovers import problems_of
+from bench.detectors.weights.schemes import Scheme
+from bench.errors import UserError, listed, shown
+from bench.records import Conventions
+
+# Of a network's tensors, the least that a file must hold before its names count as those of a scheme.
+_ALIKE = 0.1
+_MOST_LISTED = 6
+
+
+def misfit(
+    file: File,
+    network: Network,
+    schemes: Sequence[Scheme],
+    fits: Sequence[Fit],
+    conventions: Conventions,
+    architecture: str,
+    looks_like: Callable[[], str | None],
+) -> UserError:
+    """Why no set of weights is whole: what the nearest scheme lacks, in the names of the file."""
+    key = conventions.key
+    asked = [fit for fit in fits if key is None or fit.prefix.startswith(f"{key}.")] or fits
+    nearest_fit = max(asked, key=lambda fit: len(fit.names), default=None)
+    if nearest_fit is None or len(nearest_fit.names) < _ALIKE * len(nearest_fit.network.shapes):
+        return _of_no_scheme(file, network, schemes, architecture, looks_like())
+    lacking = nearest_fit.network.shapes.keys() - nearest_fit.names.keys()
+    missing = sorted(nearest_fit.prefix + nearest_fit.scheme.rename(name) for name in lacking)
+    problems = {"missing": missing, **problems_of(file, nearest_fit, None)}
+    return refused(file, nearest_fit, architecture, looks_like(), problems)
+
+
+def refused(
+    file: File, fit: Fit, architecture: str, looks_like: str | None, problems: Mapping[str, Sequence[str]]
+) -> UserError:
+    """That a set of weights does not fit, with all that is wrong, by title."""
+    behind = f" behind `{shown(fit.key)}`" if fit.key else ""
+    lines = [f"{title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
+    return _not_fitting(
+        file, architecture, f"names are those of {fit.scheme.owner}{behind}", *_hint(looks_like), *lines
+    )
+
+
+def _of_no_scheme(
+    file: File, network: Network, schemes: Sequence[Scheme], architecture: str, looks_like: str | None
+) -> UserError:
+    """That no names are those of any scheme, with some of the file and of each scheme."""
+    examples = "; ".join(f"{scheme.owner}'s, such as {_example(scheme, network)}" for scheme in schemes)
+    content = f"it holds {len(file.tensors)} tensors, such as {listed(sorted(file.tensors), 4)}"
+    return _not_fitting(
+        file, architecture, content, f"names that would fit, behind any prefix: {examples}", *_hint(looks_like)
+    )
+
+
+def _example(scheme: Scheme, network: Network) -> str:
+    return scheme.rename(next(iter(scheme.stored(network.shapes)), ""))
+
+
+def _hint(looks_like: str | None) -> list[str]:
+    return [f"they look like {looks_like}: set `architecture: {looks_like}`"] if looks_like else []
+
+
+def _not_fitting(file: File, architecture: str, *lines: str) -> UserError:
+    return UserError(f"{file.path}: these weights do not fit {architecture}", *(f"  {line}" for line in lines))
