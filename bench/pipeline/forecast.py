@@ -90,7 +90,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if is_drawn(prepared) and is_all_done(rows):
+    if is_drawn(prepared) and is_all_done(rows) and is_blurred(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.first.threads)
@@ -282,15 +282,20 @@ def _time(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
 
 
 def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    if is_all_done(rows) and not report_reasons.of_reports(prepared, rows):
+    if is_all_done(rows) and is_blurred(rows) and not report_reasons.of_reports(prepared, rows):
         return Stage("report", "", Estimate())
     seconds = estimates.REPORT_SECONDS * len(prepared.setups) + heatmaps(prepared) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
 def is_all_done(rows: Sequence[Row]) -> bool:
-    """Whether every row is done, so that at most the report is due."""
-    return all(row.timed and row.blurred and not row.frames for row in rows)
+    """Whether every row has its results, so that at most the report is due, and frames to be blurred for it."""
+    return all(row.timed and not row.frames for row in rows)
+
+
+def is_blurred(rows: Sequence[Row]) -> bool:
+    """Whether no frames of galleries are to be blurred."""
+    return all(row.blurred for row in rows)
 
 
 def _frame(row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:
