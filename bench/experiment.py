@@ -289,6 +289,12 @@ class GallerySettings(_Model):
     heatmaps: Literal["gallery", "all"] = Field(
         default="gallery", description="draw heatmaps for the frames that a gallery shows, or for all test frames"
     )
+    occlusion: bool = Field(
+        default=True,
+        strict=True,
+        description="blur regions of the frames that a gallery shows: whether heatmaps point at what matters, and maps "
+        "for detectors without any",
+    )
 
 
 class ExperimentSettings(_Model):

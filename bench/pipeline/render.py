@@ -15,6 +15,7 @@ from bench.files import sweep, write_text
 from bench.pipeline import reasons
 from bench.pipeline.finished import REPORT, Finished, Together
 from bench.pipeline.jobs import Jobs, refuse_changed
+from bench.pipeline.occlusions import with_occlusions
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
@@ -29,7 +30,7 @@ from bench.records import (
     SideBySideScores,
     silent,
 )
-from bench.results import predict, score, store
+from bench.results import occlusion, predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         threshold=settings.threshold,
         gallery_top=settings.gallery.top,
         gallery_heatmaps=settings.gallery.heatmaps,
+        gallery_occlusion=settings.gallery.occlusion,
         margin=settings.margin,
         choose=settings.choose.record if settings.choose else None,
     )
@@ -233,7 +235,9 @@ def _rendered(folder: Path, mark: str) -> str:
 
 def mark_of(results: Path, by: str | None = None) -> str:
     """The digest of the results and of the version of bench that renders them, this one if left out."""
-    return digest({"run": stored.read_text(results / store.RUN), "bench": by or version("bench")})
+    depends_on = {"run": stored.read_text(results / store.RUN), "bench": by or version("bench")}
+    blurred = [path for path in sorted(results.glob(f"*/{occlusion.OCCLUSION}")) if stored.is_file(path)]
+    return digest(depends_on | {path.parent.name: file_digest(path) for path in blurred})
 
 
 def mark_together(results: Path, settings: ExperimentSettings, by: str | None = None) -> str:
@@ -250,7 +254,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     test, validation = store.read_labelled(results, answered[0], run.frames)
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
-    return score.evaluate(run, test, validation, predictions)
+    return with_occlusions(run, score.evaluate(run, test, validation, predictions), results)
 
 
 def _nothing() -> LabelledFrames:

@@ -24,6 +24,7 @@ _RENDERED_BY = {
     "margin": "margin",
     "gallery_top": "gallery top",
     "gallery_heatmaps": "gallery heatmaps",
+    "gallery_occlusion": "gallery occlusion",
     "choose": "choose",
 }
 _NO_RECORD = f"{store.RUN} is gone or damaged"

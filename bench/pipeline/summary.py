@@ -42,6 +42,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         threshold=setup.settings.threshold,
         gallery_top=setup.settings.gallery.top,
         gallery_heatmaps=setup.settings.gallery.heatmaps,
+        gallery_occlusion=setup.settings.gallery.occlusion,
         margin=setup.settings.margin,
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),

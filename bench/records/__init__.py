@@ -63,6 +63,11 @@ from bench.records.measurements import (
     Timing,
     VariantSpeed,
 )
+from bench.records.occlusion import (
+    BlurredFrame,
+    Faithfulness,
+    Occlusion,
+)
 from bench.records.predictions import (
     LabelledFrames,
     PredictionPass,
@@ -105,6 +110,7 @@ from bench.records.scores_file import (
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -143,6 +149,7 @@ __all__ = [
     "Alone",
     "Auc",
     "BatchReader",
+    "BlurredFrame",
     "Built",
     "Candidate",
     "Checked",
@@ -158,6 +165,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Faithfulness",
     "Fidelity",
     "Filter",
     "Filters",
@@ -181,6 +189,7 @@ __all__ = [
     "Measurement",
     "ModelFile",
     "Moved",
+    "Occlusion",
     "OnEvent",
     "OperatingPoint",
     "Outcome",
@@ -206,6 +215,7 @@ __all__ = [
     "ScoredDetector",
     "ScoredDrift",
     "ScoredEffect",
+    "ScoredFaithfulness",
     "ScoredFlips",
     "ScoredFrames",
     "ScoredLatency",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
 from bench.records.measurements import Latencies, Timing, VariantSpeed
+from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
 from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, Effect, Independence, VariantEvaluation
@@ -20,7 +21,8 @@ class Evaluation:
     `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
     measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
     names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
-    those that compare, None where the baseline was not timed.
+    those that compare, None where the baseline was not timed. `occlusions` are by variant; those whose frames were not
+    blurred have none.
     """
 
     test: LabelledFrames
@@ -36,6 +38,7 @@ class Evaluation:
     size_only: frozenset[str] = frozenset()
     independence: Independence = field(default_factory=Independence)
     latencies: Latencies | None = None
+    occlusions: Mapping[str, Occlusion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ docs/numbers.md say what each key means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.measurements import Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
+from bench.records.weights import ClassName
 
 SCORES_SCHEMA = 1
 """Counts up when a key changes its meaning or goes away."""
@@ -81,6 +82,19 @@ class ScoredDrift:
     overlap: float
     both_right: int
     other_reason: int
+
+
+@dataclass(frozen=True)
+class ScoredFaithfulness:
+    """How often heatmaps point at what matters in frames of the galleries that are called one class."""
+
+    frames: int
+    right: int
+    fall: float
+    fall_elsewhere: float
+    baseline_right: int | None
+    baseline_fall: float | None
+    baseline_fall_elsewhere: float | None
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,7 @@ class ScoredVariant:
     throughput_gain_interval: Ends | None
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
+    faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bench.reports.markdown import markdown
 from bench.reports.markdown import side_by_side as as_markdown
 from bench.reports.markdown.galleries import MarkdownGalleries, galleries
 from bench.reports.pictures import figures
-from bench.reports.pictures.gallery import Galleries, draw_overlays
+from bench.reports.pictures.gallery import Galleries, draw_overlays, has_maps
 from bench.reports.pictures.gallery import galleries as choose
 from bench.reports.scores_json import as_text, scores, scores_side_by_side
 
@@ -114,7 +114,7 @@ def _galleries(
     run: RunRecord, evaluation: Evaluation, shown: Galleries, results: Path, report: Path
 ) -> MarkdownGalleries:
     """The galleries of report.md, and the file with the key of their colours."""
-    has_maps = any(answered.cam is not None for answered in evaluation.predictions.values())
-    if has_maps:
+    with_maps = any(has_maps(evaluation, name) for name in evaluation.predictions)
+    if with_maps:
         figures.colour_bar(report / COLOUR_BAR)
-    return galleries(run, evaluation, shown, COLOUR_BAR if has_maps else None, results, report)
+    return galleries(run, evaluation, shown, COLOUR_BAR if with_maps else None, results, report)

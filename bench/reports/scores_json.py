@@ -17,12 +17,15 @@ from bench.records import (
     THRESHOLD_KINDS,
     Auc,
     Choice,
+    ClassName,
     Comparison,
     Drift,
     Effect,
     Ends,
     Evaluation,
+    Faithfulness,
     Interval,
+    Occlusion,
     OperatingPoint,
     Ratio,
     RunRecord,
@@ -34,6 +37,7 @@ from bench.records import (
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -164,6 +168,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_compared(variant is run.baseline, scored),
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
+        faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
     )
 
 
@@ -257,6 +262,17 @@ def _shift(shift: Shift) -> ScoredShift:
 
 def _drift(drift: Drift) -> ScoredDrift:
     return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
+
+
+def _faithfulness(occlusion: Occlusion | None) -> dict[ClassName, ScoredFaithfulness | None]:
+    judged = occlusion.faithfulness if occlusion else {}
+    return {"fake": _faithful(judged.get("fake")), "real": _faithful(judged.get("real"))}
+
+
+def _faithful(judged: Faithfulness | None) -> ScoredFaithfulness | None:
+    names = ("right", "fall", "fall_elsewhere")
+    beside = {f"baseline_{name}": getattr(judged and judged.baseline, name, None) for name in names}
+    return _scored(ScoredFaithfulness, judged, **beside) if judged else None
 
 
 def _slice(part: Slice) -> ScoredSlice:

@@ -36,6 +36,7 @@ class Report:
     ranking: Table
     flips: Table | None
     drift: Table | None
+    faithful: Table | None
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
@@ -69,6 +70,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         ranking=tables.ranking(evaluation),
         flips=changes.flips(evaluation),
         drift=changes.drift(evaluation),
+        faithful=changes.faithful(evaluation),
         slices=changes.slices(run, evaluation),
         worst=changes.worst(evaluation),
         not_sliced=evaluation.not_sliced,
@@ -97,12 +99,12 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
         "drift": notes.drift(),
+        "faithful": notes.faithful(),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
-        "galleries": notes.galleries(
-            [name for name, answered in evaluation.predictions.items() if answered.cam is None]
-        ),
+        "galleries": notes.galleries(evaluation),
         "no_maps": notes.no_maps(),
+        "blurred": notes.blurred(),
         "timings": notes.timings(),
     }
 
