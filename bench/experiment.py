@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bench import detectors, yaml_file
+from bench.artifacts.imports.settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
@@ -37,11 +38,12 @@ from bench.errors import (
     nearest,
     no_device,
     quoted,
+    refuse_address,
     refuse_together,
     resolve_path,
     shown,
 )
-from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, Preprocessing
+from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, OutputKind, Preprocessing
 from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -111,7 +113,9 @@ class WeightsSettings(_Model):
     """A file of weights, and where they lie in one that holds several sets of them."""
 
     file: str = Field(
-        min_length=1, description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights"
+        min_length=1,
+        description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; of "
+        "`architecture: onnx` an .onnx file",
     )
     key: str | None = Field(
         default=None,
@@ -122,9 +126,7 @@ class WeightsSettings(_Model):
     @field_validator("file")
     @classmethod
     def _a_path(cls, file: str) -> str:
-        if "://" in file:
-            raise ValueError(f"{quoted(file)} is an address, and bench fetches nothing; download it and give the path")
-        return file
+        return refuse_address(file)
 
 
 def _weights(value: object) -> object:
@@ -138,7 +140,7 @@ class DetectorSettings(_Model):
     weights: Annotated[WeightsSettings, BeforeValidator(_weights, json_schema_input_type=str | WeightsSettings)] = (
         Field(
             description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; {file: …, key: …} "
-            "for one set of weights of several in a file"
+            "for one set of weights of several in a file; of `architecture: onnx` an .onnx file"
         )
     )
     positive: ClassName | None = Field(
@@ -152,6 +154,9 @@ class DetectorSettings(_Model):
         description="the arithmetic that the network was trained with, where names in the file do not tell: padding "
         "and the like, see docs/detectors.md",
     )
+    output: OutputKind | None = OUTPUT
+    output_name: str | None = OUTPUT_NAME
+    input: InputSettings | None = INPUT
     preprocessing: Preprocessing = Field(
         description="a preset such as fsbi, sbi or imagenet, or {preset: fsbi, size: 160, ...} to override its fields"
     )
@@ -165,17 +170,24 @@ class DetectorSettings(_Model):
     @field_validator("classes", mode="before")
     @classmethod
     def _both_classes(cls, classes: object) -> object:
-        if classes is None or (isinstance(classes, list) and sorted(map(str, classes)) == ["fake", "real"]):
-            return tuple(classes) if classes else None
-        raise ValueError(f"expected [fake, real] or [real, fake], found {in_yaml(classes)}")
+        return both_classes(classes)
 
     @model_validator(mode="after")
     def _known_to_its_family(self) -> DetectorSettings:
+        """What is said of the weights fits the architecture, and itself."""
         if self.flavour is not None:
             _as_value_error(partial(families.meaning, self.architecture, self.flavour))
         _as_value_error(partial(families.check, self.architecture, self.flavour, self.preprocessing))
         if self.positive and self.classes:
             raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
+        is_graph = families.kind(self.architecture) == "onnx"
+        for key in ("output", "output_name", "input"):
+            if getattr(self, key) is not None and not is_graph:
+                raise ValueError(f"`{key}` is for `architecture: onnx`; a network that bench builds needs none")
+        if is_graph and self.weights.key is not None:
+            raise ValueError("`key` is for a file with several sets of weights; an ONNX file has one")
+        if is_graph and self.is_demo:
+            raise ValueError("`weights: demo` is a checkpoint; `architecture: onnx` needs an ONNX file")
         return self
 
     @field_validator("preprocessing", mode="before")
@@ -242,7 +254,10 @@ class DetectorSettings(_Model):
     @property
     def conventions(self) -> Conventions:
         """What the owner says of the weights."""
-        return Conventions(self.weights.key, self.positive, self.classes, self.flavour)
+        of_input = self.input.record if self.input else None
+        return Conventions(
+            self.weights.key, self.positive, self.classes, self.flavour, self.output, self.output_name, of_input
+        )
 
 
 class TimingSettings(_Model):

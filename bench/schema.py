@@ -46,6 +46,7 @@ def json_schema() -> dict[str, Any]:
     for name in steps.names():
         step = steps.find(name)
         settings = step.Settings.model_json_schema()
+        schema["$defs"] |= settings.pop("$defs", {})
         main = [settings["properties"][step.MAIN]] if step.MAIN else []
         alone = not any(field.is_required() for field in step.Settings.model_fields.values())
         nothing = [{"type": "null"}] if alone else []

@@ -54,6 +54,7 @@ def _sections() -> Iterator[str]:
     detector = models["DetectorSettings"]
     yield _section("detectors: {name: …}", detector)
     yield _section("detectors: {name: {weights: …}}", models["WeightsSettings"])
+    yield _section("detectors: {name: {input: …}}", models["InputSettings"])
     yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
@@ -79,8 +80,10 @@ def _step(name: str, step: Any) -> str:
     short = f"`{name}: …` alone sets `{step.MAIN}`." if step.MAIN else ""
     after = f"After {' or '.join(f'`{earlier}`' for earlier in step.AFTER)} only." if getattr(step, "AFTER", ()) else ""
     once = "Once in a chain." if getattr(step, "ONCE", False) else ""
+    once = "The only entry of its chain." if step.ACCEPTS is None else once
+    graph = "Also on a detector of which there is an ONNX file alone." if hasattr(step, "apply_onnx") else ""
     reads = f"Reads {frames or 'no frames'}."
-    text = " ".join(part for part in (purpose, reads, short, after, once) if part)
+    text = " ".join(part for part in (purpose, reads, short, after, once, graph) if part)
     needed = [key for key, field in step.Settings.model_fields.items() if field.is_required()]
     return "\n".join([f"### `{name}`", text, "", *_table({**step.Settings.model_json_schema(), "required": needed})])
 
@@ -112,7 +115,12 @@ def _value(field: Node) -> str:
     if "$ref" in field or field["type"] == "object":
         return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
     if field["type"] == "array":
-        return f"{field['minItems']} numbers"
+        choices = field.get("prefixItems", [{}])[0].get("enum")
+        return (
+            f"[{', '.join(f'`{choice}`' for choice in choices)}] in either order"
+            if choices
+            else (f"{field['minItems']} numbers")
+        )
     limits = [words.format(_spelled(field[key])) for key, words in _LIMITS.items() if key in field]
     return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
 
@@ -137,31 +145,30 @@ def _spelled(value: object) -> str:
 def _families() -> Iterator[str]:
     """A section for each detector family: its architectures, the checkpoints that are read, and its flavours."""
     for family in families.modules():
-        name = " ".join((family.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-        lines = [f"### {name}"]
-        lines += [
-            f"`architecture:` {_code(names)}. Offers steps {_code(sorted(offers))}.\n"
-            for offers, names in families.by_offers(family).items()
-        ]
-        if families.is_open(family):
-            lines += [" ".join((family.__doc__ or "").split("\n\n")[1].split()), ""]
+        name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
+        lines = [f"### {name.removesuffix('.')}"]
+        for offers, names in families.by_offers(family).items():
+            offered = f" Offers steps {_code(sorted(offers))}." if offers else ""
+            lines.append(f"`architecture:` {_code(names)}.{offered}\n")
+        lines += [f"{paragraph}\n" for paragraph in paragraphs]
         first = family.ARCHITECTURES[0]
-        lines += _checkpoints(family, first)
+        if family.schemes(first):
+            lines += _checkpoints(family, first)
         if choices := families.flavours(family, first):
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
-        yield "\n".join(lines)
+        yield "\n".join(lines).rstrip()
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
-    yield "| names of | such as | the logits | `flavour:` if not given |"
-    yield "| --- | --- | --- | --- |"
+    several = bool(families.flavours(family, architecture))
+    yield f"| names of | such as | the logits |{' `flavour:` if not given |' * several}"
+    yield f"| --- | --- | --- |{' --- |' * several}"
     for scheme in family.schemes(architecture):
-        layer = scheme.rename(family.EXAMPLE)
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        yield (
-            f"| {scheme.owner} | `{layer}` | `{scheme.head or scheme.rename('head')}`{meaning} | {_flavour(scheme)} |"
-        )
+        logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
+        flavour = f" {_flavour(scheme)} |" * several
+        yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
 
 
 def _flavour(scheme: Scheme) -> str:

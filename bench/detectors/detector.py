@@ -66,6 +66,12 @@ class Detector(nn.Module):
         margin_bias: float | None = self.head.margin_bias
         return margin_bias
 
+    @property
+    def map_note(self) -> str:
+        """How the map is made, for plans and reports; "" where it is a class-activation map by one layer's weights."""
+        note: str = self.head.MAP
+        return note
+
     # ------------------------------------------------------------------------------------ weights
     @property
     def dtype(self) -> torch.dtype:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes, yaml_file
+from bench.artifacts.imports import file as imports_file
+from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
@@ -16,7 +18,7 @@ from bench.pipeline import readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
-from bench.provenance import cpu_cores, file_digest
+from bench.provenance import cpu_cores
 from bench.records import FrameSet, OnEvent, Reading, Split, silent
 from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
@@ -52,7 +54,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     frames = frames_of(listings)
     _refuse_learned(request, frames)
     built_with = next(iter(frames.values()))
-    chains = _workable_chains(request, built_with)
+    chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
         Setup(
@@ -66,6 +68,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             selected=request.selected,
             source=of_detector.source,
             reading=of_detector.reading,
+            imported=of_detector.imported,
             frames=frames[frame_set],
             built_with=built_with,
             device=chosen,
@@ -92,6 +95,18 @@ class _Request:
     @property
     def chains(self) -> dict[str, tuple[steps.Use, ...]]:
         return {name: chain for name, chain in self.settings.variants.items() if name in self.selected}
+
+    @property
+    def kinds(self) -> list[steps.Kind]:
+        """What the detectors are, each kind once."""
+        return list(dict.fromkeys(families.kind(detector.architecture) for detector in self.detectors.values()))
+
+    def uses_of_files(self) -> Iterator[tuple[Keys, steps.Use]]:
+        """The steps of selected variants that read a file, with their keys in the experiment file."""
+        for variant, chain in self.chains.items():
+            for index, use in enumerate(chain):
+                if use.file_name is not None:
+                    yield ("experiments", self.name, "variants", variant, index), use
 
     def weights(self, detector: str) -> Path:
         return self.detectors[detector].weights_file(self.path.parent)
@@ -131,10 +146,14 @@ def _dataset_key(frame_set: str) -> Keys:
 def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
     """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
     chains, runtime = request.chains, request.settings.runtime
-    chosen, remarks, refused = checked_device(device, runtime, list(map(kind_of, chains.values())))
+    kinds = [kind_of(chain, kind) for kind in request.kinds for chain in chains.values()]
+    chosen, remarks, refused = checked_device(device, runtime, kinds)
     problems: list[tuple[Keys, str | UserError]] = []
-    for name in request.detectors:
-        problems += problems_of(_weights_key(name), partial(file_type.check, request.weights(name)))
+    for name, detector in request.detectors.items():
+        check = imports_file.check if families.kind(detector.architecture) == "onnx" else file_type.check
+        problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
+    for keys, use in request.uses_of_files():
+        problems += problems_of(keys, partial(readings.check_file, use, request.path.parent))
     for detector in request.detectors.values():
         of_chains = request.below(_chain_problems(chains, detector.architecture, runtime, chosen))
         problems += [problem for problem in of_chains if problem not in problems]
@@ -149,13 +168,13 @@ def _chain_problems(
     chains: Mapping[str, Sequence[steps.Use]], architecture: str, runtime: str, device: Device
 ) -> Iterator[tuple[Keys, str]]:
     """All that is wrong with chains before their frames are known, with keys below the experiment's."""
-    needed = []
+    needed, kind = [], families.kind(architecture)
     for variant, chain in chains.items():
-        problems = [*order_problems(chain), *offer_problems(chain, architecture)]
+        problems = [*order_problems(chain, kind), *offer_problems(chain, architecture)]
         yield from ((("variants", variant, index), problem) for index, problem in problems)
         if not problems:
             try:
-                needed.append(runtimes.choose(runtime, kind_of(chain), device))
+                needed.append(runtimes.choose(runtime, kind_of(chain, kind), device))
             except UserError as error:
                 yield ("variants", variant), str(error)
     for name in dict.fromkeys(needed):
@@ -178,6 +197,17 @@ class _ReadWeights:
 
     source: Source
     reading: Reading | None = None
+    chains: dict[str, tuple[steps.Use, ...]] = field(default_factory=dict)
+    imported: dict[str, Reading] = field(default_factory=dict)
+
+    def read_files(self, variant: str, chain: tuple[steps.Use, ...], base: Path) -> None:
+        """Note a chain with the files that its steps read; raises `UserError` for a file that can't be used."""
+        located = []
+        for use in chain:
+            if use.file_name is not None:
+                use, self.imported[variant] = readings.read_file(use, base, self.source.preprocessing)  # noqa: PLW2901
+            located.append(use)
+        self.chains[variant] = tuple(located)
 
     def check(self, variants: Path) -> None:
         """Raises `UserError` for weights that can't be used."""
@@ -195,13 +225,21 @@ def _read(
     problems: list[tuple[Keys, str | UserError]] = []
     for name, detector in request.detectors.items():
         weights = request.weights(name)
-        source = Source(
-            detector.architecture, weights, file_digest(weights), detector.preprocessing, detector.conventions
-        )
+        try:
+            content = readings.content_of(weights, detector.architecture, request.path.parent / "variants")
+        except UserError as error:
+            problems.append((_weights_key(name), error))
+            continue
+        source = Source(detector.architecture, weights, content, detector.preprocessing, detector.conventions)
         read[name] = _ReadWeights(source)
         # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
         check = read[name].recall if detector.is_demo_alone and not for_run else read[name].check
         problems += problems_of(_weights_key(name), partial(check, request.path.parent / "variants"))
+        for variant, chain in request.settings.variants.items():
+            faults = list(problems_of((), partial(read[name].read_files, variant, chain, request.path.parent)))
+            if variant in request.selected:
+                keys = ("experiments", request.name, "variants", variant)
+                problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
         problems += problems_of(_dataset_key(name), read_frames)
@@ -218,16 +256,20 @@ def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, Frame
 
 
 def _workable_chains(
-    request: _Request, frames: Mapping[Split, FrameSet]
+    request: _Request, frames: Mapping[Split, FrameSet], chains: Mapping[str, Mapping[str, tuple[steps.Use, ...]]]
 ) -> dict[str, dict[str, tuple[steps.Use, ...]]]:
-    """The chains of each detector that can be built; `UserError` where a selected one cannot."""
+    """The chains of each detector that can be built; `UserError` where a selected one cannot.
+
+    `chains` are those of each detector whose files could be read.
+    """
     workable: dict[str, dict[str, tuple[steps.Use, ...]]] = {}
     problems: dict[tuple[Keys, str], None] = {}
     for name, detector in request.detectors.items():
         workable[name] = {}
-        for variant, chain in request.settings.variants.items():
+        kind = families.kind(detector.architecture)
+        for variant, chain in chains[name].items():
             offered = offer_problems(chain, detector.architecture)
-            faults = [*order_problems(chain), *offered, *frame_problems(chain, frames)]
+            faults = [*order_problems(chain, kind), *offered, *frame_problems(chain, frames)]
             if not faults:
                 workable[name][variant] = chain
             elif variant in request.selected:

@@ -112,7 +112,15 @@ from bench.records.scores_file import (
     ScoresFile,
 )
 from bench.records.sessions import Prediction, Session, Timed
-from bench.records.weights import ClassName, Conventions, InputCandidate, InputFit, Reading
+from bench.records.weights import (
+    ClassName,
+    Conventions,
+    GraphInput,
+    InputCandidate,
+    InputFit,
+    OutputKind,
+    Reading,
+)
 
 __all__ = [
     "FILTERS",
@@ -153,6 +161,7 @@ __all__ = [
     "Frame",
     "FrameSet",
     "GateOutcome",
+    "GraphInput",
     "HandedOver",
     "Independence",
     "InputCandidate",
@@ -169,6 +178,7 @@ __all__ = [
     "OnEvent",
     "OperatingPoint",
     "Outcome",
+    "OutputKind",
     "PeakMemory",
     "Prediction",
     "PredictionPass",

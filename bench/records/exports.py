@@ -68,8 +68,8 @@ class HandedOver:
 
     `model` is the file that `predict.py` runs, one of `files`. A frame is fitted by `input` and goes in as uint8 RGB
     [n, 3, size, size], under the name "frames"; "logits" [n, 2] and "cam" [n, h, w] come out, and
-    `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]`; a detector without a class-activation map gives
-    no "cam", and `margin_bias` is None. A frame counts as fake where P(fake) is at
+    `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]` (`margin_bias` is None where no constant makes it
+    so); a detector without a class-activation map gives no "cam". A frame counts as fake where P(fake) is at
     least `threshold`. `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline.
     """
 

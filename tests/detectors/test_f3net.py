@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from scipy import fft
 from torch import Tensor
 
-from bench.detectors.families import f3net
 from bench.detectors.networks.frequencies import Edges, FrequencyBands, LogSpectrum
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
+from bench.experiment import DetectorSettings
 from bench.records import Conventions, Preprocessing
 from tests.detectors.test_xception import answers, shapes
 from tests.support import upstream
@@ -128,11 +128,12 @@ def test_a_file_without_filters_is_refused_with_the_flavour_that_fits(tmp_path: 
         answers(tmp_path / "edges.pth", HALF, upstream.frames(1, 256), "f3net")
 
 
-def test_frames_of_another_size_than_the_filters_are_refused() -> None:
-    with pytest.raises(UserError, match=r"size 224 does not fit f3net.*`size: 256`, or `flavour: edges`"):
-        f3net.check(None, Preprocessing(size=224))
-    f3net.check("edges", Preprocessing(size=224))
-    f3net.check("fad", Preprocessing(size=256))
+def test_frames_of_another_size_than_the_filters_are_refused_by_the_settings_alone() -> None:
+    settings = {"architecture": "f3net", "weights": "f3net.pth", "preprocessing": {"preset": "imagenet"}}
+    with pytest.raises(ValueError, match=r"size 224 does not fit f3net.*`size: 256`, or `flavour: edges`"):
+        DetectorSettings.model_validate(settings)
+    DetectorSettings.model_validate({**settings, "flavour": "edges"})
+    DetectorSettings.model_validate({**settings, "preprocessing": "deepfakebench"})
 
 
 @pytest.mark.parametrize("size", [64, 75, 256])

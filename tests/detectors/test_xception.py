@@ -73,6 +73,27 @@ def test_timms_checkpoints_give_timms_logits(size: int, tmp_path: Path) -> None:
     assert reading.names.startswith("names of timm")
 
 
+def test_other_names_of_it_are_known(tmp_path: Path) -> None:
+    """ICPR 2020's has one logit, for fake; FaceForensics++'s has dropout before its head."""
+    state = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in upstream.weights(shapes(), seed=1, gain=1.25).items()
+        if "adjust_channel" not in name
+    }
+    icpr = {f"xception.{name}": tensor[1:] if "last_linear" in name else tensor for name, tensor in state.items()}
+    torch.save({"net": icpr, "epoch": 3}, tmp_path / "icpr.pth")
+    faces = {f"model.{name.replace('last_linear.', 'last_linear.1.')}": tensor for name, tensor in state.items()}
+    torch.save(faces, tmp_path / "faceforensics.pth")
+    preprocessing = Preprocessing(size=96, mean=HALF.mean, std=HALF.std)
+    frames, expected = upstream.frames(8, 96), torch.tensor(LOGITS)
+    _, reading, (logits, _) = answers(tmp_path / "icpr.pth", preprocessing, frames)
+    torch.testing.assert_close(logits, torch.stack([torch.zeros(8), expected[:, 1]], 1), atol=1e-4, rtol=0)
+    assert "one logit, for fake" in reading.logits
+    _, reading, (logits, _) = answers(tmp_path / "faceforensics.pth", preprocessing, frames)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+    assert reading.names == "names of DeepfakeBench behind model"
+
+
 def test_the_estimate_of_its_work_is_what_is_counted() -> None:
     from bench.artifacts.footprint import footprint_of
     from bench.detectors.families import efficientnet

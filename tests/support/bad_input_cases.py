@@ -22,8 +22,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.detectors.families import f3net
 from tests.conftest import write_frames
-from tests.support import broken_weights
+from tests.support import broken_imports, broken_weights, foreign
 
 Change = Callable[[Path], object]
 
@@ -212,6 +213,24 @@ def remove(name: str) -> Change:
 
 def both(*changes: Change) -> Change:
     return lambda folder: [change(folder) for change in changes]
+
+
+def imported(entry: str, write: Change = broken_imports.sound) -> Change:
+    """A variant that is a file made elsewhere, `x.onnx`."""
+    return both(write, yaml("q16: [cast: fp16]", f"q16: [import: {entry}]"))
+
+
+def graph_alone(chain: str) -> Change:
+    """A detector of which there is `x.onnx` alone, and one variant."""
+
+    def change(folder: Path) -> None:
+        broken_imports.sound(folder)
+        yaml("architecture: tiny, weights: best_model.tar", "architecture: onnx, weights: x.onnx")(folder)
+        path = folder / "experiments.yaml"
+        before = path.read_text(encoding="utf-8").partition("      q16:")[0]
+        path.write_text(f"{before}      q16: [{chain}]\n", encoding="utf-8")
+
+    return change
 
 
 def folder_instead(name: str) -> Change:
@@ -648,6 +667,10 @@ CASES: dict[str, list[Case]] = {
         Case("a flavour that is none", "`flavour: same`",
              ("detectors.mine", "unknown flavour 'same'", "has one arithmetic: leave it out"),
              yaml("weights: best_model.tar", "weights: best_model.tar, flavour: same")),
+        Case("frames that a network's filters do not fit", "`{architecture: f3net, preprocessing: imagenet}`",
+             ("detectors.mine", "size 224 does not fit f3net", "write `size: 256`, or `flavour: edges`"),
+             both(yaml("architecture: tiny", "architecture: f3net"), yaml("{preset: fsbi, size: 32}", "imagenet")),
+             patch=lambda patch: patch.setattr("bench.detectors.families.modules", lambda: (f3net,))),
         Case("a cut that nobody makes", "`crop_pct: 0.01`", ("crop_pct must lie between 0.25 and 1, found 0.01",),
              yaml("{preset: fsbi, size: 32}", "{preset: timm, crop_pct: 0.01}")),
         Case("a cut of what is stretched", "`{preset: imagenet, crop_pct: 0.9}`",
@@ -706,6 +729,82 @@ CASES: dict[str, list[Case]] = {
         Case("tensors that overlap", "safetensors", ("b does not begin where the tensor before it ends",),
              both(yaml("best_model.tar", "best_model.safetensors"),
                   broken_weights.safetensors_header(broken_weights.OVERLAPPING))),
+    ],
+    "Variants and detectors made elsewhere": [
+        Case("an import without a file", "`[import]`",
+             ("q16.import.file: needs a value, as in `import: quantised.onnx`",),
+             yaml("[cast: fp16]", "[import]")),
+        Case("no such file to import", "`import: y.onnx`",
+             ("line 15", "experiments.first.variants.q16", "no such file", "did you mean 'x.onnx'"),
+             imported("y.onnx")),
+        Case("an address to import", "`import: https://…`", ("is an address, and bench fetches nothing",),
+             imported("'https://example.org/x.onnx'")),
+        Case("an import that is not alone in its chain", "`[import: x.onnx, cast: fp16]`",
+             ("import: x.onnx is a whole variant, and its chain's only entry",), imported("x.onnx, cast: fp16")),
+        Case("an import after another step", "`[prune: 0.5, import: x.onnx]`", ("is a whole variant",),
+             both(broken_imports.written(), yaml("[cast: fp16]", "[prune: 0.5, import: x.onnx]"))),
+        Case("a checkpoint to import", "`import: best_model.tar`", ("is no ONNX file: it is a PyTorch checkpoint",),
+             imported("best_model.tar")),
+        Case("a damaged ONNX file", "cut off", ("x.onnx: is no ONNX file, or damaged",),
+             imported("x.onnx", broken_imports.cut)),
+        Case("an ONNX file for another size", "224 px, the detector has 32",
+             ("is 224×224 pixels, and the preprocessing gives 32×32",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input("n", 3, 224, 224)))),
+        Case("an ONNX file without a batch axis", "[3, 32, 32]", ("has 3 axes; expected four",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input(3, 32, 32)))),
+        Case("an ONNX file that reads grey frames", "one channel", ("1 channels if it is nchw; frames have 3",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input("n", 1, 32, 32)))),
+        Case("a layout that the file contradicts", "`layout: nhwc` for [n, 3, 32, 32]", ("32 channels if it is nhwc",),
+             imported("{file: x.onnx, input: {layout: nhwc}}")),
+        Case("an ONNX file with two inputs", "a mask beside frames", ("has 2 inputs (x, mask), and frames are one",),
+             imported("x.onnx", broken_imports.written(broken_imports.second_input))),
+        Case("several outputs with scores", "two heads", ("2 of them could hold scores", "output_name: …"),
+             imported("x.onnx", broken_imports.written(broken_imports.second_output))),
+        Case("no such output", "`output_name: agian`", ("has no output 'agian'", "did you mean 'again'"),
+             imported("{file: x.onnx, output_name: agian}", broken_imports.written(broken_imports.second_output))),
+        Case("labels instead of scores", "argmax inside", ("is int64 [n]", "expected one or two floats a frame"),
+             imported("x.onnx", broken_imports.written(broken_imports.labels))),
+        Case("an output that may be either", "scaled logits", ("add `output: logits` or `output: probability`",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_temperature))),
+        Case("logits called probabilities", "`output: probability`", ("is that of Gemm, so it is `output: logits`",),
+             imported("{file: x.onnx, output: probability}")),
+        Case("one column, and nobody knows of which class", "sigmoid", ("add `positive: fake` where its sigmoid",),
+             imported("x.onnx", broken_imports.made(foreign.one_logit))),
+        Case("classes of one column", "`classes: [fake, real]`", ("has one column, and `classes:` is for two",),
+             imported("{file: x.onnx, classes: [fake, real]}", broken_imports.made(foreign.one_logit))),
+        Case("positive of two columns", "`positive: fake`", ("has two columns, and `positive:` is for one",),
+             imported("{file: x.onnx, positive: fake}")),
+        Case("a scale for bytes", "`input: {scale: 1}`", ("is uint8, which takes frames as they are",),
+             imported("{file: x.onnx, input: {scale: 1}}", broken_imports.made(foreign.whole))),
+        Case("a std of 0", "`input: {std: 0}`", ("q16.import.input.std", "every std must be above 0"),
+             imported("{file: x.onnx, input: {std: 0}}")),
+        Case("an unknown key of an input", "`input: {sclae: 1}`", ("q16.import.input.sclae",),
+             imported("{file: x.onnx, input: {sclae: 1}}")),
+        Case("operators of a vendor", "`ai.vendor`", ("operators that onnxruntime does not have: ai.vendor::Gemm",),
+             imported("x.onnx", broken_imports.written(broken_imports.custom_operator))),
+        Case("an opset that onnxruntime does not know", "99", ("onnxruntime", "cannot run it"),
+             imported("x.onnx", broken_imports.written(broken_imports.new_opset))),
+        Case("an ONNX file that answers NaN", "NaN among its weights", ("is not finite (NaN or infinite) for 4 of 4",),
+             imported("x.onnx", broken_imports.written(broken_imports.not_a_number))),
+        Case("weights of an ONNX file that are missing", "`x.data` was not copied",
+             ("its weights lie in 'x.data' beside it, and that file is missing",),
+             imported("x.onnx", broken_imports.weights_apart("x.data"))),
+        Case("weights of an ONNX file that lie elsewhere", "`../x.data`", ("only files beside it are read",),
+             imported("x.onnx", broken_imports.weights_apart("../x.data"))),
+        Case("a checkpoint as `architecture: onnx`", "`weights: best_model.tar`", ("it is a PyTorch checkpoint",),
+             yaml("architecture: tiny", "architecture: onnx")),
+        Case("the demo as `architecture: onnx`", "`weights: demo`", ("`weights: demo` is a checkpoint",),
+             yaml("architecture: tiny, weights: best_model.tar", "architecture: onnx, weights: demo")),
+        Case("an output of a checkpoint", "`output: logits`", ("`output` is for `architecture: onnx`",),
+             yaml("weights: best_model.tar", "weights: best_model.tar, output: logits")),
+        Case("pruning an ONNX file", "`prune: 0.5`",
+             ("prune: 0.5 works on a network's layers, and of this detector there is an ONNX file alone",),
+             graph_alone("prune: 0.5")),
+        Case("training an ONNX file", "`[cast: fp16, recover]`",
+             ("recover works on torch models, but after cast: fp16",),
+             graph_alone("cast: fp16, recover")),
+        Case("four bits for an ONNX file", "`quantize: {weights: int4}`", ("write `quantize: {weights: int8}`",),
+             graph_alone("quantize: {weights: int4}")),
     ],
     "Frame sets": [
         Case("no such folder", "`path: facse`", ("line 5", "datasets.faces", "no such file or folder", "'faces'"),

@@ -32,7 +32,7 @@ def _fits(forecast: Forecast) -> Iterator[str]:
     for detector, fit in (forecast.fits or {}).items():
         yield ""
         if not fit.inputs:
-            yield f"{detector}: which preprocessing fits can't be told: the network has no batch norms"
+            yield f"{detector}: which preprocessing fits can't be told: there are no batch norms to ask"
             continue
         for title, candidates in (("preprocessing", fit.inputs), ("flavour", fit.flavours)):
             rows = [
@@ -120,6 +120,12 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
     readings = [setup.reading for setup in prepared.by_detector.values() if setup.reading]
     notes += [f"weights: {reading.sentence}" for reading in readings]
+    notes += dict.fromkeys(
+        f"{setup.title(variant)}: {reading.sentence}"
+        for setup in prepared.by_detector.values()
+        for variant, reading in setup.imported.items()
+        if variant in setup.selected
+    )
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
     left = [name for name in first.settings.variants if name not in first.selected]

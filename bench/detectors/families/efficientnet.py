@@ -2,8 +2,7 @@
 
 Built on timm, with the names and the arithmetic of every code that trains them for this.
 
-Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps: see
-`flavours`.
+Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps.
 """
 
 from __future__ import annotations

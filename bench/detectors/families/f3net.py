@@ -1,6 +1,8 @@
-"""F3Net: an Xception that reads twelve planes, frequency bands or edges.
+"""F3Net, an Xception that reads twelve planes: frequency bands or edges.
 
-Of its branches DeepfakeBench has the frequency-aware decomposition alone.
+Of F3Net's branches this is the frequency-aware decomposition, as DeepfakeBench has it, for frames of 256 px alone: its
+filters are learned at that size. Its DCT and bands are constants, which bench has itself and leaves out of files. What
+makes the planes stays in float32 under every step, and its filters are not pruned.
 """
 
 from __future__ import annotations

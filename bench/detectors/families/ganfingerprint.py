@@ -1,4 +1,9 @@
-"""GANFingerprint: a ResNet-34 at three depths beside the frame's spectrum, with one logit for real."""
+"""GANFingerprint: a ResNet-34 at three depths beside the frame's spectrum, with one logit for real.
+
+P(fake) is 1 less the sigmoid of that logit. Its map is Grad-CAM of the difference of the logits at the last feature
+map, worked out in the forward pass. The spectrum is computed in float32 under every step. Its branches can't be pruned
+by channels.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("ganfingerprint",)
 OFFERS: frozenset[Offer] = frozenset({"conv", "cam"})
 EXAMPLE = "backbone.fusion.0.weight"
+LOGITS = "head.layers.logits"
 SIZES = {"ganfingerprint": Size(3.24, 25.2)}
 
 _STAGES = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")

@@ -1,6 +1,7 @@
 """Xception, as FaceForensics++ and DeepfakeBench train it.
 
-timm's `legacy_xception`, whose arithmetic is theirs.
+Built on timm's `legacy_xception`, whose arithmetic is theirs. DeepfakeBench's `adjust_channel` layers, which it never
+uses, are left out.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ def parts(channels: int) -> tuple[OrderedDict[str, nn.Module], GapLinear]:
 
 
 def schemes(architecture: str) -> tuple[Scheme, ...]:
-    """timm's names are those of all; the head has several."""
+    """timm's names are those of all, but for the head's."""
     return (
         Scheme("timm", name_in_timm, head="fc", flavour="timm"),
         Scheme("DeepfakeBench", name_in_timm, head="last_linear", flavour="timm", unused=("adjust_channel.",)),
+        Scheme(
+            "ICPR 2020 (polimi-ispl)", lambda name: f"xception.{name_in_timm(name)}", head="xception.last_linear",
+            flavour="timm", positive="fake",
+        ),
         Scheme("bench", str, flavour="timm"),
-    )
+    )  # fmt: skip
 
 
 def name_in_timm(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 class Head(nn.Module):
     """The contract of a head. What it computes is float32, whatever type its weights and the features have.
 
-    `predict` is all that evaluation needs. `layers_to_logits` and `logit_layers` serve steps that change widths,
+    `MAP` says how its map is made where that is not a class-activation map by the weights of one layer. `predict` is
+    all that evaluation needs. `layers_to_logits` and `logit_layers` serve steps that change widths,
     `shift_logits` those that correct a mean.
     """
+
+    MAP: ClassVar[str] = ""
 
     def predict(self, features: Tensor) -> Prediction[Tensor]:
         """Logits [N, 2] and CAMs [N, h, w], or None instead of these, of what the backbone made of N frames."""

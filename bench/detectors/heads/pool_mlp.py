@@ -44,6 +44,8 @@ class PoolMlp(Head):
     the difference would be if the layers were straight lines there, so nothing constant is missing to it.
     """
 
+    MAP = "maps are Grad-CAM of the logit difference, in the forward pass"
+
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()
         if kinds := unknown_layers(layers):

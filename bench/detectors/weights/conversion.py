@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.detectors import families
 from bench.detectors.weights.fits import File, Network, is_counter
 from bench.detectors.weights.matching import Match, holds_all
+from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _MOST_LEFT_OUT = 8
 # For every architecture that there is; no checkpoint of one network holds so many.
 _MOST_COMPARED = 10_000
+# A network's parameters as shares of all numbers in a file that could hold it: beside them lie an optimizer's and some
+# copies, and sizes are rounded.
+_FEWEST, _MOST = 0.05, 1.05
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def _refuse_other_sizes(detector: Detector) -> None:
     size = detector.preprocessing.size
     try:
         with torch.no_grad():
+            detector.to("meta")  # constants have storage even here
             detector.classify(detector.features(torch.zeros(1, 3, size, size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
@@ -79,9 +84,14 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     """
     if len(file.tensors) > _MOST_COMPARED:
         return None
+    numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
-        family = families.find(other)
+        family, size = families.find(other), families.size_of(other)
+        if not family.schemes(other):
+            continue
+        if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
+            continue
         for structure in families.structures(family):
             network = network_of(family, other, preprocessing, structure)
             if network in tried:
@@ -156,7 +166,7 @@ def state_of(
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -178,6 +188,7 @@ def reading_of(match: Match, logits: Logits, arithmetic: str) -> Reading:
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
+        heatmap=heatmap,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

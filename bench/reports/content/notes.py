@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.records import Evaluation, RunRecord
 from bench.reports.content.spans import Part, Sentence, code, docs, emphasis, listed, sentence, strong
 from bench.reports.content.text import counted, enough, number
@@ -194,8 +196,12 @@ def ablation() -> Sentence:
     )
 
 
-def galleries() -> Sentence:
-    """What the pictures show."""
+def galleries(without_maps: Sequence[str] = ()) -> Sentence:
+    """What the pictures show; `without_maps` are the variants that have no class-activation map, where others do."""
+    single = len(without_maps) == 1
+    lacking = (
+        f" {'has' if single else 'have'} no map, as graphs made elsewhere: {'its' if single else 'their'} pictures"
+    )
     return _note(
         "reading-the-report.md#6-visual-analysis",
         "For every outcome the frames that each variant is surest about, with its class-activation map for the ",
@@ -204,6 +210,7 @@ def galleries() -> Sentence:
         strong("warm colours for fake, cool colours for real"),
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not.",
+        sentence(" ", listed(without_maps), f"{lacking} are frames alone.") if without_maps else "",
     )
 
 

@@ -99,7 +99,9 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "drift": notes.drift(),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
-        "galleries": notes.galleries(),
+        "galleries": notes.galleries(
+            [name for name, answered in evaluation.predictions.items() if answered.cam is None]
+        ),
         "no_maps": notes.no_maps(),
         "timings": notes.timings(),
     }

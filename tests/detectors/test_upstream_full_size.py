@@ -1,0 +1,82 @@
+"""Xception, F3Net and GANFingerprint in their full size, once: stored, exported, in int8, and half of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from bench import detectors
+from bench.artifacts import footprint, safetensors
+from bench.artifacts.onnx_export import to_onnx
+from bench.detectors.detector import Detector
+from bench.detectors.presets import PRESETS
+from bench.records import Conventions
+from bench.variants import steps
+from tests.detectors import test_f3net, test_ganfingerprint, test_xception
+from tests.support import upstream
+from tests.support.step_work import work
+
+pytestmark = pytest.mark.slow
+NAMES = ("xception", "f3net", "edges", "ganfingerprint")
+
+
+def detector_of(name: str, folder: Path) -> Detector:
+    """With random weights, as its project saves them."""
+    file, conventions = folder / "weights.pth", Conventions()
+    preset = PRESETS["ganfingerprint" if name == "ganfingerprint" else "deepfakebench"]
+    if name == "ganfingerprint":
+        test_ganfingerprint.checkpoint(file)
+    elif name == "xception":
+        torch.save(upstream.weights(test_xception.shapes(), seed=1, gain=1.25), file)
+    else:
+        torch.save(test_f3net.checkpoint(), file)
+    if name == "edges":
+        conventions, name = Conventions(flavour="edges"), "f3net"
+    return detectors.load(name, file, preset, conventions)
+
+
+def predicted(graph: Any, frames: torch.Tensor) -> list[Any]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    answers: list[Any] = session.run(["logits", "cam"], {"frames": frames.numpy()})
+    return answers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_full_size(name: str, tmp_path: Path) -> None:
+    detector, frames = detector_of(name, tmp_path), upstream.frames(4, 256)
+    with torch.inference_mode():
+        expected = detector(frames)
+    stored = safetensors.load_torch(safetensors.save(detector, tmp_path / "stored"))
+    with torch.inference_mode():
+        assert torch.equal(stored(frames).logits, expected.logits)
+    for ours, exported in zip(expected, predicted(to_onnx(detector), frames), strict=True):
+        np.testing.assert_allclose(exported, ours, atol=1e-3 * float(ours.abs().max()))
+
+    quantize: Any = steps.find("quantize")
+    context = work(tmp_path, detector, count=16)
+    int8 = quantize.apply(detector_of(name, tmp_path), quantize.Settings(), context)
+    convolutions = [node for node in int8.graph.node if node.op_type == "Conv"]
+    integers = {node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    assert sum(node.input[1] in integers for node in convolutions) > 0.6 * len(convolutions)
+    assert len(int8.SerializeToString()) < 0.35 * 4 * sum(parameter.numel() for parameter in detector.parameters())
+    logits, cam = predicted(int8, frames)
+    assert np.isfinite(logits).all()
+    assert np.isfinite(cam).all()
+
+
+@pytest.mark.parametrize("name", ["xception", "f3net"])
+def test_half_of_the_full_size(name: str, tmp_path: Path) -> None:
+    """By the size of weights, which reads no frames."""
+    detector = detector_of(name, tmp_path)
+    before = footprint.footprint_of(detector)
+    prune: Any = steps.find("prune")
+    settings = prune.Settings(amount=0.5, ranking="magnitude", repair=False)
+    after = footprint.footprint_of(prune.apply(detector, settings, work(tmp_path, detector)))
+    assert all(0.3 * whole < left <= 0.5 * whole for left, whole in zip(after, before, strict=True))
+    with torch.inference_mode():
+        assert detector(upstream.frames(2, 256)).logits.isfinite().all()
