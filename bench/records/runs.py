@@ -47,10 +47,11 @@ class VariantResult:
     """The results of a variant in a run, without predictions and CAMs.
 
     `baseline` are the measurements of the experiment's baseline in this variant's runtime, device and session, and
-    `conditions` are those of that session. `predictions_key` is the key of the predictions of this run. `recovered` has
-    a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its runtime
-    on this machine, None for others. `evaluation` is the pass that made the predictions, or the rest of them; None
-    where an earlier version made them.
+    `conditions` are those of that session. `predictions_key` is the key of the predictions of this run. `recovered`
+    has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
+    runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
+    `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
+    them.
     """
 
     name: str
@@ -68,6 +69,7 @@ class VariantResult:
     recovered: tuple[Recovery, ...] = ()
     fidelity: Fidelity | None = None
     evaluation: PredictionPass | None = None
+    imported: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class RunRecord:
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
     `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
-    empty where there are none.
+    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred.
     """
 
     experiment: str
@@ -109,6 +111,7 @@ class RunRecord:
     choose: Constraints | None = None
     attributes: str = ""
     frame_set: str = ""
+    gallery_occlusion: bool = True
     schema: int = 1
 
     @property

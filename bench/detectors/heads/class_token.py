@@ -17,6 +17,8 @@ class ClassToken(Linear):
     patches that this token is made of. It is no decomposition of the logits, so `margin_bias` is None.
     """
 
+    MAP = "maps show what patches add to the logit difference in the last attention, by attention roll-out"
+
     def predict(self, features: Tokens) -> Prediction[Tensor]:  # type: ignore[override]  # more than a vector
         """Logits [N, 2] and maps [N, rows, columns] of patches."""
         weight = self.weight.float()

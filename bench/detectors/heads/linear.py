@@ -13,6 +13,8 @@ from bench.records import Prediction
 class Linear(Head, nn.Linear):
     """A linear layer [2, C] over vectors [N, C], or [N, C, 1, 1]. Without positions there is no map."""
 
+    MAP = "there are no maps: the network ends in a vector"
+
     def __init__(self, in_features: int, out_features: int = 2) -> None:
         nn.Linear.__init__(self, in_features, out_features)
 

@@ -88,6 +88,8 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
         family, size = families.find(other), families.size_of(other)
+        if not family.schemes(other):
+            continue
         if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
             continue
         for structure in families.structures(family):
