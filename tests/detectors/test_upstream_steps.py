@@ -143,7 +143,7 @@ def test_transforms_stay_in_float_under_int8(contexts: dict[str, BuildContext]) 
         assert transforms <= {node.op_type for node in first}
 
 
-def test_branches_are_refused_by_what_narrows_layers() -> None:
+def test_branches_are_refused_by_what_needs_widths() -> None:
     for chain in NEED_WIDTHS:
         problems = offer_problems([parse(entry) for entry in CHAINS[chain]], GAN)
         assert any("(`widths`)" in str(problem) for problem in problems)
@@ -156,4 +156,3 @@ def test_what_the_families_declare_is_what_their_networks_have() -> None:
             prediction = detector(torch.from_numpy(b0.frames(2, seed=0)))
         assert (prediction.cam is not None) == ("cam" in family.OFFERS)
         assert (len(detector.stages()) > 1) == ("chain" in family.OFFERS)
-        assert (len(detector.units()) > 1) == ("widths" in family.OFFERS)
