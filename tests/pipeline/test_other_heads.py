@@ -141,6 +141,9 @@ def test_without_a_map_there_is_no_file_of_maps_and_nothing_measured_on_them(fin
 
 @pytest.mark.parametrize("finished", ["no_map"], indirect=True)
 def test_the_report_says_that_there_is_no_map_and_that_nothing_is_wrong(finished: Path) -> None:
+    file = finished / "experiments.yaml"
+    file.write_text(file.read_text().replace("gallery: {top: 2}", "gallery: {top: 2, occlusion: false}"))
+    assert bench("report")[0] == 0
     sentence = "has no class-activation map"
     report = (finished / "reports/first/report.md").read_text()
     page = (finished / "reports/first/report.html").read_text()
