@@ -85,6 +85,13 @@ def quoted(value: object) -> str:
     return shown(repr(value))
 
 
+def refuse_address(file: str) -> str:
+    """The name of a file; `ValueError` where it is an address on a network."""
+    if "://" in file:
+        raise ValueError(f"{quoted(file)} is an address, and bench fetches nothing; download it and give the path")
+    return file
+
+
 def refuse_together(
     where: Callable[..., str], problems: Iterable[tuple[Keys, str | UserError]], *, first: Iterable[str] = ()
 ) -> None:

@@ -46,6 +46,7 @@ def json_schema() -> dict[str, Any]:
     for name in steps.names():
         step = steps.find(name)
         settings = step.Settings.model_json_schema()
+        schema["$defs"] |= settings.pop("$defs", {})
         main = [settings["properties"][step.MAIN]] if step.MAIN else []
         alone = not any(field.is_required() for field in step.Settings.model_fields.values())
         nothing = [{"type": "null"}] if alone else []
@@ -58,6 +59,7 @@ def json_schema() -> dict[str, Any]:
     chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
     chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
     schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
+    schema["$defs"]["ExperimentSettings"]["oneOf"] = [{"required": [key]} for key in ("detector", "detectors")]
     for direction, filter_ in schema["$defs"]["Filters"]["properties"].items():
         size = "smaller" if direction == "down" else "larger"
         filter_["description"] = f"the filter for pictures that get {size}"

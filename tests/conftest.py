@@ -24,6 +24,7 @@ from PIL import Image
 from bench import datasets
 from bench.datasets import FrameSetSettings
 from bench.detectors.families import efficientnet
+from bench.detectors.families import onnx as onnx_family
 from bench.files import write_atomically
 from bench.records import BatchReader, Built
 from bench.reports.pictures import figures
@@ -104,7 +105,7 @@ def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny_family(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes `architecture: tiny` known beside the real families."""
-    monkeypatch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
+    monkeypatch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet, onnx_family))
     return tiny
 
 
@@ -181,7 +182,7 @@ def start_in_a_thread() -> timing.Process:
 
 def run_quickly(patch: pytest.MonkeyPatch) -> None:
     """Runs of the tiny family take seconds, and give the same scores each time."""
-    patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet))
+    patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet, onnx_family))
     patch.setattr(timing, "start", start_in_a_thread)
     # On so small a network the faster kernels are chosen by chance, and scores hang on them.
     patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)

@@ -20,6 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.detectors.weights.schemes import Scheme
 from bench.schema import json_schema
 from bench.variants import steps
 
@@ -53,6 +54,7 @@ def _sections() -> Iterator[str]:
     detector = models["DetectorSettings"]
     yield _section("detectors: {name: …}", detector)
     yield _section("detectors: {name: {weights: …}}", models["WeightsSettings"])
+    yield _section("detectors: {name: {input: …}}", models["InputSettings"])
     yield _section("detectors: {name: {preprocessing: …}}", detector["properties"]["preprocessing"]["anyOf"][1])
     yield _presets()
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
@@ -78,8 +80,10 @@ def _step(name: str, step: Any) -> str:
     short = f"`{name}: …` alone sets `{step.MAIN}`." if step.MAIN else ""
     after = f"After {' or '.join(f'`{earlier}`' for earlier in step.AFTER)} only." if getattr(step, "AFTER", ()) else ""
     once = "Once in a chain." if getattr(step, "ONCE", False) else ""
+    once = "The only entry of its chain." if step.ACCEPTS is None else once
+    graph = "Also on a detector of which there is an ONNX file alone." if hasattr(step, "apply_onnx") else ""
     reads = f"Reads {frames or 'no frames'}."
-    text = " ".join(part for part in (purpose, reads, short, after, once) if part)
+    text = " ".join(part for part in (purpose, reads, short, after, once, graph) if part)
     needed = [key for key, field in step.Settings.model_fields.items() if field.is_required()]
     return "\n".join([f"### `{name}`", text, "", *_table({**step.Settings.model_json_schema(), "required": needed})])
 
@@ -111,14 +115,20 @@ def _value(field: Node) -> str:
     if "$ref" in field or field["type"] == "object":
         return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
     if field["type"] == "array":
-        return f"{field['minItems']} numbers"
+        return _array(field)
     limits = [words.format(_spelled(field[key])) for key, words in _LIMITS.items() if key in field]
     return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
 
 
+def _array(field: Node) -> str:
+    if choices := field.get("prefixItems", [{}])[0].get("enum"):
+        return f"[{_code(choices)}] in either order"
+    return f"{field['minItems']} numbers" if "minItems" in field else "[name, …]"
+
+
 def _default(field: Node) -> str:
     default = "as below" if "$ref" in field else field.get("default")
-    return "–" if default in (None, {}) else _spelled(default)
+    return "–" if default in (None, {}, []) else _spelled(default)
 
 
 def _spelled(value: object) -> str:
@@ -138,17 +148,17 @@ def _families() -> Iterator[str]:
     for family in families.modules():
         name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
         lines = [f"### {name.removesuffix('.')}"]
-        lines += [
-            f"`architecture:` {_code(names)}. Offers steps {_code(sorted(offers))}.\n"
-            for offers, names in families.by_offers(family).items()
-        ]
+        for offers, names in families.by_offers(family).items():
+            offered = f" Offers steps {_code(sorted(offers))}." if offers else ""
+            lines.append(f"`architecture:` {_code(names)}.{offered}\n")
         lines += [f"{paragraph}\n" for paragraph in paragraphs]
         first = family.ARCHITECTURES[0]
-        lines += _checkpoints(family, first)
+        if family.schemes(first):
+            lines += _checkpoints(family, first)
         if choices := families.flavours(family, first):
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
-        yield "\n".join(lines)
+        yield "\n".join(lines).rstrip()
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
@@ -157,9 +167,15 @@ def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
     yield f"| --- | --- | --- |{' --- |' * several}"
     for scheme in family.schemes(architecture):
         meaning = f"; one is for {scheme.positive}" if scheme.positive else ""
-        flavour = f" {f'`{scheme.flavour}`' if scheme.flavour else '**needed**'} |" * several
         logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
+        flavour = f" {_flavour(scheme)} |" * several
         yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
+
+
+def _flavour(scheme: Scheme) -> str:
+    if scheme.flavour is None:
+        return "**needed**"
+    return f"`{scheme.flavour}`" if scheme.flavour else "–"
 
 
 def _code(names: Iterable[str]) -> str:

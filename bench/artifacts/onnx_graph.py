@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class GraphWriter:
 
         read = dict.fromkeys(name for node in self.nodes for name in node.input if name in self.constants)
         return [numpy_helper.from_array(self.constants[name], name) for name in read]
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and those that its nodes hold: the bodies of loops and branches."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from graphs(inner)
 
 
 def shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.artifacts.onnx_graph import graphs
+
 if TYPE_CHECKING:
     import onnx
 
@@ -12,24 +14,44 @@ VERSION = 2
 
 
 def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A quantised graph that computes the same with unsigned bytes as weights, in standard operators."""
+    """A quantised graph that computes the same with unsigned bytes as weights, in standard operators.
+
+    Weights are the signed constants that a DequantizeLinear reads. Constants of other operators, and activations, stay.
+    """
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for graph in graphs(changed.graph):
+        _make_unsigned(graph)
+    return changed
+
+
+def _make_unsigned(graph: onnx.GraphProto) -> None:
+    """The same for one graph, in place."""
     import numpy as np
     import onnx
     from onnx import numpy_helper
 
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    constants = {constant.name: constant for constant in changed.graph.initializer}
+    constants = {constant.name: constant for constant in graph.initializer}
     signed = {name for name, constant in constants.items() if constant.data_type == onnx.TensorProto.INT8}
-    for node in changed.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in signed:
+    others = {
+        name
+        for node in graph.node
+        for index, name in enumerate(node.input)
+        if index or node.op_type != "DequantizeLinear"
+    }
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in signed - others:
             continue
-        if len(node.input) > 2:
-            raise ValueError(f"{node.name}: signed weights with a zero point; bench writes none")
-        zeros = np.full(numpy_helper.to_array(constants[node.input[1]]).shape, 128, np.uint8)
-        changed.graph.initializer.append(numpy_helper.from_array(zeros, f"{node.output[0]}.zero_point"))
-        node.input.append(f"{node.output[0]}.zero_point")
-    for name in signed:
+        name = f"{node.output[0]}.zero_point"
+        if len(node.input) > 2 and node.input[2]:
+            zeros = (numpy_helper.to_array(constants[node.input[2]]).astype(np.int16) + 128).astype(np.uint8)
+            node.input[2] = name
+        else:
+            zeros = np.full(numpy_helper.to_array(constants[node.input[1]]).shape, 128, np.uint8)
+            node.input[2:] = [name]
+        graph.initializer.append(numpy_helper.from_array(zeros, name))
+    for name in signed - others:
         weight = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
         constants[name].CopyFrom(numpy_helper.from_array(weight.astype(np.uint8), name))
-    return changed

@@ -10,11 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.detectors.wavelet import SYM2_LOW_PASS
 from bench.records import Preprocessing
-
-# Low-pass decomposition filter of the sym2 wavelet (equal to db2), as in PyWavelets' `sym2.dec_lo`:
-# (1 - sqrt3, 3 - sqrt3, 3 + sqrt3, 1 + sqrt3) / (4 sqrt2), Daubechies 1988.
-_SYM2_LOW_PASS = (-0.12940952255126037, 0.2241438680420134, 0.8365163037378079, 0.48296291314453416)
 
 
 class WaveletBlend(nn.Module):
@@ -30,7 +27,7 @@ class WaveletBlend(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        taps = torch.tensor(_SYM2_LOW_PASS[::-1], dtype=torch.float64)
+        taps = torch.tensor(SYM2_LOW_PASS[::-1], dtype=torch.float64)
         kernel = torch.outer(taps, taps).float().expand(3, 1, 4, 4).contiguous()
         self.register_buffer("kernel", kernel, persistent=False)
 

@@ -18,7 +18,6 @@ from bench.pipeline.present_speed import PresentSpeed
 from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
-from bench.variants.chain import kind_of
 from bench.variants.steps import Use
 
 
@@ -67,7 +66,7 @@ class Row:
     @property
     def is_onnx(self) -> bool:
         """Whether the artifact is an ONNX file already."""
-        return kind_of(self.chain) == "onnx"
+        return self.setup.kind_of(self.name) == "onnx"
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _row(setup: Setup, name: str, links: tuple[Link, ...], of_baseline: str) -> 
     """A row and the key of its predictions; `of_baseline` is that of the baseline's, empty for itself."""
     last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
-    runtime, predictions_key, timing_key = keys(setup, last.id, kind_of(setup.chains[name]), built)
+    runtime, predictions_key, timing_key = keys(setup, last.id, setup.kind_of(name), built)
     folder = setup.results / name
     frames = _frames_left(setup, folder, predictions_key)
     timed = not is_time_due(setup, setup.times_folder / name, timing_key)

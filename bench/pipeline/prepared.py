@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
+from bench.detectors import families
 from bench.errors import listed
 from bench.experiment import DetectorSettings, ExperimentSettings
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
+from bench.variants.chain import kind_of
 from bench.variants.context import Source
 
 if TYPE_CHECKING:
     from bench.runtimes import Device
+    from bench.variants.steps import Kind
 
 Timing: TypeAlias = Literal["due", "again", "none"]
 """Which variants a run times: those without times yet, all of them again, or none."""
@@ -31,6 +34,7 @@ class Setup:
     train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
     before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
     first set: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not know.
+    `imported` says how the file of each variant is read that was made elsewhere.
     """
 
     name: str
@@ -49,17 +53,23 @@ class Setup:
     remarks: tuple[str, ...] = ()
     timing: Timing = "due"
     reading: Reading | None = None
+    imported: Mapping[str, Reading] = field(default_factory=dict)
 
     def key(self, variant: str) -> ResultKey:
         return ResultKey(self.detector_name, variant, self.frame_set)
 
     def title(self, variant: str) -> str:
         """What messages call a variant: "q8", and "b5/q8" where there are several detectors."""
-        return f"{self.detector_name}/{variant}" if len(self.settings.detectors) > 1 else variant
+        return f"{self.detector_name}/{variant}" if self.settings.is_side_by_side else variant
 
     def result_title(self, variant: str) -> str:
         """What messages call a variant's results: its title, and "q8 on celeb" where there are several frame sets."""
         return f"{self.title(variant)}{self.on_frames}"
+
+    @property
+    def named(self) -> Mapping[str, tuple[steps.Use, ...]]:
+        """Every variant of this detector that the file names, those that cannot be built among them."""
+        return self.settings.of(self.detector_name).variants
 
     @property
     def on_frames(self) -> str:
@@ -114,6 +124,15 @@ class Setup:
         return {split: self.frames[split] for split in LABELLED_SPLITS if split in self.frames}
 
     @property
+    def kind(self) -> Kind:
+        """What the detector is: a network of layers, or an ONNX graph alone."""
+        return families.kind(self.source.architecture)
+
+    def kind_of(self, variant: str) -> Kind:
+        """What kind of artifact a variant's chain ends in."""
+        return kind_of(self.chains[variant], self.kind)
+
+    @property
     def spec(self) -> InputSpec:
         return self.source.preprocessing.input_spec
 
@@ -138,6 +157,11 @@ class Prepared:
     def results(self) -> Path:
         """The folder of all results of the experiment."""
         return self.first.base / "results" / self.first.name
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report of the experiment, in which those of several detectors and frame sets lie."""
+        return self.first.base / "reports" / self.first.name
 
     @property
     def folders(self) -> list[Path]:

@@ -21,7 +21,6 @@ from bench.provenance import write_json
 from bench.records import FrameSet, silent
 from bench.results import predict
 from bench.variants import cache, ids
-from bench.variants.chain import kind_of
 
 if TYPE_CHECKING:
     from bench.pipeline.forecast import Row
@@ -106,7 +105,7 @@ def write(setup: Setup, jobs: Jobs) -> None:
     """Store what the results were made from beside them; a record that says the same is left as it is."""
     before = _read(setup.results)
     earlier = {} if before is None else before.variants
-    remaining = {name: made_from for name, made_from in earlier.items() if name in setup.settings.variants}
+    remaining = {name: made_from for name, made_from in earlier.items() if name in setup.named}
     made = {job.variant: _made_from(job) for job in jobs.unfailed.values() if job.setup == setup}
     record = _Record(remaining | made)
     if record != before:
@@ -167,7 +166,7 @@ def _of_row(row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str,
     ]
     of_build, of_chain = _chain_reasons(row, links, before.links)
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(setup, row.id, kind_of(chain), artifact)
+    _, predictions, times = inputs(setup, row.id, setup.kind_of(row.name), artifact)
     if of_build:
         yield "build", of_build
     if row.frames:

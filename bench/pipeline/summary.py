@@ -10,7 +10,17 @@ from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
-from bench.records import Built, Conventions, Fidelity, Footprint, FrameSet, RunRecord, SplitSummary, VariantResult
+from bench.records import (
+    Built,
+    Conventions,
+    Fidelity,
+    Footprint,
+    FrameSet,
+    GraphInput,
+    RunRecord,
+    SplitSummary,
+    VariantResult,
+)
 from bench.results import attributes, store
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
@@ -56,7 +66,7 @@ def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tu
             f"{NOT_TIMED}: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
-    left_out = [name for name in setup.settings.variants if name not in shown]
+    left_out = [name for name in setup.named if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
     return (*remarks, *setup.frame_remarks)
@@ -84,11 +94,21 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         baseline=timed.baseline if timed else (),
         conditions=timed.conditions if timed else None,
         predictions_key=job.predictions_key,
-        notes=(*notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
+        notes=(*_origin(setup, name), *notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
+        imported=chain[-1].file_name or "" if name in setup.imported else "",
     )
+
+
+def _origin(setup: Setup, name: str) -> tuple[str, ...]:
+    """Of a variant made elsewhere: from which file, and how that was read."""
+    if name not in setup.imported:
+        return ()
+    used = setup.chains[name][-1]
+    assert used.file is not None
+    return (f"imported from {used.file_name} (SHA-256 {used.file.digest}): {setup.imported[name].sentence}",)
 
 
 def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
@@ -134,8 +154,16 @@ def _provenance(setup: Setup) -> dict[str, str]:
 
 def _spelled(conventions: Conventions) -> str:
     """What the owner says of the weights: with other words they are another detector's."""
-    words = [f"{key}: {value}" for key, value in vars(conventions).items() if value is not None]
+    words = [f"{key}: {_word(value)}" for key, value in vars(conventions).items() if value is not None]
     return f", {', '.join(words)}" if words else ""
+
+
+def _word(value: object) -> str:
+    """A convention as its owner spells it."""
+    if not isinstance(value, GraphInput):
+        return str(value)
+    given = (f"{key}: {_word(part)}" for key, part in vars(value).items() if part is not None)
+    return f"{{{', '.join(given)}}}"
 
 
 def _gpus(variants: Sequence[VariantResult]) -> dict[str, str]:

@@ -14,7 +14,9 @@ from bench.records.choice import (
     Requirement,
 )
 from bench.records.evaluation import (
+    Alone,
     Evaluation,
+    SideBySide,
 )
 from bench.records.exports import (
     HANDED_OVER,
@@ -100,10 +102,12 @@ from bench.records.scores import (
 from bench.records.scores_file import (
     SCORES_SCHEMA,
     Ends,
+    ScoredAgainst,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDetector,
     ScoredDrift,
     ScoredEffect,
     ScoredFaithfulness,
@@ -116,9 +120,18 @@ from bench.records.scores_file import (
     ScoredSlice,
     ScoredVariant,
     ScoresFile,
+    SideBySideScores,
 )
 from bench.records.sessions import Prediction, Session, Timed
-from bench.records.weights import ClassName, Conventions, InputCandidate, InputFit, Reading
+from bench.records.weights import (
+    ClassName,
+    Conventions,
+    GraphInput,
+    InputCandidate,
+    InputFit,
+    OutputKind,
+    Reading,
+)
 
 __all__ = [
     "FILTERS",
@@ -133,6 +146,7 @@ __all__ = [
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "Alone",
     "Auc",
     "BatchReader",
     "BlurredFrame",
@@ -161,6 +175,7 @@ __all__ = [
     "Frame",
     "FrameSet",
     "GateOutcome",
+    "GraphInput",
     "HandedOver",
     "Independence",
     "InputCandidate",
@@ -178,6 +193,7 @@ __all__ = [
     "OnEvent",
     "OperatingPoint",
     "Outcome",
+    "OutputKind",
     "PeakMemory",
     "Prediction",
     "PredictionPass",
@@ -191,10 +207,12 @@ __all__ = [
     "ResultKey",
     "RunRecord",
     "Score",
+    "ScoredAgainst",
     "ScoredCandidate",
     "ScoredChoice",
     "ScoredConfusion",
     "ScoredConstraints",
+    "ScoredDetector",
     "ScoredDrift",
     "ScoredEffect",
     "ScoredFaithfulness",
@@ -210,6 +228,8 @@ __all__ = [
     "Session",
     "Shift",
     "ShiftVerdict",
+    "SideBySide",
+    "SideBySideScores",
     "Slice",
     "SpecBatches",
     "SpecsReader",

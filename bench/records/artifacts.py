@@ -15,7 +15,8 @@ class Built:
     weights" or "int4 weights" (activations are not). `margin_bias` is the constant that the CAM's mean lacks to be
     `logit_fake - logit_real`; None without a CAM, or where that is not constant. `seconds` is how long the last step
     took. `zeros` is the share of exactly-zero weights, in [0, 1]; `zstd_bytes` is the size of the file compressed by
-    zstd; None where they were not counted. `digest` is the file's SHA-256, empty where an earlier version built it.
+    zstd; None where they were not counted. `imported` is whether it is a graph from elsewhere, which runtimes
+    execute as it stands. `digest` is the file's SHA-256, empty where an earlier version built it.
     """
 
     id: str
@@ -30,11 +31,17 @@ class Built:
     zeros: float | None = None
     zstd_bytes: int | None = None
     digest: str = ""
+    imported: bool = False
 
     @property
     def quantised(self) -> bool:
         """Whether weights are stored as integers."""
         return self.stored.startswith("int")
+
+    @property
+    def arranged(self) -> bool:
+        """Whether bench says itself which kernels of a CPU execute it; a graph from elsewhere is executed as it is."""
+        return self.stored == "int8" and not self.imported
 
     @property
     def weights_only(self) -> bool:

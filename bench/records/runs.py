@@ -47,10 +47,11 @@ class VariantResult:
     """The results of a variant in a run, without predictions and CAMs.
 
     `baseline` are the measurements of the experiment's baseline in this variant's runtime, device and session, and
-    `conditions` are those of that session. `predictions_key` is the key of the predictions of this run. `recovered` has
-    a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its runtime
-    on this machine, None for others. `evaluation` is the pass that made the predictions, or the rest of them; None
-    where an earlier version made them.
+    `conditions` are those of that session. `predictions_key` is the key of the predictions of this run. `recovered`
+    has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
+    runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
+    `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
+    them.
     """
 
     name: str
@@ -68,6 +69,7 @@ class VariantResult:
     recovered: tuple[Recovery, ...] = ()
     fidelity: Fidelity | None = None
     evaluation: PredictionPass | None = None
+    imported: str = ""
 
 
 @dataclass(frozen=True)

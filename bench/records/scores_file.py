@@ -289,3 +289,45 @@ class ScoresFile:
     choice: ScoredChoice | None
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoredDetector:
+    """One of several detectors. `auc_delta` and what follows it compare its baseline with that of the best detector."""
+
+    architecture: str
+    baseline: str
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    variants: dict[str, ScoredVariant]
+    choice: ScoredChoice | None
+    ablation: tuple[ScoredEffect, ...]
+    not_sliced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoredAgainst:
+    """A variant against the `reference` of all, on the same frames, and where both were timed in one session."""
+
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    speedup: float | None
+    speedup_interval: Ends | None
+
+
+@dataclass(frozen=True)
+class SideBySideScores(ScoresFile):
+    """The file of several detectors: all else is that of the first, but `choice`, which is among all.
+
+    Keys of `compared`, `reference` and names in `choice` are "detector/variant". `best` is the detector whose baseline
+    has the highest AUC, and `reference` the variant that `compared` and `choice` compare with.
+    """
+
+    best: str
+    reference: str
+    detectors: dict[str, ScoredDetector]
+    compared: dict[str, ScoredAgainst]

@@ -6,6 +6,24 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 ClassName: TypeAlias = Literal["real", "fake"]
+OutputKind: TypeAlias = Literal["logits", "probability"]
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """What the owner of an ONNX file says of its input, in place of the preset; None where that holds.
+
+    A frame's values, 0 to 255, are multiplied by `scale`, which goes with mean 0 and std 1; the rest is as in
+    `Preprocessing`. `layout` is the
+    order of the axes.
+    """
+
+    scale: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+    wavelet: Literal["none", "sym2"] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
 
 
 @dataclass(frozen=True)
@@ -15,22 +33,30 @@ class Conventions:
     `key` is where the set of weights lies in a file that holds several. `positive` is the class that a single high
     logit speaks for, `classes` are those of two logits in order. `flavour` is the arithmetic, of those that the
     detector's family knows.
+
+    Of an ONNX file, `output` says whether its output is logits or probabilities, `output_name` which of several
+    outputs it is, and `input` how its input is made of a frame.
     """
 
     key: str | None = None
     positive: ClassName | None = None
     classes: tuple[ClassName, ClassName] | None = None
     flavour: str | None = None
+    output: OutputKind | None = None
+    output_name: str | None = None
+    input: GraphInput | None = None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was made of a file of weights.
+    """What was made of a file of weights, or of an ONNX file.
 
     `names` says whose names its tensors have and what stands before them, `logits` which layer gives them and what
     they mean, `arithmetic` what names alone do not fix and how it is known: empty where there is no choice. `heatmap`
     says how maps are made where not by one layer's weights. `left_out` names tensors of the file that are of no part of
     the network; `warnings` are sentences to read before the numbers.
+
+    Of an ONNX file, `names` says what its graph is, `logits` how its output was read, `arithmetic` how its input.
     """
 
     names: str

@@ -29,10 +29,12 @@ from bench.records import (
     OperatingPoint,
     Ratio,
     RunRecord,
+    ScoredAgainst,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDetector,
     ScoredDrift,
     ScoredEffect,
     ScoredFaithfulness,
@@ -46,6 +48,8 @@ from bench.records import (
     ScoredVariant,
     ScoresFile,
     Shift,
+    SideBySide,
+    SideBySideScores,
     Slice,
     VariantEvaluation,
     VariantResult,
@@ -84,6 +88,38 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
     )
 
 
+def scores_side_by_side(together: SideBySide) -> SideBySideScores:
+    """All numbers of several detectors on a frame set: those of the first, and of each by name."""
+    alone = {name: scores(detector.run, detector.evaluation) for name, detector in together.detectors.items()}
+    first, choice = next(iter(alone.values())), together.evaluation.choice
+    names = [field.name for field in dataclasses.fields(ScoresFile) if field.name != "choice"]
+    return SideBySideScores(
+        **{name: getattr(first, name) for name in names},
+        choice=_choice(choice) if choice else None,
+        best=together.best,
+        reference=together.reference,
+        detectors={
+            name: _scored(ScoredDetector, numbers, **_delta(together.baselines.get(name)))
+            for name, numbers in alone.items()
+        },
+        compared={title: _against(together, title) for title in together.titles},
+    )
+
+
+def _against(together: SideBySide, title: str) -> ScoredAgainst:
+    """A variant against the reference; that itself has no difference and no p."""
+    judged = together.evaluation.variants.get(title)
+    is_reference = title == together.reference
+    speedup = None if is_reference else together.evaluation.speeds[title].speedup
+    return ScoredAgainst(**_delta(judged.comparison if judged else None), **_ratio("speedup", speedup))
+
+
+def _delta(comparison: Comparison | None) -> dict[str, Any]:
+    """The difference of AUC, by key."""
+    keys = ("auc_delta", "auc_delta_ci", "auc_delta_p", "auc_delta_p_holm")
+    return {key: value for key, value in _comparison(comparison).items() if key in keys}
+
+
 def as_json(numbers: ScoresFile | ScoredVariant) -> dict[str, Any]:
     """The same in the types of JSON: dicts and lists. Raises `ValueError` where a number is not finite."""
     plain: dict[str, Any] = json.loads(as_text(numbers))
@@ -111,7 +147,7 @@ def typed_scores(content: Any) -> ScoresFile:
         raise stored.DamagedError(
             f"it has schema version {quoted(content['schema'])}, this bench reads version {SCORES_SCHEMA}"
         )
-    numbers: ScoresFile = stored.typed(ScoresFile, content)
+    numbers: ScoresFile = stored.typed(SideBySideScores if "detectors" in content else ScoresFile, content)
     if numbers.baseline not in numbers.variants:
         raise stored.DamagedError("its baseline is none of its variants")
     return numbers

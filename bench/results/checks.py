@@ -73,7 +73,7 @@ def _variant(variant: VariantResult) -> None:
     if _NAME.fullmatch(variant.name) is None:
         raise DamagedError(f"{variant.name[:80]!r} cannot be the name of a variant")
     _digests([variant.id, variant.predictions_key])
-    _texts([variant.reason or "", *variant.steps, *variant.notes])
+    _texts([variant.reason or "", variant.imported, *variant.steps, *variant.notes])
     if variant.status == "ok" and not (variant.footprint and variant.executed):
         raise DamagedError(f"{variant.name} was measured, and it does not say what came of it")
     if variant.footprint:

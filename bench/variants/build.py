@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import detectors, locks, phases, stored
-from bench.artifacts import footprint, safetensors
+from bench.artifacts import footprint, imports, safetensors
+from bench.detectors import families
+from bench.errors import UserError
 from bench.files import make_folder, remove, rename, stops_all
 from bench.provenance import file_digest, versions, write_json
 from bench.records import Built, Event
@@ -88,6 +90,16 @@ class _Link:
         return self.lineage[-1]
 
     @property
+    def of_graph(self) -> bool:
+        """Whether of the detector there is an ONNX file alone."""
+        return families.kind(self.source.architecture) == "onnx"
+
+    @property
+    def imported(self) -> bool:
+        """Whether the link is a graph from elsewhere, as it is."""
+        return self.chain[-1].step.ACCEPTS is None if self.chain else self.of_graph
+
+    @property
     def parent(self) -> Built:
         return cache.read(self.context.folder, self.lineage[-2])
 
@@ -149,13 +161,20 @@ def _model(link: _Link) -> Any:
     """What the last step makes of the link's parent; the detector itself where there is no step."""
     if not link.chain:
         source = link.source
+        if link.of_graph:
+            phases.begin("trying the graph")
+            return imports.read(source.weights, source.preprocessing, source.conventions)[0]
         return detectors.load(source.architecture, source.weights, source.preprocessing, source.conventions)
-    last, parent = link.chain[-1], link.parent
+    last = link.chain[-1]
+    step: Any = last.step
     with idle_cores.torch_threads(link.context.threads) as threads:
         work = _step_context(link, threads)
-        model = safetensors.load_torch(parent.file)
+        model = None if step.ACCEPTS is None else safetensors.load(link.parent.file)
         phases.begin("preparing")
-        return last.step.apply(model, last.settings, work)
+        if last.file and step.content(last.file.path) != last.file.digest:
+            raise UserError(f"{last.file.path}: has changed since this run began; run the same command again")
+        apply = step.apply_onnx if link.of_graph and model is not None else step.apply
+        return apply(model, last.settings, work)
 
 
 def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
@@ -178,6 +197,8 @@ def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
         scratch=link.scratch,
         on_event=threads.at_events(context.on_event),
         earlier=chain[:-1],
+        file=chain[-1].file.path if chain[-1].file else None,
+        preprocessing=link.source.preprocessing,
     )
 
 
@@ -198,7 +219,9 @@ def _origin(link: _Link, file: Path) -> dict[str, Any]:
     content, record = file_digest(file), _record(link)
     variant = ids.of_content(link.id, content) if record.get("cut_short") else link.id
     steps = ["weights", *(use.text for use in link.chain)]
-    lineage = zip([*link.lineage[:-1], variant], steps, strict=True)
+    lineage = list(zip([*link.lineage[:-1], variant], steps, strict=True))
+    if link.chain and link.imported:
+        lineage = lineage[-1:]  # it descends from no weights
     return {
         "schema": SCHEMA,
         "id": variant,
@@ -211,9 +234,17 @@ def _origin(link: _Link, file: Path) -> dict[str, Any]:
         "size_bytes": file.stat().st_size,
         "sha256": content,
         **({link.chain[-1].name: record} if record else {}),
-        "libraries": versions({*detectors.LIBRARIES, *(lib for use in link.chain for lib in use.step.LIBRARIES)}),
+        "libraries": versions(_libraries(link)),
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _libraries(link: _Link) -> set[str]:
+    """The distributions that did the work."""
+    if link.of_graph:
+        of_graphs = (lib for use in link.chain for lib in getattr(use.step, "ONNX_LIBRARIES", use.step.LIBRARIES))
+        return {*imports.LIBRARIES, *of_graphs}
+    return {*detectors.LIBRARIES, *(lib for use in link.chain for lib in use.step.LIBRARIES)}
 
 
 def _record(link: _Link) -> dict[str, Any]:
@@ -228,7 +259,9 @@ def _record(link: _Link) -> dict[str, Any]:
 def _measures(link: _Link, model: Any, file: Path) -> dict[str, Any]:
     """Kind, stored type, parameters, MACs, margin bias and zeros; an ONNX model's parameters are its parent's."""
     kind = safetensors.kind(model)
-    if kind == "onnx":
+    if link.imported:
+        (parameters, macs), margin_bias = imports.facts(model), None
+    elif kind == "onnx":
         parent = link.parent
         parameters, macs, margin_bias = parent.parameters, parent.macs, parent.margin_bias
     else:
@@ -241,4 +274,5 @@ def _measures(link: _Link, model: Any, file: Path) -> dict[str, Any]:
         "margin_bias": margin_bias,
         "zeros": footprint.zeros(model),
         "zstd_bytes": footprint.zstd_bytes(file),
+        **({"imported": True} if link.imported else {}),
     }

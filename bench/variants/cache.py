@@ -46,6 +46,7 @@ def read(folder: Path, variant: str) -> Built:
         digest=described.sha256,
         zeros=described.zeros,
         zstd_bytes=described.zstd_bytes,
+        imported=described.imported,
     )
 
 

@@ -22,9 +22,9 @@ class EntryError(UserError):
         self.problems = problems
 
 
-def kind_of(chain: Sequence[Use]) -> Kind:
-    """What kind of artifact a chain ends in."""
-    return chain[-1].step.PRODUCES if chain else "torch"
+def kind_of(chain: Sequence[Use], start: Kind = "torch") -> Kind:
+    """What kind of artifact a chain ends in that starts from a detector of a kind."""
+    return chain[-1].step.PRODUCES if chain and start == "torch" else start
 
 
 def parse(entry: object) -> Use:
@@ -92,11 +92,24 @@ def _spelled(value: object) -> str:
     return value if isinstance(value, str) else in_yaml(value)
 
 
-def order_problems(chain: Sequence[Use]) -> Iterator[tuple[int, str]]:
-    """Steps that make no sense after those before them, whatever the frames: their index in the chain, and why."""
-    kind: Kind = "torch"
+def order_problems(chain: Sequence[Use], start: Kind = "torch") -> Iterator[tuple[int, str]]:
+    """Steps that make no sense after those before them, whatever the frames: their index in the chain, and why.
+
+    `start` is the kind of the detector that the chain starts from.
+    """
+    kind = start
     before = "the detector"
     for index, use in enumerate(chain):
+        if use.step.ACCEPTS is None:
+            if len(chain) > 1:
+                yield index, f"{use.text} is a whole variant, and its chain's only entry: leave the others out"
+            return
+        if index == 0 and start == "onnx":
+            if why := use.why_not_onnx:
+                yield index, f"{use.text} {why}"
+                return
+            before = use.text
+            continue
         if kind != use.step.ACCEPTS:
             # Further problems would follow from this one.
             yield index, f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}"
@@ -122,6 +135,8 @@ def _why_not_after(use: Use, earlier: Sequence[Use]) -> str | None:
 def offer_problems(chain: Sequence[Use], architecture: str) -> Iterator[tuple[int, str]]:
     """Steps that need what detectors of this architecture do not offer: the index of a step, and what it lacks."""
     offers = families.offers(architecture)
+    if families.kind(architecture) == "onnx":
+        return  # it has no layers to offer: `order_problems` says which steps work on a graph
     for index, use in enumerate(chain):
         if missing := use.needs - offers:
             yield (

@@ -54,6 +54,7 @@ class Description:
     zeros: Annotated[float, Field(ge=0, le=1)] | None = None
     zstd_bytes: Count | None = None
     asked_for: Id | None = None
+    imported: bool = False
     record: Any = None
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import artifacts, detectors
+from bench.artifacts import imports
+from bench.detectors import families
 from bench.provenance import digest, versions
 from bench.records import FrameSet, as_inputs
 from bench.variants import cache, description
@@ -45,47 +47,59 @@ def last_of(before: Sequence[str], source: Source, chain: Sequence[Use], context
     """The id at the end of a chain, after the ids `before` it."""
     if not chain:
         return of_weights(source)
-    requested = digest(_step_inputs(before[-1], chain[-1], context))
+    requested = digest(_step_inputs(source, before[-1], chain[-1], context))
     return (_cut_short(context.folder, requested) or requested) if _may_be_cut(chain[-1]) else requested
 
 
 def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], context: BuildContext) -> list[dict[str, Any]]:
     """What each id of a lineage is the digest of, as JSON values: of the detector itself, then of each step."""
-    steps = (_step_inputs(parent, use, context) for parent, use in zip(lineage, chain, strict=False))
+    steps = (_step_inputs(source, parent, use, context) for parent, use in zip(lineage, chain, strict=False))
     return [_weights_inputs(source), *steps]
 
 
 def _weights_inputs(source: Source) -> dict[str, Any]:
+    read_by: Any = imports if families.kind(source.architecture) == "onnx" else detectors
     return {
         "architecture": source.architecture,
         "weights": source.digest,
         "preprocessing": as_inputs(source.preprocessing),
-        "version": detectors.VERSION,
-        "libraries": versions(detectors.LIBRARIES),
+        "version": read_by.VERSION,
+        "libraries": versions(read_by.LIBRARIES),
         # Only what is said: the ids of weights that nothing had to be said of are older than these.
         **{name: value for name, value in asdict(source.conventions).items() if value is not None},
     }
 
 
-def _step_inputs(parent: str, use: Use, context: BuildContext) -> dict[str, Any]:
+def _step_inputs(source: Source, parent: str, use: Use, context: BuildContext) -> dict[str, Any]:
     """All that the result of a step depends on; its digest is the id, where nothing cuts the step short."""
-    inputs_by_name = {
-        "parent": parent,
+    inputs_by_name: dict[str, Any] = {
+        # What takes nothing of its parent depends on how frames are prepared, not on weights.
+        "parent": as_inputs(source.preprocessing) if use.step.ACCEPTS is None else parent,
         "step": use.name,
-        "settings": use.settings.model_dump(mode="json"),
+        "settings": _settings(use),
         "version": use.step.VERSION,
         "libraries": versions(use.step.LIBRARIES),
         "frames": {split: _frames_digest(context.frames[split], use) for split in use.frames},
         "decoded by": context.decoder if use.frames else None,
         "seed": context.seed if use.step.SEEDED else None,
     }
+    if use.file is not None:
+        inputs_by_name["file"] = use.file.digest
+    if families.kind(source.architecture) == "onnx" and use.step.ACCEPTS is not None:
+        of_graphs: Any = use.step
+        inputs_by_name["graph"] = [of_graphs.ONNX_VERSION, versions(of_graphs.ONNX_LIBRARIES)]
     # What is quantised is the exported graph.
-    if use.step.PRODUCES == "onnx":
+    elif use.step.PRODUCES == "onnx" and use.step.ACCEPTS is not None:
         inputs_by_name["export"] = artifacts.EXPORT_VERSION
     # What was built on a CPU has the id that it had before there were other devices.
     if context.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
         inputs_by_name["device"] = context.device
     return inputs_by_name
+
+
+def _settings(use: Use) -> dict[str, Any]:
+    """All settings but the name of a file, whose content counts."""
+    return use.settings.model_dump(mode="json", exclude={getattr(use.step, "FILE", "")})
 
 
 def _frames_digest(frames: FrameSet, use: Use) -> str:

@@ -22,9 +22,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.detectors.families import f3net
+from bench.detectors.families import efficientnet, f3net
 from tests.conftest import write_frames
-from tests.support import broken_weights
+from tests.support import broken_imports, broken_weights, foreign, other_heads, tiny
 
 Change = Callable[[Path], object]
 
@@ -211,8 +211,33 @@ def remove(name: str) -> Change:
     return change
 
 
+def several(names: str, *changes: Change) -> Change:
+    """The experiment compares detectors of these names; there is another one beside `mine`."""
+    other = "  other: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: imagenet, size: 32}}\n"
+    named = yaml("    detector: mine\n", f"    detectors: {names}\n")
+    return both(named, *changes, yaml("datasets:", f"{other}datasets:"))
+
+
 def both(*changes: Change) -> Change:
     return lambda folder: [change(folder) for change in changes]
+
+
+def imported(entry: str, write: Change = broken_imports.sound) -> Change:
+    """A variant that is a file made elsewhere, `x.onnx`."""
+    return both(write, yaml("q16: [cast: fp16]", f"q16: [import: {entry}]"))
+
+
+def graph_alone(chain: str) -> Change:
+    """A detector of which there is `x.onnx` alone, and one variant."""
+
+    def change(folder: Path) -> None:
+        broken_imports.sound(folder)
+        yaml("architecture: tiny, weights: best_model.tar", "architecture: onnx, weights: x.onnx")(folder)
+        path = folder / "experiments.yaml"
+        before = path.read_text(encoding="utf-8").partition("      q16:")[0]
+        path.write_text(f"{before}      q16: [{chain}]\n", encoding="utf-8")
+
+    return change
 
 
 def folder_instead(name: str) -> Change:
@@ -715,6 +740,82 @@ CASES: dict[str, list[Case]] = {
              both(yaml("best_model.tar", "best_model.safetensors"),
                   broken_weights.safetensors_header(broken_weights.OVERLAPPING))),
     ],
+    "Variants and detectors made elsewhere": [
+        Case("an import without a file", "`[import]`",
+             ("q16.import.file: needs a value, as in `import: quantised.onnx`",),
+             yaml("[cast: fp16]", "[import]")),
+        Case("no such file to import", "`import: y.onnx`",
+             ("line 15", "experiments.first.variants.q16", "no such file", "did you mean 'x.onnx'"),
+             imported("y.onnx")),
+        Case("an address to import", "`import: https://…`", ("is an address, and bench fetches nothing",),
+             imported("'https://example.org/x.onnx'")),
+        Case("an import that is not alone in its chain", "`[import: x.onnx, cast: fp16]`",
+             ("import: x.onnx is a whole variant, and its chain's only entry",), imported("x.onnx, cast: fp16")),
+        Case("an import after another step", "`[prune: 0.5, import: x.onnx]`", ("is a whole variant",),
+             both(broken_imports.written(), yaml("[cast: fp16]", "[prune: 0.5, import: x.onnx]"))),
+        Case("a checkpoint to import", "`import: best_model.tar`", ("is no ONNX file: it is a PyTorch checkpoint",),
+             imported("best_model.tar")),
+        Case("a damaged ONNX file", "cut off", ("x.onnx: is no ONNX file, or damaged",),
+             imported("x.onnx", broken_imports.cut)),
+        Case("an ONNX file for another size", "224 px, the detector has 32",
+             ("is 224×224 pixels, and the preprocessing gives 32×32",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input("n", 3, 224, 224)))),
+        Case("an ONNX file without a batch axis", "[3, 32, 32]", ("has 3 axes; expected four",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input(3, 32, 32)))),
+        Case("an ONNX file that reads grey frames", "one channel", ("1 channels if it is nchw; frames have 3",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_input("n", 1, 32, 32)))),
+        Case("a layout that the file contradicts", "`layout: nhwc` for [n, 3, 32, 32]", ("32 channels if it is nhwc",),
+             imported("{file: x.onnx, input: {layout: nhwc}}")),
+        Case("an ONNX file with two inputs", "a mask beside frames", ("has 2 inputs (x, mask), and frames are one",),
+             imported("x.onnx", broken_imports.written(broken_imports.second_input))),
+        Case("several outputs with scores", "two heads", ("2 of them could hold scores", "output_name: …"),
+             imported("x.onnx", broken_imports.written(broken_imports.second_output))),
+        Case("no such output", "`output_name: agian`", ("has no output 'agian'", "did you mean 'again'"),
+             imported("{file: x.onnx, output_name: agian}", broken_imports.written(broken_imports.second_output))),
+        Case("labels instead of scores", "argmax inside", ("is int64 [n]", "expected one or two floats a frame"),
+             imported("x.onnx", broken_imports.written(broken_imports.labels))),
+        Case("an output that may be either", "scaled logits", ("add `output: logits` or `output: probability`",),
+             imported("x.onnx", broken_imports.written(broken_imports.with_temperature))),
+        Case("logits called probabilities", "`output: probability`", ("is that of Gemm, so it is `output: logits`",),
+             imported("{file: x.onnx, output: probability}")),
+        Case("one column, and nobody knows of which class", "sigmoid", ("add `positive: fake` where its sigmoid",),
+             imported("x.onnx", broken_imports.made(foreign.one_logit))),
+        Case("classes of one column", "`classes: [fake, real]`", ("has one column, and `classes:` is for two",),
+             imported("{file: x.onnx, classes: [fake, real]}", broken_imports.made(foreign.one_logit))),
+        Case("positive of two columns", "`positive: fake`", ("has two columns, and `positive:` is for one",),
+             imported("{file: x.onnx, positive: fake}")),
+        Case("a scale for bytes", "`input: {scale: 1}`", ("is uint8, which takes frames as they are",),
+             imported("{file: x.onnx, input: {scale: 1}}", broken_imports.made(foreign.whole))),
+        Case("a std of 0", "`input: {std: 0}`", ("q16.import.input.std", "every std must be above 0"),
+             imported("{file: x.onnx, input: {std: 0}}")),
+        Case("an unknown key of an input", "`input: {sclae: 1}`", ("q16.import.input.sclae",),
+             imported("{file: x.onnx, input: {sclae: 1}}")),
+        Case("operators of a vendor", "`ai.vendor`", ("operators that onnxruntime does not have: ai.vendor::Gemm",),
+             imported("x.onnx", broken_imports.written(broken_imports.custom_operator))),
+        Case("an opset that onnxruntime does not know", "99", ("onnxruntime", "cannot run it"),
+             imported("x.onnx", broken_imports.written(broken_imports.new_opset))),
+        Case("an ONNX file that answers NaN", "NaN among its weights", ("is not finite (NaN or infinite) for 4 of 4",),
+             imported("x.onnx", broken_imports.written(broken_imports.not_a_number))),
+        Case("weights of an ONNX file that are missing", "`x.data` was not copied",
+             ("its weights lie in 'x.data' beside it, and that file is missing",),
+             imported("x.onnx", broken_imports.weights_apart("x.data"))),
+        Case("weights of an ONNX file that lie elsewhere", "`../x.data`", ("only files beside it are read",),
+             imported("x.onnx", broken_imports.weights_apart("../x.data"))),
+        Case("a checkpoint as `architecture: onnx`", "`weights: best_model.tar`", ("it is a PyTorch checkpoint",),
+             yaml("architecture: tiny", "architecture: onnx")),
+        Case("the demo as `architecture: onnx`", "`weights: demo`", ("`weights: demo` is a checkpoint",),
+             yaml("architecture: tiny, weights: best_model.tar", "architecture: onnx, weights: demo")),
+        Case("an output of a checkpoint", "`output: logits`", ("`output` is for `architecture: onnx`",),
+             yaml("weights: best_model.tar", "weights: best_model.tar, output: logits")),
+        Case("pruning an ONNX file", "`prune: 0.5`",
+             ("prune: 0.5 works on a network's layers, and of this detector there is an ONNX file alone",),
+             graph_alone("prune: 0.5")),
+        Case("training an ONNX file", "`[cast: fp16, recover]`",
+             ("recover works on torch models, but after cast: fp16",),
+             graph_alone("cast: fp16, recover")),
+        Case("four bits for an ONNX file", "`quantize: {weights: int4}`", ("write `quantize: {weights: int8}`",),
+             graph_alone("quantize: {weights: int4}")),
+    ],
     "Frame sets": [
         Case("no such folder", "`path: facse`", ("line 5", "datasets.faces", "no such file or folder", "'faces'"),
              yaml("{path: faces}", "{path: facse}")),
@@ -860,6 +961,53 @@ CASES: dict[str, list[Case]] = {
              ("test: no real frame", "after 14 files that can't be decoded were left out"),
              both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
                   *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Several detectors": [
+        Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",
+             ("experiments.first.detector: is there beside `detectors:`; give one of the two",),
+             several("[mine, other]", yaml("    frames: faces", "    detector: mine\n    frames: faces"))),
+        Case("several that are no list", "`detectors: mine`",
+             ("experiments.first.detectors: expected a list of names, such as [b5, xception]; found 'mine'",),
+             several("mine")),
+        Case("a list of none", "`detectors: []`", ("expected a list of names", "found []"), several("[]")),
+        Case("a detector twice", "`detectors: [mine, mine]`", ("experiments.first.detectors: names 'mine' twice",),
+             several("[mine, mine]")),
+        Case("detectors that differ in case", "`detectors: [mine, Mine]`", ("differ in case only",),
+             several("[mine, Mine]")),
+        Case("no such detector among several", "`detectors: [mine, ohter]`",
+             ("experiments.first.detectors: there is no 'ohter' under `detectors:`", "did you mean 'other'"),
+             several("[mine, ohter]")),
+        Case("a detector called like a file of the report", "`detectors: [mine, report.md]`",
+             ("the report has a file 'report.md'; give the detector another name",), several("[mine, report.md]")),
+        Case("a variant of another experiment's detector", "`theirs/q16: [...]`",
+             ("variants.theirs/q16: 'theirs' is none of its detectors", "these are: mine, other"),
+             several("[mine, other]", yaml("q16: [", "theirs/q16: ["))),
+        Case("a variant of one that differs from that of all in case", "`mine/Q8: [...]` beside `q8: [...]`",
+             ("variants.mine/Q8: differs from 'q8' in case only",),
+             several("[mine, other]", yaml("q16: [", "mine/Q8: ["))),
+        Case("a baseline of one detector", "`mine/baseline: []`",
+             ("the one without steps is that of every detector: write `baseline: []`",),
+             several("[mine, other]", yaml("baseline: [", "mine/baseline: ["))),
+        Case("a chain that one of several cannot take", "`p50: [prune: 0.5]`, and other has no successive parts",
+             ("variants.q32-p50: other: prune: 0.5 needs of a detector",
+              "or write it for the detectors that it suits alone, as in `mine/q32-p50:`"),
+             both(several("[mine, other]"), yaml("other: {architecture: tiny", "other: {architecture: two_branches")),
+             patch=lambda monkeypatch: monkeypatch.setattr(
+                 "bench.detectors.families.modules", lambda: (tiny, other_heads.two_branches, efficientnet))),
+        Case("a gate of a variant that a detector has not", "`gates: {other/q9: {auc: 0.9}}`",
+             ("gates.other/q9: there is no variant 'other/q9'", "did you mean 'other/q8'"),
+             several("[mine, other]", gates("{other/q9: {auc: 0.9}}"))),
+        Case("one detector's baseline against itself", "`gates: {other/baseline: {auc_drop: 0.01}}`",
+             ("gates.other/baseline.auc_drop: would compare the baseline with itself",),
+             several("[mine, other]", gates("{other/baseline: {auc_drop: 0.01}}"))),
+        Case("no such variant of a detector", "`--only other/q61`", ("--only: there is no variant 'other/q61'",
+             "did you mean 'other/q16'"), several("[mine, other]"), ("--only", "other/q61")),
+        Case("no name of a detector for an export", "`bench export q8` of several",
+             ("there is no variant 'q8' (several have one: name it as in mine/q8)",), several("[mine, other]"),
+             ("q8", "--to", "out"), "export"),
+        Case("accepted scores of one detector", "several in the experiment now",
+             ("was accepted of one detector, and the experiment has mine, other now",),
+             both(several("[mine, other]"), accepted()), AGAINST, "check"),
     ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),

@@ -101,7 +101,7 @@ def runners(folder: Path, built: Built, model: str) -> list[Runner]:
     snippet = _loaded(folder / "predict.py")
     library = "onnxruntime" if model.endswith(".onnx") else "torch"
     by_snippet = Runner(model, SNIPPET, version(library), lambda path: float(snippet["predict"]([path])[0]))
-    return [by_snippet, *(_of_artifact(built, snippet) if built.stored == "int8" else [])]
+    return [by_snippet, *(_of_artifact(built, snippet) if built.arranged else [])]
 
 
 def _loaded(file: Path) -> dict[str, Any]:

@@ -97,10 +97,12 @@ def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
 
     model = folder / ONNX
     copy_in_oldest_format(onnx_file(built), model)
-    if built.stored == "int8":
+    if built.arranged:
         copy_in_oldest_format(lowered_file(built), folder / LOWERED)
         artifact = (built.stored, ("onnxruntime", "openvino"))
         return _described({folder / LOWERED: (built.stored, ("onnxruntime",)), model: artifact})
+    if built.imported:
+        return _described({model: (built.stored, ("onnxruntime",))})
     # What is stored in half is exported in float: no library computes in half on a CPU.
     stored = built.stored if built.quantised else "fp32"
     opencv = () if built.stored == "int4 weights" else ("opencv",)
@@ -118,7 +120,7 @@ def executed_file(built: Built, executed: Executed, files: Mapping[str, ModelFil
     if executed.runtime == "pytorch":
         return built.file.name if built.file.name in files else None
     if built.stored == "int8" and executed.device == "cpu":
-        if executed.runtime == "onnxruntime":
+        if executed.runtime == "onnxruntime" and built.arranged:
             return LOWERED if onnxruntime.chosen(built) == EVERYWHERE else None
         if executed.runtime == "openvino" and openvino.arithmetic(built, "cpu"):
             return None

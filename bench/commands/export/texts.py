@@ -11,6 +11,7 @@ from typing import Any
 from bench.commands.export import models
 from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
+from bench.detectors import families
 from bench.errors import on_one_line
 from bench.pipeline.device import CPU_USED
 from bench.pipeline.notes import TOOK
@@ -76,6 +77,11 @@ class Facts:
         return next(iter(self.files))
 
     @property
+    def from_elsewhere(self) -> bool:
+        """Whether its graph was made elsewhere, or from one that was: which older libraries know it, nobody tried."""
+        return self.built.imported or families.kind(self.run.architecture) == "onnx"
+
+    @property
     def baseline(self) -> VariantResult:
         return self.run.baseline
 
@@ -110,6 +116,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "record": record,
         "onnx": facts.model.endswith(".onnx"),
         "lowered": LOWERED,
+        "from_elsewhere": facts.from_elsewhere,
         "rows": _rows(facts),
         "none": NONE,
         "has_map": facts.evaluation.predictions[variant.name].cam is not None,
@@ -130,7 +137,7 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
         "built": facts.built,
         "model": facts.model,
         **of_spec(spec),
-        "oldest": models.oldest(facts.built, spec),
+        "oldest": models.installed(spec) if facts.from_elsewhere else models.oldest(facts.built, spec),
         "version": version("bench"),
     }
 

@@ -1,12 +1,13 @@
 """Detector families, one file each.
 
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)`,
-`schemes(architecture)`, and for docs/detectors.md `EXAMPLE`, a tensor's name, and `LOGITS`, that of the layer that
-writes the logits, where it is not `head`. Where names of weights don't tell all of the arithmetic,
+`schemes(architecture)`, and for docs/detectors.md `EXAMPLE`, a tensor's name, and where it is not `head` `LOGITS`, the
+name of the layer that writes the logits. Where names of weights don't tell all of the arithmetic,
 `flavours(architecture)` has the choices; where these differ in the tensors that a network holds, `STRUCTURES` names
 those that do. Where not every preprocessing will do, `check(flavour, preprocessing)` refuses. Where `bench plan` is to
 foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`. A family whose architectures are too
 many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and `size` of one.
+A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """
 
@@ -16,7 +17,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bench.detectors.offers import Offer
 from bench.errors import UserError, nearest, quoted
@@ -107,6 +108,12 @@ def find(architecture: str) -> Family:
         f"architectures are: {', '.join(choices)}. Of another network, `bench score` judges the scores that it gave "
         "elsewhere (docs/scores-from-elsewhere.md); docs/extending.md says how bench learns a network"
     )
+
+
+def kind(architecture: str) -> Literal["torch", "onnx"]:
+    """What a detector of this architecture is: a network of layers, or an ONNX graph alone."""
+    graphs = {name for family in modules() if hasattr(family, "KIND") for name in family.ARCHITECTURES}
+    return "onnx" if architecture in graphs else "torch"
 
 
 def offers(architecture: str) -> frozenset[Offer]:

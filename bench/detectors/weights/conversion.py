@@ -68,6 +68,7 @@ def _refuse_other_sizes(detector: Detector) -> None:
     size = detector.preprocessing.size
     try:
         with torch.no_grad():
+            detector.to("meta")  # constants have storage even here
             detector.classify(detector.features(torch.zeros(1, 3, size, size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
@@ -87,6 +88,8 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
     for other in families.architectures():
         family, size = families.find(other), families.size_of(other)
+        if not family.schemes(other):
+            continue
         if size is not None and not _FEWEST * numbers < 1e6 * size.parameters < _MOST * numbers:
             continue
         for structure in families.structures(family):

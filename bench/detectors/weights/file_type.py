@@ -47,10 +47,10 @@ def check(path: Path) -> None:
     elif is_safetensors(path):
         _check_safetensors(path, size)
     elif not head.startswith(_PICKLE):
-        raise UserError(f"{path}: not a PyTorch checkpoint{_other_format(head)}; {_EXPECTED}")
+        raise UserError(f"{path}: not a PyTorch checkpoint{other_format(head)}; {_EXPECTED}")
 
 
-def _other_format(head: bytes) -> str:
+def other_format(head: bytes) -> str:
     """A reason to append to a message: the format that the file has instead; "" where it is not recognised."""
     start = head.lstrip().lower()
     if reason := next((reason for sign, reason in _STRANGERS if start.startswith(sign)), ""):
@@ -59,7 +59,10 @@ def _other_format(head: bytes) -> str:
         return ": it is a tar archive of several files; unpack it and name the checkpoint inside"
     # An ONNX file begins with its version (field 1, a small number) and its producer or its graph.
     if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
-        return ": it is an ONNX file, already exported; name the checkpoint that it was exported from"
+        return (
+            ": it is an ONNX file, already exported; name the checkpoint that it was exported from, or write "
+            "`architecture: onnx`"
+        )
     return ""
 
 

@@ -208,7 +208,10 @@ def ablation() -> Sentence:
 
 
 def galleries(evaluation: Evaluation) -> Sentence:
-    """What the pictures show."""
+    """What the pictures show; variants without any map are named where others have one."""
+    blurred_maps = {name for name, occlusion in evaluation.occlusions.items() if occlusion.maps}
+    bare = [n for n, answered in evaluation.predictions.items() if answered.cam is None and n not in blurred_maps]
+    have = "has no map: its" if len(bare) == 1 else "have no map: their"
     return _note(
         "reading-the-report.md#6-visual-analysis",
         "For every outcome the frames that each variant is surest about, with its ",
@@ -219,6 +222,7 @@ def galleries(evaluation: Evaluation) -> Sentence:
         strong("warm colours for fake, cool colours for real"),
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not.",
+        sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
     )
 
 

@@ -19,6 +19,7 @@ def remarks(
     """
     judged = evaluation.variants[variant.name]
     return [
+        *([f"imported from {variant.imported}"] if variant.imported and not for_receivers else []),
         *_inexact(variant),
         *_unfit(judged),
         *_on_the_verdict(judged, for_receivers=for_receivers),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Evaluation, Preprocessing, RunRecord, ScoresFile
+from bench.records import Evaluation, RunRecord, ScoresFile
 from bench.reports.content import changes, measured, notes, recommendation, tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
@@ -126,11 +126,14 @@ def _opening(run: RunRecord) -> Sentence:
     return sentence(
         "Detector ",
         strong(run.detector),
-        f" ({run.architecture}, {_input(run.preprocessing)}) in {counted(len(run.variants), 'variant')}, evaluated on "
+        f" ({run.architecture}, {input_of(run)}) in {counted(len(run.variants), 'variant')}, evaluated on "
         f"{frames} in {test.root}.{where}",
     )
 
 
-def _input(preprocessing: Preprocessing) -> str:
+def input_of(run: RunRecord) -> str:
+    """Size, channels and blend of what its networks see."""
+    preprocessing = run.preprocessing
+    assert preprocessing is not None
     blend = f", {preprocessing.wavelet} wavelet blend" if preprocessing.wavelet != "none" else ""
     return f"{preprocessing.size} × {preprocessing.size} px {preprocessing.channels.upper()}{blend}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import phases, stored
 from bench.artifacts import EXPORT_VERSION, onnx_files
 from bench.artifacts.onnx_files import beside, onnx_file
+from bench.artifacts.onnx_graph import graphs
 from bench.artifacts.onnx_session import session_options
 from bench.errors import UserError
 from bench.files import remove, write_text
@@ -113,7 +114,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     every one with casts (394 on a B5, three times the time).
     """
     int8 = built.stored == "int8"
-    lowered = int8 and device == "cpu"
+    lowered = built.arranged and device == "cpu"
     file = lowered_file(built, chosen(built) or EVERYWHERE) if lowered else onnx_file(built)
     providers = [cuda_provider(tf32=tf32), "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     # A lowered graph says itself what is on integers; onnxruntime must not turn further layers into those.
@@ -121,6 +122,8 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     integer, heavy = _operators(built, file, threads, providers, floats) if int8 else (None, None)
     session = open_session(file, threads, providers, floats=floats)
     computed = "fp32 (TF32)" if device == "cuda" and tf32 else "fp32"
+    if built.imported and built.stored == "fp16" and device == "cuda":
+        computed = "fp16"  # as the graph says; on a CPU onnxruntime turns it into float32
     native = integer is not None and heavy is not None and 2 * integer > heavy
     executed = Executed(
         runtime="onnxruntime",
@@ -160,7 +163,7 @@ def chosen(built: Built) -> Kernels | None:
 
 def is_settled(built: Built, device: Literal["cpu", "cuda"]) -> bool:
     """Whether nothing is left to be chosen: kernels are, for int8 artifacts on a CPU."""
-    return built.stored != "int8" or device != "cpu" or chosen(built) is not None
+    return not built.arranged or device != "cpu" or chosen(built) is not None
 
 
 def settle(built: Built, device: Literal["cpu", "cuda"], threads: int) -> None:
@@ -171,7 +174,7 @@ def settle(built: Built, device: Literal["cpu", "cuda"], threads: int) -> None:
 
 def arithmetic(built: Built, device: Literal["cpu", "cuda"]) -> Mapping[str, Any] | None:
     """What of an artifact's scores hangs on the choice that this processor led to; None for artifacts without one."""
-    if built.stored != "int8" or device != "cpu":
+    if not built.arranged or device != "cpu":
         return None
     choice = chosen(built)
     return {"signed": choice.signed, "floats": sorted(choice.floats)} if choice else {"signed": None, "floats": None}
@@ -275,7 +278,7 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
 def _count(optimised: Path) -> tuple[int, int]:
     import onnx
 
-    nodes = onnx.load(optimised).graph.node
+    nodes = [node for graph in graphs(onnx.load(optimised).graph) for node in graph.node]
     types = [node.op_type for node in nodes if not lowering.is_mean(node)]
     integer = sum(kind in _INTEGER_OPERATORS for kind in types)
     return integer, integer + sum(kind in _FLOAT_OPERATORS for kind in types)

@@ -2,7 +2,8 @@
 
 A step is a module with
 
-- `ACCEPTS`, `PRODUCES`: "torch" (a `Detector`) or "onnx" (an `onnx.ModelProto`);
+- `ACCEPTS`, `PRODUCES`: "torch" (a `Detector`) or "onnx" (an `onnx.ModelProto`); `ACCEPTS` is None where it takes
+  nothing of what was before: it is then its chain's only entry, and its id depends on no weights;
 - `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
 - `VERSION`: raised whenever the same settings would give another artifact;
@@ -10,6 +11,10 @@ A step is a module with
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
+- where it also works on a detector of which there is an ONNX file alone: `apply_onnx(model, settings, work)`, another
+  graph, `ONNX_VERSION`, raised as `VERSION`, `ONNX_LIBRARIES`, and `why_not_onnx(settings)`, what it can't do there;
+- where it reads a file: `FILE`, the setting that names it, `check_file(path)` by its first bytes, `content(path)`, a
+  digest, and `reading(settings, path, preprocessing)`, a `bench.records.Reading` for plan and report; `work.file`;
 - where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`; likewise `needs(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
@@ -43,7 +48,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from pydantic import BaseModel
 
 from bench.errors import UserError, nearest, quoted
-from bench.records import BatchReader, Event, Frame, FrameSet, InputSpec, OnEvent, Split
+from bench.records import BatchReader, Event, Frame, FrameSet, InputSpec, OnEvent, Preprocessing, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +99,8 @@ class StepContext:
 
     `title` names the work in progress bars. `teacher()` loads the detector as it was before the chain's first step
     whose parent teaches, the whole detector where there is none. `scratch` outlives a killed run and is gone when the
-    step is done. `earlier` are the steps of the chain that came before.
+    step is done. `earlier` are the steps of the chain that came before. `file` is what the step's `FILE`
+    names, `preprocessing` that of the detector.
     """
 
     title: str
@@ -108,6 +114,8 @@ class StepContext:
     scratch: Path
     on_event: OnEvent
     earlier: Sequence[Use] = ()
+    file: Path | None = None
+    preprocessing: Preprocessing | None = None
 
     def batches(
         self, split: Split, batch_size: int, most: int | None = None, skip: int = 0
@@ -161,7 +169,7 @@ class StepContext:
 class Step(Protocol):
     """The module contract, for type checkers."""
 
-    ACCEPTS: Kind
+    ACCEPTS: Kind | None
     PRODUCES: Kind
     NEEDS: frozenset[Offer]
     FRAMES: Mapping[Split, str]
@@ -195,12 +203,24 @@ def _module(name: str) -> Step:
 
 
 @dataclass(frozen=True)
+class UsedFile:
+    """A file that a step reads, and a digest of its content."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
 class Use:
-    """A step with its settings, as an experiment uses it. `text` is its YAML spelling."""
+    """A step with its settings, as an experiment uses it.
+
+    `text` is its YAML spelling. `file` is what it reads, where it reads a file and that was looked for.
+    """
 
     name: str
     settings: BaseModel
     text: str
+    file: UsedFile | None = None
 
     @property
     def step(self) -> Step:
@@ -217,6 +237,24 @@ class Use:
         """What the step needs of a detector under these settings."""
         chosen: Callable[[BaseModel], frozenset[Offer]] | None = getattr(self.step, "needs", None)
         return chosen(self.settings) if chosen else self.step.NEEDS
+
+    @property
+    def file_name(self) -> str | None:
+        """The file that the step reads, as the experiment file spells it; None where it reads none."""
+        setting: str | None = getattr(self.step, "FILE", None)
+        return None if setting is None else str(getattr(self.settings, setting))
+
+    @property
+    def why_not_onnx(self) -> str | None:
+        """Why the step can't work on a detector of which there is an ONNX file alone; None where it can."""
+        if not hasattr(self.step, "apply_onnx"):
+            return (
+                "works on a network's layers, and of this detector there is an ONNX file alone, a graph that can be "
+                "neither trained nor cut: give the checkpoint that it was exported from, or leave"
+                f" {self.name} out of this variant"
+            )
+        why_not: Callable[[BaseModel], str | None] | None = getattr(self.step, "why_not_onnx", None)
+        return why_not(self.settings) if why_not else None
 
     @property
     def leaves(self) -> Leaves:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.errors import UserError
+from bench.errors import UserError, shown
 from bench.records import Split
 from bench.variants.steps import Cost, Leaves
 
 if TYPE_CHECKING:
+    import onnx
     from torch import Tensor
 
     from bench.detectors.detector import Detector
@@ -74,6 +75,52 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
                 f"(the largest is {largest:.4g}, its limit {torch.finfo(dtype).max:.4g}); use cast: bf16 or no cast"
             )
     model.cast(dtype)
+    return model
+
+
+ONNX_VERSION = 1
+_OPSET_OF_BF16 = 13
+ONNX_LIBRARIES = ("numpy", "onnx")
+
+
+def apply_onnx(model: onnx.ModelProto, settings: Settings, work: StepContext) -> onnx.ModelProto:
+    """The graph of a detector of which there is an ONNX file alone, its weights stored in `settings.dtype`.
+
+    They are read back as float32, in which the graph computes as before. Raises `UserError` for weights that are no
+    float32, or beyond the type's range.
+    """
+    import ml_dtypes
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    from bench.artifacts.imports import counts
+    from bench.artifacts.onnx_graph import graphs
+
+    if (stored := counts.stored(model)) != "fp32":
+        raise UserError(f"cast: the ONNX file stores {stored} weights already; leave the step out")
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if settings.dtype == "bf16" and opset < _OPSET_OF_BF16:
+        raise UserError(f"cast: bf16 needs opset {_OPSET_OF_BF16}, the ONNX file has {opset}; use cast: fp16")
+    half: Any = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}[settings.dtype]
+    for graph in graphs(model.graph):
+        read_back = []
+        for tensor in counts.weights(graph):
+            name, weight = tensor.name, numpy_helper.to_array(tensor)
+            with np.errstate(over="ignore"):
+                smaller = weight.astype(half)
+            if not np.isfinite(smaller.astype(np.float32)).all():
+                raise UserError(
+                    f"cast: {shown(name)} holds values that {settings.dtype} cannot hold (the largest is "
+                    f"{float(np.abs(weight).max()):.4g}); use cast: bf16 or no cast"
+                )
+            tensor.CopyFrom(numpy_helper.from_array(smaller, f"{name}/half"))
+            read_back.append(helper.make_node("Cast", [f"{name}/half"], [name], name=f"{name}/float", to=1))
+        nodes = [*read_back, *graph.node]
+        graph.ClearField("node")
+        graph.node.extend(nodes)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    model.ClearField("metadata_props")
+    helper.set_model_props(model, {**properties, "stored": settings.dtype})
     return model
 
 

@@ -6,14 +6,14 @@ of the CAM, plus a constant, is the difference of the logits in the quantised mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from bench import phases
 from bench.errors import UserError
-from bench.records import FrameSet, Split
+from bench.records import Built, FrameSet, Split
 from bench.variants.steps import Cost, Leaves
 
 if TYPE_CHECKING:
@@ -140,6 +140,36 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     quantised.metadata_props.add(key="stored", value=settings.stored)
     quantised.metadata_props.add(key="layers", value=qdq.layer_facts(allocations, layers))
     return quantised
+
+
+def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator[str]:
+    """Of a graph alone, by which means."""
+    if baseline.imported and not built.imported:
+        how = (
+            "its weights alone, each rounded for itself" if uses[0].weights else "by onnxruntime's static quantisation"
+        )
+        yield f"quantised as far as an ONNX file alone allows: {how}; the checkpoint would allow more"
+
+
+ONNX_VERSION = 1
+ONNX_LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
+
+
+def why_not_onnx(settings: Settings) -> str | None:
+    """What a graph alone does not allow."""
+    if settings.weights == "int4":
+        return (
+            "needs the network's layers, whose errors it compensates, and of this detector there is an ONNX file "
+            "alone; write `quantize: {weights: int8}`"
+        )
+    return None
+
+
+def apply_onnx(model: onnx.ModelProto, settings: Settings, work: StepContext) -> onnx.ModelProto:
+    """The graph of a detector of which there is an ONNX file alone, quantised plainly."""
+    from bench.variants.steps.quantize import of_graphs
+
+    return of_graphs.quantised(model, settings, work)
 
 
 def _compensated(
