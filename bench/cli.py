@@ -49,7 +49,13 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The experiment file; all folders are relative to it.")]
 Experiment = Annotated[str | None, typer.Argument(help="Name under `experiments:`; not needed if there is only one.")]
-Only = Annotated[str | None, typer.Option(help="Run these variants only, comma-separated; the baseline always runs.")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        help="Run these variants only, comma-separated; the baseline always runs. Of several detectors, q8 is that of "
+        "each and b5/q8 that of one."
+    ),
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu; overrides the file.")]
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
@@ -209,7 +215,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
 @app.command()
 @guarded
 def export(
-    variant: Annotated[str, typer.Argument(help="The variant to hand over.")],
+    variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
     to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
     form: Annotated[
@@ -219,11 +225,12 @@ def export(
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import export_variant
+        from bench.commands.export import export_variant, find_variant
         from bench.experiment import select
 
-        name, _ = select(experiments, experiment, file)
-        written = export_variant(file.parent, name, variant, to, form=form, on_event=bars)
+        name, settings = select(experiments, experiment, file)
+        folder, variant = find_variant(name, settings, variant)
+        written = export_variant(file.parent, folder, variant, to, form=form, on_event=bars)
     for path in written:
         console.name_path("wrote", path)
 
@@ -270,7 +277,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     checked.write(gates, junit, summary)
     if problem := checked.append_to_page(gates):
         console.say(f"warning: {problem}", err=True)
-    console.name_report(finished)
+    console.name_report(finished.whole)
     console.name_path("summary:", summary)
     console.name_path("JUnit:", junit)
     if gates.failed:

@@ -17,7 +17,7 @@ from bench.files import advice
 from bench.ink import harmless, painted
 
 if TYPE_CHECKING:
-    from bench.pipeline.render import Finished
+    from bench.pipeline.finished import Finished, Together
 
 EXIT_GATE_FELL, EXIT_BAD_INPUT, EXIT_VARIANT_FAILED, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 DEFAULT_FILE = Path("experiments.yaml")
@@ -86,22 +86,39 @@ def show(finished: Finished, *, as_json: bool) -> None:
 
     Exits with the code for a failed variant where there is one.
     """
-    from bench.reports import as_text, summary
+    from bench.reports import as_text
 
     if as_json:
         # Azure and TeamCity take `##…[` for a command wherever it stands.
-        typer.echo(as_text(finished.scores).replace("##", "\\u0023#"))
-    for each in (finished, *finished.further):
-        if not as_json:
-            say(summary(each.run, each.scores))
-        note(each.warnings, err=as_json)
-        name_report(each, err=as_json)
+        typer.echo(as_text(finished.whole.scores).replace("##", "\\u0023#"))
+        note(finished.all_warnings, err=True)
+    else:
+        _summarise(finished)
+    name_report(finished.whole, err=as_json)
     if finished.failed:
         name_log(finished, err=as_json)
         raise typer.Exit(EXIT_VARIANT_FAILED)
 
 
-def name_report(finished: Finished, *, err: bool = False) -> None:
+def _summarise(finished: Finished) -> None:
+    """The summary and the warnings of each detector on each frame set, then the comparison of several detectors."""
+    from bench.reports import summary, summary_of_all
+
+    warnings = finished.warnings_by_title
+    for each in finished.parts:
+        if each.title:
+            say(each.title)
+        say(summary(each.run, each.scores))
+        note(warnings[each.title])
+        if each.title:
+            say(f"report: {on_one_line(str(each.page))}\n")
+    if finished.further:
+        note(warnings[""])
+    if finished.together:
+        say(summary_of_all(finished.together.scores))
+
+
+def name_report(finished: Finished | Together, *, err: bool = False) -> None:
     say("", err=err)
     name_path("report:", finished.page, err=err)
     name_path("text:", finished.report, err=err)

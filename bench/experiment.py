@@ -23,10 +23,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import detectors, yaml_file
 from bench.artifacts.imports.settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
+from bench.dangling import dangling
 from bench.datasets.settings import FrameSetSettings
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
@@ -44,7 +45,7 @@ from bench.errors import (
     shown,
 )
 from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, OutputKind, Preprocessing
-from bench.results.limits import AGAINST_BASELINE, ChooseSettings, GateSettings, Margin, Number
+from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
@@ -53,6 +54,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 # What Windows keeps for devices, and the files that lie beside a variant's folder; logs lie there too.
+_OF_A_REPORT = {
+    "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
+}  # fmt: skip
+"""The files beside the folder of each of several detectors."""
+
 _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -76,6 +82,16 @@ def checked_name(name: object) -> str:
 
 
 Name = Annotated[str, BeforeValidator(checked_name)]
+
+
+def _checked_variant(name: object) -> str:
+    """A name, or "b5/q8" for a variant of one detector alone; otherwise `ValueError`."""
+    if isinstance(name, str) and name.count("/") == 1 and all(map(_NAME.fullmatch, name.split("/"))):
+        return "/".join(map(checked_name, name.split("/")))
+    return checked_name(name)
+
+
+VariantName = Annotated[str, BeforeValidator(_checked_variant)]
 
 _WITH_ORDER = "with order"
 
@@ -273,14 +289,29 @@ class GallerySettings(_Model):
     heatmaps: Literal["gallery", "all"] = Field(
         default="gallery", description="draw heatmaps for the frames that a gallery shows, or for all test frames"
     )
+    occlusion: bool = Field(
+        default=True,
+        strict=True,
+        description="blur regions of the frames that a gallery shows: whether heatmaps point at what matters, and maps "
+        "for detectors without any",
+    )
 
 
 class ExperimentSettings(_Model):
     """What is compressed into what, on which frames, and how it is judged."""
 
-    detector: str = Field(description="a name under `detectors:`")
+    detectors: tuple[str, ...] = Field(
+        default=(), description="instead of `detector:`: several names under `detectors:`, compared side by side"
+    )
+    # After the one above, since it looks at what that holds.
+    detector: str | None = Field(
+        default=None, validate_default=True, description="a name under `detectors:`; or `detectors:` for several"
+    )
     frames: str = Field(description="a name under `datasets:`")
-    variants: dict[Name, Chain] = Field(description="name: list of steps; the one without steps is the baseline")
+    variants: dict[VariantName, Chain] = Field(
+        description="name: list of steps; the one without steps is the baseline. Of several detectors, `b5/q8` is a "
+        "variant of b5 alone, and comes before a `q8` of all"
+    )
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
     )
@@ -308,8 +339,33 @@ class ExperimentSettings(_Model):
         default=None, description="what the variant to ship must meet; nothing but `margin` otherwise"
     )
     gates: dict[str, GateSettings] = Field(
-        default={}, description="variant, or `all`: limits for `bench check`; its own come before those of all"
+        default={},
+        description="variant, or `all`: limits for `bench check`; its own come before those of all. Of several "
+        "detectors, `q8` is that of each and `b5/q8` that of one",
     )
+
+    @field_validator("detectors", mode="before")
+    @classmethod
+    def _list_of_names(cls, names: object) -> object:
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"expected a list of names, such as [b5, xception]; found {in_yaml(names)}")
+        if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+            raise ValueError(f"names {quoted(twice[0])} twice")
+        if len(names) > 1:
+            _refuse_equal_folders(names, "detector")
+            if reserved := [name for name in names if name.casefold() in _OF_A_REPORT]:
+                raise ValueError(f"the report has a file {quoted(reserved[0])}; give the detector another name")
+        return names
+
+    @field_validator("detector")
+    @classmethod
+    def _or_several(cls, detector: str | None, info: ValidationInfo) -> str | None:
+        # Where `detectors` is wrong itself, nothing is missing.
+        if detector is None and info.data.get("detectors") == ():
+            raise PydanticKnownError("missing")
+        if detector is not None and info.data.get("detectors"):
+            raise ValueError("is there beside `detectors:`; give one of the two")
+        return detector
 
     @field_validator("device", mode="before")
     @classmethod
@@ -343,6 +399,8 @@ class ExperimentSettings(_Model):
                 "exactly one variant must have no steps (`baseline: []`), all others are compared with it; "
                 f"found {', '.join(baselines) or 'none'}"
             )
+        if "/" in baselines[0]:
+            raise ValueError(f"the one without steps is that of every detector: write `baseline: []`, not {baselines}")
         return {baselines[0]: (), **chains}
 
     @property
@@ -350,9 +408,46 @@ class ExperimentSettings(_Model):
         return next(iter(self.variants))
 
     @property
-    def detectors(self) -> tuple[str, ...]:
+    def detector_names(self) -> tuple[str, ...]:
         """The names of all that is compressed."""
-        return (self.detector,)
+        return self.detectors or (str(self.detector),)
+
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether several detectors are compared."""
+        return len(self.detector_names) > 1
+
+    def of(self, detector: str) -> ExperimentSettings:
+        """The settings of one of the detectors, as an experiment of its own says them."""
+        if not self.is_side_by_side:
+            return self
+        variants = {
+            name.rpartition("/")[2]: self.variants[self.key_of(detector, name.rpartition("/")[2])]
+            for name in self.variants
+            if name.partition("/")[0] == detector or "/" not in name
+        }
+        gates = {name: gate for name in ("all", *variants) if (gate := self._gate(detector, name))}
+        return self.model_copy(update={"detector": detector, "detectors": (), "variants": variants, "gates": gates})
+
+    def key_of(self, detector: str, variant: str) -> str:
+        """The key below `variants:` that says the steps of a detector's variant."""
+        return f"{detector}/{variant}" if f"{detector}/{variant}" in self.variants else variant
+
+    def _gate(self, detector: str, variant: str) -> GateSettings | None:
+        """The limits for a variant of a detector: of its own and of all that are called so, key by key."""
+        given = [self.gates[key] for key in (variant, f"{detector}/{variant}") if key in self.gates]
+        limits = {key: limit for gate in given for key, limit in gate.model_dump(exclude_unset=True).items()}
+        return GateSettings.model_validate(limits) if given else None
+
+    @property
+    def titles(self) -> dict[str, tuple[str, str]]:
+        """Detector and variant of each variant, by what reports call it: "q8"; of several detectors, "b5/q8"."""
+        several = self.is_side_by_side
+        return {
+            f"{detector}/{variant}" if several else variant: (detector, variant)
+            for detector in self.detector_names
+            for variant in self.of(detector).variants
+        }
 
     @property
     def frame_sets(self) -> tuple[str, ...]:
@@ -361,13 +456,13 @@ class ExperimentSettings(_Model):
 
     def folder(self, detector: str, frame_set: str) -> Path:
         """The folder of a detector's results on a frame set, below the experiment's; a level with one entry is none."""
-        levels = ((detector, self.detectors), (frame_set, self.frame_sets))
+        levels = ((detector, self.detector_names), (frame_set, self.frame_sets))
         return Path(*(name for name, names in levels if len(names) > 1))
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """Those of all results, below the experiment's: that of the first detector on the first set first."""
-        return tuple(self.folder(detector, name) for detector in self.detectors for name in self.frame_sets)
+        return tuple(self.folder(detector, name) for detector in self.detector_names for name in self.frame_sets)
 
 
 class Experiments(_Model):
@@ -393,7 +488,7 @@ def read(path: Path) -> Experiments:
         experiments = Experiments.model_validate(content)
     except ValidationError:
         raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree))) from None
-    refuse_together(partial(yaml_file.location_of, path, "experiments"), _dangling(experiments))
+    refuse_together(partial(yaml_file.location_of, path, "experiments"), dangling(experiments))
     return experiments
 
 
@@ -410,42 +505,6 @@ def _problems(content: dict[str, Any], tree: Any) -> Iterator[str]:
                 yield yaml_file.explain(problem, tree, Experiments)
 
 
-def _dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
-    """Names that stand for nothing, with their keys below `experiments:`."""
-    for name, experiment in experiments.experiments.items():
-        for key, name_given, section, names in (
-            ("detector", experiment.detector, "detectors", tuple(experiments.detectors)),
-            ("frames", experiment.frames, "datasets", tuple(experiments.datasets)),
-        ):
-            if name_given not in names:
-                yield (name, key), f"there is no {quoted(name_given)} under `{section}:`{nearest(name_given, names)}"
-    for name, experiment in experiments.experiments.items():
-        yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
-
-
-def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys below `gates:` and what is wrong there: who is not a variant, what the baseline cannot be asked."""
-    names = (*experiment.variants, "all")
-    for name, gates in experiment.gates.items():
-        if name not in names:
-            yield (
-                (name,),
-                f"there is no variant {quoted(name)}{nearest(name, names)}; expected one of: {', '.join(names)}",
-            )
-        elif name == "all" and name in experiment.variants:
-            yield (name,), "`all` means every variant, and a variant is called so too; rename that"
-        elif not gates.limits and (name == "all" or "all" not in experiment.gates):
-            yield (name,), f"`strict` alone is no gate; gates are: {', '.join(GateSettings.gate_names())}"
-        elif name == experiment.baseline:
-            for gate in AGAINST_BASELINE:
-                if gate in gates.limits:
-                    yield (
-                        (name, gate),
-                        "would compare the baseline with itself; set it for `all` or for another variant, "
-                        "or use auc, recall, fpr or size_mib here",
-                    )
-
-
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
     """The experiment of this name; without a name, the only one there is."""
     choices = experiments.experiments
@@ -455,7 +514,7 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
         name = next(iter(choices))
     if name not in choices:
         hint = nearest(name, choices)
-        if any(name in experiment.variants for experiment in choices.values()):
+        if any(name in experiment.variants or name in experiment.titles for experiment in choices.values()):
             hint = f" (it is a variant: several are written without spaces, as in --only q8,{shown(name)})"
         raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(choices)}")
     return name, choices[name]

@@ -59,6 +59,7 @@ def json_schema() -> dict[str, Any]:
     chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
     chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
     schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
+    schema["$defs"]["ExperimentSettings"]["oneOf"] = [{"required": [key]} for key in ("detector", "detectors")]
     for direction, filter_ in schema["$defs"]["Filters"]["properties"].items():
         size = "smaller" if direction == "down" else "larger"
         filter_["description"] = f"the filter for pictures that get {size}"

@@ -115,19 +115,20 @@ def _value(field: Node) -> str:
     if "$ref" in field or field["type"] == "object":
         return "name: …" if "additionalProperties" in field and "properties" not in field else "keys"
     if field["type"] == "array":
-        choices = field.get("prefixItems", [{}])[0].get("enum")
-        return (
-            f"[{', '.join(f'`{choice}`' for choice in choices)}] in either order"
-            if choices
-            else (f"{field['minItems']} numbers")
-        )
+        return _array(field)
     limits = [words.format(_spelled(field[key])) for key, words in _LIMITS.items() if key in field]
     return f"{_TYPES[field['type']]} {', '.join(limits)}".strip()
 
 
+def _array(field: Node) -> str:
+    if choices := field.get("prefixItems", [{}])[0].get("enum"):
+        return f"[{_code(choices)}] in either order"
+    return f"{field['minItems']} numbers" if "minItems" in field else "[name, …]"
+
+
 def _default(field: Node) -> str:
     default = "as below" if "$ref" in field else field.get("default")
-    return "–" if default in (None, {}) else _spelled(default)
+    return "–" if default in (None, {}, []) else _spelled(default)
 
 
 def _spelled(value: object) -> str:

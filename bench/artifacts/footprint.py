@@ -106,7 +106,7 @@ def _counts_onnx(model: Any) -> list[tuple[int, int]]:
 
 
 def two_of_four(file: Path) -> Iterator[bool]:
-    """For every convolution that reads its channels in fours, whether at least two of each four weights are zero.
+    """For every layer that reads its channels in fours, whether at least two of each four weights are zero.
 
     Read from the bytes of a safetensors file, since NumPy has no bf16.
     """
@@ -115,7 +115,9 @@ def two_of_four(file: Path) -> Iterator[bool]:
     with open_file(file) as stored:
         for name, tensor in safetensors_header.read(stored).tensors.items():
             shape, size = tensor.shape, _FLOATS.get(tensor.dtype)
-            if size is None or not is_in_backbone(name) or len(shape) != 4 or shape[1] % GROUP:
+            if size is None or not (is_in_backbone(name) and name.endswith(".weight")):
+                continue
+            if len(shape) not in (2, 4) or shape[1] % GROUP:
                 continue
             stored.seek(tensor.begin)
             bits = np.frombuffer(stored.read(tensor.end - tensor.begin), f"<u{size}").reshape(shape)

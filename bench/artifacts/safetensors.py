@@ -106,7 +106,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors artifact says of itself, from its first bytes alone; torch is not needed.
 
     Keys: `format`, `architecture`, `flavour`, `preprocessing` (JSON), `dtype`, `resized` (JSON:
-    module name to [in, out, groups]).
+    module name to [in, out, groups], of attention to [heads, heads, 1]).
     """
     try:
         with open_file(path) as file:
@@ -174,7 +174,7 @@ def _written(path: Path, data: bytes) -> Path:
 
 # --------------------------------------------------------------------------------------- resizing
 def _resized(detector: Detector) -> dict[str, list[int]]:
-    """The modules whose widths differ from the architecture's: name to [in, out, groups]."""
+    """The modules whose widths differ from the architecture's: name to what `_widths` says."""
     import torch
 
     with torch.device("meta"):
@@ -187,7 +187,10 @@ def _resized(detector: Detector) -> dict[str, list[int]]:
 
 
 def _widths(module: nn.Module) -> list[int] | None:
+    """A module's [in, out, groups], an attention's [heads, heads, 1]; None of what has neither."""
     from torch import nn
+
+    from bench.detectors.attention import heads_of
 
     if isinstance(module, nn.Conv2d):
         return [module.in_channels, module.out_channels, module.groups]
@@ -195,7 +198,8 @@ def _widths(module: nn.Module) -> list[int] | None:
         return [module.in_features, module.out_features, 1]
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         return [module.num_features, module.num_features, 1]
-    return None
+    heads = heads_of(module)
+    return [heads, heads, 1] if heads else None
 
 
 def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
@@ -203,6 +207,11 @@ def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
     import torch
     from torch import nn
 
+    from bench.detectors.attention import heads_of, set_heads
+
+    if heads_of(module):
+        set_heads(module, outputs)
+        return
     if isinstance(module, nn.Conv2d):
         module.in_channels, module.out_channels, module.groups = inputs, outputs, groups
         shape: tuple[int, ...] = (outputs, inputs // groups, *module.kernel_size)

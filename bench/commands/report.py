@@ -8,7 +8,7 @@ from bench import reports
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.pipeline import render
-from bench.pipeline.render import Finished
+from bench.pipeline.finished import Finished
 from bench.records import OnEvent, silent
 from bench.results import store
 

@@ -13,7 +13,7 @@ from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
 from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
-from bench.pipeline.render import REPORT, Finished
+from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
     LABELLED_SPLITS,
@@ -163,7 +163,9 @@ def _doubled_names(request: Request) -> Iterator[str]:
 def _refuse_to_overwrite(request: Request) -> None:
     """Raise `UserError` where the folder holds anything but a report of this command."""
     folder = request.folder
-    if request.to is None and (Path("results") / request.name / store.RUN).exists():
+    results = Path("results") / request.name
+    # Below it are the records where there are several detectors.
+    if request.to is None and ((results / store.RUN).exists() or any(results.glob(f"*/{store.RUN}"))):
         raise UserError(
             f"{folder}: belongs to the experiment {quoted(request.name)} of `bench run`; choose another --name"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from bench.detectors.heads import Head
 from bench.detectors.preprocessing import Preprocess
 from bench.records import Prediction, Preprocessing
+
+if TYPE_CHECKING:
+    from bench.detectors.vision_transformer import TokenNetwork
 
 
 class StaticPadConv2d(nn.Conv2d):
@@ -98,6 +101,19 @@ class Detector(nn.Module):
         """The backbone's parts that pass one tensor on to the next, in order, by name: what nested sequences hold."""
         return _sequence("backbone", self.backbone)
 
+    def units(self) -> list[tuple[str, nn.Module]]:
+        """What passes one tensor on to the next, in order, each with the name that its layers lie below.
+
+        The stages; of a vision transformer its embedding and the halves of its blocks, which pass tokens on.
+        """
+        tokens = self._token_network()
+        return tokens.units("backbone") if tokens else self.stages()
+
+    def attentions(self) -> dict[str, Any]:
+        """The attentions of which heads may go, by the name of the layer that writes queries, keys and values."""
+        tokens = self._token_network()
+        return tokens.attentions("backbone") if tokens else {}
+
     def weighted_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
         """The backbone's convolutions and linear layers, by name."""
         return _weighted("backbone", self.backbone)
@@ -110,6 +126,17 @@ class Detector(nn.Module):
         """The layers that write the logits, and so can't lose outputs."""
         layers: list[nn.Module] = self.head.logit_layers()
         return layers
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """The layers that can't lose outputs: those that write the logits, or what all blocks add to."""
+        tokens = self._token_network()
+        return [*self.logit_layers(), *(tokens.fixed_layers() if tokens else ())]
+
+    def _token_network(self) -> TokenNetwork | None:
+        """The backbone, where it is a plain vision transformer."""
+        from bench.detectors.vision_transformer import TokenNetwork
+
+        return self.backbone if isinstance(self.backbone, TokenNetwork) else None
 
     # ------------------------------------------------------------------------------------ as modules
     def feature_network(self) -> nn.Module:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Literal, TypeAlias
 
-Offer: TypeAlias = Literal["chain", "conv", "linear", "cam"]
+Offer: TypeAlias = Literal["chain", "widths", "conv", "linear", "cam"]
 
 MEANING: dict[Offer, str] = {
     "chain": "successive parts that pass one tensor on",
+    "widths": "widths that may shrink",
     "conv": "convolutions that may change",
     "linear": "linear layers that may change",
     "cam": "a class-activation map",

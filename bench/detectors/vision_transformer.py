@@ -1,12 +1,18 @@
-"""Vision transformers: what their class token is made of, gathered in the forward pass, so that a map can be drawn."""
+"""Vision transformers: what their class token is made of, gathered in the forward pass, so that a map can be drawn.
+
+Hidden units and whole heads may go; how many numbers a token has stays.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+from bench.detectors.attention import has_separate_heads
 
 
 class Tokens(NamedTuple):
@@ -44,20 +50,88 @@ class TokenNetwork(VisionTransformer):
         roll-out (Abnar and Zuidema, ACL 2020), attention weighted by the size of the values that it moves.
         """
         network: Any = self
-        x = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(inputs))))
+        x = self.embed(inputs)
         *earlier, last = network.blocks
         mixture = torch.eye(x.shape[1], device=x.device, dtype=x.dtype).expand(x.shape[0], -1, -1)
         for block in earlier:
             weights, values = _weights_and_values(block.attn, block.norm1(x))
             mixture = _mixed(weights.detach(), values.detach()) @ mixture
-            x = _passed(block, x, weights @ values)
+            x = _fed(block, _attended(block, x, weights @ values))
         weights, values = _weights_and_values(last.attn, last.norm1(x))
-        x = _passed(last, x, weights @ values)
+        x = _fed(last, _attended(last, x, weights @ values))
         token = x[:, 0]
         deviation = (token.var(-1, correction=0, keepdim=True) + network.norm.eps).sqrt()
         read = _joined(weights[:, :, :1].transpose(2, 3) * values)
         grid = network.patch_embed.grid_size
         return Tokens(network.norm(token), read, _passage(last, network.norm), deviation, mixture, (grid[0], grid[1]))
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Frames [N, 3, H, W] to the tokens [N, T, C] that the first block reads."""
+        network: Any = self
+        tokens: Tensor = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(inputs))))
+        return tokens
+
+    def units(self, name: str) -> list[tuple[str, nn.Module]]:
+        """The embedding and the two halves of each block, which pass tokens on, with the names that they lie below."""
+        units: list[tuple[str, nn.Module]] = [(name, _Embedding(self.patch_embed, self.norm_pre, self.embed))]
+        for index, block in enumerate(self.blocks):
+            units += [(f"{name}.blocks.{index}", half(block)) for half in (_Attending, _Feeding)]
+        return units
+
+    def attentions(self, name: str) -> dict[str, nn.Module]:
+        """The attentions of which heads may go, by the name of the layer that writes queries, keys and values."""
+        blocks: Any = self.blocks
+        named = {f"{name}.blocks.{index}.attn.qkv": block.attn for index, block in enumerate(blocks)}
+        return {layer: attention for layer, attention in named.items() if has_separate_heads(attention)}
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """The layers of which no output may go: those that write tokens, and those whose outputs are more than units.
+
+        Those of gates, in MLPs that have them, and of queries that are normalised.
+        """
+        blocks: Any = self.blocks
+        fixed: list[nn.Module] = [module for module in self.patch_embed.modules() if isinstance(module, nn.Conv2d)]
+        for block in blocks:
+            fixed += [block.attn.proj, block.mlp.fc2]
+            if not has_separate_heads(block.attn):
+                fixed.append(block.attn.qkv)
+            if block.mlp.fc1.out_features != block.mlp.fc2.in_features:
+                fixed.append(block.mlp.fc1)
+        return fixed
+
+
+class _Embedding(nn.Module):
+    """Frames to tokens."""
+
+    def __init__(self, patch_embed: nn.Module, norm_pre: nn.Module, embed: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.patch_embed, self.norm_pre, self._embed = patch_embed, norm_pre, embed
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._embed(inputs)
+
+
+class _Attending(nn.Module):
+    """The half of a block that reads other tokens."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm1, self.attn, self.ls1, self.drop_path1 = block.norm1, block.attn, block.ls1, block.drop_path1
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights, values = _weights_and_values(self.attn, self.norm1(x))
+        return _attended(self, x, weights @ values)
+
+
+class _Feeding(nn.Module):
+    """The half of a block that works on each token by itself."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm2, self.mlp, self.ls2, self.drop_path2 = block.norm2, block.mlp, block.ls2, block.drop_path2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _fed(self, x)
 
 
 def is_plain(network: nn.Module) -> bool:
@@ -101,12 +175,17 @@ def _joined(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-def _passed(block: Any, x: Tensor, heads: Tensor) -> Tensor:
-    """What a block makes of its input [N, T, C] and of what its attention's heads gave."""
-    attended = block.attn.proj_drop(block.attn.proj(_joined(heads)))
-    x = x + block.drop_path1(block.ls1(attended))
-    passed: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-    return passed
+def _attended(block: Any, x: Tensor, heads: Tensor) -> Tensor:
+    """A block's input [N, T, C] and what its attention makes of its heads, added up."""
+    projected = block.attn.proj_drop(block.attn.proj(_joined(heads)))
+    attended: Tensor = x + block.drop_path1(block.ls1(projected))
+    return attended
+
+
+def _fed(block: Any, x: Tensor) -> Tensor:
+    """Tokens [N, T, C] and what a block's MLP makes of each, added up."""
+    fed: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return fed
 
 
 def _mixed(read: Tensor, values: Tensor) -> Tensor:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench import stored
-from bench.errors import UserError, on_one_line
+from bench.errors import UserError, listed, on_one_line
 from bench.interface import arguments
 from bench.interface.call import call
 from bench.interface.results import Results, results
+from bench.records import ScoresFile, SideBySideScores
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.pipeline import Finished
-    from bench.records import RunRecord, ScoresFile
+    from bench.records import RunRecord
 
 _NO_WARNINGS = "Only scores.json of this report was read, and its warnings stand in report.md: read them there."
 
@@ -117,6 +119,11 @@ def read(folder: str | os.PathLike[str]) -> Results:
             return _of_results(path)
         if (path / "scores.json").exists():
             return _of_report(path)
+    if detectors := sorted(folder.parent.name for folder in path.glob("*/run.json")):
+        raise UserError(
+            f"{path}: holds the results of {listed(detectors)}; read the report of all, or one of them, such as "
+            f"{path / detectors[0]}"
+        )
     raise UserError(
         f"{path}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
         + _hint(path)
@@ -131,12 +138,16 @@ def _hint(path: Path) -> str:
 
 
 def _of_run(finished: Finished, base: Path) -> Results:
-    folder = finished.report.parent
-    stored_in = base / "results" / folder.relative_to(base / "reports")
-    return results(finished.scores, finished.warnings, folder.absolute(), _Stored(stored_in.absolute(), finished.run))
+    stored_in: dict[str, _Stored] = {}
+    for part in finished.parts:
+        folder = base / "results" / part.report.parent.relative_to(base / "reports")
+        stored_in.setdefault(part.detector, _Stored(folder.absolute(), part.run))
+    folder = finished.whole.report.parent.absolute()
+    return results(finished.whole.scores, finished.all_warnings, folder, _Predictions(stored_in))
 
 
 def _of_results(folder: Path) -> Results:
+    """The results of one detector, scored again."""
     from bench.pipeline.render import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores_json import scores
@@ -144,22 +155,52 @@ def _of_results(folder: Path) -> Results:
 
     run = store.read_run(folder)
     numbers = scores(run, evaluate_run(run, folder))
-    report = folder.parent.parent / "reports" / folder.name
+    report = _beside(folder, "results", "reports")
     rendered = report if (report / "scores.json").exists() else None
-    return results(numbers, (*plain_warnings(run, numbers), *run.warnings), rendered, _Stored(folder, run))
+    warnings = (*plain_warnings(run, numbers), *run.warnings)
+    return results(numbers, warnings, rendered, _Predictions({"": _Stored(folder, run)}))
+
+
+def _beside(folder: Path, room: str, other: str) -> Path:
+    """Where an experiment's folder below `room` has its counterpart, in the room `other`; or that of a detector."""
+    rooms = [above for above in list(folder.parents)[:3] if above.name == room]
+    above = rooms[0] if rooms else folder.parent
+    return above.parent / other / folder.relative_to(above)
 
 
 def _of_report(folder: Path) -> Results:
+    """What a report says; with predictions where the results of each of its detectors are beside it."""
     from bench import reports
+    from bench.pipeline.finished import apart
 
     try:
         numbers = reports.read_scores(folder)
     except (OSError, ValueError) as error:
         raise stored.damaged(folder / "scores.json", error, "`bench report` writes it again") from error
-    beside = folder.parent.parent / "results" / folder.name
-    run = _run_of(numbers, beside)
-    warnings = (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
-    return results(numbers, warnings, folder, _Stored(beside, run))
+    beside = _beside(folder, "reports", "results")
+    if isinstance(numbers, SideBySideScores):
+        alone = {name: (beside / name, _alone(numbers, name)) for name in numbers.detectors}
+    else:
+        alone = {"": (beside, numbers)}
+    stored_in = {name: _Stored(folder, _run_of(scores, folder)) for name, (folder, scores) in alone.items()}
+    warnings = {name: _warnings(stored_in[name].run, scores) for name, (_, scores) in alone.items()}
+    texts = tuple(f"{name}: {text}" if name else text for name, texts in apart(warnings).items() for text in texts)
+    return results(numbers, texts, folder, _Predictions(stored_in))
+
+
+def _warnings(run: RunRecord | None, numbers: ScoresFile) -> tuple[str, ...]:
+    """What must be read before the numbers of a detector, as far as its run is at hand."""
+    from bench import reports
+
+    return (*reports.plain_warnings(run, numbers), *run.warnings) if run else (_NO_WARNINGS,)
+
+
+def _alone(numbers: SideBySideScores, detector: str) -> ScoresFile:
+    """What the file of one of several detectors holds."""
+    of_all = {field.name: getattr(numbers, field.name) for field in fields(ScoresFile)}
+    scored = numbers.detectors[detector]
+    names = ("architecture", "baseline", "variants", "choice", "ablation", "not_sliced")
+    return ScoresFile(**of_all | {"detector": detector} | {name: getattr(scored, name) for name in names})
 
 
 def _run_of(numbers: ScoresFile, results: Path) -> RunRecord | None:
@@ -180,14 +221,27 @@ class _Stored:
     """Predictions as a run stored them, in the folder of its results."""
 
     def __init__(self, results: Path, run: RunRecord | None) -> None:
-        self._results, self._run = results, run
+        self._results, self.run = results, run
 
     def __call__(self, variant: str) -> pd.DataFrame:
         from bench.results import predict, store
 
-        if self._run is None:
+        if self.run is None:
             raise UserError(f"{self._results}: does not hold the results of this report, so there are no predictions")
-        key = next(item.predictions_key for item in self._run.variants if item.name == variant)
+        key = next(item.predictions_key for item in self.run.variants if item.name == variant)
         if not predict.is_done(self._results / variant, key):
             raise UserError(f"{self._results / variant}: has changed since the run; `bench.run` completes it")
-        return store.read_predictions_table(self._results / variant, self._run.frames)
+        return store.read_predictions_table(self._results / variant, self.run.frames)
+
+
+class _Predictions:
+    """Predictions of each detector, by its name; "" where there is one alone."""
+
+    def __init__(self, detectors: dict[str, _Stored]) -> None:
+        self._detectors = detectors
+
+    def __call__(self, variant: str) -> pd.DataFrame:
+        if "" in self._detectors:
+            return self._detectors[""](variant)
+        detector, _, name = variant.partition("/")
+        return self._detectors[detector](name)

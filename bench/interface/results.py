@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, nearest, quoted
 from bench.interface import tables
 from bench.interface.variant_scores import COUNTS, VariantScores, variant_scores
+from bench.records import SideBySideScores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, repr=False, eq=False)
 class Results:
     """The results of an experiment, or of arrays of scores. `bench.run`, `bench.read` and `bench.score` give it.
+
+    Of several detectors, every variant is called "detector/variant": `results.variants["b5/q8"]`. Its numbers against a
+    baseline are those against its own detector's; those across detectors are in `scores["compared"]`.
 
     Attributes
     ----------
@@ -33,7 +37,7 @@ class Results:
     experiment : str
         Its name.
     baseline : str
-        The variant that the others are compared with.
+        The variant that the others are compared with; of several detectors, the first one's.
     variants : dict of str to VariantScores
         The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`.
     verdicts : dict of str to str or None
@@ -59,11 +63,21 @@ class Results:
 
     @property
     def baseline(self) -> str:
-        return self._numbers.baseline
+        return self._titled(self._numbers.detector, self._numbers.baseline)
+
+    def _titled(self, detector: str, variant: str) -> str:
+        return f"{detector}/{variant}" if isinstance(self._numbers, SideBySideScores) else variant
 
     @cached_property
     def variants(self) -> dict[str, VariantScores]:
-        return {name: variant_scores(name, variant) for name, variant in self._numbers.variants.items()}
+        numbers = self._numbers
+        detectors = numbers.detectors if isinstance(numbers, SideBySideScores) else {numbers.detector: numbers}
+        return {
+            title: variant_scores(title, variant)
+            for detector, of_detector in detectors.items()
+            for name, variant in of_detector.variants.items()
+            for title in [self._titled(detector, name)]
+        }
 
     @property
     def verdicts(self) -> dict[str, str | None]:

@@ -11,10 +11,11 @@ from bench.pipeline import journal
 from bench.pipeline.announce import announced, check_folders, warn_of_another_run
 from bench.pipeline.build import build_variants
 from bench.pipeline.evaluate import evaluate_variants
+from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
-from bench.pipeline.render import Finished, render_variants
+from bench.pipeline.render import render_variants
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
 

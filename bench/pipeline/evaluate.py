@@ -1,4 +1,7 @@
-"""Third stage: evaluate the variants on the labelled frames; one that fails does not stop the others."""
+"""Third stage: evaluate the variants on the labelled frames, and blur regions of those that galleries will show.
+
+One that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from bench import datasets, locks, phases, runtimes
 from bench.pipeline import fidelity, journal
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
+from bench.pipeline.occlude import occlude
 from bench.pipeline.prepared import Prepared, Setup
 from bench.records import Built, Event, OnEvent, ResultKey, Session
 from bench.results import predict, store
@@ -48,6 +52,11 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         for key, job in jobs.unfailed.items():
             if gaps[key].execution and executed(job) is None:
                 predict.write_executed(job.folder, sessions[job.executable].executed)
+
+        def session_of(job: Job) -> Session:
+            return sessions.get(job.executable) or _load([job], job.runtime, on_event)
+
+        occlude(prepared, jobs, session_of, on_event)
     return jobs
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import runtimes
-from bench.pipeline import estimates, present_speed, report_reasons
+from bench.pipeline import estimates, occlude, occlusions, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.evaluate import work_on
@@ -35,7 +35,8 @@ class Link:
 class Row:
     """What exists of a variant on a frame set; `frames` are still to be evaluated, 0 where the results exist.
 
-    `timed` is whether nothing is to be timed: on all frame sets but the first, or where the times exist.
+    `timed` is whether nothing is to be timed: on all frame sets but the first, or where the times exist. `blurred` is
+    whether no regions of the galleries' frames are to be blurred.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Row:
     runtime: str
     frames: int
     timed: bool
+    blurred: bool
     setup: Setup = field(repr=False)
 
     @property
@@ -87,7 +89,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if is_drawn(prepared) and is_all_done(rows):
+    if is_drawn(prepared) and is_all_done(rows) and is_blurred(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.first.threads)
@@ -103,6 +105,7 @@ def stages_at(
         _build(rows, history, now),
         _load(rows, now),
         _evaluate(prepared, rows, history, now),
+        _blur(rows, history, now),
         _time(rows, history, now),
         _report(prepared, rows, now),
     )
@@ -120,6 +123,7 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
     rows = []
     for setup in prepared.setups:
         context = build_context(setup, silent)
+        of_baseline = ""
         for name, chain in setup.chains.items():
             if name not in setup.selected:
                 continue
@@ -130,16 +134,22 @@ def rows_of(prepared: Prepared) -> tuple[Row, ...]:
             )
             for variant in lineage:
                 first.setdefault(variant, setup.title(name))
-            rows.append(_row(setup, name, links))
+            row, predictions_key = _row(setup, name, links, of_baseline)
+            of_baseline = of_baseline or predictions_key
+            rows.append(row)
     return tuple(rows)
 
 
-def _row(setup: Setup, name: str, links: tuple[Link, ...]) -> Row:
+def _row(setup: Setup, name: str, links: tuple[Link, ...], of_baseline: str) -> tuple[Row, str]:
+    """A row and the key of its predictions; `of_baseline` is that of the baseline's, empty for itself."""
     last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
     runtime, predictions_key, timing_key = keys(setup, last.id, setup.kind_of(name), built)
-    frames = _frames_left(setup, setup.results / name, predictions_key)
-    return Row(name, links, runtime, frames, not is_time_due(setup, setup.times_folder / name, timing_key), setup)
+    folder = setup.results / name
+    frames = _frames_left(setup, folder, predictions_key)
+    timed = not is_time_due(setup, setup.times_folder / name, timing_key)
+    blurred = not occlusions.is_due(setup, folder, predictions_key, of_baseline or predictions_key)
+    return Row(name, links, runtime, frames, timed, blurred, setup), predictions_key
 
 
 def _frames_left(setup: Setup, folder: Path, key: str) -> int:
@@ -161,7 +171,8 @@ def _timed_together(rows: Sequence[Row]) -> dict[Executable, Row]:
 
 def _executables(rows: Sequence[Row]) -> dict[Executable, Row]:
     """What is loaded, the row of each: the rows that lack results, and what is timed beside them."""
-    return {row.executable: row for row in rows if row.frames or not row.timed} | _timed_together(rows)
+    lacking = [row for row in rows if row.frames or not row.timed or not row.blurred]
+    return {row.executable: row for row in lacking} | _timed_together(rows)
 
 
 def exports(rows: Sequence[Row]) -> list[Row]:
@@ -250,6 +261,17 @@ def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: Pr
     return Stage("evaluate", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
+def _blur(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
+    """Blurring regions of the galleries' frames, of which some may be blurred already."""
+    due = [row for row in rows if not row.blurred]
+    passes: dict[str, Estimate] = {}
+    for row in due:
+        work, answers = occlude.work_on(row.setup), occlusions.answers(row.setup, row.name)
+        passes[work] = passes.get(work, Estimate()) + _frame(row, row.runtime, history, now) * answers
+    work = f"frames of the galleries of {_counted(len(due), 'variant')}" if due else ""
+    return Stage("blur", work, estimates.total(passes.values()), tuple(passes.items()))
+
+
 def _time(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
     untimed, timed = [row for row in rows if not row.timed], _timed_together(rows)
     has_others = len(timed) > len({row.executable for row in untimed})
@@ -259,15 +281,20 @@ def _time(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
 
 
 def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage:
-    if is_all_done(rows) and not report_reasons.of_reports(prepared, rows):
+    if is_all_done(rows) and is_blurred(rows) and not report_reasons.of_reports(prepared, rows):
         return Stage("report", "", Estimate())
     seconds = estimates.REPORT_SECONDS * len(prepared.setups) + heatmaps(prepared) * estimates.HEATMAP_SECONDS
     return Stage("report", "due", estimates.by_rate(seconds, estimates.SERIAL, now))
 
 
 def is_all_done(rows: Sequence[Row]) -> bool:
-    """Whether every row is done, so that at most the report is due."""
+    """Whether every row has its results, so that at most the report is due, and frames to be blurred for it."""
     return all(row.timed and not row.frames for row in rows)
+
+
+def is_blurred(rows: Sequence[Row]) -> bool:
+    """Whether no frames of galleries are to be blurred."""
+    return all(row.blurred for row in rows)
 
 
 def _frame(row: Row, runtime: str, history: History, now: PresentSpeed) -> Estimate:

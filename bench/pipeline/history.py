@@ -64,7 +64,8 @@ def recall(base: Path, folders: Iterable[Path] = ()) -> History:
 def _speeds(base: Path, folders: Iterable[Path]) -> Iterable[Speed]:
     """The speeds of all variants that were timed on this machine."""
     this_machine = machine()
-    by_experiment = (path.parent for path in sorted((base / "results").glob(f"*/{store.RUN}")))
+    records = [path for pattern in ("*", "*/*") for path in sorted((base / "results").glob(f"{pattern}/{store.RUN}"))]
+    by_experiment = (path.parent for path in records)
     for folder in dict.fromkeys((*by_experiment, *folders)):
         try:
             run = store.read_run(folder)

@@ -65,7 +65,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             detector=request.detectors[detector],
             frame_set=frame_set,
             chains=chains[detector],
-            selected=request.selected,
+            selected=request.selected[detector],
             source=of_detector.source,
             reading=of_detector.reading,
             imported=of_detector.imported,
@@ -84,29 +84,34 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
 
 @dataclass(frozen=True)
 class _Request:
-    """An experiment and the variants of it that are asked for, as file and command line say."""
+    """An experiment and the variants of each detector that are asked for, as file and command line say."""
 
     path: Path
     name: str
     settings: ExperimentSettings
     detectors: Mapping[str, DetectorSettings]
-    selected: frozenset[str]
+    selected: Mapping[str, frozenset[str]]
 
-    @property
-    def chains(self) -> dict[str, tuple[steps.Use, ...]]:
-        return {name: chain for name, chain in self.settings.variants.items() if name in self.selected}
+    def chains(self, detector: str) -> dict[str, tuple[steps.Use, ...]]:
+        """The selected chains of a detector."""
+        chains = self.settings.of(detector).variants
+        return {name: chain for name, chain in chains.items() if name in self.selected[detector]}
 
-    @property
-    def kinds(self) -> list[steps.Kind]:
-        """What the detectors are, each kind once."""
-        return list(dict.fromkeys(families.kind(detector.architecture) for detector in self.detectors.values()))
+    def kind(self, detector: str) -> steps.Kind:
+        """What a detector is."""
+        return families.kind(self.detectors[detector].architecture)
 
     def uses_of_files(self) -> Iterator[tuple[Keys, steps.Use]]:
         """The steps of selected variants that read a file, with their keys in the experiment file."""
-        for variant, chain in self.chains.items():
-            for index, use in enumerate(chain):
-                if use.file_name is not None:
-                    yield ("experiments", self.name, "variants", variant, index), use
+        for detector in self.detectors:
+            for variant, chain in self.chains(detector).items():
+                for index, use in enumerate(chain):
+                    if use.file_name is not None:
+                        yield (*self.variant_key(detector, variant), index), use
+
+    def variant_key(self, detector: str, variant: str) -> Keys:
+        """Where the file has a variant of a detector."""
+        return "experiments", self.name, "variants", self.settings.key_of(detector, variant)
 
     def weights(self, detector: str) -> Path:
         return self.detectors[detector].weights_file(self.path.parent)
@@ -115,23 +120,39 @@ class _Request:
         """Raise one `UserError` with a line for each problem, which names its place in the file."""
         refuse_together(partial(yaml_file.location_of, self.path), problems, first=first)
 
-    def below(self, problems: Iterable[tuple[Keys, str]]) -> Iterator[tuple[Keys, str]]:
-        """Problems with keys below the experiment's, with keys of the file."""
-        yield from ((("experiments", self.name, *keys), problem) for keys, problem in problems)
+    def of_chains(self, detector: str, problems: Iterable[tuple[Keys, str]]) -> Iterator[tuple[Keys, str]]:
+        """Problems of a detector's chains with keys below the experiment's, with keys of the file."""
+        for (section, *keys), problem in problems:
+            if section == "variants":
+                keys[0] = self.settings.key_of(detector, str(keys[0]))
+            yield ("experiments", self.name, section, *keys), problem
 
 
 def _request(experiments: Experiments, path: Path, name: str | None, only: Sequence[str]) -> _Request:
     """Raises `UserError` where `only` names no variant of the experiment."""
     name, settings = select(experiments, name, path)
+    detectors = {detector: experiments.detectors[detector] for detector in settings.detector_names}
+    return _Request(path, name, settings, detectors, selected_of(settings, only))
+
+
+def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, frozenset[str]]:
+    """The variants of each detector that `only` names, and its baseline; all where it names none.
+
+    "q8" is that of each detector that has it, "b5/q8" that of one. Raises `UserError` for what is neither.
+    """
+    titles = settings.titles
+    names = list(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
     for variant in only:
-        if variant not in settings.variants:
+        if variant not in names:
             raise UserError(
-                f"--only: there is no variant {quoted(variant)}{nearest(variant, settings.variants)}; "
-                f"variants are: {', '.join(settings.variants)}"
+                f"--only: there is no variant {quoted(variant)}{nearest(variant, names)}; "
+                f"variants are: {', '.join(names)}"
             )
-    selected = frozenset({settings.baseline, *only} if only else settings.variants)
-    detectors = {detector: experiments.detectors[detector] for detector in settings.detectors}
-    return _Request(path, name, settings, detectors, selected)
+    selected: dict[str, set[str]] = {detector: set() for detector in settings.detector_names}
+    for title, (detector, variant) in titles.items():
+        if not only or variant == settings.baseline or {title, variant} & set(only):
+            selected[detector].add(variant)
+    return {detector: frozenset(variants) for detector, variants in selected.items()}
 
 
 def _weights_key(detector: str) -> Keys:
@@ -145,32 +166,49 @@ def _dataset_key(frame_set: str) -> Keys:
 # ------------------------------------------------------------------------------- checked in a moment
 def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
     """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
-    chains, runtime = request.chains, request.settings.runtime
-    kinds = [kind_of(chain, kind) for kind in request.kinds for chain in chains.values()]
+    chains, runtime = {detector: request.chains(detector) for detector in request.detectors}, request.settings.runtime
+    kinds = [kind_of(chain, request.kind(name)) for name, chains_of in chains.items() for chain in chains_of.values()]
     chosen, remarks, refused = checked_device(device, runtime, kinds)
     problems: list[tuple[Keys, str | UserError]] = []
-    for name, detector in request.detectors.items():
-        check = imports_file.check if families.kind(detector.architecture) == "onnx" else file_type.check
+    for name in request.detectors:
+        check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
     for keys, use in request.uses_of_files():
-        problems += problems_of(keys, partial(readings.check_file, use, request.path.parent))
-    for detector in request.detectors.values():
-        of_chains = request.below(_chain_problems(chains, detector.architecture, runtime, chosen))
-        problems += [problem for problem in of_chains if problem not in problems]
+        problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
+    for name in request.detectors:
+        problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
-    problems += request.below(_missing_splits(chains, next(iter(listings.values())).sets))
+    frames = next(iter(listings.values())).sets
+    for name in request.detectors:
+        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames)))
     request.refuse(problems, first=refused)
     return chosen, remarks
 
 
-def _chain_problems(
-    chains: Mapping[str, Sequence[steps.Use]], architecture: str, runtime: str, device: Device
-) -> Iterator[tuple[Keys, str]]:
+def _new(
+    problems: Sequence[object], others: Iterable[tuple[Keys, str] | tuple[Keys, str | UserError]]
+) -> list[tuple[Keys, str | UserError]]:
+    """What is not among the problems yet: several detectors share chains."""
+    return [problem for problem in others if problem not in problems]
+
+
+def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:
+    """Steps of a chain that the detector does not offer what they need; of several, how others keep the variant."""
+    chain = request.settings.of(detector).variants[variant]
+    others = [name for name in request.detectors if name != detector]
+    is_shared = bool(others) and request.settings.key_of(detector, variant) == variant
+    example = f"{others[0]}/{variant}" if is_shared else ""
+    way_out = f", or write it for the detectors that it suits alone, as in `{example}:`" if example else ""
+    for index, problem in offer_problems(chain, request.detectors[detector].architecture):
+        yield index, f"{detector}: {problem}{way_out}" if others else problem
+
+
+def _chain_problems(request: _Request, detector: str, device: Device) -> Iterator[tuple[Keys, str]]:
     """All that is wrong with chains before their frames are known, with keys below the experiment's."""
-    needed, kind = [], families.kind(architecture)
-    for variant, chain in chains.items():
-        problems = [*order_problems(chain, kind), *offer_problems(chain, architecture)]
+    needed, runtime, kind = [], request.settings.runtime, request.kind(detector)
+    for variant, chain in request.chains(detector).items():
+        problems = [*order_problems(chain, kind), *_not_offered(request, detector, variant)]
         yield from ((("variants", variant, index), problem) for index, problem in problems)
         if not problems:
             try:
@@ -235,10 +273,10 @@ def _read(
         # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
         check = read[name].recall if detector.is_demo_alone and not for_run else read[name].check
         problems += problems_of(_weights_key(name), partial(check, request.path.parent / "variants"))
-        for variant, chain in request.settings.variants.items():
+        for variant, chain in request.settings.of(name).variants.items():
             faults = list(problems_of((), partial(read[name].read_files, variant, chain, request.path.parent)))
-            if variant in request.selected:
-                keys = ("experiments", request.name, "variants", variant)
+            if variant in request.selected[name]:
+                keys = request.variant_key(name, variant)
                 problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
     for name, listing in listings.items():
         read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
@@ -264,15 +302,18 @@ def _workable_chains(
     """
     workable: dict[str, dict[str, tuple[steps.Use, ...]]] = {}
     problems: dict[tuple[Keys, str], None] = {}
-    for name, detector in request.detectors.items():
+    for name in request.detectors:
         workable[name] = {}
-        kind = families.kind(detector.architecture)
         for variant, chain in chains[name].items():
-            offered = offer_problems(chain, detector.architecture)
-            faults = [*order_problems(chain, kind), *offered, *frame_problems(chain, frames)]
+            faults = [
+                *order_problems(chain, request.kind(name)),
+                *_not_offered(request, name, variant),
+                *frame_problems(chain, frames),
+            ]
             if not faults:
                 workable[name][variant] = chain
-            elif variant in request.selected:
-                problems |= {(("variants", variant, index), fault): None for index, fault in faults}
-    request.refuse(list(request.below(problems)))
+            elif variant in request.selected[name]:
+                faulty = ((("variants", variant, index), fault) for index, fault in faults)
+                problems |= dict.fromkeys(request.of_chains(name, faulty))
+    request.refuse(list(problems))
     return workable

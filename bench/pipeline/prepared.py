@@ -60,11 +60,16 @@ class Setup:
 
     def title(self, variant: str) -> str:
         """What messages call a variant: "q8", and "b5/q8" where there are several detectors."""
-        return f"{self.detector_name}/{variant}" if len(self.settings.detectors) > 1 else variant
+        return f"{self.detector_name}/{variant}" if self.settings.is_side_by_side else variant
 
     def result_title(self, variant: str) -> str:
         """What messages call a variant's results: its title, and "q8 on celeb" where there are several frame sets."""
         return f"{self.title(variant)}{self.on_frames}"
+
+    @property
+    def named(self) -> Mapping[str, tuple[steps.Use, ...]]:
+        """Every variant of this detector that the file names, those that cannot be built among them."""
+        return self.settings.of(self.detector_name).variants
 
     @property
     def on_frames(self) -> str:
@@ -152,6 +157,11 @@ class Prepared:
     def results(self) -> Path:
         """The folder of all results of the experiment."""
         return self.first.base / "results" / self.first.name
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report of the experiment, in which those of several detectors and frame sets lie."""
+        return self.first.base / "reports" / self.first.name
 
     @property
     def folders(self) -> list[Path]:

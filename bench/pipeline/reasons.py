@@ -105,7 +105,7 @@ def write(setup: Setup, jobs: Jobs) -> None:
     """Store what the results were made from beside them; a record that says the same is left as it is."""
     before = _read(setup.results)
     earlier = {} if before is None else before.variants
-    remaining = {name: made_from for name, made_from in earlier.items() if name in setup.settings.variants}
+    remaining = {name: made_from for name, made_from in earlier.items() if name in setup.named}
     made = {job.variant: _made_from(job) for job in jobs.unfailed.values() if job.setup == setup}
     record = _Record(remaining | made)
     if record != before:

@@ -2,81 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, phases, reports, seals, stored
-from bench.errors import UserError
+from bench.errors import UserError, listed
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.pipeline import reasons
+from bench.pipeline.finished import REPORT, Finished, Together
 from bench.pipeline.jobs import Jobs, refuse_changed
+from bench.pipeline.occlusions import with_occlusions
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.summary import summarise
 from bench.provenance import digest, file_digest, version
-from bench.records import Evaluation, Event, LabelledFrames, OnEvent, RunRecord, ScoresFile, silent
-from bench.results import predict, score, store
+from bench.records import (
+    Alone,
+    Evaluation,
+    Event,
+    LabelledFrames,
+    OnEvent,
+    RunRecord,
+    SideBySide,
+    SideBySideScores,
+    silent,
+)
+from bench.results import occlusion, predict, score, store
 from bench.results.attributes import ATTRIBUTES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-REPORT, MARK = "report.md", ".rendered"
+MARK = ".rendered"
 WORK = "rendering the report"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A rendered experiment: its run, its scores as scores.json holds them, its report; the run's log if any.
-
-    `remarks` say how the experiment file has changed since the run. Where there are several detectors or frame sets,
-    these are the first detector's on the first set, and `further` has the others.
-    """
-
-    run: RunRecord
-    scores: ScoresFile
-    report: Path
-    log: Path | None = None
-    remarks: tuple[str, ...] = ()
-    further: tuple[Finished, ...] = ()
-
-    @property
-    def page(self) -> Path:
-        """The report in HTML."""
-        return self.report.with_suffix(".html")
-
-    @property
-    def prefix(self) -> str:
-        """What tells its lines from those of other detectors and frame sets; empty where there are none."""
-        return f"{self.run.detector} on {self.run.frame_set}: " if self.run.frame_set else ""
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Why each variant that failed did, on all frame sets."""
-        reasons = {
-            f"{self.prefix}{variant.name}": variant.reason or "no reason was recorded"
-            for variant in self.run.variants
-            if variant.status == "failed"
-        }
-        return reasons | {name: reason for other in self.further for name, reason in other.failed.items()}
-
-    @property
-    def ending(self) -> str:
-        """How the run went, in one line."""
-        failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
-        warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
-        count, names = len(self.run.variants), ", ".join(failed) or "none"
-        ended = f"{self.prefix}ended: {count} variants, failed: {names}{warnings}"
-        return "\n".join([ended, *(other.ending for other in self.further)])
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What must be read before any number."""
-        return (*reports.plain_warnings(self.run, self.scores), *self.remarks, *self.run.warnings)
 
 
 def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finished:
@@ -89,6 +51,10 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             store.write_attributes(setup.results, setup.frames, run)
             store.write_run(setup.results, run)
             reasons.write(setup, jobs)
+        if first.results != prepared.results:
+            # Of an earlier run of one detector on one set, whose results nobody renders any more.
+            for record in (store.RUN, reasons.RECORD):
+                (prepared.results / record).unlink(missing_ok=True)
         return report(first.base, first.name, first.settings, on_event=on_event)
 
 
@@ -97,17 +63,32 @@ def report(
 ) -> Finished:
     """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
-    Each detector has a report on each frame set: the first is returned, with the `further` ones. A report that this
-    version rendered from the same results is left as it is, unless `again`.
+    Each detector has a report on each frame set: the first is returned, with the `further` ones, and the one that
+    compares several detectors. A report that this version rendered from the same results is left as it is, unless
+    `again`.
     """
-    first, *further = (
-        _report(base, Path(name) / part, settings, again=again, on_event=on_event) for part in settings.folders
-    )
-    return replace(first, further=tuple(further))
+    parts = [
+        _report(base, name, settings, (detector, frame_set), again=again, on_event=on_event)
+        for detector in settings.detector_names
+        for frame_set in settings.frame_sets
+    ]
+    (first, _), *others = parts
+    together = _together(base, name, settings, parts, again=again) if settings.is_side_by_side else None
+    return replace(first, further=tuple(finished for finished, _ in others), together=together)
 
 
-def _report(base: Path, below: Path, settings: ExperimentSettings, *, again: bool, on_event: OnEvent) -> Finished:
-    """One report, of the results in the folder `below` results/, as `report` says."""
+def _report(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    of: tuple[str, str],
+    *,
+    again: bool,
+    on_event: OnEvent,
+) -> tuple[Finished, Evaluation | None]:
+    """One report, `of` a detector on a frame set, as `report` says; and its scores where it was rendered now."""
+    detector, frame_set = of
+    below, evaluation = Path(name) / settings.folder(*of), None
     results, folder = base / "results" / below, base / "reports" / below
     run = as_set(store.read_run(results), settings)
     store.write_run(results, run)
@@ -119,11 +100,68 @@ def _report(base: Path, below: Path, settings: ExperimentSettings, *, again: boo
         store.refuse_links(folder)
         sweep(folder, held=True)
         with phases.of(WORK, on_event):
-            reports.render(run, evaluation, _reader(run, base, on_event), results, folder)
-        key = _rendered(folder, mark)
-        write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
+            above = "../" * len(settings.folder(*of).parts) + "report.html" if settings.is_side_by_side else ""
+            reports.render(run, evaluation, _reader(run, base, on_event), results, folder, above)
+        _seal(folder, mark)
         on_event(Event(WORK, 1, 1, "reports"))
-    return Finished(run, reports.read_scores(folder), folder / REPORT, remarks=_changed_steps(run, settings))
+    finished = Finished(
+        run,
+        reports.read_scores(folder),
+        folder / REPORT,
+        remarks=_changed_steps(run, settings.of(detector)),
+        detector=detector if settings.is_side_by_side else "",
+        frame_set=frame_set if len(settings.frame_sets) > 1 else "",
+    )
+    return finished, evaluation
+
+
+def _together(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    parts: Sequence[tuple[Finished, Evaluation | None]],
+    *,
+    again: bool,
+) -> Together:
+    """The report that compares the detectors, as `report` says; `parts` are in the order of `settings.folders`."""
+    results, folder = base / "results" / name, base / "reports" / name
+    mark = mark_together(results, settings)
+    if again or not is_rendered(folder, mark):
+        store.refuse_links(folder)
+        sweep(folder, held=True)
+        by_part = dict(zip(settings.folders, parts, strict=True))
+        compared: dict[str, SideBySide] = {}
+        warnings: dict[str, list[str]] = {}
+        for frame_set in settings.frame_sets:
+            alone = {}
+            for detector in settings.detector_names:
+                part = settings.folder(detector, frame_set)
+                finished, evaluation = by_part[part]
+                alone[detector] = Alone(finished.run, evaluation or evaluate_run(finished.run, results / part))
+                of_detector = warnings.setdefault(detector, [])
+                of_detector += [text for text in finished.warnings if text not in of_detector]
+            _refuse_other_frames(alone, results)
+            compared[frame_set] = score.side_by_side(alone)
+        below = {name: settings.folder(name, settings.frame_sets[0]) for name in settings.detector_names}
+        reports.render_side_by_side(compared, warnings, below, folder)
+        _seal(folder, mark)
+    numbers = reports.read_scores(folder)
+    assert isinstance(numbers, SideBySideScores)
+    return Together(numbers, folder / REPORT)
+
+
+def _refuse_other_frames(alone: Mapping[str, Alone], results: Path) -> None:
+    """Raise `UserError` where detectors were evaluated on other frames than the first: nothing compares then."""
+    digests = {detector: each.run.frames["test"].digest for detector, each in alone.items()}
+    first, *others = digests
+    if differing := [detector for detector in others if digests[detector] != digests[first]]:
+        raise UserError(f"{results}: {listed([first, *differing])} were run on different frames; `bench run` mends it")
+
+
+def _seal(folder: Path, mark: str) -> None:
+    """Note of which results the report in `folder` is, so that it is not rendered again."""
+    key = _rendered(folder, mark)
+    write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
 
 
 def _refuse_incomplete(run: RunRecord, results: Path) -> None:
@@ -173,6 +211,7 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         threshold=settings.threshold,
         gallery_top=settings.gallery.top,
         gallery_heatmaps=settings.gallery.heatmaps,
+        gallery_occlusion=settings.gallery.occlusion,
         margin=settings.margin,
         choose=settings.choose.record if settings.choose else None,
     )
@@ -196,7 +235,15 @@ def _rendered(folder: Path, mark: str) -> str:
 
 def mark_of(results: Path, by: str | None = None) -> str:
     """The digest of the results and of the version of bench that renders them, this one if left out."""
-    return digest({"run": stored.read_text(results / store.RUN), "bench": by or version("bench")})
+    depends_on = {"run": stored.read_text(results / store.RUN), "bench": by or version("bench")}
+    blurred = [path for path in sorted(results.glob(f"*/{occlusion.OCCLUSION}")) if stored.is_file(path)]
+    return digest(depends_on | {path.parent.name: file_digest(path) for path in blurred})
+
+
+def mark_together(results: Path, settings: ExperimentSettings, by: str | None = None) -> str:
+    """The same of the results of several detectors, which lie below `results`."""
+    marks = {part.as_posix(): mark_of(results / part, by) for part in settings.folders}
+    return digest({"detectors": settings.detector_names, "marks": marks})
 
 
 def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
@@ -207,7 +254,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     test, validation = store.read_labelled(results, answered[0], run.frames)
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
-    return score.evaluate(run, test, validation, predictions)
+    return with_occlusions(run, score.evaluate(run, test, validation, predictions), results)
 
 
 def _nothing() -> LabelledFrames:

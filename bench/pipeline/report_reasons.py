@@ -24,6 +24,7 @@ _RENDERED_BY = {
     "margin": "margin",
     "gallery_top": "gallery top",
     "gallery_heatmaps": "gallery heatmaps",
+    "gallery_occlusion": "gallery occlusion",
     "choose": "choose",
 }
 _NO_RECORD = f"{store.RUN} is gone or damaged"
@@ -33,8 +34,17 @@ _RENDERED_OTHERWISE = "its results or its files are not those it was rendered wi
 
 def of_reports(prepared: Prepared, rows: Sequence[Row]) -> tuple[str, ...]:
     """Why a report is due where every row is done; empty where all are rendered from these results already."""
-    reasons = (_of_report(setup, [row for row in rows if row.setup == setup]) for setup in prepared.setups)
-    return tuple(dict.fromkeys(reason for of_report in reasons for reason in of_report))
+    reasons = [_of_report(setup, [row for row in rows if row.setup == setup]) for setup in prepared.setups]
+    due = tuple(dict.fromkeys(reason for of_report in reasons for reason in of_report))
+    return due or _of_comparison(prepared)
+
+
+def _of_comparison(prepared: Prepared) -> tuple[str, ...]:
+    """Why the comparison of several detectors is due, where the report of each is not."""
+    settings, folder = prepared.first.settings, prepared.report
+    if not settings.is_side_by_side or render.is_rendered(folder, render.mark_together(prepared.results, settings)):
+        return ()
+    return (_RENDERED_OTHERWISE if reports.is_whole(folder) else _NOT_RENDERED,)
 
 
 def _of_report(setup: Setup, rows: Sequence[Row]) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         threshold=setup.settings.threshold,
         gallery_top=setup.settings.gallery.top,
         gallery_heatmaps=setup.settings.gallery.heatmaps,
+        gallery_occlusion=setup.settings.gallery.occlusion,
         margin=setup.settings.margin,
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
@@ -65,7 +66,7 @@ def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tu
             f"{NOT_TIMED}: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
-    left_out = [name for name in setup.settings.variants if name not in shown]
+    left_out = [name for name in setup.named if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
     return (*remarks, *setup.frame_remarks)

@@ -14,7 +14,9 @@ from bench.records.choice import (
     Requirement,
 )
 from bench.records.evaluation import (
+    Alone,
     Evaluation,
+    SideBySide,
 )
 from bench.records.exports import (
     HANDED_OVER,
@@ -61,6 +63,11 @@ from bench.records.measurements import (
     Timing,
     VariantSpeed,
 )
+from bench.records.occlusion import (
+    BlurredFrame,
+    Faithfulness,
+    Occlusion,
+)
 from bench.records.predictions import (
     LabelledFrames,
     PredictionPass,
@@ -95,12 +102,15 @@ from bench.records.scores import (
 from bench.records.scores_file import (
     SCORES_SCHEMA,
     Ends,
+    ScoredAgainst,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -110,6 +120,7 @@ from bench.records.scores_file import (
     ScoredSlice,
     ScoredVariant,
     ScoresFile,
+    SideBySideScores,
 )
 from bench.records.sessions import Prediction, Session, Timed
 from bench.records.weights import (
@@ -135,8 +146,10 @@ __all__ = [
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "Alone",
     "Auc",
     "BatchReader",
+    "BlurredFrame",
     "Built",
     "Candidate",
     "Checked",
@@ -152,6 +165,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Faithfulness",
     "Fidelity",
     "Filter",
     "Filters",
@@ -175,6 +189,7 @@ __all__ = [
     "Measurement",
     "ModelFile",
     "Moved",
+    "Occlusion",
     "OnEvent",
     "OperatingPoint",
     "Outcome",
@@ -192,12 +207,15 @@ __all__ = [
     "ResultKey",
     "RunRecord",
     "Score",
+    "ScoredAgainst",
     "ScoredCandidate",
     "ScoredChoice",
     "ScoredConfusion",
     "ScoredConstraints",
+    "ScoredDetector",
     "ScoredDrift",
     "ScoredEffect",
+    "ScoredFaithfulness",
     "ScoredFlips",
     "ScoredFrames",
     "ScoredLatency",
@@ -210,6 +228,8 @@ __all__ = [
     "Session",
     "Shift",
     "ShiftVerdict",
+    "SideBySide",
+    "SideBySideScores",
     "Slice",
     "SpecBatches",
     "SpecsReader",

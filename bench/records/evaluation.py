@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
 from bench.records.measurements import Latencies, Timing, VariantSpeed
+from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
-from bench.records.scores import Effect, Independence, VariantEvaluation
+from bench.records.runs import RunRecord
+from bench.records.scores import Comparison, Effect, Independence, VariantEvaluation
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Evaluation:
     `not_sliced` says why each column that was not sliced was left out. `timings` are summaries of each variant's
     measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
     names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
-    those that compare, None where the baseline was not timed.
+    those that compare, None where the baseline was not timed. `occlusions` are by variant; those whose frames were not
+    blurred have none.
     """
 
     test: LabelledFrames
@@ -35,3 +38,48 @@ class Evaluation:
     size_only: frozenset[str] = frozenset()
     independence: Independence = field(default_factory=Independence)
     latencies: Latencies | None = None
+    occlusions: Mapping[str, Occlusion] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One of several detectors: its run and its scores, in which its baseline is what variants are compared with."""
+
+    run: RunRecord
+    evaluation: Evaluation
+
+    @property
+    def baseline(self) -> str:
+        return self.run.baseline.name
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Several detectors on the same frames.
+
+    `detectors` has each as it is alone, by name. `run` and `evaluation` have the variants of all, called
+    "detector/variant", as if they were those of one detector whose baseline is the `reference`: AUCs are compared
+    with that one's, and speeds where both were timed in one session. `baselines` compares the baseline of each
+    detector with that of the detector `best`, which has the highest AUC; empty where no baseline has one.
+    `sessions` is in how many sessions the variants were timed.
+    """
+
+    detectors: Mapping[str, Alone]
+    run: RunRecord
+    evaluation: Evaluation
+    best: str
+    baselines: Mapping[str, Comparison]
+    sessions: int
+
+    @property
+    def reference(self) -> str:
+        return self.run.baseline.name
+
+    @property
+    def titles(self) -> dict[str, tuple[str, str]]:
+        """Detector and variant, by what both are called together."""
+        return {
+            f"{detector}/{variant.name}": (detector, variant.name)
+            for detector, alone in self.detectors.items()
+            for variant in alone.run.variants
+        }

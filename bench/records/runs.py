@@ -93,7 +93,7 @@ class RunRecord:
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
     `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
-    empty where there are none.
+    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred.
     """
 
     experiment: str
@@ -111,6 +111,7 @@ class RunRecord:
     choose: Constraints | None = None
     attributes: str = ""
     frame_set: str = ""
+    gallery_occlusion: bool = True
     schema: int = 1
 
     @property

@@ -6,13 +6,14 @@ docs/numbers.md say what each key means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.measurements import Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
+from bench.records.weights import ClassName
 
 SCORES_SCHEMA = 1
 """Counts up when a key changes its meaning or goes away."""
@@ -81,6 +82,19 @@ class ScoredDrift:
     overlap: float
     both_right: int
     other_reason: int
+
+
+@dataclass(frozen=True)
+class ScoredFaithfulness:
+    """How often heatmaps point at what matters in frames of the galleries that are called one class."""
+
+    frames: int
+    right: int
+    fall: float
+    fall_elsewhere: float
+    baseline_right: int | None
+    baseline_fall: float | None
+    baseline_fall_elsewhere: float | None
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,7 @@ class ScoredVariant:
     throughput_gain_interval: Ends | None
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
+    faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -274,3 +289,45 @@ class ScoresFile:
     choice: ScoredChoice | None
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoredDetector:
+    """One of several detectors. `auc_delta` and what follows it compare its baseline with that of the best detector."""
+
+    architecture: str
+    baseline: str
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    variants: dict[str, ScoredVariant]
+    choice: ScoredChoice | None
+    ablation: tuple[ScoredEffect, ...]
+    not_sliced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoredAgainst:
+    """A variant against the `reference` of all, on the same frames, and where both were timed in one session."""
+
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    speedup: float | None
+    speedup_interval: Ends | None
+
+
+@dataclass(frozen=True)
+class SideBySideScores(ScoresFile):
+    """The file of several detectors: all else is that of the first, but `choice`, which is among all.
+
+    Keys of `compared`, `reference` and names in `choice` are "detector/variant". `best` is the detector whose baseline
+    has the highest AUC, and `reference` the variant that `compared` and `choice` compare with.
+    """
+
+    best: str
+    reference: str
+    detectors: dict[str, ScoredDetector]
+    compared: dict[str, ScoredAgainst]

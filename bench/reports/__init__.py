@@ -2,8 +2,22 @@
 
 from bench.reports.bundle import bundle, is_whole
 from bench.reports.content.warnings import plain_warnings
-from bench.reports.render import render
+from bench.reports.pictures.gallery import rows_in_galleries
+from bench.reports.render import render, render_side_by_side
 from bench.reports.scores_json import SCORES, as_text, read_scores
+from bench.reports.terminal.side_by_side import summary_of_all
 from bench.reports.terminal.summary import summary
 
-__all__ = ["SCORES", "as_text", "bundle", "is_whole", "plain_warnings", "read_scores", "render", "summary"]
+__all__ = [
+    "SCORES",
+    "as_text",
+    "bundle",
+    "is_whole",
+    "plain_warnings",
+    "read_scores",
+    "render",
+    "render_side_by_side",
+    "rows_in_galleries",
+    "summary",
+    "summary_of_all",
+]

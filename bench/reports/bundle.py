@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import re
 import unicodedata
 import zipfile
@@ -39,7 +40,8 @@ def _target(report: Path, link: str) -> Path:
 
 
 def bundle(report: Path, results: Path, out: Path) -> None:
-    """Write the zip `out`: report.md, and below it every file that it links, links rewritten.
+    """Write the zip `out`: report.md, and below it every file that it links, links rewritten; of several detectors, the
+    report of each with its files too.
 
     `report` and `results` are the experiment's folders. Overlays come to lie in `overlays/`, ordered as in `results`.
     Members are called like the files as far as every system can unpack such names, also beside each other.
@@ -48,19 +50,38 @@ def bundle(report: Path, results: Path, out: Path) -> None:
     source = report / "report.md"
     if not source.is_file():
         raise UserError(f"{source}: no such report. Render one first: bench report {report.name}")
-    names = _Names()
-    members: dict[str, Path] = {}
+    names, pages, members = _Names(), dict[str, str](), dict[str, Path]()
+    _add_page(source, "report.md", (report, results), (names, pages, members))
+    write_atomically(out, lambda file: _zip(file, _everywhere(report.name), pages, members))
+
+
+def _add_page(
+    source: Path,
+    inside: str,
+    folders: tuple[Path, Path],
+    content: tuple[_Names, dict[str, str], dict[str, Path]],
+) -> None:
+    """Add a page as `inside` the zip with all that it links, pages among that: those of several detectors.
+
+    `folders` are the experiment's, of reports and of results; `content` are names, pages and members so far.
+    """
+    report, results = folders
+    names, pages, members = content
+    pages[inside] = ""
 
     def rewritten(match: re.Match[str]) -> str:
-        target = _target(report, match[2])
-        inside = names.member(_member_path(target, report, results))
+        target = _target(source.parent, match[2])
+        member = names.member(_member_path(target, report, results))
         if not target.is_file():
             raise UserError(f"{source}: links {target}, which does not exist. Render again: bench report {report.name}")
-        members[inside] = target
-        return f"{match[1]}{quote(os.fsencode(inside), safe='/')}{match[3]}"
+        if target.name != source.name:
+            members[member] = target
+        elif member not in pages:
+            _add_page(target, member, folders, content)
+        link = posixpath.relpath(member, posixpath.dirname(inside) or ".")
+        return f"{match[1]}{quote(os.fsencode(link), safe='/')}{match[3]}"
 
-    text = _LINK.sub(rewritten, source.read_text(encoding="utf-8"))
-    write_atomically(out, lambda file: _zip(file, _everywhere(report.name), text, members))
+    pages[inside] = _LINK.sub(rewritten, source.read_text(encoding="utf-8"))
 
 
 class _Names:
@@ -110,8 +131,9 @@ def _member_path(target: Path, report: Path, results: Path) -> Path:
     raise UserError(f"{report / 'report.md'}: links {target}, which is neither in {report} nor in {results}")
 
 
-def _zip(file: BinaryIO, root: str, text: str, members: dict[str, Path]) -> None:
+def _zip(file: BinaryIO, root: str, pages: dict[str, str], members: dict[str, Path]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
-        archive.writestr(f"{root}/report.md", text)
+        for inside, text in pages.items():
+            archive.writestr(f"{root}/{inside}", text)
         for inside, path in sorted(members.items()):
             archive.write(path, f"{root}/{inside}")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Evaluation, RunRecord
+from bench.records import Evaluation, RunRecord, SideBySide
 from bench.reports import html
 from bench.reports.content import changes
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
+from bench.reports.content.side_by_side import overall
 from bench.reports.html.pictures import pictured
+from bench.reports.html.side_by_side import page as as_page
 from bench.reports.markdown import markdown
+from bench.reports.markdown import side_by_side as as_markdown
 from bench.reports.markdown.galleries import MarkdownGalleries, galleries
 from bench.reports.pictures import figures
-from bench.reports.pictures.gallery import Galleries, draw_overlays
+from bench.reports.pictures.gallery import Galleries, draw_overlays, has_maps
 from bench.reports.pictures.gallery import galleries as choose
-from bench.reports.scores_json import as_text, scores
+from bench.reports.scores_json import as_text, scores, scores_side_by_side
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +41,14 @@ def render(
     pixels: Callable[[str], NDArray[np.uint8]] | None,
     results: Path | None,
     report: Path,
+    above: str = "",
 ) -> None:
     """Write report.md, its figures, report.html, flips.csv and scores.json into `report`, and overlays below `results`.
 
     `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
     where an overlay or a thumbnail is missing or out of date. `results` is the experiment's folder. Both are None
-    where there are only scores, and no galleries then. Every file is written atomically, scores.json last.
+    where there are only scores, and no galleries then. `above` is where the page lies that compares this detector with
+    others, seen from `report`; empty where there are none. Every file is written atomically, scores.json last.
     """
     shown = None
     if pixels is not None and results is not None:
@@ -61,10 +66,30 @@ def render(
         _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
     )
     text = markdown(content, drawn, pictures)
-    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS))
+    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS), above)
     write_text(report / "report.md", text)
     write_text(report / "report.html", page)
     write_text(report / "scores.json", f"{as_text(numbers)}\n")
+
+
+def render_side_by_side(
+    compared: Mapping[str, SideBySide], warnings: Mapping[str, Sequence[str]], below: Mapping[str, Path], report: Path
+) -> None:
+    """Write report.md, its figures, report.html and scores.json of several detectors into `report`.
+
+    `compared` has them on each frame set, and scores.json those of the first. `warnings` are those of each detector,
+    and `below` is the folder of the report of each, seen from `report`.
+    """
+    phases.begin("writing the pages")
+    folders = {name: folder.as_posix() for name, folder in below.items()}
+    text, page = (overall(compared, warnings, f"report.{form}", folders) for form in ("md", "html"))
+    drawn = [figures.draw(section.plots, report) for section in text.sections]
+    reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
+    # Where the report of one detector was before, its ledger would be read as that of all.
+    (report / LEDGER).unlink(missing_ok=True)
+    write_text(report / "report.md", as_markdown(text, drawn))
+    write_text(report / "report.html", as_page(page, reports))
+    write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")
 
 
 def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:
@@ -89,7 +114,7 @@ def _galleries(
     run: RunRecord, evaluation: Evaluation, shown: Galleries, results: Path, report: Path
 ) -> MarkdownGalleries:
     """The galleries of report.md, and the file with the key of their colours."""
-    has_maps = any(answered.cam is not None for answered in evaluation.predictions.values())
-    if has_maps:
+    with_maps = any(has_maps(evaluation, name) for name in evaluation.predictions)
+    if with_maps:
         figures.colour_bar(report / COLOUR_BAR)
-    return galleries(run, evaluation, shown, COLOUR_BAR if has_maps else None, results, report)
+    return galleries(run, evaluation, shown, COLOUR_BAR if with_maps else None, results, report)

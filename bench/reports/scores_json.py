@@ -17,21 +17,27 @@ from bench.records import (
     THRESHOLD_KINDS,
     Auc,
     Choice,
+    ClassName,
     Comparison,
     Drift,
     Effect,
     Ends,
     Evaluation,
+    Faithfulness,
     Interval,
+    Occlusion,
     OperatingPoint,
     Ratio,
     RunRecord,
+    ScoredAgainst,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
     ScoredLatency,
@@ -42,6 +48,8 @@ from bench.records import (
     ScoredVariant,
     ScoresFile,
     Shift,
+    SideBySide,
+    SideBySideScores,
     Slice,
     VariantEvaluation,
     VariantResult,
@@ -80,6 +88,38 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
     )
 
 
+def scores_side_by_side(together: SideBySide) -> SideBySideScores:
+    """All numbers of several detectors on a frame set: those of the first, and of each by name."""
+    alone = {name: scores(detector.run, detector.evaluation) for name, detector in together.detectors.items()}
+    first, choice = next(iter(alone.values())), together.evaluation.choice
+    names = [field.name for field in dataclasses.fields(ScoresFile) if field.name != "choice"]
+    return SideBySideScores(
+        **{name: getattr(first, name) for name in names},
+        choice=_choice(choice) if choice else None,
+        best=together.best,
+        reference=together.reference,
+        detectors={
+            name: _scored(ScoredDetector, numbers, **_delta(together.baselines.get(name)))
+            for name, numbers in alone.items()
+        },
+        compared={title: _against(together, title) for title in together.titles},
+    )
+
+
+def _against(together: SideBySide, title: str) -> ScoredAgainst:
+    """A variant against the reference; that itself has no difference and no p."""
+    judged = together.evaluation.variants.get(title)
+    is_reference = title == together.reference
+    speedup = None if is_reference else together.evaluation.speeds[title].speedup
+    return ScoredAgainst(**_delta(judged.comparison if judged else None), **_ratio("speedup", speedup))
+
+
+def _delta(comparison: Comparison | None) -> dict[str, Any]:
+    """The difference of AUC, by key."""
+    keys = ("auc_delta", "auc_delta_ci", "auc_delta_p", "auc_delta_p_holm")
+    return {key: value for key, value in _comparison(comparison).items() if key in keys}
+
+
 def as_json(numbers: ScoresFile | ScoredVariant) -> dict[str, Any]:
     """The same in the types of JSON: dicts and lists. Raises `ValueError` where a number is not finite."""
     plain: dict[str, Any] = json.loads(as_text(numbers))
@@ -107,7 +147,7 @@ def typed_scores(content: Any) -> ScoresFile:
         raise stored.DamagedError(
             f"it has schema version {quoted(content['schema'])}, this bench reads version {SCORES_SCHEMA}"
         )
-    numbers: ScoresFile = stored.typed(ScoresFile, content)
+    numbers: ScoresFile = stored.typed(SideBySideScores if "detectors" in content else ScoresFile, content)
     if numbers.baseline not in numbers.variants:
         raise stored.DamagedError("its baseline is none of its variants")
     return numbers
@@ -128,6 +168,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_compared(variant is run.baseline, scored),
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
+        faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
     )
 
 
@@ -221,6 +262,17 @@ def _shift(shift: Shift) -> ScoredShift:
 
 def _drift(drift: Drift) -> ScoredDrift:
     return _scored(ScoredDrift, drift, other_reason=len(drift.other_reason))
+
+
+def _faithfulness(occlusion: Occlusion | None) -> dict[ClassName, ScoredFaithfulness | None]:
+    judged = occlusion.faithfulness if occlusion else {}
+    return {"fake": _faithful(judged.get("fake")), "real": _faithful(judged.get("real"))}
+
+
+def _faithful(judged: Faithfulness | None) -> ScoredFaithfulness | None:
+    names = ("right", "fall", "fall_elsewhere")
+    beside = {f"baseline_{name}": getattr(judged and judged.baseline, name, None) for name in names}
+    return _scored(ScoredFaithfulness, judged, **beside) if judged else None
 
 
 def _slice(part: Slice) -> ScoredSlice:

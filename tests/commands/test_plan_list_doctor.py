@@ -191,7 +191,8 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     assert "nothing to do" in describe(planned(workplace))
 
     file.write_text(file.read_text().replace("device: cpu", "device: cpu\n    threshold: 0.7"))
-    assert list(due(planned(workplace))) == ["report"]
+    assert list(due(planned(workplace))) == ["load", "blur", "report"], "galleries may show other frames"
+    assert "report: threshold 0.5 → 0.7" in describe(planned(workplace))
     (workplace / "results/first/q8/predictions.json").unlink()
     shards = planned(workplace)
     assert due(shards)["evaluate"] == "1 variant on 44 frames"
@@ -341,6 +342,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
     assert len(asked) == 1
     monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)
     monkeypatch.setattr("bench.results.predict.is_done", lambda folder, key: True)
+    monkeypatch.setattr("bench.pipeline.occlusions.is_due", lambda *_: False)
     monkeypatch.setattr("bench.variants.cache.is_built", lambda folder, variant: False)
     assert planned(workplace).speed is None
     assert len(asked) == 1

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from bench import detectors
+from bench.artifacts import safetensors
+from bench.artifacts.footprint import footprint_of
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.families import effort
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.records import Preprocessing
+from bench.variants.steps import prune
 from tests.support import b0, upstream
+from tests.support.step_work import work
 
 CLIP = PRESETS["effort"]
 SMALL = {"img_size": 56, "depth": 2, "embed_dim": 64, "num_heads": 4}
@@ -81,6 +85,18 @@ def test_it_gives_the_logits_of_its_own_code(tmp_path: Path, small: Preprocessin
     np.testing.assert_allclose(logits, prediction.logits, atol=1e-4)
     assert prediction.cam is not None
     np.testing.assert_allclose(cam, prediction.cam, atol=1e-5)
+
+
+def test_hidden_units_and_heads_can_go(tmp_path: Path, small: Preprocessing) -> None:
+    torch.save(upstream.weights(shapes(), seed=3, gain=1.0), tmp_path / "effort.pth")
+    detector = detectors.load("effort", tmp_path / "effort.pth", small)
+    before = footprint_of(detector)
+    less = prune.apply(detector, prune.Settings(amount=0.25), work(tmp_path, detector))
+    assert all(now <= 0.75 * then for now, then in zip(footprint_of(less), before, strict=True))
+    reread = safetensors.load_torch(safetensors.save(less, tmp_path))
+    frames = upstream.frames(4, 56)
+    with torch.no_grad():
+        assert torch.equal(reread(frames).logits, less(frames).logits)
 
 
 def test_without_one_part_of_a_residual_it_is_refused(tmp_path: Path, small: Preprocessing) -> None:

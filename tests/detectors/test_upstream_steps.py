@@ -38,11 +38,11 @@ CHAINS: dict[str, list[Any]] = {
     "pruned, recovered": [{"prune": 0.5}, _RECOVER],
     "pruned, int8": [{"prune": 0.5}, {"quantize": "int8"}],
 }
-NEED_A_CHAIN = ("pruned", "pruned, recovered", "pruned, int8")
+NEED_WIDTHS = ("pruned", "pruned, recovered", "pruned, int8")
 # How much of the variance of the logit difference may be lost; zeros in a network this small cost much, and filters
 # that can't be pruned are a third of one.
 MOST = {"baseline": 1e-9, "fp16": 1e-4, "bf16": 1e-2, "2of4": 0.5, "sparse, recovered": 2.0, "int8 weights": 1e-3}
-MOST |= dict.fromkeys(NEED_A_CHAIN, 0.15)
+MOST |= dict.fromkeys(NEED_WIDTHS, 0.15)
 USUALLY = 0.01
 RUNTIMES = ("pytorch", "onnxruntime", "openvino")
 # What else is tried of the others is tried of the first.
@@ -55,7 +55,7 @@ CASES = [
     pytest.param(architecture, chain, marks=() if chain in ALWAYS.get(architecture, CHAINS) else pytest.mark.slow)
     for architecture in (*CHAINED, GAN)
     for chain in CHAINS
-    if architecture != GAN or chain not in NEED_A_CHAIN
+    if architecture != GAN or chain not in NEED_WIDTHS
 ]
 
 
@@ -143,10 +143,10 @@ def test_transforms_stay_in_float_under_int8(contexts: dict[str, BuildContext]) 
         assert transforms <= {node.op_type for node in first}
 
 
-def test_branches_are_refused_by_what_needs_a_chain() -> None:
-    for chain in NEED_A_CHAIN:
+def test_branches_are_refused_by_what_narrows_layers() -> None:
+    for chain in NEED_WIDTHS:
         problems = offer_problems([parse(entry) for entry in CHAINS[chain]], GAN)
-        assert any("(`chain`)" in str(problem) for problem in problems)
+        assert any("(`widths`)" in str(problem) for problem in problems)
 
 
 def test_what_the_families_declare_is_what_their_networks_have() -> None:
@@ -156,3 +156,4 @@ def test_what_the_families_declare_is_what_their_networks_have() -> None:
             prediction = detector(torch.from_numpy(b0.frames(2, seed=0)))
         assert (prediction.cam is not None) == ("cam" in family.OFFERS)
         assert (len(detector.stages()) > 1) == ("chain" in family.OFFERS)
+        assert (len(detector.units()) > 1) == ("widths" in family.OFFERS)

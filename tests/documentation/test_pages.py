@@ -127,10 +127,24 @@ def explained() -> set[str]:
     return {path for cell in cells for key in re.findall(r"`([^`]+)`", cell) for path in expanded(key)}
 
 
+def of_several() -> dict[str, Any]:
+    """What scores.json of several detectors holds beside the rest."""
+    golden = ROOT / "tests/reports/golden/side_by_side/scores.json"
+    scores = json.loads(golden.read_text(encoding="utf-8"))
+    as_alone = ("variants", "choice", "ablation", "not_sliced")
+    detectors = [
+        {key: value for key, value in detector.items() if key not in as_alone}
+        for detector in scores["detectors"].values()
+    ]
+    compared = list(scores["compared"].values())
+    return {"best": scores["best"], "reference": scores["reference"], "detectors": detectors, "compared": compared}
+
+
 def test_every_number_of_scores_is_explained() -> None:
     scores = json.loads((ROOT / "tests/reports/golden/scores.json").read_text(encoding="utf-8"))
     scores["frames"] = list(scores["frames"].values())
     score_paths = {path for part in (*scores.pop("variants").values(), scores) for path in paths(part)}
+    score_paths |= set(paths(of_several()))
     # What is empty or null for one variant is not for another.
     score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
     assert len(score_paths) > 120
@@ -302,13 +316,14 @@ def test_names_of_the_page_are_there() -> None:
 # --------------------------------------------------------------------------- reading-the-report.md
 READING = (DOCS / "reading-the-report.md").read_text(encoding="utf-8")
 GOLDEN = (ROOT / "tests/reports/golden/report.md").read_text(encoding="utf-8").splitlines()
+SIDE_BY_SIDE = (ROOT / "tests/reports/golden/side_by_side/report.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_quoted_lines_stand_in_the_golden_report() -> None:
     quoted = [line.removeprefix("> ") for line in READING.splitlines() if line.startswith("> ")]
     assert len(quoted) >= 5
     for line in quoted:
-        assert line in GOLDEN or f"> {line}" in GOLDEN, line
+        assert line in (*GOLDEN, *SIDE_BY_SIDE) or f"> {line}" in GOLDEN, line
 
 
 def test_page_follows_the_report() -> None:

@@ -51,7 +51,7 @@ DESCRIBED = {
     [
         (OPEN.astype("f2"), "fp16", "; in half precision, TensorRT can skip two of every four on NVIDIA"),
         (OPEN.astype("f4"), "fp32", "; cast to half precision, TensorRT can skip two of every four on NVIDIA"),
-        (DENSE.astype("f4"), "fp32", "can skip two of every four in 1 of 2 convolutions on NVIDIA"),
+        (DENSE.astype("f4"), "fp32", "can skip two of every four in 1 of 2 layers on NVIDIA"),
     ],
 )
 def test_what_tensorrt_can_skip_is_counted_in_the_file(

@@ -141,6 +141,9 @@ def test_without_a_map_there_is_no_file_of_maps_and_nothing_measured_on_them(fin
 
 @pytest.mark.parametrize("finished", ["no_map"], indirect=True)
 def test_the_report_says_that_there_is_no_map_and_that_nothing_is_wrong(finished: Path) -> None:
+    file = finished / "experiments.yaml"
+    file.write_text(file.read_text().replace("gallery: {top: 2}", "gallery: {top: 2, occlusion: false}"))
+    assert bench("report")[0] == 0
     sentence = "has no class-activation map"
     report = (finished / "reports/first/report.md").read_text()
     page = (finished / "reports/first/report.html").read_text()
@@ -183,8 +186,8 @@ def test_an_export_predicts_and_says_what_comes_out(finished: Path, variant: str
 @pytest.mark.parametrize(
     ("chain", "missing"),
     [
-        ("[prune: 0.5]", "successive parts that pass one tensor on (`chain`)"),
-        ("[cast: fp16, prune: {amount: 0.5}]", "(`chain`)"),
+        ("[prune: 0.5]", "widths that may shrink (`widths`)"),
+        ("[cast: fp16, prune: {amount: 0.5}]", "(`widths`)"),
     ],
 )
 @pytest.mark.parametrize("finished", ["two_branches"], indirect=True)
@@ -213,6 +216,7 @@ def test_what_families_declare_is_what_their_detectors_have() -> None:
                 prediction = detector(frames)
                 assert (prediction.cam is not None) == ("cam" in offers)
                 assert (len(detector.stages()) > 1) == ("chain" in offers)
+                assert (len(detector.units()) > 1) == ("widths" in offers)
                 if "chain" in offers:
                     logits = detector.logit_network()(detector.preprocess(frames))
                     torch.testing.assert_close(logits, prediction.logits, atol=1e-5, rtol=1e-5)

@@ -69,7 +69,7 @@ def several(
     patch: pytest.MonkeyPatch, detectors: Sequence[str] = DETECTORS, frame_sets: Sequence[str] = FRAME_SETS
 ) -> None:
     """The experiment names these detectors and frame sets."""
-    patch.setattr(ExperimentSettings, "detectors", property(lambda settings: detectors))
+    patch.setattr(ExperimentSettings, "detector_names", property(lambda settings: detectors))
     patch.setattr(ExperimentSettings, "frame_sets", property(lambda settings: frame_sets))
 
 
@@ -144,7 +144,7 @@ def without_times(scores: Path) -> Any:
     content = json.loads(scores.read_text())
     for variant in content["variants"].values():
         for name in list(variant):
-            if name.startswith(("latency", "throughput", "speedup", "measurements", "peak_memory")):
+            if name.startswith(("latency", "throughput", "speedup", "measurements", "peak_memory", "int8_size_only")):
                 del variant[name]
     return {name: content[name] for name in ("frames", "detector", "architecture", "threshold", "variants")}
 
@@ -217,7 +217,7 @@ def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkey
     file = write_experiment(together, "narrow", "near")
     text = describe(plan.forecast(read(file), file))
     assert "nothing to do" in text
-    assert "6 variants of tiny at 32 px and tiny at 48 px" in text
+    assert "6 variants of narrow (tiny at 32 px) and wide (tiny at 48 px)" in text
     assert "32 test, 12 validation, 16 calibration of far" in " ".join(text.split())
     assert "wide/q8 on far" in text
     assert inventory(read(file), file).unused == ()
@@ -312,7 +312,7 @@ def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch:
 
     monkeypatch.setattr(timing, "measure", lose)
     finished = run_in(copy, "narrow", "near")
-    assert finished.failed == {"wide on near: q16": "RuntimeError: lost"}
+    assert finished.failed == {"wide/q16 on near": "RuntimeError: lost"}
     ended = [line for line in finished.ending.splitlines() if "ended" in line]
     assert ended == [
         "narrow on near: ended: 3 variants, failed: none",

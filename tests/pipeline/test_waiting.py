@@ -23,7 +23,7 @@ from bench.commands.plan import forecast
 from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline import estimates, fidelity, present_speed
-from bench.pipeline.render import Finished
+from bench.pipeline.finished import Finished
 from bench.records import Event
 from bench.results import predict, store, timing
 from bench.variants import cache

@@ -22,9 +22,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.detectors.families import f3net
+from bench.detectors.families import efficientnet, f3net
 from tests.conftest import write_frames
-from tests.support import broken_imports, broken_weights, foreign
+from tests.support import broken_imports, broken_weights, foreign, other_heads, tiny
 
 Change = Callable[[Path], object]
 
@@ -209,6 +209,13 @@ def remove(name: str) -> Change:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return change
+
+
+def several(names: str, *changes: Change) -> Change:
+    """The experiment compares detectors of these names; there is another one beside `mine`."""
+    other = "  other: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: imagenet, size: 32}}\n"
+    named = yaml("    detector: mine\n", f"    detectors: {names}\n")
+    return both(named, *changes, yaml("datasets:", f"{other}datasets:"))
 
 
 def both(*changes: Change) -> Change:
@@ -455,6 +462,9 @@ CASES: dict[str, list[Case]] = {
              yaml("size: 32", "size: 8")),
         Case("a number that is none", "`mean: [.nan, 0, 0]`", ("every mean must be finite",),
              yaml("size: 32", "size: 32, mean: [.nan, 0.0, 0.0]")),
+        Case("a word that is neither true nor false", "`gallery: {occlusion: never}`",
+             ("gallery.occlusion", "valid boolean, found 'never'"),
+             yaml("gallery: {top: 2}", "gallery: {top: 2, occlusion: never}")),
         Case("a threshold out of range", "`threshold: 50`", ("threshold", "less than 1", "50"),
              yaml("device: cpu", "threshold: 50")),
         Case("no seconds to time", "`seconds: .inf`", ("timing.seconds", "less than or equal to 600"),
@@ -951,6 +961,53 @@ CASES: dict[str, list[Case]] = {
              ("test: no real frame", "after 14 files that can't be decoded were left out"),
              both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
                   *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Several detectors": [
+        Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",
+             ("experiments.first.detector: is there beside `detectors:`; give one of the two",),
+             several("[mine, other]", yaml("    frames: faces", "    detector: mine\n    frames: faces"))),
+        Case("several that are no list", "`detectors: mine`",
+             ("experiments.first.detectors: expected a list of names, such as [b5, xception]; found 'mine'",),
+             several("mine")),
+        Case("a list of none", "`detectors: []`", ("expected a list of names", "found []"), several("[]")),
+        Case("a detector twice", "`detectors: [mine, mine]`", ("experiments.first.detectors: names 'mine' twice",),
+             several("[mine, mine]")),
+        Case("detectors that differ in case", "`detectors: [mine, Mine]`", ("differ in case only",),
+             several("[mine, Mine]")),
+        Case("no such detector among several", "`detectors: [mine, ohter]`",
+             ("experiments.first.detectors: there is no 'ohter' under `detectors:`", "did you mean 'other'"),
+             several("[mine, ohter]")),
+        Case("a detector called like a file of the report", "`detectors: [mine, report.md]`",
+             ("the report has a file 'report.md'; give the detector another name",), several("[mine, report.md]")),
+        Case("a variant of another experiment's detector", "`theirs/q16: [...]`",
+             ("variants.theirs/q16: 'theirs' is none of its detectors", "these are: mine, other"),
+             several("[mine, other]", yaml("q16: [", "theirs/q16: ["))),
+        Case("a variant of one that differs from that of all in case", "`mine/Q8: [...]` beside `q8: [...]`",
+             ("variants.mine/Q8: differs from 'q8' in case only",),
+             several("[mine, other]", yaml("q16: [", "mine/Q8: ["))),
+        Case("a baseline of one detector", "`mine/baseline: []`",
+             ("the one without steps is that of every detector: write `baseline: []`",),
+             several("[mine, other]", yaml("baseline: [", "mine/baseline: ["))),
+        Case("a chain that one of several cannot take", "`p50: [prune: 0.5]`, and other has no successive parts",
+             ("variants.q32-p50: other: prune: 0.5 needs of a detector",
+              "or write it for the detectors that it suits alone, as in `mine/q32-p50:`"),
+             both(several("[mine, other]"), yaml("other: {architecture: tiny", "other: {architecture: two_branches")),
+             patch=lambda monkeypatch: monkeypatch.setattr(
+                 "bench.detectors.families.modules", lambda: (tiny, other_heads.two_branches, efficientnet))),
+        Case("a gate of a variant that a detector has not", "`gates: {other/q9: {auc: 0.9}}`",
+             ("gates.other/q9: there is no variant 'other/q9'", "did you mean 'other/q8'"),
+             several("[mine, other]", gates("{other/q9: {auc: 0.9}}"))),
+        Case("one detector's baseline against itself", "`gates: {other/baseline: {auc_drop: 0.01}}`",
+             ("gates.other/baseline.auc_drop: would compare the baseline with itself",),
+             several("[mine, other]", gates("{other/baseline: {auc_drop: 0.01}}"))),
+        Case("no such variant of a detector", "`--only other/q61`", ("--only: there is no variant 'other/q61'",
+             "did you mean 'other/q16'"), several("[mine, other]"), ("--only", "other/q61")),
+        Case("no name of a detector for an export", "`bench export q8` of several",
+             ("there is no variant 'q8' (several have one: name it as in mine/q8)",), several("[mine, other]"),
+             ("q8", "--to", "out"), "export"),
+        Case("accepted scores of one detector", "several in the experiment now",
+             ("was accepted of one detector, and the experiment has mine, other now",),
+             both(several("[mine, other]"), accepted()), AGAINST, "check"),
     ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),

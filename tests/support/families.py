@@ -37,7 +37,7 @@ _MOBILENET = ("conv_stem", "bn1", "blocks")
 ARCHITECTURES = tuple(_SETTINGS)
 IN_TESTS = ("resnet18", "resnext50_32x4d", pytest.param("mobilenetv3_small_100", marks=pytest.mark.slow))
 """The largest takes half the time of all, and has one kind of layer that the others lack."""
-OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
 PREPROCESSING = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 

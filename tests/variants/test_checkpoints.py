@@ -15,16 +15,18 @@ import pytest
 import torch
 
 from bench.detectors.detector import Detector
+from bench.records import Preprocessing
 from bench.variants import checkpoints
 from bench.variants.steps import StepContext, prune, quantize, recover
 from bench.variants.steps.recover import distillation
-from tests.support import tiny
+from tests.support import tiny, tokens
 from tests.support.step_work import work
 
 STEPS: dict[str, tuple[Any, Any]] = {
     "int8": (quantize, quantize.Settings(dtype="int8", frames=16)),
     "int4 weights": (quantize, quantize.Settings(weights="int4", frames=16)),
     "half the channels": (prune, prune.Settings(amount=0.5, frames=16)),
+    "half of a transformer": (prune, prune.Settings(amount=0.5, frames=16)),
     "2 of 4": (prune, prune.Settings.model_validate({"structure": "2of4", "frames": 16})),
     "recalibrated": (recover, recover.Settings(steps=0, recalibrate=True, batch_size=4)),
 }
@@ -51,6 +53,8 @@ def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     """Killed after every few checkpoints until it is done, it does no part twice."""
     monkeypatch.setattr("bench.variants.steps.CALIBRATION_PIXELS", 4 * 32 * 32)
     (step, settings), model = STEPS[kind], tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    if "transformer" in kind:
+        model = tokens.lively(preprocessing=Preprocessing(size=32))
     undisturbed = _bytes(step.apply(copy.deepcopy(model), settings, _work(tmp_path / "undisturbed", model)))
 
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)

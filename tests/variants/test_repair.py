@@ -25,8 +25,11 @@ from bench.variants.chain import parse
 from bench.variants.layers import convolutions
 from bench.variants.steps import prune
 from bench.variants.steps.prune import ranking
-from bench.variants.steps.prune.repair import Moments, deciding_frames, repair
-from bench.variants.steps.prune.widths import Budget, Channels, Group
+from bench.variants.steps.prune.channels import Channels, Group
+from bench.variants.steps.prune.elimination import Ranked
+from bench.variants.steps.prune.regression import Moments, deciding_frames
+from bench.variants.steps.prune.repair import repair
+from bench.variants.steps.prune.widths import Budget
 from tests.support import b0, tiny
 from tests.support.chains import check as check_chain
 from tests.support.step_work import frames, work
@@ -102,7 +105,7 @@ def test_stages_are_the_parts_of_nested_sequences() -> None:
     whole = nn.Conv2d(3, 4, 1)
     detector = Detector("", "", Preprocessing(size=16), whole, GapLinear(4))
     assert detector.stages() == [("backbone", whole)]
-    assert list(convolutions.convolutions("backbone", whole)) == ["backbone"]
+    assert list(convolutions.layers("backbone", whole)) == ["backbone"]
 
 
 def test_the_norm_after_each_convolution_is_known() -> None:
@@ -331,7 +334,7 @@ def test_streams_stay_whole_and_the_dear_layer_is_spared(parent: Detector) -> No
     roots = ranking.readers(model, channels.groups)
     dear = next(root for root in roots if "blocks.4.0" in root)
     losses = {
-        group.root: ranking.Ranked(
+        group.root: Ranked(
             torch.arange(group.width).float(),
             (100.0 if group.root == dear else 1.0) * np.linspace(0, 1, group.width + 1) ** 2,
         )

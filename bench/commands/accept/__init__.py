@@ -10,6 +10,7 @@ from bench.errors import UserError, listed, on_one_line, quoted
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import render
 from bench.pipeline.build import build_context
+from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Setup
 from bench.records import OnEvent, RunRecord, ScoresFile, silent
@@ -38,55 +39,74 @@ def accept_scores(
     """
     name, settings = select(experiments, name, path)
     experiment = path.parent / "results" / name
-    results = experiment / settings.folders[0]
-    store.read_run(results)
+    store.read_run(experiment / settings.folders[0])
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
-    setup = prepare(experiments, path, name, only=only, device=device, on_event=on_event).first
+    setups = prepare(experiments, path, name, only=only, device=device, on_event=on_event).by_detector
     with store.locked(experiment, f"accepting {name}", on_event, [experiment / each for each in settings.folders]):
-        _refuse_stale(store.read_run(results), setup)
+        for setup in setups.values():
+            _refuse_stale(store.read_run(setup.results), setup)
         finished = render.report(path.parent, name, settings, on_event=on_event)
-        run = finished.run
-        evaluated = [variant for variant in run.variants if variant.status == "ok"]
-        if not evaluated:
+        parts = finished.parts[:: len(settings.frame_sets)]
+        if not any(variant.status == "ok" for part in parts for variant in part.run.variants):
             raise UserError(
-                f"{results}: every variant failed, so there is nothing to accept; {finished.report} says why"
+                f"{setups[parts[0].run.detector].results}: every variant failed, so there is nothing to accept; "
+                f"{finished.report} says why"
             )
         if not anyway:
-            _refuse_chance(finished.scores, settings)
-        diffs = {variant.name: reference.logit_diffs(results, run, variant) for variant in evaluated}
-        accepted = reference.accepted(run, finished.scores, diffs)
+            for part in parts:
+                _refuse_chance(part.scores, settings.of(part.run.detector), part.detector)
+        by_detector = {part.run.detector: _accepted(part, setups[part.run.detector]) for part in parts}
+    accepted = next(iter(by_detector.values()))
+    if settings.is_side_by_side:
+        accepted = reference.of_several(by_detector)
     reference.write(accepted, to)
-    return accepted, _left_out(run, settings)
+    return accepted, tuple(line for part in parts for line in _left_out(part, settings.of(part.run.detector)))
 
 
-def _left_out(run: RunRecord, settings: ExperimentSettings) -> tuple[str, ...]:
-    """The variants that could not be accepted, each with the reason."""
+def _accepted(part: Finished, setup: Setup) -> Accepted:
+    """What is accepted of a detector."""
+    run = part.run
+    diffs = {
+        variant.name: reference.logit_diffs(setup.results, run, variant)
+        for variant in run.variants
+        if variant.status == "ok"
+    }
+    return reference.accepted(run, part.scores, diffs)
+
+
+def _left_out(part: Finished, settings: ExperimentSettings) -> tuple[str, ...]:
+    """The variants of a detector that could not be accepted, each with the reason; of several, with its name."""
+    run, before = part.run, f"{part.detector}/" if part.detector else ""
     names = {variant.name for variant in run.variants}
     return (
-        *(f"{variant.name}: failed ({variant.reason})" for variant in run.variants if variant.status != "ok"),
-        *(f"{name}: has no results yet" for name in settings.variants if name not in names),
+        *(f"{before}{variant.name}: failed ({variant.reason})" for variant in run.variants if variant.status != "ok"),
+        *(f"{before}{name}: has no results yet" for name in settings.variants if name not in names),
     )
 
 
-def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings) -> None:
-    """Raise `UserError` where the baseline may be at chance: comparing with it would say nothing."""
+def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings, detector: str) -> None:
+    """Raise `UserError` where the baseline may be at chance: comparing with it would say nothing.
+
+    `detector` is empty where there is one alone.
+    """
     fell = above_chance(scores, settings.gates)
     if fell is None:
         return
     auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
     interval = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
     what = f"has the AUC {auc}{interval} on {scores.frames['test'].count:,} test frames"
+    baseline = f"{detector}/{fell.variant}" if detector else fell.variant
     if fell.gate != ABOVE_CHANCE:
         raise UserError(
-            f"{quoted(fell.variant)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing "
+            f"{quoted(baseline)}, the baseline, {what}, and fell at its own gate `auc: {fell.limit:g}`; nothing "
             "was written: mend the detector, change the gate, or accept it with --anyway"
         )
     raise UserError(
-        f"{quoted(fell.variant)}, the baseline, {what}, which is not proven to be better than chance; nothing was "
+        f"{quoted(baseline)}, the baseline, {what}, which is not proven to be better than chance; nothing was "
         "written, since what is compared with it says nothing",
         "check weights, labels and `preprocessing:`, or add test frames; if you know that it is fine, use --anyway, or "
-        f"give it an AUC gate of its own: `gates: {{{fell.variant}: {{auc: 0.6}}}}`",
+        f"give it an AUC gate of its own: `gates: {{{baseline}: {{auc: 0.6}}}}`",
     )
 
 

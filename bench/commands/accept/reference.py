@@ -8,8 +8,8 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -84,7 +84,11 @@ class AcceptedFrames:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The content of the file. `weights` names the detector's weights with their SHA-256."""
+    """The content of the file. `weights` names the detector's weights with their SHA-256.
+
+    Of several detectors, `variants` are called "detector/variant", `detectors` has the weights of each, and `weights`
+    are the first one's.
+    """
 
     __pydantic_config__: ClassVar = _FORBID
 
@@ -98,6 +102,18 @@ class Accepted:
     margin: Margin
     machine: str
     variants: dict[str, AcceptedVariant]
+    detectors: dict[str, str] = field(default_factory=dict)
+
+    def of(self, detector: str) -> Accepted:
+        """What was accepted of one of several detectors, as if it were alone."""
+        if not self.detectors:
+            return self
+        variants = {
+            name.removeprefix(f"{detector}/"): variant
+            for name, variant in self.variants.items()
+            if name.startswith(f"{detector}/")
+        }
+        return replace(self, weights=self.detectors.get(detector, ""), variants=variants, detectors={})
 
 
 def logit_diffs(results: Path, run: RunRecord, variant: VariantResult) -> NDArray[np.float32]:
@@ -170,6 +186,16 @@ def match(accepted: Accepted, count: int, digest: str, path: Path) -> None:
             raise _damaged(path, ValueError(f"variant {quoted(name)}: {error}")) from error
 
 
+def refuse_other_detectors(accepted: Accepted, detectors: Sequence[str], path: Path) -> None:
+    """Raise `UserError` where one side has several detectors and the other has one: their names do not meet then."""
+    if bool(accepted.detectors) != (len(detectors) > 1):
+        before = ", ".join(accepted.detectors) or "one detector"
+        raise UserError(
+            f"{path}: was accepted of {before}, and the experiment has {', '.join(detectors)} now; "
+            "make a new reference with `bench accept`"
+        )
+
+
 def weights_digest(weights: str) -> str:
     """The SHA-256 in "best_model.tar (SHA-256 3f2a…)", which a file keeps when it is moved."""
     return weights.rpartition("(SHA-256 ")[2].rstrip(")")
@@ -191,6 +217,8 @@ def _parsed(content: Any, path: Path) -> Accepted:
     accepted: Accepted = stored.typed(Accepted, content)
     if not accepted.variants or not accepted.frames:
         raise ValueError(f"it holds no {'frames' if accepted.variants else 'variant'}")
+    if accepted.detectors and any(name.partition("/")[0] not in accepted.detectors for name in accepted.variants):
+        raise ValueError("it holds a variant of none of its detectors")
     return accepted
 
 
@@ -259,6 +287,15 @@ def accepted(run: RunRecord, scores: ScoresFile, diffs: Mapping[str, NDArray[np.
     )
 
 
+def of_several(detectors: Mapping[str, Accepted]) -> Accepted:
+    """The record of several detectors, by name."""
+    first = next(iter(detectors.values()))
+    variants = {
+        f"{detector}/{name}": variant for detector, of in detectors.items() for name, variant in of.variants.items()
+    }
+    return replace(first, variants=variants, detectors={name: of.weights for name, of in detectors.items()})
+
+
 def _variant(scored: ScoredVariant, diffs: NDArray[np.float32]) -> AcceptedVariant:
     data = diffs.tobytes()
     scores = asdict(scored)
@@ -273,4 +310,6 @@ def _as_json(accepted: Accepted) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     content: dict[str, Any] = TypeAdapter(Accepted).dump_python(accepted, mode="json", by_alias=True)
+    if not accepted.detectors:
+        del content["detectors"]
     return content

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench import yaml_file
 from bench.commands.accept import reference
 from bench.commands.accept.reference import NAME, Accepted
+from bench.commands.check import regression
 from bench.commands.check.regression import Compared, compare
 from bench.errors import UserError, listed
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import run
-from bench.pipeline.prepare import prepare
+from bench.pipeline.finished import Finished
+from bench.pipeline.prepare import prepare, selected_of
 from bench.pipeline.prepared import Timing
-from bench.pipeline.render import Finished
 from bench.records import Checked, GateOutcome, OnEvent, silent
 from bench.results.score.gates import EVERY, above_chance, asked, check_gates
 
@@ -42,29 +43,53 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     name, settings = select(experiments, name, path)
     _refuse_without_gates(settings, path, name, against)
     accepted = reference.read(against, name) if against else None
-    checked = {settings.baseline, *only} if only else {*settings.variants}
+    checked = selected_of(settings, only)
     _refuse_nothing_to_check(settings, accepted, checked, yaml_file.location_of(path, "experiments", name, "gates"))
     if against and accepted:
+        reference.refuse_other_detectors(accepted, settings.detector_names, against)
         prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
         frames = prepared.first.frames["test"]
         reference.match(accepted, len(frames.frames), frames.digest, against)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
-    outcomes = _outcomes(finished, settings, checked, anyway)
-    compared = Compared()
-    if accepted:
-        compared = compare(finished, settings, accepted, path.parent / "results" / name / settings.folders[0], checked)
-    left_out = [variant for variant in settings.variants if variant not in checked]
+    parts = [
+        _check_detector(part, settings, accepted, path.parent / "results" / name, checked, anyway)
+        for part in finished.parts[:: len(settings.frame_sets)]
+    ]
+    gone = regression.gone(accepted, settings) if accepted else ()
+    left_out = [title for title, (detector, variant) in settings.titles.items() if variant not in checked[detector]]
     return finished, Checked(
         experiment=name,
-        outcomes=_by_variant(outcomes + compared.outcomes),
+        outcomes=_by_variant((*(outcome for part in parts for outcome in part.outcomes), *gone)),
         failed=finished.failed,
-        warnings=(*finished.warnings, *compared.warnings),
+        warnings=(*finished.all_warnings, *(warning for part in parts for warning in part.warnings)),
         remarks=(
-            *compared.remarks,
+            *dict.fromkeys(remark for part in parts for remark in part.remarks),
             *(() if against else (_how_to_accept(path, name),)),
             *((f"Not judged, since --only leaves them out: {', '.join(left_out)}.",) if left_out else ()),
         ),
     )
+
+
+def _check_detector(
+    part: Finished,
+    settings: ExperimentSettings,
+    accepted: Accepted | None,
+    results: Path,
+    checked: Mapping[str, Collection[str]],
+    anyway: bool,
+) -> Compared:
+    """The gates of one detector and what is compared with its accepted scores; of several, with its name before each.
+
+    `results` is the folder of the whole experiment.
+    """
+    detector = part.run.detector
+    asked_of, names = settings.of(detector), checked[detector]
+    outcomes, compared = _outcomes(part, asked_of, names, anyway), Compared()
+    if accepted:
+        folder = results / settings.folder(detector, settings.frame_sets[0])
+        compared = compare(part, asked_of, accepted.of(detector), folder, names)
+    together = replace(compared, outcomes=outcomes + compared.outcomes)
+    return regression.of_several(together, detector) if settings.is_side_by_side else together
 
 
 def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:
@@ -112,14 +137,18 @@ def _refuse_without_gates(settings: ExperimentSettings, path: Path, name: str, a
 
 
 def _refuse_nothing_to_check(
-    settings: ExperimentSettings, accepted: Accepted | None, checked: Collection[str], where: str
+    settings: ExperimentSettings, accepted: Accepted | None, checked: Mapping[str, Collection[str]], where: str
 ) -> None:
     """Raise `UserError` where no gate and no accepted variant concerns the checked ones: that would always pass."""
-    names = accepted.variants if accepted else ()
-    is_compared = any(name in checked or name not in settings.variants for name in names)
-    if not is_compared and not asked(checked, settings.baseline, settings.gates):
+    names, titles = accepted.variants if accepted else (), settings.titles
+    judged = [title for title, (detector, variant) in titles.items() if variant in checked[detector]]
+    is_compared = any(name in judged or name not in titles for name in names)
+    is_asked = any(
+        asked(checked[detector], settings.baseline, settings.of(detector).gates) for detector in settings.detector_names
+    )
+    if not is_compared and not is_asked:
         raise UserError(
-            f"{where}: no gate holds for {listed(sorted(checked))} (the baseline is not compared with itself), so "
+            f"{where}: no gate holds for {listed(sorted(judged))} (the baseline is not compared with itself), so "
             f"there is nothing to check; gates are set for {', '.join(settings.gates) or 'none'}: add one, or check "
             "others"
         )

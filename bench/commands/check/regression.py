@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
 from bench.experiment import ExperimentSettings
-from bench.pipeline.render import Finished, spelled
+from bench.pipeline.finished import Finished
+from bench.pipeline.render import spelled
 from bench.records import GateOutcome, VariantResult
 from bench.reports.content.text import counted, further
 from bench.results import store
@@ -68,6 +69,25 @@ def compare(
     new = [name for name in evaluated if name in checked and name not in accepted.variants]
     remarks = (*_remarks(accepted, new, same_weights), *_changed_settings(accepted, settings))
     return Compared(tuple(outcomes), tuple(warnings), remarks)
+
+
+def of_several(compared: Compared, detector: str) -> Compared:
+    """The same with the name of the detector where others are judged beside it."""
+    return Compared(
+        tuple(replace(outcome, variant=f"{detector}/{outcome.variant}") for outcome in compared.outcomes),
+        tuple(f"{detector}: {warning}" for warning in compared.warnings),
+        tuple(f"{detector}: {remark}" for remark in compared.remarks),
+    )
+
+
+def gone(accepted: Accepted, settings: ExperimentSettings) -> tuple[GateOutcome, ...]:
+    """The variants of detectors that were accepted and that the experiment no longer has."""
+    missing = [detector for detector in accepted.detectors if detector not in settings.detector_names]
+    return tuple(
+        _gone(f"{detector}/{name}", (), accepted, settings.margin)
+        for detector in missing
+        for name in accepted.of(detector).variants
+    )
 
 
 def _is_unexplained(change: Change, same_weights: bool) -> bool:

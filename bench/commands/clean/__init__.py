@@ -10,17 +10,20 @@ from pathlib import Path
 
 from bench import locks
 from bench.commands.clean.references import References, find_references
+from bench.errors import UserError
 from bench.experiment import Experiments
 from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
 from bench.pipeline import journal, reasons, remembered
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, predict, store
+from bench.results import attributes, occlusion, predict, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
-_OF_A_VARIANT = {predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, "result"}
+_OF_A_VARIANT = {
+    predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, occlusion.OCCLUSION, "result",
+}  # fmt: skip
 _OF_AN_EXPERIMENT = {store.RUN, reasons.RECORD, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
 _LEFT_BEHIND = "left by a killed run"
 
@@ -114,9 +117,8 @@ def _results(base: Path, references: References) -> Iterator[Item]:
 def _results_of(folder: Path, lock: Path, busy: str, references: References) -> Iterator[Item]:
     """The results of one experiment: those of each variant, then the experiment's own files, its lock last."""
     experiment = folder.name
-    below = sorted(
-        path for path in (folder / part for part in references.folders[experiment]) if not _is_link(path, folder)
-    )
+    named = {folder / part for part in references.folders[experiment]}
+    below = sorted(path for path in named | _of_former_detectors(folder) if not _is_link(path, folder))
     for part in (folder, *below):
         for path in _inside(part):
             if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
@@ -127,7 +129,7 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
         yield from _temporary(part, lock, busy)
     for part in below:
         records = (path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT)
-        in_use = references.of_results(experiment)
+        in_use = (references.of_results(experiment) if part in named else "") or busy
         yield from (Item(path, f"record of {experiment}", size_bytes(path), in_use, lock) for path in records)
     in_use = references.of_results(experiment) or busy
     files = [path for path in _inside(folder) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
@@ -136,6 +138,16 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
         if path.name not in (store.LOCK, f"{store.LOCK}.holder") or not in_use:
             what = f"{'log' if journal.is_log(path) else 'record'} of {experiment}"
             yield Item(path, what, size_bytes(path), in_use, lock)
+
+
+def _of_former_detectors(folder: Path) -> set[Path]:
+    """Folders of results of a detector that is called so; a copy under another name is somebody's own."""
+    former = set()
+    for path in _inside(folder):
+        if path.is_dir() and (path / store.RUN).exists():
+            with suppress(UserError):
+                former |= {path} if store.read_run(path).detector == path.name else set()
+    return former
 
 
 def _is_link(path: Path, folder: Path) -> bool:

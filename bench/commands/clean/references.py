@@ -76,7 +76,9 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
         for name, settings in in_file.experiments.items():
             references.folders[name] |= set(settings.folders) - {Path()}
             references.results[name] |= {
-                (folder / variant).as_posix() for folder in settings.folders for variant in settings.variants
+                (settings.folder(detector, frame_set) / variant).as_posix()
+                for detector, variant in settings.titles.values()
+                for frame_set in settings.frame_sets
             }
             try:
                 for variant in _ids(in_file, file, name, on_event):

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import stored
 from bench.commands.export import differences, models, texts
 from bench.errors import UserError, listed, nearest, quoted
+from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
 from bench.pipeline.render import evaluate_run
 from bench.provenance import file_digest
@@ -30,22 +31,38 @@ _NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
 
 
+def find_variant(name: str, settings: ExperimentSettings, variant: str) -> tuple[Path, str]:
+    """The folder of an experiment's results in which a variant lies, below results/, and its name there.
+
+    Raises `UserError` where of several detectors it is not said whose it is.
+    """
+    titles = settings.titles
+    if not settings.is_side_by_side or variant in titles:
+        detector, variant = titles.get(variant, (settings.detector_names[0], variant))
+        return Path(name) / settings.folder(detector, settings.frame_sets[0]), variant
+    meant = [title for title, (_, called) in titles.items() if called == variant]
+    hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
+    raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
+
+
 def export_variant(
-    base: Path, name: str, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
+    base: Path, folder: Path, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
 ) -> list[Path]:
     """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
+
+    `folder` is that of its detector's results, below results/.
 
     `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
     move P(fake) is measured on test frames, where these are still there.
     """
     form = models.checked_format(form)
-    run = store.read_run(base / "results" / name)
+    run = store.read_run(base / "results" / folder)
     result, built = _variant(base, run, variant)
     models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     cache.check(built)
-    evaluation = evaluate_run(run, base / "results" / name)
+    evaluation = evaluate_run(run, base / "results" / folder)
     # Filled inside the target, so that the next export recognises what a killed one leaves.
     scratch = to / temporary_name()
     try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.commands.plan.disk import writes_bytes
 from bench.experiment import Experiments
 from bench.pipeline import reasons, report_reasons
+from bench.pipeline.estimates import Estimate, total
 from bench.pipeline.forecast import Row, Stage, exports, is_all_done, is_drawn, present, rows_of, stages_at
-from bench.pipeline.history import recall
+from bench.pipeline.history import History, recall
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Timing
 from bench.pipeline.present_speed import PresentSpeed
@@ -27,7 +28,8 @@ class Forecast:
     `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done,
     `report_due` why the report is, where nothing else is due.
 
-    `fits` is by detector, None where it was not asked for, or the demo set is not drawn.
+    `fits` is by detector, None where it was not asked for, or the demo set is not drawn. `alone` is how long each of
+    several detectors would take without the others.
 
     `writes_bytes` is None where the size of the network is unknown; TensorRT's engines, compiled networks and the
     checkpoints of trainings, which are removed, are not in it.
@@ -44,6 +46,7 @@ class Forecast:
     due: tuple[reasons.Due, ...] = ()
     report_due: tuple[str, ...] = ()
     fits: Mapping[str, InputFit] | None = None
+    alone: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def forecast(  # noqa: PLR0913 - the options of `bench plan`
@@ -85,4 +88,18 @@ def forecast(  # noqa: PLR0913 - the options of `bench plan`
             detector: input_fit_of(setup, on_event, with_flavours=True)
             for detector, setup in prepared.by_detector.items()
         }
-    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due, fits)
+    alone = _alone(prepared, rows, history, speed)
+    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due, fits, alone)
+
+
+def _alone(
+    prepared: Prepared, rows: Sequence[Row], history: History, speed: PresentSpeed | None
+) -> dict[str, Estimate]:
+    """How long each detector would take without the others, which share decoded frames; empty where there is one."""
+    names = prepared.by_detector if len(prepared.by_detector) > 1 else ()
+    takes = {}
+    for name in names:
+        of_detector = Prepared(tuple(setup for setup in prepared.setups if setup.detector_name == name))
+        due = stages_at(of_detector, [row for row in rows if row.setup.detector_name == name], history, speed)
+        takes[name] = total(stage.estimate for stage in due)
+    return takes

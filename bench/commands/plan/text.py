@@ -46,7 +46,10 @@ def _fits(forecast: Forecast) -> Iterator[str]:
 def _head(forecast: Forecast) -> str:
     """What is compressed, and on which frames."""
     prepared, first = forecast.prepared, forecast.prepared.first
-    detectors = [f"{setup.source.architecture} at {setup.spec.size} px" for setup in prepared.by_detector.values()]
+    detectors = []
+    for name, setup in prepared.by_detector.items():
+        network = f"{setup.source.architecture} at {setup.spec.size} px"
+        detectors.append(f"{name} ({network})" if first.settings.is_side_by_side else network)
     variants = len({(row.setup.detector_name, row.name) for row in forecast.rows})
     frames = []
     for name, (setup, *_) in prepared.by_frame_set.items():
@@ -100,7 +103,8 @@ def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
     lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
     if is_drawn(forecast.prepared):
         lines = lines[1:]
-    return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages)))]
+    alone = [(f"{name} alone", "", duration(takes)) for name, takes in forecast.alone.items()]
+    return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages))), *alone]
 
 
 def _notes(forecast: Forecast) -> list[str]:
@@ -118,8 +122,12 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
         notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
-    readings = [setup.reading for setup in prepared.by_detector.values() if setup.reading]
-    notes += [f"weights: {reading.sentence}" for reading in readings]
+    readings = {
+        f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
+        for name, setup in prepared.by_detector.items()
+        if setup.reading
+    }
+    notes += [f"{what}: {reading.sentence}" for what, reading in readings.items()]
     notes += dict.fromkeys(
         f"{setup.title(variant)}: {reading.sentence}"
         for setup in prepared.by_detector.values()
@@ -128,10 +136,15 @@ def _notes(forecast: Forecast) -> list[str]:
     )
     if forecast.read_frames:
         notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
-    left = [name for name in first.settings.variants if name not in first.selected]
+    left = [
+        setup.title(name)
+        for setup in prepared.by_detector.values()
+        for name in setup.named
+        if name not in setup.selected
+    ]
     if left:
         notes.append(f"left as they are: {', '.join(left)}")
-    warnings = [warning for reading in readings for warning in reading.warnings]
+    warnings = [warning for reading in readings.values() for warning in reading.warnings]
     notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 _PREFIXES = ("", "tf_")
 ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
-OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
 EXAMPLE = "backbone.conv_stem.weight"
 
 # Table 2 of Tan and Le (EfficientNet, ICML 2019).

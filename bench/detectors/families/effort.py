@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 ARCHITECTURES = ("effort",)
-OFFERS: frozenset[Offer] = frozenset({"conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"widths", "conv", "linear", "cam"})
 EXAMPLE = "backbone.blocks.0.mlp.fc1.weight"
 SIZES = {"effort": Size(32.6, 303.2)}
 

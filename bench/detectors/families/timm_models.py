@@ -1,8 +1,8 @@
 """Every image classifier of timm, as `timm:<name>`.
 
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
-layer: everything does. A plain vision transformer has a map made of its attention. Any other network is one part with
-a vector at its end: weights can be rounded, and there is no map.
+layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
+and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
 """
 
 from __future__ import annotations
@@ -151,15 +151,24 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
 
     from bench.detectors.heads.linear import Linear
 
-    layers = detector.weighted_layers().values()
+    layers, is_chain = detector.weighted_layers().values(), len(detector.stages()) > 1
     offered: dict[Offer, bool] = {
-        # Widths of linear layers between layer norms, as in ConvNeXt, are none that can be cut.
-        "chain": len(detector.stages()) > 1 and all(isinstance(layer, nn.Conv2d) for layer in layers),
+        "chain": is_chain,
+        "widths": (is_chain and _has_cuttable_widths(detector)) or bool(detector.attentions()),
         "conv": any(isinstance(layer, nn.Conv2d) for layer in layers),
         "linear": any(isinstance(layer, nn.Linear) for layer in layers),
         "cam": type(detector.head) is not Linear,
     }
     return frozenset(offer for offer, is_there in offered.items() if is_there)
+
+
+def _has_cuttable_widths(detector: Detector) -> bool:
+    """Whether all that has numbers is a convolution or a batch norm: other norms and scales can't be cut with those."""
+    from torch import nn
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    stages = (module for _, stage in detector.stages() for module in stage.modules())
+    return all(isinstance(module, kinds) for module in stages if list(module.parameters(recurse=False)))
 
 
 # ------------------------------------------------------------------------------------ timm's networks

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records import Auc, Effect, Evaluation, Interval, RunRecord, Slice
+from bench.records import Auc, ClassName, Effect, Evaluation, Faithfulness, Interval, RunRecord, Slice
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, span
+from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, signed, span
 from bench.reports.content.variants import area_cell, difference_cell, ratio_cell
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CALLED: tuple[ClassName, ...] = ("fake", "real")
 
 
 def flips(evaluation: Evaluation) -> Table | None:
@@ -63,6 +65,26 @@ def drift(evaluation: Evaluation) -> Table | None:
             rows.append([variant_cell(name), cell(f"{moved.count:,}"), correlation, overlap, other])
     titles = ("Frames", "Rank correlation (5 % are below)", "Hottest tenth in common", "Right for another reason")
     return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
+
+
+def faithful(evaluation: Evaluation) -> Table | None:
+    """Whether the heatmaps point at what matters; None where none was judged."""
+    rows = []
+    for name, occlusion in evaluation.occlusions.items():
+        if occlusion.faithfulness:
+            judged = [occlusion.faithfulness.get(called) for called in CALLED]
+            pairs = [(of_class, of_class and of_class.baseline) for of_class in judged]
+            rows.append([variant_cell(name), *(_faithful(each) for pair in pairs for each in pair)])
+    titles = [title for called in CALLED for title in (f"Called {called}", "Baseline, same frames")]
+    return table([Column("Model", "left"), *columns(titles)], rows) if rows else None
+
+
+def _faithful(judged: Faithfulness | None) -> Cell:
+    """In how many frames a map points at what matters, and how the probability of the called class moves."""
+    if judged is None:
+        return EMPTY
+    moved = f"{signed(-judged.fall, 3)}, {signed(-judged.fall_elsewhere, 3)}"
+    return with_interval(f"{judged.right:,} of {judged.frames:,}", moved)
 
 
 def slices(run: RunRecord, evaluation: Evaluation) -> list[tuple[str, Table]]:

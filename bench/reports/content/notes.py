@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from bench.records import Evaluation, RunRecord
 from bench.reports.content.spans import Part, Sentence, code, docs, emphasis, listed, sentence, strong
 from bench.reports.content.text import counted, enough, number
@@ -178,6 +176,19 @@ def drift() -> Sentence:
     )
 
 
+def faithful() -> Sentence:
+    """How heatmaps were judged."""
+    return _note(
+        "verdicts.md#faithful-heatmaps",
+        "A heatmap ",
+        strong("points at what matters"),
+        " where the called class loses most by blurring the square that it points at, of four alike; one that points "
+        "anywhere does so in a quarter of the frames. Given are such frames of those in the galleries, and in "
+        "parentheses how the probability of that class moved on average without what the map points at, and without "
+        "another square; each variant answered in its own runtime.",
+    )
+
+
 def slices() -> Sentence:
     """How to read the tables of slices."""
     return _note(
@@ -196,21 +207,41 @@ def ablation() -> Sentence:
     )
 
 
-def galleries(without_maps: Sequence[str] = ()) -> Sentence:
-    """What the pictures show; `without_maps` are the variants that have no class-activation map, where others do."""
-    single = len(without_maps) == 1
-    lacking = (
-        f" {'has' if single else 'have'} no map, as graphs made elsewhere: {'its' if single else 'their'} pictures"
-    )
+def galleries(evaluation: Evaluation) -> Sentence:
+    """What the pictures show; variants without any map are named where others have one."""
+    blurred_maps = {name for name, occlusion in evaluation.occlusions.items() if occlusion.maps}
+    bare = [n for n, answered in evaluation.predictions.items() if answered.cam is None and n not in blurred_maps]
+    have = "has no map: its" if len(bare) == 1 else "have no map: their"
     return _note(
         "reading-the-report.md#6-visual-analysis",
-        "For every outcome the frames that each variant is surest about, with its class-activation map for the ",
+        "For every outcome the frames that each variant is surest about, with its ",
+        _maps(evaluation),
+        " for the ",
         emphasis("predicted"),
         " class: ",
         strong("warm colours for fake, cool colours for real"),
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not.",
-        sentence(" ", listed(without_maps), f"{lacking} are frames alone.") if without_maps else "",
+        sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
+    )
+
+
+def _maps(evaluation: Evaluation) -> Sentence:
+    """What kind of map the pictures show; occlusion maps in place of class-activation maps are named as such."""
+    occluded = [name for name, occlusion in evaluation.occlusions.items() if occlusion.maps]
+    what = sentence(strong("occlusion map"), " (how many logits are lost where a square around each spot is blurred)")
+    if not occluded:
+        return sentence("class-activation map")
+    if all(answered.cam is None for answered in evaluation.predictions.values()):
+        return sentence(what, ", since this detector has no class-activation map,")
+    return sentence("class-activation map, or, of ", listed(occluded), ", which have none, an ", what)
+
+
+def blurred() -> Sentence:
+    """What the numbers are that judge a picture's heatmap."""
+    return _note(
+        "verdicts.md#faithful-heatmaps",
+        "“Blurred” is P(fake) without the square that the map points at, “elsewhere” without another one, on average.",
     )
 
 

@@ -163,9 +163,14 @@ def _trades(run: RunRecord, evaluation: Evaluation, scored: Scored) -> Iterable[
 
 
 def trade(
-    titles: tuple[str, str, str], across: Mapping[str, float], scored: Scored, front: Sequence[str], margin: float
+    titles: tuple[str, str, str],
+    across: Mapping[str, float],
+    scored: Scored,
+    front: Sequence[str],
+    margin: float,
+    minus: str = "the baseline's",
 ) -> Trade:
-    """A plot of `across`, size or latency by variant, against AUC.
+    """A plot of `across`, size or latency by variant, against AUC, `minus` the AUC that it is compared with.
 
     `titles` are its title, its file and the label of the axis; `front` names the variants that none beats in both.
     """
@@ -178,7 +183,7 @@ def trade(
     if paired:
         low, high = min(low, -1.25 * margin), max(high, 0.5 * margin)
     gap = 0.08 * max(high - low, 1e-4)
-    measure = "AUC minus the baseline's" if paired else "AUC"
+    measure = f"AUC minus {minus}" if paired else "AUC"
     beside = f"{measure} (n = {scored[0][2].score.count:,} frames)"
     values = "; ".join(
         f"{mark.name}: {number(mark.x, 2)}, {(signed if paired else number)(mark.y, 4)}" for mark in marks

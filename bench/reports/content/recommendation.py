@@ -80,12 +80,16 @@ def in_one_line(recommended: Recommendation, baseline: str) -> str:
     return f"ship: {recommended.chosen}{keep}{second}"
 
 
-def sentences(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
-    """Which variant to ship and why, first in one sentence; then what else speaks for it or against it."""
+def sentences(run: RunRecord, evaluation: Evaluation, *, of_several: bool = False) -> list[Sentence]:
+    """Which variant to ship and why, first in one sentence; then what else speaks for it or against it.
+
+    Where they are variants `of_several` detectors, the run's baseline is a variant as any other, and not "kept".
+    """
     choice, baseline = evaluation.choice, run.baseline.name
-    recommended = recommend(choice, baseline)
+    recommended = recommend(choice, "" if of_several else baseline)
     if choice is None:
-        return [sentence(strong("No variant can be recommended"), ": ", _why_no_choice(run, evaluation), ".")]
+        why = _why_no_choice(run, evaluation, of_several=of_several)
+        return [sentence(strong("No variant can be recommended"), ": ", why, ".")]
     if recommended.kind == "able":
         return [_able(run, recommended), *_undecided(run, evaluation, choice)]
     if recommended.kind == "unmet":
@@ -152,7 +156,7 @@ def baseline_called(name: str) -> Sentence:
     return sentence("baseline") if name == "baseline" else sentence("baseline ", strong(name))
 
 
-def _why_no_choice(run: RunRecord, evaluation: Evaluation) -> Part:
+def _why_no_choice(run: RunRecord, evaluation: Evaluation, *, of_several: bool) -> Part:
     """Why nothing is recommended."""
     baseline = evaluation.variants.get(run.baseline.name)
     if not evaluation.variants:
@@ -162,7 +166,8 @@ def _why_no_choice(run: RunRecord, evaluation: Evaluation) -> Part:
         return sentence("the ", called, " failed, and nothing else can be compared with it")
     if baseline.auc is not None and baseline.auc.interval.low <= 0.5:
         alone = _from_one_source(evaluation.independence.single_source)
-        return alone or "the baseline itself is not significantly better than chance"
+        itself = sentence("even ", strong(run.baseline.name)) if of_several else sentence("the baseline itself")
+        return alone or sentence(itself, " is not significantly better than chance")
     return "the baseline is the only variant that was evaluated"
 
 

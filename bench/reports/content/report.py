@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Evaluation, Preprocessing, RunRecord, ScoresFile
+from bench.records import Evaluation, RunRecord, ScoresFile
 from bench.reports.content import changes, measured, notes, recommendation, tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
@@ -36,6 +36,7 @@ class Report:
     ranking: Table
     flips: Table | None
     drift: Table | None
+    faithful: Table | None
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
@@ -69,6 +70,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         ranking=tables.ranking(evaluation),
         flips=changes.flips(evaluation),
         drift=changes.drift(evaluation),
+        faithful=changes.faithful(evaluation),
         slices=changes.slices(run, evaluation),
         worst=changes.worst(evaluation),
         not_sliced=evaluation.not_sliced,
@@ -97,12 +99,12 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
         "drift": notes.drift(),
+        "faithful": notes.faithful(),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
-        "galleries": notes.galleries(
-            [name for name, answered in evaluation.predictions.items() if answered.cam is None]
-        ),
+        "galleries": notes.galleries(evaluation),
         "no_maps": notes.no_maps(),
+        "blurred": notes.blurred(),
         "timings": notes.timings(),
     }
 
@@ -124,11 +126,14 @@ def _opening(run: RunRecord) -> Sentence:
     return sentence(
         "Detector ",
         strong(run.detector),
-        f" ({run.architecture}, {_input(run.preprocessing)}) in {counted(len(run.variants), 'variant')}, evaluated on "
+        f" ({run.architecture}, {input_of(run)}) in {counted(len(run.variants), 'variant')}, evaluated on "
         f"{frames} in {test.root}.{where}",
     )
 
 
-def _input(preprocessing: Preprocessing) -> str:
+def input_of(run: RunRecord) -> str:
+    """Size, channels and blend of what its networks see."""
+    preprocessing = run.preprocessing
+    assert preprocessing is not None
     blend = f", {preprocessing.wavelet} wavelet blend" if preprocessing.wavelet != "none" else ""
     return f"{preprocessing.size} × {preprocessing.size} px {preprocessing.channels.upper()}{blend}"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pictures | None) -> str:
-    """The whole page. `pictures` is None where no frames are at hand."""
+def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pictures | None, above: str = "") -> str:
+    """The whole page. `pictures` is None where no frames are at hand; `above` is the page of several detectors."""
     from markupsafe import Markup
 
     run = report.run
@@ -39,7 +39,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             test=run.frames["test"],
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=policy_of(style, script),
             recommended=recommended,
             comparison=comparison(report, evaluation),
             points=[(name, judged.fixed) for name, judged in evaluation.variants.items()],
@@ -47,6 +47,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             flip_counts={name: judged.flips for name, judged in evaluation.variants.items() if judged.flips},
             counts=_data(run, evaluation, recommended.chosen),
             pictures=pictures,
+            above=above,
             galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
             flipped=galleries.flipped_rows(run, evaluation),
@@ -84,7 +85,7 @@ def _without_end(path: Path) -> str:
     return text
 
 
-def _policy(style: str, script: str) -> str:
+def policy_of(style: str, script: str) -> str:
     """Nothing is loaded but pictures that are in the page, nothing executed but what has these digests."""
 
     def digest(text: str) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, Outcome, RunRecord
-from bench.reports.content.galleries import TITLES
+from bench.reports.content.galleries import TITLES, judgement
 from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One frame in one variant's gallery. `baseline` is the baseline's P(fake), None where there is none beside it."""
+    """One frame in one variant's gallery. `baseline` is the baseline's P(fake), None where there is none beside it.
+
+    `judged` is what blurring says of its heatmap; empty where that is unknown.
+    """
 
     row: int
     frame: str
@@ -20,6 +23,7 @@ class Seen:
     p_fake: float
     baseline: float | None
     shown: bool
+    judged: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def _of_variant(run: RunRecord, evaluation: Evaluation, name: str, most: int) ->
                 float(scores[row]),
                 None if beside is None else float(beside[row]),
                 bool((scores[row] >= run.threshold) == fake),
+                judgement(evaluation, name, row),
             )
             for row in rows
         )

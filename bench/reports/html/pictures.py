@@ -16,7 +16,7 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
-from bench.reports.pictures.gallery import first, map_of, scale_of
+from bench.reports.pictures.gallery import first, has_maps, map_of, scale_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ WITHOUT_PICTURES = 5
 
 @dataclass(frozen=True)
 class Pictures:
-    """Data URIs: of frames by row, of heatmaps by (variant, row, whether for fake); none where nothing speaks."""
+    """Data URIs: of frames by row, of heatmaps by (variant, row, whether for fake); none where nothing speaks.
+
+    `has_map` are the variants with maps of any kind, `unmapped` the frames of these, (variant, row), without one.
+    """
 
     frames: Mapping[int, str]
     heatmaps: Mapping[tuple[str, int, bool], str]
     has_map: frozenset[str]
+    unmapped: frozenset[tuple[str, int]]
     colour_bar: str
 
 
@@ -109,8 +113,12 @@ def pictured(
     for name, row, fake in shown:
         if (drawn := _heatmap(run, evaluation, name, row, fake)) is not None:
             heatmaps[name, row, fake] = _uri(drawn, "webp")
-    with_maps = frozenset(name for name, answered in evaluation.predictions.items() if answered.cam is not None)
-    return Pictures(frames, heatmaps, with_maps, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png"))
+    with_maps = frozenset(name for name in evaluation.predictions if has_maps(evaluation, name))
+    verdicts = {(name, row) for name, row, _ in shown if name in with_maps}
+    unmapped = frozenset((name, row) for name, row in verdicts if map_of(evaluation, name, row) is None)
+    return Pictures(
+        frames, heatmaps, with_maps, unmapped, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png")
+    )
 
 
 def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:
@@ -164,9 +172,10 @@ def _heatmap(run: RunRecord, evaluation: Evaluation, name: str, row: int, fake: 
     if cam is None or not supporting(cam, fake).max(initial=0) > 0:
         return None
     # Where a threshold turns a verdict round, what speaks for it may be stronger than what set the frame's scale.
-    maps = (map_of(evaluation, other, row) for other in evaluation.predictions)
-    strongest = (float(supporting(other, fake).max()) for other in maps if other is not None)
-    scale = max(scale_of(run, evaluation, row), *strongest)
+    has_cam = {other: answered.cam is not None for other, answered in evaluation.predictions.items()}
+    alike = (map_of(evaluation, other, row) for other in has_cam if has_cam[other] == has_cam[name])
+    strongest = (float(supporting(other, fake).max()) for other in alike if other is not None)
+    scale = max(scale_of(run, evaluation, row, name), *strongest)
     colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
     layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
     return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", quality=75)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.reports.content.report import Report
+from bench.reports.content.side_by_side import Overall
 from bench.reports.markdown import write
 from bench.reports.markdown.galleries import MarkdownGalleries
 from bench.reports.templates import environment
@@ -16,3 +17,11 @@ def markdown(report: Report, figures: list[tuple[str, str]], galleries: Markdown
     """The whole report. `figures` are titles and file names."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("report.md.j2")
     return template.render(**vars(report), figures=figures, galleries=galleries)
+
+
+def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]]) -> str:
+    """The whole report of several detectors. `figures` are titles and file names, by section."""
+    template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template(
+        "side_by_side.md.j2"
+    )
+    return template.render(**{**vars(overall), "sections": list(zip(overall.sections, figures, strict=True))})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records import Evaluation, RunRecord
-from bench.reports.content.galleries import TITLES
+from bench.reports.content.galleries import TITLES, judgement
 from bench.reports.content.text import shortened
 from bench.reports.markdown.write import RULES, escape, lines, link
 from bench.reports.pictures.gallery import Galleries, Pair, Shown, overlay_path
@@ -32,18 +32,23 @@ def galleries(
         ("Largest flips", _pairs(run, shown.flips, flipped, results, report)),
         ("Right for another reason", _pairs(run, shown.other_reason, other, results, report)),
     ]
-    outcomes = _outcomes(run, shown, results, report)
+    outcomes = _outcomes(run, evaluation, shown, results, report)
     return MarkdownGalleries(colour_bar, outcomes, [(title, table) for title, table in pairs if table])
 
 
-def _outcomes(run: RunRecord, shown: Galleries, results: Path, report: Path) -> list[tuple[str, str]]:
+def _outcomes(
+    run: RunRecord, evaluation: Evaluation, shown: Galleries, results: Path, report: Path
+) -> list[tuple[str, str]]:
     """Title and table for every outcome: the top frames of every variant."""
     tables = []
     for outcome, title in TITLES.items():
         rows = []
         for name, outcomes in shown.outcomes.items():
             ranked = outcomes[outcome]
-            cells = [_cell(name, frame, results, report) for frame in ranked.first[: run.gallery_top]]
+            cells = [
+                _cell(name, frame, judgement(evaluation, name, frame.row), results, report)
+                for frame in ranked.first[: run.gallery_top]
+            ]
             cells += ["N/A"] * (run.gallery_top - len(cells))
             rows.append([f"**{escape(name)}**", f"{ranked.count:,}", *cells])
         tables.append((title, _table(run.gallery_top, rows)))
@@ -83,8 +88,9 @@ def _change(pair: Pair) -> str:
     return what if right[0] == right[1] else f"{what}, {'worse' if right[0] else 'better'}"
 
 
-def _cell(name: str, shown: Shown, results: Path, report: Path) -> str:
-    return f"{_picture(name, shown, results, report)}<br>`{shown.p_fake:.4f}`<br>_{escape(shortened(shown.frame))}_"
+def _cell(name: str, shown: Shown, judged: str, results: Path, report: Path) -> str:
+    below = [f"`{shown.p_fake:.4f}`", *([judged] if judged else []), f"_{escape(shortened(shown.frame))}_"]
+    return "<br>".join([_picture(name, shown, results, report), *below])
 
 
 def _picture(name: str, shown: Shown, results: Path, report: Path) -> str:

@@ -103,6 +103,22 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
     )
 
 
+def rows_in_galleries(run: RunRecord, evaluation: Evaluation) -> dict[str, list[int]]:
+    """By variant, the test frames that its galleries show, however many others have heatmaps.
+
+    Pairs count for the variant that stands beside the baseline.
+    """
+    shown = galleries(run, evaluation)
+    rows: dict[str, dict[int, None]] = {}
+    for name, ranked in shown.outcomes.items():
+        first_of = (verdict for of_outcome in ranked.values() for verdict in of_outcome.first[: run.gallery_top])
+        rows[name] = {verdict.row: None for verdict in first_of}
+    for pairs in (shown.flips, shown.other_reason):
+        for name, of_variant in pairs.items():
+            rows[name] |= {pair.variant.row: None for pair in of_variant}
+    return {name: list(of_variant) for name, of_variant in rows.items()}
+
+
 def overlay_path(results: Path, variant: str, shown: Shown) -> Path:
     """Where a verdict's overlay lies; a manifest's `..` or leading slash must not lead out of the folder."""
     parts = [part if part != ".." else "%2E%2E" for part in shown.frame.split("/") if part not in ("", ".")]
@@ -133,16 +149,16 @@ def draw_overlays(
     for variant in run.variants:
         _remove_links(results / variant.name / "result")
     for row, by_variant in _by_row(shown).items():
-        scale = scale_of(run, evaluation, row)
         due = []
         for name, verdict in by_variant.items():
             path, cam = overlay_path(results, name, verdict), map_of(evaluation, name, row)
+            scale = scale_of(run, evaluation, row, name)
             key = _key(run, verdict, cam, scale)
             keep.add(path)
             if _stored_key(path) != key:
-                due.append((path, cam, verdict.fake, key))
+                due.append((path, cam, verdict.fake, scale, key))
         image = pixels(next(iter(by_variant.values())).frame) if due else None
-        for path, cam, fake, key in due:
+        for path, cam, fake, scale, key in due:
             assert image is not None
             write_atomically(path, partial(draw(image, cam, fake, scale).save, format="JPEG", quality=90, comment=key))
         drawn += len(due)
@@ -193,16 +209,30 @@ def _shown(evaluation: Evaluation, name: str, row: int, outcome: Outcome) -> Sho
     return Shown(str(evaluation.test.frames.iloc[row]), row, p_fake, outcome.endswith("positives"), outcome)
 
 
+def has_maps(evaluation: Evaluation, name: str) -> bool:
+    """Whether there are maps of a variant, be it of occlusion."""
+    occlusion = evaluation.occlusions.get(name)
+    return evaluation.predictions[name].cam is not None or bool(occlusion and occlusion.maps)
+
+
 def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] | None:
-    cam = evaluation.predictions[name].cam
-    return None if cam is None else np.asarray(cam[row], np.float32)
+    """A frame's class-activation map [h, w]; where a variant has none, its occlusion map, if there is one."""
+    cam, occlusion = evaluation.predictions[name].cam, evaluation.occlusions.get(name)
+    if cam is None:
+        return occlusion.maps.get(row) if occlusion else None
+    return np.asarray(cam[row], np.float32)
 
 
-def scale_of(run: RunRecord, evaluation: Evaluation, row: int) -> float:
-    """The strongest support that any variant finds in this frame for its own verdict, in logits."""
+def scale_of(run: RunRecord, evaluation: Evaluation, row: int, name: str) -> float:
+    """The strongest support, in logits, that any variant finds in this frame for its own verdict.
+
+    Of the variants with maps of the same kind as `name`: those of occlusion are of another unit than others.
+    """
+    has_cam = evaluation.predictions[name].cam is not None
     maps = (
-        (map_of(evaluation, name, row), answered.test[row] >= run.threshold)
-        for name, answered in evaluation.predictions.items()
+        (map_of(evaluation, other, row), answered.test[row] >= run.threshold)
+        for other, answered in evaluation.predictions.items()
+        if (answered.cam is not None) == has_cam
     )
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 

@@ -2,5 +2,6 @@
 
 from bench.results.score.evaluate import evaluate
 from bench.results.score.points import p_fake
+from bench.results.score.side_by_side import side_by_side
 
-__all__ = ["evaluate", "p_fake"]
+__all__ = ["evaluate", "p_fake", "side_by_side"]

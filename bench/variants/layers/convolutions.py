@@ -1,4 +1,6 @@
-"""Looking into a network's convolutions: its units in order, what a convolution reads and writes, its gradients.
+"""Looking into a network's convolutions and linear layers: what each reads and writes, and its gradients.
+
+A linear layer over tokens is a 1x1 convolution, whose feature map has a position for each token.
 
 Also what keeps such looks small and repeatable: sampled positions, activations in half the bits, fixed algorithms.
 """
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from timm.layers.layer_scale import LayerScale
 from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
+Layer: TypeAlias = nn.Conv2d | nn.Linear
 
 # Logit differences whose variance is a smaller share of their mean square differ by rounding alone.
 _SAME = 1e-10
@@ -35,10 +39,22 @@ _MOST_SAMPLES, _LEAST_SAMPLES, _SAMPLES_AN_INPUT = 16384, 2048, 64
 _LARGEST = 2.0**14
 
 
-def convolutions(unit: str, module: nn.Module) -> dict[str, nn.Conv2d]:
-    """The convolutions of a unit under their names in the whole network."""
+def layers(unit: str, module: nn.Module) -> dict[str, Layer]:
+    """The convolutions and linear layers of a unit under their names in the whole network."""
     parts = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
-    return {name: part for name, part in parts if isinstance(part, nn.Conv2d)}
+    return {name: part for name, part in parts if isinstance(part, (nn.Conv2d, nn.Linear))}
+
+
+def inputs_of(layer: nn.Module) -> int:
+    """How many channels a convolution or linear layer reads; 0 of anything else."""
+    return int(getattr(layer, "in_channels", getattr(layer, "in_features", 0)))
+
+
+def as_map(layer: nn.Module, features: Tensor) -> Tensor:
+    """What a layer reads or writes as a feature map [n, C, h, w]: of a linear layer [n, …, C] with T positions."""
+    if not isinstance(layer, nn.Linear):
+        return features
+    return features.reshape(len(features), -1, features.shape[-1]).transpose(1, 2)[..., None]
 
 
 @contextlib.contextmanager
@@ -56,18 +72,22 @@ def watched(modules: Mapping[str, nn.Module], hook: Hook) -> Iterator[None]:
 
 
 def norms_after(model: Detector, inputs: Tensor) -> dict[str, str]:
-    """Per convolution that a batch norm reads at once, the name of that batch norm. `inputs` are preprocessed."""
+    """Per convolution that a batch norm reads at once, the name of that batch norm. `inputs` are preprocessed.
+
+    Likewise per linear layer that `LayerScale` reads.
+    """
     written: dict[int, tuple[str, Tensor, int]] = {}
     norms: dict[str, str] = {}
 
     def note(name: str, module: nn.Module, before: Tensor, after: Tensor) -> None:
         # Outputs are kept, so that no other tensor gets their identity; a norm's hook runs after its input was made.
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
             written[id(after)] = (name, after, after._version)
         elif id(before) in written and before._version == written[id(before)][2]:  # nothing in place between
             norms[written[id(before)][0]] = name
 
-    parts = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}
+    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, LayerScale)
+    parts = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
     with torch.no_grad(), watched(parts, note):
         model.features(inputs)
     return norms
@@ -142,10 +162,10 @@ class PositionSampler:
         self._frames = frames
         self.generator = torch.Generator().manual_seed(seed)
 
-    def draw(self, conv: nn.Conv2d, output: Tensor) -> Tensor:
-        """Flat positions [n, P] in the output [n, C, h, w]: all, or as many as make `conv`'s inputs well determined."""
+    def draw(self, layer: Layer, output: Tensor) -> Tensor:
+        """Flat positions [n, P] in a map [n, C, h, w]: all, or as many as make the layer's inputs well determined."""
         count, positions = len(output), output.shape[2] * output.shape[3]
-        unknowns = conv.weight[0].numel()
+        unknowns = layer.weight[0].numel()
         samples = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, _SAMPLES_AN_INPUT * unknowns))
         each = -(-samples // self._frames)
         if positions <= each:
@@ -161,8 +181,10 @@ def at(features: Tensor, positions: Tensor) -> Tensor:
     return rows.gather(1, positions[:, :, None].expand(-1, -1, channels)).flatten(0, 1)
 
 
-def patches(conv: nn.Conv2d, features: Tensor, positions: Tensor) -> Tensor:
+def patches(conv: Layer, features: Tensor, positions: Tensor) -> Tensor:
     """What `conv` reads for its outputs at `positions` [n, P]: [n * P, groups, inputs a group], as its weights lie."""
+    if isinstance(conv, nn.Linear):
+        return at(as_map(conv, features), positions)[:, None]
     (tall, wide), (down, right), (apart_y, apart_x) = conv.kernel_size, conv.stride, conv.dilation
     framed = padded(conv, features)
     _, channels, _, width = framed.shape
@@ -192,7 +214,7 @@ class _Stop(Exception):  # noqa: N818  (no error: the rest of a unit is not need
     """Raised in a hook once a convolution's input is there."""
 
 
-def input_of(conv: nn.Conv2d, unit: nn.Module, inputs: Tensor) -> Tensor:
+def input_of(conv: nn.Module, unit: nn.Module, inputs: Tensor) -> Tensor:
     """What `conv` reads when its unit reads `inputs`; what comes after it is not computed."""
     read: list[Tensor] = []
 

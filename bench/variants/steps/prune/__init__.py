@@ -1,7 +1,8 @@
 """Take away whole channels, until the given share of parameters, of MACs and of the file is gone.
 
 Channels that must go together are found in the network's graph. What a block expands inside itself is narrowed,
-what blocks pass on stays where the budget allows. Which channels go, and how many of each layer, follows from
+what blocks pass on stays where the budget allows. In a vision transformer the channels are the hidden units of its
+blocks, and the heads of their attention. Which channels go, and how many of each layer, follows from
 what the logit difference would lose (`ranking`), under one budget for the whole network (`widths`). Then the weights
 that stay take over what went, in closed form (`repair`). Ranking and repair read calibration frames, and need no labels
 and no training.
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
-from bench.artifacts.footprint import two_of_four as by_convolution
+from bench.artifacts.footprint import two_of_four as by_layer
 from bench.errors import UserError
 from bench.records import Built, FrameSet, Split
 from bench.variants.steps import Cost, Leaves
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
-NEEDS: frozenset[Offer] = frozenset({"chain", "conv"})
+NEEDS: frozenset[Offer] = frozenset({"widths"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
 VERSION = 8
 SEEDED = False
@@ -64,9 +65,8 @@ def frames(settings: Settings) -> Mapping[Split, str]:
 
 
 def needs(settings: Settings) -> frozenset[Offer]:
-    """Zeros can be made in any layer that has weights, those in fours in convolutions alone."""
-    of_structure: dict[str, frozenset[Offer]] = {"unstructured": frozenset(), "2of4": frozenset({"conv"})}
-    return of_structure.get(settings.structure, NEEDS)
+    """Zeros can be made in any layer that has weights."""
+    return NEEDS if settings.structure == "structured" else frozenset()
 
 
 def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
@@ -160,8 +160,9 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     import torch
 
     from bench.variants.steps.prune import ranking
+    from bench.variants.steps.prune.channels import Channels
     from bench.variants.steps.prune.repair import repair
-    from bench.variants.steps.prune.widths import Budget, Channels
+    from bench.variants.steps.prune.widths import Budget
 
     phases.begin("tracing the network")
     channels = Channels(model)
@@ -228,11 +229,11 @@ def _where_skipped(built: Built) -> str:
     if built.kind != "torch":
         return ""
     try:
-        patterns = list(by_convolution(built.file))
+        patterns = list(by_layer(built.file))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return ""  # loading the file will say what is wrong with it
     if not any(patterns):
         return ""
-    coverage = "" if all(patterns) else f" in {sum(patterns)} of {len(patterns)} convolutions"
+    coverage = "" if all(patterns) else f" in {sum(patterns)} of {len(patterns)} layers"
     able = "in half precision" if built.stored in ("fp16", "bf16") else "cast to half precision"
     return f"; {able}, TensorRT can skip two of every four{coverage} on NVIDIA GPUs from Ampere on"

@@ -4,7 +4,9 @@
 over as well as they can*: optimal brain surgeon (Hassibi & Stork, NeurIPS 1993) on the convolution that reads the
 channels. With H the second moments of what it reads and G those of the logit difference's gradient at what it writes,
 removing input c costs (w_c' G w_c) / [H^-1]_cc. Channels go one by one, the cheapest first, and the rest is
-compensated each time: of two channels that say the same, one goes, and the other is expensive then.
+compensated each time: of two channels that say the same, one goes, and the other is expensive then. The hidden units
+of a vision transformer go likewise, with its tokens as positions, and whole heads as all the inputs that read them:
+removing inputs S costs trace(W_S' G W_S [H^-1]_SS^-1).
 
 `importances`, first order, for channels of a sum, which many convolutions read: what the logit difference would change
 if all that writes a channel wrote its mean instead, which a bias can make up for. That is the mean over frames of (sum
@@ -18,9 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,39 +30,22 @@ from bench.artifacts.footprint import positions_per_frame
 from bench.errors import UserError
 from bench.variants.checkpoints import each
 from bench.variants.layers import compensation, convolutions
-from bench.variants.layers.convolutions import PositionSampler, at, is_constant
+from bench.variants.layers.convolutions import PositionSampler, as_map, at
+from bench.variants.steps.prune.elimination import Ranked, eliminated
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bench.detectors.detector import Detector
     from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
-    from bench.variants.steps.prune.widths import Group
+    from bench.variants.steps.prune.channels import Group
 
 # At most: a gradient wants three times the work of a forward pass, and four times these frames rank no better.
 FRAMES = 64
-# Share of a channel's variance that is added to it, so that few frames do not make it look redundant.
-_RIDGE = 1e-2
-# Share of the gradient's second moments that may be left out of account.
-_UNFELT = 1e-4
-# Removals that are applied to the inverse at once.
-_LAZY = 64
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
-    by how many channels are gone, to second order.
-    """
-
-    importance: Tensor
-    losses: NDArray[np.float64]
 
 
 @dataclass
 class _Sums:
-    """Sums over what a convolution read and over the logit difference's gradients at what it wrote."""
+    """Sums over what a layer read and over the logit difference's gradients at what it wrote."""
 
     samples: int = 0
     frames: int = 0
@@ -71,21 +55,22 @@ class _Sums:
 
 
 def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
-    """By root, the convolution that reads a group's channels: for groups that begin and end inside one unit.
+    """By root, the layer that reads a group's channels: for groups that begin and end inside one unit.
 
     Channels that pass from unit to unit, such as those of residual sums, have no single reader, and neither
     have those that are read from pooled features only.
     """
     positions = positions_per_frame(model)
-    unit_of = {conv: unit for unit, module in model.stages() for conv in convolutions.convolutions(unit, module)}
+    unit_of = {layer: unit for unit, module in model.units() for layer in convolutions.layers(unit, module)}
     by_root = {}
     for group in groups:
-        convs = [name for name in (*group.outputs, *group.inputs) if name in unit_of]
+        layers = [name for name in (*group.outputs, *group.inputs) if name in unit_of]
         reading = [name for name in group.inputs if name in unit_of]
-        if len({unit_of[name] for name in convs}) == 1 and reading and set(group.inputs) <= set(unit_of):
+        if len({unit_of[name] for name in layers}) == 1 and reading and set(group.inputs) <= set(unit_of):
             reader = max(reading, key=positions.__getitem__)
             # What reads more than these channels, behind a concatenation, does not tell of them alone.
-            if positions[reader] > 1 and getattr(model.get_submodule(reader), "in_channels", 0) == group.width:
+            inputs = convolutions.inputs_of(model.get_submodule(reader))
+            if positions[reader] > 1 and inputs == group.width * group.columns:
                 by_root[group.root] = reader
     return by_root
 
@@ -93,51 +78,53 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
 def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -> dict[str, Ranked]:
     """The groups that have one reader, by root. Raises `UserError` where gradients are not finite."""
     by_root = readers(model, groups)
-    convs = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
-    sums = _observed(model, convs, work, min(frames, FRAMES))
+    layers = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
+    sums = _observed(model, layers, work, min(frames, FRAMES))
+    columns = {group.root: group.columns for group in groups}
     roots = [group.root for group in groups if group.root in by_root]
 
-    def eliminated(root: str) -> State:
+    def eliminate(root: str) -> State:
         reader = by_root[root]
-        ranked = _eliminated(convs[reader], *_moments(reader, sums[reader]))
+        layer: Any = layers[reader]
+        ranked = eliminated(layer, columns[root], *_moments(reader, sums[reader]))
         return {"importance": ranked.importance, "losses": torch.from_numpy(ranked.losses)}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
     threads = work.threads if work.device == "cpu" else 1
     ranked = {}
-    states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminated, rest, threads))
+    states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminate, rest, threads))
     for root, state in zip(roots, states, strict=True):
         ranked[root] = Ranked(state["importance"], state["losses"].numpy())
         work.progress(len(ranked), len(roots), "layers", "ranking")
     return ranked
 
 
-def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Sums]:
-    """The sums of each of these convolutions, over a forward and a backward pass of the frames."""
+def _observed(model: Detector, layers: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Sums]:
+    """The sums of each of these layers, over a forward and a backward pass of the frames."""
     part = work.part("ranking, observed")
     sampler = PositionSampler(len(work.sample_evenly("calibration", frames)), seed=1)
-    sums = {name: _Sums() for name in convs}
+    sums = {name: _Sums() for name in layers}
     if part.state:
         sampler.generator.set_state(part.state["seen"]["generator"])
         device = model.device
         for name, (samples, count, *tensors) in part.state["seen"]["sums"].items():
             sums[name] = _Sums(samples, count, *(tensor.to(device) for tensor in tensors))
 
-    def note(name: str, conv: nn.Module, read: Tensor, written: Tensor) -> None:
-        """Add what a convolution reads at sampled positions, and the gradients that come back to what it wrote."""
-        assert isinstance(conv, nn.Conv2d)
-        of_conv = sums[name]
+    def note(name: str, layer: Any, read: Tensor, written: Tensor) -> None:
+        """Add what a layer reads at sampled positions, and the gradients that come back to what it wrote."""
+        of_layer = sums[name]
         # By channel, not by tap: of a 3 x 3 convolution's reads only the middles are looked at.
-        vectors = at(read.detach(), sampler.draw(conv, read)).double()
-        of_conv.samples += len(vectors)
-        of_conv.read = of_conv.read + vectors.sum(0)
-        of_conv.squares = of_conv.squares + vectors.T @ vectors
+        features = as_map(layer, read.detach())
+        vectors = at(features, sampler.draw(layer, features)).double()
+        of_layer.samples += len(vectors)
+        of_layer.read = of_layer.read + vectors.sum(0)
+        of_layer.squares = of_layer.squares + vectors.T @ vectors
 
         def note_gradient(gradient: Tensor) -> None:
-            rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
-            of_conv.gradients = of_conv.gradients + rows.T @ rows
-            of_conv.frames += len(gradient)
+            rows = as_map(layer, gradient).permute(0, 2, 3, 1).flatten(0, 2)
+            of_layer.gradients = of_layer.gradients + rows.T @ rows
+            of_layer.frames += len(gradient)
 
         convolutions.on_gradient(written, note_gradient)
 
@@ -145,7 +132,7 @@ def _observed(model: Detector, convs: Mapping[str, nn.Module], work: StepContext
         by_name = {name: [s.samples, s.frames, s.read, s.squares, s.gradients] for name, s in sums.items()}
         return {"generator": sampler.generator.get_state(), "sums": by_name}
 
-    with convolutions.watched(convs, note):
+    with convolutions.watched(layers, note):
         convolutions.backward(model, work, frames, part, state, "prune")
     return sums
 
@@ -169,75 +156,6 @@ def _not_finite(name: str) -> UserError:
         f"prune: activations or gradients at {name} are not finite on the calibration frames; expected finite "
         "numbers; look at these frames and at the detector's weights, or set `ranking: magnitude`"
     )
-
-
-def _eliminated(conv: nn.Module, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:
-    """Remove input channel after input channel, down to none."""
-    assert isinstance(conv, nn.Conv2d)
-    inputs = conv.in_channels
-    variance = covariance.diagonal()
-    # What is constant over the frames tells nothing, and rounding must not be blown up into something.
-    alive = ~is_constant(variance, mean)
-    scale = torch.where(alive, variance.clamp_min(0).sqrt(), 0.0)
-    correlation = covariance / torch.where(alive, scale, torch.inf) / torch.where(alive, scale, torch.inf)[:, None]
-    correlation.diagonal().add_(_RIDGE)
-    inverse = torch.linalg.inv(correlation).float()
-    weights = (_weights(conv) * scale).float()
-    values, vectors = torch.linalg.eigh(gradients)
-    # Ascending: the first directions, which the logit difference hardly feels, cost time and decide nothing.
-    felt_at_all = values.clamp_min(0).cumsum(0) >= _UNFELT * values.clamp_min(0).sum()
-    root = (values.clamp_min(0).sqrt()[:, None] * vectors.T)[felt_at_all].float()
-    # Weights as the logit difference feels them: a row a direction of the output and a tap, a column an input channel.
-    felt = (root @ weights.flatten(1)).reshape(-1, inputs)
-    if len(felt) > inputs:
-        # Prices need no more than the columns' products with each other.
-        felt = torch.linalg.qr(felt, mode="r").R
-    order, losses = _removals(felt.cpu().numpy(), inverse.cpu().numpy())
-    importance = torch.empty(inputs)
-    importance[torch.tensor(order)] = torch.arange(inputs, dtype=torch.float32)
-    return Ranked(importance, np.concatenate([[0.0], np.cumsum(losses)]))
-
-
-def _weights(conv: nn.Conv2d) -> Tensor:
-    """Weights [outputs, taps, inputs] in float64, zero between convolution groups."""
-    outputs, each = conv.weight.shape[:2]
-    dense = conv.weight.new_zeros(outputs, conv.weight[0, 0].numel(), conv.in_channels, dtype=torch.float64)
-    for part, rows in enumerate(torch.arange(outputs).chunk(conv.groups)):
-        dense[rows, :, part * each : (part + 1) * each] = conv.weight[rows].detach().flatten(2).transpose(1, 2).double()
-    return dense
-
-
-def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The order in which columns go, and what each costs. Both matrices are brought up to date now and then only.
-
-    NumPy, because these are very many very small operations.
-    """
-    names, order, losses = np.arange(len(inverse)), list[int](), list[float]()
-    while len(names):
-        diagonal, alive = inverse.diagonal().copy(), np.ones(len(names), dtype=bool)
-        # Afresh for every block, so that what rounding adds to the sums below does not grow.
-        squares = np.einsum("rc,rc->c", felt, felt).astype(np.float64)
-        pending = np.zeros((min(_LAZY, len(names)), len(names)), dtype=np.float32)
-        shares, gone = np.zeros_like(pending), np.zeros((len(pending), len(felt)), dtype=np.float32)
-        for row in range(len(pending)):
-            prices = squares.clip(0) / diagonal.clip(1e-12)
-            prices[~alive] = np.inf
-            chosen = int(prices.argmin())
-            order.append(int(names[chosen]))
-            losses.append(float(prices[chosen]))
-            alive[chosen] = False
-            column = inverse[chosen] - pending[:row, chosen] @ pending[:row]
-            pivot = max(float(column[chosen]), 1e-12)
-            pending[row], shares[row] = column / pivot**0.5, column / pivot
-            diagonal -= pending[row] ** 2
-            # Every column takes its share of the one that goes.
-            gone[row] = felt[:, chosen] - shares[:row, chosen] @ gone[:row]
-            products = gone[row] @ felt - (gone[:row] @ gone[row]) @ shares[:row]
-            squares += shares[row] * (shares[row] * float(gone[row] @ gone[row]) - 2 * products)
-        inverse = np.ascontiguousarray((inverse - pending.T @ pending)[np.ix_(alive, alive)])
-        felt = np.ascontiguousarray((felt - gone.T @ shares)[:, alive])
-        names = names[alive]
-    return order, losses
 
 
 # ------------------------------------------------------------------------------------ channels of sums

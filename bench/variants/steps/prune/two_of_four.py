@@ -1,8 +1,8 @@
 """Two of every four neighbouring weights of an output become zero: the pattern that sparse tensor cores skip.
 
 Neighbours are four input channels in a row at the same position of the kernel, as NVIDIA's kernels group them
-(Mishra et al., 2021). For 1x1 convolutions SparseGPT (Frantar & Alistarh, ICML 2023) chooses which two go and changes
-the weights after them to compensate; elsewhere the two smallest go.
+(Mishra et al., 2021). For 1x1 convolutions and linear layers SparseGPT (Frantar & Alistarh, ICML 2023) chooses which
+two go and changes the weights after them to compensate; elsewhere the two smallest go.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from bench import phases
 from bench.artifacts.footprint import GROUP, ZEROS
+from bench.errors import UserError
 from bench.variants.checkpoints import each
 from bench.variants.layers import compensation
+from bench.variants.layers.convolutions import inputs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,18 +33,26 @@ _MOST_CHANGE, _MOST_DENSE = 0.02, 0.05
 
 
 def layers(model: Detector) -> dict[str, Any]:
-    """By name, the convolutions of the backbone that have the pattern: one group, input channels in fours."""
+    """By name, the layers of the backbone that have the pattern: one group, input channels in fours."""
     return {
         name: module
         for name, module in model.weighted_layers().items()
-        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels % GROUP == 0
+        if getattr(module, "groups", 1) == 1 and inputs_of(module) % GROUP == 0
     }
 
 
 def sparsify(model: Detector, frames: int, work: StepContext) -> None:
-    """Make the zeros, in place, but for the few layers that would lose most. Shapes stay as they are."""
+    """Make the zeros, in place, but for the few layers that would lose most. Shapes stay as they are.
+
+    Raises `UserError` where no layer has the pattern.
+    """
     convs = layers(model)
-    pointwise = [name for name, conv in convs.items() if tuple(conv.kernel_size) == (1, 1)]
+    if not convs:
+        raise UserError(
+            f"prune: no convolution and no linear layer of {model.architecture} reads its channels in fours, which "
+            "`structure: 2of4` needs; use `structure: unstructured`"
+        )
+    pointwise = [name for name, conv in convs.items() if conv.weight[0, 0].numel() == 1]
     inputs = compensation.inputs(model, pointwise, frames, work)
     sparse: dict[str, tuple[NDArray[np.float32], float]] = {}
 
@@ -69,16 +78,16 @@ def sparsify(model: Detector, frames: int, work: StepContext) -> None:
 def _sparse(weight: NDArray[np.float32], inputs: Inputs | None) -> tuple[NDArray[np.float32], float]:
     """The weights with their zeros, and by what share of its variance what the layer writes changes."""
     if inputs is None:
-        stays = _largest(np.abs(np.moveaxis(weight, 1, -1)).astype(np.float64)).transpose(0, 3, 1, 2)
+        stays = np.moveaxis(_largest(np.abs(np.moveaxis(weight, 1, -1)).astype(np.float64)), -1, 1)
         return weight * stays + 0.0, float(np.square(weight[~stays]).sum() / max(np.square(weight).sum(), 1e-30))
-    dense = weight[:, :, 0, 0].astype(np.float64)
+    dense = weight.reshape(weight.shape[:2]).astype(np.float64)
     # Convolutions may have no bias that could take up a mean: it counts like any other direction.
     moments = inputs.covariance + np.outer(inputs.mean, inputs.mean)
     sparse = compensation.one_by_one(dense, moments, _Pattern())
     lost, whole = (np.sum((part @ inputs.covariance) * part, axis=1) for part in (sparse - dense, dense))
     change = float((lost / np.maximum(whole, 1e-30)).mean())
     # A zero with a sign would be stored and compressed as another number.
-    return sparse[:, :, None, None].astype(np.float32) + np.float32(0), change
+    return sparse.reshape(weight.shape).astype(np.float32) + np.float32(0), change
 
 
 class _Pattern:

@@ -1,7 +1,4 @@
-"""How wide each group of channels may stay under one budget for the whole network, and cutting the rest away.
-
-Channels that can only go together are found by torch-pruning's dependency graph (Fang et al., DepGraph, CVPR 2023): an
-expansion with its depthwise convolution, squeeze-excitation and projection; all that a residual sum adds.
+"""How wide each group of channels may stay under one budget for the whole network.
 
 The budget counts parameters, MACs, the numbers in the file, and an estimate of time: MACs and the values that
 convolutions write, on whose reading and writing an EfficientNet spends much of its time, whatever its MACs.
@@ -11,14 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch_pruning
-from torch import Tensor, nn
+from torch import nn
 
 from bench.artifacts.footprint import positions_per_frame
 from bench.errors import UserError
@@ -27,10 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
-    from bench.variants.steps.prune.ranking import Ranked
+    from bench.variants.steps.prune.channels import Group
+    from bench.variants.steps.prune.elimination import Ranked
 
-# Vector units and int8 kernels work on this many channels at a time; a ragged rest costs as much.
-LANES = 8
 # What a tensor's name, shape and offsets take in a file's header, in numbers of four bytes.
 _HEADER_NUMBERS = 40
 # Writing one value, and what is done to it before the next convolution, takes as long as so many MACs: over four
@@ -46,114 +40,6 @@ _FLOOR = 1 / 16
 
 
 @dataclass(frozen=True)
-class Group:
-    """Channels that can only be removed together.
-
-    `root` is the layer whose output channels give the group its `width`. `outputs` and `inputs`
-    name the modules that lose output or input channels with it, with how many for each of the root's.
-    `parts` is in how many equal parts the channels lie of which each must lose the same ones (grouped
-    convolutions); widths are multiples of `step`.
-    """
-
-    root: str
-    width: int
-    outputs: Mapping[str, float]
-    inputs: Mapping[str, float]
-    parts: int
-
-    @property
-    def step(self) -> int:
-        return math.lcm(LANES, self.parts)
-
-    def rounded(self, share: float) -> int:
-        """The width nearest to this share of the channels."""
-        return min(self.width, max(self.step, round(self.width * share / self.step) * self.step))
-
-    def widths(self) -> list[int]:
-        """All widths there are to choose from."""
-        return sorted({*range(self.step, self.width + 1, self.step), self.width})
-
-
-class Channels:
-    """All groups of a detector, with the means to cut them. Each group can be cut once."""
-
-    def __init__(self, model: Detector) -> None:
-        self._names = {module: name for name, module in model.named_modules()}
-        self._graph = _graph(model)
-        dependencies = self._graph.get_all_groups(ignored_layers=model.logit_layers())
-        members = [(_described(group, self._names), group) for group in dependencies]
-        self._members = {group.root: group_members for group, group_members in members}
-        self.groups = [group for group, _ in members]
-
-    def magnitudes(self, group: Group) -> Tensor:
-        """Group L2 norm [width]: over all weights that would go with a channel, each layer on its own scale."""
-        total = torch.zeros(group.width)
-        for dependency, indices in self._members[group.root]:
-            module = dependency.target.module
-            if not isinstance(module, (nn.Conv2d, nn.Linear)):
-                continue
-            weight = module.weight.detach().float().cpu()
-            if _prunes_inputs(dependency):
-                weight = weight.transpose(0, 1)
-            norms = weight.flatten(1).square().sum(1)
-            norms = norms.repeat(-(-(max(indices) + 1) // len(norms)))[indices]
-            norms = norms.reshape(group.width, -1).sum(1) if len(norms) % group.width == 0 else norms[: group.width]
-            total += norms / norms.mean().clamp_min(1e-12)
-        return total
-
-    def cut(self, group: Group, importance: Tensor, width: int) -> dict[str, Tensor]:
-        """Leave the `width` most important channels; per convolution that lost outputs, which of them stayed."""
-        by_part = importance.reshape(group.parts, -1)
-        if group.parts > 1:
-            by_part = by_part.mean(0, keepdim=True).expand(group.parts, -1)
-        weakest = by_part.argsort(dim=1, stable=True)[:, : (group.width - width) // group.parts]
-        lost = (weakest + torch.arange(group.parts)[:, None] * by_part.shape[1]).flatten()
-        first = self._members[group.root][0].dep
-        members = self._graph.get_pruning_group(first.target.module, first.handler, sorted(lost.tolist()))
-        left: dict[str, Tensor] = {}
-        for dependency, indices in members:
-            module = dependency.target.module
-            if isinstance(module, nn.Conv2d) and not _prunes_inputs(dependency):
-                stays = torch.ones(module.out_channels, dtype=torch.bool)
-                stays[indices] = False
-                left[self._names[module]] = stays.nonzero()[:, 0]
-        members.prune()
-        return left
-
-
-def _graph(model: Detector) -> Any:
-    """torch-pruning's dependency graph over backbone and head."""
-    example = torch.zeros(1, 3, model.preprocessing.size, model.preprocessing.size, device=model.device)
-    # Its remarks are on parameters beside layers, which stay as they are.
-    return torch_pruning.DependencyGraph().build_dependency(model.logit_network(), example, verbose=False)
-
-
-def _described(members: Any, names: Mapping[nn.Module, str]) -> Group:
-    """One of torch-pruning's groups by the names of its modules."""
-    root = members[0].dep.target.module
-    width = len(members[0].idxs)
-    outputs: dict[str, float] = {}
-    inputs: dict[str, float] = {}
-    for dependency, indices in members:
-        module = dependency.target.module
-        if module in names:
-            side = inputs if _prunes_inputs(dependency) else outputs
-            side[names[module]] = len(indices) / width
-    parts = _parts(dependency.target.module for dependency, _ in members)
-    return Group(names[root], width, outputs, inputs, parts if width % parts == 0 else 1)
-
-
-def _parts(modules: Iterable[nn.Module]) -> int:
-    grouped = (module for module in modules if isinstance(module, nn.Conv2d) and module.groups < module.out_channels)
-    return math.lcm(*(module.groups for module in grouped))
-
-
-def _prunes_inputs(dependency: Any) -> bool:
-    return bool(dependency.handler.__name__ == "prune_in_channels")
-
-
-# ------------------------------------------------------------------------------------ budget
-@dataclass(frozen=True)
 class _Layer:
     """What a module with weights costs: its numbers, and at how many positions of a frame it computes."""
 
@@ -165,6 +51,7 @@ class _Layer:
     statistics: int
     tensors: int
     positions: int
+    macs_a_value: int
 
 
 class Budget:
@@ -187,8 +74,10 @@ class Budget:
         return bool((self.shares(widths) <= self._most).all())
 
     def uniform(self) -> dict[str, int]:
-        """Every group narrowed by the same share, by bisection. Raises `UserError` where no share is enough."""
-        narrow, wide = 0.0, 1.0
+        """Every group narrowed by the same share, by bisection. Raises `UserError` where no share is enough.
+
+        Of heads there are few: channels then make up for what rounding these took too much of.
+        """
         best = {group.root: group.rounded(0.0) for group in self._groups}
         if not self.fits(best):
             least = (self.shares(best) / (1, 1, 1, _TIME)).max()
@@ -197,9 +86,16 @@ class Budget:
                 f"prune: {1 - self._remaining:.3g} of {self._architecture} cannot be taken away; "
                 f"expected at most {most:g}, where every layer is as narrow as it can be"
             )
+        best = self._widest(best, {})
+        heads = {group.root: best[group.root] for group in self._groups if group.columns > 1}
+        return self._widest(best, heads) if heads else best
+
+    def _widest(self, best: dict[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
+        """`best`, which fits, or what fits with more of all groups that have no `fixed` width."""
+        narrow, wide = 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (narrow + wide) / 2
-            widths = {group.root: group.rounded(share) for group in self._groups}
+            widths = {group.root: fixed.get(group.root, group.rounded(share)) for group in self._groups}
             if self.fits(widths):
                 narrow, best = share, widths
             else:
@@ -222,11 +118,20 @@ class Budget:
         return uniform
 
     def _under_prices(self, ranked: Mapping[str, Ranked], start: Mapping[str, int]) -> dict[str, int]:
-        """The least loss over all mixtures of the costs that a price can be put on."""
+        """The least loss; where heads go, of which there are few, channels then fill what the budget has left."""
         choices = [_choice(group, ranked[group.root], self, start) for group in self._groups if group.root in ranked]
+        widths = self._least_loss(choices, start)
+        if widths is None:
+            return self.uniform()
+        heads = {group.root: widths[group.root] for group in self._groups if group.columns > 1}
+        others = [choice for choice in choices if choice.root not in heads]
+        return (self._least_loss(others, {**start, **heads}) if heads else None) or widths
+
+    def _least_loss(self, choices: list[_Choice], start: Mapping[str, int]) -> dict[str, int] | None:
+        """The least loss over all mixtures of the costs that a price can be put on; None where nothing fits."""
         priced = [self._at_price(choices, mixture, start) for mixture in _mixtures(len(self._most))]
         fitting = [loss_and_widths for loss_and_widths in priced if loss_and_widths is not None]
-        return min(fitting, key=lambda loss_and_widths: loss_and_widths[0])[1] if fitting else self.uniform()
+        return min(fitting, key=lambda loss_and_widths: loss_and_widths[0])[1] if fitting else None
 
     def _at_price(
         self, choices: list[_Choice], mixture: NDArray[np.float64], start: Mapping[str, int]
@@ -266,7 +171,7 @@ class Budget:
             numbers = weights + layer.bias * rows
             stored = numbers + layer.statistics * rows + header * layer.tensors
             macs = weights * layer.positions
-            costs += (numbers, macs, stored, macs + _MACS_A_VALUE * layer.rows * rows * layer.positions)
+            costs += (numbers, macs, stored, macs + layer.macs_a_value * layer.rows * rows * layer.positions)
         return costs
 
 
@@ -298,7 +203,7 @@ def _layers(model: Detector) -> list[_Layer]:
             continue
         if "weight" not in parameters:  # no channels: it stays as it is
             size = sum(parameter.numel() for parameter in parameters.values())
-            layers.append(_Layer(name, 1, 0, size, 0, 0, len(parameters), 0))
+            layers.append(_Layer(name, 1, 0, size, 0, 0, len(parameters), 0, 0))
             continue
         weight = parameters["weight"]
         groups = module.groups if isinstance(module, nn.Conv2d) else 1
@@ -308,7 +213,10 @@ def _layers(model: Detector) -> list[_Layer]:
         columns = weight.shape[1] * groups if reads else 0
         bias = parameters["bias"].numel() if "bias" in parameters else 0
         sizes = len(weight), columns, weight.numel(), bias, sum(statistics), len(parameters) + len(statistics)
-        layers.append(_Layer(name, *sizes, positions.get(name, 0)))
+        count = positions.get(name, 0)
+        # Over tokens a linear layer is one product of matrices, beside which writing takes no time.
+        over_tokens = isinstance(module, nn.Linear) and count > 1
+        layers.append(_Layer(name, *sizes, count, 0 if over_tokens else _MACS_A_VALUE))
     return layers
 
 

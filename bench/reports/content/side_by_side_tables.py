@@ -1,0 +1,130 @@
+"""The tables of the report of several detectors: a row a detector, and a row a variant of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.records import Alone, Evaluation, SideBySide, VariantResult
+from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
+from bench.reports.content.recommendation import recommend
+from bench.reports.content.report import input_of
+from bench.reports.content.spans import link, sentence, strong
+from bench.reports.content.text import MIB, chance, moved, number, rough
+from bench.reports.content.variants import area_cell, difference_cell, ratio_cell, verdict
+
+
+def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Table:
+    """A row for each detector: what it is, how good as it is, and which of its own variants it would ship."""
+    rows = []
+    for name, alone in together.detectors.items():
+        baseline = alone.run.baseline
+        judged = alone.evaluation.variants.get(baseline.name)
+        comparison = together.baselines.get(name)
+        latency = alone.evaluation.speeds[baseline.name].latency_ms
+        rows.append(
+            [
+                Cell(sentence(link(name, f"{below[name]}/{page}")), variant=name),
+                cell(f"{alone.run.architecture}, {input_of(alone.run)}"),
+                area_cell(judged.auc if judged else None),
+                difference_cell(comparison.delta) if comparison else cell("most accurate" if judged else "failed"),
+                cell(chance(comparison.p_holm)) if comparison else EMPTY,
+                _size(baseline),
+                EMPTY if latency is None else cell(rough(latency), value=latency),
+                _ships(alone),
+            ]
+        )
+    return table(
+        [
+            Column("Detector", "left"),
+            Column("Network and input", "left"),
+            Column("AUC as it is"),
+            Column(f"ΔAUC to {together.best}"),
+            Column("p (Holm)"),
+            Column("Size (MiB)"),
+            Column("Latency (ms)"),
+            Column("Of its own, ship", "left"),
+        ],
+        rows,
+    )
+
+
+def _ships(alone: Alone) -> Cell:
+    """What its own report recommends."""
+    recommended = recommend(alone.evaluation.choice, alone.baseline)
+    if recommended.chosen is None:
+        return cell("none qualifies") if recommended.kind == "unmet" else EMPTY
+    comparison = alone.evaluation.variants[recommended.chosen].comparison
+    footprint = next(variant for variant in alone.run.variants if variant.name == recommended.chosen).footprint
+    facts = [f"{number(footprint.size_bytes / MIB, 2)} MiB"] if footprint else []
+    facts += [f"ΔAUC {moved(comparison.delta.value)} to its baseline"] if comparison else []
+    return cell(strong(recommended.chosen), f" ({', '.join(facts)})" if facts else "")
+
+
+def variants(together: SideBySide) -> Table:
+    """A row for each variant of each detector."""
+    results = {variant.name: variant for variant in together.run.variants}
+    rows = []
+    for title, (detector, name) in together.titles.items():
+        variant, alone = results[title], together.detectors[detector]
+        if variant.status != "ok":
+            failed = cell("failed: ", variant.reason or "no reason was recorded")
+            rows.append([variant_cell(title), *[EMPTY] * 7, failed])
+            continue
+        judged, of_own = together.evaluation.variants[title], alone.evaluation.variants[name]
+        speed = together.evaluation.speeds[title]
+        delta = difference_cell(judged.comparison.delta) if judged.comparison else cell("reference")
+        rows.append(
+            [
+                variant_cell(title),
+                area_cell(judged.auc),
+                delta if judged.auc else EMPTY,
+                _size(variant),
+                EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
+                EMPTY if title == together.reference else ratio_cell(speed.speedup),
+                cell(verdict(name == alone.baseline, of_own) or ""),
+                # Its interval stands in the detector's own report, and the verdict is made of it.
+                cell(moved(of_own.comparison.delta.value)) if of_own.comparison else EMPTY,
+                _standing(title, together.evaluation),
+            ]
+        )
+    frames = f"{together.run.frames['test'].count:,}"
+    return table(
+        [
+            Column("Detector/variant", "left"),
+            Column(f"AUC (n = {frames})", stacked=True),
+            Column("ΔAUC (95 %)", stacked=True),
+            Column("Size (MiB)"),
+            Column("Latency (ms)"),
+            Column("Speed-up", stacked=True),
+            Column("To its own: verdict", "left"),
+            Column("To its own: ΔAUC"),
+            Column("What to know", "left"),
+        ],
+        rows,
+    )
+
+
+def _size(variant: VariantResult) -> Cell:
+    if variant.footprint is None:
+        return EMPTY
+    size_mib = variant.footprint.size_bytes / MIB
+    return cell(number(size_mib, 2), value=size_mib)
+
+
+def _standing(title: str, evaluation: Evaluation) -> Cell:
+    """Whether it is the one to ship, on a Pareto front, or out, and why."""
+    choice = evaluation.choice
+    if choice is None:
+        return EMPTY
+    fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency}
+    measures = [measure for measure, members in fronts.items() if title in members]
+    candidate = next(candidate for candidate in choice.candidates if candidate.name == title)
+    missed = [requirement.constraint for requirement in candidate.requirements if not requirement.met]
+    return several(
+        [
+            *([strong("ship")] if title == choice.chosen else []),
+            *(["runner-up"] if title == choice.runner_up else []),
+            *([f"Pareto: {', '.join(measures)}"] if measures else []),
+            *([f"misses {', '.join(missed)}"] if missed else []),
+        ]
+    )
