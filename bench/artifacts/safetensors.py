@@ -190,7 +190,7 @@ def _widths(module: nn.Module) -> list[int] | None:
     """A module's [in, out, groups], an attention's [heads, heads, 1]; None of what has neither."""
     from torch import nn
 
-    from bench.detectors.attention import heads_of
+    from bench.detectors.networks.attention import heads_of
 
     if isinstance(module, nn.Conv2d):
         return [module.in_channels, module.out_channels, module.groups]
@@ -207,7 +207,7 @@ def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
     import torch
     from torch import nn
 
-    from bench.detectors.attention import heads_of, set_heads
+    from bench.detectors.networks.attention import heads_of, set_heads
 
     if heads_of(module):
         set_heads(module, outputs)

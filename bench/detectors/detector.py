@@ -13,7 +13,7 @@ from bench.detectors.preprocessing import Preprocess
 from bench.records import Prediction, Preprocessing
 
 if TYPE_CHECKING:
-    from bench.detectors.vision_transformer import TokenNetwork
+    from bench.detectors.networks.vision_transformer import TokenNetwork
 
 
 class StaticPadConv2d(nn.Conv2d):
@@ -134,7 +134,7 @@ class Detector(nn.Module):
 
     def _token_network(self) -> TokenNetwork | None:
         """The backbone, where it is a plain vision transformer."""
-        from bench.detectors.vision_transformer import TokenNetwork
+        from bench.detectors.networks.vision_transformer import TokenNetwork
 
         return self.backbone if isinstance(self.backbone, TokenNetwork) else None
 

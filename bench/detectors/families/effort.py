@@ -55,7 +55,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
 
     from bench.detectors.detector import Detector
     from bench.detectors.heads.class_token import ClassToken
-    from bench.detectors.vision_transformer import TokenNetwork
+    from bench.detectors.networks.vision_transformer import TokenNetwork
 
     network: Any = timm.create_model(_NETWORK, pretrained=False, num_classes=2, **SETTINGS)
     head = ClassToken.of(network.get_classifier())

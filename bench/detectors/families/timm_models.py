@@ -89,10 +89,10 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     """
     from torch import nn
 
-    from bench.detectors import vision_transformer
     from bench.detectors.detector import Detector
     from bench.detectors.heads.class_token import ClassToken
     from bench.detectors.heads.linear import Linear
+    from bench.detectors.networks import vision_transformer
 
     network = _network(architecture, preprocessing.size)
     classifier = network.get_classifier()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.detectors.heads.linear import Linear
-from bench.detectors.vision_transformer import Tokens
+from bench.detectors.networks.vision_transformer import Tokens
 from bench.records import Prediction
 
 

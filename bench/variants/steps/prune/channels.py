@@ -16,7 +16,7 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from bench.detectors.attention import set_heads
+from bench.detectors.networks.attention import set_heads
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector

@@ -12,7 +12,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from bench.detectors.attention import has_separate_heads
+from bench.detectors.networks.attention import has_separate_heads
 
 
 class Tokens(NamedTuple):
