@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from bench.artifacts import safetensors
 from bench.artifacts.footprint import footprint_of, two_of_four
 from bench.artifacts.onnx_export import to_onnx
-from bench.detectors import attention
 from bench.detectors.detector import Detector
 from bench.detectors.heads.gap_linear import GapLinear
+from bench.detectors.networks import attention
 from bench.errors import UserError
 from bench.records import Preprocessing
 from bench.variants.layers import convolutions
