@@ -13,20 +13,21 @@ from bench.records import Prediction
 class ClassToken(Linear):
     """A linear layer [2, C] over class tokens [N, C].
 
-    The map is signed: what each token adds to `logit_fake - logit_real` in the last attention, handed down to the
-    patches that this token is made of. It is no decomposition of the logits, so `margin_bias` is None.
+    The map is signed: what the class token reads of each patch in every block, as far as it adds to `logit_fake -
+    logit_real` without passing an MLP. It is no decomposition of the logits, so `margin_bias` is None.
     """
 
-    MAP = "maps show what patches add to the logit difference in the last attention, by attention roll-out"
+    MAP = "maps show what patches add to the logit difference through attention, by roll-out"
 
     def predict(self, features: Tokens) -> Prediction[Tensor]:  # type: ignore[override]  # more than a vector
         """Logits [N, 2] and maps [N, rows, columns] of patches."""
         weight = self.weight.float()
         logits = F.linear(features.class_token.float(), weight, self.bias.float())
-        by_token = features.read.float() @ (features.passage.float() @ (weight[1] - weight[0])) / features.deviation
-        by_patch = (by_token[:, None] @ features.mixture.float()).squeeze(1)
+        direction = weight[1] - weight[0]
+        read = zip(features.carried, features.passages, strict=True)
+        by_token = sum(carried @ (passage.float() @ direction) for carried, passage in read) / features.deviation
         rows, columns = features.grid
-        return Prediction(logits, by_patch[:, -rows * columns :].reshape(-1, rows, columns))
+        return Prediction(logits, by_token[:, -rows * columns :].reshape(-1, rows, columns))
 
     def layers_to_logits(self) -> list[nn.Module]:
         return [_ClassTokens(), self]

@@ -14,21 +14,22 @@ from torch import Tensor, nn
 
 from bench.detectors.networks.attention import has_separate_heads
 
+_TINY = 1e-12
+
 
 class Tokens(NamedTuple):
     """What a vision transformer makes of N frames, with T tokens of C numbers each.
 
-    `class_token` [N, C] is normalised. `read` [N, T, V] is what the class token reads of each token in the last
-    attention, and `passage` [V, C] what becomes of that until behind the last norm, up to `deviation` [N, 1], by which
-    the norm divides. `mixture` [N, T, T] says which tokens of the input each token that the last block reads is made
-    of; its rows add up to 1. `grid` are rows and columns of patches; the tokens before the patches stand first.
+    `class_token` [N, C] is normalised. `carried` has for each block what the class token reads there, by the tokens of
+    the input that it is made of [N, T, V]; `passages` [V, C] what becomes of that until behind the last norm, up to
+    `deviation` [N, 1], by which the norm divides. `grid` are rows and columns of patches; other tokens stand before
+    these.
     """
 
     class_token: Tensor
-    read: Tensor
-    passage: Tensor
+    carried: tuple[Tensor, ...]
+    passages: tuple[Tensor, ...]
     deviation: Tensor
-    mixture: Tensor
     grid: tuple[int, int]
 
 
@@ -46,24 +47,26 @@ class TokenNetwork(VisionTransformer):
     def forward(self, inputs: Tensor) -> Tokens:  # type: ignore[override]  # more than a tensor
         """Frames [N, 3, H, W] to `Tokens`.
 
-        Attention is written out, since the map needs its weights. What a token is made of is followed as in attention
-        roll-out (Abnar and Zuidema, ACL 2020), attention weighted by the size of the values that it moves.
+        Attention is written out, since the map needs its weights. Which tokens of the input a token is made of is
+        followed from block to block as in attention roll-out (Abnar and Zuidema, ACL 2020).
         """
         network: Any = self
         x = self.embed(inputs)
-        *earlier, last = network.blocks
-        mixture = torch.eye(x.shape[1], device=x.device, dtype=x.dtype).expand(x.shape[0], -1, -1)
-        for block in earlier:
+        mixture = torch.eye(x.shape[1], device=x.device).expand(x.shape[0], -1, -1)
+        carried = []
+        for block in network.blocks:
             weights, values = _weights_and_values(block.attn, block.norm1(x))
-            mixture = _mixed(weights.detach(), values.detach()) @ mixture
-            x = _fed(block, _attended(block, x, weights @ values))
-        weights, values = _weights_and_values(last.attn, last.norm1(x))
-        x = _fed(last, _attended(last, x, weights @ values))
+            heads = weights @ values
+            attended = _attended(block, x, heads)
+            read = _joined(weights[:, :, :1].transpose(2, 3) * values)
+            carried.append(mixture.transpose(1, 2) @ read.float())
+            mixture = _mixture(weights, values, heads, x, attended) @ mixture
+            x = _fed(block, attended)
         token = x[:, 0]
         deviation = (token.var(-1, correction=0, keepdim=True) + network.norm.eps).sqrt()
-        read = _joined(weights[:, :, :1].transpose(2, 3) * values)
+        passages = tuple(_passage(block, network.norm) for block in network.blocks)
         grid = network.patch_embed.grid_size
-        return Tokens(network.norm(token), read, _passage(last, network.norm), deviation, mixture, (grid[0], grid[1]))
+        return Tokens(network.norm(token), tuple(carried), passages, deviation, (grid[0], grid[1]))
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Frames [N, 3, H, W] to the tokens [N, T, C] that the first block reads."""
@@ -188,12 +191,20 @@ def _fed(block: Any, x: Tensor) -> Tensor:
     return fed
 
 
-def _mixed(read: Tensor, values: Tensor) -> Tensor:
-    """What each token of a block's output is made of [N, T, T]: half of itself, half of what it read."""
-    moved = (read * values.norm(dim=-1)[:, :, None]).mean(1)
-    identity = torch.eye(moved.shape[-1], device=moved.device, dtype=moved.dtype)
-    mixed: Tensor = (moved / moved.sum(-1, keepdim=True) + identity) / 2
-    return mixed
+@torch.no_grad()
+def _mixture(weights: Tensor, values: Tensor, heads: Tensor, x: Tensor, attended: Tensor) -> Tensor:
+    """The shares [N, T, T] of a block's input tokens in its output tokens, by the lengths of what is added up.
+
+    A token counts with its own length, and what it reads of another with that of the values times attention, scaled
+    as the whole of what it reads is (after Kobayashi et al., EMNLP 2021).
+    """
+    whole = (attended - x).float().norm(dim=-1) / _joined(heads).float().norm(dim=-1).clamp_min(_TINY)
+    of_heads = weights.float() * values.float().norm(dim=-1)[:, :, None]
+    moved = of_heads.norm(dim=1) * whole[:, :, None]
+    identity = torch.eye(x.shape[1], device=x.device)
+    mixture = moved + identity * x.float().norm(dim=-1)[:, :, None]
+    shares: Tensor = mixture / mixture.sum(-1, keepdim=True).clamp_min(_TINY)
+    return shares
 
 
 def _passage(block: Any, norm: Any) -> Tensor:
