@@ -153,7 +153,23 @@ def _precision(stored: str, capabilities: list[str]) -> str:
 
 
 def _operators(compiled: Any) -> tuple[int, int]:
-    """Heavy operators on integers, and all heavy operators, of the graph that is executed."""
-    operators = [operator.rt_info for operator in compiled.get_runtime_model().get_ops()]
-    heavy = [info["runtimePrecision"].astype(str) for info in operators if info["layerType"].astype(str) in _HEAVY]
+    """Heavy operators on integers, and all heavy operators, of the graph that is executed.
+
+    Products of two activations, as in attention, have no weights that could be integers and do not count.
+    """
+    operators = compiled.get_runtime_model().get_ops()
+    heavy = [
+        operator.rt_info["runtimePrecision"].astype(str)
+        for operator in operators
+        if _kind(operator) in _HEAVY and (_kind(operator) != "MatMul" or _reads_constants(operator))
+    ]
     return sum(precision in _INTEGERS for precision in heavy), len(heavy)
+
+
+def _kind(operator: Any) -> str:
+    return str(operator.rt_info["layerType"].astype(str))
+
+
+def _reads_constants(operator: Any) -> bool:
+    """Whether one of an operator's inputs is a constant."""
+    return any(_kind(output.get_node()) == "Const" for output in operator.input_values())

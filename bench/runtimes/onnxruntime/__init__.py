@@ -278,10 +278,17 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
 def _count(optimised: Path) -> tuple[int, int]:
     import onnx
 
-    nodes = [node for graph in graphs(onnx.load(optimised).graph) for node in graph.node]
-    types = [node.op_type for node in nodes if not lowering.is_mean(node)]
-    integer = sum(kind in _INTEGER_OPERATORS for kind in types)
-    return integer, integer + sum(kind in _FLOAT_OPERATORS for kind in types)
+    every = list(graphs(onnx.load(optimised).graph))
+    fixed = {constant.name for graph in every for constant in graph.initializer if len(constant.dims) > 1}
+    integer = floats = 0
+    for node in (node for graph in every for node in graph.node):
+        inputs = set(node.input)
+        if node.op_type == "DequantizeLinear" and node.input[0] in fixed:
+            fixed.update(node.output)
+        integer += node.op_type in _INTEGER_OPERATORS
+        # Products of two activations, as in attention, have no weights that could be integers.
+        floats += node.op_type in _FLOAT_OPERATORS and bool(inputs & fixed) and not lowering.is_mean(node)
+    return integer, integer + floats
 
 
 @contextlib.contextmanager
