@@ -301,4 +301,4 @@ def test_work_of_processes_that_have_ended_is_ours_too() -> None:
     before = sum(idle_cores.own_cpu_seconds().values())
     program = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert sum(idle_cores.own_cpu_seconds().values()) - before >= 0.5
+    assert sum(idle_cores.own_cpu_seconds().values()) - before > 0.49  # the kernel counts hundredths

@@ -276,6 +276,7 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
 
 
 def _count(optimised: Path) -> tuple[int, int]:
+    """Heavy operators on integers, and all of them: convolutions, and products with weights."""
     import onnx
 
     every = list(graphs(onnx.load(optimised).graph))
