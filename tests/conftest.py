@@ -10,6 +10,7 @@ import tempfile
 import threading
 import venv
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -180,12 +181,22 @@ def start_in_a_thread() -> timing.Process:
     return timing.Process(thread, parent_end)
 
 
-def run_quickly(patch: pytest.MonkeyPatch) -> None:
-    """Runs of the tiny family take seconds, and give the same scores each time."""
-    patch.setattr("bench.detectors.families.modules", lambda: (tiny, efficientnet, onnx_family))
+def run_quickly(patch: pytest.MonkeyPatch, families: tuple[Any, ...] = (tiny, efficientnet, onnx_family)) -> None:
+    """Runs of small families take seconds, and give the same scores each time."""
+    patch.setattr("bench.detectors.families.modules", lambda: families)
     patch.setattr(timing, "start", start_in_a_thread)
     # On so small a network the faster kernels are chosen by chance, and scores hang on them.
     patch.setattr(kernels, "fastest", lambda times: EVERYWHERE)
+
+
+@contextmanager
+def quick_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A new working folder in which a fixture of a whole module runs quickly."""
+    folder = factory.mktemp(name)
+    with pytest.MonkeyPatch.context() as patch:
+        run_quickly(patch)
+        patch.chdir(folder)
+        yield folder
 
 
 def write_workplace(folder: Path) -> None:

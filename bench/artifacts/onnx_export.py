@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from bench.detectors.detector import Detector
+    from bench.records import Preprocessing
 
 
 def to_onnx(detector: Detector) -> onnx.ModelProto:
@@ -38,7 +39,7 @@ def to_onnx(detector: Detector) -> onnx.ModelProto:
     model = graph_folding.filled(tracing.template(network), weights)
     _strip(model)
     _rename(model.graph)
-    _describe(model, detector)
+    describe(model, detector.architecture, detector.preprocessing, detector.margin_bias)
     return model
 
 
@@ -106,16 +107,17 @@ def _role(node: onnx.NodeProto, position: int) -> str:
     return {1: "weight", 2: "bias"}[position] if node.op_type in ("Conv", "Gemm") else f"constant{position}"
 
 
-def _describe(model: onnx.ModelProto, detector: Detector) -> None:
+def describe(
+    model: onnx.ModelProto, architecture: str, preprocessing: Preprocessing, margin_bias: float | None
+) -> None:
     """Write what an inference needs beside the graph into its metadata."""
     from onnx import helper
 
-    margin_bias = detector.margin_bias
     facts = {
-        "architecture": detector.architecture,
+        "architecture": architecture,
         "classes": "real,fake",
-        "input_size": str(detector.preprocessing.size),
+        "input_size": str(preprocessing.size),
         "margin_bias": None if margin_bias is None else repr(margin_bias),
-        "preprocessing": json.dumps(as_inputs(detector.preprocessing), sort_keys=True),
+        "preprocessing": json.dumps(as_inputs(preprocessing), sort_keys=True),
     }
     helper.set_model_props(model, {key: fact for key, fact in facts.items() if fact is not None})

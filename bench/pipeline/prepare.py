@@ -242,9 +242,11 @@ class _ReadWeights:
         """Note a chain with the files that its steps read; raises `UserError` for a file that can't be used."""
         located = []
         for use in chain:
-            if use.file_name is not None:
-                use, self.imported[variant] = readings.read_file(use, base, self.source.preprocessing)  # noqa: PLW2901
-            located.append(use)
+            if use.file_name is None:
+                located.append(use)
+                continue
+            with_file, self.imported[variant] = readings.read_file(use, base, self.source.preprocessing)
+            located.append(with_file)
         self.chains[variant] = tuple(located)
 
     def check(self, variants: Path) -> None:

@@ -235,9 +235,11 @@ def _rendered(folder: Path, mark: str) -> str:
 
 def mark_of(results: Path, by: str | None = None) -> str:
     """The digest of the results and of the version of bench that renders them, this one if left out."""
-    depends_on = {"run": stored.read_text(results / store.RUN), "bench": by or version("bench")}
+    depends_on: dict[str, object] = {"run": stored.read_text(results / store.RUN), "bench": by or version("bench")}
     blurred = [path for path in sorted(results.glob(f"*/{occlusion.OCCLUSION}")) if stored.is_file(path)]
-    return digest(depends_on | {path.parent.name: file_digest(path) for path in blurred})
+    if blurred:
+        depends_on["blurred"] = {path.parent.name: file_digest(path) for path in blurred}
+    return digest(depends_on)
 
 
 def mark_together(results: Path, settings: ExperimentSettings, by: str | None = None) -> str:

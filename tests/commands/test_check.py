@@ -32,7 +32,7 @@ from bench.reports import checked
 from bench.results import store, timing
 from bench.results.score.against import Change, against
 from bench.variants import build
-from tests.conftest import copy_source, run_quickly, write_workplace
+from tests.conftest import copy_source, quick_folder, write_workplace
 from tests.support import ROOT, tiny
 from tests.support.command_line import bench
 
@@ -196,10 +196,7 @@ def test_against_itself_and_against_worse_and_better() -> None:
 @pytest.fixture(scope="module")
 def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two variants were run and accepted."""
-    folder = tmp_path_factory.mktemp("accepted")
-    with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.chdir(folder)
+    with quick_folder(tmp_path_factory, "accepted") as folder:
         write_workplace(folder)
         file = folder / "experiments.yaml"
         text = re.sub(r"      q8: .*", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -35,7 +35,7 @@ from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import file_digest
 from bench.records import FILTERS, LOWERED, Built, Filters, HandedOver, InputSpec
 from bench.results import timing
-from tests.conftest import run_quickly, start_in_a_thread, write_frames, write_workplace
+from tests.conftest import quick_folder, start_in_a_thread, write_frames, write_workplace
 from tests.support import ROOT, command_line
 
 VARIANTS = """{baseline: [], q16: [cast: fp16], q8: [quantize: int8], w8: [quantize: {weights: int8}],
@@ -62,10 +62,7 @@ def write(folder: Path, runtime: str = "auto") -> None:
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with what was exported of each variant in out/."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.chdir(folder)
+    with quick_folder(tmp_path_factory, "finished") as folder:
         write(folder)
         code, output = bench("run")
         assert code == 0, output

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from bench import detectors
@@ -21,7 +23,7 @@ from tests.support import b0, upstream
 from tests.support.step_work import work
 
 CLIP = PRESETS["effort"]
-SMALL = {"img_size": 56, "depth": 2, "embed_dim": 64, "num_heads": 4}
+SMALL: dict[str, Any] = {"img_size": 56, "depth": 2, "embed_dim": 64, "num_heads": 4}
 # By DeepfakeBench's code at its commit 8a4a7bf on transformers 5.24, of `weights(…, seed=3, gain=1.0)` and `frames(8)`.
 DIGEST = "d28b79c4458bfea7"
 LOGITS = [
@@ -64,7 +66,12 @@ def shapes(width: int = 64, depth: int = 2, size: int = 56) -> dict[str, tuple[i
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Preprocessing:
     """Two blocks of width 64, on 56 px."""
-    monkeypatch.setattr(effort, "SETTINGS", SMALL)
+    create = timm.create_model
+
+    def smaller(name: str, **settings: Any) -> Any:
+        return create(name, **settings, **(SMALL if "clip" in name else {}))
+
+    monkeypatch.setattr(timm, "create_model", smaller)
     return Preprocessing(size=56, mean=CLIP.mean, std=CLIP.std)
 
 

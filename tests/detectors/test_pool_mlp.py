@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -27,7 +27,10 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-def _drawn(layers: nn.Module) -> nn.Module:
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _drawn(layers: _Module) -> _Module:
     """Random weights and statistics."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in layers.state_dict().items():
@@ -73,7 +76,7 @@ def _features(seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_map_is_the_gradient_times_the_features(name: str) -> None:
-    head = PoolMlp(_drawn(HEADS[name]()))  # type: ignore[arg-type]
+    head = PoolMlp(_drawn(HEADS[name]()))
     features = _features().requires_grad_()
     plain = nn.Sequential(*head.layers_to_logits())
     expected = plain(features)
@@ -138,7 +141,7 @@ def test_an_exported_graph_gives_the_same_map() -> None:
 
 
 def test_weights_in_half_compute_in_float() -> None:
-    head = PoolMlp(_drawn(_residual()))  # type: ignore[arg-type]
+    head = PoolMlp(_drawn(_residual()))
     expected = head.predict(_features())
     head.half()
     for half, whole in zip(head.predict(_features().half()), expected, strict=True):
@@ -148,7 +151,7 @@ def test_weights_in_half_compute_in_float() -> None:
 
 
 def test_a_shift_moves_the_logits_alone() -> None:
-    head = PoolMlp(_drawn(_residual()))  # type: ignore[arg-type]
+    head = PoolMlp(_drawn(_residual()))
     logits, cam = head.predict(_features())
     head.shift_logits(torch.tensor([0.5, -1.0]))
     shifted, same = head.predict(_features())
@@ -159,7 +162,7 @@ def test_a_shift_moves_the_logits_alone() -> None:
 
 
 def test_training_changes_neither_norms_nor_answers() -> None:
-    head = PoolMlp(_drawn(_residual()))  # type: ignore[arg-type]
+    head = PoolMlp(_drawn(_residual()))
     before = head.predict(_features()).logits
     norm: Any = head.layers.get_submodule("1.layers.1")
     before_training = norm.running_mean.clone()

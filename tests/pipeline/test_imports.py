@@ -31,7 +31,7 @@ from bench.variants import build
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
 from bench.variants.steps import UsedFile
-from tests.conftest import run_quickly, write_workplace
+from tests.conftest import quick_folder, run_quickly, write_workplace
 from tests.support import foreign, tiny
 from tests.support.command_line import bench
 
@@ -111,10 +111,7 @@ def write_experiment(folder: Path, variants: str, detector: str = "") -> None:
 @pytest.fixture(scope="module")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which an experiment with every kind of import has run."""
-    folder = tmp_path_factory.mktemp("imported")
-    with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.chdir(folder)
+    with quick_folder(tmp_path_factory, "imported") as folder:
         write_workplace(folder)
         sharpen(folder)
         write_files(folder)
@@ -267,10 +264,7 @@ ONNX_VARIANTS = """
 @pytest.fixture(scope="module")
 def graph_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a detector was judged and compressed of which there is an ONNX file alone."""
-    folder = tmp_path_factory.mktemp("graph")
-    with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.chdir(folder)
+    with quick_folder(tmp_path_factory, "graph") as folder:
         write_workplace(folder)
         sharpen(folder)
         write_files(folder)

@@ -49,8 +49,7 @@ experiments:
 
 
 def quick_families(patch: pytest.MonkeyPatch) -> None:
-    run_quickly(patch)
-    patch.setattr("bench.detectors.families.modules", lambda: FAMILIES)
+    run_quickly(patch, FAMILIES)
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By architecture, a folder in which its experiment has run."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.setattr("bench.detectors.families.modules", lambda: FAMILIES)
+        run_quickly(patch, FAMILIES)
         for architecture in VARIANTS:
             folders[architecture] = folder = tmp_path_factory.mktemp(architecture)
             patch.chdir(folder)
@@ -92,8 +91,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def _known_families(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_quickly(monkeypatch)
-    monkeypatch.setattr("bench.detectors.families.modules", lambda: FAMILIES)
+    run_quickly(monkeypatch, FAMILIES)
 
 
 @pytest.fixture

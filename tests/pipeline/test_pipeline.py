@@ -23,7 +23,7 @@ from bench import cli
 from bench.commands import export
 from bench.results import predict, timing
 from bench.variants import build, cache
-from tests.conftest import run_quickly, write_frames, write_workplace
+from tests.conftest import quick_folder, write_frames, write_workplace
 from tests.support.command_line import bench
 
 NAMES = ["baseline", "q16", "q8", "q32-p50", "q16-p50", "q8-p50"]
@@ -38,10 +38,7 @@ def predictions(folder: Path, variant: str) -> dict[str, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
-        patch.chdir(folder)
+    with quick_folder(tmp_path_factory, "finished") as folder:
         write_workplace(folder)
         code, output = bench("run")
         assert code == 0, output

@@ -65,8 +65,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def _quickly(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    run_quickly(patch)
-    patch.setattr("bench.detectors.families.modules", lambda: FAMILIES)
+    run_quickly(patch, FAMILIES)
     patch.chdir(folder)
 
 

@@ -9,6 +9,7 @@ convolution between pool and classifier, for which no map gives the margin: it i
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -67,16 +68,26 @@ def drawn(architecture: str) -> Detector:
 
 @cache
 def trained(architecture: str) -> Detector:
-    """A detector that learned in a few seconds to tell red from blue: random networks are too chaotic to be rounded."""
+    """A detector that learned in a few seconds: random networks are too chaotic to be rounded."""
+
+    def drawn() -> Detector:
+        detector = build(architecture, "timm", PREPROCESSING)
+        for module in detector.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1
+        return detector
+
+    # The MobileNet is the cheapest and learns slowest.
+    return taught(drawn, 200 if architecture.startswith("mobilenet") else 40)
+
+
+def taught(drawn: Callable[[], Detector], steps: int) -> Detector:
+    """A detector that is drawn by a seed, after so many steps of learning to tell red from blue."""
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums on other numbers of threads would come to be another network
-    detector = build(architecture, "timm", PREPROCESSING).train()
-    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 0.1
+    detector = drawn().train()
     optimizer = torch.optim.AdamW(detector.parameters(), 2e-3)
-    steps = 200 if architecture.startswith("mobilenet") else 40  # it is the cheapest and learns slowest
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - step / steps)

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import timm
-import torch
 from timm.models.xception import Block, SeparableConv2d
 from torch import nn
 
@@ -22,7 +21,7 @@ from bench.detectors.networks.ganfingerprint import Widths
 from bench.detectors.offers import Offer
 from bench.detectors.weights.schemes import Scheme
 from bench.records import Preprocessing
-from tests.support import b0
+from tests.support import families
 
 _FIRST: dict[str, Any] = {
     "small_xception": None,
@@ -95,24 +94,5 @@ def build(architecture: str, flavour: str = "test", preprocessing: Preprocessing
 
 @cache
 def trained(architecture: str) -> Detector:
-    """A detector that learned in seconds to tell red from blue: random networks are too chaotic to be rounded."""
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums on other numbers of threads would come to be another network
-    detector = build(architecture).train()
-    optimizer = torch.optim.AdamW(detector.parameters(), 2e-3)
-    for step in range(_STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - step / _STEPS)
-        frames = torch.from_numpy(b0.frames(12, seed=1000 + step))
-        red, _, blue = frames.float().mean((2, 3)).unbind(1)
-        logits, _ = detector(frames)
-        loss = nn.functional.mse_loss(logits[:, 1] - logits[:, 0], (red - blue) / 15)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    torch.set_num_threads(threads)
-    return detector.eval()
-
-
-_STEPS = 40
+    """A detector that learned in seconds: random networks are too chaotic to be rounded."""
+    return families.taught(lambda: build(architecture), 40)

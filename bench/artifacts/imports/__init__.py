@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.artifacts import onnx_export
 from bench.artifacts.imports import file
 from bench.errors import UserError, shown
-from bench.records import Conventions, Preprocessing, Reading, as_inputs
+from bench.records import Conventions, Preprocessing, Reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,9 @@ def _read(
     output_reading = outputs.read(network, name, raw, conventions)
     wrapped, batches = _for_any_batch(network, input_reading, output_reading, pictures)
     facts = _facts(network, input_reading)
-    _describe(wrapped, preprocessing, facts)
+    onnx_export.describe(wrapped, ARCHITECTURE, preprocessing, None)
+    for key, fact in facts.items():
+        wrapped.metadata_props.add(key=key, value=fact)
     by = f" by {producer}" if producer else ""
     reading = Reading(
         names=f"ONNX graph{by}, {facts['stored']}{batches}",
@@ -114,19 +116,6 @@ def _facts(network: onnx.ModelProto, input_reading: InputReading) -> dict[str, s
     macs = counts.macs(network, block)
     facts = {"stored": counts.stored(network), "parameters": str(counts.parameters(network))}
     return facts if macs is None else {**facts, "macs": str(macs)}
-
-
-def _describe(model: onnx.ModelProto, preprocessing: Preprocessing, facts: dict[str, str]) -> None:
-    """Write what an inference needs beside the graph into its metadata, as `onnx_export` does."""
-    from onnx import helper
-
-    described = {
-        "architecture": ARCHITECTURE,
-        "classes": "real,fake",
-        "input_size": str(preprocessing.size),
-        "preprocessing": json.dumps(as_inputs(preprocessing), sort_keys=True),
-    }
-    helper.set_model_props(model, described | facts)
 
 
 def facts(model: onnx.ModelProto) -> tuple[int | None, int | None]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.detectors.weights.file_type import other_format
-from bench.errors import UserError, listed, nearest, shown
+from bench.detectors.weights.file_type import head_of, other_format
+from bench.errors import UserError, listed, shown
 from bench.provenance import file_digest
 
 if TYPE_CHECKING:
@@ -35,19 +35,7 @@ _STRANGERS = (
 
 def check(path: Path) -> None:
     """Raise `UserError` where `path` cannot be an ONNX file, by its size and first bytes alone."""
-    try:
-        if not path.exists():
-            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise UserError(f"{path}: no such file{nearest(path.name, siblings)}; {_EXPECTED}")
-        if not path.is_file():
-            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {_EXPECTED}")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_EXPECTED}") from error
-    if not head:
-        raise UserError(f"{path}: is an empty file; {_EXPECTED}")
+    head, size = head_of(path, "file", _EXPECTED)
     if size > MOST_BYTES:
         raise _too_large(path, size)
     for offset, sign, reason in _STRANGERS:
@@ -107,7 +95,7 @@ def load(path: Path) -> onnx.ModelProto:
 def _parsed(path: Path) -> onnx.ModelProto:
     """The graph without the weights that lie in other files."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf gives it no types
 
     try:
         model = onnx.load(path, load_external_data=False)

@@ -67,7 +67,7 @@ def architectures() -> tuple[str, ...]:
 
 def prefixes() -> tuple[str, ...]:
     """What names begin with that families have more of than they list."""
-    return tuple(getattr(family, "PREFIX") for family in modules() if is_open(family))  # noqa: B009  # not in Protocol
+    return tuple(_prefix(family) for family in modules() if is_open(family))
 
 
 def by_offers(family: Family) -> dict[frozenset[Offer], list[str]]:
@@ -90,15 +90,19 @@ def size_of(architecture: str) -> Size | None:
 
 def is_open(family: Family) -> bool:
     """Whether a family has more architectures than it lists."""
-    return hasattr(family, "PREFIX")
+    return bool(_prefix(family))
+
+
+def _prefix(family: Family) -> str:
+    return getattr(family, "PREFIX", "")
 
 
 def find(architecture: str) -> Family:
     """The family of an architecture; a `UserError` names the choices."""
     for family in modules():
-        prefix: str = getattr(family, "PREFIX", "")
-        if prefix and architecture.startswith(prefix):
-            family.refuse_unknown(architecture)  # type: ignore[attr-defined]  # beside PREFIX
+        if is_open(family) and architecture.startswith(_prefix(family)):
+            of_names: Any = family
+            of_names.refuse_unknown(architecture)
             return family
         if architecture in family.ARCHITECTURES:
             return family

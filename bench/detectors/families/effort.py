@@ -27,8 +27,6 @@ EXAMPLE = "backbone.blocks.0.mlp.fc1.weight"
 SIZES = {"effort": Size(32.6, 303.2)}
 
 _NETWORK = "vit_large_patch14_clip_quickgelu_224"
-SETTINGS: dict[str, Any] = {}
-"""What tests make it smaller by."""
 _SIZE, _PATCH = 224, 14
 
 # timm's names and those of Hugging Face's CLIP, which Effort's files have.
@@ -57,7 +55,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from bench.detectors.heads.class_token import ClassToken
     from bench.detectors.networks.vision_transformer import TokenNetwork
 
-    network: Any = timm.create_model(_NETWORK, pretrained=False, num_classes=2, **SETTINGS)
+    network: Any = timm.create_model(_NETWORK, pretrained=False, num_classes=2)
     head = ClassToken.of(network.get_classifier())
     return Detector(architecture, flavour, preprocessing, TokenNetwork.of(network), head).eval()
 

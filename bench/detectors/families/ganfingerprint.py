@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from bench.detectors.families import Size
+from bench.detectors.families.timm_models import PARTS
 from bench.detectors.weights.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ EXAMPLE = "backbone.fusion.0.weight"
 LOGITS = "head.layers.logits"
 SIZES = {"ganfingerprint": Size(3.24, 25.2)}
 
-_STAGES = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
 # What begins a name, of bench's and of that project's code.
 _NAMES = {
     "backbone.low.": "backbone_low.",
@@ -69,7 +69,7 @@ def parts(network: nn.Module, widths: Widths, size: int) -> tuple[nn.Module, Hea
     from bench.detectors.heads.pool_mlp import PoolMlp
     from bench.detectors.networks.ganfingerprint import Branches
 
-    stages = {name: network.get_submodule(name) for name in _STAGES}
+    stages = {name: network.get_submodule(name) for name in PARTS["ResNet"]}
     return Branches(stages, widths, size), PoolMlp(_classifier(widths))
 
 

@@ -18,6 +18,7 @@ from bench.detectors.weights.schemes import Scheme
 from bench.errors import UserError, nearest, quoted
 
 if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
     from torch import nn
 
     from bench.detectors.detector import Detector
@@ -36,8 +37,7 @@ ARCHITECTURES = tuple(
 OFFERS: frozenset[Offer] = frozenset({"conv", "linear"})
 EXAMPLE = "backbone.conv1.weight"
 
-# The parts that pass a feature map on, up to the mean over its positions, by the class of network.
-_PARTS: dict[str, tuple[str, ...]] = {
+PARTS: dict[str, tuple[str, ...]] = {
     "ResNet": ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),
     "EfficientNet": ("conv_stem", "bn1", "blocks", "conv_head", "bn2"),
     "Xception": (
@@ -49,6 +49,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "RegNet": ("stem", "s1", "s2", "s3", "s4", "final_conv"),
     "DenseNet": ("features",),
 }  # fmt: skip
+"""The parts that pass a feature map on, up to the mean over its positions, by the class of network."""
 # What lies between that mean and the layer of the logits, where something does.
 _HIDDEN: dict[str, tuple[str, ...]] = {
     "MobileNetV3": ("conv_head", "norm_head", "act2", "flatten"),
@@ -99,7 +100,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     if not isinstance(classifier, (nn.Linear, nn.Conv2d)):
         raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
     if (head := _head_over_means(network, classifier)) is not None:
-        parts = [name for name in _PARTS[type(network).__name__] if hasattr(network, name)]
+        parts = [name for name in PARTS[type(network).__name__] if hasattr(network, name)]
         backbone: nn.Module = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in parts))
     elif vision_transformer.is_plain(network):
         head = ClassToken.of(classifier)
@@ -120,22 +121,20 @@ def _head_over_means(network: Any, classifier: nn.Module) -> Any:
 
     kind = type(network).__name__
     pool = getattr(network, "global_pool", None) or getattr(network.head, "global_pool", None)
-    if kind not in _PARTS or getattr(pool, "pool_type", "") != "avg" or not isinstance(classifier, nn.Linear):
+    if kind not in PARTS or getattr(pool, "pool_type", "") != "avg" or not isinstance(classifier, nn.Linear):
         return None
     if kind not in _HIDDEN:
         return GapLinear.of(classifier)
-    hidden = {name.rpartition(".")[2]: network.get_submodule(name) for name in _HIDDEN[kind] if _has(network, name)}
+    modules = dict(network.named_modules())
+    hidden = {name.rpartition(".")[2]: modules[name] for name in _HIDDEN[kind] if name in modules}
     layers = nn.Sequential(OrderedDict(hidden | {"classifier": classifier}))
     return None if unknown_layers(layers) else PoolMlp(layers)
 
 
-def _has(network: nn.Module, name: str) -> bool:
-    return any(name == module for module, _ in network.named_modules())
-
-
 def schemes(architecture: str) -> tuple[Scheme, ...]:
     """timm's names, behind any prefix; torchvision's ResNets have the same."""
-    classifier = _head(architecture)
+    named = _settings(architecture).classifier
+    classifier = named if isinstance(named, str) else next(iter(named or ()), "")
     # What lies before the classifier is called like it where both lie in one part, and stands by itself otherwise.
     before = f"{classifier.rpartition('.')[0]}." if "." in classifier else ""
 
@@ -178,35 +177,19 @@ def _network(architecture: str, size: int) -> Any:
 
     refuse_unknown(architecture)
     name = architecture.removeprefix(PREFIX)
-    fixed: dict[str, Any] = {"img_size": size} if _is_fixed(name) else {}
+    fixed: dict[str, Any] = {"img_size": size} if _settings(architecture).fixed_input_size else {}
     try:
         return timm.create_model(name, pretrained=False, num_classes=2, **fixed)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"timm cannot make {name} for frames of {size} px: {error}") from error
 
 
-def _is_fixed(name: str) -> bool:
-    """Whether a network is made for one size of frames."""
+def _settings(architecture: str) -> PretrainedCfg:
+    """What timm says of a network: the name of its classifier, the size of its frames and whether that is fixed."""
     import timm
 
-    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return bool(settings and settings.fixed_input_size)
-
-
-def _classifier(network: Any) -> str:
-    """The name of the layer of the logits."""
-    name = network.default_cfg["classifier"]
-    return str(name if isinstance(name, str) else name[0])
-
-
-@cache
-def _head(architecture: str) -> str:
-    import torch
-
-    with torch.device("meta"):
-        import timm
-
-        return _classifier(timm.create_model(architecture.removeprefix(PREFIX), pretrained=False))
+    name = architecture.removeprefix(PREFIX)
+    return timm.get_pretrained_cfg(name, allow_unregistered=True) or timm.models.PretrainedCfg()
 
 
 def _untrained(architecture: str) -> Detector:
@@ -220,10 +203,8 @@ def _untrained(architecture: str) -> Detector:
 
 
 def native_size(architecture: str) -> int:
-    import timm
-
-    settings = timm.get_pretrained_cfg(architecture.removeprefix(PREFIX), allow_unregistered=True)
-    return int(settings.input_size[-1]) if settings else 224
+    """The side in pixels of the frames that timm gives for a network."""
+    return int(_settings(architecture).input_size[-1])
 
 
 @cache

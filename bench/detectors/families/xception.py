@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from bench.detectors.families import Size
+from bench.detectors.families.timm_models import PARTS
 from bench.detectors.weights.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ ARCHITECTURES = ("xception",)
 OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
 EXAMPLE = "backbone.conv1.weight"
 SIZES = {"xception": Size(1.94, 20.8)}
-
-_STAGES = (
-    "conv1", "bn1", "act1", "conv2", "bn2", "act2", *(f"block{number}" for number in range(1, 13)),
-    "conv3", "bn3", "act3", "conv4", "bn4", "act4",
-)  # fmt: skip
 
 
 def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
@@ -51,7 +47,7 @@ def parts(channels: int) -> tuple[OrderedDict[str, nn.Module], GapLinear]:
     network = timm.create_model("legacy_xception", pretrained=False, num_classes=2, in_chans=channels)
     classifier = network.get_submodule("fc")
     assert isinstance(classifier, nn.Linear)
-    return OrderedDict((name, network.get_submodule(name)) for name in _STAGES), GapLinear.of(classifier)
+    return OrderedDict((name, network.get_submodule(name)) for name in PARTS["Xception"]), GapLinear.of(classifier)
 
 
 def schemes(architecture: str) -> tuple[Scheme, ...]:

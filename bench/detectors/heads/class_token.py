@@ -23,7 +23,8 @@ class ClassToken(Linear):
         """Logits [N, 2] and maps [N, rows, columns] of patches."""
         weight = self.weight.float()
         logits = F.linear(features.class_token.float(), weight, self.bias.float())
-        direction = weight[1] - weight[0]
+        direction = (weight[1] - weight[0]) * features.gain.float()
+        direction = direction - direction.mean()  # the norm takes every token's mean away
         read = zip(features.carried, features.passages, strict=True)
         by_token = sum(carried @ (passage.float() @ direction) for carried, passage in read) / features.deviation
         rows, columns = features.grid

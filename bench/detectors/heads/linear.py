@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class Linear(Head, nn.Linear):
         nn.Linear.__init__(self, in_features, out_features)
 
     @classmethod
-    def of(cls, layer: nn.Linear | nn.Conv2d) -> Linear:
+    def of(cls, layer: nn.Linear | nn.Conv2d) -> Self:
         """A head with the weights of a linear layer or 1x1 convolution; with a bias of zeros where it has none."""
         outputs, inputs = layer.weight.shape[:2]
         with torch.device("meta"):  # neither memory nor random numbers for weights that are not used

@@ -21,14 +21,15 @@ class Tokens(NamedTuple):
     """What a vision transformer makes of N frames, with T tokens of C numbers each.
 
     `class_token` [N, C] is normalised. `carried` has for each block what the class token reads there, by the tokens of
-    the input that it is made of [N, T, V]; `passages` [V, C] what becomes of that until behind the last norm, up to
-    `deviation` [N, 1], by which the norm divides. `grid` are rows and columns of patches; other tokens stand before
+    the input that it is made of [N, T, V]; `passages` [V, C] what that adds to the token. `gain` [C] is the last norm's
+    weight, `deviation` [N, 1] what it divides by. `grid` are rows and columns of patches; other tokens stand before
     these.
     """
 
     class_token: Tensor
     carried: tuple[Tensor, ...]
     passages: tuple[Tensor, ...]
+    gain: Tensor
     deviation: Tensor
     grid: tuple[int, int]
 
@@ -64,9 +65,9 @@ class TokenNetwork(VisionTransformer):
             x = _fed(block, attended)
         token = x[:, 0]
         deviation = (token.var(-1, correction=0, keepdim=True) + network.norm.eps).sqrt()
-        passages = tuple(_passage(block, network.norm) for block in network.blocks)
-        grid = network.patch_embed.grid_size
-        return Tokens(network.norm(token), tuple(carried), passages, deviation, (grid[0], grid[1]))
+        passages = tuple(block.ls1(block.attn.proj.weight.T) for block in network.blocks)
+        rows, columns = network.patch_embed.grid_size
+        return Tokens(network.norm(token), tuple(carried), passages, network.norm.weight, deviation, (rows, columns))
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Frames [N, 3, H, W] to the tokens [N, T, C] that the first block reads."""
@@ -205,13 +206,3 @@ def _mixture(weights: Tensor, values: Tensor, heads: Tensor, x: Tensor, attended
     mixture = moved + identity * x.float().norm(dim=-1)[:, :, None]
     shares: Tensor = mixture / mixture.sum(-1, keepdim=True).clamp_min(_TINY)
     return shares
-
-
-def _passage(block: Any, norm: Any) -> Tensor:
-    """What becomes of what an attention's heads give [V], past the block's later parts: [V, C].
-
-    The norm's division is left out, which differs from frame to frame.
-    """
-    projected = block.ls1(block.attn.proj.weight.T)
-    passage: Tensor = (projected - projected.mean(-1, keepdim=True)) * norm.weight
-    return passage

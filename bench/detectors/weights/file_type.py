@@ -29,25 +29,31 @@ _STRANGERS = (
 
 def check(path: Path) -> None:
     """Raise `UserError` where `path` cannot be a checkpoint: missing, damaged, dangerous or something else."""
-    try:
-        if not path.exists():
-            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise UserError(f"{path}: no such weights file{nearest(path.name, siblings)}; {_EXPECTED}")
-        if not path.is_file():
-            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {_EXPECTED}")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_EXPECTED}") from error
-    if not head:
-        raise UserError(f"{path}: is an empty file; {_EXPECTED}")
+    head, size = head_of(path, "weights file", _EXPECTED)
     if head.startswith(_ZIP):
         _check_zip(path, size)
     elif is_safetensors(path):
         _check_safetensors(path, size)
     elif not head.startswith(_PICKLE):
         raise UserError(f"{path}: not a PyTorch checkpoint{other_format(head)}; {_EXPECTED}")
+
+
+def head_of(path: Path, what: str, expected: str) -> tuple[bytes, int]:
+    """The first bytes of a file and its size. Raises `UserError` where there are none, which says what is expected."""
+    try:
+        if not path.exists():
+            siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise UserError(f"{path}: no such {what}{nearest(path.name, siblings)}; {expected}")
+        if not path.is_file():
+            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {expected}")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {expected}") from error
+    if not head:
+        raise UserError(f"{path}: is an empty file; {expected}")
+    return head, size
 
 
 def other_format(head: bytes) -> str:

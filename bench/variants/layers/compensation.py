@@ -20,7 +20,7 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.variants.layers.convolutions import watched
+from bench.variants.layers.convolutions import as_map, watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ class _Sums:
 
     def add(self, name: str, module: nn.Module, inputs: Tensor, _: Tensor) -> None:
         """Add some positions of a batch of inputs: [n, in, h, w], of a linear layer [n, …, in]."""
-        flat = inputs.flatten(1, -2).transpose(1, 2) if isinstance(module, nn.Linear) else inputs.flatten(2)
+        flat = as_map(module, inputs).flatten(2)
         every = -(-flat.shape[2] // _POSITIONS)
         rows = flat[:, :, ::every].transpose(0, 1).flatten(1)
         if name not in self.squares:

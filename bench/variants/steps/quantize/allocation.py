@@ -18,7 +18,13 @@ from torch import Tensor, nn
 
 from bench import phases
 from bench.errors import UserError
-from bench.variants.layers.convolutions import backward_from_logit_diff, logit_diff_variance, on_gradient, padded
+from bench.variants.layers.convolutions import (
+    as_map,
+    backward_from_logit_diff,
+    logit_diff_variance,
+    on_gradient,
+    padded,
+)
 from bench.variants.steps.quantize.rounding import LEVELS, Activation, Layer
 
 if TYPE_CHECKING:
@@ -284,11 +290,9 @@ def _is_matrix_product(module: Any) -> bool:
 
 def _at_weights(module: Any, framed: Tensor, gradient: Tensor) -> Tensor:
     """The gradient at the weights of such a layer that reads `framed`, frame by frame: [n, out * in]."""
-    if isinstance(module, nn.Linear):
-        return (gradient.flatten(1, -2).transpose(1, 2) @ framed.flatten(1, -2)).flatten(1)
-    down, right = module.stride
-    read = framed[:, :, ::down, ::right].flatten(2)
-    return (gradient.flatten(2) @ read.transpose(1, 2)).flatten(1)
+    down, right = getattr(module, "stride", (1, 1))
+    read = as_map(module, framed)[:, :, ::down, ::right].flatten(2)
+    return (as_map(module, gradient).flatten(2) @ read.transpose(1, 2)).flatten(1)
 
 
 def _product(change: Tensor, gradient: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import phases
-from bench.artifacts import onnx_graph
+from bench.artifacts import onnx_graph, tracing
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx
 
     given, optimised, result = (work.scratch / name for name in ("given.onnx", "optimised.onnx", "quantised.onnx"))
     given.write_bytes(model.SerializeToString(deterministic=True))
-    with _silent():
+    with tracing.quiet(), contextlib.redirect_stderr(io.StringIO()):
         quant_pre_process(str(given), str(optimised), skip_symbolic_shape=True)
         phases.begin("finding ranges")
         quantization.quantize_static(
@@ -247,15 +246,3 @@ class _Reader:
         if batch is None:
             raise StopIteration
         return batch
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep what onnxruntime's quantisation prints and logs from the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
