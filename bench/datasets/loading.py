@@ -177,7 +177,7 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     """What lies at the locations named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
-    listing = layouts.read(resolve_path(base, settings.path), _columns(settings))
+    listing = layouts.read(resolve_path(base, settings.path), _options(settings))
     parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
@@ -187,8 +187,8 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
     return parts, problems
 
 
-def _columns(settings: FrameSetSettings | Location) -> dict[str, str] | None:
-    return settings.columns.named if settings.columns else None
+def _options(settings: FrameSetSettings | Location) -> layouts.Options:
+    return layouts.Options(settings.columns.named if settings.columns else None)
 
 
 def _gather_locations(
@@ -198,7 +198,7 @@ def _gather_locations(
     parts: dict[Split | None, _Located] = {}
     problems = []
     for split, location in locations.items():
-        listing = layouts.read(resolve_path(base, location.path), _columns(location))
+        listing = layouts.read(resolve_path(base, location.path), _options(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:

@@ -5,8 +5,7 @@ A layout is a module with
 - `RANK`: layouts are asked in rising order, the more explicit ones first;
 - `SHAPE`: what it looks like, for error messages;
 - `recognises(path)`: whether `path` has this shape, from names alone;
-- `read(path, columns)`: its frames, and everything that is wrong with them; `columns` are a manifest's names of
-  path, label, source and split, in lower case, None for these names.
+- `read(path, options)`: its frames, or its videos, and everything that is wrong with them.
 
 The module's top imports nothing heavy: it is also read when all results are there already.
 """
@@ -69,6 +68,18 @@ class Listing:
     problems: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is looked for at a place, and what the experiment file says of it.
+
+    `columns` are a manifest's names of path, label, source and split, in lower case, None for these names. `suffixes`
+    are the endings, in lower case, of the files that are meant: pictures, or videos.
+    """
+
+    columns: Mapping[str, str] | None = None
+    suffixes: tuple[str, ...] = SUFFIXES
+
+
 class Layout(Protocol):
     """The module contract, for type checkers."""
 
@@ -77,7 +88,7 @@ class Layout(Protocol):
 
     def recognises(self, path: Path) -> bool: ...
 
-    def read(self, path: Path, columns: Mapping[str, str] | None = None) -> Listing: ...
+    def read(self, path: Path, options: Options) -> Listing: ...
 
 
 @cache
@@ -87,7 +98,7 @@ def layouts() -> tuple[Layout, ...]:
     return tuple(sorted(modules, key=lambda module: int(module.RANK)))
 
 
-def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
+def read(path: Path, options: Options) -> Listing:
     """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
     try:
         if path.is_symlink() and not path.exists():
@@ -97,7 +108,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
             return Listing(path, {}, (f"{path}: no such file or folder{nearest(path.name, siblings)}",))
         for layout in layouts():
             if layout.recognises(path):
-                return layout.read(path, columns)
+                return layout.read(path, options)
     except OSError as error:
         return Listing(path, {}, (f"{error.filename or path}: can't be read: {error.strerror or error}",))
     shapes = "; ".join(layout.SHAPE for layout in layouts())

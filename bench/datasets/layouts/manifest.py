@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Listing, Part
+from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Listing, Options, Part
 from bench.errors import listed, nearest, quoted, shown
 from bench.records import LABELLED_SPLITS, PREDICTED, Split
 
@@ -42,7 +42,7 @@ def recognises(path: Path) -> bool:
     return _is_manifest(path) or any(map(os.path.lexists, _manifests(path)))
 
 
-def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
+def read(path: Path, options: Options) -> Listing:
     """List the rows of a manifest as frames; everything that is wrong with it is a problem of the listing."""
     manifests = [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
     manifest = manifests[0]
@@ -53,7 +53,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Listing:
     if len(manifests) > 1:
         return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
-        roles = {name: role for role, name in (columns or dict(zip(_COLUMNS, _COLUMNS, strict=True))).items()}
+        roles = {name: role for role, name in (options.columns or dict(zip(_COLUMNS, _COLUMNS, strict=True))).items()}
         columns_present, rows = _table(manifest, roles)
     except MemoryError:
         raise
