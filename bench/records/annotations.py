@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from bench.records.footage import POINTS
+
 VIDEO_COLUMNS = ("video", "frame_index")
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
-POINTS = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 ANNOTATION_COLUMNS = ("time_s", *BOX_COLUMNS, *POINT_COLUMNS)
 """These describe a frame, not a group of frames: a report never slices by them."""
@@ -20,8 +21,7 @@ class Annotation:
     """Where in its video a frame lies, and where its face.
 
     `time_s` is the time since the video's start, in seconds. `box` is the face's left, top, right and bottom, `points`
-    are its left and right eye, nose, and left and right corner of the mouth, each (x, y), in pixels as they are
-    written. None where unknown.
+    are those of `POINTS`, each (x, y); both are in pixels of the frame's file. None where unknown.
     """
 
     time_s: float | None = None

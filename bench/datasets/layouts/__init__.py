@@ -24,17 +24,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from bench.datasets.exclude import matching
 from bench.errors import listed, nearest, quoted
-from bench.records import CLASS_WORDS, LABEL_WORDS, Split, label_word
+from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, label_word
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
     ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """The endings of pictures that are read, in lower case."""
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".3gp", ".ogv",
-    ".y4m",
-)  # fmt: skip
 SPLIT_WORDS: Mapping[str, Split] = {
     "test": "test",
     "testing": "test",

@@ -16,7 +16,6 @@ from bench.datasets.label_hints import in_list
 from bench.datasets.layouts import (
     LEADS_NOWHERE,
     SPLIT_WORDS,
-    VIDEO_SUFFIXES,
     Attributes,
     Entry,
     Listing,
@@ -27,7 +26,7 @@ from bench.datasets.layouts import (
     read_folder,
 )
 from bench.errors import listed, nearest, shown
-from bench.records import CLASS_WORDS, Split
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split
 
 RANK = 20
 SHAPE = "folders real/ and fake/ with jpg, png, webp … inside, or test/, validation/ … with those"
