@@ -30,6 +30,7 @@ from bench.records.exports import (
     Moved,
 )
 from bench.records.footage import (
+    NO_CROP,
     POINTS,
     VIDEO_SUFFIXES,
     Crop,
@@ -146,6 +147,7 @@ __all__ = [
     "LABELLED_SPLITS",
     "LEAST_CROP_PCT",
     "LOWERED",
+    "NO_CROP",
     "ONNX",
     "OUTCOMES",
     "POINTS",

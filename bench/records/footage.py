@@ -19,18 +19,23 @@ VIDEO_SUFFIXES: tuple[str, ...] = (
 POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 """The five points of a face in their order; left and right as seen in the picture, from the viewer's left."""
 
+NO_CROP = "none"
+"""The crop that is none: detectors that want whole frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """A face in a frame, in pixels of the frame, whose upper left corner is (0, 0).
 
     `box` is (x0, y0, x1, y1) and may reach beyond the frame. `points` are five (x, y) in the order of `POINTS`, or
-    none where the finder gives none. `score` is the finder's confidence, from 0 to 1.
+    none where the finder gives none. `score` is the finder's confidence, from 0 to 1. `network` is the kind of network
+    that found it, such as "yunet", empty where that is unknown: kinds draw their boxes differently.
     """
 
     box: tuple[float, float, float, float]
     points: tuple[tuple[float, float], ...]
     score: float
+    network: str = ""
 
     @property
     def width(self) -> float:

@@ -1,0 +1,61 @@
+"""Crops: what is cut out of a frame for a detector, as its training did. One file a preset.
+
+A preset's module has
+
+- `cut(picture, faces)`: a list of `bench.records.Crop`, empty where there is no face;
+- where it needs the five points: `NEEDS_POINTS = True`;
+- where it treats what one kind of network finds in another way: `remark(network)`, what the manifest says of that.
+
+A crop comes before all that `InputSpec` says: its pixels are a frame, of any size.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, nearest, quoted
+from bench.records import NO_CROP, Crop, Face
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRESETS: tuple[str, ...] = tuple(module.name for module in pkgutil.iter_modules(__path__))
+"""The names of the presets, without importing them."""
+
+
+def find(preset: str) -> Any:
+    """The preset's module; a `UserError` names the choices."""
+    if preset not in PRESETS:
+        raise UserError(f"unknown crop {quoted(preset)}{nearest(preset, PRESETS)}; crops are: {', '.join(PRESETS)}")
+    return importlib.import_module(f"{__name__}.{preset}")
+
+
+def crop(preset: str, picture: NDArray[np.uint8], faces: Sequence[Face]) -> list[Crop]:
+    """What a preset cuts out of uint8 RGB [h, w, 3], given the faces in it, the surest first.
+
+    Faces keep the boxes that their finder gave. Raises `UserError` where the preset needs points that a finder does
+    not give.
+    """
+    module = find(preset)
+    if faces and getattr(module, "NEEDS_POINTS", False) and not all(face.points for face in faces):
+        raise UserError(
+            f"crop {preset}: needs the five points of a face, which this {faces[0].network} does not give; take "
+            f"`yunet`, a network with points, or another crop: {', '.join(name for name in PRESETS if name != preset)}"
+        )
+    crops: list[Crop] = module.cut(picture, faces)
+    return crops
+
+
+def remark(preset: str, network: str) -> str:
+    """What a manifest says of how the preset treats faces of this kind of network; empty where there is nothing."""
+    of_preset = getattr(find(preset), "remark", None)
+    return str(of_preset(network)) if of_preset else ""
+
+
+def is_of_faces(preset: str) -> bool:
+    """Whether a face finder is needed."""
+    return preset != NO_CROP
