@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import stored
 from bench.errors import UserError
+from bench.footage.outcomes import Status
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +27,11 @@ _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)
 
 
 class VideoError(Exception):
-    """A video gives no frames. The message says why, without the file's name."""
+    """A video gives no frames. The message says why, without the file's name; `status` is the kind of that."""
+
+    def __init__(self, message: str, status: Status = "unreadable") -> None:
+        super().__init__(message)
+        self.status: Status = status
 
 
 def library() -> ModuleType:
@@ -50,14 +55,17 @@ def opened(file: Path, threads: int = 1) -> Iterator[tuple[Any, Any]]:
         # With "file:" in front, no part of a name is taken for another protocol.
         container = av.open(f"file:{file.absolute()}", container_options=dict(_OPTIONS), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_reason(file, error)) from None
+        status: Status = "no frames" if isinstance(error, av.error.EOFError) else "unreadable"
+        raise VideoError(_reason(file, error), status) from None
     with container:
         stream = _video_stream(container)
         context = stream.codec_context
         if context is None:
             raise VideoError("its codec is unknown to this FFmpeg")
         if context.width * context.height > MOST_PIXELS:
-            raise VideoError(f"{context.width} × {context.height} pixels; expected at most {MOST_PIXELS:,}")
+            raise VideoError(
+                f"{context.width} × {context.height} pixels; expected at most {MOST_PIXELS:,}", "too large"
+            )
         # Frames may grow later in the stream: the decoder itself must refuse them.
         context.options = {"max_pixels": str(MOST_PIXELS)}
         context.thread_count, context.thread_type = threads, "AUTO"
@@ -72,7 +80,7 @@ def _video_stream(container: Any) -> Any:
     streams = [stream for stream in container.streams.video if not stream.disposition & is_cover]
     if not streams:
         held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"no video stream ({held} only)")
+        raise VideoError(f"no video stream ({held} only)", "no video")
     return streams[0]
 
 

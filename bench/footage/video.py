@@ -115,13 +115,13 @@ def timeline(file: Path, tick: Callable[[], object] = lambda: None) -> Timeline:
                 pts.append(packet.pts)
             count += 1
             if count > MOST_PACKETS:
-                raise VideoError(f"more than {MOST_PACKETS:,} frames; cut it into parts")
+                raise VideoError(f"more than {MOST_PACKETS:,} frames; cut it into parts", "too large")
         codec, rate = stream.codec_context.name, stream.average_rate
         by_order = not complete or (container.format.name, codec) in _BY_ORDER
         unit_s = float(stream.time_base or 0)
         can_skip = codec in _SKIPPABLE and container.format.name.partition(",")[0] in ("mov", "matroska", "avi")
     if not count:
-        raise VideoError("no frames")
+        raise VideoError("no frames", "no frames")
     by_rank = array("q", sorted(range(count), key=pts.__getitem__)) if not by_order else array("q")
     frame_s = 1 / float(rate) if rate else 0.0
     return Timeline(count, array("q") if by_order else pts, by_rank, keys, unit_s, frame_s, failures, can_skip)

@@ -31,11 +31,15 @@ from bench.records.exports import (
 )
 from bench.records.footage import (
     NO_CROP,
+    PICTURE_FORMS,
     POINTS,
     VIDEO_SUFFIXES,
     Crop,
+    Extraction,
     Face,
     Finder,
+    PictureForm,
+    Video,
 )
 from bench.records.frames import (
     FILTERS,
@@ -150,6 +154,7 @@ __all__ = [
     "NO_CROP",
     "ONNX",
     "OUTCOMES",
+    "PICTURE_FORMS",
     "POINTS",
     "PREDICTED",
     "SAFETENSORS",
@@ -177,6 +182,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Extraction",
     "Face",
     "Faithfulness",
     "Fidelity",
@@ -209,6 +215,7 @@ __all__ = [
     "Outcome",
     "OutputKind",
     "PeakMemory",
+    "PictureForm",
     "Prediction",
     "PredictionPass",
     "Predictions",
@@ -256,6 +263,7 @@ __all__ = [
     "VariantResult",
     "VariantSpeed",
     "Verdict",
+    "Video",
     "as_inputs",
     "silent",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,11 @@ POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 
 NO_CROP = "none"
 """The crop that is none: detectors that want whole frames."""
+
+
+PictureForm: TypeAlias = Literal["png", "jpg"]
+PICTURE_FORMS: tuple[PictureForm, ...] = ("png", "jpg")
+"""What frames are written as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +89,39 @@ class Finder(Protocol):
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
         """The faces in a picture, uint8 RGB [h, w, 3], the surest first."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video before it is read.
+
+    `name` is its path below the folders that it comes from, with forward slashes, the split's folder first where there
+    are splits; no two have the same. `label` is 1 for fake, 0 for real, None where unknown. `source` names the videos
+    or persons that it is made of, joined by ";". `attributes` are pairs (name, value), as of a `Frame`.
+    """
+
+    name: str
+    file: str
+    label: int | None
+    split: str | None
+    source: str
+    size_bytes: int
+    mtime_ns: int
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How frames are taken out of videos, and faces out of frames.
+
+    `sampling` says which frames, about `frames` of a video; `crop` is the preset of what is cut out, `faces` the finder
+    ("yunet", "none", or a path), `min_face_px` and `min_score` are what a face must have. `form` is that of the files.
+    """
+
+    frames: int = 32
+    sampling: str = "linspace"
+    crop: str = "fsbi"
+    faces: str = "yunet"
+    min_face_px: int = 40
+    min_score: float = 0.85
+    form: PictureForm = "png"

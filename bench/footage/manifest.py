@@ -1,0 +1,145 @@
+"""What an extraction says of itself: a row for each crop, one for each video, written piece by piece."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.files import write_atomically
+from bench.footage import folder as layout
+from bench.footage.outcomes import Outcome, Row
+from bench.records import POINTS, Video
+
+_GROUP_ROWS = 8192
+"""Rows of the manifest that are held in memory, and lie together in its file."""
+
+_BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
+_POINTS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+COLUMNS = (
+    "path", "label", "split", "source", "video", "frame_index", "time_s", *_BOX, *_POINTS, "face_score", "face_px",
+    "method", "compression",
+)  # fmt: skip
+_WORDS = {0: "real", 1: "fake", None: None}
+KEY = b"bench.extraction"
+"""Of the manifest's metadata: JSON that says how its frames were made."""
+
+_OF_OUTCOME = ("status", "reason", "frames", "asked", "decoded", "missing", "faceless", "failures", "corrupt")
+_OF_VIDEO = ("video", "label", "split", "source", *_OF_OUTCOME, "crops", "by_order")
+
+Outcomes = Iterable[tuple[Video, Outcome]]
+
+
+@dataclass
+class Counts:
+    """How much an extraction gave: videos by status, frames that were taken and missed, crops."""
+
+    statuses: dict[str, int] = field(default_factory=dict)
+    decoded: int = 0
+    missing: int = 0
+    faceless: int = 0
+    crops: int = 0
+    damaged: int = 0
+    by_order: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.statuses[outcome.status] = self.statuses.get(outcome.status, 0) + 1
+        self.decoded += outcome.decoded
+        self.missing += outcome.missing
+        self.faceless += outcome.faceless
+        self.crops += len(outcome.rows)
+        self.damaged += bool(outcome.failures or outcome.corrupt or outcome.missing)
+
+
+def write(folder: Path, videos: Sequence[Video], outcomes: Outcomes, facts: Mapping[str, Any]) -> Counts:
+    """Write the manifest and the list of videos, both whole or not at all; memory grows with neither."""
+    counts = Counts()
+    columns = _columns(videos)
+    listed = io.StringIO()
+    rows = csv.writer(listed, lineterminator="\n")
+
+    def fill_videos(list_file: Any) -> None:
+        def note(pairs: Outcomes) -> Iterator[tuple[Video, Outcome]]:
+            for video, outcome in pairs:
+                counts.add(outcome)
+                rows.writerow(_cells(video, outcome))
+                list_file.write(listed.getvalue().encode("utf-8"))
+                listed.seek(0)
+                listed.truncate()
+                yield video, outcome
+
+        rows.writerow(_OF_VIDEO)
+        write_atomically(folder / layout.MANIFEST, lambda file: _fill(file, columns, note(outcomes), facts))
+
+    write_atomically(folder / layout.VIDEOS, fill_videos)
+    return counts
+
+
+def _columns(videos: Sequence[Video]) -> tuple[str, ...]:
+    """The manifest's columns: the usual ones, then what else is known of the videos. Without splits, none is named."""
+    further = dict.fromkeys(name for video in videos for name, _ in video.attributes if name not in COLUMNS)
+    usual = COLUMNS if any(video.split for video in videos) else tuple(name for name in COLUMNS if name != "split")
+    return (*usual, *further)
+
+
+def _fill(file: Any, columns: Sequence[str], outcomes: Outcomes, facts: Mapping[str, Any]) -> None:
+    """Write the rows of all outcomes as Parquet, group by group."""
+    import pyarrow
+    import pyarrow.parquet
+
+    text = json.dumps(dict(facts), ensure_ascii=False)
+    schema = pyarrow.schema([(name, _type(name)) for name in columns], metadata={KEY: text.encode("utf-8")})
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for group in _groups(columns, outcomes):
+            writer.write_table(pyarrow.table(group, schema=schema))
+
+
+def _groups(columns: Sequence[str], outcomes: Outcomes) -> Iterator[dict[str, list[Any]]]:
+    """Columns of a few thousand rows at a time; one group at least."""
+    group: dict[str, list[Any]] = {name: [] for name in columns}
+    is_first = True
+    for video, outcome in outcomes:
+        of_video = _of_video(video)
+        for row in outcome.rows:
+            cells = of_video | _of_row(video, row)
+            for name, column in group.items():
+                column.append(cells.get(name))
+        if len(group["path"]) >= _GROUP_ROWS:
+            yield group
+            group, is_first = {name: [] for name in columns}, False
+    if group["path"] or is_first:
+        yield group
+
+
+def _of_video(video: Video) -> dict[str, Any]:
+    """The cells that all rows of a video share."""
+    known = {"label": _WORDS[video.label], "split": video.split, "source": video.source, "video": video.name}
+    return dict(video.attributes) | known
+
+
+def _of_row(video: Video, row: Row) -> dict[str, Any]:
+    cells: dict[str, Any] = {"path": f"{layout.of_video(video)}/{row.name}", "frame_index": row.frame_index}
+    cells |= {"time_s": row.time_s, "face_score": row.score, "face_px": row.face_px}
+    cells |= dict(zip(_BOX, row.box or (None,) * len(_BOX), strict=True))
+    return cells | dict(zip(_POINTS, row.points or (None,) * len(_POINTS), strict=True))
+
+
+def _type(column: str) -> Any:
+    import pyarrow
+
+    if column == "frame_index":
+        return pyarrow.int64()
+    if column == "time_s":
+        return pyarrow.float64()
+    return pyarrow.float32() if column in (*_BOX, *_POINTS, "face_score", "face_px") else pyarrow.string()
+
+
+def _cells(video: Video, outcome: Outcome) -> list[Any]:
+    """A video's row in the list of videos, in the order of its columns."""
+    known = _of_video(video) | {name: getattr(outcome, name) for name in _OF_OUTCOME}
+    known |= {"crops": len(outcome.rows), "by_order": "yes" if outcome.by_order else ""}
+    return [known[name] for name in _OF_VIDEO]
