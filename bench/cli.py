@@ -237,6 +237,51 @@ def export(
 
 @app.command()
 @guarded
+def extract(  # noqa: PLR0913, PLR0917 - a command's options
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE...", help="Videos: files, folders in any layout, or manifests that list them."),
+    ],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write frames and their manifest into.")],
+    frames: Annotated[int, typer.Option(help="How many frames of each video.")] = 32,
+    sampling: Annotated[
+        str, typer.Option(help="Which ones: linspace (even distances), step, first, all, or every-K such as every-10.")
+    ] = "linspace",
+    crop: Annotated[
+        str, typer.Option(help="What is cut out around faces, such as fsbi; none for whole frames.")
+    ] = "fsbi",
+    faces: Annotated[str, typer.Option(help="What finds faces: yunet, none, or an ONNX file.")] = "yunet",
+    min_face: Annotated[int, typer.Option(help="Pixels of a face's shorter side, at least.")] = 40,
+    min_score: Annotated[float, typer.Option(help="The finder's confidence, at least.")] = 0.85,
+    form: Annotated[str, typer.Option("--format", help="png, without loss, or jpg, a third as large.")] = "png",
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each video's path; its first group is the person or scene, where "
+            "nothing else tells it."
+        ),
+    ] = None,
+    workers: Annotated[str, typer.Option(help="Processes that read videos; auto is one for each core.")] = "auto",
+) -> None:
+    """Take frames out of videos and faces out of frames, with a manifest. What exists is not made again."""
+    with Bars("loading") as bars:
+        from bench.commands.extract import as_form, as_workers, extract_videos
+        from bench.commands.extract.text import describe, paths
+        from bench.records import Extraction
+
+        extraction = Extraction(frames, sampling, crop, faces, min_face, min_score, as_form(form))
+        extracted = extract_videos(
+            sources, to, extraction, workers=as_workers(workers), source_pattern=source_pattern, on_event=bars
+        )
+    console.say(describe(extracted))
+    for what, path in paths(extracted):
+        console.name_path(what, path)
+    if not extracted.counts.crops:
+        raise UserError(f"{to}: no frames from any of {extracted.videos:,} videos; why is said above")
+
+
+@app.command()
+@guarded
 def check(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,

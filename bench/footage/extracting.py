@@ -214,6 +214,6 @@ class _Run:
         for video, outcome in self.outcomes():
             if outcome.status != "ok":
                 skipped.append((video.name, outcome))
-            elif outcome.missing or outcome.failures or outcome.corrupt:
+            elif outcome.damage:
                 damaged.append((video.name, replace(outcome, rows=())))
         return tuple(skipped), tuple(damaged)

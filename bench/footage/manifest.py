@@ -52,7 +52,7 @@ class Counts:
         self.missing += outcome.missing
         self.faceless += outcome.faceless
         self.crops += len(outcome.rows)
-        self.damaged += bool(outcome.failures or outcome.corrupt or outcome.missing)
+        self.damaged += bool(outcome.damage)
 
 
 def write(folder: Path, videos: Sequence[Video], outcomes: Outcomes, facts: Mapping[str, Any]) -> Counts:

@@ -70,6 +70,16 @@ class Outcome:
         """Frames that were asked for and could not be decoded."""
         return self.asked - self.decoded
 
+    @property
+    def damage(self) -> str:
+        """What is wrong with the video, in words; empty where nothing is."""
+        parts = (
+            (self.missing, f"{self.missing} of {self.asked} frames missing"),
+            (self.failures, f"{self.failures} packets can't be read"),
+            (self.corrupt, f"{self.corrupt} frames corrupt"),
+        )
+        return ", ".join(text for count, text in parts if count)
+
 
 def write(file: Path, outcome: Outcome) -> None:
     write_text(file, json.dumps(asdict(outcome), separators=(",", ":")))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.datasets.portraits import draw_portrait, to_uint8
 
 BITS, SIDE = 10, 32
 WIDTH, HEIGHT = BITS * SIDE, 96
@@ -33,6 +36,19 @@ def number_of(picture: Picture) -> int:
     if picture.shape != (HEIGHT, WIDTH, 3) or picture[HEIGHT // 2 + 8 :].mean() > 50 or min(levels) < 50:
         return -1
     return sum(1 << bit for bit, level in enumerate(levels) if level > 170)
+
+
+def portrait(number: int, seed: int = 0) -> Picture:
+    """A frame [240, 320, 3] with a drawn portrait that moves with its number."""
+    picture = np.full((240, 320, 3), 60, np.uint8)
+    left = 10 + number % 80
+    picture[20:220, left : left + 200] = _portrait(seed)
+    return picture
+
+
+@cache
+def _portrait(seed: int) -> Picture:
+    return to_uint8(draw_portrait(np.random.default_rng(seed), 200)[0])
 
 
 def write_video(

@@ -1,0 +1,106 @@
+"""Videos as the layouts of frame sets list them: with label, split, source and attributes, before any is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.datasets import find_sources, layouts
+from bench.datasets.layouts import Entry, Listing, Options
+from bench.errors import UserError, is_unicode, listed, quoted
+from bench.records import VIDEO_SUFFIXES, Split, Video
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A video with the folder that it was found below."""
+
+    root: Path
+    split: Split | None
+    entry: Entry
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        return "/".join(filter(None, (self.prefix, self.split, self.entry.path)))
+
+
+def find_videos(
+    sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None
+) -> list[Video]:
+    """The videos in files, folders and manifests; with several of them, names begin with theirs.
+
+    `pattern` finds a video's source in its path, where nothing else tells it; where nothing does, a video is a source
+    of its own. `columns` are a manifest's. All that is wrong is one `UserError`.
+    """
+    problems: list[str] = []
+    videos: list[_Found] = []
+    for source, prefix in zip(sources, _prefixes(sources), strict=True):
+        listing = _listing(source, columns)
+        problems += [problem for problem in listing.problems if problem not in problems]
+        videos += _of_listing(listing, prefix)
+    names = [video.name for video in videos]
+    if wrong := [os.fsencode(name) for name in names if not is_unicode(name)]:
+        problems.append(f"file names that are not UTF-8, rename them: {listed(wrong, 5)}")
+    if not problems and not videos:
+        problems.append(f"no videos in {listed(sources)}; expected files that end in {', '.join(VIDEO_SUFFIXES)}")
+    if len(split_states := {video.split is None for video in videos}) > 1:
+        problems.append(f"of {listed(sources)} only a part is split into test, train …; extract them one by one")
+    if problems:
+        raise UserError(*problems)
+    assert len(split_states) == 1
+    return _with_sources(videos, pattern)
+
+
+def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
+    """What lies at a place; a video file by itself has neither label nor split."""
+    if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
+        status = source.stat()
+        entry = Entry(source.name, str(source), None, None, status.st_size, status.st_mtime_ns)
+        return Listing(source.parent, {None: layouts.Part((entry,), f"{source} is a video by itself")})
+    return layouts.read(source, Options(columns, suffixes=VIDEO_SUFFIXES))
+
+
+def _of_listing(listing: Listing, prefix: str) -> Iterator[_Found]:
+    for split, part in listing.parts.items():
+        yield from (_Found(listing.root, split, entry, prefix) for entry in part.entries)
+
+
+def _prefixes(sources: Sequence[Path]) -> list[str]:
+    """What the names of videos of each source begin with; nothing where there is one source."""
+    if len(sources) == 1:
+        return [""]
+    prefixes: list[str] = []
+    for source in sources:
+        name = _title(source)
+        same = sum(prefix.partition("~")[0] == name for prefix in prefixes)
+        prefixes.append(f"{name}~{same + 1}" if same else name)
+    return prefixes
+
+
+def _title(path: Path) -> str:
+    """What a folder is called, also where it is "."; of a file, that of its folder."""
+    path = path.absolute() if path.is_dir() else path.absolute().parent
+    return Path(os.path.normpath(path)).name or "videos"
+
+
+def _with_sources(videos: Sequence[_Found], pattern: str | None) -> list[Video]:
+    """Records of the videos, each with a source."""
+    unknown = [video.entry.path for video in videos if video.entry.source is None]
+    by_pattern = find_sources(pattern, unknown) if pattern else [None] * len(unknown)
+    if pattern and unknown and not any(by_pattern):
+        raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(unknown[0])}")
+    sources = iter(by_pattern)
+    records = []
+    for video in videos:
+        entry = video.entry
+        source = next(sources) if entry.source is None else entry.source
+        # Another folder's 0001.mp4 is another video.
+        alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
+        record = Video(
+            video.name, entry.file, entry.label, video.split, source or alone.replace(";", ","), 0, 0, entry.attributes
+        )
+        records.append(replace(record, size_bytes=entry.size_bytes, mtime_ns=entry.mtime_ns))
+    return records
