@@ -27,7 +27,7 @@ from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Spl
 
 
 @dataclass(frozen=True)
-class _Located:
+class Located:
     """A part of a listing with the folder that it lies in."""
 
     root: Path
@@ -57,7 +57,7 @@ class Listed:
 
     name: str
     settings: FrameSetSettings
-    parts: Mapping[Split | None, _Located]
+    parts: Mapping[Split | None, Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
 
     @property
@@ -102,7 +102,9 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     undigested = {split: located.frames() for split, located in parts.items()}
     for split, located in parts.items():
         problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
-        problems += _wrong_sources(located, undigested[split], settings.split == "auto")
+        # A video is a source of its own; its frames are not there yet.
+        auto = settings.split == "auto" and not settings.extract
+        problems += _wrong_sources(located, undigested[split], auto)
     by_split = {split: frames for split, frames in undigested.items() if split}
     _refuse(name, problems + shared_sources(by_split))
     return Listed(name, settings, parts, undigested)
@@ -141,7 +143,7 @@ def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
     _refuse(name, shared_content({split: frames.frames if frames.digest else () for split, frames in splits.items()}))
 
 
-def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:
+def _pattern(parts: Mapping[Split | None, Located], split: Split) -> str | None:
     located = parts.get(split, parts.get(None))
     return located.pattern if located else None
 
@@ -156,7 +158,7 @@ def _checked(
     )
 
 
-def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[str]:
+def _too_few(split: Split | None, located: Located, checked: _Checked) -> list[str]:
     """What is wrong with the frames that are left where some were left out."""
     total, bad = len(located.part.entries), len(checked.left_out)
     where = split or "frames"
@@ -173,12 +175,12 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
     return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
 
 
-def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str]]:
+def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, Located], list[str]]:
     """What lies at the locations named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
     listing = layouts.read(resolve_path(base, settings.path), _options(settings))
-    parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
+    parts = {split: Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
@@ -188,27 +190,26 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
 
 
 def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    return layouts.Options(settings.columns.named if settings.columns else None)
+    suffixes = settings.extract.suffixes if settings.extract else layouts.SUFFIXES
+    return layouts.Options(settings.columns.named if settings.columns else None, suffixes)
 
 
-def _gather_locations(
-    locations: Mapping[Split, Location], base: Path
-) -> tuple[dict[Split | None, _Located], list[str]]:
+def _gather_locations(locations: Mapping[Split, Location], base: Path) -> tuple[dict[Split | None, Located], list[str]]:
     """The parts found at the locations of the splits, and what is wrong with these."""
-    parts: dict[Split | None, _Located] = {}
+    parts: dict[Split | None, Located] = {}
     problems = []
     for split, location in locations.items():
         listing = layouts.read(resolve_path(base, location.path), _options(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
-            parts[split] = _Located(listing.root, part, location.source_pattern)
+            parts[split] = Located(listing.root, part, location.source_pattern)
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
     return parts, problems
 
 
-def _wrong_names(located: _Located) -> list[str]:
+def _wrong_names(located: Located) -> list[str]:
     """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
     wrong = [os.fsencode(entry.path) for entry in located.part.entries if not is_unicode(entry.path)]
     return [f"{located.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
@@ -229,7 +230,7 @@ def _wrong_labels(split: Split, part: Part) -> list[str]:
     return [f"{split}: no {word} frame among {len(labels)}; {part.labels_from}" for word in missing]
 
 
-def _wrong_sources(located: _Located, frames: Sequence[Frame], auto: bool) -> list[str]:
+def _wrong_sources(located: Located, frames: Sequence[Frame], auto: bool) -> list[str]:
     """Why the sources that `source_pattern` gives, or the lack of one, do not serve; empty where they do."""
     unknown = [frame.path for frame in frames if frame.source is None]
     if located.pattern and frames and len(unknown) == len(frames):
@@ -253,7 +254,7 @@ def _wrong_sources(located: _Located, frames: Sequence[Frame], auto: bool) -> li
     return []
 
 
-def _by_root(parts: Iterable[_Located]) -> dict[Path, list[Entry]]:
+def _by_root(parts: Iterable[Located]) -> dict[Path, list[Entry]]:
     roots: dict[Path, list[Entry]] = {}
     for located in parts:
         roots.setdefault(located.root, []).extend(located.part.entries)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench.datasets.extract_settings import EXTRACT, ExtractSettings
 from bench.errors import quoted
 from bench.records import SPLITS, Split
 
@@ -79,6 +80,7 @@ class Location(BaseModel):
     path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
     source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
+    extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
@@ -108,6 +110,7 @@ class FrameSetSettings(BaseModel):
     )
     source_pattern: str | None = Field(default=None, description=f"with `path`: {_SOURCE_PATTERN}")
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
+    extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
@@ -133,7 +136,7 @@ class FrameSetSettings(BaseModel):
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
         if locations and "test" not in locations:
             raise ValueError("`test` is missing: the frames that are reported")
-        for key in ("split", "source_pattern", "columns"):
+        for key in ("split", "source_pattern", "columns", "extract"):
             if locations and getattr(self, key) is not None:
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")

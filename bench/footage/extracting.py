@@ -47,21 +47,26 @@ class Extracted:
         return self.folder / folder.MANIFEST
 
 
-def checked(extraction: Extraction, workers: int | None = None) -> tuple[Extraction, str]:
-    """The settings, without a face finder where none is needed, and the digest of the finder's model.
+def settled(extraction: Extraction) -> tuple[Extraction, str]:
+    """The settings, without a crop of faces where none are sought, and the digest of the face finder's model.
 
-    Raises `UserError` for what is wrong with them, or not installed.
+    Raises `UserError` for what is wrong with them. Nothing heavy is loaded.
     """
-    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
-        raise UserError(f"workers: expected auto or a number from 1 to {_MOST_WORKERS}, found {workers}")
     sampling.check(extraction.sampling, extraction.frames)
     crops.find(extraction.crop)
-    library()
     if extraction.faces == NO_CROP:
         extraction = replace(extraction, crop=NO_CROP)
-    digest = faces.digest(extraction.faces)
+    return extraction, faces.digest(extraction.faces)
+
+
+def _workable(extraction: Extraction, workers: int | None) -> tuple[Extraction, str]:
+    """The same, once it is known that all that is needed is installed and can be loaded."""
+    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
+        raise UserError(f"workers: expected auto or a number from 1 to {_MOST_WORKERS}, found {workers}")
+    extraction, finder = settled(extraction)
+    library()
     faces.load(extraction.faces, extraction.min_face_px, extraction.min_score)
-    return extraction, digest
+    return extraction, finder
 
 
 def extract(
@@ -77,7 +82,7 @@ def extract(
     `workers` are processes, None for as many as there are cores. A run that is killed loses the videos under way.
     Raises `UserError` before anything is read.
     """
-    extraction, finder = checked(extraction, workers)
+    extraction, finder = _workable(extraction, workers)
     _refuse_nested(videos)
     folder.take(target, extraction, finder)
     with locks.held(target / folder.LOCK, "extracting frames", on_event, folder=target):

@@ -21,6 +21,7 @@ from typing import Any
 from bench import stored
 from bench.errors import UserError, in_yaml, quoted
 from bench.files import is_temporary, make_folder, write_text
+from bench.footage.outcomes import PASSING
 from bench.provenance import digest
 from bench.records import Extraction, Video
 
@@ -97,9 +98,23 @@ def write_card(folder: Path, extraction: Extraction, finder: str, facts: Card) -
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether an extraction into this folder came to its end."""
-    card = _card(folder)
-    return card is not None and "counts" in card and (folder / MANIFEST).is_file()
+    """Whether an extraction into this folder came to its end, with no video that is worth another try."""
+    found = statuses(folder)
+    return bool(found) and not any(found.get(status) for status in PASSING) and (folder / MANIFEST).is_file()
+
+
+def is_extraction(folder: Path) -> bool:
+    """Whether an extraction was begun in this folder, and in it itself: no link to one."""
+    return _card(folder) is not None and not folder.is_symlink()
+
+
+def statuses(folder: Path) -> dict[str, int]:
+    """How many videos ended how; empty where the extraction did not come to its end."""
+    try:
+        counts = (_card(folder) or {})["counts"]["statuses"]
+        return {str(status): int(count) for status, count in counts.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _card(folder: Path) -> Card | None:

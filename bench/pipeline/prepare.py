@@ -48,7 +48,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     otherwise the frames of a demo set that is not drawn have no content.
     """
     request = _request(experiments, path, name, only)
-    listings = {frame_set: Listing(experiments, frame_set, path.parent) for frame_set in request.settings.frame_sets}
+    crops = [getattr(detector.preprocessing, "crop", "fsbi") for detector in request.detectors.values()]
+    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.settings.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, on_event)
     frames = frames_of(listings)
@@ -75,9 +76,11 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             threads=cpu_cores() if threads == "auto" else threads,
             remarks=remarks,
             timing=timing,
+            pending=listing.pending,
+            extracted=listing.extracted,
         )
         for detector, of_detector in weights.items()
-        for frame_set in listings
+        for frame_set, listing in listings.items()
     ]
     return Prepared(tuple(setups))
 
@@ -281,7 +284,8 @@ def _read(
                 keys = request.variant_key(name, variant)
                 problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
     for name, listing in listings.items():
-        read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
+        # Hours of extraction do not begin where the run will be refused.
+        read_frames = partial(listing.read, request.settings.on_bad_frame, for_run and not problems, on_event)
         problems += problems_of(_dataset_key(name), read_frames)
     request.refuse(problems)
     return read

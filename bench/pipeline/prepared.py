@@ -12,6 +12,7 @@ from bench import datasets
 from bench.detectors import families
 from bench.errors import listed
 from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
 from bench.variants.chain import kind_of
@@ -34,7 +35,8 @@ class Setup:
     train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
     before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
     first set: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not know.
-    `imported` says how the file of each variant is read that was made elsewhere.
+    `imported` says how the file of each variant is read that was made elsewhere. `pending` are videos of the set that
+    are not extracted yet, `extracted` the names of the folders that their frames lie in, or will.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Setup:
     timing: Timing = "due"
     reading: Reading | None = None
     imported: Mapping[str, Reading] = field(default_factory=dict)
+    pending: Pending | None = None
+    extracted: tuple[str, ...] = ()
 
     def key(self, variant: str) -> ResultKey:
         return ResultKey(self.detector_name, variant, self.frame_set)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.datasets import find_sources, layouts
+from bench.datasets import Located, find_sources, layouts
 from bench.datasets.layouts import Entry, Listing, Options
 from bench.errors import UserError, is_unicode, listed, quoted
-from bench.records import VIDEO_SUFFIXES, Split, Video
+from bench.records import VIDEO_SUFFIXES, Frame, Split, Video
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,23 @@ def _with_sources(videos: Sequence[_Found], pattern: str | None) -> list[Video]:
     if pattern and unknown and not any(by_pattern):
         raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(unknown[0])}")
     sources = iter(by_pattern)
-    records = []
-    for video in videos:
-        entry = video.entry
-        source = next(sources) if entry.source is None else entry.source
-        # Another folder's 0001.mp4 is another video.
-        alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
-        record = Video(
-            video.name, entry.file, entry.label, video.split, source or alone.replace(";", ","), 0, 0, entry.attributes
-        )
-        records.append(replace(record, size_bytes=entry.size_bytes, mtime_ns=entry.mtime_ns))
-    return records
+    return [_record(video, next(sources) if video.entry.source is None else video.entry.source) for video in videos]
+
+
+def _record(video: _Found, source: str | None) -> Video:
+    """A video that nothing else tells the source of is one of its own; another folder's 0001.mp4 is another video."""
+    entry = video.entry
+    alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
+    known = source or alone.replace(";", ",")
+    return Video(
+        video.name, entry.file, entry.label, video.split, known, entry.size_bytes, entry.mtime_ns, entry.attributes
+    )
+
+
+def videos_of(parts: Iterable[tuple[Split | None, Located, Sequence[Frame]]]) -> list[Video]:
+    """The videos of a frame set's parts, of which each has its frames' sources; a part without a split has none."""
+    return [
+        _record(_Found(located.root, split, entry, ""), frame.source)
+        for split, located, frames in parts
+        for entry, frame in zip(located.part.entries, frames, strict=True)
+    ]

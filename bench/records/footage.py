@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from bench.records.frames import Split
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -103,7 +105,7 @@ class Video:
     name: str
     file: str
     label: int | None
-    split: str | None
+    split: Split | None
     source: str
     size_bytes: int
     mtime_ns: int

@@ -68,7 +68,7 @@ def forecast(  # noqa: PLR0913 - the options of `bench plan`
 
     def listen(event: Event) -> None:
         nonlocal read
-        read = max(read, event.done)
+        read = max(read, event.done if event.unit == "frames" else 0)
         on_event(event)
 
     began = time.monotonic()

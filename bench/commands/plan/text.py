@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
-from bench.pipeline.forecast import Link, Row, is_drawn
+from bench.pipeline.forecast import Link, Row, is_drawn, pending
 from bench.pipeline.reasons import again
 
 WIDTH = 100
@@ -55,8 +55,9 @@ def _head(forecast: Forecast) -> str:
     for name, (setup, *_) in prepared.by_frame_set.items():
         counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in setup.frames.items())
         frames.append(f"{counts}{prepared.of_frames(name)}")
+    about = "about " if pending(prepared) else ""
     return (
-        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {'; '.join(frames)}; "
+        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {about}{'; '.join(frames)}; "
         f"on {first.device}, {first.threads} threads"
     )
 
@@ -121,7 +122,8 @@ def _notes(forecast: Forecast) -> list[str]:
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
-        notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
+        what = "videos are not extracted yet" if pending(prepared) else "the demo set is not drawn yet"
+        notes.append(f"{what}: what depends on {'their' if pending(prepared) else 'its'} frames counts as not there")
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
         for name, setup in prepared.by_detector.items()
