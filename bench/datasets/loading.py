@@ -46,6 +46,8 @@ class Located:
                 next(sources, None) if entry.source is None else entry.source,
                 "",
                 entry.attributes,
+                entry.video,
+                entry.frame_index,
             )
             for entry in self.part.entries
         )
@@ -190,8 +192,12 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
 
 
 def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    suffixes = settings.extract.suffixes if settings.extract else layouts.SUFFIXES
-    return layouts.Options(settings.columns.named if settings.columns else None, suffixes)
+    return layouts.Options(
+        settings.columns.named if settings.columns else None,
+        suffixes=settings.extract.suffixes if settings.extract else layouts.SUFFIXES,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )
 
 
 def _gather_locations(locations: Mapping[Split, Location], base: Path) -> tuple[dict[Split | None, Located], list[str]]:

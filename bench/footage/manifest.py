@@ -13,15 +13,13 @@ from typing import Any
 from bench.files import write_atomically
 from bench.footage import folder as layout
 from bench.footage.outcomes import Outcome, Row
-from bench.records import POINTS, Video
+from bench.records import BOX_COLUMNS, POINT_COLUMNS, VIDEO_COLUMNS, Video
 
 _GROUP_ROWS = 8192
 """Rows of the manifest that are held in memory, and lie together in its file."""
 
-_BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
-_POINTS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 COLUMNS = (
-    "path", "label", "split", "source", "video", "frame_index", "time_s", *_BOX, *_POINTS, "face_score", "face_px",
+    "path", "label", "split", "source", *VIDEO_COLUMNS, "time_s", *BOX_COLUMNS, *POINT_COLUMNS, "face_score", "face_px",
     "method", "compression",
 )  # fmt: skip
 _WORDS = {0: "real", 1: "fake", None: None}
@@ -124,8 +122,8 @@ def _of_video(video: Video) -> dict[str, Any]:
 def _of_row(video: Video, row: Row) -> dict[str, Any]:
     cells: dict[str, Any] = {"path": f"{layout.of_video(video)}/{row.name}", "frame_index": row.frame_index}
     cells |= {"time_s": row.time_s, "face_score": row.score, "face_px": row.face_px}
-    cells |= dict(zip(_BOX, row.box or (None,) * len(_BOX), strict=True))
-    return cells | dict(zip(_POINTS, row.points or (None,) * len(_POINTS), strict=True))
+    cells |= dict(zip(BOX_COLUMNS, row.box or (None,) * len(BOX_COLUMNS), strict=True))
+    return cells | dict(zip(POINT_COLUMNS, row.points or (None,) * len(POINT_COLUMNS), strict=True))
 
 
 def _type(column: str) -> Any:
@@ -135,7 +133,7 @@ def _type(column: str) -> Any:
         return pyarrow.int64()
     if column == "time_s":
         return pyarrow.float64()
-    return pyarrow.float32() if column in (*_BOX, *_POINTS, "face_score", "face_px") else pyarrow.string()
+    return pyarrow.float32() if column in (*BOX_COLUMNS, *POINT_COLUMNS, "face_score", "face_px") else pyarrow.string()
 
 
 def _cells(video: Video, outcome: Outcome) -> list[Any]:

@@ -1,5 +1,13 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.annotations import (
+    ANNOTATION_COLUMNS,
+    BOX_COLUMNS,
+    POINT_COLUMNS,
+    VIDEO_COLUMNS,
+    Annotation,
+    Point,
+)
 from bench.records.artifacts import (
     Built,
     Footprint,
@@ -63,6 +71,12 @@ from bench.records.frames import (
     Split,
     as_inputs,
     silent,
+)
+from bench.records.labels import (
+    CLASS_WORDS,
+    LABEL_WORDS,
+    label_word,
+    label_words,
 )
 from bench.records.measurements import (
     Conditions,
@@ -146,9 +160,13 @@ from bench.records.weights import (
 )
 
 __all__ = [
+    "ANNOTATION_COLUMNS",
+    "BOX_COLUMNS",
+    "CLASS_WORDS",
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LABEL_WORDS",
     "LEAST_CROP_PCT",
     "LOWERED",
     "NO_CROP",
@@ -156,13 +174,16 @@ __all__ = [
     "OUTCOMES",
     "PICTURE_FORMS",
     "POINTS",
+    "POINT_COLUMNS",
     "PREDICTED",
     "SAFETENSORS",
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "VIDEO_COLUMNS",
     "VIDEO_SUFFIXES",
     "Alone",
+    "Annotation",
     "Auc",
     "BatchReader",
     "BlurredFrame",
@@ -216,6 +237,7 @@ __all__ = [
     "OutputKind",
     "PeakMemory",
     "PictureForm",
+    "Point",
     "Prediction",
     "PredictionPass",
     "Predictions",
@@ -265,5 +287,7 @@ __all__ = [
     "Verdict",
     "Video",
     "as_inputs",
+    "label_word",
+    "label_words",
     "silent",
 ]
