@@ -39,7 +39,7 @@ def _decoded(outputs: Outputs, height: int, width: int) -> Candidates:
         cell = cells(height, width, stride)
         if len(boxes) % len(cell) or len(scores) != len(boxes):
             raise UserError(
-                f"SCRFD: expected a multiple of {len(cell)} positions at stride {stride} of {width} × {height} pixels, "
+                f"expected a multiple of {len(cell)} positions at stride {stride} of {width} × {height} pixels, "
                 f"found {len(boxes)}: export the network for this size, or for any"
             )
         centres = np.repeat(cell, len(boxes) // len(cell), axis=0) * stride
