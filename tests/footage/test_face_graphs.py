@@ -48,7 +48,9 @@ def test_scrfd(tmp_path: Path, batched: bool) -> None:
     check(finder.find(FRAME), FACES, 2, "scrfd")
     assert [face.score for face in single(file, 100).find(FRAME)] == pytest.approx([0.97, 0.93])
     assert [face.score for face in single(file, 10, 0.95).find(FRAME)] == pytest.approx([0.97])
-    assert finder.pixels.of(np.uint8([[[0, 127, 255]]])) == pytest.approx(np.array([[[-127.5, -0.5, 127.5]]]) / 128)
+    assert finder.pixels.of(np.array([[[0, 127, 255]]], np.uint8)) == pytest.approx(
+        np.array([[[-127.5, -0.5, 127.5]]]) / 128
+    )
 
 
 def test_scrfd_without_points(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_retinaface(tmp_path: Path, softmax: str, name: str, pixels: Any) -> Non
     outputs = face_graphs.retinaface(FACES, 640, 640)
     finder = single(face_graphs.write(tmp_path / "a.onnx", outputs, [1, 3, 640, 640], softmax))
     check(finder.find(FRAME), FACES, 2, name)
-    assert finder.pixels.of(np.uint8([[[50, 100, 150]]])) == pytest.approx(np.asarray(pixels), abs=1e-5)
+    assert finder.pixels.of(np.array([[[50, 100, 150]]], np.uint8)) == pytest.approx(np.asarray(pixels), abs=1e-5)
 
 
 def test_graphs_of_any_size_see_multiples_of_32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +108,16 @@ def test_graphs_of_any_size_see_multiples_of_32(tmp_path: Path, monkeypatch: pyt
     assert seen == [(1, 352, 608, 3)]
 
 
+def test_retinaface_of_an_oblong_size(tmp_path: Path) -> None:
+    targets = [target(40, 60, 60, 72, 0.97), target(300, 100, 130, 140, 0.93)]
+    file = face_graphs.write(tmp_path / "a.onnx", face_graphs.retinaface(targets, 600, 340), [1, 3, 340, 600], "conf")
+    check(single(file).find(np.zeros((340, 600, 3), np.uint8)), targets, 1, "retinaface")
+
+
 def test_retinaface_as_ternaus_converts_it(tmp_path: Path) -> None:
-    boxes, points = np.float32([face.box for face in FACES]), np.float32([face.points for face in FACES])
-    outputs = {"boxes": boxes, "scores": np.float32([0.97, 0.93, 0.91]), "landmarks": points.reshape(-1, 10)}
+    boxes = np.array([face.box for face in FACES], np.float32)
+    points = np.array([face.points for face in FACES], np.float32).reshape(-1, 10)
+    outputs = {"boxes": boxes, "scores": np.array([0.97, 0.93, 0.91], np.float32), "landmarks": points}
     file = face_graphs.write(tmp_path / "a.onnx", outputs, [1, 3, 640, 640])
     check(single(file).find(FRAME), FACES, 2, "retinaface (ternaus)")
 
@@ -129,7 +138,9 @@ def test_blazeface(tmp_path: Path, side: int, channels_last: bool) -> None:
         assert np.mean(face.points[3:], axis=0) == pytest.approx(2 * np.mean(expected.points[3:], axis=0), abs=0.01)
         eyes, mouth = np.subtract(face.points[1], face.points[0]), np.subtract(face.points[4], face.points[3])
         assert mouth == pytest.approx(0.828 * eyes, abs=0.01)
-    assert finder.pixels.of(np.uint8([[[0, 255, 51]]])) == pytest.approx(np.array([[[-1, 1, -0.6]]]), abs=1e-6)
+    assert finder.pixels.of(np.array([[[0, 255, 51]]], np.uint8)) == pytest.approx(
+        np.array([[[-1, 1, -0.6]]]), abs=1e-6
+    )
 
 
 def test_blazeface_averages_what_overlaps(tmp_path: Path) -> None:

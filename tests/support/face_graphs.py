@@ -5,6 +5,7 @@ Nothing of `bench` is used here: these encoders are what its decoders are tested
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +98,12 @@ def retinaface(targets: Sequence[Target], width: int, height: int) -> dict[str, 
         for size in sizes
     ]
     boxes, marks = np.zeros((1, len(priors), 4), np.float32), np.zeros((1, len(priors), 10), np.float32)
-    logits = np.tile(np.float32([4, -4]), (1, len(priors), 1))
+    logits = np.tile(np.asarray([4, -4], np.float32), (1, len(priors), 1))
     for face in targets:
         (centre_x, centre_y), (wide, high) = face.centre, face.sides
 
         def misfit(index: int, wide: float = wide, x: float = centre_x, y: float = centre_y) -> float:
-            return abs(np.log(priors[index][2] / wide)) * 50 + abs(priors[index][0] - x) + abs(priors[index][1] - y)
+            return abs(math.log(priors[index][2] / wide)) * 50 + abs(priors[index][0] - x) + abs(priors[index][1] - y)
 
         best = min(range(len(priors)), key=misfit)
         x, y, size = priors[best]
@@ -166,7 +167,7 @@ def mtcnn(folder: Path, *, channels_last: bool, upright: bool, shift: Sequence[f
         if channels_last and is_proposing:
             outputs = {count: then("Transpose", output, perm=[0, 2, 3, 1]) for count, output in outputs.items()}
         values = [
-            numpy_helper.from_array(np.float32(number), title)
+            numpy_helper.from_array(np.asarray(number, np.float32), title)
             for title, number in (("half", 0.5), ("one", 1), ("zero", 0))
         ]
         values += [
