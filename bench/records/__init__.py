@@ -1,5 +1,13 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.annotations import (
+    ANNOTATION_COLUMNS,
+    BOX_COLUMNS,
+    POINT_COLUMNS,
+    VIDEO_COLUMNS,
+    Annotation,
+    Point,
+)
 from bench.records.artifacts import (
     Built,
     Footprint,
@@ -59,6 +67,12 @@ from bench.records.frames import (
     Split,
     as_inputs,
     silent,
+)
+from bench.records.labels import (
+    CLASS_WORDS,
+    LABEL_WORDS,
+    label_word,
+    label_words,
 )
 from bench.records.measurements import (
     Conditions,
@@ -142,22 +156,29 @@ from bench.records.weights import (
 )
 
 __all__ = [
+    "ANNOTATION_COLUMNS",
+    "BOX_COLUMNS",
+    "CLASS_WORDS",
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LABEL_WORDS",
     "LEAST_CROP_PCT",
     "LOWERED",
     "NO_CROP",
     "ONNX",
     "OUTCOMES",
     "POINTS",
+    "POINT_COLUMNS",
     "PREDICTED",
     "SAFETENSORS",
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "VIDEO_COLUMNS",
     "VIDEO_SUFFIXES",
     "Alone",
+    "Annotation",
     "Auc",
     "BatchReader",
     "BlurredFrame",
@@ -209,6 +230,7 @@ __all__ = [
     "Outcome",
     "OutputKind",
     "PeakMemory",
+    "Point",
     "Prediction",
     "PredictionPass",
     "Predictions",
@@ -257,5 +279,7 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "as_inputs",
+    "label_word",
+    "label_words",
     "silent",
 ]
