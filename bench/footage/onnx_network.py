@@ -180,7 +180,11 @@ class SingleShot:
             missing = [(0, -side % GRID) for side in picture.shape[:2]]
             picture = np.pad(picture, [*missing, (0, 0)])
         height, width = picture.shape[:2]
-        candidates = self.decode(self.network.run(self.pixels.of(picture)[np.newaxis]), height, width)
+        outputs = self.network.run(self.pixels.of(picture)[np.newaxis])
+        try:
+            candidates = self.decode(outputs, height, width)
+        except UserError as error:
+            raise UserError(f"{self.network.path}: is read as {self.NAME}: {error}") from error
         scores = candidates.scores
         # Rounding may leave a sigmoid a little above 1.
         if len(scores) and not (np.isfinite(scores).all() and scores.min() >= -1e-3 and scores.max() <= 1 + 1e-3):

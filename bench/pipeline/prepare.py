@@ -48,7 +48,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     otherwise the frames of a demo set that is not drawn have no content.
     """
     request = _request(experiments, path, name, only)
-    crops = [getattr(detector.preprocessing, "crop", "fsbi") for detector in request.detectors.values()]
+    crops = [detector.preprocessing.crop for detector in request.detectors.values()]
     listings = {name: Listing(experiments, name, path.parent, crops) for name in request.settings.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, on_event)

@@ -56,6 +56,11 @@ def remark(preset: str, network: str) -> str:
     return str(of_preset(network)) if of_preset else ""
 
 
+def summary(preset: str) -> str:
+    """What the preset cuts out, in words: the first sentence of its module's docstring, without the full stop."""
+    return " ".join(str(find(preset).__doc__).split("\n\n", maxsplit=1)[0].split()).rstrip(".")
+
+
 def is_of_faces(preset: str) -> bool:
     """Whether a face finder is needed."""
     return preset != NO_CROP

@@ -16,6 +16,13 @@ MARGIN = 0.2
 """Of the box's height: BlazeFace's boxes end at the eyebrows."""
 
 
+def remark(network: str) -> str:
+    """What a manifest says of boxes that are not BlazeFace's."""
+    if network == "blazeface":
+        return ""
+    return f"boxes of {network} in place of BlazeFace's, which begin at the eyebrows: more is seen above"
+
+
 def cut(picture: NDArray[np.uint8], faces: Sequence[Face]) -> list[Crop]:
     """The margin is in whole pixels; edges lose their fractions."""
     crops = []

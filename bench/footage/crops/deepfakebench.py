@@ -21,6 +21,11 @@ _TEMPLATE = (
 """ArcFace's five points in 112 × 112 pixels."""
 
 
+def remark(network: str) -> str:
+    """What a manifest says of the points: the benchmark takes dlib's."""
+    return f"points of {network} in place of dlib's"
+
+
 def cut(picture: NDArray[np.uint8], faces: Sequence[Face]) -> list[Crop]:
     """Black where the frame ends. Bilinear, as the benchmark's preprocessing."""
     import cv2

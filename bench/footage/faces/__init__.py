@@ -31,6 +31,11 @@ def names() -> tuple[str, ...]:
     return tuple(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
+def find(name: str) -> Any:
+    """The module of a finder that needs no file."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
 def load(spec: str = DEFAULT, min_face_px: int = MIN_FACE_PX, min_score: float = MIN_SCORE) -> Finder:
     """The finder of this name, or the one in an ONNX file or a folder with MTCNN's three.
 
@@ -42,7 +47,7 @@ def load(spec: str = DEFAULT, min_face_px: int = MIN_FACE_PX, min_score: float =
     if not (math.isfinite(min_score) and 0 < min_score < 1):
         raise UserError(f"min_score: expected a number between 0 and 1, found {min_score}")
     if spec in names():
-        finder: Finder = _module(spec).load(min_face_px, min_score)
+        finder: Finder = find(spec).load(min_face_px, min_score)
         return finder
     from bench.footage.faces import graphs
 
@@ -55,14 +60,10 @@ def digest(spec: str = DEFAULT) -> str:
     No network is loaded. Raises `UserError` where there is no such finder or file.
     """
     if spec in names():
-        return str(_module(spec).digest())
+        return str(find(spec).digest())
     from bench.footage.faces import graphs
 
     return graphs.digest(_file(spec))
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _file(spec: str) -> Path:

@@ -23,7 +23,8 @@ from bench.errors import UserError, listed, shown
 from bench.footage.onnx_network import Network
 from bench.records import Finder
 
-_MOST_FILES = 3
+_FILES = 3
+_TRIAL_SIDE = 64
 
 
 class Kind(Protocol):
@@ -44,10 +45,14 @@ def kinds() -> dict[str, Kind]:
 
 def load(path: Path, min_face_px: int, min_score: float) -> Finder:
     """The finder in an ONNX file, or in a folder of them. Raises `UserError` where no kind recognises it."""
+    import numpy as np
+
     networks = [Network(file) for file in _files(path)]
     for kind in kinds().values():
         if kind.recognises(networks):
-            return kind.load(networks, min_face_px, min_score, digest(path))
+            finder = kind.load(networks, min_face_px, min_score, digest(path))
+            finder.find(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))  # what can't be decoded fails here
+            return finder
     outputs = [f"{name} {list(shape)}" for net in networks for name, shape in zip(net.names, net.shapes, strict=True)]
     understood = "; ".join(f"{name}: {kind.SHAPE}" for name, kind in kinds().items())
     raise UserError(
@@ -69,7 +74,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted(child for child in path.iterdir() if child.suffix.lower() == ".onnx")
-    if len(files) != _MOST_FILES:
+    if len(files) != _FILES:
         names = listed([file.name for file in files], 5) or "none"
         raise UserError(
             f"{path}: a folder as a face finder holds MTCNN's three .onnx files, found {names}; or name one file of "

@@ -34,12 +34,12 @@ def recognises(networks: Sequence[Network]) -> bool:
 
 def _values(network: Network) -> tuple[int, ...]:
     """The numbers of values of the outputs: of P-Net's maps, along the channels."""
-    return tuple(sorted(shape[_channels(network, shape)] for shape in network.shapes))
+    return tuple(sorted(shape[axis] for shape, axis in zip(network.shapes, _axes(network), strict=True)))
 
 
-def _channels(network: Network, shape: Sequence[int]) -> int:
-    """The axis of an output's values."""
-    return 1 if len(shape) == 4 and shape[1] in (2, 4) else -1
+def _axes(network: Network) -> list[int]:
+    """The axis of the values in each output: of maps, whose other axes are long for the picture of the trial."""
+    return [1 if len(shape) == 4 and shape[1] in (2, 4) else -1 for shape in network.shapes]
 
 
 def _stages(networks: Sequence[Network]) -> bool:
@@ -79,8 +79,8 @@ class _Stage:
         values = values if self.is_upright else values.transpose(0, 2, 1, 3)
         parts = [self.network.run(values[start : start + _BATCH]) for start in range(0, len(values), _BATCH)]
         outputs = {}
-        for output in (np.concatenate(same) for same in zip(*parts, strict=True)):
-            last = np.moveaxis(output, _channels(self.network, output.shape), -1)
+        for axis, *same in zip(_axes(self.network), *parts, strict=True):
+            last = np.moveaxis(np.concatenate(same), axis, -1)
             outputs[last.shape[-1]] = last if self.is_upright or last.ndim == 2 else last.transpose(0, 2, 1, 3)
         return outputs
 

@@ -79,7 +79,7 @@ def _decoded(outputs: Outputs, height: int, width: int, *, is_logits: bool) -> C
     centres, sides = _priors(height, width)
     if len(boxes) != len(centres):
         raise UserError(
-            f"RetinaFace: expected {len(centres)} priors for {width} × {height} pixels, found {len(boxes)}; priors of "
+            f"expected {len(centres)} priors for {width} × {height} pixels, found {len(boxes)}; priors of "
             "16 and 32, 64 and 128, 256 and 512 pixels at strides 8, 16 and 32 are understood"
         )
     centre = centres + boxes[:, :2] * _VARIANCES[0] * sides

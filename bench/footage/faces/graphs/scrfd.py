@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ _PIXELS = Pixels(mean=(127.5, 127.5, 127.5), std=(128.0, 128.0, 128.0))
 def recognises(networks: Sequence[Network]) -> bool:
     if len(networks) != 1:
         return False
-    last = [shape[-1] if len(shape) in (2, 3) else 0 for shape in networks[0].shapes]
-    return last.count(4) in _LEVELS and sorted(set(last)) in ([1, 4], [1, 4, 10]) and len(last) % last.count(4) == 0
+    counts = Counter(shape[-1] if len(shape) in (2, 3) else 0 for shape in networks[0].shapes)
+    return set(counts) in ({1, 4}, {1, 4, 10}) and len(set(counts.values())) == 1 and counts[4] in _LEVELS
 
 
 def load(networks: Sequence[Network], min_face_px: int, min_score: float, digest: str) -> SingleShot:
@@ -38,7 +39,7 @@ def _decoded(outputs: Outputs, height: int, width: int) -> Candidates:
         cell = cells(height, width, stride)
         if len(boxes) % len(cell) or len(scores) != len(boxes):
             raise UserError(
-                f"SCRFD: expected a multiple of {len(cell)} positions at stride {stride} of {width} × {height} pixels, "
+                f"expected a multiple of {len(cell)} positions at stride {stride} of {width} × {height} pixels, "
                 f"found {len(boxes)}: export the network for this size, or for any"
             )
         centres = np.repeat(cell, len(boxes) // len(cell), axis=0) * stride
