@@ -17,7 +17,7 @@ from bench.footage.manifest import Counts
 from bench.footage.one_video import Task, load
 from bench.footage.outcomes import PASSING, Outcome
 from bench.provenance import cpu_cores, version, versions
-from bench.records import NO_CROP, Event, Extraction, OnEvent, Video, silent
+from bench.records import NO_CROP, Event, Extraction, Finder, OnEvent, Video, silent
 
 WORK = "extracting frames"
 VERSION = 1
@@ -59,14 +59,13 @@ def settled(extraction: Extraction) -> tuple[Extraction, str]:
     return extraction, faces.digest(extraction.faces)
 
 
-def _workable(extraction: Extraction, workers: int | None) -> tuple[Extraction, str]:
-    """The same, once it is known that all that is needed is installed and can be loaded."""
+def _workable(extraction: Extraction, workers: int | None) -> tuple[Extraction, Finder]:
+    """The settings and the face finder, once it is known that all that is needed is installed and can be loaded."""
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise UserError(f"workers: expected auto or a number from 1 to {_MOST_WORKERS}, found {workers}")
-    extraction, finder = settled(extraction)
+    extraction, _ = settled(extraction)
     library()
-    faces.load(extraction.faces, extraction.min_face_px, extraction.min_score)
-    return extraction, finder
+    return extraction, faces.load(extraction.faces, extraction.min_face_px, extraction.min_score)
 
 
 def extract(
@@ -84,7 +83,7 @@ def extract(
     """
     extraction, finder = _workable(extraction, workers)
     _refuse_nested(videos)
-    folder.take(target, extraction, finder)
+    folder.take(target, extraction, finder.digest)
     with locks.held(target / folder.LOCK, "extracting frames", on_event, folder=target):
         sweep(target / folder.WORK, held=True)
         run = _Run(videos, target, extraction, workers or cpu_cores(), on_event)
@@ -92,7 +91,7 @@ def extract(
         facts = _facts(extraction, finder)
         counts = manifest.write(target, videos, run.outcomes(), facts)
         pages = run.write_sheets()
-        folder.write_card(target, extraction, finder, {**facts, "counts": asdict(counts)})
+        folder.write_card(target, extraction, finder.digest, {**facts, "counts": asdict(counts)})
         skipped, damaged = run.remarkable()
     return Extracted(target, len(videos), read, counts, skipped, damaged, pages)
 
@@ -112,11 +111,11 @@ def _refuse_nested(videos: Sequence[Video]) -> None:
             above = above.rpartition("/")[0]
 
 
-def _facts(extraction: Extraction, finder: str) -> dict[str, Any]:
+def _facts(extraction: Extraction, finder: Finder) -> dict[str, Any]:
     """How frames were made, for the manifest."""
     facts: dict[str, Any] = {"version": VERSION, "bench": version("bench"), "settings": asdict(extraction)}
-    facts["finder"] = {"name": extraction.faces, "sha256": finder}
-    if remark := crops.remark(extraction.crop, extraction.faces):
+    facts["finder"] = {"name": finder.NAME, "sha256": finder.digest}
+    if remark := crops.remark(extraction.crop, finder.NAME):
         facts["remark"] = remark
     ffmpeg = ".".join(map(str, library().library_versions.get("libavcodec", ())))
     return facts | {"libraries": versions(LIBRARIES) | {"libavcodec": ffmpeg}}

@@ -161,7 +161,7 @@ def _crops(prepared: Prepared) -> list[str]:
         f"crop{f' of {name}' if first.settings.is_side_by_side else ''}: frames are taken to be faces, cut as "
         f"`{setup.source.preprocessing.crop}` cuts them"
         for name, setup in prepared.by_detector.items()
-        if setup.source.preprocessing.crop != NO_CROP
+        if setup.source.preprocessing.crop != NO_CROP and not setup.extracted
     ]
 
 
