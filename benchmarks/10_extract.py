@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 # ------------------------------------------------------------------------------------------------------ speed
 def _show_speed(given: Any) -> None:
+    """A row for each kind of video."""
     rows = []
     with working_folder(given.folder) as folder:
         for name in CODECS:
@@ -126,6 +127,7 @@ def _write_video(file: Path, frames: int, width: int, height: int) -> Path:
 
 # ----------------------------------------------------------------------------------------------------- memory
 def _show_memory(counts: Sequence[int], given: Path | None) -> None:
+    """Extract few videos and many, each in a process of its own."""
     few, many = sorted(counts)
     peaks, seconds = {}, {}
     for count in (few, many):
@@ -173,8 +175,8 @@ def _peaks(folder: Path) -> dict[str, float]:
         status = file.stat()
         videos.append(Video(file.name, str(file), None, None, file.name, status.st_size, status.st_mtime_ns))
     extract(videos, folder / "frames", Extraction(frames=2, faces="none"), on_event=silent)
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"the command": own / 1024, "a reading process": children / 1024}
+    parent, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"the command": parent / 1024, "a reading process": children / 1024}
 
 
 if __name__ == "__main__":

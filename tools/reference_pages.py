@@ -60,6 +60,7 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
     yield _section("datasets: {name: {test: …}}", models["Location"])
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
+    yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])

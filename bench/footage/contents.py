@@ -49,7 +49,7 @@ def digest_videos(name: str, videos: Sequence[Video], cache: Path, on_event: OnE
 def _read(name: str, videos: Sequence[Video], remembered: _Remembered, file: Path, on_event: OnEvent) -> dict[str, str]:
     """Read videos, and remember now and then what was read: a killed run goes on from there."""
     work, digests, wrong = f"reading the videos of {name}", dict[str, str](), list[str]()
-    told = saved = time.monotonic()
+    reported = saved = time.monotonic()
     on_event(Event(work, 0, len(videos), "videos"))
     with ThreadPoolExecutor(_THREADS, "digest") as pool:
         for done, (video, digest) in enumerate(zip(videos, pool.map(_digest, videos), strict=True), start=1):
@@ -58,8 +58,8 @@ def _read(name: str, videos: Sequence[Video], remembered: _Remembered, file: Pat
             else:
                 digests[video.file] = digest
                 remembered[video.file] = video.size_bytes, video.mtime_ns, digest
-            if time.monotonic() - told >= _EVENT_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _EVENT_SECONDS:
+                reported = time.monotonic()
                 on_event(Event(work, done, len(videos), "videos"))
             if time.monotonic() - saved >= _SAVE_SECONDS:
                 saved = time.monotonic()

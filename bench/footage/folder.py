@@ -99,8 +99,8 @@ def write_card(folder: Path, extraction: Extraction, finder: str, facts: Card) -
 
 def is_finished(folder: Path) -> bool:
     """Whether an extraction into this folder came to its end, with no video that is worth another try."""
-    found = statuses(folder)
-    return bool(found) and not any(found.get(status) for status in PASSING) and (folder / MANIFEST).is_file()
+    counts = statuses(folder)
+    return bool(counts) and not any(counts.get(status) for status in PASSING) and (folder / MANIFEST).is_file()
 
 
 def is_extraction(folder: Path) -> bool:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bench.files import write_atomically
 from bench.footage import folder as layout
@@ -55,26 +55,26 @@ class Counts:
 
 def write(folder: Path, videos: Sequence[Video], outcomes: Outcomes, facts: Mapping[str, Any]) -> Counts:
     """Write the manifest and the list of videos, both whole or not at all; memory grows with neither."""
-    counts = Counts()
-    columns = _columns(videos)
-    listed = io.StringIO()
-    rows = csv.writer(listed, lineterminator="\n")
+    counts, columns = Counts(), _columns(videos)
 
-    def fill_videos(list_file: Any) -> None:
-        def note(pairs: Outcomes) -> Iterator[tuple[Video, Outcome]]:
-            for video, outcome in pairs:
-                counts.add(outcome)
-                rows.writerow(_cells(video, outcome))
-                list_file.write(listed.getvalue().encode("utf-8"))
-                listed.seek(0)
-                listed.truncate()
-                yield video, outcome
+    def fill_both(list_file: BinaryIO) -> None:
+        listed = _listed(outcomes, list_file, counts)
+        write_atomically(folder / layout.MANIFEST, lambda file: _fill(file, columns, listed, facts))
 
-        rows.writerow(_OF_VIDEO)
-        write_atomically(folder / layout.MANIFEST, lambda file: _fill(file, columns, note(outcomes), facts))
-
-    write_atomically(folder / layout.VIDEOS, fill_videos)
+    write_atomically(folder / layout.VIDEOS, fill_both)
     return counts
+
+
+def _listed(outcomes: Outcomes, file: BinaryIO, counts: Counts) -> Iterator[tuple[Video, Outcome]]:
+    """The outcomes, each counted and written into the list of videos as it passes."""
+    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_OF_VIDEO)
+    for video, outcome in outcomes:
+        counts.add(outcome)
+        rows.writerow(_cells(video, outcome))
+        yield video, outcome
+    text.detach()  # who opened the file closes it
 
 
 def _columns(videos: Sequence[Video]) -> tuple[str, ...]:
@@ -115,8 +115,8 @@ def _groups(columns: Sequence[str], outcomes: Outcomes) -> Iterator[dict[str, li
 
 def _of_video(video: Video) -> dict[str, Any]:
     """The cells that all rows of a video share."""
-    known = {"label": _WORDS[video.label], "split": video.split, "source": video.source, "video": video.name}
-    return dict(video.attributes) | known
+    named = {"label": _WORDS[video.label], "split": video.split, "source": video.source, "video": video.name}
+    return dict(video.attributes) | named
 
 
 def _of_row(video: Video, row: Row) -> dict[str, Any]:
@@ -138,6 +138,6 @@ def _type(column: str) -> Any:
 
 def _cells(video: Video, outcome: Outcome) -> list[Any]:
     """A video's row in the list of videos, in the order of its columns."""
-    known = _of_video(video) | {name: getattr(outcome, name) for name in _OF_OUTCOME}
-    known |= {"crops": len(outcome.rows), "by_order": "yes" if outcome.by_order else ""}
-    return [known[name] for name in _OF_VIDEO]
+    cells = _of_video(video) | {name: getattr(outcome, name) for name in _OF_OUTCOME}
+    cells |= {"crops": len(outcome.rows), "by_order": "yes" if outcome.by_order else ""}
+    return [cells[name] for name in _OF_VIDEO]

@@ -124,6 +124,7 @@ class _Pool(Generic[TaskT, ResultT]):
             yield task, message
 
     def _lost(self, worker: _Worker[TaskT], *, stuck: bool) -> tuple[TaskT, Exception]:
+        """End a process, and the task that it had, with its error; one that did not even begin raises it."""
         self._workers.remove(worker)
         worker.connection.close()
         if not stuck:

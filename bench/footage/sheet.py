@@ -83,6 +83,7 @@ def _content(page: Path) -> str:
 
 
 def _drawn(folder: Path, videos: Sequence[Shown]) -> Image:
+    """A page with the faces of some videos, and a caption below each."""
     from PIL import Image, ImageDraw
 
     lines = -(-len(videos) // _COLUMNS)

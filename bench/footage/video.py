@@ -209,6 +209,7 @@ class _Ranks:
             self._next += 1
 
     def _number(self, frame: Any) -> int:
+        """The rank of a frame's time; `UnorderedError` where that is before the frame that came last, or nobody's."""
         if not self._line.has_times:
             return self._next
         if frame.pts is None:

@@ -34,7 +34,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Videos that are extracted into one folder: those of a split that has its own place, or all of the set."""
+    """Videos that are extracted into one folder: those of a split that has its own location, or all of the set."""
 
     split: Split | None
     extraction: Extraction
@@ -55,7 +55,7 @@ class _Unit:
 def extractions(settings: FrameSetSettings) -> dict[Split | None, ExtractSettings]:
     """How videos are extracted, by the split that they are; None stands for the whole set. Empty where it has none."""
     whole: dict[Split | None, ExtractSettings] = {None: settings.extract} if settings.extract else {}
-    return whole | {split: place.extract for split, place in settings.locations.items() if place.extract}
+    return whole | {split: location.extract for split, location in settings.locations.items() if location.extract}
 
 
 class Footage:
@@ -68,17 +68,18 @@ class Footage:
         self.pending: Pending | None = None
         self.remarks: tuple[str, ...] = ()
 
-    def find(self, found: Listed) -> None:
+    def find(self, listing: Listed) -> None:
         """Take the listed videos; `UserError` for settings that can't be. Nothing is read."""
         if importlib.util.find_spec("av") is None:
             raise UserError("reading videos needs PyAV, which is not installed: python -m pip install 'av>=14'")
         for split, extract in extractions(self._settings).items():
-            parts = [part for part in found.parts if split is None or part == split]
-            videos = videos_of([(part, found.parts[part], found.frames[part]) for part in parts])
+            parts = [part for part in listing.parts if split is None or part == split]
+            videos = videos_of([(part, listing.parts[part], listing.frames[part]) for part in parts])
             extraction, finder = self._checked(extract)
             self._units.append(_Unit(split, extraction, finder, tuple(videos)))
 
     def _checked(self, settings: ExtractSettings) -> tuple[Extraction, str]:
+        """The settings with the crop that the detectors want, and the digest of the face finder; or `UserError`."""
         from bench.footage import extracting
 
         crops = sorted(set(self._crops))
@@ -110,15 +111,15 @@ class Footage:
         return self._extracted()
 
     def _extracted(self) -> FrameSetSettings:
-        """The settings with folders of frames in place of videos."""
+        """The settings with folders of frames in location of videos."""
         changed = {"extract": None, "source_pattern": None, "columns": None}
         settings = self._settings
         for unit, home in zip(self._units, self.folders, strict=True):
             path = changed | {"path": str(home.relative_to(self._base))}
             if unit.split is None:
                 return settings.model_copy(update=path)
-            place = settings.locations[unit.split].model_copy(update=path)
-            settings = settings.model_copy(update={unit.split: place})
+            location = settings.locations[unit.split].model_copy(update=path)
+            settings = settings.model_copy(update={unit.split: location})
         return settings
 
     def _remark(self, home: Path) -> str:
@@ -133,7 +134,7 @@ class Footage:
         where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
         return f"{total - used} of {total} videos have no frames ({reasons}); {where} lists them."
 
-    def expected(self, found: Listed) -> dict[Split, FrameSet]:
+    def expected(self, listing: Listed) -> dict[Split, FrameSet]:
         """The splits as they may become, for who only counts: no frame has a file yet, and digests are empty."""
         frames: dict[Split, list[Frame]] = {}
         for unit in self._units:
@@ -143,7 +144,7 @@ class Footage:
                     Frame(f"{video.name}/{n}", Path(), video.label, video.source, _unlike(f"{video.name}/{n}"))
                     for n in range(count)
                 )
-        for part, of_part in found.frames.items():
+        for part, of_part in listing.frames.items():
             if part is not None and part not in frames:
                 frames[part] = list(of_part)
         if self._settings.split == "auto":

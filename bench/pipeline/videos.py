@@ -14,7 +14,7 @@ from bench.records import VIDEO_SUFFIXES, Frame, Split, Video
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Listed:
     """A video with the folder that it was found below."""
 
     root: Path
@@ -36,7 +36,7 @@ def find_videos(
     of its own. `columns` are a manifest's. All that is wrong is one `UserError`.
     """
     problems: list[str] = []
-    videos: list[_Found] = []
+    videos: list[_Listed] = []
     for source, prefix in zip(sources, _prefixes(sources), strict=True):
         listing = _listing(source, columns)
         problems += [problem for problem in listing.problems if problem not in problems]
@@ -45,7 +45,7 @@ def find_videos(
     if wrong := [os.fsencode(name) for name in names if not is_unicode(name)]:
         problems.append(f"file names that are not UTF-8, rename them: {listed(wrong, 5)}")
     if not problems and not videos:
-        problems.append(f"no videos in {listed(sources)}; expected files that end in {', '.join(VIDEO_SUFFIXES)}")
+        problems.append(f"no videos in {listed(sources)}; expected files that end in {listed(VIDEO_SUFFIXES, 7)}")
     if len(split_states := {video.split is None for video in videos}) > 1:
         problems.append(f"of {listed(sources)} only a part is split into test, train …; extract them one by one")
     if problems:
@@ -63,9 +63,9 @@ def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
     return layouts.read(source, Options(columns, suffixes=VIDEO_SUFFIXES))
 
 
-def _of_listing(listing: Listing, prefix: str) -> Iterator[_Found]:
+def _of_listing(listing: Listing, prefix: str) -> Iterator[_Listed]:
     for split, part in listing.parts.items():
-        yield from (_Found(listing.root, split, entry, prefix) for entry in part.entries)
+        yield from (_Listed(listing.root, split, entry, prefix) for entry in part.entries)
 
 
 def _prefixes(sources: Sequence[Path]) -> list[str]:
@@ -86,7 +86,7 @@ def _title(path: Path) -> str:
     return Path(os.path.normpath(path)).name or "videos"
 
 
-def _with_sources(videos: Sequence[_Found], pattern: str | None) -> list[Video]:
+def _with_sources(videos: Sequence[_Listed], pattern: str | None) -> list[Video]:
     """Records of the videos, each with a source."""
     unknown = [video.entry.path for video in videos if video.entry.source is None]
     by_pattern = find_sources(pattern, unknown) if pattern else [None] * len(unknown)
@@ -96,20 +96,20 @@ def _with_sources(videos: Sequence[_Found], pattern: str | None) -> list[Video]:
     return [_record(video, next(sources) if video.entry.source is None else video.entry.source) for video in videos]
 
 
-def _record(video: _Found, source: str | None) -> Video:
+def _record(video: _Listed, source: str | None) -> Video:
     """A video that nothing else tells the source of is one of its own; another folder's 0001.mp4 is another video."""
     entry = video.entry
     alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
-    known = source or alone.replace(";", ",")
+    named = source or alone.replace(";", ",")
     return Video(
-        video.name, entry.file, entry.label, video.split, known, entry.size_bytes, entry.mtime_ns, entry.attributes
+        video.name, entry.file, entry.label, video.split, named, entry.size_bytes, entry.mtime_ns, entry.attributes
     )
 
 
 def videos_of(parts: Iterable[tuple[Split | None, Located, Sequence[Frame]]]) -> list[Video]:
     """The videos of a frame set's parts, of which each has its frames' sources; a part without a split has none."""
     return [
-        _record(_Found(located.root, split, entry, ""), frame.source)
+        _record(_Listed(located.root, split, entry, ""), frame.source)
         for split, located, frames in parts
         for entry, frame in zip(located.part.entries, frames, strict=True)
     ]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench import datasets
 from bench.datasets import FrameSetSettings
-from bench.footage import extracting, folder
+from bench.footage import folder, pool
 from bench.footage.manifest import COLUMNS, KEY
 from tests.support.command_line import bench
 from tests.support.footage import number_of, portrait, write_sound, write_video
@@ -251,17 +251,17 @@ def test_links_in_the_folder_lead_nowhere(tmp_path: Path) -> None:
 def test_a_video_that_takes_its_process_along_is_skipped_and_tried_again(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
 ) -> None:
-    real = extracting.pool.run_all
+    real = pool.run_all
 
     def lose_one(load: Any, tasks: Any, workers: int) -> Any:
         for task, result in real(load, tasks, workers):
-            lost = extracting.pool.LostError("no sign of life for 120 s", stuck=made == "hang")
+            lost = pool.LostError("no sign of life for 120 s", stuck=made == "hang")
             yield task, lost if task.file.name == "two.mkv" else result
 
     to = tmp_path / "f"
     arguments = ("extract", str(videos), "--to", str(to), "--frames", "2", *WHOLE)
     with monkeypatch.context() as patch:
-        patch.setattr(extracting.pool, "run_all", lose_one)
+        patch.setattr(pool, "run_all", lose_one)
         code, output = bench(*arguments)
     assert code == 0
     assert "no sign of life" in output

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import datasets
-from bench.footage import extracting
+from bench.footage import extracting, pool
 from tests.support import tiny
 from tests.support.command_line import bench
 from tests.support.footage import portrait, write_sound, write_video
@@ -52,51 +52,55 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(pattern: Path, tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work_folder(pattern: Path, tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with these videos, in which runs take seconds."""
-    folder = tmp_path / "place"
+    folder = tmp_path / "work_folder"
     shutil.copytree(pattern, folder)
     write_set(folder, WHOLE)
     monkeypatch.chdir(folder)
     return folder
 
 
-def folders(place: Path) -> list[Path]:
-    return sorted((place / "datasets" / ".extracted").glob("*"))
+def folders(work_folder: Path) -> list[Path]:
+    return sorted((work_folder / "datasets" / ".extracted").glob("*"))
 
 
 def refuse_work(*arguments: object) -> Any:
     raise AssertionError("videos are read again")
 
 
-def test_videos_are_planned_extracted_once_and_judged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_are_planned_extracted_once_and_judged(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = bench("plan")
     assert code == 0, output
     assert "frames of 13 videos" in output
     assert "videos are not extracted yet" in output
-    assert folders(place) == []
+    assert folders(work_folder) == []
     code, output = bench("run")
     assert code == 0, output
-    [folder] = folders(place)
+    [folder] = folders(work_folder)
     assert "1 of 13 videos have no frames (1 no video)" in output
-    assert "1 of 13 videos have no frames" in (place / "reports" / "first" / "report.md").read_text(encoding="utf-8")
-    predictions = datasets.load("faces", datasets.FrameSetSettings(path=str(folder), split="auto"), place, place / "c")
+    assert "1 of 13 videos have no frames" in (work_folder / "reports" / "first" / "report.md").read_text(
+        encoding="utf-8"
+    )
+    predictions = datasets.load(
+        "faces", datasets.FrameSetSettings(path=str(folder), split="auto"), work_folder, work_folder / "c"
+    )
     assert sum(len(frames.frames) for split, frames in predictions.items() if split != "calibration") == 36
-    monkeypatch.setattr(extracting.pool, "run_all", refuse_work)
+    monkeypatch.setattr(pool, "run_all", refuse_work)
     code, output = bench("plan")
     assert "nothing to do" in output
     assert "videos are" not in output
     assert bench("run")[0] == 0
-    assert folders(place) == [folder]
+    assert folders(work_folder) == [folder]
 
 
-def test_other_settings_and_other_videos_are_extracted_apart(place: Path) -> None:
+def test_other_settings_and_other_videos_are_extracted_apart(work_folder: Path) -> None:
     bench("run", "--no-timing")
-    [first] = folders(place)
-    write_set(place, WHOLE.replace("frames: 3", "frames: 2"))
+    [first] = folders(work_folder)
+    write_set(work_folder, WHOLE.replace("frames: 3", "frames: 2"))
     assert "frames of 13 videos" in bench("plan")[1]
     bench("run", "--no-timing")
-    second = next(folder for folder in folders(place) if folder != first)
+    second = next(folder for folder in folders(work_folder) if folder != first)
     assert json.loads((second / "extraction.json").read_text())["settings"]["frames"] == 2
     output = bench("clean")[1]
     [of_first] = [line for line in output.splitlines() if first.name in line]
@@ -104,7 +108,7 @@ def test_other_settings_and_other_videos_are_extracted_apart(place: Path) -> Non
     assert "used by first" in of_second
     assert "used by" not in of_first
     # The same content under another date is the same video; another content is not.
-    file = place / "videos" / "real" / "00.avi"
+    file = work_folder / "videos" / "real" / "00.avi"
     file.touch()
     assert "frames of" not in bench("plan")[1]
     write_video(file, 4, "mjpeg", draw=partial(portrait, seed=99))
@@ -113,23 +117,23 @@ def test_other_settings_and_other_videos_are_extracted_apart(place: Path) -> Non
     assert first.is_dir()  # what the experiment refers to can't be told before the new videos are extracted
 
 
-def test_crop_is_the_detectors_where_none_is_named(place: Path) -> None:
-    write_set(place, "{path: videos, split: auto, extract: {frames: 1}}")
+def test_crop_is_the_detectors_where_none_is_named(work_folder: Path) -> None:
+    write_set(work_folder, "{path: videos, split: auto, extract: {frames: 1}}")
     code, output = bench("run", "--no-timing")
     assert code == 0, output
-    [folder] = folders(place)
+    [folder] = folders(work_folder)
     card = json.loads((folder / "extraction.json").read_text(encoding="utf-8"))
     assert (card["settings"]["crop"], card["settings"]["faces"]) == ("fsbi", "yunet")
     assert "crop: frames are taken to be faces" not in bench("plan")[1]
 
 
-def test_one_split_of_videos_beside_others_of_frames(place: Path) -> None:
-    shutil.copytree(place.parent / "faces" / "calibration", place / "calibration")
-    write_set(place, "{test: {path: videos, extract: {frames: 2, faces: none}}, calibration: calibration}")
+def test_one_split_of_videos_beside_others_of_frames(work_folder: Path) -> None:
+    shutil.copytree(work_folder.parent / "faces" / "calibration", work_folder / "calibration")
+    write_set(work_folder, "{test: {path: videos, extract: {frames: 2, faces: none}}, calibration: calibration}")
     assert "frames of 13 videos" in bench("plan")[1]
     code, output = bench("run", "--no-timing")
     assert code == 0, output
-    assert len(folders(place)) == 1
+    assert len(folders(work_folder)) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,23 +149,23 @@ def test_one_split_of_videos_beside_others_of_frames(place: Path) -> None:
     ],
 )
 def test_bad_settings_are_refused_before_any_video_is_read(
-    place: Path, monkeypatch: pytest.MonkeyPatch, extract: str, message: str
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch, extract: str, message: str
 ) -> None:
     monkeypatch.setattr(extracting, "extract", refuse_work)
-    write_set(place, f"{{path: videos, split: auto, extract: {extract}}}")
+    write_set(work_folder, f"{{path: videos, split: auto, extract: {extract}}}")
     code, output = bench("run")
     assert code == 2
     assert message in output
     assert "experiments.yaml, line 5" in output or "experiments.yaml:5" in output or "line 5" in output
 
 
-def test_bad_weights_are_refused_before_any_video_is_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_weights_are_refused_before_any_video_is_read(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extracting, "extract", refuse_work)
-    (place / "best_model.tar").write_bytes(b"no weights at all")
+    (work_folder / "best_model.tar").write_bytes(b"no weights at all")
     assert bench("run")[0] == 2
 
 
-def test_pyav_is_only_needed_where_there_are_videos(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyav_is_only_needed_where_there_are_videos(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else find(name, *rest))
     code, output = bench("plan")

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from PIL import Image
 from bench.detectors.families import efficientnet, f3net
 from tests.conftest import write_frames
 from tests.support import broken_imports, broken_weights, foreign, other_heads, tiny
+from tests.support.footage import write_video
 
 Change = Callable[[Path], object]
 
@@ -169,6 +171,10 @@ def replaced(name: str, make: Callable[[Path], object]) -> Change:
         make(folder / name)
 
     return change
+
+
+def with_video(folder: Path) -> None:
+    write_video(folder / "videos" / "real" / "0.avi", 2, "mjpeg")
 
 
 def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
@@ -1003,6 +1009,54 @@ CASES: dict[str, list[Case]] = {
              ("test: no real frame", "after 14 files that can't be decoded were left out"),
              both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
                   *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Videos": [
+        Case("a folder without videos", "`bench extract faces --to f`",
+             ("no videos in faces; expected files that end in .mp4, .m4v",), command="extract",
+             arguments=("faces", "--to", "f")),
+        Case("no such folder of videos", "`bench extract vidoes`",
+             ("vidoes: no such file or folder (did you mean 'videos'?)",),
+             with_video, command="extract", arguments=("vidoes", "--to", "f")),
+        Case("videos that hold none", "a text called `.mp4`",
+             ("skipped, unreadable: real/text.mp4 (no video, or broken at its start)", "no frames from any of 1"),
+             written("videos/real/text.mp4", b"no video" * 99), command="extract",
+             arguments=("videos", "--to", "f", "--faces", "none", "--workers", "1")),
+        Case("a playlist, which names files or addresses", "`#EXTM3U` in a `.mp4`", ("skipped, unreadable",),
+             written("videos/real/list.mp4", b"#EXTM3U\n#EXTINF:9,\nhttp://example.org/a.ts\n#EXT-X-ENDLIST\n"),
+             command="extract", arguments=("videos", "--to", "f", "--faces", "none", "--workers", "1")),
+        Case("an unknown sampling", "`--sampling linspaced`", ("unknown name 'linspaced' (did you mean 'linspace'?)",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--sampling", "linspaced")),
+        Case("no frames of a video", "`--frames 0`", ("frames: expected a number from 1 to 100,000, found 0",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--frames", "0")),
+        Case("an unknown crop", "`--crop fsbl`", ("unknown crop 'fsbl' (did you mean 'fsbi'?)",), with_video,
+             command="extract", arguments=("videos", "--to", "f", "--crop", "fsbl")),
+        Case("an unknown face finder", "`--faces yunett`", ("unknown face finder 'yunett' (did you mean 'yunet'?)",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--faces", "yunett")),
+        Case("a format that is none", "`--format gif`", ("--format: expected png or jpg, found 'gif'",), with_video,
+             command="extract", arguments=("videos", "--to", "f", "--format", "gif")),
+        Case("workers that are no number", "`--workers many`", ("--workers: expected auto or a number, found 'many'",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--workers", "many")),
+        Case("far too many workers", "`--workers 9999`", ("workers: expected auto or a number from 1 to 256",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--workers", "9999")),
+        Case("a folder with other files for the frames", "`--to faces`", ("faces: holds other files, such as",),
+             with_video, command="extract", arguments=("videos", "--to", "faces")),
+        Case("the folder of the videos for the frames", "`--to videos`", ("is the folder of the videos",), with_video,
+             command="extract", arguments=("videos", "--to", "videos")),
+        Case("a pattern that matches no video", "`--source-pattern '(x\\d+)'`", ("matches no video", "real/0.avi"),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--source-pattern", r"(x\d+)")),
+        Case("PyAV is not installed", "without the package `av`", ("reading videos needs PyAV", "pip install 'av>=14'"),
+             with_video, command="extract", arguments=("videos", "--to", "f"),
+             patch=lambda monkeypatch: monkeypatch.setitem(sys.modules, "av", None)),
+        Case("`extract:` with an unknown sampling", "`extract: {sampling: even}`", ("line", "unknown name 'even'"),
+             both(with_video, written("videos/fake/1.mp4", b""),
+                  yaml("{path: faces}", "{path: videos, extract: {sampling: even}}"))),
+        Case("`extract:` with an unknown key", "`extract: {frame: 8}`", ("frame", "did you mean 'frames'?"),
+             both(with_video, yaml("{path: faces}", "{path: videos, extract: {frame: 8}}"))),
+        Case("`extract:` beside one path per split", "`{test: …, extract: {}}`",
+             ("`extract` belongs to `path`", "write it inside each split"),
+             both(with_video, yaml("{path: faces}", "{test: videos, extract: {}}"))),
+        Case("videos of one class", "only `real/`", ("test: no fake frame among 1",),
+             both(with_video, yaml("{path: faces}", "{path: videos, extract: {}}"))),
     ],
     "Several detectors": [
         Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",

@@ -18,10 +18,11 @@ def describe(extracted: Extracted) -> str:
 
 
 def _lines(extracted: Extracted) -> Iterator[str]:
+    """How many videos have frames, which were skipped, and which are damaged."""
     counts = extracted.counts
     videos = counts.statuses.get("ok", 0)
     read = f"{counts.decoded:,} frames read, {counts.crops:,} written"
-    yield f"{videos:,} of {extracted.videos:,} videos have frames: {read}{_known(extracted)}"
+    yield f"{videos:,} of {extracted.videos:,} videos have frames: {read}{_reused(extracted)}"
     if counts.faceless and videos:
         yield f"without a face: {counts.faceless:,} frames"
     statuses: dict[str, list[str]] = {}
@@ -34,7 +35,7 @@ def _lines(extracted: Extracted) -> Iterator[str]:
         yield f"damaged, used as far as they go: {listed(damages, _NAMED)}"
 
 
-def _known(extracted: Extracted) -> str:
+def _reused(extracted: Extracted) -> str:
     before = extracted.videos - extracted.read
     return f" ({before:,} videos were there already)" if before else ""
 
