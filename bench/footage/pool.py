@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as connections
@@ -47,7 +47,7 @@ def run_all(
     tasks: Iterable[TaskT],
     workers: int,
     patience_s: float = PATIENCE_SECONDS,
-) -> Iterator[tuple[TaskT, ResultT | Exception]]:
+) -> Generator[tuple[TaskT, ResultT | Exception], None, None]:
     """Each task with its result, as they come, or with the error that it raised or was lost with.
 
     `load` is called once in each process and gives what does a task; that gets a function to call as a sign of life.

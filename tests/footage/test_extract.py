@@ -59,7 +59,7 @@ def test_frames_are_those_that_the_manifest_says(videos: Path, tmp_path: Path) -
     table = pd.read_parquet(to / "manifest.parquet")
     assert [name for name in COLUMNS if name != "split"] == list(table.columns)[: len(COLUMNS) - 1]
     assert [number_of(picture(to / path)) for path in table["path"]] == list(table["frame_index"])
-    indices = table.groupby("video")["frame_index"].apply(list).to_dict()
+    indices = {video: list(rows["frame_index"]) for video, rows in table.groupby("video")}
     assert indices == {
         "fake/swap/one.webm": [0, 13, 26, 39],
         "real/a/one.mp4": [0, 14, 29, 44],
@@ -187,7 +187,7 @@ def test_splits_and_several_sources(tmp_path: Path) -> None:
     code, output = bench("extract", *sources, "--to", str(to), "--frames", "2", *WHOLE)
     assert code == 0, output
     table = pd.read_parquet(to / "manifest.parquet")
-    videos = table.drop_duplicates("video").set_index("video")["split"].to_dict()
+    videos = dict(zip(table["video"], table["split"], strict=True))
     assert videos == {
         "x/test/real/a.mp4": "test", "x/test/fake/b.mp4": "test", "x/train/real/c.mp4": "train",
         "y/test/real/a.mp4": "test",
