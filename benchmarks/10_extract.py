@@ -52,7 +52,7 @@ def _show_speed(given: Any) -> None:
             file = _write_video(folder / name, given.frames, given.width, given.height)
             rows.append(_row(name, file, folder, given))
     show(
-        f"10. Extraction of {given.taken} of {given.frames} frames, {given.width} × {given.height}",
+        f"11. Extraction of {given.taken} of {given.frames} frames, {given.width} × {given.height}",
         ["video", "alone, s", "bench, s", "alone / bench", "with its files written, s", "alone / that"],
         rows,
         "Alone: every packet decoded by PyAV, the frames that are taken as RGB, faces by YuNet as bench asks it. bench:"
@@ -144,7 +144,7 @@ def _show_memory(counts: Sequence[int], given: Path | None) -> None:
     ]
     rows.append(["ms a video", *(f"{1000 * seconds[count] / count:.1f}" for count in (few, many)), ""])
     show(
-        "10. Memory over the number of videos",
+        "11. Memory over the number of videos",
         ["", f"{few} videos", f"{many} videos", "growth"],
         rows,
         "Videos of ten frames, of which two are taken whole. Each number of them in a fresh process, its high-water "
