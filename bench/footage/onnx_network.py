@@ -163,6 +163,7 @@ class SingleShot:
     min_score: float
     merge: Callable[[Candidates, float], Candidates] = distinct
     most_overlap: float = 0.4
+    gives_points: bool = True
 
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
         """Faces of at least `min_face_px` in uint8 RGB [h, w, 3], the surest first."""
