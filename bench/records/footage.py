@@ -76,7 +76,8 @@ class Crop:
 class Finder(Protocol):
     """Finds faces. `NAME` is what manifests call it, `digest` the SHA-256 of its model, empty where it has none."""
 
-    NAME: str
+    @property
+    def NAME(self) -> str: ...  # noqa: N802  (a constant of most finders)
 
     @property
     def digest(self) -> str: ...
