@@ -38,7 +38,6 @@ from bench.records.exports import (
     Moved,
 )
 from bench.records.footage import (
-    NO_CROP,
     POINTS,
     VIDEO_SUFFIXES,
     Crop,
@@ -49,6 +48,7 @@ from bench.records.frames import (
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
+    NO_CROP,
     OUTCOMES,
     PREDICTED,
     SPLITS,

@@ -19,9 +19,6 @@ VIDEO_SUFFIXES: tuple[str, ...] = (
 POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 """The five points of a face in their order; left and right as seen in the picture, from the viewer's left."""
 
-NO_CROP = "none"
-"""The crop that is none: detectors that want whole frames."""
-
 
 @dataclass(frozen=True, slots=True)
 class Face:
