@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRID = 32
 """Sides are multiples of the coarsest stride where a graph takes any size."""
 _TRIAL_SIDE = 320
+_MOST_SIDE = 8192
 
 
 class Network:
@@ -37,6 +38,11 @@ class Network:
             self._session = _session(path, self.model)
             self._input, self._is_channels_last, sides = _input(path, self._session)
         self.height, self.width = sides
+        if max(self.height or 0, self.width or 0) > _MOST_SIDE:
+            raise UserError(
+                f"{path}: takes pictures of {self.width} × {self.height} pixels; up to {_MOST_SIDE} on a side are "
+                "understood"
+            )
         self.names = [output.name for output in self._session.get_outputs()]
         self.shapes = [output.shape for output in self._trial()]
 

@@ -234,6 +234,7 @@ def write_outputs(path: Path, shapes: dict[str, list[int]], inputs: list[int | s
             {"s8": [70, 1], "s16": [8, 1], "s32": [2, 1], "b8": [70, 4], "b16": [8, 4], "b32": [2, 4]}, [1, 3, 64, 64],
             "expected a multiple of 64 positions at stride 8 of 64 × 64 pixels, found 70",
         ),
+        ({"logits": [1, 2]}, [1, 3, 99999, 64], "takes pictures of 64 × 99999 pixels; up to 8192 on a side"),
         ({"logits": [1, 2]}, [1, 5], r"expected one input of float pictures.*found picture tensor\(float\) \[1, 5\]"),
     ],
 )  # fmt: skip
