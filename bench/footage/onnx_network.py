@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRID = 32
 """Sides are multiples of the coarsest stride where a graph takes any size."""
 _TRIAL_SIDE = 320
+_MOST_SIDE = 8192
 
 
 class Network:
@@ -37,6 +38,11 @@ class Network:
             self._session = _session(path, self.model)
             self._input, self._is_channels_last, sides = _input(path, self._session)
         self.height, self.width = sides
+        if max(self.height or 0, self.width or 0) > _MOST_SIDE:
+            raise UserError(
+                f"{path}: takes pictures of {self.width} × {self.height} pixels; up to {_MOST_SIDE} on a side are "
+                "understood"
+            )
         self.names = [output.name for output in self._session.get_outputs()]
         self.shapes = [output.shape for output in self._trial()]
 
@@ -163,6 +169,7 @@ class SingleShot:
     min_score: float
     merge: Callable[[Candidates, float], Candidates] = distinct
     most_overlap: float = 0.4
+    gives_points: bool = True
 
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
         """Faces of at least `min_face_px` in uint8 RGB [h, w, 3], the surest first."""

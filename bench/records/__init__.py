@@ -38,7 +38,6 @@ from bench.records.exports import (
     Moved,
 )
 from bench.records.footage import (
-    NO_CROP,
     PICTURE_FORMS,
     POINTS,
     VIDEO_SUFFIXES,
@@ -53,6 +52,7 @@ from bench.records.frames import (
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
+    NO_CROP,
     OUTCOMES,
     PREDICTED,
     SPLITS,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from bench.records.footage import NO_CROP
-from bench.records.frames import InputSpec
+from bench.records.frames import NO_CROP, InputSpec
 
 Format: TypeAlias = Literal["onnx", "safetensors"]
 

@@ -21,9 +21,6 @@ VIDEO_SUFFIXES: tuple[str, ...] = (
 POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 """The five points of a face in their order; left and right as seen in the picture, from the viewer's left."""
 
-NO_CROP = "none"
-"""The crop that is none: detectors that want whole frames."""
-
 
 PictureForm: TypeAlias = Literal["png", "jpg"]
 PICTURE_FORMS: tuple[PictureForm, ...] = ("png", "jpg")
@@ -83,7 +80,8 @@ class Crop:
 class Finder(Protocol):
     """Finds faces. `NAME` is what manifests call it, `digest` the SHA-256 of its model, empty where it has none."""
 
-    NAME: str
+    @property
+    def NAME(self) -> str: ...  # noqa: N802  (a constant of most finders)
 
     @property
     def digest(self) -> str: ...

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from bench.records.footage import NO_CROP
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -28,6 +26,8 @@ Filter: TypeAlias = Literal["bilinear", "bicubic", "area", "pil-bilinear", "pil-
 FILTERS: tuple[Filter, ...] = ("bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic")
 
 
+NO_CROP = "none"
+"""The crop of faces that is none: detectors that want whole frames."""
 LEAST_CROP_PCT = 0.25
 """A smaller share of a resized frame takes more memory than there is, for what nobody cuts off."""
 

@@ -13,6 +13,7 @@ from bench import stored
 from bench.detectors.presets import PRESETS
 from bench.experiment import read
 from bench.footage import crops
+from bench.footage.faces import graphs
 from bench.records import Preprocessing, as_inputs
 from tests.support.command_line import bench
 
@@ -64,6 +65,16 @@ def test_in_an_experiment(workplace: Path, given: str, crop: str) -> None:
     file.write_text(file.read_text().replace("{preset: fsbi, size: 32}", given))
     preprocessing = read(file).detectors["mine"].preprocessing
     assert preprocessing.crop == crop
+
+
+def test_crops_and_finders_are_listed() -> None:
+    code, output = bench("list", "crops")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()[1:] if line[2:3].strip()] == list(crops.PRESETS)
+    code, output = bench("list", "finders")
+    assert code == 0
+    for name in ("none", "yunet", *(f"an .onnx file: {kind}" for kind in graphs.kinds())):
+        assert f"\n  {name}  " in output
 
 
 def test_plan_says_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

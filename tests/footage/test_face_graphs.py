@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.errors import UserError
-from bench.footage import faces
+from bench.footage import crops, faces
 from bench.footage.onnx_network import SingleShot
 from bench.records import Face
 from tests.support import face_graphs
@@ -55,8 +55,13 @@ def test_scrfd(tmp_path: Path, batched: bool) -> None:
 
 def test_scrfd_without_points(tmp_path: Path) -> None:
     outputs = face_graphs.scrfd(FACES, 640, points=False)
-    found_faces = single(face_graphs.write(tmp_path / "a.onnx", outputs, [1, 3, 640, 640])).find(FRAME)
+    finder = single(face_graphs.write(tmp_path / "a.onnx", outputs, [1, 3, 640, 640]))
+    found_faces = finder.find(FRAME)
     assert [face.points for face in found_faces] == [(), (), ()]
+    crops.check("fsbi", finder)
+    with pytest.raises(UserError, match="crop deepfakebench: needs the five points of a face, which this scrfd does"):
+        crops.check("deepfakebench", finder)
+    crops.check("deepfakebench", faces.load("yunet"))
     assert found_faces[0].box == pytest.approx([2 * edge for edge in FACES[0].box], abs=0.01)
 
 
@@ -229,6 +234,7 @@ def write_outputs(path: Path, shapes: dict[str, list[int]], inputs: list[int | s
             {"s8": [70, 1], "s16": [8, 1], "s32": [2, 1], "b8": [70, 4], "b16": [8, 4], "b32": [2, 4]}, [1, 3, 64, 64],
             "expected a multiple of 64 positions at stride 8 of 64 × 64 pixels, found 70",
         ),
+        ({"logits": [1, 2]}, [1, 3, 99999, 64], "takes pictures of 64 × 99999 pixels; up to 8192 on a side"),
         ({"logits": [1, 2]}, [1, 5], r"expected one input of float pictures.*found picture tensor\(float\) \[1, 5\]"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, nearest, quoted
-from bench.records import NO_CROP, Crop, Face
+from bench.records import NO_CROP, Crop, Face, Finder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,19 @@ def find(preset: str) -> Any:
     return importlib.import_module(f"{__name__}.{preset}")
 
 
+def check(preset: str, finder: Finder) -> None:
+    """Raise `UserError` where there is no such preset, or it needs points that the finder does not give."""
+    if getattr(find(preset), "NEEDS_POINTS", False) and not getattr(finder, "gives_points", True):
+        raise UserError(_without_points(preset, finder.NAME))
+
+
+def _without_points(preset: str, network: str) -> str:
+    return (
+        f"crop {preset}: needs the five points of a face, which this {network} does not give; take `yunet`, a network "
+        f"with points, or another crop: {', '.join(name for name in PRESETS if name != preset)}"
+    )
+
+
 def crop(preset: str, picture: NDArray[np.uint8], faces: Sequence[Face]) -> list[Crop]:
     """What a preset cuts out of uint8 RGB [h, w, 3], given the faces in it, the surest first.
 
@@ -42,10 +55,7 @@ def crop(preset: str, picture: NDArray[np.uint8], faces: Sequence[Face]) -> list
     """
     module = find(preset)
     if faces and getattr(module, "NEEDS_POINTS", False) and not all(face.points for face in faces):
-        raise UserError(
-            f"crop {preset}: needs the five points of a face, which this {faces[0].network} does not give; take "
-            f"`yunet`, a network with points, or another crop: {', '.join(name for name in PRESETS if name != preset)}"
-        )
+        raise UserError(_without_points(preset, faces[0].network))
     crops: list[Crop] = module.cut(picture, faces)
     return crops
 

@@ -6,8 +6,8 @@ A finder's module has
   pixels, and whose score is at least so high;
 - `digest()`: the SHA-256 of its model's file, empty where it has none.
 
-Nothing heavy is imported at a module's top. A `Finder` holds a network, so each process loads its own; none starts
-threads but OpenCV, which `cv2.setNumThreads(1)` keeps to one.
+Nothing heavy is imported at a module's top. A `Finder` holds a network, so each process loads its own, and one thread
+at a time asks it; none starts threads but OpenCV, which `cv2.setNumThreads(1)` keeps to one.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def recognises(networks: Sequence[Network]) -> bool:
 
 
 def load(networks: Sequence[Network], min_face_px: int, min_score: float, digest: str) -> SingleShot:
-    return SingleShot("scrfd", digest, networks[0], _PIXELS, _decoded, min_face_px, min_score)
+    has_points = any(shape[-1] == 10 for shape in networks[0].shapes)
+    return SingleShot("scrfd", digest, networks[0], _PIXELS, _decoded, min_face_px, min_score, gives_points=has_points)
 
 
 def _decoded(outputs: Outputs, height: int, width: int) -> Candidates:
