@@ -27,7 +27,7 @@ from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Spl
 
 
 @dataclass(frozen=True)
-class Located:
+class _Located:
     """A part of a listing with the folder that it lies in."""
 
     root: Path
@@ -59,7 +59,7 @@ class Listed:
 
     name: str
     settings: FrameSetSettings
-    parts: Mapping[Split | None, Located]
+    parts: Mapping[Split | None, _Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
 
     @property
@@ -145,7 +145,7 @@ def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
     _refuse(name, shared_content({split: frames.frames if frames.digest else () for split, frames in splits.items()}))
 
 
-def _pattern(parts: Mapping[Split | None, Located], split: Split) -> str | None:
+def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:
     located = parts.get(split, parts.get(None))
     return located.pattern if located else None
 
@@ -160,7 +160,7 @@ def _checked(
     )
 
 
-def _too_few(split: Split | None, located: Located, checked: _Checked) -> list[str]:
+def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[str]:
     """What is wrong with the frames that are left where some were left out."""
     total, bad = len(located.part.entries), len(checked.left_out)
     where = split or "frames"
@@ -177,12 +177,12 @@ def _too_few(split: Split | None, located: Located, checked: _Checked) -> list[s
     return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
 
 
-def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, Located], list[str]]:
+def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str]]:
     """What lies at the locations named; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
     listing = layouts.read(resolve_path(base, settings.path), _options(settings))
-    parts = {split: Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
+    parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
@@ -200,22 +200,24 @@ def _options(settings: FrameSetSettings | Location) -> layouts.Options:
     )
 
 
-def _gather_locations(locations: Mapping[Split, Location], base: Path) -> tuple[dict[Split | None, Located], list[str]]:
+def _gather_locations(
+    locations: Mapping[Split, Location], base: Path
+) -> tuple[dict[Split | None, _Located], list[str]]:
     """The parts found at the locations of the splits, and what is wrong with these."""
-    parts: dict[Split | None, Located] = {}
+    parts: dict[Split | None, _Located] = {}
     problems = []
     for split, location in locations.items():
         listing = layouts.read(resolve_path(base, location.path), _options(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
-            parts[split] = Located(listing.root, part, location.source_pattern)
+            parts[split] = _Located(listing.root, part, location.source_pattern)
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
     return parts, problems
 
 
-def _wrong_names(located: Located) -> list[str]:
+def _wrong_names(located: _Located) -> list[str]:
     """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
     wrong = [os.fsencode(entry.path) for entry in located.part.entries if not is_unicode(entry.path)]
     return [f"{located.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
@@ -236,7 +238,7 @@ def _wrong_labels(split: Split, part: Part) -> list[str]:
     return [f"{split}: no {word} frame among {len(labels)}; {part.labels_from}" for word in missing]
 
 
-def _wrong_sources(located: Located, frames: Sequence[Frame], auto: bool) -> list[str]:
+def _wrong_sources(located: _Located, frames: Sequence[Frame], auto: bool) -> list[str]:
     """Why the sources that `source_pattern` gives, or the lack of one, do not serve; empty where they do."""
     unknown = [frame.path for frame in frames if frame.source is None]
     if located.pattern and frames and len(unknown) == len(frames):
@@ -260,7 +262,7 @@ def _wrong_sources(located: Located, frames: Sequence[Frame], auto: bool) -> lis
     return []
 
 
-def _by_root(parts: Iterable[Located]) -> dict[Path, list[Entry]]:
+def _by_root(parts: Iterable[_Located]) -> dict[Path, list[Entry]]:
     roots: dict[Path, list[Entry]] = {}
     for located in parts:
         roots.setdefault(located.root, []).extend(located.part.entries)

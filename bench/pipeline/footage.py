@@ -74,7 +74,7 @@ class Footage:
             raise UserError("reading videos needs PyAV, which is not installed: python -m pip install 'av>=14'")
         for split, extract in extractions(self._settings).items():
             parts = [part for part in listing.parts if split is None or part == split]
-            videos = videos_of([(part, listing.parts[part], listing.frames[part]) for part in parts])
+            videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             self._units.append(_Unit(split, extraction, finder, tuple(videos)))
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.datasets import Located, find_sources, layouts
+from bench.datasets import Listed, find_sources, layouts
 from bench.datasets.layouts import Entry, Listing, Options
 from bench.errors import UserError, is_unicode, listed, quoted
-from bench.records import VIDEO_SUFFIXES, Frame, Split, Video
+from bench.records import VIDEO_SUFFIXES, Split, Video
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _Video:
     """A video with the folder that it was found below."""
 
     root: Path
@@ -36,7 +36,7 @@ def find_videos(
     of its own. `columns` are a manifest's. All that is wrong is one `UserError`.
     """
     problems: list[str] = []
-    videos: list[_Listed] = []
+    videos: list[_Video] = []
     for source, prefix in zip(sources, _prefixes(sources), strict=True):
         listing = _listing(source, columns)
         problems += [problem for problem in listing.problems if problem not in problems]
@@ -63,9 +63,9 @@ def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
     return layouts.read(source, Options(columns, suffixes=VIDEO_SUFFIXES))
 
 
-def _of_listing(listing: Listing, prefix: str) -> Iterator[_Listed]:
+def _of_listing(listing: Listing, prefix: str) -> Iterator[_Video]:
     for split, part in listing.parts.items():
-        yield from (_Listed(listing.root, split, entry, prefix) for entry in part.entries)
+        yield from (_Video(listing.root, split, entry, prefix) for entry in part.entries)
 
 
 def _prefixes(sources: Sequence[Path]) -> list[str]:
@@ -86,7 +86,7 @@ def _title(path: Path) -> str:
     return Path(os.path.normpath(path)).name or "videos"
 
 
-def _with_sources(videos: Sequence[_Listed], pattern: str | None) -> list[Video]:
+def _with_sources(videos: Sequence[_Video], pattern: str | None) -> list[Video]:
     """Records of the videos, each with a source."""
     unknown = [video.entry.path for video in videos if video.entry.source is None]
     by_pattern = find_sources(pattern, unknown) if pattern else [None] * len(unknown)
@@ -96,7 +96,7 @@ def _with_sources(videos: Sequence[_Listed], pattern: str | None) -> list[Video]
     return [_record(video, next(sources) if video.entry.source is None else video.entry.source) for video in videos]
 
 
-def _record(video: _Listed, source: str | None) -> Video:
+def _record(video: _Video, source: str | None) -> Video:
     """A video that nothing else tells the source of is one of its own; another folder's 0001.mp4 is another video."""
     entry = video.entry
     alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
@@ -106,10 +106,8 @@ def _record(video: _Listed, source: str | None) -> Video:
     )
 
 
-def videos_of(parts: Iterable[tuple[Split | None, Located, Sequence[Frame]]]) -> list[Video]:
-    """The videos of a frame set's parts, of which each has its frames' sources; a part without a split has none."""
-    return [
-        _record(_Listed(located.root, split, entry, ""), frame.source)
-        for split, located, frames in parts
-        for entry, frame in zip(located.part.entries, frames, strict=True)
-    ]
+def videos_of(listing: Listed, part: Split | None) -> list[Video]:
+    """The videos of a part of a frame set; None stands for those that no split claims."""
+    located = listing.parts[part]
+    pairs = zip(located.part.entries, listing.frames[part], strict=True)
+    return [_record(_Video(located.root, part, entry, ""), frame.source) for entry, frame in pairs]
