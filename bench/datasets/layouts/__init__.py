@@ -39,7 +39,8 @@ LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git 
 class Entry:
     """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
 
-    `attributes` are (name, value) of what else is known of it; frames that know the same share one tuple.
+    `attributes` are (name, value) of what else is known of it; frames that know the same share one tuple. `video` is
+    the path of its video, without an ending, and `frame_index` which of its frames this is, where they are certain.
     """
 
     path: str
@@ -49,23 +50,34 @@ class Entry:
     size_bytes: int
     mtime_ns: int
     attributes: tuple[tuple[str, str], ...] = ()
+    video: str | None = None
+    frame_index: int | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one split, sorted by path, and where their labels come from, in words."""
+    """The entries of one split, sorted by path, and where their labels come from, in words.
+
+    `sharing` says why a source may be in several splits, where whoever made the data set split it so; if it is empty,
+    that is an error.
+    """
 
     entries: tuple[Entry, ...]
     labels_from: str
+    sharing: str = ""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies at one place: parts by split, None for frames that no split claims."""
+    """What lies at one place: parts by split, None for frames that no split claims.
+
+    `problems` are why it can't be used, `remarks` what a reader of its numbers must know.
+    """
 
     root: Path
     parts: Mapping[Split | None, Part]
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,262 @@
+"""What native layouts share: the files below a folder, the video that a file is of, and lists of videos.
+
+Native layouts are the folders and lists in which whoever made a data set hands it out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Part
+from bench.errors import UserError, listed
+from bench.records import Split
+from bench.records.footage import VIDEO_SUFFIXES
+
+MASKS = ("mask", "masks")
+"""Folders that hold no frames, but where the frames beside them were changed."""
+
+CALIBRATION_FRAMES = 128
+MOST_MISSING = 0.1
+"""Where more of what a list names is not there, the numbers would be those of another data set."""
+
+_LARGEST_BYTES = 2**30
+_COUNTER = re.compile(r"[ _.-]+(?:frames?|faces?|img)?[ _.-]*\d+$|[ _.-]+(?:frames?|faces?|img)$", re.IGNORECASE)
+"""What follows a video's name in the name of a frame: _003, .mp4_12, _frame_3."""
+
+_ENDING_WITHIN = re.compile(r"^\.[A-Za-z][A-Za-z0-9]+(?=[ _.-])")
+"""The ending of a video in the name of its frame: .mp4_12."""
+
+
+class File(NamedTuple):
+    """A file below a folder: its path from there, with forward slashes, and its whole one."""
+
+    path: str
+    file: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Video(NamedTuple):
+    """The video of a file: its name, its path without an ending, and which of its frames the file is, if it is told."""
+
+    name: str
+    path: str
+    frame_index: int | None
+
+
+def sub_folders(path: Path) -> dict[str, str]:
+    """The folders in a folder: their names as they are written, by their names in lower case; no hidden ones."""
+    if not path.is_dir():
+        return {}
+    with os.scandir(path) as children:
+        names = sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
+    return {name.casefold(): name for name in names}
+
+
+def is_plain(folders: Collection[str]) -> bool:
+    """Whether sub-folders, in lower case, are those of the plain layout: classes or splits."""
+    return any(name in LABEL_WORDS or name in SPLIT_WORDS for name in folders)
+
+
+def walk(top: Path, folder: str, suffixes: tuple[str, ...], skipped: Collection[str] = MASKS) -> Iterator[File]:
+    """Every file below `top`/`folder` with one of these endings; links are followed, each folder once.
+
+    Left out are hidden files and folders, and folders called as in `skipped`, in lower case.
+    """
+    pending, seen = [(str(top / folder) if folder else str(top), f"{folder}/" if folder else "")], set[str]()
+    while pending:
+        current, prefix = pending.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(current) as children:
+            for child in children:
+                if child.name.startswith("."):
+                    continue
+                if child.is_dir():
+                    if child.name.casefold() not in skipped:
+                        pending.append((child.path, f"{prefix}{child.name}/"))
+                elif child.name.lower().endswith(suffixes):
+                    lost = child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - as in the plain layout
+                    status = child.stat(follow_symlinks=not lost)
+                    yield File(prefix + child.name, child.path, status.st_size, status.st_mtime_ns)
+
+
+class Videos:
+    """Tells by its path which video a file is, or is a frame of.
+
+    `is_video` tells whether a name, without an ending, is that of a video. A frame lies in a folder that is called
+    like its video, or begins with its name: `<video>/003.png`, `<video>_003.png`, `<video>.mp4.jpg`.
+    """
+
+    def __init__(self, is_video: Callable[[str], object], suffixes: tuple[str, ...]) -> None:
+        self.is_video, self.endings = is_video, {*suffixes, *VIDEO_SUFFIXES}
+        self.by_folder: dict[str, tuple[str, str] | None] = {}
+
+    def of(self, path: str) -> Video | None:
+        """The video of the file at `path`; None where no name in it is one."""
+        folder, _, name = path.rpartition("/")
+        if folder not in self.by_folder:
+            self.by_folder[folder] = self._folder(folder)
+        stem = self.without_ending(name)
+        if video := self.by_folder[folder]:
+            return Video(*video, frame_index(stem, video[0]))
+        video_name = stem
+        while not self.is_video(video_name):
+            shorter = self.without_ending(_COUNTER.sub("", video_name))
+            if shorter == video_name:
+                return None
+            video_name = shorter
+        path = f"{folder}/{video_name}" if folder else video_name
+        return Video(video_name, path, frame_index(stem, video_name))
+
+    def _folder(self, folder: str) -> tuple[str, str] | None:
+        """The innermost folder that is called like a video, and its path."""
+        while folder:
+            outer, _, name = folder.rpartition("/")
+            stem = self.without_ending(name)
+            if self.is_video(stem):
+                return stem, f"{outer}/{stem}" if outer else stem
+            folder = outer
+        return None
+
+    def without_ending(self, name: str) -> str:
+        """A name without the endings of pictures and videos, of which it may have two: `a.mp4.jpg`."""
+        stem, ending = os.path.splitext(name)  # noqa: PTH122 - a Path for every file takes long
+        return self.without_ending(stem) if stem and ending.lower() in self.endings else name
+
+
+def frame_index(stem: str, video: str) -> int | None:
+    """The number in a frame's name, without ending, after that of its video; None where there is none."""
+    digits = re.search(r"\d+", _ENDING_WITHIN.sub("", stem.removeprefix(video)))
+    return int(digits[0]) if digits else None
+
+
+def entry(
+    file: File,
+    label: int | None,
+    sources: Iterable[str],
+    video: Video | None,
+    attributes: tuple[tuple[str, str], ...] = (),
+) -> Entry:
+    """A file as an entry; several sources are joined by `;`."""
+    return Entry(
+        file.path,
+        file.file,
+        label,
+        ";".join(sorted(set(sources))) or None,
+        file.size_bytes,
+        file.mtime_ns,
+        attributes,
+        video.path if video else None,
+        video.frame_index if video else None,
+    )
+
+
+def parts(
+    by_split: Mapping[Split | None, Iterable[Entry]], labels_from: str, sharing: str = ""
+) -> dict[Split | None, Part]:
+    """Parts of the splits that have entries; where there is train and no calibration, calibration is drawn from it."""
+    made: dict[Split | None, Part] = {
+        split: Part(tuple(sorted(entries, key=lambda e: e.path)), labels_from, sharing)
+        for split, entries in by_split.items()
+        if entries
+    }
+    if "train" in made and "calibration" not in made:
+        train = made["train"].entries
+        count = min(len(train), CALIBRATION_FRAMES)
+        made["calibration"] = Part(
+            tuple(train[index * len(train) // count] for index in range(count)), labels_from, sharing
+        )
+    return made
+
+
+def missing(file: Path, what: str, absent: Sequence[str], total: int, advice: str) -> tuple[list[str], list[str]]:
+    """Problems and remarks where something that `file` names is not there: few of it are a remark."""
+    if not absent:
+        return [], []
+    text = f"{file}: {len(absent):,} of {total:,} {what}: {listed(absent, 5)}"
+    return ([f"{text}; {advice}"], []) if len(absent) > MOST_MISSING * total else ([], [f"{text}."])
+
+
+def without_video(root: Path, named_by: str, paths: Sequence[str], total: int) -> tuple[list[str], list[str]]:
+    """Problems and remarks where files are of no video that is known, and so are left out."""
+    if not paths:
+        return [], []
+    text = f"{root}: {len(paths):,} of {total:,} files are of no video that {named_by}: {listed(paths, 5)}"
+    if len(paths) > MOST_MISSING * total:
+        return [f"{text}; their names must begin with that of their video, or their folder be called like it"], []
+    return [], [f"{text}. They are left out."]
+
+
+def several_kinds(root: Path, files: Mapping[str, int]) -> list[str]:
+    """A remark where frames lie in several folders of a kind, such as frames/ and crops/, by their numbers of files."""
+    if len(files) < 2:
+        return []
+    counts = listed(f"{kind}/ ({count:,})" for kind, count in sorted(files.items()))
+    return [f"{root}: the same videos are read from {counts}. To leave one out, write {excluded(min(files))}."]
+
+
+def excluded(folder: str) -> str:
+    """How the files of folders of this name are left out."""
+    return f"`exclude: [{folder}]`"
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds; `UserError` where it can't be read, is none, or is far too large."""
+    return _parsed(file, _text(file))
+
+
+def _parsed(file: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{file}, line {error.lineno}: is no JSON: {error.msg}; fetch or write the file again"
+        ) from None
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{file}: is no JSON that can be read: {error}") from None
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file; `UserError` where it can't be read as UTF-8."""
+    return _text(file).splitlines()
+
+
+def read_csv(file: Path) -> list[list[str]]:
+    """The rows of a CSV file; `UserError` where it can't be read."""
+    try:
+        return list(csv.reader(read_lines(file)))
+    except csv.Error as error:
+        raise UserError(f"{file}: can't be read: {error}") from None
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise UserError(
+            f"{file}: is {'a folder, a pipe or a device; expected a file' if file.exists() else LEADS_NOWHERE}"
+        )
+    if file.stat().st_size > _LARGEST_BYTES:
+        raise UserError(f"{file}: {file.stat().st_size:,} bytes: far too large for a list of videos")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{file}: can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is no UTF-8 (byte {error.start:,}); save it as UTF-8") from None
+
+
+def grouped(entries: Iterable[tuple[Split | None, Entry]]) -> dict[Split | None, list[Entry]]:
+    """Entries by their split."""
+    by_split: dict[Split | None, list[Entry]] = defaultdict(list)
+    for split, item in entries:
+        by_split[split].append(item)
+    return by_split
