@@ -36,18 +36,19 @@ class _Located:
 
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        unknown = [entry.path for entry in self.part.entries if entry.source is None] if self.pattern else []
+        searched = [bool(self.pattern) and (self.part.from_names or e.source is None) for e in self.part.entries]
+        unknown = [entry.path for entry, is_searched in zip(self.part.entries, searched, strict=True) if is_searched]
         sources = iter(find_sources(self.pattern or "", unknown))
         return tuple(
             Frame(
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else entry.source,
+                next(sources, None) if is_searched else entry.source,
                 "",
                 entry.attributes,
             )
-            for entry in self.part.entries
+            for entry, is_searched in zip(self.part.entries, searched, strict=True)
         )
 
 

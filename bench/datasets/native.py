@@ -11,6 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,16 +167,15 @@ def parts(
 ) -> dict[Split | None, Part]:
     """Parts of the splits that have entries; where there is train and no calibration, calibration is drawn from it."""
     made: dict[Split | None, Part] = {
-        split: Part(tuple(sorted(entries, key=lambda e: e.path)), labels_from, sharing)
+        split: Part(tuple(sorted(entries, key=lambda e: e.path)), labels_from, True, sharing)
         for split, entries in by_split.items()
         if entries
     }
     if "train" in made and "calibration" not in made:
         train = made["train"].entries
         count = min(len(train), CALIBRATION_FRAMES)
-        made["calibration"] = Part(
-            tuple(train[index * len(train) // count] for index in range(count)), labels_from, sharing
-        )
+        drawn = tuple(train[index * len(train) // count] for index in range(count))
+        made["calibration"] = replace(made["train"], entries=drawn)
     return made
 
 
@@ -198,11 +198,15 @@ def without_video(root: Path, named_by: str, paths: Sequence[str], total: int) -
 
 
 def several_kinds(root: Path, files: Mapping[str, int]) -> list[str]:
-    """A remark where frames lie in several folders of a kind, such as frames/ and crops/, by their numbers of files."""
+    """A remark where frames lie in several folders of a kind, such as frames/ and crops/, by their numbers of files.
+
+    The kind is empty for files in no such folder.
+    """
     if len(files) < 2:
         return []
-    counts = listed(f"{kind}/ ({count:,})" for kind, count in sorted(files.items()))
-    return [f"{root}: the same videos are read from {counts}. To leave one out, write {excluded(min(files))}."]
+    counts = listed(f"{kind}/ ({count:,})" if kind else f"none ({count:,})" for kind, count in sorted(files.items()))
+    advice = f"To leave one out, write {excluded(min(filter(None, files)))}"
+    return [f"{root}: files of the same data set are read from several folders: {counts}. {advice}."]
 
 
 def excluded(folder: str) -> str:
@@ -240,6 +244,7 @@ def read_csv(file: Path) -> list[list[str]]:
 
 
 def _text(file: Path) -> str:
+    """What a text file holds; `UserError` where it is none, far too large, or can't be read as UTF-8."""
     if not file.is_file():
         raise UserError(
             f"{file}: is {'a folder, a pipe or a device; expected a file' if file.exists() else LEADS_NOWHERE}"

@@ -183,6 +183,18 @@ def test_celeb_df_is_loaded(tmp_path: Path) -> None:
     assert {"test"} <= _load(tmp_path, path="celeb", split="auto").keys()
 
 
+def test_a_source_pattern_goes_before_what_names_tell(tmp_path: Path) -> None:
+    _celeb(tmp_path / "celeb")
+    _pictures(tmp_path, *(str(path.relative_to(tmp_path)) for path in sorted((tmp_path / "celeb").rglob("*.jpg"))))
+    sets = _load(tmp_path, path="celeb", source_pattern=r"([^/]+)\.mp4")
+    assert sorted(frame.source or "" for frame in sets["test"].frames) == [
+        "00170", "id0_0001", "id0_id1_0001", "id1_id0_0007",
+    ]  # fmt: skip
+    assert sets["test"].remarks == ()
+    with pytest.raises(UserError, match="matches no frame"):
+        _load(tmp_path, path="celeb", source_pattern="(actor)")
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -227,7 +239,9 @@ def test_frames_of_two_kinds_are_told(tmp_path: Path) -> None:
     _celeb(tmp_path, "{folder}/crop/{video}/000.png")
     _celeb(tmp_path, "{folder}/masks/{video}/000.png")
     (remark,) = _read(tmp_path).remarks
-    assert "the same videos are read from crop/ (7), frames/ (7). To leave one out, write `exclude: [crop]`" in remark
+    assert "are read from several folders: crop/ (7), frames/ (7). To leave one out, write `exclude: [crop]`" in remark
+    _touch(tmp_path, "Celeb-real/id0_0001.png")
+    assert "none (1), crop/ (7), frames/ (7)" in _read(tmp_path).remarks[0]
 
 
 # ------------------------------------------------------------------------------------------- FaceForensics++
@@ -403,12 +417,12 @@ def test_faceforensics_is_loaded(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------- DFDC
-PART_0 = {
+PART_0: dict[str, dict[str, Any]] = {
     "owxbbpjpch.mp4": {"label": "FAKE", "split": "train", "original": "wynotylpnm.mp4"},
     "vpmyeepbep.mp4": {"label": "REAL", "split": "train"},
     "wynotylpnm.mp4": {"label": "REAL", "split": "train", "original": None},
 }
-PART_1 = {
+PART_1: dict[str, dict[str, Any]] = {
     "nlvvgrinhn.mp4": {"label": "FAKE", "split": "train", "original": "kczkjyntbx.mp4"},
     "kczkjyntbx.mp4": {"label": "REAL", "split": "train"},
 }
@@ -635,6 +649,18 @@ def test_deepfakebench_with_paths_of_another_machine(tmp_path: Path, head: str) 
     entry = _entries(listing, "test")[f"{fake}/007.png"]
     assert (entry.label, entry.source, entry.video, entry.frame_index) == (1, "953;974", fake, 7)
     assert entry.attributes == (("method", "FF-DF"), ("compression", "c23"))
+
+
+def test_another_version_of_a_data_set_is_not_taken(tmp_path: Path) -> None:
+    """Celeb-DF's versions have the same names inside; so have FaceForensics++'s compressions."""
+    _write(tmp_path / "rgb/dataset_json/Celeb-DF-v2.json", CELEB)
+    _frames(CELEB, tmp_path / "rgb")
+    (tmp_path / "rgb/Celeb-DF-v2").rename(tmp_path / "rgb/Celeb-DF-v1")
+    assert "none of its" in _problems(tmp_path / "rgb")
+    (tmp_path / "rgb/dataset_json").rename(tmp_path / "rgb/Celeb-DF-v1/dataset_json")
+    assert "none of its" in _problems(tmp_path / "rgb/Celeb-DF-v1")
+    (tmp_path / "rgb/Celeb-DF-v1").rename(tmp_path / "rgb/Celeb-DF-v2")
+    assert len(_entries(_read(tmp_path / "rgb/Celeb-DF-v2"), "test")) == 9
 
 
 def test_deepfakebench_with_two_compressions(tmp_path: Path) -> None:

@@ -58,12 +58,13 @@ class Entry:
 class Part:
     """The entries of one split, sorted by path, and where their labels come from, in words.
 
-    `sharing` says why a source may be in several splits, where whoever made the data set split it so; if it is empty,
-    that is an error.
+    `from_names` says that sources are read off names, so that a `source_pattern` takes their place. `sharing` says why
+    a source may be in several splits, where whoever made the data set split it so; if it is empty, that is an error.
     """
 
     entries: tuple[Entry, ...]
     labels_from: str
+    from_names: bool = False
     sharing: str = ""
 
 

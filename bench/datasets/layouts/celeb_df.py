@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from bench.datasets import native
@@ -77,7 +78,7 @@ def _listing(
     )  # fmt: skip
     unknown = [file.path for file, video in of_files if video is None]
     more_problems, more_remarks = native.without_video(root, "Celeb-DF has (id0_0001, 00170)", unknown, len(files))
-    kinds = Counter(kind for file, video in of_files if video and (kind := _kind(file.path, video)))
+    kinds = Counter(_kind(file.path, video) for file, video in of_files if video)
     labels_from = f"labels come from Celeb-DF's folders in {root}; frames are {', '.join(options.suffixes)}"
     if not files:
         problems.append(f"{root}: no frames ({', '.join(options.suffixes)}) in its folders of Celeb-DF")
@@ -154,10 +155,11 @@ def _entry(file: File, video: Video) -> Entry:
     return native.entry(file, CLASSES[folder.casefold()], sources(video.name), video, (("folder", folder),))
 
 
-def sources(name: str) -> list[str]:
+@lru_cache(maxsize=2**16)
+def sources(name: str) -> tuple[str, ...]:
     """The persons in a video's name, or the YouTube video that it is; nothing where the name is another."""
     match = VIDEO.fullmatch(name)
-    return [group for group in match.groups() if group] if match else []
+    return tuple(group for group in match.groups() if group) if match else ()
 
 
 def _kind(path: str, video: Video) -> str:

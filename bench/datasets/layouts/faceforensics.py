@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class _Item:
     kind: str
 
     @property
-    def sources(self) -> list[str]:
+    def sources(self) -> tuple[str, ...]:
         return sources(self.video.name)
 
     @property
@@ -95,7 +96,7 @@ def read(path: Path, options: Options) -> Listing:
         problems.append(
             f"{path}: no frames ({', '.join(options.suffixes)}) below {listed(f'{name}/' for name in ROOTS)}"
         )
-    remarks += native.several_kinds(path, Counter(item.kind for item in items if item.kind))
+    remarks += native.several_kinds(path, Counter(item.kind for item in items))
     remarks += _several_compressions(path, items)
     by_split: Mapping[Split | None, list[Entry]] = {None: [item.entry for item in items]}
     if lists.splits and not all(item.is_of_actors for item in items):
@@ -107,10 +108,11 @@ def read(path: Path, options: Options) -> Listing:
     return Listing(path, native.parts(by_split, labels_from), tuple(problems), tuple(remarks))
 
 
-def sources(name: str) -> list[str]:
+@lru_cache(maxsize=2**16)
+def sources(name: str) -> tuple[str, ...]:
     """The ids in a video's name, of videos or of actors; nothing where the name is another."""
     match = VIDEOS[0].fullmatch(name) or VIDEOS[1].fullmatch(name)
-    return [group for group in match.groups() if group] if match else []
+    return tuple(group for group in match.groups() if group) if match else ()
 
 
 def _items(path: Path, options: Options) -> tuple[list[_Item], list[str]]:

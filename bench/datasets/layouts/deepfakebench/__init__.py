@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bench.datasets import native
 from bench.datasets.layouts import Entry, Listing, Options, dfdc
@@ -50,7 +50,8 @@ def read(path: Path, options: Options) -> Listing:
         return Listing(path, {}, tuple(f"{file}: {kind}: {listed(at, 5)}" for kind, at in reader.wrong.items()))
     if not reader.records:
         return Listing(path, {}, (f"{file}: lists no video with frames; fetch or write it again",))
-    return _listing(file, reader, Frames(_starts(path, file)), options)
+    frames = Frames(_starts(path, file), (frame for record in reader.records for frame in record.frames))
+    return _listing(file, reader, frames, options)
 
 
 def _json_files(path: Path) -> list[Path]:
@@ -101,7 +102,8 @@ def _entry(frame: File, record: Record) -> Entry:
     folder = frame.path.rpartition("/")[0]
     name = record.path.rpartition("/")[2]
     path = folder if folder.rpartition("/")[2] == name else f"{folder}/{name}"
-    video = Video(name, path, native.frame_index(PurePosixPath(frame.path).stem, name))
+    stem = frame.path.rpartition("/")[2].rpartition(".")[0]
+    video = Video(name, path, native.frame_index(stem, name))
     attributes = (("method", record.word), ("compression", record.compression))
     return native.entry(frame, record.label, record.sources, video, attributes[: 2 if record.compression else 1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,16 @@ _DEEPEST, _MOST_FOLDERS, _MOST_SEARCHES = 2, 500, 20
 class Frames:
     """Finds files below the folders `starts`, the last of which holds the others.
 
-    The beginning of a path may be another machine's. Where one folder of frames was found tells where the others are:
-    most are found without a search.
+    The beginning of a path may be another machine's. What all `paths` have in common ends with the data set's folder,
+    so that and what follows it must be there, of which the folder that is looked in may be a part: of two versions of
+    a data set, with the same names in it, neither is taken for the other. Where one folder of frames was found tells
+    where the others are: most are found without a search.
     """
 
-    def __init__(self, starts: Sequence[Path]) -> None:
+    def __init__(self, starts: Sequence[Path], paths: Iterable[str]) -> None:
         self.starts, self.root = starts, starts[-1]
+        shared = posixpath.commonpath({posixpath.dirname(path) for path in paths})
+        self.before = shared.count("/")
         self.bases: list[tuple[str, int]] = []
         self.searches = 0
         self.folders: dict[str, dict[str, File]] = {}
@@ -52,9 +57,11 @@ class Frames:
         self.searches += 1
         if self.searches > _MOST_SEARCHES:
             return None
+        before = min(self.before, max(len(parts) - 2, 0))  # a last name alone, such as 000, could be any folder's
         for dropped in range(len(parts)):
             for base in self._candidates:
-                if folder := _existing(base, parts[dropped:]):
+                left_out = "/".join(["", *parts[before:dropped]])
+                if base.endswith(left_out) and (folder := _existing(base, parts[dropped:])):
                     self.bases.append((base, dropped))
                     return folder
         return None

@@ -33,15 +33,15 @@ class Record:
         return folder if posixpath.basename(folder) == self.name else posixpath.join(folder, self.name)
 
     @property
-    def sources(self) -> list[str]:
+    def sources(self) -> tuple[str, ...]:
         """The persons or videos in its name, in sets that name them so; else the video itself."""
         word = self.word.lower()
-        ids: list[str] = []
+        ids: tuple[str, ...] = ()
         if word.startswith("celeb"):
             ids = celeb_df.sources(self.name)
         elif word.startswith(("ff-", "dfd_")):
             ids = faceforensics.sources(self.name)
-        return ids or [self.path]
+        return ids or (self.path,)
 
 
 class Reader:
