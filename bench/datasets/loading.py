@@ -47,6 +47,8 @@ class _Located:
                 next(sources, None) if is_searched else entry.source,
                 "",
                 entry.attributes,
+                entry.video,
+                entry.frame_index,
             )
             for entry, is_searched in zip(self.part.entries, searched, strict=True)
         )
@@ -198,7 +200,11 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
 
 
 def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    return layouts.Options(settings.columns.named if settings.columns else None)
+    return layouts.Options(
+        settings.columns.named if settings.columns else None,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )
 
 
 def _gather_locations(

@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, Entry, Part
+from bench.datasets.layouts import LEADS_NOWHERE, SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
 from bench.errors import UserError, listed
-from bench.records import Split
-from bench.records.footage import VIDEO_SUFFIXES
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, label_word
 
 MASKS = ("mask", "masks")
 """Folders that hold no frames, but where the frames beside them were changed."""
@@ -36,12 +35,16 @@ _ENDING_WITHIN = re.compile(r"^\.[A-Za-z][A-Za-z0-9]+(?=[ _.-])")
 
 
 class File(NamedTuple):
-    """A file below a folder: its path from there, with forward slashes, and its whole one."""
+    """A file below a folder: its path from there, with forward slashes, and its whole one.
+
+    An `excluded` file is no frame of the set, but is there: no list misses it.
+    """
 
     path: str
     file: str
     size_bytes: int
     mtime_ns: int
+    excluded: bool = False
 
 
 class Video(NamedTuple):
@@ -63,13 +66,23 @@ def sub_folders(path: Path) -> dict[str, str]:
 
 def is_plain(folders: Collection[str]) -> bool:
     """Whether sub-folders, in lower case, are those of the plain layout: classes or splits."""
-    return any(name in LABEL_WORDS or name in SPLIT_WORDS for name in folders)
+    return any(label_word(name) in CLASS_WORDS or name in SPLIT_WORDS for name in folders)
 
 
-def walk(top: Path, folder: str, suffixes: tuple[str, ...], skipped: Collection[str] = MASKS) -> Iterator[File]:
-    """Every file below `top`/`folder` with one of these endings; links are followed, each folder once.
+def misplaced(path: Path, options: Options) -> list[str]:
+    """What the experiment file says of a place, and whoever made the data set has said already."""
+    words = {"columns": options.columns, "labels": options.labels}
+    return [
+        f"{path}: `{key}` is for folders and manifests; this is a data set as it is handed out, leave it out"
+        for key, is_given in words.items()
+        if is_given
+    ]
 
-    Left out are hidden files and folders, and folders called as in `skipped`, in lower case.
+
+def walk(top: Path, folder: str, options: Options, tally: Tally, skipped: Collection[str] = MASKS) -> Iterator[File]:
+    """Every file below `top`/`folder` with one of the endings that are meant; links are followed, each folder once.
+
+    Hidden files, folders called as in `skipped`, in lower case, and files of other endings are counted.
     """
     pending, seen = [(str(top / folder) if folder else str(top), f"{folder}/" if folder else "")], set[str]()
     while pending:
@@ -81,14 +94,27 @@ def walk(top: Path, folder: str, suffixes: tuple[str, ...], skipped: Collection[
         with os.scandir(current) as children:
             for child in children:
                 if child.name.startswith("."):
-                    continue
-                if child.is_dir():
-                    if child.name.casefold() not in skipped:
+                    tally.add("hidden")
+                elif child.is_dir():
+                    if child.name.casefold() in skipped:
+                        names = (name for _, _, names in os.walk(child.path) for name in names)
+                        tally.add("beside", child.name, sum(n.lower().endswith(options.suffixes) for n in names))
+                    else:
                         pending.append((child.path, f"{prefix}{child.name}/"))
-                elif child.name.lower().endswith(suffixes):
-                    lost = child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - as in the plain layout
-                    status = child.stat(follow_symlinks=not lost)
-                    yield File(prefix + child.name, child.path, status.st_size, status.st_mtime_ns)
+                elif child.name.lower().endswith(options.suffixes):
+                    yield as_file(child, prefix, options, tally)
+                else:
+                    tally.add_file(child.name)
+
+
+def as_file(child: os.DirEntry[str], prefix: str, options: Options, tally: Tally) -> File:
+    """A file in the folder `prefix`; one that a pattern leaves out is counted."""
+    lost = child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for every file takes long
+    status = child.stat(follow_symlinks=not lost)
+    path = prefix + child.name
+    if pattern := options.pattern_of(path):
+        tally.add("excluded", pattern)
+    return File(path, child.path, status.st_size, status.st_mtime_ns, pattern is not None)
 
 
 class Videos:
@@ -146,7 +172,7 @@ def entry(
     label: int | None,
     sources: Iterable[str],
     video: Video | None,
-    attributes: tuple[tuple[str, str], ...] = (),
+    attributes: Attributes = (),
 ) -> Entry:
     """A file as an entry; several sources are joined by `;`."""
     return Entry(

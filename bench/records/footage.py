@@ -52,10 +52,20 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """What is cut out of a frame: uint8 RGB [h, w, 3], and the face in it; None where it is the whole frame."""
+    """What is cut out of a frame: uint8 RGB [h, w, 3], and the face in it; None where it is the whole frame.
+
+    The face is in pixels of the frame. `matrix` (a, b, c, d, e, f) leads from there into the crop: what is at (x, y) of
+    the frame is at (a x + b y + c, d x + e y + f) of the crop. Manifests say where faces are in the files they list.
+    """
 
     pixels: NDArray[np.uint8]
     face: Face | None
+    matrix: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+    def inside(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the frame is in the crop."""
+        a, b, c, d, e, f = self.matrix
+        return a * x + b * y + c, d * x + e * y + f
 
 
 class Finder(Protocol):

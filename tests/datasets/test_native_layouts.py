@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import FrameSetSettings, layouts, load
-from bench.datasets.layouts import Entry, Listing, Options
+from bench.datasets.layouts import Entry, Listing, Options, Unused
 from bench.errors import UserError
 from bench.records import FrameSet, Split
 from bench.records.footage import VIDEO_SUFFIXES
@@ -501,7 +501,7 @@ def test_dfdc_below_split_folders(tmp_path: Path) -> None:
     [
         ({**PART_0, "a.mp4": {"label": "MAYBE"}}, "the label must be REAL or FAKE: 'a.mp4' 'MAYBE'"),
         ({**PART_0, "a.mp4": {"split": "train"}}, "the label must be REAL or FAKE: 'a.mp4' None"),
-        ({**PART_0, "a.mp4": {"label": "REAL", "split": "tset"}}, "the split is none of test, validation"),
+        ({**PART_0, "a.mp4": {"label": "REAL", "split": "tset"}}, "the split is none of test, testing"),
         ({**PART_0, "kczkjyntbx.mp4": {"label": "FAKE"}}, "says the other label of it; correct one of them"),
         ({**PART_0, "a.mp4": {"label": "REAL"}}, "1 of 4 videos are not below"),
         (json.dumps(PART_0)[:-20], "metadata.json, line 1: is no JSON"),
@@ -796,6 +796,53 @@ def test_the_plain_form_stays_plain(tmp_path: Path) -> None:
     _touch(tmp_path, "real/a.png", "fake/b.png", "Celeb-real/id0_0000.png", "original_sequences/youtube/c23/000.png")
     _write(tmp_path / "metadata.json", PART_0)
     assert set(_entries(_read(tmp_path), None)) == {"real/a.png", "fake/b.png"}
+
+
+def _tree_of_each(root: Path) -> dict[str, Path]:
+    _celeb(root / "celeb")
+    _faceforensics(root / "ff")
+    _dfdc(root / "dfdc", "{part}/{video}.png")
+    _write(root / "bench/dataset_json/S.json", CELEB)
+    _frames(CELEB, root / "bench")
+    return {name: root / name for name in ("celeb", "ff", "dfdc", "bench")}
+
+
+def test_what_is_left_out_is_not_missed(tmp_path: Path) -> None:
+    """A pattern of `exclude` leaves frames out of every split, and no list misses them."""
+    patterns = {"celeb": "YouTube-real", "ff": "NeuralTextures", "dfdc": "owxbbpjpch.png", "bench": "YouTube-real"}
+    for name, path in _tree_of_each(tmp_path).items():
+        everything, rest = _read(path), _read(path, Options(exclude=(patterns[name],)))
+        assert rest.problems == ()
+        assert rest.remarks == everything.remarks
+        left_out = {e.path for p in everything.parts.values() for e in p.entries if patterns[name] in e.path}
+        kept_paths = {e.path for p in rest.parts.values() for e in p.entries}
+        assert left_out
+        assert kept_paths == {e.path for p in everything.parts.values() for e in p.entries} - left_out
+        assert (Unused("excluded", patterns[name], len(left_out))) in rest.unused
+        (problem,) = _read(path, Options(exclude=("nowhere",))).problems
+        assert "matches no file there" in problem
+
+
+def test_what_lies_beside_frames_is_counted(tmp_path: Path) -> None:
+    paths = _tree_of_each(tmp_path)
+    _touch(paths["celeb"], "Celeb-real/notes.txt", "Celeb-real/id0_0001.mp4", "Celeb-real/.DS_Store")
+    _touch(paths["ff"], "manipulated_sequences/Deepfakes/masks/videos/953_974/000.png")
+    _touch(paths["ff"], "manipulated_sequences/Deepfakes/masks/videos/953_974/001.png")
+    _touch(paths["dfdc"], "dfdc_train_part_0/vpmyeepbep.mp4")
+    _touch(paths["bench"], f"{REAL}/id0_0001/777.png")
+    assert {unused.kind: unused.count for unused in _read(paths["celeb"]).unused} == {
+        "ending": 1, "video": 1, "hidden": 1,
+    }  # fmt: skip
+    assert _read(paths["ff"]).unused == (Unused("beside", "masks", 2),)
+    assert Unused("video", ".mp4", 1) in _read(paths["dfdc"]).unused
+    assert _read(paths["bench"]).unused == (Unused("unlisted", "", 1),)
+
+
+def test_what_a_data_set_says_itself_is_not_said_again(tmp_path: Path) -> None:
+    for path in _tree_of_each(tmp_path).values():
+        (problem,) = _read(path, Options(labels={"celeb-real": 0})).problems
+        assert "`labels` is for folders and manifests" in problem
+        assert "`columns` is for" in _problems(path, Options(columns={"path": "file"}))
 
 
 def test_a_manifest_goes_before_any_of_them(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bench.datasets import native
-from bench.datasets.layouts import Entry, Listing, Options
+from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
 from bench.records import Split
@@ -46,29 +46,32 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Listing:
     """List the frames or videos by class, and by split where there is the list of test videos."""
-    roots = {root: files for root in (path, *_roots_below(path)) if (files := list(_files(root, options.suffixes)))}
-    root = path if path in roots or len(roots) != 1 else next(iter(roots))
-    if root not in roots and roots:
+    tally = Tally()
+    roots = {path: list(_files(path, options, tally))}
+    if not roots[path]:
+        for below in _roots_below(path):
+            roots[below] = list(_files(below, options.inside(below.name), tally))
+    roots = {root: files for root, files in roots.items() if files} or {path: []}
+    if len(roots) > 1:
         which = listed(f"{folder.name}/ ({len(files):,} files)" for folder, files in roots.items())
         return Listing(path, {}, (f"{path}: holds Celeb-DF several times: {which}; write the path of one of them",))
-    files, list_file = roots.get(root, []), _list_file(root)
+    ((root, files),) = roots.items()
     try:
-        tested = _read_list(list_file) if list_file else None
+        return _listing(root, files, options, tally)
     except UserError as error:
         return Listing(root, {}, error.lines)
-    return _listing(root, files, tested, list_file, options)
 
 
-def _listing(
-    root: Path, files: list[File], tested: Mapping[Key, int] | None, list_file: Path | None, options: Options
-) -> Listing:
-    """The entries of both splits, or unsplit, with what is missing and what is unknown."""
+def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> Listing:
+    """The entries of both splits, or unsplit, with what is missing and what is unknown; `UserError` of a wrong list."""
+    list_file = _list_file(root)
+    tested = _read_list(list_file) if list_file else None
     in_list = tested or {}
     names = {name for _, name in in_list}
     videos = Videos(lambda name: name in names or VIDEO.fullmatch(name) is not None, options.suffixes)
     of_files = [(file, videos.of(file.path)) for file in files]
     by_split = native.grouped(
-        (_split(_key(video), tested), _entry(file, video)) for file, video in of_files if video is not None
+        (_split(_key(video), tested), _entry(file, video)) for file, video in of_files if video and not file.excluded
     )
     present = {_key(video) for _, video in of_files if video}
     absent = [f"{folder}/{name}" for folder, name in in_list if (folder, name) not in present]
@@ -76,16 +79,17 @@ def _listing(
         list_file or root, f"test videos are not below {root}", absent, len(in_list),
         "add them, or take their lines out of the list; the numbers are then not those of Celeb-DF's test videos",
     )  # fmt: skip
-    unknown = [file.path for file, video in of_files if video is None]
+    unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     more_problems, more_remarks = native.without_video(root, "Celeb-DF has (id0_0001, 00170)", unknown, len(files))
-    kinds = Counter(_kind(file.path, video) for file, video in of_files if video)
+    kinds = Counter(_kind(file.path, video) for file, video in of_files if video and not file.excluded)
     labels_from = f"labels come from Celeb-DF's folders in {root}; frames are {', '.join(options.suffixes)}"
     if not files:
         problems.append(f"{root}: no frames ({', '.join(options.suffixes)}) in its folders of Celeb-DF")
     return Listing(
         root,
         native.parts(by_split, labels_from, SHARING),
-        (*problems, *more_problems),
+        (*native.misplaced(root, options), *problems, *more_problems),
+        tally.unused,
         (*remarks, *more_remarks, *native.several_kinds(root, kinds)),
     )
 
@@ -104,9 +108,9 @@ def _roots_below(path: Path) -> list[Path]:
     ]
 
 
-def _files(root: Path, suffixes: tuple[str, ...]) -> Iterator[File]:
+def _files(root: Path, options: Options, tally: Tally) -> Iterator[File]:
     for name in _classes(root):
-        yield from native.walk(root, name, suffixes)
+        yield from native.walk(root, name, options, tally)
 
 
 def _list_file(root: Path) -> Path | None:

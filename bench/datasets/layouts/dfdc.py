@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.datasets import native
-from bench.datasets.layouts import LABEL_WORDS, SPLIT_WORDS, Entry, Listing, Options
+from bench.datasets.layouts import SPLIT_WORDS, Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import Split
+from bench.records import LABEL_WORDS, Split, label_word
 
 RANK = 13
 SHAPE = "DFDC's metadata.json {file: {label: REAL or FAKE}}, or its labels.csv (filename,label)"
@@ -66,9 +66,10 @@ def read(path: Path, options: Options) -> Listing:
 def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: Options) -> Listing:
     """The entries by split, with what is missing and what no list names."""
     videos = Videos(rows.__contains__, options.suffixes)
-    of_files = [(file, videos.of(file.path)) for file in native.walk(root, "", options.suffixes)]
+    tally = Tally()
+    of_files = [(file, videos.of(file.path)) for file in native.walk(root, "", options, tally)]
     names = listed(dict.fromkeys(file.name for file in lists))
-    unknown = [file.path for file, video in of_files if video is None]
+    unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     problems, remarks = native.without_video(root, f"{names} names", unknown, len(of_files))
     if not of_files:
         problems.append(f"{root}: no frames ({', '.join(options.suffixes)}) of the videos that {names} names")
@@ -85,10 +86,11 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
     by_split = native.grouped(
         (rows[video.name].split if len(splits) > 1 else None, _entry(file, video, rows[video.name]))
         for file, video in of_files
-        if video
+        if video and not file.excluded
     )
     labels_from = f"labels come from {names} in {root}; frames are {', '.join(options.suffixes)}"
-    return Listing(root, native.parts(by_split, labels_from), tuple(problems), tuple(remarks))
+    problems += native.misplaced(root, options)
+    return Listing(root, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
 
 
 def _entry(file: File, video: Video, row: _Row) -> Entry:
@@ -142,7 +144,7 @@ def _csv_records(file: Path) -> Iterator[tuple[str, Any]]:
 def _row(file: Path, name: str, record: Any, wrong: dict[str, list[str]]) -> _Row | None:
     """What a list says of one video; None where that is wrong."""
     values = record if isinstance(record, dict) else {}
-    label = LABEL_WORDS.get(str(values.get("label", "")).strip().lower())
+    label = LABEL_WORDS.get(label_word(values.get("label")))
     if label is None:
         wrong.setdefault("the label must be REAL or FAKE", []).append(f"{quoted(name)} {quoted(values.get('label'))}")
         return None

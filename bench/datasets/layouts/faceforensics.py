@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import native
-from bench.datasets.layouts import Entry, Listing, Options
+from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
 from bench.records import Split
@@ -89,8 +89,10 @@ def read(path: Path, options: Options) -> Listing:
         lists = _read_lists(path)
     except UserError as error:
         return Listing(path, {}, error.lines)
-    items, unknown = _items(path, options)
-    files = len(items) + len(unknown)
+    tally = Tally()
+    everything, unknown = _items(path, options, tally)
+    items = [item for item in everything if not item.file.excluded]
+    files = len(everything) + len(unknown)
     problems, remarks = native.without_video(path, "FaceForensics++ has (953, 953_974)", unknown, files)
     if not files:
         problems.append(
@@ -101,11 +103,12 @@ def read(path: Path, options: Options) -> Listing:
     by_split: Mapping[Split | None, list[Entry]] = {None: [item.entry for item in items]}
     if lists.splits and not all(item.is_of_actors for item in items):
         by_split = native.grouped((split, item.entry) for item in items for split in lists.of(item))
-        more_problems, more_remarks = _compared(path, lists, items)
+        more_problems, more_remarks = _compared(path, lists, everything)
         problems += more_problems
         remarks += more_remarks
     labels_from = f"labels come from {' and '.join(ROOTS)} in {path}; frames are {', '.join(options.suffixes)}"
-    return Listing(path, native.parts(by_split, labels_from), tuple(problems), tuple(remarks))
+    problems += native.misplaced(path, options)
+    return Listing(path, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
 
 
 @lru_cache(maxsize=2**16)
@@ -115,18 +118,18 @@ def sources(name: str) -> tuple[str, ...]:
     return tuple(group for group in match.groups() if group) if match else ()
 
 
-def _items(path: Path, options: Options) -> tuple[list[_Item], list[str]]:
-    """The files of known videos, and the paths of the others."""
+def _items(path: Path, options: Options, tally: Tally) -> tuple[list[_Item], list[str]]:
+    """The files of known videos, and the paths of the others that no pattern leaves out."""
     items: list[_Item] = []
     unknown: list[str] = []
     for root, label in ROOTS.items():
         if not (path / root).is_dir():
             continue
         videos = Videos(VIDEOS[label].fullmatch, options.suffixes)
-        for file in native.walk(path, root, options.suffixes, _LEFT_OUT):
+        for file in native.walk(path, root, options, tally, _LEFT_OUT):
             if video := videos.of(file.path):
                 items.append(_Item(file, video, label, *_folders(file, video)))
-            else:
+            elif not file.excluded:
                 unknown.append(file.path)
     return items, unknown
 
@@ -189,7 +192,7 @@ def _compared(path: Path, lists: _Lists, items: Sequence[_Item]) -> tuple[list[s
         more_problems, more_remarks = native.missing(file, f"ids have no file below {path}", absent, len(ids), advice)
         problems += more_problems
         remarks += more_remarks
-    if torn := sorted({item.video.name for item in items if len(lists.of(item)) > 1}):
+    if torn := sorted({item.video.name for item in items if len(lists.of(item)) > 1 and not item.file.excluded}):
         problems.append(
             f"{path}: fakes of two videos that the lists put into two splits; remove them: {listed(torn, 5)}"
         )
@@ -200,7 +203,9 @@ def _left_out(path: Path, lists: _Lists, items: Sequence[_Item]) -> Iterator[str
     """Remarks on what the lists do not name: DeepFakeDetection, and other videos."""
     names = listed(file.name for file in lists.files.values())
     for of_actors in (True, False):
-        without_split = [item for item in items if item.is_of_actors == of_actors and not lists.of(item)]
+        without_split = [
+            item for item in items if item.is_of_actors == of_actors and not lists.of(item) and not item.file.excluded
+        ]
         if not without_split:
             continue
         videos = sorted({item.video.name for item in without_split})

@@ -50,7 +50,7 @@ def read(path: Path, options: Options) -> Listing:
         return Listing(path, {}, tuple(f"{file}: {kind}: {listed(at, 5)}" for kind, at in reader.wrong.items()))
     if not reader.records:
         return Listing(path, {}, (f"{file}: lists no video with frames; fetch or write it again",))
-    frames = Frames(_starts(path, file), (frame for record in reader.records for frame in record.frames))
+    frames = Frames(_starts(path, file), (frame for record in reader.records for frame in record.frames), options)
     return _listing(file, reader, frames, options)
 
 
@@ -85,16 +85,18 @@ def _listing(file: Path, reader: Reader, frames: Frames, options: Options) -> Li
     for record in records:
         totals[record.split] += len(record.frames)
         for path in record.frames:
-            if (frame := frames.at(path)) is None or not path.lower().endswith(options.suffixes):
+            if (frame := frames.at(path)) is None:
                 absent[record.split].append(path)
-                continue
-            levels[record.compression] += 1
-            entries[record.split][frame.path] = _entry(frame, record)
+            elif not frame.excluded:
+                levels[record.compression] += 1
+                entries[record.split][frame.path] = _entry(frame, record)
     problems, remarks = _absent(file, frames.root, absent, totals, options.suffixes)
     remarks += [*_doubled(file, reader.records, splits), *_without_frames(file, reader), *_levels(file, levels)]
     labels_from = f"labels come from {file}; frames are {', '.join(options.suffixes)}"
     by_split = {split: of_split.values() for split, of_split in entries.items()}
-    return Listing(frames.root, native.parts(by_split, labels_from, SHARING), tuple(problems), tuple(remarks))
+    problems += native.misplaced(file, options)
+    parts = native.parts(by_split, labels_from, SHARING)
+    return Listing(frames.root, parts, tuple(problems), frames.unused, tuple(remarks))
 
 
 def _entry(frame: File, record: Record) -> Entry:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.datasets import native
+from bench.datasets.layouts import Options, Tally, Unused
 from bench.datasets.native import File
 
 _DEEPEST, _MOST_FOLDERS, _MOST_SEARCHES = 2, 500, 20
@@ -23,12 +24,12 @@ class Frames:
     where the others are: most are found without a search.
     """
 
-    def __init__(self, starts: Sequence[Path], paths: Iterable[str]) -> None:
-        self.starts, self.root = starts, starts[-1]
+    def __init__(self, starts: Sequence[Path], paths: Iterable[str], options: Options) -> None:
+        self.starts, self.root, self.options, self.tally = starts, starts[-1], options, Tally()
         shared = posixpath.commonpath({posixpath.dirname(path) for path in paths})
         self.before = shared.count("/")
         self.bases: list[tuple[str, int]] = []
-        self.searches = 0
+        self.searches = self.listed = 0
         self.folders: dict[str, dict[str, File]] = {}
 
     def at(self, path: str) -> File | None:
@@ -37,17 +38,24 @@ class Frames:
         if folder not in self.folders:
             base = self._folder(folder.split("/"))
             self.folders[folder] = dict(self._files(base)) if base else {}
-        return self.folders[folder].get(name)
+        file = self.folders[folder].get(name)
+        self.listed += file is not None
+        return file
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What lies in the folders of frames and is not listed, or left out."""
+        tally = Tally()
+        tally.add("unlisted", count=max(sum(map(len, self.folders.values())) - self.listed, 0))
+        return (*self.tally.unused, *tally.unused)
 
     def _files(self, folder: str) -> Iterator[tuple[str, File]]:
         inside = os.path.relpath(folder, self.root).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
         with os.scandir(folder) as children:
             for child in children:
-                lost = child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for each takes long
-                if lost or not child.is_dir():
-                    status = child.stat(follow_symlinks=not lost)
-                    yield child.name, File(prefix + child.name, child.path, status.st_size, status.st_mtime_ns)
+                if child.name.lower().endswith(self.options.suffixes) and not child.is_dir():
+                    yield child.name, native.as_file(child, prefix, self.options, self.tally)
 
     def _folder(self, parts: list[str]) -> str | None:
         """The folder whose path ends like these parts: as the others were found, or after a search."""
