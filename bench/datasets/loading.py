@@ -34,23 +34,32 @@ class _Located:
     part: Part
     pattern: str | None
 
+    @property
+    def renames(self) -> bool:
+        """Whether a pattern takes the place of sources that the layout read off names."""
+        return self.pattern is not None and self.part.from_names
+
+    @property
+    def unnamed(self) -> list[Entry]:
+        """Those of whose source nothing is said but by a pattern."""
+        return [entry for entry in self.part.entries if entry.source is None or self.renames]
+
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        searched = [bool(self.pattern) and (self.part.from_names or e.source is None) for e in self.part.entries]
-        unknown = [entry.path for entry, is_searched in zip(self.part.entries, searched, strict=True) if is_searched]
+        unknown = [entry.path for entry in self.unnamed] if self.pattern else []
         sources = iter(find_sources(self.pattern or "", unknown))
         return tuple(
             Frame(
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if is_searched else entry.source,
+                next(sources, None) if entry.source is None or self.renames else entry.source,
                 "",
                 entry.attributes,
                 entry.video,
                 entry.frame_index,
             )
-            for entry, is_searched in zip(self.part.entries, searched, strict=True)
+            for entry in self.part.entries
         )
 
 
@@ -109,8 +118,9 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         problems += _wrong_sources(located, undigested[split], settings.split == "auto")
     shared = shared_sources({split: frames for split, frames in undigested.items() if split})
     if sharing := _sharing(parts):
-        remarks += [f"{sharing}; {text}" for text in shared]
-    _refuse(name, problems + ([] if sharing else shared))
+        remarks += _shared_by_design(sharing, undigested)
+        shared = []
+    _refuse(name, problems + shared)
     return Listed(name, settings, parts, undigested, tuple(remarks))
 
 
@@ -183,6 +193,18 @@ def _sharing(parts: Mapping[Split | None, _Located]) -> str:
     """Why splits may share sources: they are those of one data set, whose makers had it so; else empty."""
     texts = {(located.root, located.part.sharing) for located in parts.values()}
     return min(texts)[1] if len(texts) == 1 else ""
+
+
+def _shared_by_design(sharing: str, frames: Mapping[Split | None, Sequence[Frame]]) -> list[str]:
+    """What a reader must know where the makers' own splits share sources; empty where they don't."""
+    judged, learned = (
+        {name for split in splits for frame in frames.get(split, ()) for name in (frame.source or "").split(";")}
+        for splits in (LABELLED_SPLITS, set(SPLITS) - set(LABELLED_SPLITS))
+    )
+    names = sorted((judged & learned) - {""})
+    counts = f"{len(names):,} of {len(judged - {''}):,} ({listed(names, 5)})"
+    advice = "Variants that learned from train may look better here than on others."
+    return [f"{sharing}: {counts}. {advice}"] if names else []
 
 
 def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str], list[str]]:

@@ -64,6 +64,11 @@ def sub_folders(path: Path) -> dict[str, str]:
     return {name.casefold(): name for name in names}
 
 
+def endings(options: Options) -> str:
+    """The endings that are meant, as messages name them."""
+    return f"{', '.join(options.suffixes[:5])}{', …' if options.suffixes[5:] else ''}"
+
+
 def is_plain(folders: Collection[str]) -> bool:
     """Whether sub-folders, in lower case, are those of the plain layout: classes or splits."""
     return any(label_word(name) in CLASS_WORDS or name in SPLIT_WORDS for name in folders)

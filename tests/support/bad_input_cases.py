@@ -997,7 +997,7 @@ CASES: dict[str, list[Case]] = {
         Case("a list that is a pipe", "`mkfifo List_of_testing_videos.txt`", ("is a folder, a pipe or a device",),
              both(native(*CELEB), lambda f: os.mkfifo(f / "native/List_of_testing_videos.txt"))),
         Case("test videos of Celeb-DF without frames", "2 of 3",
-             ("2 of 3 test videos are not below", "celeb-real/id7_0000", "take their lines out of the list"),
+             ("2 of 3 test videos are not below", "Celeb-real/id7_0000.mp4", "take their lines out of the list"),
              celeb_list("".join(f"1 Celeb-real/id{i}_0000.mp4\n" for i in (0, 7, 8)))),
         Case("Celeb-DF twice in a folder", "`crops/` and `more/`",
              ("holds Celeb-DF several times: crops/ (1 files), more/ (1 files)", "write the path of one of them"),

@@ -26,7 +26,7 @@ SHAPE = "Celeb-DF's Celeb-real/, YouTube-real/ and Celeb-synthesis/, with List_o
 CLASSES: Mapping[str, int] = {"celeb-real": 0, "youtube-real": 0, "celeb-synthesis": 1}
 _WRITTEN = ("Celeb-real", "YouTube-real", "Youtube-real", "Celeb-synthesis", *CLASSES)
 LIST = "List_of_testing_videos.txt"
-SHARING = f"{LIST} names the test videos and the others are train, as Celeb-DF has it: the same persons are in both"
+SHARING = f"{LIST} names the test videos and the others are train, as Celeb-DF has it; the same persons are in both"
 VIDEO = re.compile(r"(id\d+)_(?:(id\d+)_)?\d{4}|(\d{5})")
 """id0_0001, id0_id1_0001, 00170; the groups are its sources."""
 
@@ -74,7 +74,7 @@ def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> L
         (_split(_key(video), tested), _entry(file, video)) for file, video in of_files if video and not file.excluded
     )
     present = {_key(video) for _, video in of_files if video}
-    absent = [f"{folder}/{name}" for folder, name in in_list if (folder, name) not in present]
+    absent = [written for key, written in in_list.items() if key not in present]
     problems, remarks = native.missing(
         list_file or root, f"test videos are not below {root}", absent, len(in_list),
         "add them, or take their lines out of the list; the numbers are then not those of Celeb-DF's test videos",
@@ -82,9 +82,9 @@ def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> L
     unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     more_problems, more_remarks = native.without_video(root, "Celeb-DF has (id0_0001, 00170)", unknown, len(files))
     kinds = Counter(_kind(file.path, video) for file, video in of_files if video and not file.excluded)
-    labels_from = f"labels come from Celeb-DF's folders in {root}; frames are {', '.join(options.suffixes)}"
+    labels_from = f"labels come from Celeb-DF's folders in {root}"
     if not files:
-        problems.append(f"{root}: no frames ({', '.join(options.suffixes)}) in its folders of Celeb-DF")
+        problems.append(f"{root}: no frames ({native.endings(options)}) in its folders of Celeb-DF")
     return Listing(
         root,
         native.parts(by_split, labels_from, SHARING),
@@ -118,12 +118,12 @@ def _list_file(root: Path) -> Path | None:
     return next((file for file in candidates if file.is_symlink() or file.exists()), None)
 
 
-def _read_list(file: Path) -> dict[Key, int]:
-    """The test videos with their labels, 1 for fake; `UserError` with every line that is none of the list's.
+def _read_list(file: Path) -> dict[Key, str]:
+    """The test videos, as they are written; `UserError` with every line that is none of the list's.
 
     In the file 1 is real and 0 fake.
     """
-    tested: dict[Key, int] = {}
+    tested: dict[Key, str] = {}
     wrong = []
     for number, line in enumerate(native.read_lines(file), start=1):
         match = _LINE.fullmatch(line.strip())
@@ -131,11 +131,11 @@ def _read_list(file: Path) -> dict[Key, int]:
             if line.strip():
                 wrong.append(f"line {number} {quoted(line.strip())}")
             continue
-        folder, label = match[2].casefold(), 1 - int(match[1])
-        if label != CLASSES[folder]:
+        folder = match[2].casefold()
+        if 1 - int(match[1]) != CLASSES[folder]:
             expected = f"{match[2]}/ is {('real', 'fake')[CLASSES[folder]]}, and in this list 1 is real, 0 fake"
             raise UserError(f"{file}, line {number}: {quoted(line.strip())}: {expected}")
-        tested[folder, Path(match[3]).stem] = label
+        tested[folder, Path(match[3]).stem] = f"{match[2]}/{match[3]}"
     if wrong:
         expected = "expected lines such as `1 Celeb-real/id0_0001.mp4` (1 is real)"
         raise UserError(f"{file}: {expected}: {listed(wrong, 5)}")
@@ -148,7 +148,7 @@ def _key(video: Video) -> Key:
     return video.path.split("/", 1)[0].casefold(), video.name
 
 
-def _split(key: Key, tested: Mapping[Key, int] | None) -> Split | None:
+def _split(key: Key, tested: Mapping[Key, str] | None) -> Split | None:
     if tested is None:
         return None
     return "test" if key in tested else "train"

@@ -72,7 +72,7 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
     unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     problems, remarks = native.without_video(root, f"{names} names", unknown, len(of_files))
     if not of_files:
-        problems.append(f"{root}: no frames ({', '.join(options.suffixes)}) of the videos that {names} names")
+        problems.append(f"{root}: no frames ({native.endings(options)}) of the videos that {names} names")
     present = {video.name for _, video in of_files if video}
     for file in lists:
         in_list = [name for name, row in rows.items() if row.file == file]
@@ -88,7 +88,7 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
         for file, video in of_files
         if video and not file.excluded
     )
-    labels_from = f"labels come from {names} in {root}; frames are {', '.join(options.suffixes)}"
+    labels_from = f"labels come from {names} in {root}"
     problems += native.misplaced(root, options)
     return Listing(root, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
 

@@ -95,9 +95,7 @@ def read(path: Path, options: Options) -> Listing:
     files = len(everything) + len(unknown)
     problems, remarks = native.without_video(path, "FaceForensics++ has (953, 953_974)", unknown, files)
     if not files:
-        problems.append(
-            f"{path}: no frames ({', '.join(options.suffixes)}) below {listed(f'{name}/' for name in ROOTS)}"
-        )
+        problems.append(f"{path}: no frames ({native.endings(options)}) below {listed(f'{name}/' for name in ROOTS)}")
     remarks += native.several_kinds(path, Counter(item.kind for item in items))
     remarks += _several_compressions(path, items)
     by_split: Mapping[Split | None, list[Entry]] = {None: [item.entry for item in items]}
@@ -106,7 +104,7 @@ def read(path: Path, options: Options) -> Listing:
         more_problems, more_remarks = _compared(path, lists, everything)
         problems += more_problems
         remarks += more_remarks
-    labels_from = f"labels come from {' and '.join(ROOTS)} in {path}; frames are {', '.join(options.suffixes)}"
+    labels_from = f"labels come from {' and '.join(ROOTS)} in {path}"
     problems += native.misplaced(path, options)
     return Listing(path, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
 

@@ -90,9 +90,9 @@ def _listing(file: Path, reader: Reader, frames: Frames, options: Options) -> Li
             elif not frame.excluded:
                 levels[record.compression] += 1
                 entries[record.split][frame.path] = _entry(frame, record)
-    problems, remarks = _absent(file, frames.root, absent, totals, options.suffixes)
+    problems, remarks = _absent(file, frames.root, absent, totals, options)
     remarks += [*_doubled(file, reader.records, splits), *_without_frames(file, reader), *_levels(file, levels)]
-    labels_from = f"labels come from {file}; frames are {', '.join(options.suffixes)}"
+    labels_from = f"labels come from {file}"
     by_split = {split: of_split.values() for split, of_split in entries.items()}
     problems += native.misplaced(file, options)
     parts = native.parts(by_split, labels_from, SHARING)
@@ -120,13 +120,13 @@ def _splits(records: Sequence[Record]) -> dict[str, Split]:
 
 # ------------------------------------------------------------------------------------------- problems and remarks
 def _absent(
-    file: Path, root: Path, absent: Mapping[Split, Sequence[str]], totals: Mapping[Split, int], suffixes: Sequence[str]
+    file: Path, root: Path, absent: Mapping[Split, Sequence[str]], totals: Mapping[Split, int], options: Options
 ) -> tuple[list[str], list[str]]:
     """Problems and remarks of frames that the file lists and that are not there. A split that lacks all is none."""
     if sum(map(len, absent.values())) == sum(totals.values()):
         listed_paths = [path for of_split in absent.values() for path in of_split]
         return [
-            f"{file}: none of its {len(listed_paths):,} frames ({', '.join(suffixes)}) is below {root}: "
+            f"{file}: none of its {len(listed_paths):,} frames ({native.endings(options)}) is below {root}: "
             f"{listed(listed_paths, 3)}; put dataset_json/ beside the folder that their paths begin with"
         ], []
     problems: list[str] = []
