@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bench.datasets import FrameSetSettings, layouts, load
@@ -866,3 +868,46 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/again").symlink_to(tmp_path / "elsewhere")
     assert "Celeb-real/frames/id0_0001/000.png" in _entries(_read(tmp_path / "s"), "test")
     assert len(_entries(_read(tmp_path / "s"), "train")) == 3
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 999) | st.sampled_from(("a.mp4", "REAL", "../x", "953", "\0", "é", "")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("a.mp4", "label", "split", "original", "frames", "test", "train", "c23", "S", "\0")),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+def _deep_inside(content: Any) -> Any:
+    return {"S": {"FF-real": {"test": content}}, "a.mp4": content}
+
+
+def _frames_of_a_video(content: Any) -> Any:
+    frames = ["a.png", content, "\ud800\\a.png", "/", "..", "x/\0/a.png"]
+    video = {
+        "label": content if isinstance(content, str) else "REAL",
+        "frames": frames if isinstance(content, str) else [],
+    }
+    return {"S": {"FF-real": {"test": {"a": video, "b": content}}}, "a.mp4": video}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=ANY_JSON | ANY_JSON.map(_deep_inside) | ANY_JSON.map(_frames_of_a_video) | ANY_JSON.map(lambda x: [x, x])
+)
+def test_any_list_is_read_or_refused(tmp_path: Path, content: Any) -> None:
+    """Whatever a stranger's list holds, what comes back is a listing, and its problems are sentences."""
+    roots = [tmp_path / name for name in ("bench", "dfdc", "ff")]
+    for root, name in zip(roots, ("dataset_json/S.json", "metadata.json", "test.json"), strict=True):
+        _write(root / name, json.dumps(content))
+    _touch(tmp_path, "bench/a.png", "dfdc/a.png", "ff/original_sequences/youtube/c23/953/000.png")
+    for path in (roots[0], roots[1] / "metadata.json", roots[2]):
+        listing = _read(path)
+        assert listing.problems or listing.parts
+        assert all(str(tmp_path) in problem for problem in listing.problems)
