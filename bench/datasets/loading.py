@@ -13,6 +13,7 @@ from bench.datasets import layouts
 from bench.datasets.digests import digest_files, of_set
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Location
+from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     shared_among_judged,
@@ -117,10 +118,9 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
         problems += _wrong_sources(located, undigested[split], settings.split == "auto")
     shared = shared_sources({split: frames for split, frames in undigested.items() if split})
-    if sharing := _sharing(parts):
-        remarks += _shared_by_design(sharing, undigested)
-        shared = []
-    _refuse(name, problems + shared)
+    if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
+        remarks += shared_by_design(sharing, undigested)
+    _refuse(name, problems + ([] if sharing else shared))
     return Listed(name, settings, parts, undigested, tuple(remarks))
 
 
@@ -187,24 +187,6 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
     entries = tuple(entry for entry in located.part.entries if entry.path in usable)
     problems = _wrong_labels(split or "test", replace(located.part, entries=entries))
     return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
-
-
-def _sharing(parts: Mapping[Split | None, _Located]) -> str:
-    """Why splits may share sources: they are those of one data set, whose makers had it so; else empty."""
-    texts = {(located.root, located.part.sharing) for located in parts.values()}
-    return min(texts)[1] if len(texts) == 1 else ""
-
-
-def _shared_by_design(sharing: str, frames: Mapping[Split | None, Sequence[Frame]]) -> list[str]:
-    """What a reader must know where the makers' own splits share sources; empty where they don't."""
-    judged, learned = (
-        {name for split in splits for frame in frames.get(split, ()) for name in (frame.source or "").split(";")}
-        for splits in (LABELLED_SPLITS, set(SPLITS) - set(LABELLED_SPLITS))
-    )
-    names = sorted((judged & learned) - {""})
-    counts = f"{len(names):,} of {len(judged - {''}):,} ({listed(names, 5)})"
-    advice = "Variants that learned from train may look better here than on others."
-    return [f"{sharing}: {counts}. {advice}"] if names else []
 
 
 def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str], list[str]]:

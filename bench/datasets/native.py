@@ -167,9 +167,13 @@ class Videos:
 
 
 def frame_index(stem: str, video: str) -> int | None:
-    """The number in a frame's name, without ending, after that of its video; None where there is none."""
-    digits = re.search(r"\d+", _ENDING_WITHIN.sub("", stem.removeprefix(video)))
-    return int(digits[0]) if digits else None
+    """The number in a frame's name, without ending, after that of its video; None where there is none.
+
+    Of several it is that after "frame", or the first: others count faces.
+    """
+    rest = _ENDING_WITHIN.sub("", stem.removeprefix(video))
+    digits = re.search(r"frame[ _.-]*(\d+)", rest, re.IGNORECASE) or re.search(r"(\d+)", rest)
+    return int(digits[1]) if digits else None
 
 
 def entry(

@@ -90,6 +90,7 @@ FORMS = {
     "{folder}/{video}_003.png": 3,
     "{folder}/{video}.mp4_00012.png": 12,
     "{folder}/{video}_frame_7.jpg": 7,
+    "{folder}/{video}_face_1_frame_7.jpg": 7,
     "{folder}/{video}/00012.png": 12,
     "{folder}/frames/{video}/003.png": 3,
     "{folder}/frames/{video}.mp4/frame_3_1.png": 3,
