@@ -1,22 +1,20 @@
-"""What native layouts share: the files below a folder, the video that a file is of, and lists of videos.
+"""What native layouts share: the files below a folder, the video that a file is of, and what lists miss.
 
 Native layouts are the folders and lists in which whoever made a data set hands it out.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench.datasets.layouts import LEADS_NOWHERE, SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
-from bench.errors import UserError, listed
+from bench.datasets.layouts import SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
+from bench.errors import listed
 from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, label_word
 
 MASKS = ("mask", "masks")
@@ -26,7 +24,6 @@ CALIBRATION_FRAMES = 128
 MOST_MISSING = 0.1
 """Where more of what a list names is not there, the numbers would be those of another data set."""
 
-_LARGEST_BYTES = 2**30
 _COUNTER = re.compile(r"[ _.-]+(?:frames?|faces?|img)?[ _.-]*\d+$|[ _.-]+(?:frames?|faces?|img)$", re.IGNORECASE)
 """What follows a video's name in the name of a frame: _003, .mp4_12, _frame_3."""
 
@@ -247,51 +244,6 @@ def several_kinds(root: Path, files: Mapping[str, int]) -> list[str]:
 def excluded(folder: str) -> str:
     """How the files of folders of this name are left out."""
     return f"`exclude: [{folder}]`"
-
-
-def read_json(file: Path) -> Any:
-    """What a JSON file holds; `UserError` where it can't be read, is none, or is far too large."""
-    return _parsed(file, _text(file))
-
-
-def _parsed(file: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{file}, line {error.lineno}: is no JSON: {error.msg}; fetch or write the file again"
-        ) from None
-    except (RecursionError, ValueError) as error:
-        raise UserError(f"{file}: is no JSON that can be read: {error}") from None
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text file; `UserError` where it can't be read as UTF-8."""
-    return _text(file).splitlines()
-
-
-def read_csv(file: Path) -> list[list[str]]:
-    """The rows of a CSV file; `UserError` where it can't be read."""
-    try:
-        return list(csv.reader(read_lines(file)))
-    except csv.Error as error:
-        raise UserError(f"{file}: can't be read: {error}") from None
-
-
-def _text(file: Path) -> str:
-    """What a text file holds; `UserError` where it is none, far too large, or can't be read as UTF-8."""
-    if not file.is_file():
-        raise UserError(
-            f"{file}: is {'a folder, a pipe or a device; expected a file' if file.exists() else LEADS_NOWHERE}"
-        )
-    if file.stat().st_size > _LARGEST_BYTES:
-        raise UserError(f"{file}: {file.stat().st_size:,} bytes: far too large for a list of videos")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{file}: can't be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is no UTF-8 (byte {error.start:,}); save it as UTF-8") from None
 
 
 def grouped(entries: Iterable[tuple[Split | None, Entry]]) -> dict[Split | None, list[Entry]]:

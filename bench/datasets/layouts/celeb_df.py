@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from bench.datasets import native
+from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
@@ -125,7 +125,7 @@ def _read_list(file: Path) -> dict[Key, str]:
     """
     tested: dict[Key, str] = {}
     wrong = []
-    for number, line in enumerate(native.read_lines(file), start=1):
+    for number, line in enumerate(list_files.read_lines(file), start=1):
         match = _LINE.fullmatch(line.strip())
         if match is None or match[2].casefold() not in CLASSES:
             if line.strip():

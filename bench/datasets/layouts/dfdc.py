@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.datasets import native
+from bench.datasets import list_files, native
 from bench.datasets.layouts import SPLIT_WORDS, Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
@@ -127,14 +127,14 @@ def _records(file: Path) -> Iterable[tuple[str, Any]]:
     """The videos' names in a list, and what it says of each; `UserError` where it is another file."""
     if file.name == LABELS:
         return _csv_records(file)
-    metadata = native.read_json(file)
+    metadata = list_files.read_json(file)
     if not isinstance(metadata, dict) or not metadata:
         raise UserError(f'{file}: expected {{"<video>.mp4": {{"label": "REAL" or "FAKE"}}}}; found {quoted(metadata)}')
     return metadata.items()
 
 
 def _csv_records(file: Path) -> Iterator[tuple[str, Any]]:
-    for number, cells in enumerate(native.read_csv(file)[1:], start=2):
+    for number, cells in enumerate(list_files.read_csv(file)[1:], start=2):
         if len(cells) == 2:
             yield cells[0].strip(), {"label": cells[1]}
         elif cells:

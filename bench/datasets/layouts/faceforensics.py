@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import native
+from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
@@ -161,7 +161,7 @@ def _read_lists(path: Path) -> _Lists:
 def _ids(file: Path) -> Iterator[str]:
     """The ids in a list of pairs; `UserError` where it is another."""
     expected = 'such as [["953", "974"], ["019", "018"]]'
-    pairs = native.read_json(file)
+    pairs = list_files.read_json(file)
     if not isinstance(pairs, list) or not pairs:
         raise UserError(f"{file}: expected a list of pairs of ids, {expected}")
     for number, pair in enumerate(pairs, start=1):

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.datasets import native
+from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, dfdc
 from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
@@ -43,7 +43,7 @@ def read(path: Path, options: Options) -> Listing:
         names = listed((file.name for file in files), 12)
         return Listing(path, {}, (f"{file.parent}: holds several sets; write the path of one of them: {names}",))
     try:
-        reader.add(native.read_json(file))
+        reader.add(list_files.read_json(file))
     except UserError as error:
         return Listing(path, {}, error.lines)
     if reader.wrong:
