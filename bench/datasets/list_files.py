@@ -1,4 +1,4 @@
-"""Reading the lists that data sets bring: JSON, CSV, lines of text. What can't be read is a `UserError` that names it."""
+"""Reading the lists that data sets bring: JSON, CSV, lines of text; `UserError` names what can't be read."""
 
 from __future__ import annotations
 
