@@ -74,11 +74,13 @@ def extract(
     extraction: Extraction,
     *,
     workers: int | None = None,
+    sharing: str = "",
     on_event: OnEvent = silent,
 ) -> Extracted:
     """Write the frames of all videos into the folder `target`, which may hold some of them already.
 
-    `workers` are processes, None for as many as there are cores. A run that is killed loses the videos under way.
+    `workers` are processes, None for as many as there are cores. `sharing` says why a source may be in several splits,
+    where whoever made the data set split it so. A run that is killed loses the videos under way.
     Raises `UserError` before anything is read.
     """
     extraction, finder = _workable(extraction, workers)
@@ -88,7 +90,7 @@ def extract(
         sweep(target / folder.WORK, held=True)
         run = _Run(videos, target, extraction, workers or cpu_cores(), on_event)
         read = run.read_due()
-        facts = _facts(extraction, finder)
+        facts = _facts(extraction, finder) | ({"sharing": sharing} if sharing else {})
         counts = manifest.write(target, videos, run.outcomes(), facts)
         pages = run.write_sheets()
         folder.write_card(target, extraction, finder.digest, {**facts, "counts": asdict(counts)})

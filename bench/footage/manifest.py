@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from bench.files import write_atomically
 from bench.footage import folder as layout
 from bench.footage.outcomes import Outcome, Row
-from bench.records import BOX_COLUMNS, POINT_COLUMNS, VIDEO_COLUMNS, Video
+from bench.records import BOX_COLUMNS, POINT_COLUMNS, SHARING_KEY, VIDEO_COLUMNS, Video
 
 _GROUP_ROWS = 8192
 """Rows of the manifest that are held in memory, and lie together in its file."""
@@ -89,8 +89,10 @@ def _fill(file: Any, columns: Sequence[str], outcomes: Outcomes, facts: Mapping[
     import pyarrow
     import pyarrow.parquet
 
-    text = json.dumps(dict(facts), ensure_ascii=False)
-    schema = pyarrow.schema([(name, _type(name)) for name in columns], metadata={KEY: text.encode("utf-8")})
+    metadata = {KEY: json.dumps(dict(facts), ensure_ascii=False).encode("utf-8")}
+    if sharing := str(facts.get("sharing", "")):
+        metadata[SHARING_KEY] = sharing.encode("utf-8")
+    schema = pyarrow.schema([(name, _type(name)) for name in columns], metadata=metadata)
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(columns, outcomes):
             writer.write_table(pyarrow.table(group, schema=schema))

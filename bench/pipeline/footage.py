@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.datasets import FrameSetSettings, Listed
 from bench.datasets.extract_settings import ExtractSettings
+from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
 from bench.errors import UserError, listed, resolve_path
 from bench.pipeline.videos import videos_of
@@ -40,6 +41,7 @@ class _Unit:
     extraction: Extraction
     finder: str
     videos: tuple[Video, ...]
+    sharing: str
 
     def key(self, digests: dict[str, str]) -> str:
         """A digest of all that the frames and their manifest depend on."""
@@ -76,7 +78,8 @@ class Footage:
             parts = [part for part in listing.parts if split is None or part == split]
             videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
-            self._units.append(_Unit(split, extraction, finder, tuple(videos)))
+            sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
+            self._units.append(_Unit(split, extraction, finder, tuple(videos), sharing))
 
     def _checked(self, settings: ExtractSettings) -> tuple[Extraction, str]:
         """The settings with the crop that the detectors want, and the digest of the face finder; or `UserError`."""
@@ -106,7 +109,7 @@ class Footage:
             self.pending = _pending([unit for unit, _ in due])
             return None
         for unit, home in due:
-            extracting.extract(unit.videos, home, unit.extraction, on_event=on_event)
+            extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
         self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()
 

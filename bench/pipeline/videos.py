@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.datasets import Listed, find_sources, layouts
 from bench.datasets.layouts import Entry, Listing, Options
+from bench.datasets.sharing import agreed
 from bench.errors import UserError, is_unicode, listed, quoted
 from bench.records import VIDEO_SUFFIXES, Split, Video
 
@@ -21,6 +22,7 @@ class _Video:
     split: Split | None
     entry: Entry
     prefix: str
+    source: str | None
 
     @property
     def name(self) -> str:
@@ -29,18 +31,22 @@ class _Video:
 
 def find_videos(
     sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None
-) -> list[Video]:
-    """The videos in files, folders and manifests; with several of them, names begin with theirs.
+) -> tuple[list[Video], str]:
+    """The videos in files, folders and manifests, and why a source may be in several splits, if it may.
+
+    With several of them, names begin with theirs.
 
     `pattern` finds a video's source in its path, where nothing else tells it; where nothing does, a video is a source
     of its own. `columns` are a manifest's. All that is wrong is one `UserError`.
     """
     problems: list[str] = []
     videos: list[_Video] = []
+    sharing: set[tuple[Path, str]] = set()
     for source, prefix in zip(sources, _prefixes(sources), strict=True):
         listing = _listing(source, columns)
         problems += [problem for problem in listing.problems if problem not in problems]
-        videos += _of_listing(listing, prefix)
+        videos += _of_listing(listing, prefix, pattern)
+        sharing |= {(listing.root, part.sharing) for part in listing.parts.values()}
     names = [video.name for video in videos]
     if wrong := [os.fsencode(name) for name in names if not is_unicode(name)]:
         problems.append(f"file names that are not UTF-8, rename them: {listed(wrong, 5)}")
@@ -51,7 +57,7 @@ def find_videos(
     if problems:
         raise UserError(*problems)
     assert len(split_states) == 1
-    return _with_sources(videos, pattern)
+    return _with_sources(videos, pattern), agreed(sharing)
 
 
 def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
@@ -63,9 +69,12 @@ def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
     return layouts.read(source, Options(columns, suffixes=VIDEO_SUFFIXES))
 
 
-def _of_listing(listing: Listing, prefix: str) -> Iterator[_Video]:
+def _of_listing(listing: Listing, prefix: str, pattern: str | None) -> Iterator[_Video]:
+    """The videos of a listing; a pattern takes the place of sources that are read off names."""
     for split, part in listing.parts.items():
-        yield from (_Video(listing.root, split, entry, prefix) for entry in part.entries)
+        for entry in part.entries:
+            source = None if pattern and part.from_names else entry.source
+            yield _Video(listing.root, split, entry, prefix, source)
 
 
 def _prefixes(sources: Sequence[Path]) -> list[str]:
@@ -88,12 +97,12 @@ def _title(path: Path) -> str:
 
 def _with_sources(videos: Sequence[_Video], pattern: str | None) -> list[Video]:
     """Records of the videos, each with a source."""
-    unknown = [video.entry.path for video in videos if video.entry.source is None]
+    unknown = [video.entry.path for video in videos if video.source is None]
     by_pattern = find_sources(pattern, unknown) if pattern else [None] * len(unknown)
     if pattern and unknown and not any(by_pattern):
         raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(unknown[0])}")
     sources = iter(by_pattern)
-    return [_record(video, next(sources) if video.entry.source is None else video.entry.source) for video in videos]
+    return [_record(video, next(sources) if video.source is None else video.source) for video in videos]
 
 
 def _record(video: _Video, source: str | None) -> Video:
@@ -110,4 +119,4 @@ def videos_of(listing: Listed, part: Split | None) -> list[Video]:
     """The videos of a part of a frame set; None stands for those that no split claims."""
     located = listing.parts[part]
     pairs = zip(located.part.entries, listing.frames[part], strict=True)
-    return [_record(_Video(located.root, part, entry, ""), frame.source) for entry, frame in pairs]
+    return [_record(_Video(located.root, part, entry, "", frame.source), frame.source) for entry, frame in pairs]

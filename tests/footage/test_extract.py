@@ -282,3 +282,27 @@ def test_contact_sheet_has_a_page_for_forty_videos(tmp_path: Path) -> None:
     assert pages == ["001.jpg", "002.jpg"]
     with Image.open(to / "contact-sheet" / "002.jpg") as page:
         assert np.asarray(page.convert("L")).min() < 100
+
+
+def test_celeb_df_keeps_its_splits_and_what_they_share(tmp_path: Path) -> None:
+    """Its lists say that persons of test videos are in the others too: the frames say so as well, and can be used."""
+    root = tmp_path / "Celeb-DF-v2"
+    listed = []
+    for seed, name in enumerate(("Celeb-real/id0_0000", "Celeb-real/id1_0000", "YouTube-real/00000")):
+        write_video(root / f"{name}.mp4", 3, draw=partial(portrait, seed=seed))
+        listed.append(f"1 {name}.mp4")
+    for seed, name in enumerate(("Celeb-synthesis/id0_id1_0000", "Celeb-synthesis/id1_id0_0000"), 5):
+        write_video(root / f"{name}.mp4", 3, draw=partial(portrait, seed=seed))
+    listed.append("0 Celeb-synthesis/id0_id1_0000.mp4")
+    (root / "List_of_testing_videos.txt").write_text("".join(f"{line}\n" for line in (listed[0], *listed[2:])))
+    code, output = bench("extract", str(root), "--to", str(tmp_path / "f"), "--frames", "2", *WHOLE)
+    assert code == 0, output
+    table = pd.read_parquet(tmp_path / "f" / "manifest.parquet")
+    videos = dict(zip(table["video"], zip(table["split"], table["label"], strict=True), strict=True))
+    assert videos["test/Celeb-synthesis/id0_id1_0000.mp4"] == ("test", "fake")
+    assert videos["test/Celeb-real/id0_0000.mp4"] == ("test", "real")
+    assert videos["train/Celeb-real/id1_0000.mp4"] == ("train", "real")
+    sources = dict(zip(table["video"], table["source"], strict=True))
+    assert sources["test/Celeb-synthesis/id0_id1_0000.mp4"].count(";") == 1
+    sets = datasets.load("celeb", FrameSetSettings(path="f"), tmp_path, tmp_path / "cache")
+    assert [len(sets[split].frames) for split in ("test", "train")] == [6, 4]

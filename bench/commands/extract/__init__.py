@@ -31,8 +31,8 @@ def extract_videos(
         raise UserError(f"--source-pattern: {error}") from None
     _refuse_same(sources, to)
     on_event(Event("looking for videos", 0, 0))
-    videos = find_videos(sources, source_pattern)
-    return extract(videos, to, extraction, workers=workers, on_event=on_event)
+    videos, sharing = find_videos(sources, source_pattern)
+    return extract(videos, to, extraction, workers=workers, sharing=sharing, on_event=on_event)
 
 
 def as_workers(text: str) -> int | None:
