@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import threading
+import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection as connections
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-from bench.safe_path import protected
+from bench.system import worker_processes
+from bench.system.worker_processes import ignore_interrupts
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -99,7 +97,7 @@ class _Pool(Generic[TaskT, ResultT]):
             if task is None:
                 return
             if idle is None:
-                idle = _Worker(*_start())
+                idle = _Worker(*worker_processes.start(serve))
                 self._workers.append(idle)
                 with suppress(ConnectionError):  # it has ended: that shows when its answer is waited for
                     idle.connection.send(self._load)
@@ -145,44 +143,17 @@ def _end(process: Any) -> None:
     process.join()
 
 
-def _start() -> tuple[Any, Connection]:
-    """A new process, which ends when the connection does, and this end of that."""
-    context = multiprocessing.get_context("spawn")
-    parent_end, worker_end = context.Pipe()
-    process = context.Process(target=serve, args=(worker_end,), daemon=True)
-    with protected(), _interrupts_blocked():
-        process.start()
-    # With this copy of the worker's end closed, the connection breaks when the worker ends.
-    worker_end.close()
-    return process, parent_end
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT. A process started inside inherits that, so Ctrl-C cannot end it before it ignores the signal."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # The first process to be started would start the tracker, which unblocks the signal.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 # -------------------------------------------------------------------------------------------- in the process
 def serve(connection: Connection) -> None:
     """Load, then do tasks until the connection ends, and with it whoever gave them."""
-    _ignore_interrupts()
+    ignore_interrupts()
     try:
         try:
             work = connection.recv()()
         except (EOFError, ConnectionError):
             return
         except Exception as error:
-            connection.send(("failed", error))
+            connection.send(("failed", _portable(error)))
             return
         connection.send(("loaded", None))
         while True:
@@ -193,10 +164,19 @@ def serve(connection: Connection) -> None:
             except ConnectionError:
                 raise
             except Exception as error:
-                result = error
+                result = _portable(error)
             connection.send(("done", result))
     except (EOFError, ConnectionError):
         return
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or a `RuntimeError` of the same text if it does not pickle."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # a library's own class of errors may do anything there
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class _Signs:
@@ -210,16 +190,3 @@ class _Signs:
         if now - self._sent >= _SIGN_SECONDS:
             self._sent = now
             self._connection.send(("sign", None))
-
-
-def _ignore_interrupts() -> None:
-    """Ignore Ctrl-C and the end of a terminal: the parent handles them, and ends this process."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for name in ("SIGINT", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        # Blocked by the parent for as long as this process could not ignore it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -109,6 +109,8 @@ class Footage:
             self.pending = _pending([unit for unit, _ in due])
             return None
         for unit, home in due:
+            if link := next((path for path in (home.parent, home) if path.is_symlink()), None):
+                raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
             extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
         self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()

@@ -159,6 +159,16 @@ def test_bad_settings_are_refused_before_any_video_is_read(
     assert "experiments.yaml, line 5" in output or "experiments.yaml:5" in output or "line 5" in output
 
 
+def test_no_link_is_followed(work_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (work_folder / "datasets").mkdir()
+    (work_folder / "datasets" / ".extracted").symlink_to(tmp_path / "elsewhere")
+    code, output = bench("run")
+    assert code == 2
+    assert "is a link" in output
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_bad_weights_are_refused_before_any_video_is_read(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extracting, "extract", refuse_work)
     (work_folder / "best_model.tar").write_bytes(b"no weights at all")
