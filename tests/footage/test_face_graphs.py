@@ -188,7 +188,7 @@ def test_yunet_as_opencv_reads_it(yunet_file: Path) -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("upright", [False, True])
 def test_mtcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_last: bool, upright: bool) -> None:
-    """Two white squares of the least size; a quarter of 500 × 300 pixels goes in first, upright or as rows for columns."""
+    """Two white squares of the least size; what goes in first is a quarter as large, upright or turned."""
     shift, marks = (-0.1, -0.05, 0.1, 0.15), (0.3, 0.7, 0.5, 0.35, 0.65, 0.4, 0.41, 0.6, 0.8, 0.81)
     folder = face_graphs.mtcnn(
         tmp_path / "models", channels_last=channels_last, upright=upright, shift=shift, marks=marks
