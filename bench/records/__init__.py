@@ -30,6 +30,7 @@ from bench.records.exports import (
     Moved,
 )
 from bench.records.frames import (
+    BETWEEN_SOURCES,
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
@@ -50,7 +51,9 @@ from bench.records.frames import (
     SpecsReader,
     Split,
     as_inputs,
+    joined_sources,
     silent,
+    sources_of,
 )
 from bench.records.measurements import (
     Conditions,
@@ -83,6 +86,7 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
+    ClusterKind,
     Comparison,
     Drift,
     Effect,
@@ -134,6 +138,7 @@ from bench.records.weights import (
 )
 
 __all__ = [
+    "BETWEEN_SOURCES",
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
@@ -155,6 +160,7 @@ __all__ = [
     "Checked",
     "Choice",
     "ClassName",
+    "ClusterKind",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -243,5 +249,7 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "as_inputs",
+    "joined_sources",
     "silent",
+    "sources_of",
 ]
