@@ -43,8 +43,9 @@ def _guessed(pattern: str, named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     if not joined or re.compile(pattern).groups > 1:
         return ()
     path, source = joined[0]
+    fakes = f"{len(joined):,} fakes are" if joined[1:] else "1 fake is"
     return (
-        f"{len(joined):,} fakes are named after two sources that real frames have, and are taken for both, though "
+        f"{fakes} named after two sources that real frames have, and taken for both, though "
         f"source_pattern '{shown(pattern)}' has one group: {quoted(path)} is of {' and '.join(sources_of(source))}. "
         "Give it a second group where that is right, and an empty one, (), where it is not.",
     )

@@ -48,7 +48,7 @@ def find_sources(pattern: str, paths: Sequence[str], labels: Sequence[int | None
     `UserError`.
     """
     matches = _search(pattern, paths)
-    sources = [match and match.source for match in matches]
+    sources = [match.source if match else None for match in matches]
     if labels is None or not matches or any(match and len(match.groups) > 1 for match in matches):
         return sources
     for index, name in _second_names(paths, matches, labels).items():

@@ -65,7 +65,8 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
 
     def top(key: str) -> str:
         while parent.setdefault(key, key) != key:
-            key = parent[key] = parent[parent[key]]
+            parent[key] = parent[parent[key]]
+            key = parent[key]
         return key
 
     for frame in everything:

@@ -58,7 +58,7 @@ class Clusters:
     def independent(self) -> bool:
         """Whether no two frames share a cluster."""
         sizes = self.sums(np.ones(len(self.members)))
-        return self.product(sizes, sizes) == len(self.members)
+        return bool(self.product(sizes, sizes) == len(self.members))
 
     def count(self, rows: NDArray[np.bool_]) -> float:
         """How many clusters the frames `rows` [n] lie in; where clusters overlap, how many they are worth."""
@@ -75,7 +75,8 @@ class Clusters:
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sums of `values` [n] over each group [g]: over the clusters, then over what clusters have in common."""
         rows, groups, signs = self._groups
-        return np.bincount(groups, weights=values[rows], minlength=len(signs))
+        sums: NDArray[np.float64] = np.bincount(groups, weights=values[rows], minlength=len(signs)).astype(np.float64)
+        return sums
 
     def product(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
         """The sum of x[i] · y[j] over all pairs of frames that share a cluster, from the `sums` [g] of x and of y.
@@ -99,14 +100,16 @@ class Clusters:
         A group are the frames that have some clusters in common: one, or any two, or any three …
         """
         width = self.members.shape[1]
-        rows, groups, signs = [], [], []
+        rows: list[NDArray[np.int64]] = []
+        groups: list[NDArray[np.int64]] = []
+        signs: list[NDArray[np.float64]] = []
         for size in range(1, width + 1):
             columns = [list(chosen) for chosen in combinations(range(width), size)]
             subsets = np.concatenate([self.members[:, chosen] for chosen in columns])
             present = (subsets >= 0).all(1)
             codes = _numbered(subsets[present])
             rows.append(np.tile(np.arange(len(self.members)), len(columns))[present])
-            groups.append(codes + sum(map(len, signs)))
+            groups.append(codes + sum(len(of_size) for of_size in signs))
             signs.append(np.full(int(codes.max(initial=-1)) + 1, 1.0 if size % 2 else -1.0))
         return np.concatenate(rows), np.concatenate(groups), np.concatenate(signs)
 
@@ -179,7 +182,8 @@ def _joined(members: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     first, others = np.repeat(members[:, 0], members.shape[1] - 1), members[:, 1:].reshape(-1)
     first, others = first[others >= 0], others[others >= 0]
     graph = coo_array((np.ones(len(first)), (first, others)), (count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    components: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return components
 
 
 def _largest_share(components: NDArray[np.int64]) -> float:

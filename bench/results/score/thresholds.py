@@ -173,13 +173,14 @@ def _half_by_source(fake: NDArray[np.bool_], difference: NDArray[np.int8], clust
 
     Student's t has as many degrees of freedom as the class with fewer sources has sources, less one.
     """
-    shares = np.zeros(len(fake))
+    total = np.zeros(1)
     for rows in (fake, ~fake):
+        shares = np.zeros(len(fake))
         shares[rows] = (difference[rows] - difference[rows].mean()) / rows.sum()
+        total = total + clusters.sums(shares)
     fewest = min(clusters.count(fake), clusters.count(~fake))
     if fewest < 2:
         return math.inf
-    total = clusters.sums(shares)
     variance = fewest / (fewest - 1) * max(clusters.product(total, total), 0.0)
     return student_quantile(0.95, fewest - 1) * math.sqrt(variance) / 2
 

@@ -367,14 +367,14 @@ def test_a_subset_is_the_same_as_scoring_it_alone() -> None:
 
 
 def test_sources_that_are_missing_share_nothing() -> None:
-    by_source = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]), np.zeros(7))
+    by_source = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]), np.zeros(7, int))
     assert by_source is not None
     codes = by_source.members[:, 0]
     assert codes[[0, 2]].tolist() == codes[[3, 5]].tolist()
     assert codes[5] == codes[6]
     assert len(set(codes.tolist())) == 4
-    assert clusters(pd.Series(["a", None, "b", None]), np.zeros(4)) is None
-    assert clusters(pd.Series([None, None], dtype="object"), np.zeros(2)) is None
+    assert clusters(pd.Series(["a", None, "b", None]), np.zeros(4, int)) is None
+    assert clusters(pd.Series([None, None], dtype="object"), np.zeros(2, int)) is None
 
 
 @pytest.mark.parametrize(

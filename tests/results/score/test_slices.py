@@ -168,7 +168,7 @@ def test_fakes_of_one_source_are_judged_against_real_frames_by_source() -> None:
     for (_, method), part in by_slice.items():
         chosen = real | (METHODS[rows] == method)
         labels, variant, baseline = LABELS[rows][chosen], VARIANT[rows][chosen], BASELINE[rows][chosen]
-        units = np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels)))
+        units = Clusters.disjoint(np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels))))
         assert part.auc == estimate(placements(labels, variant), units)
         assert part.delta == difference(placements(labels, variant), placements(labels, baseline), units)[0]
         assert 0 < part.auc.by_source.width < 0.5
