@@ -1,5 +1,13 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.annotations import (
+    ANNOTATION_COLUMNS,
+    BOX_COLUMNS,
+    POINT_COLUMNS,
+    VIDEO_COLUMNS,
+    Annotation,
+    Point,
+)
 from bench.records.artifacts import (
     Built,
     Footprint,
@@ -29,6 +37,13 @@ from bench.records.exports import (
     ModelFile,
     Moved,
 )
+from bench.records.footage import (
+    POINTS,
+    VIDEO_SUFFIXES,
+    Crop,
+    Face,
+    Finder,
+)
 from bench.records.frames import (
     BETWEEN_SOURCES,
     FILTERS,
@@ -54,6 +69,12 @@ from bench.records.frames import (
     joined_sources,
     silent,
     sources_of,
+)
+from bench.records.labels import (
+    CLASS_WORDS,
+    LABEL_WORDS,
+    label_word,
+    label_words,
 )
 from bench.records.measurements import (
     Conditions,
@@ -138,20 +159,29 @@ from bench.records.weights import (
 )
 
 __all__ = [
+    "ANNOTATION_COLUMNS",
     "BETWEEN_SOURCES",
+    "BOX_COLUMNS",
+    "CLASS_WORDS",
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LABEL_WORDS",
     "LEAST_CROP_PCT",
     "LOWERED",
     "ONNX",
     "OUTCOMES",
+    "POINTS",
+    "POINT_COLUMNS",
     "PREDICTED",
     "SAFETENSORS",
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "VIDEO_COLUMNS",
+    "VIDEO_SUFFIXES",
     "Alone",
+    "Annotation",
     "Auc",
     "BatchReader",
     "BlurredFrame",
@@ -165,16 +195,19 @@ __all__ = [
     "Conditions",
     "Constraints",
     "Conventions",
+    "Crop",
     "Drift",
     "Effect",
     "Ends",
     "Evaluation",
     "Event",
     "Executed",
+    "Face",
     "Faithfulness",
     "Fidelity",
     "Filter",
     "Filters",
+    "Finder",
     "Flips",
     "Footprint",
     "Format",
@@ -201,6 +234,7 @@ __all__ = [
     "Outcome",
     "OutputKind",
     "PeakMemory",
+    "Point",
     "Prediction",
     "PredictionPass",
     "Predictions",
@@ -250,6 +284,8 @@ __all__ = [
     "Verdict",
     "as_inputs",
     "joined_sources",
+    "label_word",
+    "label_words",
     "silent",
     "sources_of",
 ]
