@@ -58,7 +58,8 @@ class Clusters:
     def independent(self) -> bool:
         """Whether no two frames share a cluster."""
         sizes = self.sums(np.ones(len(self.members)))
-        return bool(self.product(sizes, sizes) == len(self.members))
+        shared: float = self.product(sizes, sizes)
+        return shared == float(len(self.members))
 
     def count(self, rows: NDArray[np.bool_]) -> float:
         """How many clusters the frames `rows` [n] lie in; where clusters overlap, how many they are worth."""

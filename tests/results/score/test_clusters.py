@@ -158,7 +158,7 @@ def test_what_the_interval_is_made_by() -> None:
         made[kind] = judged.kind
         if kind == "all":
             # Every source alone is tied to all others: as components they are one, which proves nothing.
-            whole = difference(after, before, Clusters.disjoint(np.zeros(len(labels))))[0]
+            whole = difference(after, before, Clusters.disjoint(np.zeros(len(labels), int)))[0]
             assert whole.interval == type(whole.interval)(-1.0, 1.0)
             assert delta.interval.width < 0.5
     assert made == {"closed": "components", "all": "overlapping", "ring": "overlapping"}
