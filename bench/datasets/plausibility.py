@@ -10,6 +10,7 @@ from bench.errors import quoted, shown
 from bench.records import BETWEEN_SOURCES, sources_of
 
 _EXAMPLES = 3
+_MOST = 10_000  # first and last frames: whether these are of one video takes long to see of a million
 _COMPRESSIONS = re.compile(r"(?:c|crf|q|qp|jpeg|jpg)[-_]?\d{1,3}|raw|hq|lq|\d{3,4}p", re.IGNORECASE)
 _CLASSES = frozenset({
     "real", "fake", "0", "1", "original", "originals", "manipulated", "bonafide", "bona-fide", "spoof", "attack",
@@ -33,7 +34,10 @@ def source_remarks(pattern: str, paths: Sequence[str], sources: Sequence[str | N
     persons: a single one, words for classes, methods, compression levels or splits, or single frames.
     """
     named = [(path, source) for path, source in zip(paths, sources, strict=True) if source]
-    counts = Counter(name for _, source in named for name in sources_of(source))
+    counts: Counter[str] = Counter()
+    for source, number in Counter(source for _, source in named).most_common():
+        for name in sources_of(source):
+            counts[name] += number
     return (*_guessed(pattern, named), *_implausible(pattern, named, counts))
 
 
@@ -54,7 +58,7 @@ def _guessed(pattern: str, named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def _implausible(pattern: str, named: Sequence[tuple[str, str]], counts: Mapping[str, int]) -> tuple[str, ...]:
     """That the sources look like something else than videos or persons."""
     what = _what_they_are(counts) if len(named) > 1 else ""
-    if not what and _are_frames(named):
+    if not what and _are_frames([*named[:_MOST], *named[max(_MOST, len(named) - _MOST) :]]):
         what = "tell frames apart that seem to be of one video"
     if not what:
         return ()

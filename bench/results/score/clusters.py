@@ -117,10 +117,13 @@ class Clusters:
 
 def _numbered(subsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """A number from 0 on for each distinct row of `subsets` [m, size], in their order."""
-    if subsets.shape[1] > 1:
-        return np.unique(subsets, axis=0, return_inverse=True)[1].reshape(-1)
-    present = np.bincount(subsets[:, 0]) > 0
-    return (np.cumsum(present) - 1)[subsets[:, 0]]
+    codes = subsets[:, 0]
+    present = np.bincount(codes) > 0
+    codes = (np.cumsum(present) - 1)[codes]
+    for column in subsets.T[1:]:
+        # Both are below the number of frames and clusters, so that their product is far from overflow.
+        codes = np.unique(codes * (int(column.max(initial=0)) + 1) + column, return_inverse=True)[1].reshape(-1)
+    return codes
 
 
 def clusters(sources: pd.Series[str], labels: NDArray[np.integer]) -> Clusters | None:
