@@ -52,7 +52,8 @@ class Clusters:
 
     @property
     def overlap(self) -> bool:
-        return self.members.shape[1] > 1
+        width: int = self.members.shape[1]
+        return width > 1
 
     @cached_property
     def independent(self) -> bool:
