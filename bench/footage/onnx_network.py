@@ -30,6 +30,7 @@ class Network:
     """
 
     def __init__(self, path: Path) -> None:
+        """Load the graph and run it once. Raises `UserError` where either fails, or its input is no pictures."""
         from bench.artifacts.imports import file
 
         self.path = path

@@ -97,10 +97,11 @@ def _title(path: Path) -> str:
 
 def _with_sources(videos: Sequence[_Video], pattern: str | None) -> list[Video]:
     """Records of the videos, each with a source."""
-    unknown = [video.entry.path for video in videos if video.source is None]
-    by_pattern = find_sources(pattern, unknown) if pattern else [None] * len(unknown)
+    unknown = [video.entry for video in videos if video.source is None]
+    paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
+    by_pattern = find_sources(pattern, paths, labels) if pattern else [None] * len(unknown)
     if pattern and unknown and not any(by_pattern):
-        raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(unknown[0])}")
+        raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(paths[0])}")
     sources = iter(by_pattern)
     return [_record(video, next(sources) if video.source is None else video.source) for video in videos]
 

@@ -50,6 +50,7 @@ from bench.records.footage import (
     Video,
 )
 from bench.records.frames import (
+    BETWEEN_SOURCES,
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
@@ -71,7 +72,9 @@ from bench.records.frames import (
     SpecsReader,
     Split,
     as_inputs,
+    joined_sources,
     silent,
+    sources_of,
 )
 from bench.records.labels import (
     CLASS_WORDS,
@@ -110,6 +113,7 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
+    ClusterKind,
     Comparison,
     Drift,
     Effect,
@@ -162,6 +166,7 @@ from bench.records.weights import (
 
 __all__ = [
     "ANNOTATION_COLUMNS",
+    "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CLASS_WORDS",
     "FILTERS",
@@ -194,6 +199,7 @@ __all__ = [
     "Checked",
     "Choice",
     "ClassName",
+    "ClusterKind",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -289,7 +295,9 @@ __all__ = [
     "Verdict",
     "Video",
     "as_inputs",
+    "joined_sources",
     "label_word",
     "label_words",
     "silent",
+    "sources_of",
 ]

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.errors import UserError
 from bench.footage import crops, faces
+from bench.footage.faces.graphs.mtcnn import MTCNN
 from bench.footage.onnx_network import SingleShot
 from bench.records import Face
 from tests.support import face_graphs
@@ -186,8 +187,8 @@ def test_yunet_as_opencv_reads_it(yunet_file: Path) -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("upright", [False, True])
-def test_mtcnn(tmp_path: Path, channels_last: bool, upright: bool) -> None:
-    """Two white squares of the least size, not on the diagonal, so that exchanged axes would show."""
+def test_mtcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_last: bool, upright: bool) -> None:
+    """Two white squares of the least size; what goes in first is a quarter as large, upright or turned."""
     shift, marks = (-0.1, -0.05, 0.1, 0.15), (0.3, 0.7, 0.5, 0.35, 0.65, 0.4, 0.41, 0.6, 0.8, 0.81)
     folder = face_graphs.mtcnn(
         tmp_path / "models", channels_last=channels_last, upright=upright, shift=shift, marks=marks
@@ -196,9 +197,18 @@ def test_mtcnn(tmp_path: Path, channels_last: bool, upright: bool) -> None:
     corners = ((96, 192), (384, 48))
     for x, y in corners:
         frame[y : y + 48, x : x + 48] = 255
-    finder = faces.load(str(folder), 48, 0.85)
+    finder, seen = faces.load(str(folder), 48, 0.85), []
+    assert isinstance(finder, MTCNN)
+    run = finder.propose.network.run
+
+    def watched(pictures: Array) -> Any:
+        seen.append(pictures.shape)
+        return run(pictures)
+
+    monkeypatch.setattr(finder.propose.network, "run", watched)
     found_faces = sorted(finder.find(frame), key=lambda face: face.box[0])
     assert finder.NAME == "mtcnn"
+    assert seen[0] == ((1, 75, 125, 3) if upright else (1, 125, 75, 3))
     for face, (x, y) in zip(found_faces, corners, strict=True):
         assert face.box == pytest.approx((x - 4.8, y - 2.4, x + 52.8, y + 55.2), abs=0.01)
         expected = [(x + 48 * across, y + 48 * down) for across, down in zip(marks[:5], marks[5:], strict=True)]
