@@ -152,8 +152,8 @@ def read(
     remarks = {s: unknown_sources(s, frames, _pattern(parts, s)) for s, frames in splits.items()}
     if is_auto:
         remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
-    of_sources = (*listing.remarks, *_of_patterns(listing), *joined)
-    remarks["test"] = (*of_sources, *remarks["test"], *shared_among_judged(splits))
+    of_names = (*listing.remarks, *_of_patterns(listing), *joined)
+    remarks["test"] = (*of_names, *remarks["test"], *shared_among_judged(splits))
     return {
         split: replace(frames, remarks=(*remarks.get(split, ()), *copy_remarks(frames)))
         for split, frames in sets.items()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.datasets.layouts import SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
 from bench.errors import listed
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, label_word
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, joined_sources, label_word
 
 MASKS = ("mask", "masks")
 """Folders that hold no frames, but where the frames beside them were changed."""
@@ -185,7 +185,7 @@ def entry(
         file.path,
         file.file,
         label,
-        ";".join(sorted(set(sources))) or None,
+        joined_sources(*sources),
         file.size_bytes,
         file.mtime_ns,
         attributes,
