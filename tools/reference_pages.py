@@ -2,9 +2,9 @@
 
     python tools/reference_pages.py [--check]
 
-What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of frame sets,
-gates and steps): editors show it from the JSON Schema, people read it on the first page. The second tells which
-checkpoints can be read, from the families' schemes.
+What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of detectors,
+frame sets, gates and steps): editors show it from the JSON Schema, people read it on the first page. The second tells
+which checkpoints can be read, from the families' schemes.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
 from bench.detectors import families
+from bench.detectors.settings import DetectorSettings
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
-from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
+from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of

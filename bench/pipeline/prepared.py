@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
 from bench.detectors import families
+from bench.detectors.settings import DetectorSettings
 from bench.errors import listed
-from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.experiment import ExperimentSettings
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
 from bench.variants.chain import kind_of

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bench.detectors.networks.frequencies import Edges, FrequencyBands, LogSpectrum
 from bench.detectors.presets import PRESETS
+from bench.detectors.settings import DetectorSettings
 from bench.errors import UserError
-from bench.experiment import DetectorSettings
 from bench.records import Conventions, Preprocessing
 from tests.detectors.test_xception import answers, shapes
 from tests.support import upstream
