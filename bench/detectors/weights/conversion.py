@@ -86,7 +86,7 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
         return None
     numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
-    for other in families.architectures():
+    for other in families.candidates(file.tensors):
         family, size = families.find(other), families.size_of(other)
         if not family.schemes(other):
             continue
