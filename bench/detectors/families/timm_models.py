@@ -62,6 +62,8 @@ _HIDDEN: dict[str, tuple[str, ...]] = {
 }
 
 
+# timm's modules that split or stack channels by numbers of their own, or hold a filter for each: not to be narrowed.
+_COUNTING = frozenset({"SelectiveKernel", "SplitAttn", "MixedConv2d", "Bottle2neck", "BlurPool2d"})
 # What a network's shape decides, and older code or other projects save beside its weights.
 _CONSTANTS = ("relative_position_index", "attn_mask")
 
@@ -200,12 +202,16 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
 
 
 def _has_cuttable_widths(detector: Detector) -> bool:
-    """Whether all that has numbers is a convolution or a batch norm: other norms and scales can't be cut with those."""
+    """Whether all that has numbers is a convolution or a batch norm, and none of it counts its channels itself.
+
+    Other norms and scales can't be cut with those.
+    """
     from torch import nn
 
     kinds = (nn.Conv2d, nn.BatchNorm2d)
-    stages = (module for _, stage in detector.stages() for module in stage.modules())
-    return all(isinstance(module, kinds) for module in stages if list(module.parameters(recurse=False)))
+    modules = [module for _, stage in detector.stages() for module in stage.modules()]
+    weighted = all(isinstance(module, kinds) for module in modules if list(module.parameters(recurse=False)))
+    return weighted and not any(type(module).__name__ in _COUNTING for module in modules)
 
 
 # ------------------------------------------------------------------------------------ timm's networks

@@ -143,6 +143,16 @@ def flavour_of(
     )
 
 
+def refuse_side(match: Match, preprocessing: Preprocessing, path: Path) -> None:
+    """Raise `UserError` where the code that the names are of computes frames of this size otherwise."""
+    step, size = match.scheme.side_step, preprocessing.size
+    if size % step:
+        raise UserError(
+            f"{path}: {match.scheme.owner}'s code computes frames of {size} px otherwise than timm's, on which bench"
+            f" builds, and scores would be others: set `size` to {step} or a multiple of it"
+        )
+
+
 def state_of(
     match: Match, tensors: Mapping[str, Tensor], network: Network, rows: tuple[int | None, int | None], path: Path
 ) -> dict[str, Tensor]:

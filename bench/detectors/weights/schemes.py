@@ -31,7 +31,8 @@ class Scheme:
     arithmetic of that project's code, None where its names do not tell; `positive` is what a single logit of it speaks
     for. `unused` are beginnings of names that such files hold and their code never uses, and `constants` last parts of
     names of what follows from a network's shape; `unknown` are beginnings of those of layers that some of these
-    networks have and `bench` does not compute, with what they are.
+    networks have and `bench` does not compute, with what they are. Frames whose side is no multiple of `side_step`
+    pixels are computed otherwise by that code than by `bench`.
 
     Where such files hold parts of which a network's tensors are made, `stored` turns the shapes of these into those of
     the parts, by names that `rename` takes, and `made` the parts into the network's tensors.
@@ -45,5 +46,6 @@ class Scheme:
     unused: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str], ...] = ()
+    side_step: int = 1
     stored: Callable[[Shapes], Shapes] = _as_they_are
     made: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _unchanged

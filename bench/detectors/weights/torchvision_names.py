@@ -31,7 +31,7 @@ class Kind:
     layer of the logits. `example` is a tensor that all of the kind hold, as timm calls it. `eps` is that of
     torchvision's batch norms, where timm's differ. `constants` are last parts of names of tensors that follow from a
     network's shape. `axes` tells of tensors, by an end of timm's name, how many axes of length 1 torchvision has
-    behind timm's; below zero, how many less.
+    behind timm's; below zero, how many less. `side_step` is that of `Scheme`.
     """
 
     rename: Rename | None
@@ -40,6 +40,7 @@ class Kind:
     eps: str = ""
     constants: tuple[str, ...] = ()
     axes: _Axes = field(default_factory=dict)
+    side_step: int = 1
 
 
 def scheme(name: str, to_timm: Rename) -> Scheme | None:
@@ -56,6 +57,7 @@ def scheme(name: str, to_timm: Rename) -> Scheme | None:
         kind.head,
         flavour=OWNER if kind.eps else "",
         constants=kind.constants,
+        side_step=kind.side_step,
         stored=partial(_stored, axes=kind.axes),
         made=partial(_made, axes=kind.axes),
     )
@@ -136,6 +138,8 @@ _SWIN = Kind(
     head="head",
     example="layers.0.blocks.0.attn.relative_position_bias_table",
     constants=("relative_position_index",),
+    # Where windows of 7 x 7 do not divide every map, torchvision fills these up before it shifts them, timm after.
+    side_step=224,
 )
 
 
