@@ -155,6 +155,11 @@ ONNX_VERSION = 1
 ONNX_LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
+def onnx_frames(settings: Settings) -> Mapping[Split, str]:
+    """On a graph alone: ranges of activations. What rounding weights costs is not looked at there."""
+    return {} if settings.weights else FRAMES
+
+
 def why_not_onnx(settings: Settings) -> str | None:
     """What a graph alone does not allow."""
     if settings.weights == "int4":
