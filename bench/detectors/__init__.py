@@ -66,4 +66,4 @@ def read(
     arithmetic = ""
     if families.flavours(family, architecture):
         arithmetic = f"arithmetic {flavour}, {known_by}: {families.meaning(architecture, flavour)}"
-    return detector, conversion.reading_of(match, logits, arithmetic, detector.map_note)
+    return detector, conversion.reading_of(match, logits, arithmetic, detector)

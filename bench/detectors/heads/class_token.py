@@ -18,6 +18,7 @@ class ClassToken(Linear):
     """
 
     MAP = "maps show what patches add to the logit difference through attention, by roll-out"
+    MAP_KIND = "attention roll-out map"
 
     def predict(self, features: Tokens) -> Prediction[Tensor]:  # type: ignore[override]  # more than a vector
         """Logits [N, 2] and maps [N, rows, columns] of patches."""

@@ -176,7 +176,7 @@ def state_of(
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, detector: Detector) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -198,7 +198,8 @@ def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> R
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
-        heatmap=heatmap,
+        heatmap=detector.map_note,
+        map_kind=detector.map_kind,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

@@ -57,7 +57,8 @@ def sensitivities(
         of_batch, logit_diff = network.changes(torch.from_numpy(batch))
         columns = slice(first, first + len(batch))
         for name, change in of_batch.items():
-            changes[name][:, columns] = change
+            # Windows or patches of a frame may lie among the frames: what each does adds up.
+            changes[name][:, columns] = change.reshape(len(change), len(batch), -1).sum(2)
         logit_diffs[columns] = logit_diff
 
     try:

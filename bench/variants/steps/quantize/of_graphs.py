@@ -89,6 +89,8 @@ def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
     """The weights of layers as integers, read back as floats; in place."""
     from onnx import helper, numpy_helper
 
+    from bench.variants.steps.quantize import rounding
+
     for graph in onnx_graph.graphs(model.graph):
         constants = {tensor.name: tensor for tensor in graph.initializer}
         dequantised = []
@@ -96,9 +98,12 @@ def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
             weight = numpy_helper.to_array(constants[name])
             if weight.dtype != np.float32 or weight.size < _LEAST_WEIGHTS:
                 continue
-            integers, scales = rounded(weight, axis)
+            # The channels along the first axis, in the shape of a convolution's weights.
+            by_channel = np.moveaxis(weight, axis, 0)
+            rounded = rounding.nearest(by_channel.reshape(len(by_channel), -1, 1, 1))
+            integers = np.ascontiguousarray(np.moveaxis(rounded.integers.reshape(by_channel.shape), 0, axis))
             constants[name].CopyFrom(numpy_helper.from_array(integers, f"{name}/integers"))
-            graph.initializer.append(numpy_helper.from_array(scales, f"{name}/scales"))
+            graph.initializer.append(numpy_helper.from_array(rounded.scales, f"{name}/scales"))
             inputs = [f"{name}/integers", f"{name}/scales"]
             dequantised.append(helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}/floats", axis=axis))
         nodes = [*dequantised, *graph.node]
@@ -118,16 +123,6 @@ def _axes(graph: onnx.GraphProto) -> dict[str, int]:
         first = node.op_type == "Conv" or transposed
         axes.setdefault(node.input[1], 0 if first else ranks[node.input[1]] - 1)
     return axes
-
-
-def rounded(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights as signed bytes, and the scale of each channel along `axis`."""
-    others = tuple(index for index in range(weight.ndim) if index != axis)
-    largest = np.abs(weight).max(others)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
-    integers = np.rint(weight / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
-    return integers, scales
 
 
 # ------------------------------------------------------------------------------- activations too
