@@ -46,6 +46,8 @@ class _Located:
                 next(sources, None) if entry.source is None else entry.source,
                 "",
                 entry.attributes,
+                entry.video,
+                entry.frame_index,
             )
             for entry in self.part.entries
         )
@@ -188,7 +190,11 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
 
 
 def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    return layouts.Options(settings.columns.named if settings.columns else None)
+    return layouts.Options(
+        settings.columns.named if settings.columns else None,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )
 
 
 def _gather_locations(

@@ -6,10 +6,11 @@ import re
 import warnings
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench.datasets import exclude
 from bench.errors import quoted
-from bench.records import SPLITS, Split
+from bench.records import SPLITS, Split, label_word, label_words
 
 _SOURCE_PATTERN = (
     "a regular expression, searched in each frame's path below its split's folder; its first group names the frame's "
@@ -41,6 +42,19 @@ def checked_pattern(pattern: str | None) -> str | None:
     return pattern
 
 
+def _word(value: Any) -> Any:
+    """A name of a class as text: YAML reads 0, 1.0, true and null as something else."""
+    is_word = isinstance(value, str | int | float) and label_word(value) != ""
+    if not is_word:
+        raise ValueError(f"{quoted(value)} is no name of a class; expected a word, such as nature")
+    return str(value)
+
+
+LabelName = Annotated[str, BeforeValidator(_word, json_schema_input_type=str | float | bool)]
+Pattern = Annotated[str, AfterValidator(exclude.checked)]
+_LABEL_NAMES = "names of folders, and words in the column `label`, that stand"
+
+
 class ColumnSettings(BaseModel):
     """What a manifest calls its columns, where that is not as usual."""
 
@@ -68,6 +82,36 @@ class ColumnSettings(BaseModel):
         return {role: (getattr(self, role) or role).strip().lower() for role in ("path", "label", "source", "split")}
 
 
+class LabelSettings(BaseModel):
+    """What a frame set calls its two classes, where that is not `real` and `fake`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    real: tuple[LabelName, ...] = Field(default=(), description=f"{_LABEL_NAMES} for real frames, such as [nature]")
+    fake: tuple[LabelName, ...] = Field(
+        default=(), description=f"{_LABEL_NAMES} for fakes, such as [DeepFakes, Face2Face]"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> LabelSettings:
+        real, fake = (label_words(self.real, ()), label_words((), self.fake))
+        if both := real.keys() & fake.keys():
+            raise ValueError(f"{quoted(min(both))} stands under `real` and under `fake`")
+        if not real and not fake:
+            raise ValueError("names no word; expected such as {real: [nature], fake: [ai]}")
+        return self
+
+    @property
+    def words(self) -> dict[str, int]:
+        """The label of each word, as `label_word` spells it."""
+        return label_words(self.real, self.fake)
+
+
+_LABELS = "what folders, or cells of the column `label`, are called, such as {real: [nature], fake: [ai]}"
+_EXCLUDE = (
+    "patterns of files that are left out, as in .gitignore: `masks` and `*_mask.png` match at any depth, "
+    "`fake/*/masks` starts at the frame set's place"
+)
 _COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
 
 
@@ -79,6 +123,8 @@ class Location(BaseModel):
     path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
     source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
+    labels: LabelSettings | None = Field(default=None, description=_LABELS)
+    exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
@@ -108,6 +154,8 @@ class FrameSetSettings(BaseModel):
     )
     source_pattern: str | None = Field(default=None, description=f"with `path`: {_SOURCE_PATTERN}")
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
+    labels: LabelSettings | None = Field(default=None, description=_LABELS)
+    exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
@@ -133,8 +181,8 @@ class FrameSetSettings(BaseModel):
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
         if locations and "test" not in locations:
             raise ValueError("`test` is missing: the frames that are reported")
-        for key in ("split", "source_pattern", "columns"):
-            if locations and getattr(self, key) is not None:
+        for key in ("split", "source_pattern", "columns", "labels", "exclude"):
+            if locations and getattr(self, key):
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
         return self

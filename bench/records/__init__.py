@@ -1,5 +1,13 @@
 """The nouns that travel between the rooms. Frozen, typed, and free of heavy imports."""
 
+from bench.records.annotations import (
+    ANNOTATION_COLUMNS,
+    BOX_COLUMNS,
+    POINT_COLUMNS,
+    VIDEO_COLUMNS,
+    Annotation,
+    Point,
+)
 from bench.records.artifacts import (
     Built,
     Footprint,
@@ -29,6 +37,13 @@ from bench.records.exports import (
     ModelFile,
     Moved,
 )
+from bench.records.footage import (
+    POINTS,
+    VIDEO_SUFFIXES,
+    Crop,
+    Face,
+    Finder,
+)
 from bench.records.frames import (
     FILTERS,
     LABELLED_SPLITS,
@@ -51,6 +66,12 @@ from bench.records.frames import (
     Split,
     as_inputs,
     silent,
+)
+from bench.records.labels import (
+    CLASS_WORDS,
+    LABEL_WORDS,
+    label_word,
+    label_words,
 )
 from bench.records.measurements import (
     Conditions,
@@ -134,19 +155,28 @@ from bench.records.weights import (
 )
 
 __all__ = [
+    "ANNOTATION_COLUMNS",
+    "BOX_COLUMNS",
+    "CLASS_WORDS",
     "FILTERS",
     "HANDED_OVER",
     "LABELLED_SPLITS",
+    "LABEL_WORDS",
     "LEAST_CROP_PCT",
     "LOWERED",
     "ONNX",
     "OUTCOMES",
+    "POINTS",
+    "POINT_COLUMNS",
     "PREDICTED",
     "SAFETENSORS",
     "SCORES_SCHEMA",
     "SPLITS",
     "THRESHOLD_KINDS",
+    "VIDEO_COLUMNS",
+    "VIDEO_SUFFIXES",
     "Alone",
+    "Annotation",
     "Auc",
     "BatchReader",
     "BlurredFrame",
@@ -159,16 +189,19 @@ __all__ = [
     "Conditions",
     "Constraints",
     "Conventions",
+    "Crop",
     "Drift",
     "Effect",
     "Ends",
     "Evaluation",
     "Event",
     "Executed",
+    "Face",
     "Faithfulness",
     "Fidelity",
     "Filter",
     "Filters",
+    "Finder",
     "Flips",
     "Footprint",
     "Format",
@@ -195,6 +228,7 @@ __all__ = [
     "Outcome",
     "OutputKind",
     "PeakMemory",
+    "Point",
     "Prediction",
     "PredictionPass",
     "Predictions",
@@ -243,5 +277,7 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "as_inputs",
+    "label_word",
+    "label_words",
     "silent",
 ]

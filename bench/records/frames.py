@@ -105,7 +105,9 @@ class Frame:
     `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for fake, 0 for real, None
     where unlabelled. `source` is the video or person it comes from, None where unknown. `digest` is the SHA-256 of the
     file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where missing: the further columns of a
-    manifest, in their order, or the folder below `real/` or `fake/`.
+    manifest, in their order, or the folder below `real/` or `fake/`. `video` is the video that the frame was taken
+    from, and `frame_index` its number in it, from 0; None where unknown. Neither is part of a set's digest: they change
+    no prediction, and a manifest that comes to tell them would make every present result again.
     """
 
     path: str
@@ -114,6 +116,8 @@ class Frame:
     source: str | None
     digest: str
     attributes: tuple[tuple[str, str], ...] = ()
+    video: str | None = None
+    frame_index: int | None = None
 
 
 @dataclass(frozen=True)

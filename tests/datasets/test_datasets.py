@@ -189,7 +189,8 @@ def test_manifest_errors_are_listed_in_one_go(tmp_path: Path) -> None:
     message = _refused(tmp_path, path="m")
     for expected in (
         "label is neither real, 0 nor fake, 1: line 2 'maybe', line 10 ''",
-        "split is none of test, validation, val, calibration, train: line 3 'tset'",
+        "split is none of test, testing, validation, valid, val, dev, calibration, calib, train, training: line 3 "
+        "'tset'",
         "no such frame below",
         "line 4 'gone.png'",
         "stay inside it: line 5 '../outside.png', line 6",
@@ -237,7 +238,7 @@ def test_bad_places_are_named(tmp_path: Path) -> None:
     assert "test: no real frame among 1" in _refused(tmp_path, path="hollow")
     odd = _refused(tmp_path, path="odd")
     assert "2 of 2 frames have no label" in odd
-    assert "fakes/, reals/ (did you mean 'reals'?)" in odd
+    assert "fakes/, reals/: if they are the classes, write `labels: {real: [reals], fake: [fakes]}`" in odd
     assert "side by side" in _refused(tmp_path, path="both")
     assert "has no test split, only train" in _refused(tmp_path, path="train only")
     assert "Expected one of" in _refused(tmp_path, path="text.txt")

@@ -279,6 +279,13 @@ def picture(name: str, **options: Any) -> Change:
     return change
 
 
+def _deeper(folder: Path) -> None:
+    """The classes of the test frames lie in a folder `crops`."""
+    (folder / "faces/test").rename(folder / "faces/crops")
+    (folder / "faces/test").mkdir()
+    (folder / "faces/crops").rename(folder / "faces/test/crops")
+
+
 def manifest(*rows: str, header: str = "path,label,split") -> Change:
     """A manifest over the frames of the test folder, with two good rows before `rows`."""
     good = {
@@ -822,8 +829,25 @@ CASES: dict[str, list[Case]] = {
         Case("no test frames", "no folder test/", ("has no test split",), remove("faces/test")),
         Case("an empty folder", "test/ without frames", ("test: no frames",), empty("faces/test")),
         Case("one class only", "no folder fake/", ("test: no fake frame",), remove("faces/test/fake")),
-        Case("folders with other names", "`reals/`", ("have no label", "did you mean 'reals'"),
+        Case("folders with other names", "`reals/`",
+             ("have no label", "write `labels: {real: [reals], fake: [fakes]}`"),
              lambda f: [(f / f"faces/test/{n}").rename(f / f"faces/test/{n}s") for n in ("real", "fake")]),
+        Case("folders with the words of the field", "`0_real/`, `1_fake/`",
+             ("but 0_real/, 1_fake/: if they are the classes, write `labels: {real: [0_real], fake: [1_fake]}`",),
+             lambda f: [(f / f"faces/test/{n}").rename(f / f"faces/test/{i}_{n}")
+                        for i, n in enumerate(("real", "fake"))]),
+        Case("fakes in folders of their methods, without `labels`", "`real/`, `DeepFakes/`",
+             ("no fake frame among", "DeepFakes/", "write `labels: {fake: [DeepFakes]}`"),
+             lambda f: (f / "faces/test/fake").rename(f / "faces/test/DeepFakes")),
+        Case("classes a folder further down", "`faces/test/crops/real`",
+             ("real and fake lie in crops/; give the path",), _deeper),
+        Case("a word for both classes", "`labels: {real: [a], fake: [A]}`", ("stands under `real` and under `fake`",),
+             yaml("{path: faces}", "{path: faces, labels: {real: [a], fake: [A]}}")),
+        Case("a pattern that leaves out nothing", "`exclude: [masks]`",
+             ("the pattern 'masks' of `exclude` matches no file",),
+             yaml("{path: faces}", "{path: faces, exclude: [masks]}")),
+        Case("a pattern of files that is none", "`exclude: ['[z-a].png']`", ("'[z-a].png' is not a pattern",),
+             yaml("{path: faces}", "{path: faces, exclude: ['[z-a].png']}")),
         Case("no calibration frames", "no folder calibration/",
              ("variants.q8", "line 16", "quantize: int8 needs calibration frames"), remove("faces/calibration")),
         Case("too few calibration frames", "3 frames", ("variants.q8", "3 calibration frames are too few"),
@@ -868,7 +892,7 @@ CASES: dict[str, list[Case]] = {
         Case("a row with an absolute path", "`/etc/x.png`", ("stay inside it", "line 4 '/etc/x.png'"),
              manifest("/etc/x.png,real,test")),
         Case("a row that leads outside by a link", "`link.png` → `../train/…`",
-             ("leads outside of", "by a link", "line 4 'link.png', line 5 'more/000.png'"),
+             ("leads outside of", "by a link", "dvc unprotect", "line 4 'link.png', line 5 'more/000.png'"),
              both(manifest("link.png,real,test", "more/000.png,real,test"),
                   lambda f: (f / "faces/test/link.png").symlink_to(f / "faces/train/real/000.png"),
                   lambda f: (f / "faces/test/more").symlink_to(f / "faces/train/real"))),
@@ -878,6 +902,15 @@ CASES: dict[str, list[Case]] = {
         Case("a row without a path", "`,real,test`", ("path is empty: line 4",), manifest(",real,test")),
         Case("a label that is neither", "`maybe`", ("label is neither real, 0 nor fake, 1: line 4 'maybe'",),
              manifest("real/002.png,maybe,test")),
+        Case("a label in the words of the field", "`nature`, `ai`",
+             ("label is neither real, 0 nor fake, 1: line 4 'nature', line 5 'ai': if they are the classes, write "
+              "`labels: {real: [nature], fake: [ai]}`",),
+             manifest("real/002.png,nature,test", "fake/002.png,ai,test")),
+        Case("a frame's number that is none", "`frame_index` is `third`",
+             ("frame_index is no whole number from 0: line 2 'third'",),
+             manifest("real/002.png,real,third", header="path,label,frame_index")),
+        Case("a split that could be two", "`eval`", ("line 4 'eval' (is that test or validation?)",),
+             manifest("real/002.png,real,eval")),
         Case("a label left out", "`real/002.png,,test`", ("label is neither", "line 4 ''"),
              manifest("real/002.png,,test")),
         Case("an unknown split", "`tset`", ("split is none of test,", "line 4 'tset'"),
@@ -894,8 +927,11 @@ CASES: dict[str, list[Case]] = {
              manifest("real/002.png,real,0.5", header="path,label,p_fake")),
         Case("two columns called alike", "`path,label,Method,method`", ("'Method' and 'method' are called alike",),
              manifest("real/002.png,real,a,b", header="path,label,Method,method")),
-        Case("a manifest that is not UTF-8", "UTF-16", ("set.csv: can't be read",),
+        Case("a manifest that is not UTF-8", "UTF-16", ("set.csv: can't be read", "it looks like UTF-16"),
              both(manifest(), written("faces/test/set.csv", "path,label".encode("utf-16")))),
+        Case("a manifest in the letters of Windows", "cp1252",
+             ("line 2 has the byte 0xEB, which is no UTF-8 ('ë' in Windows' cp1252)", "iconv -f cp1252 -t utf-8"),
+             both(manifest(), written("faces/test/set.csv", "path,label\nZoë.png,real\n".encode("cp1252")))),
         Case("a manifest that is empty", "0 bytes", ("no column `path`; found: nothing",),
              both(manifest(), written("faces/test/set.csv", b""))),
         Case("a frame of a manifest that links to what is not there", "git-annex",
@@ -1119,9 +1155,6 @@ CASES: dict[str, list[Case]] = {
              score_files("frame;label;p_fake\na.png;0;0,1\n"), scored(), "score"),
         Case("decimal commas in scores", '`"0,1"`', ("p_fake is not a number (write decimal points, not commas)",),
              score_files('frame,p_fake\na.png,"0,1"\nb.png,"0,9"\nc.png,"0,4"\nd.png,"0,2"\n'), scored(), "score"),
-        Case("true and false as words", "`True`",
-             ("label is not real, 0, fake or 1 (true and false could mean either)",),
-             score_files("frame,label,p_fake\na.png,False,0.1\nb.png,True,0.9\n"), scored(), "score"),
         Case("no labels anywhere", "scores alone", ("no labels", "--label-column", "--labels FILE"),
              score_files('{"a.png": 0.1, "b.png": 0.9}', "q16.json"), scored("q16.json"), "score"),
         Case("one class only among scored frames", "all of them real", ("test: no fake frame among 2",),

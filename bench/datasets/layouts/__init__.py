@@ -13,33 +13,57 @@ The module's top imports nothing heavy: it is also read when all results are the
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-from bench.errors import listed, nearest
-from bench.records import Split
+from bench.datasets.exclude import matching
+from bench.errors import listed, nearest, quoted
+from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, label_word
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
+    ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""The endings of pictures that are read, in lower case."""
 SPLIT_WORDS: Mapping[str, Split] = {
     "test": "test",
+    "testing": "test",
     "validation": "validation",
+    "valid": "validation",
     "val": "validation",
+    "dev": "validation",
     "calibration": "calibration",
+    "calib": "calibration",
     "train": "train",
+    "training": "train",
 }
-LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1}
+"""`eval`, `development` and `holdout` are none of them: they are test frames to some, validation frames to others."""
+AMBIGUOUS_SPLITS = frozenset((
+    "eval", "evaluation", "evaluate", "development", "holdout", "hold_out", "hold-out", "heldout", "held_out",
+    "held-out", "trainval",
+))  # fmt: skip
+_NOT_READ = frozenset((
+    ".heic", ".heif", ".jxl", ".eps", ".ps", ".psd", ".svg", ".tga", ".exr", ".hdr", ".pfm", ".raw", ".cr2", ".cr3",
+    ".nef", ".arw", ".dng", ".ico", ".pcx", ".xcf",
+))  # fmt: skip
 LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
+
+
+Attributes: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs (name, value) of what else is known of a frame; frames that know the same share one tuple."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
 
-    `attributes` are (name, value) of what else is known of it; frames that know the same share one tuple.
+    `frame_index` is its number among the frames of its `video`, from 0, None where unknown.
     """
 
     path: str
@@ -48,7 +72,9 @@ class Entry:
     source: str | None
     size_bytes: int
     mtime_ns: int
-    attributes: tuple[tuple[str, str], ...] = ()
+    attributes: Attributes = ()
+    video: str | None = None
+    frame_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,13 +85,51 @@ class Part:
     labels_from: str
 
 
+Kind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Files of one kind at a place that are no frames of it, and how many there are.
+
+    `name` says which: of frames `beside` those that are used, their folder; of frames of another `split`, that; of
+    `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
+    the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
+    """
+
+    kind: Kind
+    name: str
+    count: int
+
+
+class Tally:
+    """Counts the files that are no frames, by kind and name."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[Kind, str]] = Counter()
+
+    def add(self, kind: Kind, name: str = "", count: int = 1) -> None:
+        self._counts[kind, name] += count
+
+    def add_file(self, file_name: str) -> None:
+        """Count a file that does not have the ending of a frame."""
+        ending = os.path.splitext(file_name)[1].lower()  # noqa: PTH122 - a Path for every file takes long
+        kind: Kind = "video" if ending in VIDEO_SUFFIXES else "picture" if ending in _NOT_READ else "ending"
+        self.add(kind, ending)
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        return tuple(Unused(*key, count) for key, count in self._counts.items() if count)
+
+
 @dataclass(frozen=True)
 class Listing:
-    """What lies at one place: parts by split, None for frames that no split claims."""
+    """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there."""
 
     root: Path
     parts: Mapping[Split | None, Part]
     problems: tuple[str, ...] = ()
+    unused: tuple[Unused, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,11 +137,34 @@ class Options:
     """What is looked for at a place, and what the experiment file says of it.
 
     `columns` are a manifest's names of path, label, source and split, in lower case, None for these names. `suffixes`
-    are the endings, in lower case, of the files that are meant: pictures, or videos.
+    are the endings, in lower case, of the files that are meant: pictures, or videos. `labels` are further words for
+    the classes, as `label_word` spells them. Files whose path matches a pattern of `exclude` are left out; paths start
+    at the frame set's place, and `below` is where the folder that is read lies there ("test/").
     """
 
     columns: Mapping[str, str] | None = None
     suffixes: tuple[str, ...] = SUFFIXES
+    labels: Mapping[str, int] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    below: str = ""
+
+    def folder_label(self, name: str) -> int | None:
+        """The label that a folder of this name stands for, None where it stands for none."""
+        word = label_word(name)
+        return self.labels.get(word, CLASS_WORDS.get(word))
+
+    def cell_label(self, cell: object) -> int | None:
+        """The label in a cell, None where there is none in it."""
+        word = label_word(cell)
+        return self.labels.get(word, LABEL_WORDS.get(word))
+
+    def pattern_of(self, path: str) -> str | None:
+        """The pattern that leaves out this file, whose path is relative to the folder that is read; None without."""
+        return matching(self.exclude, self.below + path) if self.exclude else None
+
+    def inside(self, folder: str) -> Options:
+        """The options for a folder below the one that is read."""
+        return replace(self, below=f"{self.below}{folder}/")
 
 
 class Layout(Protocol):
@@ -99,7 +186,23 @@ def layouts() -> tuple[Layout, ...]:
 
 
 def read(path: Path, options: Options) -> Listing:
-    """The frames at `path`, by whichever layout recognises it; problems are listed, not raised."""
+    """The frames at `path`, by whichever layout recognises it; problems are listed, not raised.
+
+    A pattern of `exclude` that leaves out nothing is one of them.
+    """
+    listing = read_folder(path, options)
+    used = {unused.name for unused in listing.unused if unused.kind == "excluded"}
+    idle = tuple(
+        f"{path}: the pattern {quoted(pattern)} of `exclude` matches no file there; paths start at {path.name}/, `*` "
+        "stands for a part of one name, and `**` for any folders"
+        for pattern in options.exclude
+        if pattern not in used and not listing.problems
+    )
+    return replace(listing, problems=(*listing.problems, *idle))
+
+
+def read_folder(path: Path, options: Options) -> Listing:
+    """As `read`, for a folder inside of a place, where a pattern may well match nothing."""
     try:
         if path.is_symlink() and not path.exists():
             return Listing(path, {}, (f"{path}: {LEADS_NOWHERE}",))

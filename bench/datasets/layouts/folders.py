@@ -1,23 +1,35 @@
 """Folders `real/` and `fake/`, alone or inside split folders; or unlabelled frames in any folders.
 
-A sub-folder below `real/` or `fake/` may be a video, a person or a forging method, so it is never
-taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it is one. The
-first of them is the frame's attribute "folder".
+Other names for the two classes are given by `labels`. A sub-folder below a class may be a video, a person or a
+forging method, so it is never taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it
+is one. The first of them is the frame's attribute "folder"; where a class has several folders, these are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.datasets.layouts import LABEL_WORDS, LEADS_NOWHERE, SPLIT_WORDS, SUFFIXES, Entry, Listing, Options, Part
-from bench.datasets.layouts import read as read_any
-from bench.errors import listed, nearest
-from bench.records import Split
+from bench.datasets import label_hints
+from bench.datasets.label_hints import in_list
+from bench.datasets.layouts import (
+    LEADS_NOWHERE,
+    SPLIT_WORDS,
+    Attributes,
+    Entry,
+    Listing,
+    Options,
+    Part,
+    Tally,
+    Unused,
+    read_folder,
+)
+from bench.errors import listed, nearest, shown
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split
 
 RANK = 20
-SHAPE = f"folders real/ and fake/ with {', '.join(s[1:] for s in SUFFIXES)} inside, or test/, validation/ … with those"
+SHAPE = "folders real/ and fake/ with jpg, png, webp … inside, or test/, validation/ … with those"
 
 
 def recognises(path: Path) -> bool:
@@ -26,21 +38,25 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Listing:
     """List the frames of a folder, by label and split where its sub-folders are called so."""
-    if lost := _lost_folders(path):
+    if lost := _lost_folders(path, options):
         return Listing(path, {}, (f"{path}: {listed(lost)}: {LEADS_NOWHERE}",))
     folders = _sub_folders(path)
-    labelled = [name for name in folders if name.lower() in ("real", "fake")]
-    splits = [name for name in folders if name.lower() in SPLIT_WORDS]
-    if wrong := _misunderstood(labelled, splits, options):
+    labelled = {name: label for name in folders if (label := options.folder_label(name)) is not None}
+    splits = [name for name in folders if name.lower() in SPLIT_WORDS and name not in labelled]
+    if wrong := _misunderstood(list(labelled), splits, options):
         return Listing(path, {}, (f"{path}: {wrong}",))
+    walk = _Walk(options, Tally())
     if splits:
-        return _read_splits(path, splits, options)
+        walk.count_beside(path, splits)
+        return _read_splits(path, splits, walk)
     if labelled:
-        return Listing(path, {None: _labelled(path, labelled, options.suffixes)})
-    entries = tuple(sorted(_walk(path, "", None, options.suffixes), key=lambda entry: entry.path))
+        walk.count_beside(path, labelled)
+        return Listing(path, {None: _labelled(path, labelled, walk)}, unused=walk.tally.unused)
+    entries = tuple(sorted(walk.below(path, ""), key=lambda entry: entry.path))
     if not entries:
-        return Listing(path, {}, (f"{path}: {_nothing(folders, options.suffixes)}",))
-    return Listing(path, {None: Part(entries, f"{path} has no folders real/ and fake/, {_holds(folders)}")})
+        return Listing(path, {}, (f"{path}: {_nothing(folders, options, walk.tally.unused)}",))
+    labels_from = f"{path} has no folders real/ and fake/, {_holds(path, folders)}"
+    return Listing(path, {None: Part(entries, labels_from)}, unused=walk.tally.unused)
 
 
 def _misunderstood(labelled: list[str], splits: list[str], options: Options) -> str:
@@ -53,20 +69,31 @@ def _misunderstood(labelled: list[str], splits: list[str], options: Options) -> 
     return "`columns` are those of a manifest, and there is none; leave them out"
 
 
-def _labelled(path: Path, folders: list[str], suffixes: tuple[str, ...]) -> Part:
-    entries = [e for name in folders for e in _walk(path / name, f"{name}/", LABEL_WORDS[name.lower()], suffixes)]
-    labels_from = f"labels come from the folders real/ and fake/ in {path}; frames are {', '.join(suffixes)}"
+def _labelled(path: Path, folders: Mapping[str, int], walk: _Walk) -> Part:
+    """The frames of the folders that stand for a class, by their labels."""
+    several = {label for label in folders.values() if list(folders.values()).count(label) > 1}
+    entries: list[Entry] = []
+    for name, label in folders.items():
+        method = (("folder", name),) if label in several else None
+        entries += walk.below(path / name, f"{name}/", label, method)
+    names = [f"{name}/" for name in folders] if walk.options.labels else ["real/", "fake/"]
+    labels_from = f"labels come from the folders {' and '.join(names)} in {path}"
+    beside = [unused.name for unused in walk.tally.unused if unused.kind == "beside" and unused.name]
+    if beside and len(set(folders.values())) == 1:
+        labels_from += f", {_holds(path, beside)}"
     return Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
 
 
-def _read_splits(path: Path, folders: list[str], options: Options) -> Listing:
+def _read_splits(path: Path, folders: list[str], walk: _Walk) -> Listing:
     """List the frames of each split folder; a split that stands twice or is split again is a problem."""
     parts: dict[Split | None, Part] = {}
     problems: list[str] = []
+    unused = list(walk.tally.unused)
     for name in folders:
         split = SPLIT_WORDS[name.lower()]
-        inside = read_any(path / name, options)
+        inside = read_folder(path / name, walk.options.inside(name))
         problems += inside.problems
+        unused += (_below(name, of_split) for of_split in inside.unused)
         if split in parts:
             problems.append(
                 f"{path}: two folders for {split}: {listed(f for f in folders if SPLIT_WORDS[f.lower()] == split)}"
@@ -75,7 +102,19 @@ def _read_splits(path: Path, folders: list[str], options: Options) -> Listing:
             parts[split] = inside.parts[None]
         elif inside.parts:
             problems.append(f"{path / name}: split once more inside; expected real/ and fake/, or frames")
-    return Listing(path, parts, tuple(problems))
+    return Listing(path, parts, tuple(problems), _summed(unused))
+
+
+def _below(folder: str, unused: Unused) -> Unused:
+    """What is unused in a split's folder, named as it is seen from above."""
+    return Unused("beside", f"{folder}/{unused.name}", unused.count) if unused.kind == "beside" else unused
+
+
+def _summed(unused: Iterable[Unused]) -> tuple[Unused, ...]:
+    tally = Tally()
+    for each in unused:
+        tally.add(each.kind, each.name, each.count)
+    return tally.unused
 
 
 def _sub_folders(path: Path) -> list[str]:
@@ -83,57 +122,113 @@ def _sub_folders(path: Path) -> list[str]:
         return sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
 
 
-def _lost_folders(path: Path) -> list[str]:
+def _lost_folders(path: Path, options: Options) -> list[str]:
     """Splits and labels that are links to what is not there."""
-    meant = {*SPLIT_WORDS, "real", "fake"}
     with os.scandir(path) as children:
-        return sorted(child.name for child in children if child.name.lower() in meant and _leads_nowhere(child))
+        return sorted(
+            child.name
+            for child in children
+            if (child.name.lower() in SPLIT_WORDS or options.folder_label(child.name) is not None)
+            and _leads_nowhere(child)
+        )
 
 
 def _leads_nowhere(child: os.DirEntry[str]) -> bool:
     return child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for every file takes long
 
 
-def _walk(folder: Path, prefix: str, label: int | None, suffixes: tuple[str, ...]) -> Iterator[Entry]:
-    """Every frame below `folder`; hidden files and folders are left out, links are followed, once.
+class _Walk:
+    """Lists the frames of folders, and counts in `tally` what else lies there.
 
-    What is called like a frame is one, whatever it is: reading finds out. So is a link to what is not there, which
-    may have been a folder of frames.
+    Hidden files and folders are left out, links are followed, once. What is called like a frame is one, whatever it
+    is: reading finds out. So is a link to what is not there, which may have been a folder of frames.
     """
-    pending, seen = [(str(folder), prefix)], set[str]()
-    while pending:
-        current, prefix = pending.pop()
-        real = os.path.realpath(current)
-        if real in seen:
-            continue
-        seen.add(real)
-        attributes = () if label is None else _attributes(prefix)
-        with os.scandir(current) as children:
+
+    def __init__(self, options: Options, tally: Tally) -> None:
+        self.options, self.tally = options, tally
+
+    def below(
+        self, folder: Path, prefix: str, label: int | None = None, method: Attributes | None = None
+    ) -> Iterator[Entry]:
+        """Every frame below `folder`, whose own path is `prefix`; `method` is given where no sub-folder tells it."""
+        pending, seen = [(str(folder), prefix)], set[str]()
+        while pending:
+            current, prefix = pending.pop()
+            real = os.path.realpath(current)
+            if real in seen:
+                continue
+            seen.add(real)
+            attributes = method if method is not None else () if label is None else _attributes(prefix)
+            with os.scandir(current) as children:
+                for child in children:
+                    lost = _leads_nowhere(child)
+                    if not lost and child.is_dir() and not child.name.startswith("."):
+                        pending.append((child.path, f"{prefix}{child.name}/"))
+                    elif self._is_frame(child, prefix, lost):
+                        stat = child.stat(follow_symlinks=not lost)
+                        path = prefix + child.name
+                        yield Entry(path, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
+
+    def count_beside(self, path: Path, meant: Collection[str]) -> None:
+        """Count frames beside the folders that are meant by the folder that they lie in, "" for `path` itself."""
+        with os.scandir(path) as children:
             for child in children:
-                if child.name.startswith("."):
-                    continue
-                lost = _leads_nowhere(child)
-                if not lost and child.is_dir():
-                    pending.append((child.path, f"{prefix}{child.name}/"))
-                elif child.name.lower().endswith(suffixes) or (lost and "." not in child.name):
-                    stat = child.stat(follow_symlinks=not lost)
-                    path = prefix + child.name
-                    yield Entry(path, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
+                if child.name.startswith(".") or not child.is_dir():
+                    if self._is_frame(child, "", _leads_nowhere(child)):
+                        self.tally.add("beside")
+                elif child.name not in meant:
+                    count = sum(1 for _ in self.below(Path(child.path), f"{child.name}/"))
+                    self.tally.add("beside", child.name, count)
+
+    def _is_frame(self, child: os.DirEntry[str], prefix: str, lost: bool) -> bool:
+        """Whether a file is meant as a frame; one that is none is counted."""
+        name = child.name
+        if name.startswith("."):
+            self.tally.add("hidden")
+        elif pattern := self.options.pattern_of(prefix + name):
+            self.tally.add("excluded", pattern)
+        elif name.lower().endswith(self.options.suffixes) or (lost and "." not in name):
+            return True
+        else:
+            self.tally.add_file(name)
+        return False
 
 
-def _attributes(prefix: str) -> tuple[tuple[str, str], ...]:
+def _attributes(prefix: str) -> Attributes:
     """The first folder of "real/method/video/"; nothing for "real/" itself."""
     folders = prefix.split("/")
     return (("folder", folders[1]),) if folders[1] else ()
 
 
-def _holds(folders: list[str]) -> str:
+def _holds(path: Path, folders: Sequence[str]) -> str:
+    """What lies in a folder instead of the two classes, and what to write."""
     if not folders:
         return "only frames"
-    hints = (hint for word in ("real", "fake") if (hint := nearest(word, folders)))
-    return f"but {listed((f'{name}/' for name in folders), 5)}{next(hints, '')}"
+    inside = label_hints.folder_between(path, folders)
+    if inside:
+        hint = f": real and fake lie in {inside}/; give the path {shown(str(path / inside))}"
+    else:
+        hint = label_hints.hint(folders) or next(
+            (hint for word in CLASS_WORDS if (hint := _misprint(word, folders))), ""
+        )
+    return f"but {listed((f'{name}/' for name in folders), 5)}{hint}"
 
 
-def _nothing(folders: list[str], suffixes: tuple[str, ...]) -> str:
+def _misprint(word: str, folders: Sequence[str]) -> str:
+    """A hint where a folder is nearly called like a class."""
+    close = next((name for name in folders if nearest(name, [word])), "")
+    return (
+        f" (is {close}/ meant as {word}/? Rename it, or write `labels: {{{word}: [{in_list(close)}]}}`)"
+        if close
+        else ""
+    )
+
+
+def _nothing(folders: Sequence[str], options: Options, unused: Sequence[Unused]) -> str:
+    """What is said of a folder without frames."""
     inside = f"among {listed((f'{name}/' for name in folders), 5)}" if folders else "and no folders"
-    return f"no frames ({', '.join(suffixes)}) {inside}. Expected {SHAPE}, or a manifest.csv"
+    endings = ", ".join(sorted({part.name or "without ending" for part in unused if part.kind != "hidden"}))
+    holds = f"; it holds {listed(f'{part.count:,} {part.name}' for part in unused if part.name)}" if endings else ""
+    videos = any(part.kind == "video" for part in unused) and not set(options.suffixes) & {*VIDEO_SUFFIXES}
+    advice = "; videos are no frames, extract these first" if videos else ""
+    return f"no frames ({', '.join(options.suffixes)}) {inside}{holds}{advice}. Expected {SHAPE}, or a manifest.csv"

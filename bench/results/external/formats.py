@@ -68,11 +68,6 @@ class ScoreFile:
             return None
         return text
 
-    def is_boolean(self, name: str) -> bool:
-        import pyarrow as pa
-
-        return bool(pa.types.is_boolean(self.arrow.column(name).type))
-
     def numbers(self, name: str) -> NDArray[np.float64]:
         """The column as float64 [rows], NaN where a cell is no number."""
         import pandas as pd

@@ -6,14 +6,14 @@ Columns stay in Arrow's memory: a million frames' names are a few dozen megabyte
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted
-from bench.records import LABELLED_SPLITS, PREDICTED
+from bench.records import LABELLED_SPLITS, PREDICTED, label_word
 from bench.results.external import formats
 from bench.results.external.formats import EXAMPLES, ScoreFile, examples
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLUMNS = ("frame", "score", "label", "source", "split")
-_TRUTHS: Mapping[str, int] = {"false": 0, "true": 1}
 _DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
 
 
@@ -222,26 +221,33 @@ class _ColumnReader:
         return scores
 
     def labels(self, name: str | None) -> NDArray[np.int8] | None:
-        """1 for fake and 0 for real [n]; in a column of true and false, true means fake."""
-        if name is not None and self.table.is_boolean(name):
-            return self.coded("label", name, _TRUTHS, "true (fake) or false")
-        return self.coded("label", name, self.words.labels, "real, 0, fake or 1")
+        """1 for fake and 0 for real [n]; true means fake."""
+        return self.coded("label", name, self.words.labels, "real, 0, fake or 1", label_word)
 
-    def coded(self, what: str, name: str | None, words: Mapping[str, int], expected: str) -> NDArray[np.int8] | None:
-        """The codes of the words in a column [n]; None where the column is missing or empty."""
+    def coded(
+        self,
+        what: str,
+        name: str | None,
+        words: Mapping[str, int],
+        expected: str,
+        spelled: Callable[[str], str] = str.lower,
+    ) -> NDArray[np.int8] | None:
+        """The codes of the words in a column [n]; None where the column is missing or empty.
+
+        `spelled` gives a cell as it stands in `words`.
+        """
         import numpy as np
 
         column = self.text(name)
         if column is None:
             return None
-        # A column of numbers with gaps is written as decimal fractions by pandas.
-        words = {**words, **{f"{word}.0": code for word, code in words.items() if word.isdigit()}}
         encoded = column.dictionary_encode()
-        distinct = [word.lower() for word in encoded.dictionary.to_pylist()]
+        distinct = [spelled(word) for word in encoded.dictionary.to_pylist()]
+        if not any(distinct):
+            return None
         code_of = np.array([words.get(word, -1) for word in distinct] + [-1], np.int8)
         codes: NDArray[np.int8] = code_of[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
-        hint = "" if _TRUTHS.keys().isdisjoint({*distinct} - {*words}) else " (true and false could mean either)"
-        self._report(f"{what} is not {expected}{hint}", codes < 0, name)
+        self._report(f"{what} is not {expected}", codes < 0, name)
         return codes
 
     def refuse_doubled(self, imported: ImportedScores) -> None:

@@ -1,0 +1,75 @@
+"""A CSV or Parquet manifest: columns `path`, `label` and, where known, `source` and `split`.
+
+`video` and `frame_index` say which frame of which video each is. When it was in the video, and where the face, is
+read by `bench.datasets.annotations` alone. Every further column is an attribute of the frames, its name and values as
+they are written. What is no text or number (nested values, bytes) is left out, and so are columns without a name.
+
+Paths are relative to the manifest's folder, or absolute, and stay inside it, links included. A folder that holds
+a `manifest.csv` or `manifest.parquet` is read by it: other frames there are counted, and not used.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.datasets.layouts import LEADS_NOWHERE, Listing, Options
+from bench.datasets.layouts.manifest.columns import wrong_columns
+from bench.datasets.layouts.manifest.rows import Reader
+from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, table
+from bench.text_encoding import not_utf8
+
+RANK = 10
+
+__all__ = ["RANK", "SHAPE", "manifests_at", "read", "recognises", "roles_of"]
+
+_NAMES = ("manifest.csv", "manifest.parquet")
+
+
+def recognises(path: Path) -> bool:
+    return _is_manifest(path) or any(map(os.path.lexists, _manifests(path)))
+
+
+def read(path: Path, options: Options) -> Listing:
+    """List the rows of a manifest as frames; everything that is wrong with it is a problem of the listing."""
+    manifests = manifests_at(path)
+    manifest = manifests[0]
+    for lost in manifests:
+        if not lost.is_file():
+            why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
+            return Listing(path, {}, (f"{lost}: is {why}",))
+    if len(manifests) > 1:
+        return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
+    try:
+        columns, rows = table(manifest, roles_of(options))
+    except MemoryError:
+        raise
+    except UnicodeDecodeError as error:
+        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {not_utf8(manifest) or error}",))
+    except Exception as error:  # damaged files make the readers fail in many ways
+        reason = " ".join((str(error) or type(error).__name__).split())[:300]
+        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {reason}",))
+    problems = wrong_columns(manifest, columns, roles_of(options))
+    if not problems and not rows:
+        problems = [f"{manifest}: has no rows"]
+    if problems:
+        return Listing(manifest.parent, {}, tuple(problems))
+    return Reader(manifest, columns, options).listing(rows)
+
+
+def roles_of(options: Options) -> dict[str, str]:
+    """What each column is that the program knows, by what the manifest calls it, in lower case."""
+    return {name: role for role, name in (options.columns or dict(zip(COLUMNS, COLUMNS, strict=True))).items()}
+
+
+def manifests_at(path: Path) -> list[Path]:
+    """The manifests that a path names, or that lie in its folder."""
+    return [path] if _is_manifest(path) else list(filter(os.path.lexists, _manifests(path)))
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".csv", ".parquet")
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [folder / name for name in _NAMES] if folder.is_dir() else []

@@ -1,0 +1,29 @@
+"""What an extraction of faces from videos knows of a frame, and the columns of a manifest that tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bench.records.footage import POINTS
+
+VIDEO_COLUMNS = ("video", "frame_index")
+BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
+POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+ANNOTATION_COLUMNS = ("time_s", *BOX_COLUMNS, *POINT_COLUMNS)
+"""These describe a frame, not a group of frames: a report never slices by them."""
+
+Point: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Where in its video a frame lies, and where its face.
+
+    `time_s` is the time since the video's start, in seconds. `box` is the face's left, top, right and bottom, `points`
+    are those of `POINTS`, each (x, y); both are in pixels of the frame's file. None where unknown.
+    """
+
+    time_s: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[Point, Point, Point, Point, Point] | None = None

@@ -1,0 +1,81 @@
+"""Videos, the faces that are found in their frames, and what is cut out of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+VIDEO_SUFFIXES: tuple[str, ...] = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".wmv", ".asf", ".flv", ".ts", ".mts",
+    ".m2ts", ".vob", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".mjpg",
+    ".mjpeg",
+)  # fmt: skip
+"""How the names of videos end, in lower case."""
+
+POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
+"""The five points of a face in their order; left and right as seen in the picture, from the viewer's left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a frame, in pixels of the frame, whose upper left corner is (0, 0).
+
+    `box` is (x0, y0, x1, y1) and may reach beyond the frame. `points` are five (x, y) in the order of `POINTS`, or
+    none where the finder gives none. `score` is the finder's confidence, from 0 to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    points: tuple[tuple[float, float], ...]
+    score: float
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        return self.box[3] - self.box[1]
+
+    @property
+    def side_px(self) -> float:
+        """The shorter side of the box."""
+        return min(self.width, self.height)
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """What is cut out of a frame: uint8 RGB [h, w, 3], and the face in it; None where it is the whole frame.
+
+    The face is in pixels of the frame. `matrix` (a, b, c, d, e, f) leads from there into the crop: what is at (x, y) of
+    the frame is at (a x + b y + c, d x + e y + f) of the crop. Manifests say where faces are in the files they list.
+    """
+
+    pixels: NDArray[np.uint8]
+    face: Face | None
+    matrix: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+    def inside(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the frame is in the crop."""
+        a, b, c, d, e, f = self.matrix
+        return a * x + b * y + c, d * x + e * y + f
+
+
+class Finder(Protocol):
+    """Finds faces. `NAME` is what manifests call it, `digest` the SHA-256 of its model, empty where it has none."""
+
+    NAME: str
+
+    @property
+    def digest(self) -> str: ...
+
+    def find(self, picture: NDArray[np.uint8]) -> list[Face]:
+        """The faces in a picture, uint8 RGB [h, w, 3], the surest first."""
+        ...
