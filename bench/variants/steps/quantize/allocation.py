@@ -211,6 +211,8 @@ class _Probed:
     def _on_input(self, name: str, probe: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         # A view, so that its gradient is what passes through this convolution alone.
         view: Any = inputs[0].view_as(inputs[0])
+        if not view.requires_grad:  # a constant, such as encoded positions
+            view.requires_grad_(True)
         probe.input = view.detach()
         on_gradient(view, lambda gradient: self._add(name, probe.by_input(gradient)))
         return (view, *inputs[1:])
