@@ -151,7 +151,7 @@ def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator
         yield f"quantised as far as an ONNX file alone allows: {how}; the checkpoint would allow more"
 
 
-ONNX_VERSION = 1
+ONNX_VERSION = 2
 ONNX_LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
