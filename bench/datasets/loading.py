@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from bench.datasets import layouts
+from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import digest_files, of_set
 from bench.datasets.layouts import Entry, Part
+from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
+    inseparable,
     shared_among_judged,
     shared_content,
     shared_sources,
@@ -23,7 +26,7 @@ from bench.datasets.splits import (
     unknown_sources_in_auto,
 )
 from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
-from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
+from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, joined_sources, silent
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,22 @@ class _Located:
     part: Part
     pattern: str | None
 
+    @property
+    def unnamed(self) -> list[Entry]:
+        """Those of whose source nothing is said but by a pattern."""
+        return [entry for entry in self.part.entries if entry.source is None]
+
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        unknown = [entry.path for entry in self.part.entries if entry.source is None] if self.pattern else []
-        sources = iter(find_sources(self.pattern or "", unknown))
+        unknown = self.unnamed if self.pattern else []
+        paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
+        sources = iter(find_sources(self.pattern or "", paths, labels))
         return tuple(
             Frame(
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else entry.source,
+                next(sources, None) if entry.source is None else joined_sources(entry.source),
                 "",
                 entry.attributes,
                 entry.video,
@@ -123,15 +132,32 @@ def read(
         split: _checked(frames, parts[split].part.entries, digests, faults) for split, frames in undigested.items()
     }
     _refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
-    splits = _splits({split: part.frames for split, part in checked.items()}, settings.split == "auto")
-    _refuse(name, shared_content(splits))
+    is_auto = settings.split == "auto"
+    splits = _splits({split: part.frames for split, part in checked.items()}, is_auto)
+    whole, joined = inseparable(splits) if is_auto else ([], ())
+    _refuse(name, shared_content(splits) + whole)
     left_out = {split or "test": part.left_out for split, part in checked.items()}
     sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
     remarks = {s: unknown_sources(s, frames, _pattern(parts, s)) for s, frames in splits.items()}
-    if settings.split == "auto":
+    if is_auto:
         remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
-    remarks["test"] = (*remarks["test"], *shared_among_judged(splits))
-    return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
+    remarks["test"] = (*_of_patterns(listing), *joined, *remarks["test"], *shared_among_judged(splits))
+    return {
+        split: replace(frames, remarks=(*remarks.get(split, ()), *copy_remarks(frames)))
+        for split, frames in sets.items()
+    }
+
+
+def _of_patterns(listing: Listed) -> Iterator[str]:
+    """What a reader must know of the sources that each `source_pattern` gives."""
+    patterns: dict[str, list[Frame]] = {}
+    for split, located in listing.parts.items():
+        unnamed = {entry.path for entry in located.unnamed}
+        if located.pattern:
+            frames = patterns.setdefault(located.pattern, [])
+            frames += [frame for frame in listing.frames[split] if frame.path in unnamed]
+    for pattern, frames in patterns.items():
+        yield from source_remarks(pattern, [frame.path for frame in frames], [frame.source for frame in frames])
 
 
 def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:

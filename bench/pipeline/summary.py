@@ -129,8 +129,10 @@ def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
         count=len(frames.frames),
         fake=frames.fake,
         real=frames.real,
-        sources=len({frame.source for frame in frames.frames if frame.source is not None}),
+        sources=len(frames.frames_by_source),
         digest=frames.digest,
+        copies=len(frames.copies),
+        fake_copies=sum(frames.frames[index].label == 1 for index in frames.copies),
     )
 
 

@@ -45,6 +45,7 @@ from bench.records.footage import (
     Finder,
 )
 from bench.records.frames import (
+    BETWEEN_SOURCES,
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
@@ -65,7 +66,9 @@ from bench.records.frames import (
     SpecsReader,
     Split,
     as_inputs,
+    joined_sources,
     silent,
+    sources_of,
 )
 from bench.records.labels import (
     CLASS_WORDS,
@@ -104,6 +107,7 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
+    ClusterKind,
     Comparison,
     Drift,
     Effect,
@@ -156,6 +160,7 @@ from bench.records.weights import (
 
 __all__ = [
     "ANNOTATION_COLUMNS",
+    "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CLASS_WORDS",
     "FILTERS",
@@ -185,6 +190,7 @@ __all__ = [
     "Checked",
     "Choice",
     "ClassName",
+    "ClusterKind",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -277,7 +283,9 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "as_inputs",
+    "joined_sources",
     "label_word",
     "label_words",
     "silent",
+    "sources_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
@@ -75,7 +75,11 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A frame set without its frames. `root` is relative to the experiment file."""
+    """A frame set without its frames. `root` is relative to the experiment file.
+
+    `count`, `fake` and `real` are of all frames; `copies` of these, of which `fake_copies` are fake, are identical to
+    another one and count in no number.
+    """
 
     root: str
     count: int
@@ -83,6 +87,16 @@ class SplitSummary:
     real: int
     sources: int
     digest: str
+    copies: int = 0
+    fake_copies: int = 0
+
+    @property
+    def without_copies(self) -> SplitSummary:
+        """The same with the numbers of the frames that count."""
+        real_copies = self.copies - self.fake_copies
+        return replace(
+            self, count=self.count - self.copies, fake=self.fake - self.fake_copies, real=self.real - real_copies
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,11 @@ class RunRecord:
     gallery_occlusion: bool = True
     map_kind: str = CLASS_ACTIVATION
     schema: int = 1
+
+    @property
+    def test(self) -> SplitSummary:
+        """The test frames that numbers are made of: `count`, `fake` and `real` are without `copies`."""
+        return self.frames["test"].without_copies
 
     @property
     def baseline(self) -> VariantResult:
