@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from bench import yaml_file
 from bench.dangling import dangling
 from bench.datasets.settings import FrameSetSettings
-from bench.detectors.settings import DetectorSettings
+from bench.detector_settings import DetectorSettings
 from bench.errors import (
     DEVICES,
     Keys,

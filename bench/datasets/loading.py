@@ -15,6 +15,7 @@ from bench.datasets.digests import digest_files, of_set
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location
+from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     inseparable,
@@ -38,9 +39,14 @@ class _Located:
     pattern: str | None
 
     @property
+    def renames(self) -> bool:
+        """Whether a pattern takes the place of sources that the layout read off names."""
+        return self.pattern is not None and self.part.from_names
+
+    @property
     def unnamed(self) -> list[Entry]:
         """Those of whose source nothing is said but by a pattern."""
-        return [entry for entry in self.part.entries if entry.source is None]
+        return [entry for entry in self.part.entries if entry.source is None or self.renames]
 
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
@@ -52,7 +58,7 @@ class _Located:
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else joined_sources(entry.source),
+                next(sources, None) if entry.source is None or self.renames else joined_sources(entry.source),
                 "",
                 entry.attributes,
                 entry.video,
@@ -70,6 +76,7 @@ class Listed:
     settings: FrameSetSettings
     parts: Mapping[Split | None, _Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
@@ -109,14 +116,16 @@ def load(
 
 def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
-    parts, problems = _gather(settings, base)
+    parts, problems, remarks = _gather(settings, base)
     undigested = {split: located.frames() for split, located in parts.items()}
     for split, located in parts.items():
         problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
         problems += _wrong_sources(located, undigested[split], settings.split == "auto")
-    by_split = {split: frames for split, frames in undigested.items() if split}
-    _refuse(name, problems + shared_sources(by_split))
-    return Listed(name, settings, parts, undigested)
+    shared = shared_sources({split: frames for split, frames in undigested.items() if split})
+    if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
+        remarks += shared_by_design(sharing, undigested)
+    _refuse(name, problems + ([] if sharing else shared))
+    return Listed(name, settings, parts, undigested, tuple(remarks))
 
 
 def read(
@@ -141,7 +150,8 @@ def read(
     remarks = {s: unknown_sources(s, frames, _pattern(parts, s)) for s, frames in splits.items()}
     if is_auto:
         remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
-    remarks["test"] = (*_of_patterns(listing), *joined, *remarks["test"], *shared_among_judged(splits))
+    of_names = (*listing.remarks, *_of_patterns(listing), *joined)
+    remarks["test"] = (*of_names, *remarks["test"], *shared_among_judged(splits))
     return {
         split: replace(frames, remarks=(*remarks.get(split, ()), *copy_remarks(frames)))
         for split, frames in sets.items()
@@ -201,8 +211,8 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
     return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
 
 
-def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str]]:
-    """What lies at the locations named; the key None stands for frames that no split claims."""
+def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str], list[str]]:
+    """What lies at the locations named, problems and remarks; the key None stands for frames that no split claims."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
     listing = layouts.read(resolve_path(base, settings.path), _options(settings))
@@ -212,7 +222,7 @@ def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, 
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
     elif not problems and None not in parts and "test" not in parts:
         problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
-    return parts, problems
+    return parts, problems, list(listing.remarks)
 
 
 def _options(settings: FrameSetSettings | Location) -> layouts.Options:
@@ -225,19 +235,21 @@ def _options(settings: FrameSetSettings | Location) -> layouts.Options:
 
 def _gather_locations(
     locations: Mapping[Split, Location], base: Path
-) -> tuple[dict[Split | None, _Located], list[str]]:
-    """The parts found at the locations of the splits, and what is wrong with these."""
+) -> tuple[dict[Split | None, _Located], list[str], list[str]]:
+    """The parts found at the locations of the splits, what is wrong with these, and remarks on them."""
     parts: dict[Split | None, _Located] = {}
-    problems = []
+    problems: list[str] = []
+    remarks: list[str] = []
     for split, location in locations.items():
         listing = layouts.read(resolve_path(base, location.path), _options(location))
         problems += [problem for problem in listing.problems if problem not in problems]
+        remarks += [remark for remark in listing.remarks if remark not in remarks]
         part = listing.parts.get(split, listing.parts.get(None))
         if part is not None:
             parts[split] = _Located(listing.root, part, location.source_pattern)
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
-    return parts, problems
+    return parts, problems, remarks
 
 
 def _wrong_names(located: _Located) -> list[str]:

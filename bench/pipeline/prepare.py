@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
-from bench.detectors.settings import DetectorSettings
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select

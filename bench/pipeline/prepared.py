@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
-from bench.detectors.settings import DetectorSettings
 from bench.errors import listed
 from bench.experiment import ExperimentSettings
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split

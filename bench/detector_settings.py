@@ -15,7 +15,8 @@ from bench.detectors import DEMO_ARCHITECTURE, DEMO_WEIGHTS, families
 from bench.detectors.graph_settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.detectors.presets import PRESETS
 from bench.errors import as_value_error, in_yaml, nearest, refuse_address, resolve_path
-from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, OutputKind, Preprocessing
+from bench.footage import crops
+from bench.records import FILTERS, LEAST_CROP_PCT, NO_CROP, ClassName, Conventions, OutputKind, Preprocessing
 
 
 class WeightsSettings(BaseModel):
@@ -118,6 +119,7 @@ class DetectorSettings(BaseModel):
                     raise ValueError(
                         f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
                     )
+            _check_crop(given.get("crop", NO_CROP))
             crop_pct = given.get("crop_pct", 1.0)
             if type(crop_pct) not in (int, float):
                 raise ValueError(f"crop_pct: expected a number, found {in_yaml(crop_pct)}")
@@ -184,6 +186,15 @@ def _check_filters(given: object) -> None:
         raise ValueError(
             f"interpolation: unknown filter {in_yaml(given)}{nearest(str(given), FILTERS)}; filters are: "
             f"{', '.join(FILTERS)}"
+        )
+
+
+def _check_crop(name: object) -> None:
+    """Raise `ValueError` unless this is the name of a crop of faces."""
+    if not isinstance(name, str) or name not in crops.PRESETS:
+        raise ValueError(
+            f"crop: unknown crop of faces {in_yaml(name)}{nearest(str(name), crops.PRESETS)}; crops are: "
+            f"{', '.join(crops.PRESETS)}"
         )
 
 
