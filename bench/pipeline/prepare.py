@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
-from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
+from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -181,7 +182,7 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems += problems_of(_dataset_key(name), listing.find)
     frames = next(iter(listings.values())).sets
     for name in request.detectors:
-        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames)))
+        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
     request.refuse(problems, first=refused)
     return chosen, remarks
 
@@ -221,11 +222,11 @@ def _chain_problems(request: _Request, detector: str, device: Device) -> Iterato
 
 
 def _missing_splits(
-    chains: Mapping[str, Sequence[steps.Use]], frames: Mapping[Split, FrameSet] | None
+    chains: Mapping[str, Sequence[steps.Use]], frames: Mapping[Split, FrameSet] | None, kind: steps.Kind
 ) -> Iterator[tuple[Keys, str]]:
     """Splits that steps need and the dataset lacks, as far as that shows without reading a frame."""
     for variant, chain in chains.items() if frames else ():
-        yield from ((("variants", variant, index), text) for index, text in frame_problems(chain, frames or {}))
+        yield from ((("variants", variant, index), text) for index, text in frame_problems(chain, frames or {}, kind))
 
 
 # ------------------------------------------------------------------------------- read, which takes longer
@@ -310,7 +311,7 @@ def _workable_chains(
             faults = [
                 *order_problems(chain, request.kind(name)),
                 *_not_offered(request, name, variant),
-                *frame_problems(chain, frames),
+                *frame_problems(chain, frames, request.kind(name)),
             ]
             if not faults:
                 workable[name][variant] = chain

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.errors import listed
-from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.experiment import ExperimentSettings
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
 from bench.variants.chain import kind_of

@@ -21,6 +21,7 @@ from bench.records import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.weights import CLASS_ACTIVATION
 from bench.results import attributes, store
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
@@ -50,6 +51,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
         provenance=_provenance(setup) | _gpus(rows),
+        map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
     )
 

@@ -10,6 +10,7 @@ from bench.records.choice import Constraints
 from bench.records.frames import Preprocessing
 from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.weights import CLASS_ACTIVATION
 
 
 class ResultKey(NamedTuple):
@@ -107,7 +108,8 @@ class RunRecord:
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
     `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
-    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred.
+    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
+    what the detector's maps are called.
     """
 
     experiment: str
@@ -126,6 +128,7 @@ class RunRecord:
     attributes: str = ""
     frame_set: str = ""
     gallery_occlusion: bool = True
+    map_kind: str = CLASS_ACTIVATION
     schema: int = 1
 
     @property
