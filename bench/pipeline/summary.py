@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from bench import datasets
 from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
@@ -47,6 +49,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
         frame_set=setup.frame_set if len(setup.settings.folders) > 1 else "",
+        files_left_out=datasets.left_out(setup.own_frames),
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
         provenance=_provenance(setup) | _gpus(rows),
@@ -122,13 +125,15 @@ def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
     first = frames.frames[0]
     # A frame's path is relative to its split's folder.
     root = first.file.parents[first.path.count("/")]
+    sources = Counter(frame.source for frame in frames.frames if frame.source is not None)
     return SplitSummary(
         root=_relative(root, base),
         count=len(frames.frames),
         fake=frames.fake,
         real=frames.real,
-        sources=len({frame.source for frame in frames.frames if frame.source is not None}),
+        sources=len(sources),
         digest=frames.digest,
+        largest_source=max(sources.values(), default=0),
     )
 
 

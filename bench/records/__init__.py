@@ -64,6 +64,8 @@ from bench.records.frames import (
     SpecBatches,
     SpecsReader,
     Split,
+    Unused,
+    UnusedKind,
     as_inputs,
     silent,
 )
@@ -272,6 +274,8 @@ __all__ = [
     "ThresholdKind",
     "Timed",
     "Timing",
+    "Unused",
+    "UnusedKind",
     "VariantEvaluation",
     "VariantResult",
     "VariantSpeed",

@@ -74,7 +74,10 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A frame set without its frames. `root` is relative to the experiment file."""
+    """A frame set without its frames. `root` is relative to the experiment file.
+
+    `largest_source` is the number of frames of the source that has most, 0 where none is known.
+    """
 
     root: str
     count: int
@@ -82,6 +85,7 @@ class SplitSummary:
     real: int
     sources: int
     digest: str
+    largest_source: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class RunRecord:
 
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
-    `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
+    `files_left_out` says which files below the frames' folders are no frames, "none" where all are; empty where nobody
+    has counted. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred.
     """
 
@@ -112,6 +117,7 @@ class RunRecord:
     attributes: str = ""
     frame_set: str = ""
     gallery_occlusion: bool = True
+    files_left_out: str = ""
     schema: int = 1
 
     @property

@@ -48,7 +48,8 @@ def run(record: RunRecord) -> None:
     names = [variant.name for variant in record.variants]
     if not names or len(set(names)) < len(names):
         raise DamagedError("its variants have no names of their own")
-    _texts([record.experiment, record.detector, record.architecture, *record.provenance.values(), *record.warnings])
+    _texts([record.experiment, record.detector, record.architecture, record.files_left_out])
+    _texts([*record.provenance.values(), *record.warnings])
     _digests([record.attributes])
     if "test" not in record.frames:
         raise DamagedError("it has no test frames")
@@ -61,7 +62,7 @@ def run(record: RunRecord) -> None:
 def _split(split: str, frames: SplitSummary) -> None:
     _texts([frames.root])
     _digests([frames.digest])
-    counts = (frames.fake, frames.real, frames.sources, MOST_ROWS - frames.count)
+    counts = (frames.fake, frames.real, frames.sources, frames.largest_source, MOST_ROWS - frames.count)
     if frames.count < 1 or min(counts) < 0 or frames.fake + frames.real > frames.count:
         raise DamagedError(f"its numbers of {split[:20]!r} frames do not fit each other")
     if split in LABELLED_SPLITS and (min(counts[:2]) < 1 or frames.fake + frames.real != frames.count):

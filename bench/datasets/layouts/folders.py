@@ -22,11 +22,10 @@ from bench.datasets.layouts import (
     Options,
     Part,
     Tally,
-    Unused,
     read_folder,
 )
 from bench.errors import listed, nearest, shown
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, Unused
 
 RANK = 20
 SHAPE = "folders real/ and fake/ with jpg, png, webp … inside, or test/, validation/ … with those"
