@@ -17,13 +17,16 @@ class LabelledFrames:
 
     `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
     person each comes from, missing where unknown. `attributes` [n rows] has a column for each further column of a
-    manifest, or for the folders below `real/` and `fake/`.
+    manifest, or for the folders below `real/` and `fake/`. `videos` [n] are the videos that frames were taken from, and
+    `frame_indices` [n] their numbers there, both missing where unknown, and None where no video is known.
     """
 
     frames: pd.Series[str]
     labels: NDArray[np.int8]
     sources: pd.Series[str]
     attributes: pd.DataFrame
+    videos: pd.Series[str] | None = None
+    frame_indices: pd.Series[int] | None = None
 
 
 @dataclass(frozen=True)
