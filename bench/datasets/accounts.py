@@ -74,7 +74,7 @@ def _left_out(sets: Mapping[Split, FrameSet]) -> Iterator[str]:
 
 def _name(kind: UnusedKind, name: str) -> str:
     if kind == "beside":
-        return f"{name}/" if name else "beside the folders"
+        return f"{name.rstrip('/')}/" if name else "beside the folders"
     return name or "without ending"
 
 
@@ -82,10 +82,10 @@ def _name(kind: UnusedKind, name: str) -> str:
 def unused_remarks(root: Path, unused: Iterable[Unused]) -> Iterator[str]:
     """What looks like frames below `root` and is not used, and what to write."""
     beside = {each.name: each.count for each in unused if each.kind == "beside"}
-    if loose := beside.pop("", 0):
+    for folder in [name for name in beside if not name or name.endswith("/")]:
         yield (
-            f"{loose:,} frames lie in {root} itself, beside the folders that are read, and are not used: move them "
-            "into one of these. `exclude: ['/*.*']` leaves them out without this warning."
+            f"{beside.pop(folder):,} frames lie in {(root / folder)} itself, beside the folders that are read, and are "
+            f"not used: move them into one of these. `exclude: ['/{folder}*.*']` leaves them out without this warning."
         )
     if beside:
         yield _folders_beside(root, beside)

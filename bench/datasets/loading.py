@@ -13,7 +13,7 @@ from bench.datasets import layouts
 from bench.datasets.accounts import mask_remarks, unused_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry, Part
-from bench.datasets.settings import FrameSetSettings, Location
+from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     shared_among_judged,
@@ -211,7 +211,7 @@ def _gather(
     """
     if settings.path is None:
         return _gather_locations(settings.locations, base)
-    listing = layouts.read(resolve_path(base, settings.path), _options(settings))
+    listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
     parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
@@ -219,14 +219,6 @@ def _gather(
     elif not problems and None not in parts and "test" not in parts:
         problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
     return parts, problems, {listing.root: listing.unused}
-
-
-def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    return layouts.Options(
-        settings.columns.named if settings.columns else None,
-        labels=settings.labels.words if settings.labels else {},
-        exclude=settings.exclude,
-    )
 
 
 def _gather_locations(
@@ -238,7 +230,7 @@ def _gather_locations(
     listings: dict[Path, layouts.Listing] = {}
     used: set[tuple[Path, Split | None]] = set()
     for split, location in locations.items():
-        listing = layouts.read(resolve_path(base, location.path), _options(location))
+        listing = layouts.read(resolve_path(base, location.path), options_of(location))
         problems += [problem for problem in listing.problems if problem not in problems]
         listings.setdefault(listing.root, listing)
         inside = split if split in listing.parts else None

@@ -127,7 +127,8 @@ UnusedKind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture
 class Unused:
     """Files of one kind at a place that are no frames of it, and how many there are.
 
-    `name` says which: of frames `beside` those that are used, their folder; of frames of another `split`, that; of
+    `name` says which: of frames `beside` those that are used, their folder (one with a slash at its end
+    holds the folders that are read); of frames of another `split`, that; of
     `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
     the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
     """

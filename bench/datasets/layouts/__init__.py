@@ -27,7 +27,7 @@ from bench.errors import listed, nearest, quoted
 from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, Unused, UnusedKind, label_word
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
     ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """The endings of pictures that are read, in lower case."""
@@ -50,7 +50,7 @@ AMBIGUOUS_SPLITS = frozenset((
 ))  # fmt: skip
 _NOT_READ = frozenset((
     ".heic", ".heif", ".jxl", ".eps", ".ps", ".psd", ".svg", ".tga", ".exr", ".hdr", ".pfm", ".raw", ".cr2", ".cr3",
-    ".nef", ".arw", ".dng", ".ico", ".pcx", ".xcf",
+    ".nef", ".arw", ".dng", ".ico", ".dib", ".pcx", ".xcf",
 ))  # fmt: skip
 LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
 
