@@ -75,16 +75,15 @@ def test_the_same_file_in_two_spellings(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(f"path,label\n{composed},0\nb.png,1\n", encoding="utf-8")
     frames = _frames(tmp_path)
     assert [(frame.path, frame.file.name) for frame in frames] == [
-        ("b.png", "b.png"),
         (composed, unicodedata.normalize("NFD", "Zoë.png")),
+        ("b.png", "b.png"),
     ]
-    (tmp_path / "manifest.csv").write_text(f"path,label\n{composed},0\n{decomposed},0\nb.png,1\n", encoding="utf-8")
-    message = refused_set(tmp_path, path="manifest.csv")
-    assert "the same file twice, in two spellings of Unicode: line 2 and line 3" in message
+    for first, second in ((composed, decomposed), (decomposed, composed)):
+        (tmp_path / "manifest.csv").write_text(f"path,label\n{first},0\n{second},0\nb.png,1\n", encoding="utf-8")
+        assert "twice" in refused_set(tmp_path, path="manifest.csv")
     pictures(tmp_path, composed)
-    assert [frame.file.as_posix() for frame in _frames(tmp_path)][1:] == sorted(
-        f"{tmp_path}/{path}" for path in (composed, decomposed)
-    ), "where both are there, each is itself"
+    files = {frame.path: frame.file for frame in _frames(tmp_path)}
+    assert files == {path: tmp_path / path for path in (composed, decomposed, "b.png")}, "each is itself"
 
 
 def test_no_match_by_accident(tmp_path: Path) -> None:
