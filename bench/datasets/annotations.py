@@ -29,8 +29,10 @@ def annotations_of(settings: FrameSetSettings, base: Path, split: Split) -> dict
     manifest = manifests.manifests_at(path)[0]
     _, rows = table(manifest, manifests.roles_of(options_of(location)))
     files = Files(manifest.parent)
-    told = ((cells, _annotation(cells)) for _, cells in rows if _is_of(cells, split, settings))
-    return {files.normal(cells.get("path", "")): annotation for cells, annotation in told if annotation != Annotation()}
+    by_row = ((cells, _annotation(cells)) for _, cells in rows if _is_of(cells, split, settings))
+    return {
+        files.normal(cells.get("path", "")): annotation for cells, annotation in by_row if annotation != Annotation()
+    }
 
 
 def _is_of(cells: Mapping[str, str], split: Split, settings: FrameSetSettings) -> bool:

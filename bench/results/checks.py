@@ -167,6 +167,7 @@ def _column(name: str, column: Any) -> None:
 
 
 def _values(name: str, column: pd.Series[Any]) -> None:
+    """Check the values of a column: labels, splits, names, and numbers within their limits."""
     if name == "label" and not column.isin((0, 1)).all():
         raise DamagedError("a label is neither 0 nor 1")
     if name == "split" and not column.isin(LABELLED_SPLITS).all():

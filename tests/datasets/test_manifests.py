@@ -46,9 +46,9 @@ def test_videos_and_annotations_of_an_extraction(tmp_path: Path, kind: str) -> N
         assert (third.video, third.frame_index) == (None, 3)
         assert [name for name, _ in first.attributes] == ["face_score", "face_px", "method", "compression"]
         settings = FrameSetSettings(path=path)
-        told = annotations_of(settings, tmp_path, "test")
+        by_row = annotations_of(settings, tmp_path, "test")
         points = tuple((float(i), float(i)) for i in range(5))
-        assert told == {"a.png": Annotation(0.28, tuple(BOX.values()), points)}  # type: ignore[arg-type]
+        assert by_row == {"a.png": Annotation(0.28, tuple(BOX.values()), points)}  # type: ignore[arg-type]
         assert annotations_of(settings, tmp_path, "train") == {"c.png": Annotation(0.1)}
 
 

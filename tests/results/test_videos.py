@@ -22,8 +22,8 @@ def rows(named: dict[str, tuple[str | None, int | None]]) -> list[FrameRow]:
     return [FrameRow("test", frame) for frame in frames]
 
 
-KNOWN = rows({"a.png": ("v1", 0), "b.png": ("v1", 12), "c.png": (None, None)})
-UNKNOWN = rows(dict.fromkeys(("a.png", "b.png", "c.png"), (None, None)))
+NAMED = rows({"a.png": ("v1", 0), "b.png": ("v1", 12), "c.png": (None, None)})
+NAMELESS = rows(dict.fromkeys(("a.png", "b.png", "c.png"), (None, None)))
 
 
 def written(folder: Path, of: list[FrameRow]) -> Path:
@@ -36,7 +36,7 @@ def written(folder: Path, of: list[FrameRow]) -> Path:
 
 
 def test_columns_are_there_where_a_video_is_known(tmp_path: Path) -> None:
-    table = pd.read_parquet(written(tmp_path, KNOWN) / PREDICTIONS)
+    table = pd.read_parquet(written(tmp_path, NAMED) / PREDICTIONS)
     assert list(table) == [*store.COLUMNS, "video", "frame_index"]
     assert table["video"].fillna("").tolist() == ["v1", "v1", ""]
     assert table["frame_index"].fillna(-1).tolist() == [0, 12, -1]
@@ -48,30 +48,30 @@ def test_columns_are_there_where_a_video_is_known(tmp_path: Path) -> None:
 
 
 def test_without_videos_predictions_are_as_ever(tmp_path: Path) -> None:
-    assert list(pd.read_parquet(written(tmp_path, UNKNOWN) / PREDICTIONS)) == store.COLUMNS
+    assert list(pd.read_parquet(written(tmp_path, NAMELESS) / PREDICTIONS)) == store.COLUMNS
     content = json.loads((tmp_path / MARK).read_text())
     del content["videos"]  # as earlier versions left it
     (tmp_path / MARK).write_text(json.dumps(content))
     test, _ = store.read_labelled(tmp_path.parent, tmp_path.name)
     assert test.videos is None
     before = (tmp_path / PREDICTIONS).stat().st_mtime_ns
-    predict.renew_videos([tmp_path], UNKNOWN)
+    predict.renew_videos([tmp_path], NAMELESS)
     assert (tmp_path / PREDICTIONS).stat().st_mtime_ns == before
 
 
 def test_present_predictions_come_to_know_their_videos(tmp_path: Path) -> None:
-    before = pd.read_parquet(written(tmp_path, UNKNOWN) / PREDICTIONS)
-    predict.renew_videos([tmp_path], KNOWN)
+    before = pd.read_parquet(written(tmp_path, NAMELESS) / PREDICTIONS)
+    predict.renew_videos([tmp_path], NAMED)
     assert predict.is_done(tmp_path, "k")
     renewed = pd.read_parquet(tmp_path / PREDICTIONS)
     pd.testing.assert_frame_equal(renewed[store.COLUMNS], before)
     assert renewed["video"].fillna("").tolist() == ["v1", "v1", ""]
-    predict.renew_videos([tmp_path], UNKNOWN)
+    predict.renew_videos([tmp_path], NAMELESS)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / PREDICTIONS), before)
 
 
 def test_a_change_of_videos_is_noticed() -> None:
     other = rows({"a.png": ("v1", 0), "b.png": ("v1", 13), "c.png": (None, None)})
-    digests = {videos.digest([row.frame for row in of]) for of in (KNOWN, other)}
+    digests = {videos.digest([row.frame for row in of]) for of in (NAMED, other)}
     assert len(digests) == 2
-    assert videos.digest([row.frame for row in UNKNOWN]) == ""
+    assert videos.digest([row.frame for row in NAMELESS]) == ""
