@@ -27,6 +27,7 @@ from bench.records import (
     SplitSummary,
     VariantResult,
     silent,
+    sources_of,
 )
 from bench.results import score, store
 from bench.results.external import align, read
@@ -242,15 +243,15 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     return aligned
 
 
-def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
+def _sources(pattern: str, frames: Sequence[str], labels: Sequence[int | None]) -> Sequence[str | None]:
     """The source that the pattern finds in each frame's name; `UserError` where it finds none at all."""
-    sources = datasets.find_sources(pattern, frames)
+    sources = datasets.find_sources(pattern, frames, labels)
     if frames and not any(sources):
         raise UserError(f"--source-pattern {quoted(pattern)} matches no frame, for example {quoted(frames[0])}")
     return sources
 
 
-def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
+def _untexts(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
     """A warning for each split in which only a part of the frames has a source."""
     for split, labelled in frames.items():
         unknown = labelled.sources.isna().to_numpy()
@@ -286,19 +287,38 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
         variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
         provenance=provenance(inputs, ("numpy", "pyarrow", "scipy")),
         margin=request.margin,
-        warnings=(*aligned.remarks, *_unknown_sources(aligned.frames), *_shared_sources(aligned.frames)),
+        warnings=(
+            *aligned.remarks,
+            *_of_pattern(request, aligned.frames),
+            *_untexts(aligned.frames),
+            *_shared_sources(aligned.frames),
+        ),
     )
+
+
+def _of_pattern(request: Request, frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
+    """A warning where the sources that a pattern gives cannot be videos or persons."""
+    if request.source_pattern is None:
+        return ()
+    names = [str(name) for labelled in frames.values() for name in labelled.frames]
+    sources = [source for labelled in frames.values() for source in labelled.sources.astype(object)]
+    texts = [source if isinstance(source, str) else None for source in sources]
+    return datasets.source_remarks(request.source_pattern, names, texts)
+
+
+def _single_sources(frames: LabelledFrames) -> set[str]:
+    return {part for name in frames.sources.dropna().unique() for part in sources_of(str(name))}
 
 
 def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
     """A warning where test frames share sources with the frames that thresholds are set on."""
     if "validation" not in frames:
         return ()
-    test, validation = (set(frames[split].sources.dropna()) for split in LABELLED_SPLITS)
+    test, validation = (_single_sources(frames[split]) for split in LABELLED_SPLITS)
     shared = sorted(test & validation)
     return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
 def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
     fake = int((frames.labels == 1).sum())
-    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)
+    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, len(_single_sources(frames)), digest)

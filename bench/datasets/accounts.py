@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.datasets.label_hints import in_list, line_to_write
 from bench.datasets.layouts import AMBIGUOUS_SPLITS
 from bench.errors import listed, quoted
-from bench.records import SPLITS, Frame, FrameSet, Split, Unused, UnusedKind
+from bench.records import SPLITS, FrameSet, Split, Unused, UnusedKind
 
 _MASK_FOLDERS = frozenset(("mask", "masks", "landmark", "landmarks", "segmentation", "segmentations", "depth"))
 _KINDS: Mapping[UnusedKind, tuple[str, str]] = {
@@ -41,13 +41,13 @@ def left_out(sets: Mapping[Split, FrameSet]) -> str:
 def _frames(frames: FrameSet) -> str:
     """The frames of a split by class, how many sources they have, and how many frames the largest of these."""
     classes = [f"{frames.real:,} real", f"{frames.fake:,} fake"] if frames.real or frames.fake else ["labels not used"]
-    classes += [text for text in (sources(frames.frames),) if text]
+    classes += [text for text in (_sources(frames),) if text]
     return f"{frames.split} {len(frames.frames):,} ({', '.join(classes)})"
 
 
-def sources(frames: Sequence[Frame]) -> str:
-    """How many sources frames have, and how many frames the largest; "" where no source is known."""
-    counts = Counter(frame.source for frame in frames if frame.source is not None)
+def _sources(frames: FrameSet) -> str:
+    """How many sources a split has, and how many frames the largest; "" where no source is known."""
+    counts = frames.frames_by_source
     if not counts:
         return ""
     return f"{len(counts):,} source{'s' * (len(counts) > 1)}, the largest with {max(counts.values()):,}"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from bench.datasets import layouts
 from bench.datasets.accounts import mask_remarks, unused_remarks
+from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry, Part
+from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
+    inseparable,
     shared_among_judged,
     shared_content,
     shared_sources,
@@ -24,7 +27,7 @@ from bench.datasets.splits import (
     unknown_sources_in_auto,
 )
 from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
-from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, Unused, silent
+from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, Unused, joined_sources, silent
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,22 @@ class _Located:
     part: Part
     pattern: str | None
 
+    @property
+    def unnamed(self) -> list[Entry]:
+        """Those of whose source nothing is said but by a pattern."""
+        return [entry for entry in self.part.entries if entry.source is None]
+
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        unknown = [entry.path for entry in self.part.entries if entry.source is None] if self.pattern else []
-        sources = iter(find_sources(self.pattern or "", unknown))
+        unknown = self.unnamed if self.pattern else []
+        paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
+        sources = iter(find_sources(self.pattern or "", paths, labels))
         return tuple(
             Frame(
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else entry.source,
+                next(sources, None) if entry.source is None else joined_sources(entry.source),
                 "",
                 entry.attributes,
                 entry.video,
@@ -140,7 +149,8 @@ def read(
     _refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
     is_auto = settings.split == "auto"
     splits = _splits({split: part.frames for split, part in checked.items()}, is_auto)
-    _refuse(name, shared_content(splits))
+    whole, joined = inseparable(splits) if is_auto else ([], ())
+    _refuse(name, shared_content(splits) + whole)
     sets = {
         s: _frame_set(name, s, splits[s], checked[s if s in checked else None], s == "test" or not is_auto)
         for s in SPLITS
@@ -149,14 +159,26 @@ def read(
     remarks = {s: list(unknown_sources(s, frames, _pattern(parts, s))) for s, frames in splits.items()}
     if is_auto:
         remarks = {"test": list(unknown_sources_in_auto([frame for frames in splits.values() for frame in frames]))}
-    remarks["test"] += shared_among_judged(splits)
+    remarks["test"] = [*_of_patterns(listing), *joined, *remarks["test"], *shared_among_judged(splits)]
     for root, unused in listing.unused.items():
         remarks["test"] += unused_remarks(root, unused)
     for split, frames in sets.items():
-        remarks.setdefault(split, []).extend(mask_remarks(frames))
+        remarks.setdefault(split, []).extend((*copy_remarks(frames), *mask_remarks(frames)))
     unused_everywhere = tuple(each for unused in listing.unused.values() for each in unused)
     sets["test"] = replace(sets["test"], unused=unused_everywhere)
     return {split: replace(frames, remarks=tuple(remarks.get(split, ()))) for split, frames in sets.items()}
+
+
+def _of_patterns(listing: Listed) -> Iterator[str]:
+    """What a reader must know of the sources that each `source_pattern` gives."""
+    patterns: dict[str, list[Frame]] = {}
+    for split, located in listing.parts.items():
+        unnamed = {entry.path for entry in located.unnamed}
+        if located.pattern:
+            frames = patterns.setdefault(located.pattern, [])
+            frames += [frame for frame in listing.frames[split] if frame.path in unnamed]
+    for pattern, frames in patterns.items():
+        yield from source_remarks(pattern, [frame.path for frame in frames], [frame.source for frame in frames])
 
 
 def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:

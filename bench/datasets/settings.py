@@ -14,8 +14,8 @@ from bench.errors import quoted
 from bench.records import SPLITS, Split, label_word, label_words
 
 _SOURCE_PATTERN = (
-    "a regular expression, searched in each frame's path below its split's folder; its first group names the frame's "
-    "source, its video or person"
+    "a regular expression, searched in each frame's path below its split's folder; its group names the frame's source, "
+    "its video or person, and a second group the other source of a fake made of two"
 )
 
 
@@ -64,7 +64,9 @@ class ColumnSettings(BaseModel):
     path: str | None = Field(default=None, min_length=1, description="the column of frames' paths, if not `path`")
     label: str | None = Field(default=None, min_length=1, description="the column real or 0, fake or 1, if not `label`")
     source: str | None = Field(
-        default=None, min_length=1, description="the column of videos or persons, if not `source`"
+        default=None,
+        min_length=1,
+        description="the column of videos or persons, two with ; in between for a fake of both, if not `source`",
     )
     split: str | None = Field(
         default=None, min_length=1, description="the column test, validation, calibration or train, if not `split`"

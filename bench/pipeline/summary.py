@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -125,15 +124,16 @@ def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
     first = frames.frames[0]
     # A frame's path is relative to its split's folder.
     root = first.file.parents[first.path.count("/")]
-    sources = Counter(frame.source for frame in frames.frames if frame.source is not None)
     return SplitSummary(
         root=_relative(root, base),
         count=len(frames.frames),
         fake=frames.fake,
         real=frames.real,
-        sources=len(sources),
+        sources=len(frames.frames_by_source),
         digest=frames.digest,
-        largest_source=max(sources.values(), default=0),
+        copies=len(frames.copies),
+        fake_copies=sum(frames.frames[index].label == 1 for index in frames.copies),
+        largest_source=max(frames.frames_by_source.values(), default=0),
     )
 
 

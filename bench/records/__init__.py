@@ -45,6 +45,7 @@ from bench.records.footage import (
     Finder,
 )
 from bench.records.frames import (
+    BETWEEN_SOURCES,
     FILTERS,
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
@@ -67,7 +68,9 @@ from bench.records.frames import (
     Unused,
     UnusedKind,
     as_inputs,
+    joined_sources,
     silent,
+    sources_of,
 )
 from bench.records.labels import (
     CLASS_WORDS,
@@ -106,6 +109,7 @@ from bench.records.runs import (
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
+    ClusterKind,
     Comparison,
     Drift,
     Effect,
@@ -158,6 +162,7 @@ from bench.records.weights import (
 
 __all__ = [
     "ANNOTATION_COLUMNS",
+    "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CLASS_WORDS",
     "FILTERS",
@@ -187,6 +192,7 @@ __all__ = [
     "Checked",
     "Choice",
     "ClassName",
+    "ClusterKind",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -281,7 +287,9 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "as_inputs",
+    "joined_sources",
     "label_word",
     "label_words",
     "silent",
+    "sources_of",
 ]

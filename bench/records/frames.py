@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -17,6 +19,23 @@ LABELLED_SPLITS: tuple[Split, ...] = ("test", "validation")
 
 PREDICTED: tuple[str, ...] = ("frame", "p_fake", "logit_real", "logit_fake")
 """Columns of predictions.parquet: no attribute of a frame may have one of these names."""
+
+BETWEEN_SOURCES = ";"
+"""What stands between the names of a frame's several sources."""
+
+
+def sources_of(source: str) -> tuple[str, ...]:
+    """The single sources that a frame's `source` names: a fake made of two videos belongs to both."""
+    if BETWEEN_SOURCES not in source:
+        return (source,)
+    return tuple(sorted({part.strip() for part in source.split(BETWEEN_SOURCES)} - {""}))
+
+
+def joined_sources(*sources: str) -> str | None:
+    """Sources as one text, sorted and each once, such as "033;097"; None without any."""
+    names = {name for source in sources for name in sources_of(source)} - {""}
+    return BETWEEN_SOURCES.join(sorted(names)) if names else None
+
 
 Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positives", "true_negatives"]
 OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
@@ -103,11 +122,12 @@ class Frame:
     """One picture of a frame set.
 
     `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for fake, 0 for real, None
-    where unlabelled. `source` is the video or person it comes from, None where unknown. `digest` is the SHA-256 of the
-    file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where missing: the further columns of a
-    manifest, in their order, or the folder below `real/` or `fake/`. `video` is the video that the frame was taken
-    from, and `frame_index` its number in it, from 0; None where unknown. Neither is part of a set's digest: they change
-    no prediction, and a manifest that comes to tell them would make every present result again.
+    where unlabelled. `source` is the video or person it comes from, several as `joined_sources` writes them, None where
+    unknown. `digest` is the SHA-256 of the file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where
+    missing: the further columns of a manifest, in their order, or the folder below `real/` or `fake/`. `video` is the
+    video that the frame was taken from, and `frame_index` its number in it, from 0; None where unknown. Neither is part
+    of a set's digest: they change no prediction, and a manifest that comes to tell them would make every present result
+    again.
     """
 
     path: str
@@ -160,6 +180,30 @@ class FrameSet:
     masks: tuple[str, ...] = ()
     unread: int = 0
     unused: tuple[Unused, ...] = ()
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """Of every frame the index of the first with the same content; its own where the content is not known yet."""
+        seen: dict[str, int] = {}
+        return tuple(
+            seen.setdefault(frame.digest, index) if frame.digest else index for index, frame in enumerate(self.frames)
+        )
+
+    @cached_property
+    def copies(self) -> tuple[int, ...]:
+        """The indices of frames that are identical to an earlier one: these count in no number."""
+        return tuple(index for index, first in enumerate(self.firsts) if first != index)
+
+    @cached_property
+    def distinct(self) -> tuple[Frame, ...]:
+        """The frames without copies."""
+        return tuple(frame for index, frame in enumerate(self.frames) if self.firsts[index] == index)
+
+    @cached_property
+    def frames_by_source(self) -> dict[str, int]:
+        """How many frames each known source has, copies left out, the largest first; a fake of two counts in both."""
+        counts = Counter(name for frame in self.distinct if frame.source for name in sources_of(frame.source))
+        return dict(counts.most_common())
 
     def sample_evenly(self, most: int | None = None) -> list[int]:
         """Indices of at most `most` frames at even distances. Frames are sorted by path, so all videos take part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
@@ -77,6 +77,8 @@ class SplitSummary:
     """A frame set without its frames. `root` is relative to the experiment file.
 
     `largest_source` is the number of frames of the source that has most, 0 where none is known.
+    `count`, `fake` and `real` are of all frames; `copies` of these, of which `fake_copies` are fake, are identical to
+    another one and count in no number.
     """
 
     root: str
@@ -86,6 +88,16 @@ class SplitSummary:
     sources: int
     digest: str
     largest_source: int = 0
+    copies: int = 0
+    fake_copies: int = 0
+
+    @property
+    def without_copies(self) -> SplitSummary:
+        """The same with the numbers of the frames that count."""
+        real_copies = self.copies - self.fake_copies
+        return replace(
+            self, count=self.count - self.copies, fake=self.fake - self.fake_copies, real=self.real - real_copies
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,11 @@ class RunRecord:
     gallery_occlusion: bool = True
     files_left_out: str = ""
     schema: int = 1
+
+    @property
+    def test(self) -> SplitSummary:
+        """The test frames that numbers are made of: `count`, `fake` and `real` are without `copies`."""
+        return self.frames["test"].without_copies
 
     @property
     def baseline(self) -> VariantResult:

@@ -65,9 +65,11 @@ def _split(split: str, frames: SplitSummary) -> None:
     _texts([frames.root])
     _digests([frames.digest])
     counts = (frames.fake, frames.real, frames.sources, frames.largest_source, MOST_ROWS - frames.count)
-    if frames.count < 1 or min(counts) < 0 or frames.fake + frames.real > frames.count:
+    copies = (frames.fake_copies, frames.fake - frames.fake_copies, frames.copies - frames.fake_copies)
+    if frames.count < 1 or min(*counts, *copies) < 0 or frames.fake + frames.real > frames.count:
         raise DamagedError(f"its numbers of {split[:20]!r} frames do not fit each other")
-    if split in LABELLED_SPLITS and (min(counts[:2]) < 1 or frames.fake + frames.real != frames.count):
+    of_classes = (frames.without_copies.fake, frames.without_copies.real)
+    if split in LABELLED_SPLITS and (min(of_classes) < 1 or frames.fake + frames.real != frames.count):
         raise DamagedError(f"its numbers of {split} frames do not fit each other")
 
 

@@ -31,8 +31,9 @@ from bench.records import (
     SplitSummary,
     silent,
 )
-from bench.results import attributes, checks
+from bench.results import attributes, checks, copies
 from bench.results.attributes import ATTRIBUTES
+from bench.results.copies import COPIES
 from bench.results.predict import CAMS, MARK, PREDICTIONS, has_cams
 
 if TYPE_CHECKING:
@@ -165,6 +166,22 @@ def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: RunRec
         attributes.write(path, frames)
 
 
+def write_copies(folder: Path, frames: Mapping[Split, FrameSet], run: RunRecord) -> None:
+    """Write which labelled frames are copies of others, if that is not stored yet; remove it where there are none.
+
+    Call this before `write_run`, as `write_attributes`.
+    """
+    path = folder / COPIES
+    try:
+        before = {split: summary.digest for split, summary in read_run(folder).frames.items()}
+    except UserError:
+        before = {}
+    if not any(run.frames[split].copies for split in LABELLED_SPLITS if split in run.frames):
+        path.unlink(missing_ok=True)
+    elif before != {split: summary.digest for split, summary in run.frames.items()} or not path.exists():
+        copies.write(path, frames)
+
+
 def read_labelled(
     results: Path, variant: str, frames: Mapping[str, SplitSummary] | None = None
 ) -> tuple[LabelledFrames, LabelledFrames | None]:
@@ -175,15 +192,17 @@ def read_labelled(
     of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
     table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
+    firsts = copies.read(results / COPIES, table, frames or {})
     test, validation = (
         LabelledFrames(
             table["frame"][rows].reset_index(drop=True),
             table["label"][rows].to_numpy(),
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
+            firsts.get(split),
             **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
         )
-        for rows in (table["split"] == split for split in LABELLED_SPLITS)
+        for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )
     return test, validation if len(validation.labels) else None
 

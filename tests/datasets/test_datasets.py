@@ -353,24 +353,34 @@ def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, settings
     _celeb(tmp_path / "s")
     if "path" in settings:
         settings = {**settings, "source_pattern": r"(id\d+)_"}
-    (remark,) = _load(tmp_path, **settings)["test"].remarks
+    guessed, remark = _load(tmp_path, **settings)["test"].remarks
+    assert guessed.startswith("1 fake is named after two sources")
     assert remark.startswith("1 of 3 real and 0 of 1 fake test frames have no source (source_pattern ")
     assert "real/00170.mp4.jpg" in remark
 
 
-def test_the_pattern_of_the_readme_matches_all_that_celeb_df_has(tmp_path: Path) -> None:
+def test_the_documented_patterns_match_all_that_the_data_sets_have(tmp_path: Path) -> None:
     _celeb(tmp_path / "s")
+    _pictures(tmp_path / "ff", [f"real/{video}/0001.png" for video in ("033", "097")] + ["fake/033_097/0001.png"])
     readme_match = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert readme_match
-    for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml")):
-        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {readme_match[1]}
-    frames = _load(tmp_path, path="s", source_pattern=readme_match[1])["test"]
+    documented = [
+        re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))
+        for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml"))
+    ]
+    of_pairs, of_celeb = documented[0]
+    assert documented[1] == documented[0]
+    assert of_pairs == readme_match[1]
+    assert [frame.source for frame in _load(tmp_path, path="ff", source_pattern=of_pairs)["test"].frames] == [
+        "033;097", "033", "097",
+    ]  # fmt: skip
+    frames = _load(tmp_path, path="s", source_pattern=of_celeb)["test"]
     assert frames.remarks == ()
     assert {frame.path: frame.source for frame in frames.frames} == {
         "real/id0_0001.mp4.jpg": "id0",
         "real/id1_0002.mp4.jpg": "id1",
         "real/00170.mp4.jpg": "00170",
-        "fake/id0_id1_0001.mp4.jpg": "id0",
+        "fake/id0_id1_0001.mp4.jpg": "id0;id1",
     }
 
 

@@ -294,6 +294,14 @@ def _deeper(folder: Path) -> None:
     (folder / "faces/crops").rename(folder / "faces/test/crops")
 
 
+def _pairs(folder: Path) -> None:
+    """Three persons, and a fake of each two of them."""
+    write_frames(folder / "pairs", 3, 3, 9)
+    for index, (real, fake) in enumerate((("id0", "id0_id1"), ("id1", "id1_id2"), ("id2", "id0_id2"))):
+        for label, name in (("real", real), ("fake", fake)):
+            (folder / f"pairs/{label}/{index:03d}.png").rename(folder / f"pairs/{label}/{name}.png")
+
+
 def manifest(*rows: str, header: str = "path,label,split") -> Change:
     """A manifest over the frames of the test folder, with two good rows before `rows`."""
     good = {
@@ -880,6 +888,10 @@ CASES: dict[str, list[Case]] = {
              ("line 5", "datasets.faces", "source_pattern '((.+)+)+X' takes too long at", "write what lies between"),
              both(yaml("{path: faces}", "{path: faces, source_pattern: '((.+)+)+X'}"),
                   picture("faces/test/fake/00-a-name-that-is-as-long-as-those-of-videos-are.png"))),
+        Case("sources that cannot be split", "`split: auto` where every fake is made of two of three persons",
+             ("`split: auto` can't split these frames", "3 of 3 sources hang together", "Write the splits yourself"),
+             both(yaml("{path: faces}", "{path: pairs, split: auto, source_pattern: '/(id\\d)(?:_(id\\d))?'}"),
+                  _pairs)),
         Case("a file name that is not UTF-8", "`\\xff.png`", ("file names that are not UTF-8", "\\xff"),
              lambda f: (f / "faces/test/real/000.png").rename(f / "faces/test/real/\udcff.png")),
         Case("a folder that is split already", "`split: auto`", ("is split already",),

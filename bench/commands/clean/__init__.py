@@ -16,7 +16,7 @@ from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temp
 from bench.pipeline import journal, reasons, remembered
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, occlusion, predict, store
+from bench.results import attributes, copies, occlusion, predict, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -24,7 +24,14 @@ _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {
     predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, occlusion.OCCLUSION, "result",
 }  # fmt: skip
-_OF_AN_EXPERIMENT = {store.RUN, reasons.RECORD, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
+_OF_AN_EXPERIMENT = {
+    store.RUN,
+    reasons.RECORD,
+    attributes.ATTRIBUTES,
+    copies.COPIES,
+    store.LOCK,
+    f"{store.LOCK}.holder",
+}
 _LEFT_BEHIND = "left by a killed run"
 
 

@@ -16,7 +16,7 @@ def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
     compared = {name: judged.comparison.delta for name, judged in evaluation.variants.items() if judged.comparison}
     if not compared:
         return Sentence()
-    margin, test = f"{run.margin:g}", run.frames["test"]
+    margin, test = f"{run.margin:g}", run.test
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
     by_source = [name for name, delta in compared.items() if delta.clustered]
     return _note(
@@ -38,12 +38,23 @@ def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
 
 def _leading(by_source: list[str], compared: int, evaluation: Evaluation) -> Sentence:
     """Which of the two intervals leads, by source or by frame, and for which variants."""
+    how = _by_source(evaluation)
     if by_source:
         whom = sentence() if len(by_source) == compared else sentence(" for ", listed(by_source))
-        return sentence("by source", whom, " (Obuchowski), wider than that by frame (DeLong)")
+        return sentence("by source", whom, f" ({how}), wider than that by frame (DeLong)")
     if evaluation.independence.unit == "source":
-        return sentence("by frame (DeLong), here no narrower than that by source (Obuchowski)")
+        return sentence(f"by frame (DeLong), here no narrower than that by source ({how})")
     return sentence("by frame (DeLong), since no two frames are known to share a source")
+
+
+def _by_source(evaluation: Evaluation) -> str:
+    """How the interval by source is made: other where frames are of several sources."""
+    independence = evaluation.independence
+    if independence.clusters == "components":
+        return f"Obuchowski; sources that share a fake count as one, which leaves {independence.groups:,}"
+    if independence.clusters == "overlapping":
+        return "Aronow, Samii & Assenova; too many sources hang together by fakes of two to count as one"
+    return "Obuchowski"
 
 
 def _rare(evaluation: Evaluation) -> str:
@@ -61,7 +72,7 @@ def _rare(evaluation: Evaluation) -> str:
 
 def performance(run: RunRecord) -> Sentence:
     """What the columns of size, AUC and speed are."""
-    baseline, count = strong(run.baseline.name), f"{run.frames['test'].count:,}"
+    baseline, count = strong(run.baseline.name), f"{run.test.count:,}"
     interval = f"AUC is that of the {count} test frames with its 95 % interval"
     if run.preprocessing is None:
         return _note("numbers.md#ranking", f"{interval}; the difference is to ", baseline, ".")
