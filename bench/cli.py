@@ -348,10 +348,11 @@ def schema() -> None:
 @guarded
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="detectors, presets, steps, runtimes or layouts; all if left out.")
+        str | None,
+        typer.Argument(help="detectors, presets, steps, runtimes, layouts, crops or finders; all if left out."),
     ] = None,
 ) -> None:
-    """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
+    """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts, crops, face finders."""
     from bench.commands.list import catalogue
 
     console.say(catalogue(kind))

@@ -44,7 +44,8 @@ from bench.errors import (
     resolve_path,
     shown,
 )
-from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, OutputKind, Preprocessing
+from bench.footage import crops
+from bench.records import FILTERS, LEAST_CROP_PCT, NO_CROP, ClassName, Conventions, OutputKind, Preprocessing
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -221,6 +222,7 @@ class DetectorSettings(_Model):
                     raise ValueError(
                         f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
                     )
+            _check_crop(given.get("crop", NO_CROP))
             crop_pct = given.get("crop_pct", 1.0)
             if type(crop_pct) not in (int, float):
                 raise ValueError(f"crop_pct: expected a number, found {in_yaml(crop_pct)}")
@@ -547,6 +549,15 @@ def _check_filters(given: object) -> None:
         raise ValueError(
             f"interpolation: unknown filter {in_yaml(given)}{nearest(str(given), FILTERS)}; filters are: "
             f"{', '.join(FILTERS)}"
+        )
+
+
+def _check_crop(name: object) -> None:
+    """Raise `ValueError` unless this is the name of a crop of faces."""
+    if not isinstance(name, str) or name not in crops.PRESETS:
+        raise ValueError(
+            f"crop: unknown crop of faces {in_yaml(name)}{nearest(str(name), crops.PRESETS)}; crops are: "
+            f"{', '.join(crops.PRESETS)}"
         )
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from bench.datasets import layouts
 from bench.datasets.accounts import mask_remarks, unused_remarks
@@ -16,6 +16,7 @@ from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, options_of
+from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     inseparable,
@@ -29,6 +30,8 @@ from bench.datasets.splits import (
 from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
 from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, Unused, joined_sources, silent
 
+_UnusedByRoot: TypeAlias = dict[Path, tuple[Unused, ...]]
+
 
 @dataclass(frozen=True)
 class _Located:
@@ -39,9 +42,14 @@ class _Located:
     pattern: str | None
 
     @property
+    def renames(self) -> bool:
+        """Whether a pattern takes the place of sources that the layout read off names."""
+        return self.pattern is not None and self.part.from_names
+
+    @property
     def unnamed(self) -> list[Entry]:
         """Those of whose source nothing is said but by a pattern."""
-        return [entry for entry in self.part.entries if entry.source is None]
+        return [entry for entry in self.part.entries if entry.source is None or self.renames]
 
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
@@ -53,7 +61,7 @@ class _Located:
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else joined_sources(entry.source),
+                next(sources, None) if entry.source is None or self.renames else joined_sources(entry.source),
                 "",
                 entry.attributes,
                 entry.video,
@@ -72,6 +80,7 @@ class Listed:
     parts: Mapping[Split | None, _Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
     unused: Mapping[Path, tuple[Unused, ...]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
@@ -116,14 +125,16 @@ def load(
 
 def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
-    parts, problems, unused = _gather(settings, base)
+    parts, problems, unused, remarks = _gather(settings, base)
     undigested = {split: located.frames() for split, located in parts.items()}
     for split, located in parts.items():
         problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
         problems += _wrong_sources(located, undigested[split], settings.split == "auto")
-    by_split = {split: frames for split, frames in undigested.items() if split}
-    _refuse(name, problems + shared_sources(by_split))
-    return Listed(name, settings, parts, undigested, unused)
+    shared = shared_sources({split: frames for split, frames in undigested.items() if split})
+    if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
+        remarks += shared_by_design(sharing, undigested)
+    _refuse(name, problems + ([] if sharing else shared))
+    return Listed(name, settings, parts, undigested, unused, tuple(remarks))
 
 
 def read(
@@ -159,7 +170,13 @@ def read(
     remarks = {s: list(unknown_sources(s, frames, _pattern(parts, s))) for s, frames in splits.items()}
     if is_auto:
         remarks = {"test": list(unknown_sources_in_auto([frame for frames in splits.values() for frame in frames]))}
-    remarks["test"] = [*_of_patterns(listing), *joined, *remarks["test"], *shared_among_judged(splits)]
+    remarks["test"] = [
+        *listing.remarks,
+        *_of_patterns(listing),
+        *joined,
+        *remarks["test"],
+        *shared_among_judged(splits),
+    ]
     for root, unused in listing.unused.items():
         remarks["test"] += unused_remarks(root, unused)
     for split, frames in sets.items():
@@ -226,8 +243,8 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
 
 def _gather(
     settings: FrameSetSettings, base: Path
-) -> tuple[dict[Split | None, _Located], list[str], dict[Path, tuple[Unused, ...]]]:
-    """What lies at the locations named, what is wrong there, and what is not used.
+) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
+    """What lies at the locations named, what is wrong there, what is not used, and remarks.
 
     The key None stands for frames that no split claims.
     """
@@ -240,20 +257,22 @@ def _gather(
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
     elif not problems and None not in parts and "test" not in parts:
         problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
-    return parts, problems, {listing.root: listing.unused}
+    return parts, problems, {listing.root: listing.unused}, list(listing.remarks)
 
 
 def _gather_locations(
     locations: Mapping[Split, Location], base: Path
-) -> tuple[dict[Split | None, _Located], list[str], dict[Path, tuple[Unused, ...]]]:
-    """The parts found at the locations of the splits, what is wrong with these, and what is not used there."""
+) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
+    """The parts found at the locations of the splits, what is wrong with these, what is not used there, and remarks."""
     parts: dict[Split | None, _Located] = {}
-    problems = []
+    problems: list[str] = []
+    remarks: list[str] = []
     listings: dict[Path, layouts.Listing] = {}
     used: set[tuple[Path, Split | None]] = set()
     for split, location in locations.items():
         listing = layouts.read(resolve_path(base, location.path), options_of(location))
         problems += [problem for problem in listing.problems if problem not in problems]
+        remarks += [remark for remark in listing.remarks if remark not in remarks]
         listings.setdefault(listing.root, listing)
         inside = split if split in listing.parts else None
         part = listing.parts.get(inside)
@@ -273,7 +292,7 @@ def _gather_locations(
         )
         for root, listing in listings.items()
     }
-    return parts, problems, unused
+    return parts, problems, unused, remarks
 
 
 def _wrong_names(located: _Located) -> list[str]:

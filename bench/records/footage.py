@@ -25,12 +25,14 @@ class Face:
     """A face in a frame, in pixels of the frame, whose upper left corner is (0, 0).
 
     `box` is (x0, y0, x1, y1) and may reach beyond the frame. `points` are five (x, y) in the order of `POINTS`, or
-    none where the finder gives none. `score` is the finder's confidence, from 0 to 1.
+    none where the finder gives none. `score` is the finder's confidence, from 0 to 1. `network` is the kind of network
+    that found it, such as "yunet", empty where that is unknown: kinds draw their boxes differently.
     """
 
     box: tuple[float, float, float, float]
     points: tuple[tuple[float, float], ...]
     score: float
+    network: str = ""
 
     @property
     def width(self) -> float:
@@ -71,7 +73,8 @@ class Crop:
 class Finder(Protocol):
     """Finds faces. `NAME` is what manifests call it, `digest` the SHA-256 of its model, empty where it has none."""
 
-    NAME: str
+    @property
+    def NAME(self) -> str: ...  # noqa: N802  (a constant of most finders)
 
     @property
     def digest(self) -> str: ...

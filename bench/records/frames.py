@@ -45,6 +45,8 @@ Filter: TypeAlias = Literal["bilinear", "bicubic", "area", "pil-bilinear", "pil-
 FILTERS: tuple[Filter, ...] = ("bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic")
 
 
+NO_CROP = "none"
+"""The crop of faces that is none: detectors that want whole frames."""
 LEAST_CROP_PCT = 0.25
 """A smaller share of a resized frame takes more memory than there is, for what nobody cuts off."""
 
@@ -87,6 +89,9 @@ class Preprocessing:
 
     `size`, `fit`, `interpolation`, `pad` and `crop_pct` happen on the host (see `InputSpec`), the rest inside the
     graph: scaling to [0, 1], `(x - mean) / std` per RGB channel, channel order, wavelet blend.
+
+    `crop` names the crop of faces that frames are expected to be (`bench/footage/crops/`), made before all this when
+    they are extracted: it changes nothing of a given frame, and is no part of ids or artifacts.
     """
 
     size: int
@@ -98,6 +103,7 @@ class Preprocessing:
     wavelet: Literal["none", "sym2"] = "none"
     pad: Literal["corner", "centre"] = "corner"
     crop_pct: float = 1.0
+    crop: str = NO_CROP
 
     @property
     def input_spec(self) -> InputSpec:
@@ -105,11 +111,12 @@ class Preprocessing:
 
 
 def as_inputs(settings: InputSpec | Preprocessing) -> dict[str, Any]:
-    """The settings as JSON values, for ids and artifacts: the last two only where they change a pixel.
+    """The settings as JSON values, for ids and artifacts: `pad` and `crop_pct` only where they change a pixel.
 
-    Ids of all other frames are older than these keys.
+    Ids of all other frames are older than these keys. The crop of faces happens before, and is none of them.
     """
     values = asdict(settings)
+    values.pop("crop", None)
     if settings.fit != "pad":
         del values["pad"]
     if settings.fit != "crop" or settings.crop_pct == 1:

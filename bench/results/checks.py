@@ -47,6 +47,8 @@ def run(record: RunRecord) -> None:
         raise DamagedError("it does not say the size of its frames")
     if not LEAST_CROP_PCT <= record.preprocessing.crop_pct <= 1:
         raise DamagedError("its crop_pct cannot be")
+    if not _NAME.fullmatch(record.preprocessing.crop):
+        raise DamagedError("its crop has no name")
     names = [variant.name for variant in record.variants]
     if not names or len(set(names)) < len(names):
         raise DamagedError("its variants have no names of their own")

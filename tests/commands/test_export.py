@@ -84,6 +84,12 @@ def loaded(folder: Path) -> dict[str, Any]:
     return names
 
 
+def test_the_crop_is_handed_on(exports: Path) -> None:
+    assert description(exports / "out/q8").crop == "fsbi"
+    about = (exports / "out/q8/README.md").read_text(encoding="utf-8")
+    assert "The face crop that it was trained with is `fsbi`: The box and an eighth of it on each side, " in about
+
+
 def test_all_variants_have_an_onnx_file(exports: Path) -> None:
     for name, lowered in (("baseline", []), ("q16", []), ("q8", [LOWERED]), ("w8", []), ("w4", [])):
         folder = exports / "out" / name

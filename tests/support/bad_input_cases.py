@@ -287,6 +287,36 @@ def _masks_alone(folder: Path) -> None:
         Image.fromarray(pixels).save(file)
 
 
+def native(*paths: str, **lists: Any) -> Change:
+    """A frame set `native/` of frames at these paths, and of lists: `train__json=[…]` is train.json."""
+
+    def change(folder: Path) -> None:
+        yaml("{path: faces}", "{path: native}")(folder)
+        for path in paths:
+            picture(f"native/{path}")(folder)
+        for name, content in lists.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            written(f"native/{name.replace('__', '.').replace('_in_', '/')}", text)(folder)
+
+    return both(change, baseline_alone)
+
+
+CELEB = tuple(f"{path}.png" for path in ("Celeb-real/id0_0000", "Celeb-real/id1_0000", "Celeb-synthesis/id0_id1_0000"))
+FORENSICS = tuple(
+    f"{path}/000.png" for path in ("original_sequences/youtube/c23/953", "original_sequences/youtube/c23/974",
+                                   "manipulated_sequences/Deepfakes/c23/953_974")
+)  # fmt: skip
+DFDC = {"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE", "original": "a.mp4"}}
+
+
+def celeb_list(text: str) -> Change:
+    return native(*CELEB, List_of_testing_videos__txt=text)
+
+
+def bench_json(content: Any) -> Change:
+    return native(dataset_json_in_S__json=content)
+
+
 def _deeper(folder: Path) -> None:
     """The classes of the test frames lie in a folder `crops`."""
     (folder / "faces/test").rename(folder / "faces/crops")
@@ -709,6 +739,12 @@ CASES: dict[str, list[Case]] = {
         Case("a cut of what is stretched", "`{preset: imagenet, crop_pct: 0.9}`",
              ("`crop_pct` belongs to `fit: crop`, and it is `fit: stretch` here",),
              yaml("{preset: fsbi, size: 32}", "{preset: imagenet, crop_pct: 0.9}")),
+        Case("a crop of faces that is none", "`crop: fsbl`",
+             ("detectors.mine.preprocessing", "crop: unknown crop of faces 'fsbl' (did you mean 'fsbi'?)",
+              "crops are: blazeface, deepfakebench, fsbi, none"),
+             yaml("{preset: fsbi, size: 32}", "{preset: fsbi, size: 32, crop: fsbl}")),
+        Case("YAML's `no` for no crop", "`crop: no`", ("crop: unknown crop of faces false", "none, pad30, square"),
+             yaml("{preset: fsbi, size: 32}", "{preset: fsbi, size: 32, crop: no}")),
         Case("a filter that is none", "`interpolation: lanczos`",
              ("interpolation: unknown filter 'lanczos'", "filters are: bilinear, bicubic, area, pil-bilinear"),
              yaml("{preset: fsbi, size: 32}", "{preset: fsbi, interpolation: lanczos}")),
@@ -970,6 +1006,86 @@ CASES: dict[str, list[Case]] = {
         Case("a Parquet file that is none", "text", ("set.parquet: can't be read",),
              both(yaml("{path: faces}", "{path: faces/test/set.parquet}"),
                   written("faces/test/set.parquet", b"PAR1 nothing PAR1"))),
+    ],
+    "Native layouts": [
+        Case("Celeb-DF's list the other way round", "`0 Celeb-real/id0_0000.mp4`",
+             ("List_of_testing_videos.txt, line 1", "Celeb-real/ is real, and in this list 1 is real, 0 fake"),
+             celeb_list("0 Celeb-real/id0_0000.mp4\n")),
+        Case("a line that is none of Celeb-DF's", "`id0_0000.mp4`",
+             ("expected lines such as `1 Celeb-real/id0_0001.mp4` (1 is real): line 2 'id0_0000.mp4'",),
+             celeb_list("1 Celeb-real/id0_0000.mp4\nid0_0000.mp4\n")),
+        Case("a list of Celeb-DF's that is empty", "0 bytes", ("names no video; fetch it again",), celeb_list("")),
+        Case("a list that is not UTF-8", "Latin-1", ("List_of_testing_videos.txt: is no UTF-8", "save it as UTF-8"),
+             both(celeb_list(""), written("native/List_of_testing_videos.txt", "1 réal/a.mp4".encode("latin-1")))),
+        Case("a list that links to what is not there", "`List_of_testing_videos.txt` → gone",
+             ("List_of_testing_videos.txt: is a link to what is not there",),
+             both(native(*CELEB), lambda f: (f / "native/List_of_testing_videos.txt").symlink_to("gone.txt"))),
+        Case("a list that is a pipe", "`mkfifo List_of_testing_videos.txt`", ("is a folder, a pipe or a device",),
+             both(native(*CELEB), lambda f: os.mkfifo(f / "native/List_of_testing_videos.txt"))),
+        Case("test videos of Celeb-DF without frames", "2 of 3",
+             ("2 of 3 test videos are not below", "Celeb-real/id7_0000.mp4", "take their lines out of the list"),
+             celeb_list("".join(f"1 Celeb-real/id{i}_0000.mp4\n" for i in (0, 7, 8)))),
+        Case("Celeb-DF twice in a folder", "`crops/` and `more/`",
+             ("holds Celeb-DF several times: crops/ (1 files), more/ (1 files)", "write the path of one of them"),
+             native("crops/Celeb-real/id0_0000.png", "more/Celeb-real/id0_0000.png",
+                    List_of_testing_videos__txt="1 Celeb-real/id0_0000.mp4\n")),
+        Case("frames of no video of Celeb-DF", "`Celeb-real/face1.png`",
+             ("1 of 4 files are of no video that Celeb-DF has (id0_0001, 00170): Celeb-real/face1.png",
+              "their names must begin with that of their video"), native(*CELEB, "Celeb-real/face1.png")),
+        Case("videos of Celeb-DF instead of frames", "`Celeb-real/id0_0000.mp4`", ("in its folders of Celeb-DF",),
+             both(native(), written("native/Celeb-real/id0_0000.mp4", b""))),
+        Case("a list of FaceForensics++ that is no JSON", "cut off", ("test.json, line 1: is no JSON", "again"),
+             native(*FORENSICS, test__json='[["953", "97')),
+        Case("a list of FaceForensics++ without pairs", "`{}`", ("test.json: expected a list of pairs of ids",),
+             native(*FORENSICS, test__json={})),
+        Case("a pair that is none", "`[[953, 974]]`", ("test.json: pair 1: expected two ids of", "found [953, 974]"),
+             native(*FORENSICS, test__json=[[953, 974]])),
+        Case("an id of two splits", "953 in test.json and val.json",
+             ("test.json: id '953' is in val.json too; take it out of one of them",),
+             native(*FORENSICS, test__json=[["953", "974"]], val__json=[["953", "975"]])),
+        Case("ids of FaceForensics++ without frames", "2 of 4 in test.json",
+             ("test.json: 2 of 4 ids have no file below", "111, 112", "take the pairs out of the list"),
+             native(*FORENSICS, test__json=[["953", "974"], ["111", "112"]])),
+        Case("a fake of two splits", "953_974, and 974 in val.json",
+             ("fakes of two videos that the lists put into two splits; remove them: 953_974",),
+             native(*FORENSICS, test__json=[["953", "953"]], val__json=[["974", "974"]])),
+        Case("FaceForensics++ without frames", "`videos/` alone",
+             ("no frames", "below original_sequences/, manipulated_sequences/"),
+             both(native(), written("native/original_sequences/youtube/c23/videos/953.mp4", b""))),
+        Case("an unknown label in DFDC's metadata", '`{"label": "MAYBE"}`',
+             ("metadata.json: the label must be REAL or FAKE: 'a.mp4' 'MAYBE'",),
+             native(metadata__json={"a.mp4": {"label": "MAYBE"}})),
+        Case("an unknown split in DFDC's metadata", '`"split": "tset"`', ("the split is none of", "'a.mp4' 'tset'"),
+             native(metadata__json={"a.mp4": {"label": "REAL", "split": "tset"}})),
+        Case("DFDC's metadata cut off", "half of it", ("metadata.json, line 1: is no JSON",),
+             native("a.png", metadata__json=json.dumps(DFDC)[:40])),
+        Case("two labels of a video of DFDC", "in two parts",
+             ("says the other label of it; correct one of them: 'a.mp4'",),
+             native("x/a.png", x_in_metadata__json=DFDC, y_in_metadata__json={"a.mp4": {"label": "FAKE"}})),
+        Case("videos of DFDC without frames", "1 of 2", ("metadata.json: 1 of 2 videos are not below", "b; add them"),
+             native("a.png", metadata__json=DFDC)),
+        Case("a broken row of DFDC's labels", "`a.mp4,1,x`", ("labels.csv, line 2: 3 cells; expected filename,label",),
+             native("a.png", labels__csv="filename,label\na.mp4,1,x\n")),
+        Case("a file of dataset_json/ of another form", "`[]`",
+             ("expected {set: {label: {split: {video: {label, frames}}}}}: the file is []",), bench_json([])),
+        Case("a file of dataset_json/ cut off", "`{`", ("S.json, line 1: is no JSON",), bench_json("{")),
+        Case("frames that are no list", '`"frames": "a.png"`', ("`frames` must be a list of paths: 'S/real/test/v'",),
+             bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": "a.png"}}}}})),
+        Case("a label that says neither", '`"label": "real_or_not"`', ("a label must end in real", "'real_or_not'"),
+             bench_json({"S": {"x": {"test": {"v": {"label": "real_or_not", "frames": ["a.png"]}}}}})),
+        Case("a split of DeepfakeBench that is none", "`tset`", ("the split is none of", "'S/real/tset'"),
+             bench_json({"S": {"real": {"tset": {}}}})),
+        Case("no video in dataset_json/", "`{}`", ("S.json: lists no video with frames",), bench_json({"S": {}})),
+        Case("frames of DeepfakeBench elsewhere", "no frame below the folder",
+             ("none of its 1 frames", "put dataset_json/ beside the folder that their paths begin with"),
+             bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": ["S\\v\\0.png"]}}}}})),
+        Case("frames of DeepfakeBench that are not there", "1 of 2",
+             ("1 of 2 test frames are not below", "S/v/1.png", "add them, or take them out of the list"),
+             both(bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": ["S/v/0.png", "S/v/1.png"]}}}}}),
+                  picture("native/S/v/0.png"))),
+        Case("several sets of DeepfakeBench", "`dataset_json/` with S.json, T.json",
+             ("holds several sets; write the path of one of them: S.json, T.json",),
+             native(dataset_json_in_S__json={}, dataset_json_in_T__json={})),
     ],
     "Frames": [
         Case("a truncated frame", "half of a PNG", ("000.png: PNG cut off", "on_bad_frame: skip"),

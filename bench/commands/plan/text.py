@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from bench.commands.plan import Forecast
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
 from bench.pipeline.forecast import Link, Row, is_drawn
+from bench.pipeline.prepared import Prepared
 from bench.pipeline.reasons import again
+from bench.records import NO_CROP
 
 WIDTH = 100
 MIB = 2**20
@@ -135,6 +137,7 @@ def _notes(forecast: Forecast) -> list[str]:
         if setup.reading
     }
     notes += [f"{what}: {reading.sentence}" for what, reading in readings.items()]
+    notes += _crops(prepared)
     notes += dict.fromkeys(
         f"{setup.title(variant)}: {reading.sentence}"
         for setup in prepared.by_detector.values()
@@ -152,6 +155,17 @@ def _notes(forecast: Forecast) -> list[str]:
     warnings = [warning for reading in readings.values() for warning in reading.warnings]
     notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _crops(prepared: Prepared) -> list[str]:
+    """Which crop of faces each detector expects frames to be, where that is one."""
+    first = prepared.first
+    return [
+        f"crop{f' of {name}' if first.settings.is_side_by_side else ''}: frames are taken to be faces, cut as "
+        f"`{setup.source.preprocessing.crop}` cuts them"
+        for name, setup in prepared.by_detector.items()
+        if setup.source.preprocessing.crop != NO_CROP
+    ]
 
 
 def _cost_notes(forecast: Forecast) -> Iterator[str]:

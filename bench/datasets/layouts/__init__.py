@@ -63,7 +63,8 @@ Attributes: TypeAlias = tuple[tuple[str, str], ...]
 class Entry:
     """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
 
-    `frame_index` is its number among the frames of its `video`, from 0, None where unknown.
+    `video` is the path of its video, without an ending where a layout reads it off names, and `frame_index` its number
+    among the video's frames; None where unknown.
     """
 
     path: str
@@ -79,10 +80,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one split, sorted by path, and where their labels come from, in words."""
+    """The entries of one split, sorted by path, and where their labels come from, in words.
+
+    `from_names` says that sources are read off names, so that a `source_pattern` takes their place. `sharing` says why
+    a source may be in several splits, where whoever made the data set split it so; if it is empty, that is an error.
+    """
 
     entries: tuple[Entry, ...]
     labels_from: str
+    from_names: bool = False
+    sharing: str = ""
 
 
 class Tally:
@@ -107,12 +114,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there."""
+    """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there.
+
+    `problems` are why it can't be used, `remarks` what a reader of its numbers must know.
+    """
 
     root: Path
     parts: Mapping[Split | None, Part]
     problems: tuple[str, ...] = ()
     unused: tuple[Unused, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
