@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.datasets import exclude
+from bench.datasets.layouts import Options
 from bench.errors import quoted
 from bench.records import SPLITS, Split, label_word, label_words
 
@@ -193,3 +194,12 @@ class FrameSetSettings(BaseModel):
     def locations(self) -> dict[Split, Location]:
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
+
+
+def options_of(settings: FrameSetSettings | Location) -> Options:
+    """What is looked for at a frame set's path, or at one of its locations."""
+    return Options(
+        settings.columns.named if settings.columns else None,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )

@@ -36,8 +36,13 @@ class Listing:
         if not self.is_demo:
             self.listed = datasets.find(self.name, self.settings, self.base)
 
-    def read(self, on_bad_frame: Literal["error", "skip"], draw: bool, on_event: OnEvent) -> None:
-        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first."""
+    def read(
+        self, on_bad_frame: Literal["error", "skip"], on_event: OnEvent, *, draw: bool, reads: bool = True
+    ) -> None:
+        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first.
+
+        Without `reads`, only what is remembered counts, and no frame is read.
+        """
         if self.is_demo:
             folder = self.base / DEMO_FRAMES
             if not draw and not demo.is_drawn(folder):
@@ -47,7 +52,7 @@ class Listing:
             self.listed = datasets.find(self.name, self.settings, self.base)
         assert self.listed is not None
         cache = self.base / "datasets" / ".cache"
-        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
+        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame, reads=reads)
 
 
 def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:

@@ -38,6 +38,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     device: str | None = None,
     timing: Timing = "due",
     for_run: bool = False,
+    reads: bool = True,
     on_event: OnEvent = silent,
 ) -> Prepared:
     """Resolve and check an experiment; nothing is built or evaluated yet.
@@ -46,12 +47,13 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     all that is wrong.
 
     Weights that were not read before are read, which needs torch. For a run, the demo set is drawn where it is missing;
-    otherwise the frames of a demo set that is not drawn have no content.
+    otherwise the frames of a demo set that is not drawn have no content. Nor, without `reads`, have sets with frames
+    that were never read, and none is read.
     """
     request = _request(experiments, path, name, only)
     listings = {frame_set: Listing(experiments, frame_set, path.parent) for frame_set in request.settings.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
-    weights = _read(request, listings, for_run, on_event)
+    weights = _read(request, listings, for_run, reads, on_event)
     frames = frames_of(listings)
     _refuse_learned(request, frames)
     built_with = next(iter(frames.values()))
@@ -259,7 +261,7 @@ class _ReadWeights:
 
 
 def _read(
-    request: _Request, listings: Mapping[str, Listing], for_run: bool, on_event: OnEvent
+    request: _Request, listings: Mapping[str, Listing], for_run: bool, reads: bool, on_event: OnEvent
 ) -> dict[str, _ReadWeights]:
     """Read weights and frames, and refuse what is wrong with either in one message."""
     read: dict[str, _ReadWeights] = {}
@@ -282,7 +284,7 @@ def _read(
                 keys = request.variant_key(name, variant)
                 problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
     for name, listing in listings.items():
-        read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
+        read_frames = partial(listing.read, request.settings.on_bad_frame, on_event, draw=for_run, reads=reads)
         problems += problems_of(_dataset_key(name), read_frames)
     request.refuse(problems)
     return read

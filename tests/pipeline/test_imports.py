@@ -123,9 +123,10 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(workplace: Path, finished_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be changed."""
+    """A copy of it, to be changed; its frames are read, as a plan reads none."""
     shutil.copytree(finished_once, workplace, dirs_exist_ok=True)
     monkeypatch.chdir(workplace)
+    prepare(read(Path("experiments.yaml")), Path("experiments.yaml"))
     return workplace
 
 
