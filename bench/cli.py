@@ -60,11 +60,18 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda o
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
 ]
-FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
-ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
-LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
-SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
-SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
+Named = list[str] | None
+FrameColumn = Annotated[
+    Named,
+    typer.Option(
+        help="What the column of frames is called, if not `frame`. Here and below, NAME=COLUMN is for the file of one "
+        "variant, labels=COLUMN for that of --labels."
+    ),
+]
+ScoreColumn = Annotated[Named, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
+LabelColumn = Annotated[Named, typer.Option(help="What the column of labels is called, if not `label`.")]
+SourceColumn = Annotated[Named, typer.Option(help="What the column of videos or persons is, if not `source`.")]
+SplitColumn = Annotated[Named, typer.Option(help="What the column test | validation is called, if not `split`.")]
 NoTiming = Annotated[
     bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
 ]
@@ -199,15 +206,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
     named = {"frame": frame_column, "score": score_column, "label": label_column}
     named |= {"source": source_column, "split": split_column}
-    for what, column in named.items():
-        if column is not None and not column.strip():
-            raise UserError(f"--{what}-column: is empty; expected the name of a column")
     with Bars("reading scores") as bars:
-        from bench.commands.score import Request, score_files
-        from bench.results.external.read import Columns
+        from bench.commands.score import LABELS, Request, columns_by_file, score_files
 
         names, paths = zip(*map(_named_file, files), strict=True)
-        request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
+        options = {role: columns or () for role, columns in named.items()}
+        columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
+        request = Request(name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of)
         finished = score_files(request, bars)
     console.show(finished, as_json=json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from bench.results.external import align, read
 from bench.results.external.read import Columns, ImportedScores
 
 _SCORES = "scores.json"
+LABELS = "labels"
+"""What options for a single file call the file of labels."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Request:
     """Which files to score, the first as baseline, and how; `labels` is a file of labels alone.
 
     `names` are those of the variants, in the order of the files; without them, each is called like its file, without
-    the ending. `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
+    the ending. `columns_of` are those of files that call them otherwise than `columns`, by their variants' names, and
+    by "labels". `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
     folder `to`, or to `reports/<name>/`.
     """
 
@@ -54,6 +57,7 @@ class Request:
     to: Path | None = None
     names: tuple[str, ...] = ()
     source_pattern: str | None = None
+    columns_of: Mapping[str, Columns] = field(default_factory=dict)
 
     @property
     def variants(self) -> list[tuple[str, Path]]:
@@ -64,6 +68,29 @@ class Request:
     @property
     def folder(self) -> Path:
         return self.to or Path("reports") / self.name
+
+
+def columns_by_file(options: Mapping[str, Sequence[str]], names: Sequence[str]) -> tuple[Columns, dict[str, Columns]]:
+    """The columns of all files, and those of single files, from options such as `prob` and `int8=label`, by role.
+
+    Before the sign stands one of `names`; a column whose own name holds the sign is meant otherwise. Raises `UserError`
+    for an option that is empty or given twice.
+    """
+    by_file: dict[str, dict[str, str]] = {}
+    for role, values in options.items():
+        for value in values:
+            file, sign, column = value.partition("=")
+            file, column = (file, column) if sign and file in names else ("", value)
+            if not column.strip():
+                raise UserError(f"--{role}-column: is empty; expected the name of a column")
+            if by_file.setdefault(file, {}).setdefault(role, column) != column:
+                whose = f" for {file}" if file else ""
+                raise UserError(
+                    f"--{role}-column: {quoted(column)} is the second name{whose}; for a single file write "
+                    f"NAME=COLUMN, where NAME is one of {listed(names)}"
+                )
+    common = by_file.pop("", {})
+    return Columns(**common), {file: Columns(**{**common, **named}) for file, named in by_file.items()}
 
 
 def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
@@ -195,14 +222,16 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     total = len(variants) + before
     if request.labels:
         try:
-            labels = read.read(request.labels, columns, words, only_labels=True, further=None)
+            of_labels = request.columns_of.get(LABELS, columns)
+            labels = read.read(request.labels, of_labels, words, only_labels=True, further=None)
             attributes.update(labels.attributes)
         except UserError as error:
             problems += error.lines
     for done, (name, path) in enumerate(variants.items(), before):
         on_event(Event("reading scores", done, total, "files"))
         try:
-            imported[name] = read.read(path, columns, words, further=None if done == before else attributes)
+            of_file = request.columns_of.get(name, columns)
+            imported[name] = read.read(path, of_file, words, further=None if done == before else attributes)
             attributes.update(imported[name].attributes)
         except UserError as error:
             problems += error.lines

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bench.datasets import exclude
 from bench.datasets.extract_settings import EXTRACT, ExtractSettings
+from bench.datasets.layouts import SUFFIXES, Options
 from bench.errors import quoted
 from bench.records import SPLITS, Split, label_word, label_words
 
@@ -196,3 +197,13 @@ class FrameSetSettings(BaseModel):
     def locations(self) -> dict[Split, Location]:
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
+
+
+def options_of(settings: FrameSetSettings | Location) -> Options:
+    """What is looked for at a frame set's path, or at one of its locations."""
+    return Options(
+        settings.columns.named if settings.columns else None,
+        suffixes=settings.extract.suffixes if settings.extract else SUFFIXES,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )

@@ -115,7 +115,7 @@ def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed
     if seconds := history.built_s.get((setup.source.architecture, text)):
         return recorded(_likeliest(seconds, chain) * _slower(setup, now))
     network = _network(setup)
-    on_frames = use is not None and bool(use.frames)
+    on_frames = use is not None and bool(use.frames(families.kind(setup.source.architecture)))
     if cost is None or (on_frames and (network is None or setup.device != "cpu")):
         return unknown(f"{text} on {setup.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0

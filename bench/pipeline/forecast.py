@@ -90,7 +90,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if is_drawn(prepared) and is_all_done(rows) and is_blurred(rows):
+    if are_frames_read(prepared) and is_all_done(rows) and is_blurred(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.first.threads)
@@ -115,6 +115,11 @@ def stages_at(
 def is_drawn(prepared: Prepared) -> bool:
     """Whether the frames exist; those of the demo are drawn by the first run, those of videos extracted."""
     return not undrawn(prepared)
+
+
+def are_frames_read(prepared: Prepared) -> bool:
+    """Whether the content of every frame is known, on which ids and keys depend."""
+    return is_drawn(prepared) and not prepared.unread
 
 
 # ------------------------------------------------------------------------------------------- what exists
@@ -218,7 +223,9 @@ def pending(prepared: Prepared) -> dict[str, Pending]:
 def undrawn(prepared: Prepared) -> int:
     """How many frames are still to be drawn, of the demo set, or extracted."""
     counts = (
-        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest) for setup in prepared.setups
+        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest and not frames.unread)
+        for setup in prepared.setups
+        if not setup.unread
     )
     return max(counts, default=0)
 

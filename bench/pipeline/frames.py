@@ -51,8 +51,13 @@ class Listing:
             if self.footage:
                 self.footage.find(self.listed)
 
-    def read(self, on_bad_frame: Literal["error", "skip"], draw: bool, on_event: OnEvent) -> None:
-        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first, and videos extracted."""
+    def read(
+        self, on_bad_frame: Literal["error", "skip"], on_event: OnEvent, *, draw: bool, reads: bool = True
+    ) -> None:
+        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first, and videos extracted.
+
+        Without `reads`, only what is remembered counts, and no frame is read.
+        """
         if self.is_demo:
             folder = self.base / DEMO_FRAMES
             if not draw and not demo.is_drawn(folder):
@@ -68,7 +73,7 @@ class Listing:
                 return
             self.listed = datasets.find(self.name, extracted, self.base)
         cache = self.base / "datasets" / ".cache"
-        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
+        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame, reads=reads)
         if self.footage and self.footage.remarks:
             test = self.frames["test"]
             self.frames["test"] = replace(test, remarks=(*test.remarks, *self.footage.remarks))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.errors import listed
-from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.experiment import ExperimentSettings
 from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
@@ -123,6 +124,16 @@ class Setup:
         return tuple(remarks)
 
     @property
+    def own_frames(self) -> Mapping[Split, FrameSet]:
+        """The frames of its own set: without those of the first set that variants are built with."""
+        return self.frames if self.is_first_set else self.labelled
+
+    @property
+    def unread(self) -> int:
+        """How many frames nobody has read yet."""
+        return sum(frames.unread for frames in self.own_frames.values())
+
+    @property
     def labelled(self) -> dict[Split, FrameSet]:
         """The splits that variants are evaluated on."""
         return {split: self.frames[split] for split in LABELLED_SPLITS if split in self.frames}
@@ -186,6 +197,16 @@ class Prepared:
         """All detectors on each frame set."""
         names = self.first.settings.frame_sets
         return {name: tuple(setup for setup in self.setups if setup.frame_set == name) for name in names}
+
+    @property
+    def unread(self) -> int:
+        """How many frames of its sets nobody has read yet."""
+        return sum(setups[0].unread for setups in self.by_frame_set.values())
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """What became of the files of each frame set, in a sentence or two."""
+        return {name: datasets.account(setups[0].own_frames) for name, setups in self.by_frame_set.items()}
 
     @property
     def frame_remarks(self) -> tuple[str, ...]:

@@ -147,13 +147,34 @@ class Frame:
     frame_index: int | None = None
 
 
+UnusedKind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Files of one kind at a place that are no frames of it, and how many there are.
+
+    `name` says which: of frames `beside` those that are used, their folder (one with a slash at its end
+    holds the folders that are read); of frames of another `split`, that; of
+    `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
+    the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
+    """
+
+    kind: UnusedKind
+    name: str
+    count: int
+
+
 @dataclass(frozen=True)
 class FrameSet:
     """The frames of one split, in a fixed order.
 
     `digest` covers path, label, source and content of every frame, in order, but no attributes: they change no
     prediction. `content` covers the content alone, which is all that calibration and training use. `left_out` lists
-    files that cannot be decoded, as "path: reason". `remarks` are warnings about these frames.
+    files that cannot be decoded, as "path: reason", `masks` the paths of masks, which are no frames. `unread` counts
+    the frames that nobody has read yet: they may be either, and digests are then empty. `unused` are the files of all
+    splits' folders that are meant as no frames; they stand with the test split. `remarks` are warnings about these
+    frames.
     """
 
     name: str
@@ -163,6 +184,9 @@ class FrameSet:
     content: str
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    unread: int = 0
+    unused: tuple[Unused, ...] = ()
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:

@@ -19,7 +19,9 @@ class LabelledFrames:
 
     `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
     person each comes from, missing where unknown. `attributes` [n rows] has a column for each further column of a
-    manifest, or for the folders below `real/` and `fake/`. `firsts` [n] are the rows of the first frames with the same
+    manifest, or for the folders below `real/` and `fake/`. `videos` [n] are the videos that frames were taken from, and
+    `frame_indices` [n] their numbers there, both missing where unknown, and None where no video is known.
+    `firsts` [n] are the rows of the first frames with the same
     content, each frame's of itself where that is only there once; None where all are.
     """
 
@@ -28,6 +30,8 @@ class LabelledFrames:
     sources: pd.Series[str]
     attributes: pd.DataFrame
     firsts: NDArray[np.int64] | None = None
+    videos: pd.Series[str] | None = None
+    frame_indices: pd.Series[int] | None = None
 
     @property
     def counted(self) -> NDArray[np.int64] | slice:
@@ -46,6 +50,8 @@ class LabelledFrames:
             self.labels[rows],
             self._sources_with_copies().iloc[rows].reset_index(drop=True),
             self.attributes.iloc[rows].reset_index(drop=True),
+            videos=None if self.videos is None else self.videos.iloc[rows].reset_index(drop=True),
+            frame_indices=None if self.frame_indices is None else self.frame_indices.iloc[rows].reset_index(drop=True),
         )
 
     def _sources_with_copies(self) -> pd.Series[str]:

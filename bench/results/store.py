@@ -17,6 +17,7 @@ from bench.files import sweep
 from bench.provenance import write_json
 from bench.records import (
     LABELLED_SPLITS,
+    VIDEO_COLUMNS,
     Conditions,
     Executed,
     FrameSet,
@@ -188,7 +189,8 @@ def read_labelled(
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    table = _table(results / variant, ["frame", "split", "label", "source"], frames)
+    of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
+    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
     firsts = copies.read(results / COPIES, table, frames or {})
     test, validation = (
@@ -198,6 +200,7 @@ def read_labelled(
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
             firsts.get(split),
+            **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
         )
         for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )
@@ -246,9 +249,19 @@ def _gone(file: Path, error: Exception) -> UserError:
 def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
     """The whole table of predictions.parquet, a row a frame, test frames first.
 
+    It has the columns `video` and `frame_index` where frames' videos are known.
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    return _table(folder, COLUMNS, frames)
+    return _table(folder, [*COLUMNS, *_video_columns(folder)], frames)
+
+
+def _video_columns(folder: Path) -> tuple[str, ...]:
+    """The columns that say which video a frame is of: older predictions have none, nor have frames of no video."""
+    try:
+        is_known = bool(stored.read_json(folder / MARK, stored.MIB).get("videos"))
+    except (OSError, ValueError, AttributeError):
+        return ()  # what is damaged is then told of the predictions
+    return VIDEO_COLUMNS if is_known else ()
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

@@ -267,7 +267,7 @@ def test_broken_files_are_listed_before_any_work(tmp_path: Path) -> None:
     assert "cut.png: PNG cut off" in message
     assert "cut.webp: WebP cut off" in message
     assert "empty.jpg: empty file" in message
-    assert "text.jpg: neither JPEG, PNG nor WebP" in message
+    assert "text.jpg: not a JPEG, PNG, WebP, BMP" in message
     assert "bomb.png: 60000 × 60000 pixels" in message
     assert "a.png" not in message
 
@@ -461,7 +461,7 @@ def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch
     read: list[str] = []
     digest = digests._digest
 
-    def noted(entry: Entry) -> tuple[str, str]:
+    def noted(entry: Entry) -> digests.Checked:
         read.append(entry.path)
         return digest(entry)
 
@@ -538,7 +538,7 @@ def test_modification_time_alone_makes_a_file_read_again(tmp_path: Path) -> None
     size = file.stat().st_size
     file.write_bytes(b"x" * size)
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 10**9))
-    assert "a.png: neither JPEG" in _refused(tmp_path, path="s")
+    assert "a.png: not a JPEG" in _refused(tmp_path, path="s")
 
 
 def test_a_pattern_that_matches_some_frames_cannot_split_by_source(tmp_path: Path) -> None:

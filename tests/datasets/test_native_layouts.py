@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.datasets import FrameSetSettings, layouts, load
-from bench.datasets.layouts import Entry, Listing, Options, Unused
+from bench.datasets.layouts import Entry, Listing, Options
 from bench.errors import UserError
-from bench.records import FrameSet, Split
+from bench.records import FrameSet, Split, Unused
 from bench.records.footage import VIDEO_SUFFIXES
 
 VIDEOS = Options(suffixes=VIDEO_SUFFIXES)

@@ -285,6 +285,14 @@ def picture(name: str, **options: Any) -> Change:
     return change
 
 
+def _masks_alone(folder: Path) -> None:
+    """Every fake of the test frames becomes a mask: a black square with a white middle."""
+    for file in (folder / "faces/test/fake").iterdir():
+        pixels = np.zeros((40, 40), np.uint8)
+        pixels[10:30, 10 : 20 + int(file.stem)] = 255
+        Image.fromarray(pixels).save(file)
+
+
 def native(*paths: str, **lists: Any) -> Change:
     """A frame set `native/` of frames at these paths, and of lists: `train__json=[…]` is train.json."""
 
@@ -1091,11 +1099,16 @@ CASES: dict[str, list[Case]] = {
         Case("a truncated JPEG", "the last 20 bytes gone", ("x.jpg: JPEG cut off: no end marker",),
              both(picture("faces/test/real/x.jpg"), cut("faces/test/real/x.jpg", 0.9))),
         Case("an empty frame", "0 bytes", ("000.png: empty file",), written("faces/test/real/000.png", b"")),
-        Case("a frame that is no picture", "text", ("000.png: neither JPEG, PNG nor WebP",),
+        Case("a frame that is no picture", "text", ("000.png: not a JPEG, PNG, WebP",),
              written("faces/test/real/000.png", b"oops")),
-        Case("a frame of another format", "a GIF named .png", ("neither JPEG, PNG nor WebP but GIF",),
-             both(picture("faces/test/real/x.gif"),
-                  lambda f: (f / "faces/test/real/x.gif").rename(f / "faces/test/real/000.png"))),
+        Case("a frame in a format that starts programs", "EPS named .png", ("000.png: not a JPEG", "but EPS"),
+             both(picture("faces/test/real/x.eps"),
+                  lambda f: (f / "faces/test/real/x.eps").rename(f / "faces/test/real/000.png"))),
+        Case("floating-point pixels", "a TIFF file of them",
+             ("000.tif: can't be decoded: its pixels are floating-point",),
+             lambda f: Image.fromarray(np.ones((9, 9), np.float32)).save(f / "faces/test/real/000.tif")),
+        Case("masks alone as fakes", "all fakes have one channel of two values",
+             ("no fake frame among", "after 18 masks, one channel of two values, were left out"), _masks_alone),
         Case("a Git LFS pointer as a frame", "cloned without LFS", ("000.png: a Git LFS pointer", "git lfs pull"),
              written("faces/test/real/000.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
         Case("a frame with a flipped bit", "a bad disk", ("000.png: PNG damaged: wrong checksum",),
@@ -1508,17 +1521,20 @@ ODD = [
         picture("faces/test/real/x.png")(f), (f / "faces/test/real/x.png").rename(f / "faces/test/real/wrong.jpg")]),
     Odd("16 bits a channel", "scaled to 8", _sixteen_bit),
     Odd("CMYK", "converted to RGB", _mode("four.jpg", "CMYK")),
-    Odd("grey, one bit", "converted to RGB", _mode("bit.png", "1")),
     Odd("a palette", "converted to RGB", _mode("palette.png", "P")),
     Odd("a palette with transparency", "converted to RGB, transparency dropped",
         _mode("clear.png", "P", transparency=bytes(range(256)))),
     Odd("transparency", "dropped, not blended over a colour", _mode("alpha.png", "RGBA")),
     Odd("an animation", "its first picture is taken", _animated),
+    *(Odd(f"a picture in {name}", "read like any other", picture(f"faces/test/real/of.{ending}"))
+      for name, ending in (("BMP", "bmp"), ("GIF", "GIF"), ("TIFF", "tiff"), ("JPEG 2000", "jp2"), ("AVIF", "avif"),
+                           ("PNM", "ppm"))),
     Odd("frames of other sizes", "resized like any other",
         lambda f: Image.fromarray(np.full((90, 11, 3), 7, dtype=np.uint8)).save(f / "faces/test/real/slim.png")),
     Odd("markup, quotes and a line break in a file name", "escaped where it is shown",
         picture("faces/test/real/<b>\"it's\" & [x](y) | `z`\n.png")),
-    Odd("other files among the frames", "not looked at", written("faces/test/real/notes.txt", b"notes"), 0),
+    Odd("other files among the frames", "counted, and said in one line",
+        written("faces/test/real/notes.txt", b"notes"), 0),
     Odd("links below a folder of frames", "followed, each folder once; only manifests forbid them", _linked),
     Odd("a byte order mark and Windows line ends in experiments.yaml", "read like any other", _with_mark, 0),
     Odd("aliases and merge keys in experiments.yaml", "written out, as YAML has it", _aliased, 0),

@@ -126,6 +126,13 @@ def _notes(forecast: Forecast) -> list[str]:
     if not is_drawn(prepared):
         what = "videos are not extracted yet" if pending(prepared) else "the demo set is not drawn yet"
         notes.append(f"{what}: what depends on {'their' if pending(prepared) else 'its'} frames counts as not there")
+    else:
+        notes += [f"frames{prepared.of_frames(name)}: {text}" for name, text in prepared.accounts.items()]
+    if prepared.unread:
+        notes.append(
+            f"{prepared.unread:,} frames are not read yet: whether they are whole, masks or copies, `bench run` tells; "
+            "what depends on them counts as not there"
+        )
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
         for name, setup in prepared.by_detector.items()
@@ -139,8 +146,6 @@ def _notes(forecast: Forecast) -> list[str]:
         for variant, reading in setup.imported.items()
         if variant in setup.selected
     )
-    if forecast.read_frames:
-        notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
     left = [
         setup.title(name)
         for setup in prepared.by_detector.values()

@@ -20,14 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from bench.datasets.exclude import matching
 from bench.errors import listed, nearest, quoted
-from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, label_word
+from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, Unused, UnusedKind, label_word
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
     ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """The endings of pictures that are read, in lower case."""
@@ -50,7 +50,7 @@ AMBIGUOUS_SPLITS = frozenset((
 ))  # fmt: skip
 _NOT_READ = frozenset((
     ".heic", ".heif", ".jxl", ".eps", ".ps", ".psd", ".svg", ".tga", ".exr", ".hdr", ".pfm", ".raw", ".cr2", ".cr3",
-    ".nef", ".arw", ".dng", ".ico", ".pcx", ".xcf",
+    ".nef", ".arw", ".dng", ".ico", ".dib", ".pcx", ".xcf",
 ))  # fmt: skip
 LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
 
@@ -92,36 +92,19 @@ class Part:
     sharing: str = ""
 
 
-Kind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
-
-
-@dataclass(frozen=True)
-class Unused:
-    """Files of one kind at a place that are no frames of it, and how many there are.
-
-    `name` says which: of frames `beside` those that are used, their folder; of frames of another `split`, that; of
-    `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
-    the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
-    """
-
-    kind: Kind
-    name: str
-    count: int
-
-
 class Tally:
     """Counts the files that are no frames, by kind and name."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Kind, str]] = Counter()
+        self._counts: Counter[tuple[UnusedKind, str]] = Counter()
 
-    def add(self, kind: Kind, name: str = "", count: int = 1) -> None:
+    def add(self, kind: UnusedKind, name: str = "", count: int = 1) -> None:
         self._counts[kind, name] += count
 
     def add_file(self, file_name: str) -> None:
         """Count a file that does not have the ending of a frame."""
         ending = os.path.splitext(file_name)[1].lower()  # noqa: PTH122 - a Path for every file takes long
-        kind: Kind = "video" if ending in VIDEO_SUFFIXES else "picture" if ending in _NOT_READ else "ending"
+        kind: UnusedKind = "video" if ending in VIDEO_SUFFIXES else "picture" if ending in _NOT_READ else "ending"
         self.add(kind, ending)
 
     @property

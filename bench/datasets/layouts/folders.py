@@ -22,11 +22,10 @@ from bench.datasets.layouts import (
     Options,
     Part,
     Tally,
-    Unused,
     read_folder,
 )
 from bench.errors import listed, nearest, shown
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, Unused
 
 RANK = 20
 SHAPE = "folders real/ and fake/ with jpg, png, webp … inside, or test/, validation/ … with those"
@@ -174,7 +173,7 @@ class _Walk:
     def count_beside(self, path: Path, meant: Collection[str]) -> None:
         """Count frames beside the folders that are meant by the folder that they lie in, "" for `path` itself."""
         with os.scandir(path) as children:
-            for child in children:
+            for child in sorted(children, key=lambda child: child.name):
                 if child.name.startswith(".") or not child.is_dir():
                     if self._is_frame(child, "", _leads_nowhere(child)):
                         self.tally.add("beside")

@@ -176,11 +176,11 @@ def flips(run: RunRecord) -> Sentence:
     )
 
 
-def drift() -> Sentence:
+def drift(run: RunRecord) -> Sentence:
     """What the columns on heatmaps are."""
     return _note(
         "verdicts.md#cam-drift",
-        "How far each variant's class-activation maps moved from the baseline's on the same frames: the median rank "
+        f"How far each variant's {run.map_kind}s moved from the baseline's on the same frames: the median rank "
         "correlation (Spearman), and the share of the hottest tenth of the area that both have in common. ",
         emphasis("Right for another reason"),
         " are frames that both get right with nothing of the hottest tenth in common and a rank correlation below 0.5.",
@@ -218,7 +218,7 @@ def ablation() -> Sentence:
     )
 
 
-def galleries(evaluation: Evaluation) -> Sentence:
+def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """What the pictures show; variants without any map are named where others have one."""
     blurred_maps = {name for name, occlusion in evaluation.occlusions.items() if occlusion.maps}
     bare = [n for n, answered in evaluation.predictions.items() if answered.cam is None and n not in blurred_maps]
@@ -226,7 +226,7 @@ def galleries(evaluation: Evaluation) -> Sentence:
     return _note(
         "reading-the-report.md#6-visual-analysis",
         "For every outcome the frames that each variant is surest about, with its ",
-        _maps(evaluation),
+        _maps(run, evaluation),
         " for the ",
         emphasis("predicted"),
         " class: ",
@@ -237,15 +237,15 @@ def galleries(evaluation: Evaluation) -> Sentence:
     )
 
 
-def _maps(evaluation: Evaluation) -> Sentence:
-    """What kind of map the pictures show; occlusion maps in place of class-activation maps are named as such."""
+def _maps(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """What kind of map the pictures show; occlusion maps in place of the detector's own are named as such."""
     occluded = [name for name, occlusion in evaluation.occlusions.items() if occlusion.maps]
     what = sentence(strong("occlusion map"), " (how many logits are lost where a square around each spot is blurred)")
     if not occluded:
-        return sentence("class-activation map")
+        return sentence(run.map_kind)
     if all(answered.cam is None for answered in evaluation.predictions.values()):
         return sentence(what, ", since this detector has no class-activation map,")
-    return sentence("class-activation map, or, of ", listed(occluded), ", which have none, an ", what)
+    return sentence(run.map_kind, ", or, of ", listed(occluded), ", which have none, an ", what)
 
 
 def blurred() -> Sentence:

@@ -117,7 +117,32 @@ def _rows_of(first: ImportedScores, other: ImportedScores) -> NDArray[np.int64]:
         return np.arange(len(names))
     indices = pc.fill_null(pc.index_in(names, value_set=other_names), pa.scalar(-1, pa.int32()))
     rows: NDArray[np.int64] = indices.to_numpy(zero_copy_only=False).astype("int64")
-    return rows
+    return rows if (rows >= 0).all() else _with_other_spellings(names, other_names, rows)
+
+
+def _with_other_spellings(names: Any, other_names: Any, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows [n], also of names that differ in Unicode's normal form alone, as macOS spells them otherwise.
+
+    A name of which a file has two forms is not matched so.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    forms, other_forms = (pc.utf8_normalize(column, form="NFC") for column in (names, other_names))
+    alike = pc.fill_null(pc.index_in(forms, value_set=other_forms), pa.scalar(-1, pa.int32()))
+    rows_alike: NDArray[np.int64] = alike.to_numpy(zero_copy_only=False).astype("int64")
+    is_single = _is_single(forms) & (rows_alike >= 0) & _is_single(other_forms)[rows_alike]
+    return np.where((rows < 0) & is_single, rows_alike, rows)
+
+
+def _is_single(column: Any) -> NDArray[np.bool_]:
+    """Whether each value of a column of text is there once [n]."""
+    import numpy as np
+
+    indices = column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    single: NDArray[np.bool_] = np.bincount(indices)[indices] == 1
+    return single
 
 
 def _names(first: ImportedScores, other: ImportedScores) -> tuple[Any, Any]:

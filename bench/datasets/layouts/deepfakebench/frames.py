@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.datasets import native
-from bench.datasets.layouts import Options, Tally, Unused
+from bench.datasets.layouts import Options, Tally
 from bench.datasets.native import File
+from bench.records import Unused
 
 _DEEPEST, _MOST_FOLDERS, _MOST_SEARCHES = 2, 500, 20
 
