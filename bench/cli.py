@@ -60,11 +60,18 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda o
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
 ]
-FrameColumn = Annotated[str | None, typer.Option(help="What the column of frames is called, if not `frame`.")]
-ScoreColumn = Annotated[str | None, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
-LabelColumn = Annotated[str | None, typer.Option(help="What the column of labels is called, if not `label`.")]
-SourceColumn = Annotated[str | None, typer.Option(help="What the column of videos or persons is, if not `source`.")]
-SplitColumn = Annotated[str | None, typer.Option(help="What the column test | validation is called, if not `split`.")]
+Named = list[str] | None
+FrameColumn = Annotated[
+    Named,
+    typer.Option(
+        help="What the column of frames is called, if not `frame`. Here and below, NAME=COLUMN is for the file of one "
+        "variant, labels=COLUMN for that of --labels."
+    ),
+]
+ScoreColumn = Annotated[Named, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
+LabelColumn = Annotated[Named, typer.Option(help="What the column of labels is called, if not `label`.")]
+SourceColumn = Annotated[Named, typer.Option(help="What the column of videos or persons is, if not `source`.")]
+SplitColumn = Annotated[Named, typer.Option(help="What the column test | validation is called, if not `split`.")]
 NoTiming = Annotated[
     bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
 ]
@@ -199,15 +206,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
     named = {"frame": frame_column, "score": score_column, "label": label_column}
     named |= {"source": source_column, "split": split_column}
-    for what, column in named.items():
-        if column is not None and not column.strip():
-            raise UserError(f"--{what}-column: is empty; expected the name of a column")
     with Bars("reading scores") as bars:
-        from bench.commands.score import Request, score_files
-        from bench.results.external.read import Columns
+        from bench.commands.score import LABELS, Request, columns_by_file, score_files
 
         names, paths = zip(*map(_named_file, files), strict=True)
-        request = Request(name, paths, Columns(**named), labels, threshold, margin, to, names, source_pattern)
+        options = {role: columns or () for role, columns in named.items()}
+        columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
+        request = Request(name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of)
         finished = score_files(request, bars)
     console.show(finished, as_json=json)
 
@@ -233,6 +238,51 @@ def export(
         written = export_variant(file.parent, folder, variant, to, form=form, on_event=bars)
     for path in written:
         console.name_path("wrote", path)
+
+
+@app.command()
+@guarded
+def extract(  # noqa: PLR0913, PLR0917 - a command's options
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE...", help="Videos: files, folders in any layout, or manifests that list them."),
+    ],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write frames and their manifest into.")],
+    frames: Annotated[int, typer.Option(help="How many frames of each video.")] = 32,
+    sampling: Annotated[
+        str, typer.Option(help="Which ones: linspace (even distances), step, first, all, or every-K such as every-10.")
+    ] = "linspace",
+    crop: Annotated[
+        str, typer.Option(help="What is cut out around faces, such as fsbi; none for whole frames.")
+    ] = "fsbi",
+    faces: Annotated[str, typer.Option(help="What finds faces: yunet, none, or an ONNX file.")] = "yunet",
+    min_face: Annotated[int, typer.Option(help="Pixels of a face's shorter side, at least.")] = 40,
+    min_score: Annotated[float, typer.Option(help="The finder's confidence, at least.")] = 0.85,
+    form: Annotated[str, typer.Option("--format", help="png, without loss, or jpg, a third as large.")] = "png",
+    source_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each video's path; its first group is the person or scene, where "
+            "nothing else tells it."
+        ),
+    ] = None,
+    workers: Annotated[str, typer.Option(help="Processes that read videos; auto is one for each core.")] = "auto",
+) -> None:
+    """Take frames out of videos and faces out of frames, with a manifest. What exists is not made again."""
+    with Bars("loading") as bars:
+        from bench.commands.extract import as_form, as_workers, extract_videos
+        from bench.commands.extract.text import describe, paths
+        from bench.records import Extraction
+
+        extraction = Extraction(frames, sampling, crop, faces, min_face, min_score, as_form(form))
+        extracted = extract_videos(
+            sources, to, extraction, workers=as_workers(workers), source_pattern=source_pattern, on_event=bars
+        )
+    console.say(describe(extracted))
+    for what, path in paths(extracted):
+        console.name_path(what, path)
+    if not extracted.counts.crops:
+        raise UserError(f"{to}: no frames from any of {extracted.videos:,} videos; why is said above")
 
 
 @app.command()
@@ -343,10 +393,11 @@ def schema() -> None:
 @guarded
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="detectors, presets, steps, runtimes or layouts; all if left out.")
+        str | None,
+        typer.Argument(help="detectors, presets, steps, runtimes, layouts, crops or finders; all if left out."),
     ] = None,
 ) -> None:
-    """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts."""
+    """List what an experiment can be made of: detectors, presets, steps, runtimes, layouts, crops, face finders."""
     from bench.commands.list import catalogue
 
     console.say(catalogue(kind))

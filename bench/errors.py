@@ -107,6 +107,14 @@ def refuse_together(
         raise UserError(*lines)
 
 
+def as_value_error(call: Callable[[], object]) -> object:
+    """What a check gives, its `UserError` as the `ValueError` that pydantic collects, with where it arose."""
+    try:
+        return call()
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
 def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys, UserError]]:
     """What a check refuses, if it does, with the keys that it looks at."""
     try:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields as dataclass_fields
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,30 +18,25 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from bench import detectors, yaml_file
-from bench.artifacts.imports.settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
+from bench import yaml_file
 from bench.dangling import dangling
 from bench.datasets.settings import FrameSetSettings
-from bench.detectors import families
-from bench.detectors.presets import PRESETS
+from bench.detector_settings import DetectorSettings
 from bench.errors import (
     DEVICES,
     Keys,
     UserError,
+    as_value_error,
     in_yaml,
     nearest,
     no_device,
     quoted,
-    refuse_address,
     refuse_together,
-    resolve_path,
     shown,
 )
-from bench.records import FILTERS, LEAST_CROP_PCT, ClassName, Conventions, OutputKind, Preprocessing
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -52,13 +44,12 @@ from bench.variants.steps import Use
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-
-# What Windows keeps for devices, and the files that lie beside a variant's folder; logs lie there too.
 _OF_A_REPORT = {
     "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
 }  # fmt: skip
 """The files beside the folder of each of several detectors."""
 
+# What Windows keeps for devices, and the files that lie beside a variant's folder; logs lie there too.
 _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -123,157 +114,6 @@ def _chain_error(problems: Iterable[tuple[Keys, str]]) -> ValidationError:
 
 Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValidator(_in_order)]
 """The steps of a variant. Its order is looked at where the context is `_WITH_ORDER`."""
-
-
-class WeightsSettings(_Model):
-    """A file of weights, and where they lie in one that holds several sets of them."""
-
-    file: str = Field(
-        min_length=1,
-        description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; of "
-        "`architecture: onnx` an .onnx file",
-    )
-    key: str | None = Field(
-        default=None,
-        description="the set of weights in a file that holds several, such as state_dict_ema: what their names have "
-        "in front, without which the error lists those that there are",
-    )
-
-    @field_validator("file")
-    @classmethod
-    def _a_path(cls, file: str) -> str:
-        return refuse_address(file)
-
-
-def _weights(value: object) -> object:
-    return {"file": value} if isinstance(value, str) else value
-
-
-class DetectorSettings(_Model):
-    """What is compressed."""
-
-    architecture: str = Field(description="the network, such as efficientnet_b5")
-    weights: Annotated[WeightsSettings, BeforeValidator(_weights, json_schema_input_type=str | WeightsSettings)] = (
-        Field(
-            description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; {file: …, key: …} "
-            "for one set of weights of several in a file; of `architecture: onnx` an .onnx file"
-        )
-    )
-    positive: ClassName | None = Field(
-        default=None, description="of a network with one logit: the class that a high one speaks for"
-    )
-    classes: tuple[ClassName, ClassName] | None = Field(
-        default=None, description="of a network with two logits: their classes in order, if not [real, fake]"
-    )
-    flavour: str | None = Field(
-        default=None,
-        description="the arithmetic that the network was trained with, where names in the file do not tell: padding "
-        "and the like, see docs/detectors.md",
-    )
-    output: OutputKind | None = OUTPUT
-    output_name: str | None = OUTPUT_NAME
-    input: InputSettings | None = INPUT
-    preprocessing: Preprocessing = Field(
-        description="a preset such as fsbi, sbi or imagenet, or {preset: fsbi, size: 160, ...} to override its fields"
-    )
-
-    @field_validator("architecture")
-    @classmethod
-    def _check_architecture(cls, architecture: str) -> str:
-        _as_value_error(partial(families.find, architecture))
-        return architecture
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _both_classes(cls, classes: object) -> object:
-        return both_classes(classes)
-
-    @model_validator(mode="after")
-    def _known_to_its_family(self) -> DetectorSettings:
-        """What is said of the weights fits the architecture, and itself."""
-        if self.flavour is not None:
-            _as_value_error(partial(families.meaning, self.architecture, self.flavour))
-        _as_value_error(partial(families.check, self.architecture, self.flavour, self.preprocessing))
-        if self.positive and self.classes:
-            raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
-        is_graph = families.kind(self.architecture) == "onnx"
-        for key in ("output", "output_name", "input"):
-            if getattr(self, key) is not None and not is_graph:
-                raise ValueError(f"`{key}` is for `architecture: onnx`; a network that bench builds needs none")
-        if is_graph and self.weights.key is not None:
-            raise ValueError("`key` is for a file with several sets of weights; an ONNX file has one")
-        if is_graph and self.is_demo:
-            raise ValueError("`weights: demo` is a checkpoint; `architecture: onnx` needs an ONNX file")
-        return self
-
-    @field_validator("preprocessing", mode="before")
-    @classmethod
-    def _from_preset(cls, value: object) -> object:
-        """The fields of a preset, with those that the file gives in their place."""
-        if isinstance(value, str):
-            return _preset(value)
-        if isinstance(value, dict):
-            given = dict(value)
-            _check_filters(given.get("interpolation", FILTERS[0]))
-            keys = ("preset", *(field.name for field in dataclass_fields(Preprocessing)))
-            for key in given:
-                if key not in keys:
-                    raise ValueError(
-                        f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
-                    )
-            crop_pct = given.get("crop_pct", 1.0)
-            if type(crop_pct) not in (int, float):
-                raise ValueError(f"crop_pct: expected a number, found {in_yaml(crop_pct)}")
-            preset = given.pop("preset", None)
-            fit = given.get("fit", PRESETS[preset].fit if isinstance(preset, str) and preset in PRESETS else "stretch")
-            for key, only in (("crop_pct", "crop"), ("pad", "pad")):
-                if key in given and fit != only:
-                    raise ValueError(f"`{key}` belongs to `fit: {only}`, and it is `fit: {fit}` here")
-            if preset is not None:
-                start = _preset(preset)
-                for key in ("mean", "std"):
-                    if isinstance(given.get(key), list):
-                        given[key] = tuple(given[key])
-                return {
-                    field.name: given.get(field.name, getattr(start, field.name)) for field in dataclass_fields(start)
-                }
-            if "size" not in given:
-                raise ValueError("without a preset, `size` (pixels) is needed")
-        return value
-
-    @field_validator("preprocessing")
-    @classmethod
-    def _sound(cls, value: Preprocessing) -> Preprocessing:
-        if not 32 <= value.size <= 2048:
-            raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
-        if not LEAST_CROP_PCT <= value.crop_pct <= 1:
-            raise ValueError(f"crop_pct must lie between {LEAST_CROP_PCT} and 1, found {in_yaml(value.crop_pct)}")
-        if not all(0 < channel < math.inf for channel in value.std):
-            raise ValueError(f"every std must be above 0 and finite, found {in_yaml(value.std)}")
-        if not all(map(math.isfinite, value.mean)):
-            raise ValueError(f"every mean must be finite, found {in_yaml(value.mean)}")
-        return value
-
-    def weights_file(self, base: Path) -> Path:
-        return detectors.DEMO_WEIGHTS if self.is_demo else resolve_path(base, self.weights.file)
-
-    @property
-    def is_demo(self) -> bool:
-        """Whether these are the shipped weights."""
-        return self.weights.file == "demo"
-
-    @property
-    def is_demo_alone(self) -> bool:
-        """Whether these are the shipped weights for what they are, with nothing else said of them."""
-        return self.is_demo and self.architecture == detectors.DEMO_ARCHITECTURE and self.conventions == Conventions()
-
-    @property
-    def conventions(self) -> Conventions:
-        """What the owner says of the weights."""
-        of_input = self.input.record if self.input else None
-        return Conventions(
-            self.weights.key, self.positive, self.classes, self.flavour, self.output, self.output_name, of_input
-        )
 
 
 class TimingSettings(_Model):
@@ -386,7 +226,7 @@ class ExperimentSettings(_Model):
     @classmethod
     def _known_runtime(cls, runtime: str) -> str:
         if runtime != "auto":
-            _as_value_error(partial(find_runtime, runtime))
+            as_value_error(partial(find_runtime, runtime))
         return runtime
 
     @field_validator("variants")
@@ -526,33 +366,3 @@ def _refuse_equal_folders(names: Iterable[str], kind: str) -> None:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise ValueError(f"{kind}s {other!r} and {name!r} differ in case only, which not every file system tells")
-
-
-def _as_value_error(call: Any) -> Any:
-    """pydantic collects `ValueError`s and adds where they arose."""
-    try:
-        return call()
-    except UserError as error:
-        raise ValueError(str(error)) from error
-
-
-def _check_filters(given: object) -> None:
-    """Raise `ValueError` unless these are a filter, or one for each direction."""
-    if isinstance(given, dict):
-        if given.keys() != {"down", "up"}:
-            raise ValueError(f"interpolation: expected {{down: area, up: bicubic}}, found {in_yaml(given)}")
-        for name in given.values():
-            _check_filters(name)
-    elif given not in FILTERS:
-        raise ValueError(
-            f"interpolation: unknown filter {in_yaml(given)}{nearest(str(given), FILTERS)}; filters are: "
-            f"{', '.join(FILTERS)}"
-        )
-
-
-def _preset(name: object) -> Preprocessing:
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(
-            f"unknown preset {in_yaml(name)}{nearest(str(name), PRESETS)}; presets are: {', '.join(PRESETS)}"
-        )
-    return replace(PRESETS[name])

@@ -8,6 +8,7 @@ from bench import runtimes
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.experiment import Experiments
+from bench.footage import crops
 from bench.records import LEAST_CROP_PCT
 from bench.variants import steps
 
@@ -32,6 +33,11 @@ _PREPROCESSING = {
         "maximum": 1,
     },
     "pad": {"description": "of fit: pad: the picture in the top left corner, or in the centre"},
+    "crop": {
+        "description": "the crop of faces that frames are expected to be, made before they are resized (`fit: crop` "
+        "is another one, at the size of the input); it changes nothing of a given frame",
+        "enum": list(crops.PRESETS),
+    },
     "wavelet": {"description": "sym2: blend with the approximation band of that wavelet, as FSBI does"},
 }
 """What is said in `experiments.yaml` of the fields of `Preprocessing`, which knows nothing of schemas."""

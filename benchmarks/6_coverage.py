@@ -18,6 +18,7 @@ from testbed import show
 
 from bench.records import Auc, Interval
 from bench.results.score.auc import difference, estimate
+from bench.results.score.clusters import Clusters
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import placements
 
@@ -63,8 +64,8 @@ class Setting:
         return np.full(self.sources, self.frames)
 
     @property
-    def clusters(self) -> NDArray[np.int64] | None:
-        return np.arange(self.sources).repeat(self.sizes) if self.frames > 1 else None
+    def clusters(self) -> Clusters | None:
+        return Clusters.disjoint(np.arange(self.sources).repeat(self.sizes)) if self.frames > 1 else None
 
     @property
     def labels(self) -> NDArray[np.int64]:

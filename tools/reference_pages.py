@@ -2,9 +2,9 @@
 
     python tools/reference_pages.py [--check]
 
-What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of frame sets,
-gates and steps): editors show it from the JSON Schema, people read it on the first page. The second tells which
-checkpoints can be read, from the families' schemes.
+What a key means is said once, at its field in the models (`bench/experiment.py`, and the settings of detectors,
+frame sets, gates and steps): editors show it from the JSON Schema, people read it on the first page. The second tells
+which checkpoints can be read, from the families' schemes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.detectors.weights import torchvision_names
 from bench.detectors.weights.schemes import Scheme
 from bench.schema import json_schema
 from bench.variants import steps
@@ -60,6 +61,7 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: …}", models["FrameSetSettings"])
     yield _section("datasets: {name: {test: …}}", models["Location"])
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
+    yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
@@ -155,6 +157,8 @@ def _families() -> Iterator[str]:
         first = family.ARCHITECTURES[0]
         if family.schemes(first):
             lines += _checkpoints(family, first)
+        if families.is_open(family):
+            lines += ["", *_of_torchvision(family)]
         if choices := families.flavours(family, first):
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
@@ -170,6 +174,21 @@ def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:
         logits = scheme.head or scheme.rename(getattr(family, "LOGITS", "head"))
         flavour = f" {_flavour(scheme)} |" * several
         yield f"| {scheme.owner} | `{scheme.rename(family.EXAMPLE)}` | `{logits}`{meaning} |{flavour}"
+
+
+def _of_torchvision(family: Any) -> Iterator[str]:
+    """Which of torchvision's networks are read, by what their tensors are called."""
+    yield "| torchvision's | `architecture:` | such as | the logits | `flavour:` if not given |"
+    yield "| --- | --- | --- | --- | --- |"
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, (other, kind) in torchvision_names.NETWORKS.items():
+        kinds.setdefault((kind.example, kind.head), []).append((name, other))
+    for (example, head), names in kinds.items():
+        *_, scheme = family.schemes(architecture := f"{family.PREFIX}{names[0][0]}")
+        flavour = _flavour(scheme) if families.flavours(family, architecture) else "–"
+        others = [f"{family.PREFIX}{name}" for name, _ in names]
+        such_as = scheme.rename(f"backbone.{example}")
+        yield f"| {_code(other for _, other in names)} | {_code(others)} | `{such_as}` | `{head}` | {flavour} |"
 
 
 def _flavour(scheme: Scheme) -> str:

@@ -55,17 +55,47 @@ def least_ir_version(model: onnx.ModelProto) -> int:
     return version
 
 
-def copy_in_oldest_format(source: Path, target: Path) -> None:
-    """Copy an ONNX file; where its format is newer than its operators need, only that number changes."""
+def copy_for_old_readers(source: Path, target: Path) -> None:
+    """Copy an ONNX file in the oldest format that its operators allow, with nothing in it that OpenCV 4 cannot read.
+
+    A file that is so already keeps its bytes.
+    """
     import onnx
 
     model = onnx.load(source)
     least = least_ir_version(model)
-    if model.ir_version == least:
+    if not _slice_partial_shapes(model.graph) and model.ir_version == least:
         shutil.copy2(source, target)
-    else:
-        model.ir_version = least
-        target.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    model.ir_version = least
+    target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _slice_partial_shapes(graph: onnx.GraphProto) -> bool:
+    """Write the shape of some axes as a slice of the whole shape, and tell whether there was one.
+
+    OpenCV up to 4.14 takes it for the whole shape, and then refuses the graph.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    nodes = []
+    for node in graph.node:
+        ends = {each.name: each.i for each in node.attribute}
+        if node.op_type != "Shape" or not ends:
+            nodes.append(node)
+            continue
+        name = node.output[0]
+        bounds = {"start": ends.get("start", 0), "end": ends.get("end", np.iinfo(np.int64).max)}
+        graph.initializer.extend(
+            numpy_helper.from_array(np.array([value], np.int64), f"{name}.{bound}") for bound, value in bounds.items()
+        )
+        nodes.append(helper.make_node("Shape", node.input, [f"{name}.whole"], f"{name}.whole"))
+        nodes.append(helper.make_node("Slice", [f"{name}.{part}" for part in ("whole", *bounds)], [name], name))
+    changed = len(nodes) != len(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return changed
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -78,6 +78,7 @@ def load_torch(path: Path) -> Detector:
             _resize(detector.get_submodule(name), *widths)
         counters = {name: torch.tensor(0) for name in detector.state_dict() if name.endswith(_COUNTER)}
         detector.load_state_dict(tensors | counters, strict=True, assign=True)
+        _fill_constants(detector, metadata)
     except (UserError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _foreign(path, f"{type(error).__name__}: {error}") from error
     return detector.eval()
@@ -227,6 +228,21 @@ def _resize(module: nn.Module, inputs: int, outputs: int, groups: int) -> None:
     module.weight = nn.Parameter(torch.empty(shape, device="meta"))
     if module.bias is not None:
         module.bias = nn.Parameter(torch.empty(outputs, device="meta"))
+
+
+def _fill_constants(detector: Detector, metadata: Mapping[str, str]) -> None:
+    """Give buffers that no file holds, since they follow from the architecture, what it computes for them; in place."""
+    import torch
+
+    without = [name for name, buffer in detector.named_buffers() if buffer.is_meta]
+    if not without:
+        return
+    with torch.random.fork_rng(devices=[]):
+        computed = dict(_blank(metadata).named_buffers())
+    for name in without:
+        owner, _, leaf = name.rpartition(".")
+        dtype = detector.dtype if computed[name].is_floating_point() else None
+        setattr(detector.get_submodule(owner), leaf, computed[name].to(dtype=dtype))
 
 
 def _blank(metadata: Mapping[str, str]) -> Detector:

@@ -12,6 +12,8 @@ from bench.datasets.layouts import layouts
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError, in_yaml, nearest, quoted
+from bench.footage import crops, faces
+from bench.footage.faces import graphs
 from bench.variants import steps
 
 WIDTH = 100
@@ -105,6 +107,16 @@ def _layouts() -> Rows:
     return [(_name(module), _summary(module)) for module in modules]
 
 
+def _crops() -> Rows:
+    return [(name, crops.summary(name)) for name in crops.PRESETS]
+
+
+def _finders() -> Rows:
+    """Finders by name, and kinds of ONNX files that are understood."""
+    by_name = [(name, _summary(faces.find(name))) for name in faces.names()]
+    return by_name + [(f"an .onnx file: {name}", _summary(kind)) for name, kind in graphs.kinds().items()]
+
+
 def _name(module: Any) -> str:
     return str(module.__name__.rpartition(".")[2])
 
@@ -124,4 +136,6 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "steps": _steps,
     "runtimes": _runtimes,
     "layouts": _layouts,
+    "crops": _crops,
+    "finders": _finders,
 }

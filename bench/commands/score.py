@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,12 +27,15 @@ from bench.records import (
     SplitSummary,
     VariantResult,
     silent,
+    sources_of,
 )
 from bench.results import score, store
 from bench.results.external import align, read
 from bench.results.external.read import Columns, ImportedScores
 
 _SCORES = "scores.json"
+LABELS = "labels"
+"""What options for a single file call the file of labels."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Request:
     """Which files to score, the first as baseline, and how; `labels` is a file of labels alone.
 
     `names` are those of the variants, in the order of the files; without them, each is called like its file, without
-    the ending. `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
+    the ending. `columns_of` are those of files that call them otherwise than `columns`, by their variants' names, and
+    by "labels". `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
     folder `to`, or to `reports/<name>/`.
     """
 
@@ -53,6 +57,7 @@ class Request:
     to: Path | None = None
     names: tuple[str, ...] = ()
     source_pattern: str | None = None
+    columns_of: Mapping[str, Columns] = field(default_factory=dict)
 
     @property
     def variants(self) -> list[tuple[str, Path]]:
@@ -63,6 +68,29 @@ class Request:
     @property
     def folder(self) -> Path:
         return self.to or Path("reports") / self.name
+
+
+def columns_by_file(options: Mapping[str, Sequence[str]], names: Sequence[str]) -> tuple[Columns, dict[str, Columns]]:
+    """The columns of all files, and those of single files, from options such as `prob` and `int8=label`, by role.
+
+    Before the sign stands one of `names`; a column whose own name holds the sign is meant otherwise. Raises `UserError`
+    for an option that is empty or given twice.
+    """
+    by_file: dict[str, dict[str, str]] = {}
+    for role, values in options.items():
+        for value in values:
+            file, sign, column = value.partition("=")
+            file, column = (file, column) if sign and file in names else ("", value)
+            if not column.strip():
+                raise UserError(f"--{role}-column: is empty; expected the name of a column")
+            if by_file.setdefault(file, {}).setdefault(role, column) != column:
+                whose = f" for {file}" if file else ""
+                raise UserError(
+                    f"--{role}-column: {quoted(column)} is the second name{whose}; for a single file write "
+                    f"NAME=COLUMN, where NAME is one of {listed(names)}"
+                )
+    common = by_file.pop("", {})
+    return Columns(**common), {file: Columns(**{**common, **named}) for file, named in by_file.items()}
 
 
 def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
@@ -194,14 +222,16 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     total = len(variants) + before
     if request.labels:
         try:
-            labels = read.read(request.labels, columns, words, only_labels=True, further=None)
+            of_labels = request.columns_of.get(LABELS, columns)
+            labels = read.read(request.labels, of_labels, words, only_labels=True, further=None)
             attributes.update(labels.attributes)
         except UserError as error:
             problems += error.lines
     for done, (name, path) in enumerate(variants.items(), before):
         on_event(Event("reading scores", done, total, "files"))
         try:
-            imported[name] = read.read(path, columns, words, further=None if done == before else attributes)
+            of_file = request.columns_of.get(name, columns)
+            imported[name] = read.read(path, of_file, words, further=None if done == before else attributes)
             attributes.update(imported[name].attributes)
         except UserError as error:
             problems += error.lines
@@ -213,15 +243,15 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
     return aligned
 
 
-def _sources(pattern: str, frames: Sequence[str]) -> Sequence[str | None]:
+def _sources(pattern: str, frames: Sequence[str], labels: Sequence[int | None]) -> Sequence[str | None]:
     """The source that the pattern finds in each frame's name; `UserError` where it finds none at all."""
-    sources = datasets.find_sources(pattern, frames)
+    sources = datasets.find_sources(pattern, frames, labels)
     if frames and not any(sources):
         raise UserError(f"--source-pattern {quoted(pattern)} matches no frame, for example {quoted(frames[0])}")
     return sources
 
 
-def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
+def _untexts(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
     """A warning for each split in which only a part of the frames has a source."""
     for split, labelled in frames.items():
         unknown = labelled.sources.isna().to_numpy()
@@ -257,19 +287,38 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
         variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
         provenance=provenance(inputs, ("numpy", "pyarrow", "scipy")),
         margin=request.margin,
-        warnings=(*aligned.remarks, *_unknown_sources(aligned.frames), *_shared_sources(aligned.frames)),
+        warnings=(
+            *aligned.remarks,
+            *_of_pattern(request, aligned.frames),
+            *_untexts(aligned.frames),
+            *_shared_sources(aligned.frames),
+        ),
     )
+
+
+def _of_pattern(request: Request, frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
+    """A warning where the sources that a pattern gives cannot be videos or persons."""
+    if request.source_pattern is None:
+        return ()
+    names = [str(name) for labelled in frames.values() for name in labelled.frames]
+    sources = [source for labelled in frames.values() for source in labelled.sources.astype(object)]
+    texts = [source if isinstance(source, str) else None for source in sources]
+    return datasets.source_remarks(request.source_pattern, names, texts)
+
+
+def _single_sources(frames: LabelledFrames) -> set[str]:
+    return {part for name in frames.sources.dropna().unique() for part in sources_of(str(name))}
 
 
 def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
     """A warning where test frames share sources with the frames that thresholds are set on."""
     if "validation" not in frames:
         return ()
-    test, validation = (set(frames[split].sources.dropna()) for split in LABELLED_SPLITS)
+    test, validation = (_single_sources(frames[split]) for split in LABELLED_SPLITS)
     shared = sorted(test & validation)
     return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
 def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
     fake = int((frames.labels == 1).sum())
-    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, frames.sources.nunique(), digest)
+    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, len(_single_sources(frames)), digest)

@@ -1,11 +1,15 @@
 """Room 1: labelled frames in. Layouts on disk, splits, digests, decoding, and the drawn demo set."""
 
+from bench.datasets.accounts import account, left_out
+from bench.datasets.annotations import annotations_of
 from bench.datasets.decoding import decode, decoder_versions, read_batches, read_for_each
 from bench.datasets.loading import Listed, find, load, read, refuse_shared_content
+from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, checked_pattern
 from bench.datasets.sources import find_sources
 
 __all__ = [
-    "FrameSetSettings", "Listed", "Location", "checked_pattern", "decode", "decoder_versions", "find", "find_sources",
-    "load", "read", "read_batches", "read_for_each", "refuse_shared_content",
+    "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern", "decode",
+    "decoder_versions", "find", "find_sources", "left_out", "load", "read", "read_batches", "read_for_each",
+    "refuse_shared_content", "source_remarks",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
-"""JPEG, PNG and WebP files to uint8 RGB of an `InputSpec`, decoded ahead of whoever reads them."""
+"""Pictures to uint8 RGB of an `InputSpec`, decoded ahead of whoever reads them."""
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,10 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from bench import stored
+from bench.datasets.headers import READABLE, further_format
 from bench.errors import UserError
 from bench.provenance import versions
 from bench.records import Frame, InputSpec
@@ -28,6 +30,9 @@ VERSION = 2
 
 LIBRARIES = ("opencv-python-headless", "pillow")
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM")
+"""Pillow's names of the formats that are read. No other is ever opened: for EPS and others, Pillow starts programs."""
+_PLUGINS = ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff", "Jpeg2K", "Avif", "Ppm")
 _ORIENTATION = 0x0112  # EXIF tag
 LONGEST = 16
 """`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
@@ -57,9 +62,7 @@ def _fitted(file: Path, specs: Iterable[InputSpec]) -> dict[InputSpec, NDArray[n
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(
-            f"{file}: can't be decoded: {reason.strip()}. Expected a JPEG, PNG or WebP picture; replace it"
-        ) from error
+        raise UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it") from error
 
 
 def fault(data: bytes) -> str:
@@ -75,6 +78,35 @@ def fault(data: bytes) -> str:
     except Exception as error:  # whatever the decoder says, it is about this file
         return f"can't be decoded: {str(error) or type(error).__name__}".replace("\n", " ")
     return ""
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a picture of a further format; ValueError where Pillow can't read its header."""
+    try:
+        with _opened(BytesIO(data)) as picture:
+            width, height = picture.size
+            return int(width), int(height)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the decoder says, it is about this file
+        raise ValueError(f"can't be decoded: broken {further_format(data)} header") from error
+
+
+def is_mask(data: bytes) -> bool:
+    """Whether a sound picture has one channel that holds at most two values, as masks of forged regions have.
+
+    JPEG and WebP files are none: their compression leaves more values.
+    """
+    import numpy as np
+
+    is_grey_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25] in (0, 3)  # its colour type: grey, palette
+    if not is_grey_png and not further_format(data):
+        return False
+    with _opened(BytesIO(data)) as picture:
+        if len(picture.getbands()) > 1:
+            return False
+        values = np.asarray(picture)
+    return bool(((values == values.min()) | (values == values.max())).all())
 
 
 def read_batches(
@@ -128,13 +160,19 @@ def _decode_into(slots: Mapping[InputSpec, NDArray[np.uint8]], file: Path) -> No
         slots[spec][...] = frame.transpose(2, 0, 1)
 
 
+def _opened(source: BinaryIO) -> Image.Image:
+    """A picture whose header is read, of one of `FORMATS`."""
+    picture: Image.Image = _pillow().open(source, formats=FORMATS)
+    return picture
+
+
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import ImageOps
 
     # Opened here: a pipe in a frame's place would be waited for.
     source = stored.open_file(file) if isinstance(file, Path) else file
-    with source, _pillow().open(source, formats=("JPEG", "PNG", "WEBP")) as picture:
+    with source, _opened(source) as picture:
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             ImageOps.exif_transpose(picture, in_place=True)
         picture.info.pop("transparency", None)  # dropped anyway, but of some palettes Pillow would warn
@@ -142,14 +180,21 @@ def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """16-bit greys scaled by 255/65535; Pillow's own conversion would clip them."""
+    """16-bit greys scaled by 255/65535; Pillow's own conversion would clip them.
+
+    `ValueError` for numbers of which nobody knows what is white.
+    """
     import numpy as np
     from PIL import Image
 
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; expected 8 or 16 bits a channel")
     if not picture.mode.startswith("I"):
         return picture
-    wide = np.asarray(picture).astype(np.uint32)
-    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    wide = np.asarray(picture)
+    if wide.size and not 0 <= int(wide.min()) <= int(wide.max()) <= 65535:
+        raise ValueError("its pixels have 32 bits; expected 8 or 16 bits a channel")
+    return Image.fromarray(((wide.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def fit(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
@@ -218,6 +263,8 @@ def _pillow() -> ModuleType:
     """
     from PIL import Image
 
+    for name in _PLUGINS:  # or Pillow would load all of its plugins to look for these
+        importlib.import_module(f"PIL.{name}ImagePlugin")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     return Image

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import seals, stored
-from bench.datasets.decoding import LIBRARIES, VERSION, fault
+from bench.datasets.decoding import LIBRARIES, VERSION, fault, is_mask, size_of
 from bench.datasets.headers import dimensions
 from bench.datasets.layouts import LEADS_NOWHERE, Entry
 from bench.files import sweep, write_text
@@ -34,10 +35,49 @@ _MOST_BYTES = 256 * 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _THREADS = max(4, min(cpu_cores(), 16))  # a disk that is slow wants some, decoding wants the cores
 _CHUNK, _EVENT_SECONDS = 32, 0.1
-_FORMAT = 4  # raised whenever a file is checked otherwise
+_FORMAT = 5  # raised whenever a file is checked otherwise
 
-FileRecords = dict[str, tuple[int, int, str, str]]
-"""Size in bytes, modification time in nanoseconds, SHA-256 and what is wrong, by path below the root."""
+
+class Checked(NamedTuple):
+    """The SHA-256 of a file, empty where it can't be read, what is wrong with it, and whether it is a mask."""
+
+    digest: str
+    wrong: str = ""
+    is_mask: bool = False
+
+
+class FileRecord(NamedTuple):
+    """What is remembered of a file of this size in bytes and this modification time in nanoseconds."""
+
+    size_bytes: int
+    mtime_ns: int
+    checked: Checked
+
+
+FileRecords = dict[str, FileRecord]
+"""By path below the root."""
+
+
+@dataclass
+class Digests:
+    """What reading files has shown, by `Entry.file`: SHA-256 of frames, what is wrong with others, and which are masks.
+
+    Files that were not read yet, where only what is remembered counts, are `unread`: the digest of each is made up of
+    its name alone.
+    """
+
+    frames: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    masks: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+
+    def add(self, file: str, checked: Checked) -> None:
+        if checked.wrong:
+            self.faults[file] = checked.wrong
+        elif checked.is_mask:
+            self.masks.add(file)
+        else:
+            self.frames[file] = checked.digest
 
 
 def of_set(frames: Iterable[tuple[str, int | None, str | None, str]]) -> str:
@@ -49,48 +89,49 @@ def of_set(frames: Iterable[tuple[str, int | None, str | None, str]]) -> str:
 
 
 def digest_files(
-    name: str, roots: Mapping[Path, Iterable[Entry]], cache: Path, on_event: OnEvent
-) -> tuple[dict[str, str], dict[str, str]]:
-    """SHA-256 by `Entry.file`, and what is wrong with each file that can't be decoded, by `Entry.file` too.
+    name: str, roots: Mapping[Path, Iterable[Entry]], cache: Path, on_event: OnEvent, *, reads: bool = True
+) -> Digests:
+    """What is in the files below each of `roots`.
 
     A new file is read and decoded once; its header is looked at first, so that no picture is too
     large for the memory. `roots` are folders with entries below them; each has a cache file of its
-    own in `cache`. Where that can't be written, files are simply read again the next time.
+    own in `cache`. Where that can't be written, files are simply read again the next time. Without `reads`, no file is
+    read, and new ones are `unread`.
     """
     records = {root: _recall(_cache_file(cache, root)) for root in roots}
-    digests: dict[str, str] = {}
-    faults: dict[str, str] = {}
+    digests = Digests()
     fresh: dict[str, tuple[Path, Entry]] = {}
     for root, entries in roots.items():
         start, remembered = len(str(root)) + 1, records[root]
         for entry in entries:
-            row = remembered.get(entry.file[start:])
-            if row is not None and row[:2] == (entry.size_bytes, entry.mtime_ns):
-                if row[3]:
-                    faults[entry.file] = row[3]
-                else:
-                    digests[entry.file] = row[2]
+            record = remembered.get(entry.file[start:])
+            if record is not None and record[:2] == (entry.size_bytes, entry.mtime_ns):
+                digests.add(entry.file, record.checked)
             else:
                 fresh[entry.file] = root, entry
+    if not reads:
+        digests.unread |= fresh.keys()
+        digests.frames |= {file: hashlib.sha256(os.fsencode(f"unread {file}")).hexdigest() for file in fresh}
+        return digests
     checked = _check(name, [entry for _, entry in fresh.values()], on_event)
-    digests |= {file: digest for file, (digest, wrong) in checked.items() if not wrong}
-    faults |= {file: wrong for file, (_, wrong) in checked.items() if wrong}
+    for file, each in checked.items():
+        digests.add(file, each)
     for root in {root for root, _ in fresh.values()}:
         start = len(str(root)) + 1
         for file, (below, entry) in fresh.items():
             # Without a digest the file could not be read at all, which may pass.
-            if below == root and checked[file][0]:
-                records[root][file[start:]] = (entry.size_bytes, entry.mtime_ns, *checked[file])
+            if below == root and checked[file].digest:
+                records[root][file[start:]] = FileRecord(entry.size_bytes, entry.mtime_ns, checked[file])
         _remember(_cache_file(cache, root), records[root])
-    return digests, faults
+    return digests
 
 
-def _check(name: str, entries: Sequence[Entry], on_event: OnEvent) -> dict[str, tuple[str, str]]:
-    """For every entry by `Entry.file`: its digest, and what is wrong with it, empty where nothing is."""
+def _check(name: str, entries: Sequence[Entry], on_event: OnEvent) -> dict[str, Checked]:
+    """What each entry's file is, by `Entry.file`."""
     if not entries:
         return {}
     work, total, reported = f"reading {name}", len(entries), time.monotonic()
-    checked: dict[str, tuple[str, str]] = {}
+    checked: dict[str, Checked] = {}
     on_event(Event(work, 0, total))
     pool = ThreadPoolExecutor(_THREADS, "digest")
     try:
@@ -105,29 +146,34 @@ def _check(name: str, entries: Sequence[Entry], on_event: OnEvent) -> dict[str, 
     return checked
 
 
-def _digest_chunk(entries: Sequence[Entry]) -> dict[str, tuple[str, str]]:
+def _digest_chunk(entries: Sequence[Entry]) -> dict[str, Checked]:
     return {entry.file: _digest(entry) for entry in entries}
 
 
-def _digest(entry: Entry) -> tuple[str, str]:
-    """The digest, empty where the file can't be read, and what is wrong with it, empty where nothing is."""
+def _digest(entry: Entry) -> Checked:
+    """Read a file, and decode it, if its header says that it fits the memory."""
     if wrong := _unread(entry):
-        return "", wrong
+        return Checked("", wrong)
     try:
         data = Path(entry.file).read_bytes()
     except OSError as error:
-        return "", error.strerror or str(error)
+        return Checked("", error.strerror or str(error))
     digest = hashlib.sha256(data).hexdigest()
     try:
-        width, height = dimensions(data)
+        width, height = dimensions(data) or size_of(data)
     except ValueError as error:
-        return digest, str(error)
+        return Checked(digest, str(error))
     if not 0 < width * height <= MOST_PIXELS:
-        return digest, f"{width} × {height} pixels; a frame has between 1 and {MOST_PIXELS:,}"
+        return Checked(digest, f"{width} × {height} pixels; a frame has between 1 and {MOST_PIXELS:,}")
     if width * height <= LARGE_PIXELS:
-        return digest, fault(data)
+        return _decoded(digest, data)
     with _large:
-        return digest, fault(data)
+        return _decoded(digest, data)
+
+
+def _decoded(digest: str, data: bytes) -> Checked:
+    wrong = fault(data)
+    return Checked(digest, wrong, not wrong and is_mask(data))
 
 
 def _unread(entry: Entry) -> str:
@@ -164,16 +210,17 @@ def _recall(file: Path) -> FileRecords:
         if remembered["format"] != _FORMAT:
             return {}
         same = remembered["decoder"] == _decoder()
-        return {path: row for path, row in map(_row, remembered["files"].items()) if same or not row[3]}
+        return {path: row for path, row in map(_row, remembered["files"].items()) if same or not row.checked.wrong}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def _row(item: tuple[str, Any]) -> tuple[str, tuple[int, int, str, str]]:
-    path, (size, mtime, digest, wrong) = item
-    if not (type(size) is type(mtime) is int and isinstance(wrong, str) and _DIGEST.fullmatch(digest)):
+def _row(item: tuple[str, Any]) -> tuple[str, FileRecord]:
+    path, (size, mtime, (digest, wrong, is_mask_file)) = item
+    is_record = type(size) is type(mtime) is int and isinstance(wrong, str) and isinstance(is_mask_file, bool)
+    if not (is_record and _DIGEST.fullmatch(digest)):
         raise stored.DamagedError("a file's row is none")
-    return path, (size, mtime, digest, wrong)
+    return path, FileRecord(size, mtime, Checked(digest, wrong, is_mask_file))
 
 
 def _key(file: Path) -> str:

@@ -1,22 +1,45 @@
 """Width and height of JPEG, PNG and WebP files from their bytes, and whether the file is all there.
 
 Nothing is decoded, so a picture that would fill the memory is refused unseen. Formats: ITU-T T.81
-annex B, the PNG specification section 5 and 11.2, RFC 9649.
+annex B, the PNG specification section 5 and 11.2, RFC 9649. Of further formats, only the first bytes are known here:
+Pillow reads their headers.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 
 # Start-of-frame markers; C4, C8 and CC lie among them and mean something else.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE_MARKERS = frozenset(range(0xD0, 0xD9)) | {0x01}
 _SCAN, _END = 0xDA, b"\xff\xd9"
-_STRANGERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"<": "a web page or XML"}
+_FURTHER = re.compile(
+    rb"(?P<BMP>BM)|(?P<GIF>GIF8[79]a)|(?P<TIFF>II[*+]\0|MM\0[*+])|(?P<JPEG_2000>\0\0\0\x0cjP  |\xff\x4f\xff\x51)"
+    rb"|(?P<AVIF>.{4}ftypavi[fs]|.{4}ftypmi[fa]1.{4}.*?avif)|(?P<PNM>P[1-6]\s)",
+    re.DOTALL,
+)
+_STRANGERS = re.compile(
+    rb"(?P<EPS>%!PS|\xc5\xd0\xd3\xc6)|(?P<PDF>%PDF)|(?P<Photoshop>8BPS)|(?P<JPEG_XL>\xff\x0a|\0\0\0\x0cJXL )"
+    rb"|(?P<HEIC>.{4}ftyp(?:hei|hev|mif1|msf1))|(?P<a_video>.{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI )"
+    rb"|(?P<a_float_map>P[fF]\s)"
+    rb"|(?P<a_web_page_or_XML>\s*<)|(?P<a_ZIP_archive>PK\x03\x04)|(?P<a_NumPy_array>\x93NUMPY)",
+    re.DOTALL,
+)
+READABLE = "a JPEG, PNG, WebP, BMP, GIF, TIFF, JPEG 2000, AVIF or PNM picture"
 
 
-def dimensions(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of a whole JPEG, PNG or WebP file; `ValueError` says what is wrong with it."""
+def further_format(data: bytes) -> str:
+    """The format of a picture that Pillow alone can tell the size of, by its first bytes; "" for any other file."""
+    match = _FURTHER.match(data[:64])
+    return str(match.lastgroup).replace("_", " ") if match else ""
+
+
+def dimensions(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of a whole JPEG, PNG or WebP file, None for a picture of a further format.
+
+    `ValueError` says what is wrong with it.
+    """
     try:
         if data[:3] == b"\xff\xd8\xff":
             return _jpeg(data)
@@ -26,6 +49,11 @@ def dimensions(data: bytes) -> tuple[int, int]:
             return _webp(data)
     except IndexError:
         raise ValueError("cut off within its header") from None
+    if further := further_format(data):
+        # What OpenJPEG makes of half a file is a picture; data never holds an end marker, as in JPEG.
+        if further == "JPEG 2000" and _END not in data:
+            raise ValueError("JPEG 2000 cut off: no end marker")
+        return None
     raise ValueError(_stranger(data))
 
 
@@ -35,8 +63,8 @@ def _stranger(data: bytes) -> str:
         return "empty file"
     if data.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the picture; `git lfs pull` fetches it"
-    name = next((name for head, name in _STRANGERS.items() if data.startswith(head)), None)
-    return "neither JPEG, PNG nor WebP" + (f" but {name}" if name else "")
+    match = _STRANGERS.match(data[:64])
+    return f"not {READABLE}" + (f" but {str(match.lastgroup).replace('_', ' ')}" if match else "")
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from bench.datasets import layouts
-from bench.datasets.digests import digest_files, of_set
+from bench.datasets.accounts import mask_remarks, unused_remarks
+from bench.datasets.copies import copy_remarks
+from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry, Part
-from bench.datasets.settings import FrameSetSettings, Location
+from bench.datasets.plausibility import source_remarks
+from bench.datasets.settings import FrameSetSettings, Location, options_of
+from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
+    inseparable,
     shared_among_judged,
     shared_content,
     shared_sources,
@@ -23,7 +28,9 @@ from bench.datasets.splits import (
     unknown_sources_in_auto,
 )
 from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
-from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, silent
+from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, Unused, joined_sources, silent
+
+_UnusedByRoot: TypeAlias = dict[Path, tuple[Unused, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,16 +41,27 @@ class _Located:
     part: Part
     pattern: str | None
 
+    @property
+    def renames(self) -> bool:
+        """Whether a pattern takes the place of sources that the layout read off names."""
+        return self.pattern is not None and self.part.from_names
+
+    @property
+    def unnamed(self) -> list[Entry]:
+        """Those of whose source nothing is said but by a pattern."""
+        return [entry for entry in self.part.entries if entry.source is None or self.renames]
+
     def frames(self) -> tuple[Frame, ...]:
         """Frames whose content is not known yet."""
-        unknown = [entry.path for entry in self.part.entries if entry.source is None] if self.pattern else []
-        sources = iter(find_sources(self.pattern or "", unknown))
+        unknown = self.unnamed if self.pattern else []
+        paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
+        sources = iter(find_sources(self.pattern or "", paths, labels))
         return tuple(
             Frame(
                 entry.path,
                 Path(entry.file),
                 entry.label,
-                next(sources, None) if entry.source is None else entry.source,
+                next(sources, None) if entry.source is None or self.renames else joined_sources(entry.source),
                 "",
                 entry.attributes,
                 entry.video,
@@ -61,6 +79,8 @@ class Listed:
     settings: FrameSetSettings
     parts: Mapping[Split | None, _Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
+    unused: Mapping[Path, tuple[Unused, ...]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
@@ -73,10 +93,15 @@ class Listed:
 
 @dataclass(frozen=True)
 class _Checked:
-    """The usable frames of a part, and "path: what is wrong" for those that were left out."""
+    """The usable frames of a part, "path: what is wrong" for those that were left out, and paths of masks.
+
+    `unread` are the paths of frames that nobody has read yet.
+    """
 
     frames: tuple[Frame, ...]
     left_out: tuple[str, ...]
+    masks: tuple[str, ...]
+    unread: frozenset[str]
 
 
 def load(
@@ -100,38 +125,79 @@ def load(
 
 def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
-    parts, problems = _gather(settings, base)
+    parts, problems, unused, remarks = _gather(settings, base)
     undigested = {split: located.frames() for split, located in parts.items()}
     for split, located in parts.items():
         problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
-        problems += _wrong_sources(located, undigested[split], settings.split == "auto")
-    by_split = {split: frames for split, frames in undigested.items() if split}
-    _refuse(name, problems + shared_sources(by_split))
-    return Listed(name, settings, parts, undigested)
+        # A video is a source of its own; its frames are not there yet.
+        auto = settings.split == "auto" and not settings.extract
+        problems += _wrong_sources(located, undigested[split], auto)
+    shared = shared_sources({split: frames for split, frames in undigested.items() if split})
+    if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
+        remarks += shared_by_design(sharing, undigested)
+    _refuse(name, problems + ([] if sharing else shared))
+    return Listed(name, settings, parts, undigested, unused, tuple(remarks))
 
 
 def read(
-    listing: Listed, cache: Path, on_event: OnEvent = silent, *, on_bad_frame: Literal["error", "skip"] = "error"
+    listing: Listed,
+    cache: Path,
+    on_event: OnEvent = silent,
+    *,
+    on_bad_frame: Literal["error", "skip"] = "error",
+    reads: bool = True,
 ) -> dict[Split, FrameSet]:
-    """The frame set with every file read, new ones decoded; as `load` says."""
+    """The frame set with every file read, new ones decoded; as `load` says.
+
+    Without `reads`, no file is read: what is remembered counts, new files are taken for frames and `unread`, and the
+    digests of splits that have such are empty.
+    """
     name, settings, parts, undigested = listing.name, listing.settings, listing.parts, listing.frames
-    digests, faults = digest_files(name, _by_root(parts.values()), cache, on_event)
+    digests = digest_files(name, _by_root(parts.values()), cache, on_event, reads=reads)
+    faults = digests.faults
     if on_bad_frame == "error":
         advice = "replace these files, or leave them out with `on_bad_frame: skip`"
         _refuse(name, [f"{file}: {faults[file]}" for file in sorted(faults)], most=len(faults), advice=advice)
-    checked = {
-        split: _checked(frames, parts[split].part.entries, digests, faults) for split, frames in undigested.items()
-    }
+    checked = {split: _checked(frames, parts[split].part.entries, digests) for split, frames in undigested.items()}
     _refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
-    splits = _splits({split: part.frames for split, part in checked.items()}, settings.split == "auto")
-    _refuse(name, shared_content(splits))
-    left_out = {split or "test": part.left_out for split, part in checked.items()}
-    sets = {s: _frame_set(name, s, splits[s], left_out.get(s, ())) for s in SPLITS if s in splits}
-    remarks = {s: unknown_sources(s, frames, _pattern(parts, s)) for s, frames in splits.items()}
-    if settings.split == "auto":
-        remarks = {"test": unknown_sources_in_auto([frame for frames in splits.values() for frame in frames])}
-    remarks["test"] = (*remarks["test"], *shared_among_judged(splits))
-    return {split: replace(frames, remarks=remarks.get(split, ())) for split, frames in sets.items()}
+    is_auto = settings.split == "auto"
+    splits = _splits({split: part.frames for split, part in checked.items()}, is_auto)
+    whole, joined = inseparable(splits) if is_auto else ([], ())
+    _refuse(name, shared_content(splits) + whole)
+    sets = {
+        s: _frame_set(name, s, splits[s], checked[s if s in checked else None], s == "test" or not is_auto)
+        for s in SPLITS
+        if s in splits
+    }
+    remarks = {s: list(unknown_sources(s, frames, _pattern(parts, s))) for s, frames in splits.items()}
+    if is_auto:
+        remarks = {"test": list(unknown_sources_in_auto([frame for frames in splits.values() for frame in frames]))}
+    remarks["test"] = [
+        *listing.remarks,
+        *_of_patterns(listing),
+        *joined,
+        *remarks["test"],
+        *shared_among_judged(splits),
+    ]
+    for root, unused in listing.unused.items():
+        remarks["test"] += unused_remarks(root, unused)
+    for split, frames in sets.items():
+        remarks.setdefault(split, []).extend((*copy_remarks(frames), *mask_remarks(frames)))
+    unused_everywhere = tuple(each for unused in listing.unused.values() for each in unused)
+    sets["test"] = replace(sets["test"], unused=unused_everywhere)
+    return {split: replace(frames, remarks=tuple(remarks.get(split, ()))) for split, frames in sets.items()}
+
+
+def _of_patterns(listing: Listed) -> Iterator[str]:
+    """What a reader must know of the sources that each `source_pattern` gives."""
+    patterns: dict[str, list[Frame]] = {}
+    for split, located in listing.parts.items():
+        unnamed = {entry.path for entry in located.unnamed}
+        if located.pattern:
+            frames = patterns.setdefault(located.pattern, [])
+            frames += [frame for frame in listing.frames[split] if frame.path in unnamed]
+    for pattern, frames in patterns.items():
+        yield from source_remarks(pattern, [frame.path for frame in frames], [frame.source for frame in frames])
 
 
 def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
@@ -148,13 +214,13 @@ def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None
     return located.pattern if located else None
 
 
-def _checked(
-    frames: Sequence[Frame], entries: Sequence[Entry], digests: Mapping[str, str], faults: Mapping[str, str]
-) -> _Checked:
+def _checked(frames: Sequence[Frame], entries: Sequence[Entry], digests: Digests) -> _Checked:
     pairs = list(zip(frames, (entry.file for entry in entries), strict=True))
     return _Checked(
-        tuple(replace(frame, digest=digests[file]) for frame, file in pairs if file in digests),
-        tuple(f"{frame.path}: {faults[file]}" for frame, file in pairs if file in faults),
+        tuple(replace(frame, digest=digests.frames[file]) for frame, file in pairs if file in digests.frames),
+        tuple(f"{frame.path}: {digests.faults[file]}" for frame, file in pairs if file in digests.faults),
+        tuple(frame.path for frame, file in pairs if file in digests.masks),
+        frozenset(frame.path for frame, file in pairs if file in digests.unread) if digests.unread else frozenset(),
     )
 
 
@@ -167,51 +233,68 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
             f"{where}: {bad} of {total} files below {located.root} can't be decoded, too many to leave out: "
             f"{listed(checked.left_out, 5)}"
         ]
-    if not bad:
+    why = [f"{bad} files that can't be decoded"] * bool(bad)
+    why += [f"{len(checked.masks)} masks, one channel of two values,"] * bool(checked.masks)
+    if not why:
         return []
     usable = {frame.path for frame in checked.frames}
     entries = tuple(entry for entry in located.part.entries if entry.path in usable)
     problems = _wrong_labels(split or "test", replace(located.part, entries=entries))
-    return [f"{problem} (after {bad} files that can't be decoded were left out)" for problem in problems]
+    return [f"{problem} (after {' and '.join(why)} were left out)" for problem in problems]
 
 
-def _gather(settings: FrameSetSettings, base: Path) -> tuple[dict[Split | None, _Located], list[str]]:
-    """What lies at the locations named; the key None stands for frames that no split claims."""
+def _gather(
+    settings: FrameSetSettings, base: Path
+) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
+    """What lies at the locations named, what is wrong there, what is not used, and remarks.
+
+    The key None stands for frames that no split claims.
+    """
     if settings.path is None:
         return _gather_locations(settings.locations, base)
-    listing = layouts.read(resolve_path(base, settings.path), _options(settings))
+    listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
     parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
     elif not problems and None not in parts and "test" not in parts:
         problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
-    return parts, problems
-
-
-def _options(settings: FrameSetSettings | Location) -> layouts.Options:
-    return layouts.Options(
-        settings.columns.named if settings.columns else None,
-        labels=settings.labels.words if settings.labels else {},
-        exclude=settings.exclude,
-    )
+    return parts, problems, {listing.root: listing.unused}, list(listing.remarks)
 
 
 def _gather_locations(
     locations: Mapping[Split, Location], base: Path
-) -> tuple[dict[Split | None, _Located], list[str]]:
-    """The parts found at the locations of the splits, and what is wrong with these."""
+) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
+    """The parts found at the locations of the splits, what is wrong with these, what is not used there, and remarks."""
     parts: dict[Split | None, _Located] = {}
-    problems = []
+    problems: list[str] = []
+    remarks: list[str] = []
+    listings: dict[Path, layouts.Listing] = {}
+    used: set[tuple[Path, Split | None]] = set()
     for split, location in locations.items():
-        listing = layouts.read(resolve_path(base, location.path), _options(location))
+        listing = layouts.read(resolve_path(base, location.path), options_of(location))
         problems += [problem for problem in listing.problems if problem not in problems]
-        part = listing.parts.get(split, listing.parts.get(None))
+        remarks += [remark for remark in listing.remarks if remark not in remarks]
+        listings.setdefault(listing.root, listing)
+        inside = split if split in listing.parts else None
+        part = listing.parts.get(inside)
         if part is not None:
             parts[split] = _Located(listing.root, part, location.source_pattern)
+            used.add((listing.root, inside))
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
-    return parts, problems
+    unused = {
+        root: (
+            *listing.unused,
+            *(
+                Unused("split", split, len(part.entries))
+                for split, part in listing.parts.items()
+                if split and (root, split) not in used
+            ),
+        )
+        for root, listing in listings.items()
+    }
+    return parts, problems, unused, remarks
 
 
 def _wrong_names(located: _Located) -> list[str]:
@@ -272,12 +355,17 @@ def _splits(frames: Mapping[Split | None, tuple[Frame, ...]], auto: bool) -> dic
     return {split or "test": of_split for split, of_split in frames.items()}
 
 
-def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], left_out: tuple[str, ...]) -> FrameSet:
+def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], checked: _Checked, stands_here: bool) -> FrameSet:
+    """A split of the part `checked`; whether what was left out of that part stands with this split."""
+    left_out, masks = (checked.left_out, checked.masks) if stands_here else ((), ())
+    if checked.unread:
+        unread = sum(frame.path in checked.unread for frame in frames)
+        return FrameSet(name, split, frames, "", "", left_out, masks=masks, unread=unread)
     digest = of_set((frame.path, frame.label, frame.source, frame.digest) for frame in frames)
     content = hashlib.sha256()
     for frame in frames:
         content.update(bytes.fromhex(frame.digest))
-    return FrameSet(name, split, frames, digest, content.hexdigest(), left_out)
+    return FrameSet(name, split, frames, digest, content.hexdigest(), left_out, masks=masks)
 
 
 def _refuse(name: str, problems: Sequence[str], *, most: int = 20, advice: str = "") -> None:

@@ -1,12 +1,13 @@
 """A process of its own that searches paths with a regular expression, as `sources` starts it: standard library only.
 
 Standard input: the pattern in hexadecimal digits, the seconds of processor time that it may take, and
-the paths, with NUL in between. Standard output: for each path `=` and its source, or nothing, with NUL
-in between; or `!` and the place of the path at which time or memory ended.
+the paths, with NUL in between. Standard output: JSON, for each path null or what each group holds (null where nothing)
+and where the first group ends; or `!` and the index of the path at which time or memory ended.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -17,16 +18,15 @@ _MEMORY_BYTES = 2**30  # some patterns remember every way that they have tried
 
 def search(pattern: str, paths: list[str]) -> str:
     """The answer for all paths."""
-    answers: list[str] = []
+    answers: list[list[str | int | None] | None] = []
     try:
         search_in = re.compile(pattern).search
         for path in paths:
             match = search_in(path)
-            source = match.group(1) if match else None
-            answers.append("" if source is None else f"={source}")
+            answers.append([*match.groups(), match.end(1)] if match else None)
     except (TimeoutError, MemoryError):
         return f"!{len(answers)}"
-    return "\0".join(answers)
+    return json.dumps(answers)
 
 
 def _end(*_: object) -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     pattern, seconds, *paths = data.decode("utf-8", "surrogatepass").split("\0")
     _limit(float(seconds), len(data))
     pattern = bytes.fromhex(pattern).decode("utf-8", "surrogatepass")
-    sys.stdout.buffer.write(search(pattern, paths).encode("utf-8", "surrogatepass"))
+    sys.stdout.buffer.write(search(pattern, paths).encode("ascii"))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.datasets import exclude
+from bench.datasets.extract_settings import EXTRACT, ExtractSettings
+from bench.datasets.layouts import SUFFIXES, Options
 from bench.errors import quoted
 from bench.records import SPLITS, Split, label_word, label_words
 
 _SOURCE_PATTERN = (
-    "a regular expression, searched in each frame's path below its split's folder; its first group names the frame's "
-    "source, its video or person"
+    "a regular expression, searched in each frame's path below its split's folder; its group names the frame's source, "
+    "its video or person, and a second group the other source of a fake made of two"
 )
 
 
@@ -63,7 +65,9 @@ class ColumnSettings(BaseModel):
     path: str | None = Field(default=None, min_length=1, description="the column of frames' paths, if not `path`")
     label: str | None = Field(default=None, min_length=1, description="the column real or 0, fake or 1, if not `label`")
     source: str | None = Field(
-        default=None, min_length=1, description="the column of videos or persons, if not `source`"
+        default=None,
+        min_length=1,
+        description="the column of videos or persons, two with ; in between for a fake of both, if not `source`",
     )
     split: str | None = Field(
         default=None, min_length=1, description="the column test, validation, calibration or train, if not `split`"
@@ -125,6 +129,7 @@ class Location(BaseModel):
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
+    extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
@@ -156,6 +161,7 @@ class FrameSetSettings(BaseModel):
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
+    extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
@@ -181,7 +187,7 @@ class FrameSetSettings(BaseModel):
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
         if locations and "test" not in locations:
             raise ValueError("`test` is missing: the frames that are reported")
-        for key in ("split", "source_pattern", "columns", "labels", "exclude"):
+        for key in ("split", "source_pattern", "columns", "labels", "exclude", "extract"):
             if locations and getattr(self, key):
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
@@ -191,3 +197,13 @@ class FrameSetSettings(BaseModel):
     def locations(self) -> dict[Split, Location]:
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
+
+
+def options_of(settings: FrameSetSettings | Location) -> Options:
+    """What is looked for at a frame set's path, or at one of its locations."""
+    return Options(
+        settings.columns.named if settings.columns else None,
+        suffixes=settings.extract.suffixes if settings.extract else SUFFIXES,
+        labels=settings.labels.words if settings.labels else {},
+        exclude=settings.exclude,
+    )

@@ -6,23 +6,81 @@ search but the end of its process, so it has a process of its own (50 ms, and 1 
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError, shown
+from bench.records import BETWEEN_SOURCES, joined_sources
 
 _SECONDS, _SECONDS_PER_PATH = 2.0, 10e-6  # of processor time; usual patterns take 1 µs for a path
 _SCRIPT = Path(__file__).with_name("searching.py")
+_NEXT_NAME = re.compile(r"[_+&-]([^_+&/.\s-]+)")
 
 
-def find_sources(pattern: str, paths: Sequence[str]) -> list[str | None]:
-    """What the pattern's first group holds where it is first found in each path; None where it is not found.
+@dataclass(frozen=True)
+class _Match:
+    """What the pattern's groups hold in a path, and where the first of them ends there."""
 
-    A pattern that takes too long or too much memory raises `UserError`.
+    groups: tuple[str | None, ...]
+    end: int
+
+    @property
+    def source(self) -> str | None:
+        """The group, or all groups that hold something, joined as the sources of one frame."""
+        if len(self.groups) > 1:
+            return joined_sources(*filter(None, self.groups))
+        name = self.groups[0]
+        return joined_sources(name) if name and BETWEEN_SOURCES in name else name
+
+
+def find_sources(pattern: str, paths: Sequence[str], labels: Sequence[int | None] | None = None) -> list[str | None]:
+    """What the pattern's groups hold where it is first found in each path; None where it is not found.
+
+    A frame of several groups, or of several names with `;` in between, is of all these sources. Where `labels` are
+    given, a fake whose path goes on with the name of another real source is of both, though the only group of the
+    pattern holds but the first (see `_second_names`). A pattern that takes too long or too much memory raises
+    `UserError`.
     """
+    matches = _search(pattern, paths)
+    sources = [match.source if match else None for match in matches]
+    if labels is None or not matches or any(match and len(match.groups) > 1 for match in matches):
+        return sources
+    for index, name in _second_names(paths, matches, labels).items():
+        sources[index] = joined_sources(str(sources[index]), name)
+    return sources
+
+
+def _second_names(
+    paths: Sequence[str], matches: Sequence[_Match | None], labels: Sequence[int | None]
+) -> dict[int, str]:
+    """The second source of fakes that are named after two, as 953_974 or id0_id1_0001, by their index.
+
+    That is a guess, so it is made only where most fakes are named so, and no real frame is: a number that follows in
+    both classes counts frames.
+    """
+    real = {match.source for match, label in zip(matches, labels, strict=True) if match and label == 0}
+    seconds: dict[int, str] = {}
+    fakes = 0
+    for index, (path, match, label) in enumerate(zip(paths, matches, labels, strict=True)):
+        if match is None or not match.source:
+            continue
+        fakes += label == 1
+        follows = _NEXT_NAME.match(path, match.end)
+        if follows and follows[1] in real and follows[1] != match.source:
+            if label != 1:
+                return {}
+            seconds[index] = follows[1]
+    return seconds if 2 * len(seconds) > fakes else {}
+
+
+def _search(pattern: str, paths: Sequence[str]) -> list[_Match | None]:
+    """Where the pattern is first found in each path, searched for in a process of its own."""
     if not paths:
         return []
     seconds = _SECONDS + _SECONDS_PER_PATH * len(paths)
@@ -35,10 +93,10 @@ def find_sources(pattern: str, paths: Sequence[str]) -> list[str | None]:
         answer = subprocess.run(command, input=question, capture_output=True, timeout=patience, check=True).stdout
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         raise _too_slow(pattern, "") from None
-    text = answer.decode("utf-8", "surrogatepass")
+    text = answer.decode("ascii")
     if text.startswith("!"):
         raise _too_slow(pattern, f" at '{shown(paths[int(text[1:])])}'")
-    return [answer[1:] if answer else None for answer in text.split("\0")]
+    return [None if match is None else _Match(tuple(match[:-1]), match[-1]) for match in json.loads(text)]
 
 
 def _too_slow(pattern: str, where: str) -> UserError:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.errors import listed, quoted
-from bench.records import LABELLED_SPLITS, Frame, Split
+from bench.records import LABELLED_SPLITS, Frame, Split, sources_of
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
+_LARGE = 0.1  # a group with a larger share is placed before others
+_PARTS = ("test", "validation", "train")
 CALIBRATION_FRAMES = 128
+_SPLIT_YOURSELF = (
+    "Write the splits yourself, in a manifest's column `split` or in folders, without the fakes whose two sources are "
+    "on different sides; where nothing is calibrated or trained, test alone will do."
+)
 WRITE_PATTERN = " Write source_pattern; where every frame stands alone, source_pattern: '(.+)'."
 
 
 def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
     """Labelled frames as test 70 %, validation 10 %, train 20 %, and calibration drawn from train.
 
-    All frames of a source, and all with the same content, go to one split. Within each class (and
-    among sources with both) sources are ranked by a hash of their name, of their content where
-    unknown, so the split depends on neither order nor path. Sets too small for a validation split
-    with both classes, or for a train split, have none.
+    All frames of a source, of sources that share a frame, and all with the same content go to one split. Within each
+    class (and among sources with both) sources are ranked by a hash of their name, of their content where
+    unknown, so the split depends on neither order nor path. Of sources that fakes join, large groups come first, since
+    only the test split has room for them. Sets too small for a validation split with both classes, or for a train
+    split, have none.
     """
-    strata: dict[frozenset[int | None], list[tuple[str, list[Frame]]]] = defaultdict(list)
-    for key, group in _groups(frames).items():
-        strata[frozenset(frame.label for frame in group)].append((_hash("split", key), group))
+    strata: dict[frozenset[int | None], list[tuple[tuple[bool, str], list[Frame]]]] = defaultdict(list)
+    everything = list(frames)
+    most = _LARGE * len(everything) if any(map(_is_of_several, everything)) else len(everything)
+    for key, group in _groups(everything).items():
+        rank = len(group) <= most, _hash("split", key)
+        strata[frozenset(frame.label for frame in group)].append((rank, group))
     chosen: dict[Split, list[Frame]] = {"test": [], "validation": [], "train": []}
     for groups in strata.values():
         total, before = sum(len(group) for _, group in groups), 0
@@ -55,12 +65,13 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
 
     def top(key: str) -> str:
         while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
             key = parent[key]
         return key
 
     for frame in everything:
-        if frame.source is not None:
-            first, second = sorted((top(f"source {frame.source}"), top(f"content {frame.digest}")))
+        for name in sources_of(frame.source) if frame.source is not None else ():
+            first, second = sorted((top(f"source {name}"), top(f"content {frame.digest}")))
             parent[first] = second  # the greater of two is the top, so "source …" wins over "content …"
     groups: dict[str, list[Frame]] = defaultdict(list)
     for frame in everything:
@@ -68,9 +79,38 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
     return groups
 
 
+def _is_of_several(frame: Frame) -> bool:
+    return frame.source is not None and len(sources_of(frame.source)) > 1
+
+
+def inseparable(splits: Mapping[Split, Sequence[Frame]]) -> tuple[list[str], tuple[str, ...]]:
+    """What is wrong, and what is to be told, where fakes of several sources join most frames that `split: auto` split.
+
+    A group of sources cannot be divided; where one is larger than the test split's share, little is left for others.
+    """
+    frames = [frame for split, of_split in splits.items() if split != "calibration" for frame in of_split]
+    if not any(map(_is_of_several, frames)):
+        return [], ()
+    groups = list(_groups(frames).values())
+    largest = max(groups, key=len)
+    if len(largest) <= _TEST * len(frames):
+        return [], ()
+    names, all_names = (
+        {name for frame in of if frame.source for name in sources_of(frame.source)} for of in (largest, frames)
+    )
+    why = (
+        f"{len(names):,} of {len(all_names):,} sources hang together, since fakes are made of two of them, and with "
+        f"them {len(largest):,} of {len(frames):,} frames, which only one split can have"
+    )
+    if "train" not in splits:
+        return [f"`split: auto` can't split these frames: {why}. {_SPLIT_YOURSELF}"], ()
+    shares = ", ".join(f"{split} {100 * len(splits[split]) / len(frames):.0f} %" for split in splits if split in _PARTS)
+    return [], (f"`split: auto` can't divide these frames as usual: {why}. They are now {shares}. {_SPLIT_YOURSELF}",)
+
+
 def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     """What is wrong where a known source is both judged (test, validation) and learned from."""
-    shared = _across(splits, "source")
+    shared = _across(splits, "source", lambda frame: sources_of(frame.source) if frame.source is not None else ())
     if not shared:
         return []
     advice = "split by source, or correct `source_pattern` where they are different videos"
@@ -80,12 +120,16 @@ def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
 def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, ...]:
     """What a reader must know where test and validation, on which thresholds are chosen, overlap."""
     test, validation = splits.get("test", ()), splits.get("validation", ())
-    sources = {f.source for f in test} & {f.source for f in validation} - {None}
+    of_test, of_validation = (
+        {name for frame in frames if frame.source is not None for name in sources_of(frame.source)}
+        for frames in (test, validation)
+    )
+    sources = of_test & of_validation
     tested = {frame.digest: frame.path for frame in test}
     files = [f"test {tested[f.digest]} = validation {f.path}" for f in validation if f.digest in tested]
     remarks = []
     if sources:
-        remarks.append(f"Test and validation share {len(sources)} sources: {listed(sorted(map(str, sources)), 5)}.")
+        remarks.append(f"Test and validation share {len(sources)} sources: {listed(sorted(sources), 5)}.")
     if files:
         remarks.append(f"Test and validation share {len(files)} identical files: {listed(files, 5)}.")
     return tuple(remarks)
@@ -121,7 +165,7 @@ def unknown_sources_in_auto(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     """What is wrong where the same picture is both judged and learned from, or is both real and fake."""
-    shared = _across(splits, "digest")
+    shared = _across(splits, "digest", lambda frame: (frame.digest,))
     problems = []
     if shared:
         where = "test, validation | calibration, train (remove them from one side)"
@@ -138,18 +182,18 @@ def shared_content(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     return problems
 
 
-def _across(splits: Mapping[Split, Iterable[Frame]], attribute: str) -> list[str]:
-    """What judged splits share with the others by this attribute: where it stands in both."""
+def _across(splits: Mapping[Split, Iterable[Frame]], what: str, keys_of: Callable[[Frame], Iterable[str]]) -> list[str]:
+    """What judged splits share with the others, by the keys of each frame: where it stands in both."""
     judged: dict[str, str] = {}
     shared: dict[str, str] = {}
     for split, frames in splits.items():
         for frame in frames if split in LABELLED_SPLITS else ():
-            judged.setdefault(getattr(frame, attribute), f"{split} {frame.path}")
-    judged.pop(None, None)  # type: ignore[call-overload]
+            for key in keys_of(frame):
+                judged.setdefault(key, f"{split} {frame.path}")
     for split, frames in splits.items():
         for frame in frames if split not in LABELLED_SPLITS else ():
-            key = getattr(frame, attribute)
-            if key in judged:
-                name = f"{quoted(key)}: " if attribute == "source" else ""
-                shared.setdefault(key, f"{name}{judged[key]} = {split} {frame.path}")
+            for key in keys_of(frame):
+                if key in judged:
+                    name = f"{quoted(key)}: " if what == "source" else ""
+                    shared.setdefault(key, f"{name}{judged[key]} = {split} {frame.path}")
     return list(shared.values())

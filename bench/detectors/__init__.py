@@ -56,6 +56,7 @@ def read(
             # A quantised or sparse network has other names too: then that is what is wrong.
             opened.refuse_odd()
             raise
+        conversion.refuse_side(match, preprocessing, weights)
         logits = conversion.logits_of(match, conventions, weights)
         flavour, known_by = conversion.flavour_of(match, conventions, family, architecture, weights)
         tensors = opened.load({*match.names.values(), match.weight, *([match.bias] if match.bias else [])})
@@ -65,4 +66,4 @@ def read(
     arithmetic = ""
     if families.flavours(family, architecture):
         arithmetic = f"arithmetic {flavour}, {known_by}: {families.meaning(architecture, flavour)}"
-    return detector, conversion.reading_of(match, logits, arithmetic, detector.map_note)
+    return detector, conversion.reading_of(match, logits, arithmetic, detector)

@@ -72,6 +72,12 @@ class Detector(nn.Module):
         note: str = self.head.MAP
         return note
 
+    @property
+    def map_kind(self) -> str:
+        """What such maps are called."""
+        kind: str = self.head.MAP_KIND
+        return kind
+
     # ------------------------------------------------------------------------------------ weights
     @property
     def dtype(self) -> torch.dtype:

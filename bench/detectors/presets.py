@@ -9,18 +9,20 @@ _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 
 PRESETS = {
     # FSBI: RGB in [0, 1], wavelet blend, planes stacked as B, G, R.
-    "fsbi": Preprocessing(size=380, channels="bgr", wavelet="sym2"),
+    "fsbi": Preprocessing(size=380, channels="bgr", wavelet="sym2", crop="fsbi"),
     # SBI: RGB in [0, 1] and nothing else.
-    "sbi": Preprocessing(size=380),
+    "sbi": Preprocessing(size=380, crop="fsbi"),
     # The statistics most public classifiers were trained with, and torchvision's filter.
     "imagenet": Preprocessing(size=224, interpolation="pil-bilinear", mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
     # What timm evaluates with where a model says nothing else.
     "timm": Preprocessing(
         size=224, fit="crop", interpolation="pil-bicubic", mean=_IMAGENET_MEAN, std=_IMAGENET_STD, crop_pct=0.875
     ),
-    "deepfakebench": Preprocessing(size=256, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    "deepfakebench": Preprocessing(
+        size=256, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop="deepfakebench"
+    ),
     # As its test.py; its demo.py takes another filter.
-    "effort": Preprocessing(size=224, interpolation="bicubic", mean=_CLIP_MEAN, std=_CLIP_STD),
+    "effort": Preprocessing(size=224, interpolation="bicubic", mean=_CLIP_MEAN, std=_CLIP_STD, crop="deepfakebench"),
     # The DFDC winner (selimsef): the long side to 380 px, in the middle of a black square.
     "dfdc": Preprocessing(
         size=380,
@@ -36,5 +38,7 @@ PRESETS = {
         size=256, fit="crop", interpolation="pil-bilinear", mean=_IMAGENET_MEAN, std=_IMAGENET_STD
     ),
     # ResNeXt of the DFDC: the long side to 224 px, black below and to the right.
-    "resnext-dfdc": Preprocessing(size=224, fit="pad", interpolation="area", mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "resnext-dfdc": Preprocessing(
+        size=224, fit="pad", interpolation="area", mean=_IMAGENET_MEAN, std=_IMAGENET_STD, crop="blazeface"
+    ),
 }

@@ -59,7 +59,11 @@ def _explain(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> None
         on_event(Event(f"due again: {redone.text}", 1, 1, "note"))
     if not due and (of_report := report_reasons.of_reports(prepared, rows)):
         on_event(Event(f"the report is due: {'; '.join(of_report)}", 1, 1, "note"))
-    for remark in prepared.frame_remarks if due else ():
+    if not due:
+        return
+    for name, text in prepared.accounts.items():
+        on_event(Event(f"frames{prepared.of_frames(name)}: {text}", 1, 1, "note"))
+    for remark in prepared.frame_remarks:
         on_event(Event(remark, 1, 1, "warning"))
 
 

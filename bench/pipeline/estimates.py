@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from bench.detectors import families
+from bench.pipeline.footage import Pending
 from bench.pipeline.history import History
 from bench.pipeline.prepared import Setup
 from bench.pipeline.present_speed import PresentSpeed
@@ -27,6 +28,10 @@ RATES_SIZE, RATES_GFLOPS = 380, 90.0
 FRAME_SECONDS = {"onnxruntime": 0.28, "openvino": 0.28, "pytorch": 0.4, "inductor": 0.4}
 DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.026, 0.004, 0.01
 LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 1.8, 4.5, 4.5
+# Of a video: opening it twice; of a frame that is taken out: turning it into pixels, finding faces, writing them.
+VIDEO_SECONDS, EXTRACTED_FRAME_SECONDS = 0.1, 0.045
+DECODED_MIB_SECONDS = 1.0
+"""Of a video of 1 MiB, all of whose frames are decoded. A larger one is rather sharper than longer: by the root."""
 # Tracing a network's structure, for the first file of it; writing each; choosing kernels, and comparing with the graph.
 TRACE_SECONDS, EXPORT_SECONDS, SETTLE_SECONDS = 17.0, 1.5, 1.5
 # The batch size that is found best most often.
@@ -93,6 +98,13 @@ def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
     return rough(on_the_clock(cpu_s * RATES_GFLOPS / now.core, parallel, now))
 
 
+def extraction_s(pending: Pending) -> float:
+    """Seconds of processor time for extracting the frames of videos."""
+    mib_each = pending.size_bytes / pending.videos / 2**20
+    of_videos = pending.videos * (VIDEO_SECONDS + DECODED_MIB_SECONDS * math.sqrt(mib_each))
+    return of_videos + pending.frames * EXTRACTED_FRAME_SECONDS
+
+
 def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed) -> Estimate:
     """Building the last link of a chain; an empty one stands for reading the weights."""
     use = chain[-1] if chain else None
@@ -103,7 +115,7 @@ def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed
     if seconds := history.built_s.get((setup.source.architecture, text)):
         return recorded(_likeliest(seconds, chain) * _slower(setup, now))
     network = _network(setup)
-    on_frames = use is not None and bool(use.frames)
+    on_frames = use is not None and bool(use.frames(families.kind(setup.source.architecture)))
     if cost is None or (on_frames and (network is None or setup.device != "cpu")):
         return unknown(f"{text} on {setup.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0

@@ -49,6 +49,8 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         for name, setups in prepared.by_frame_set.items():
             unpredicted = [job for key, job in jobs.unfailed.items() if key.frame_set == name and gaps[key].predictions]
             jobs = jobs.and_failed(_predict(setups[0], unpredicted, sessions, on_event))
+            predicted = [job.folder for key, job in jobs.unfailed.items() if key.frame_set == name]
+            predict.renew_videos(predicted, _rows(setups[0]))
         for key, job in jobs.unfailed.items():
             if gaps[key].execution and executed(job) is None:
                 predict.write_executed(job.folder, sessions[job.executable].executed)
@@ -155,14 +157,18 @@ def _predict(
         predict.Pending(job.title, job.predictions_key, job.folder, sessions[job.executable], job.setup.spec)
         for job in jobs
     ]
-    rows = [predict.FrameRow(split, frame) for split, frames in setup.labelled.items() for frame in frames.frames]
     read = partial(datasets.read_for_each, threads=setup.threads)
-    problems = predict.predict(pending, rows, read, on_event, work_on(setup))
+    problems = predict.predict(pending, _rows(setup), read, on_event, work_on(setup))
     return {
         job.setup.key(job.variant): journal.failure(f"evaluating {job.result_title}", problems[job.title])
         for job in jobs
         if job.title in problems
     }
+
+
+def _rows(setup: Setup) -> list[predict.FrameRow]:
+    """The labelled frames of a set, in the order of predictions.parquet."""
+    return [predict.FrameRow(split, frame) for split, frames in setup.labelled.items() for frame in frames.frames]
 
 
 def work_on(setup: Setup) -> str:

@@ -105,7 +105,8 @@ def _split(setup: Setup) -> Split:
 
 def _batches(setup: Setup, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
     frames = setup.frames[split]
-    sample = [frames.frames[index] for index in frames.sample_evenly(fidelity.FRAMES)]
+    count = min(fidelity.FRAMES, len(frames.distinct))
+    sample = [frames.distinct[index * len(frames.distinct) // count] for index in range(count)]
     event = partial(Event, COMPARING, total=len(sample))
     done = 0
     for batch in datasets.read_batches(sample, setup.spec, BATCH, threads=setup.threads):

@@ -11,6 +11,7 @@ from bench.pipeline import estimates, occlude, occlusions, present_speed, report
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.evaluate import work_on
+from bench.pipeline.footage import Pending
 from bench.pipeline.history import History, recall
 from bench.pipeline.jobs import Executable, is_time_due, keys
 from bench.pipeline.prepared import Prepared, Setup
@@ -89,7 +90,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if is_drawn(prepared) and is_all_done(rows) and is_blurred(rows):
+    if are_frames_read(prepared) and is_all_done(rows) and is_blurred(rows):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.first.threads)
@@ -112,8 +113,13 @@ def stages_at(
 
 
 def is_drawn(prepared: Prepared) -> bool:
-    """Whether the frames exist; those of the demo are drawn by the first run."""
+    """Whether the frames exist; those of the demo are drawn by the first run, those of videos extracted."""
     return not undrawn(prepared)
+
+
+def are_frames_read(prepared: Prepared) -> bool:
+    """Whether the content of every frame is known, on which ids and keys depend."""
+    return is_drawn(prepared) and not prepared.unread
 
 
 # ------------------------------------------------------------------------------------------- what exists
@@ -197,6 +203,11 @@ def _compile_s(rows: Sequence[Row]) -> list[float]:
 
 # ---------------------------------------------------------------------------------------------- the stages
 def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
+    """Drawing the demo set, or extracting the frames of videos."""
+    if due := pending(prepared):
+        seconds = sum(estimates.extraction_s(each) for each in due.values())
+        work = f"frames of {_counted(sum(each.videos for each in due.values()), 'video')}"
+        return Stage("extract", work, estimates.by_rate(seconds, estimates.PARALLEL, now))
     count = undrawn(prepared)
     if not count:
         return Stage("draw", "", Estimate())
@@ -204,10 +215,17 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     return Stage("draw", f"{count:,} frames of the demo set", takes)
 
 
+def pending(prepared: Prepared) -> dict[str, Pending]:
+    """The videos that are still to be extracted, by frame set."""
+    return {setup.frame_set: setup.pending for setup in prepared.setups if setup.pending}
+
+
 def undrawn(prepared: Prepared) -> int:
-    """How many frames of the demo set are still to be drawn."""
+    """How many frames are still to be drawn, of the demo set, or extracted."""
     counts = (
-        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest) for setup in prepared.setups
+        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest and not frames.unread)
+        for setup in prepared.setups
+        if not setup.unread
     )
     return max(counts, default=0)
 
@@ -312,4 +330,4 @@ def heatmaps(prepared: Prepared) -> int:
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count > 1 else ''}" if count else ""
+    return f"{count:,} {noun}{'s' if count > 1 else ''}" if count else ""

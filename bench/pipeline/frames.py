@@ -1,14 +1,16 @@
-"""The frame sets of an experiment: listed first, then read; a demo set that is missing is drawn."""
+"""The frame sets of an experiment: listed first, then read; a demo set that is missing is drawn, videos extracted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from bench import datasets
 from bench.datasets import demo
 from bench.experiment import Experiments
+from bench.pipeline.footage import Footage, Pending, extractions
 from bench.records import LABELLED_SPLITS, FrameSet, OnEvent, Split
 
 DEMO_FRAMES = "datasets/demo"
@@ -17,7 +19,7 @@ DEMO_FRAMES = "datasets/demo"
 class Listing:
     """A frame set of an experiment: its files are listed first, then read."""
 
-    def __init__(self, experiments: Experiments, name: str, base: Path) -> None:
+    def __init__(self, experiments: Experiments, name: str, base: Path, crops: Sequence[str] = ()) -> None:
         self.name, self.base, self.settings = name, base, experiments.datasets[name]
         folder = base / DEMO_FRAMES
         # A set of the user's own may lie there; only what the demo drew is ever drawn again.
@@ -25,19 +27,37 @@ class Listing:
         self.is_demo = named and (not folder.exists() or (folder / demo.CARD).exists())
         self.listed: datasets.Listed | None = None
         self.frames: dict[Split, FrameSet] = {}
+        self.footage = Footage(name, self.settings, base, crops) if extractions(self.settings) else None
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
         """The splits without their frames' content; None where they are not known yet."""
         return self.listed.sets if self.listed else None
 
+    @property
+    def pending(self) -> Pending | None:
+        """Videos that are not extracted yet."""
+        return self.footage.pending if self.footage else None
+
+    @property
+    def extracted(self) -> tuple[str, ...]:
+        """The names of the folders that the frames of videos lie in, or will."""
+        return tuple(folder.name for folder in self.footage.folders) if self.footage else ()
+
     def find(self) -> None:
         """List the files of each split; those of the demo set are drawn later."""
         if not self.is_demo:
             self.listed = datasets.find(self.name, self.settings, self.base)
+            if self.footage:
+                self.footage.find(self.listed)
 
-    def read(self, on_bad_frame: Literal["error", "skip"], draw: bool, on_event: OnEvent) -> None:
-        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first."""
+    def read(
+        self, on_bad_frame: Literal["error", "skip"], on_event: OnEvent, *, draw: bool, reads: bool = True
+    ) -> None:
+        """Read every frame's digest; with `draw`, a demo set that is missing is drawn first, and videos extracted.
+
+        Without `reads`, only what is remembered counts, and no frame is read.
+        """
         if self.is_demo:
             folder = self.base / DEMO_FRAMES
             if not draw and not demo.is_drawn(folder):
@@ -46,8 +66,17 @@ class Listing:
             demo.draw(folder, on_event)
             self.listed = datasets.find(self.name, self.settings, self.base)
         assert self.listed is not None
+        if self.footage:
+            extracted = self.footage.read(draw, on_event)
+            if extracted is None:
+                self.frames = self.footage.expected(self.listed)
+                return
+            self.listed = datasets.find(self.name, extracted, self.base)
         cache = self.base / "datasets" / ".cache"
-        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame)
+        self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame, reads=reads)
+        if self.footage and self.footage.remarks:
+            test = self.frames["test"]
+            self.frames["test"] = replace(test, remarks=(*test.remarks, *self.footage.remarks))
 
 
 def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:

@@ -69,7 +69,8 @@ def _scored(setup: Setup, run: RunRecord) -> Evaluation:
     names = pd.Series([frame.path for frame in frames], dtype=object)
     labels = np.array([frame.label for frame in frames], np.int8)
     sources = pd.Series(pd.array([frame.source for frame in frames], dtype="string"))
-    test = LabelledFrames(names, labels, sources, pd.DataFrame(index=names.index))
+    firsts = np.array(setup.frames["test"].firsts) if setup.frames["test"].copies else None
+    test = LabelledFrames(names, labels, sources, pd.DataFrame(index=names.index), firsts)
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     predictions = {name: store.read_predictions(setup.results / name, len(frames)) for name in answered}
     return score.evaluate(run, test, None, predictions)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
-from bench.experiment import DetectorSettings, Experiments, ExperimentSettings, select
+from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -37,6 +38,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     device: str | None = None,
     timing: Timing = "due",
     for_run: bool = False,
+    reads: bool = True,
     on_event: OnEvent = silent,
 ) -> Prepared:
     """Resolve and check an experiment; nothing is built or evaluated yet.
@@ -45,12 +47,14 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     all that is wrong.
 
     Weights that were not read before are read, which needs torch. For a run, the demo set is drawn where it is missing;
-    otherwise the frames of a demo set that is not drawn have no content.
+    otherwise the frames of a demo set that is not drawn have no content. Nor, without `reads`, have sets with frames
+    that were never read, and none is read.
     """
     request = _request(experiments, path, name, only)
-    listings = {frame_set: Listing(experiments, frame_set, path.parent) for frame_set in request.settings.frame_sets}
+    crops = [detector.preprocessing.crop for detector in request.detectors.values()]
+    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.settings.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
-    weights = _read(request, listings, for_run, on_event)
+    weights = _read(request, listings, for_run, reads, on_event)
     frames = frames_of(listings)
     _refuse_learned(request, frames)
     built_with = next(iter(frames.values()))
@@ -75,9 +79,11 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             threads=cpu_cores() if threads == "auto" else threads,
             remarks=remarks,
             timing=timing,
+            pending=listing.pending,
+            extracted=listing.extracted,
         )
         for detector, of_detector in weights.items()
-        for frame_set in listings
+        for frame_set, listing in listings.items()
     ]
     return Prepared(tuple(setups))
 
@@ -181,7 +187,7 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems += problems_of(_dataset_key(name), listing.find)
     frames = next(iter(listings.values())).sets
     for name in request.detectors:
-        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames)))
+        problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
     request.refuse(problems, first=refused)
     return chosen, remarks
 
@@ -221,11 +227,11 @@ def _chain_problems(request: _Request, detector: str, device: Device) -> Iterato
 
 
 def _missing_splits(
-    chains: Mapping[str, Sequence[steps.Use]], frames: Mapping[Split, FrameSet] | None
+    chains: Mapping[str, Sequence[steps.Use]], frames: Mapping[Split, FrameSet] | None, kind: steps.Kind
 ) -> Iterator[tuple[Keys, str]]:
     """Splits that steps need and the dataset lacks, as far as that shows without reading a frame."""
     for variant, chain in chains.items() if frames else ():
-        yield from ((("variants", variant, index), text) for index, text in frame_problems(chain, frames or {}))
+        yield from ((("variants", variant, index), text) for index, text in frame_problems(chain, frames or {}, kind))
 
 
 # ------------------------------------------------------------------------------- read, which takes longer
@@ -258,7 +264,7 @@ class _ReadWeights:
 
 
 def _read(
-    request: _Request, listings: Mapping[str, Listing], for_run: bool, on_event: OnEvent
+    request: _Request, listings: Mapping[str, Listing], for_run: bool, reads: bool, on_event: OnEvent
 ) -> dict[str, _ReadWeights]:
     """Read weights and frames, and refuse what is wrong with either in one message."""
     read: dict[str, _ReadWeights] = {}
@@ -281,7 +287,9 @@ def _read(
                 keys = request.variant_key(name, variant)
                 problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
     for name, listing in listings.items():
-        read_frames = partial(listing.read, request.settings.on_bad_frame, for_run, on_event)
+        # Hours of extraction do not begin where the run will be refused.
+        draw = for_run and not problems
+        read_frames = partial(listing.read, request.settings.on_bad_frame, on_event, draw=draw, reads=reads)
         problems += problems_of(_dataset_key(name), read_frames)
     request.refuse(problems)
     return read
@@ -310,7 +318,7 @@ def _workable_chains(
             faults = [
                 *order_problems(chain, request.kind(name)),
                 *_not_offered(request, name, variant),
-                *frame_problems(chain, frames),
+                *frame_problems(chain, frames, request.kind(name)),
             ]
             if not faults:
                 workable[name][variant] = chain

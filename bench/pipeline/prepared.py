@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench import datasets
+from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.errors import listed
-from bench.experiment import DetectorSettings, ExperimentSettings
+from bench.experiment import ExperimentSettings
+from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
 from bench.variants.chain import kind_of
@@ -34,7 +36,8 @@ class Setup:
     train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
     before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
     first set: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not know.
-    `imported` says how the file of each variant is read that was made elsewhere.
+    `imported` says how the file of each variant is read that was made elsewhere. `pending` are videos of the set that
+    are not extracted yet, `extracted` the names of the folders that their frames lie in, or will.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Setup:
     timing: Timing = "due"
     reading: Reading | None = None
     imported: Mapping[str, Reading] = field(default_factory=dict)
+    pending: Pending | None = None
+    extracted: tuple[str, ...] = ()
 
     def key(self, variant: str) -> ResultKey:
         return ResultKey(self.detector_name, variant, self.frame_set)
@@ -119,6 +124,16 @@ class Setup:
         return tuple(remarks)
 
     @property
+    def own_frames(self) -> Mapping[Split, FrameSet]:
+        """The frames of its own set: without those of the first set that variants are built with."""
+        return self.frames if self.is_first_set else self.labelled
+
+    @property
+    def unread(self) -> int:
+        """How many frames nobody has read yet."""
+        return sum(frames.unread for frames in self.own_frames.values())
+
+    @property
     def labelled(self) -> dict[Split, FrameSet]:
         """The splits that variants are evaluated on."""
         return {split: self.frames[split] for split in LABELLED_SPLITS if split in self.frames}
@@ -182,6 +197,16 @@ class Prepared:
         """All detectors on each frame set."""
         names = self.first.settings.frame_sets
         return {name: tuple(setup for setup in self.setups if setup.frame_set == name) for name in names}
+
+    @property
+    def unread(self) -> int:
+        """How many frames of its sets nobody has read yet."""
+        return sum(setups[0].unread for setups in self.by_frame_set.values())
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """What became of the files of each frame set, in a sentence or two."""
+        return {name: datasets.account(setups[0].own_frames) for name, setups in self.by_frame_set.items()}
 
     @property
     def frame_remarks(self) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
         for setup in prepared.setups:
             run = summarise(setup, jobs)
             store.write_attributes(setup.results, setup.frames, run)
+            store.write_copies(setup.results, setup.frames, run)
             store.write_run(setup.results, run)
             reasons.write(setup, jobs)
         if first.results != prepared.results:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from bench import datasets
 from bench.pipeline import fidelity, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
@@ -21,6 +22,7 @@ from bench.records import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.weights import CLASS_ACTIVATION
 from bench.results import attributes, store
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
@@ -47,9 +49,11 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
         frame_set=setup.frame_set if len(setup.settings.folders) > 1 else "",
+        files_left_out=datasets.left_out(setup.own_frames),
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
         provenance=_provenance(setup) | _gpus(rows),
+        map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
     )
 
@@ -127,8 +131,11 @@ def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
         count=len(frames.frames),
         fake=frames.fake,
         real=frames.real,
-        sources=len({frame.source for frame in frames.frames if frame.source is not None}),
+        sources=len(frames.frames_by_source),
         digest=frames.digest,
+        copies=len(frames.copies),
+        fake_copies=sum(frames.frames[index].label == 1 for index in frames.copies),
+        largest_source=max(frames.frames_by_source.values(), default=0),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from bench.records.frames import InputSpec
+from bench.records.frames import NO_CROP, InputSpec
 
 Format: TypeAlias = Literal["onnx", "safetensors"]
 
@@ -70,7 +70,8 @@ class HandedOver:
     [n, 3, size, size], under the name "frames"; "logits" [n, 2] and "cam" [n, h, w] come out, and
     `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]` (`margin_bias` is None where no constant makes it
     so); a detector without a class-activation map gives no "cam". A frame counts as fake where P(fake) is at
-    least `threshold`. `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline.
+    least `threshold`. `crop` names the crop of faces that frames are expected to be, "none" where any frame will do.
+    `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline.
     """
 
     bench: str
@@ -90,4 +91,5 @@ class HandedOver:
     baseline: str
     scores: dict[str, Any]
     baseline_scores: dict[str, Any]
+    crop: str = NO_CROP
     schema: int = 1

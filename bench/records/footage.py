@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bench.records.frames import Split
 
 VIDEO_SUFFIXES: tuple[str, ...] = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".wmv", ".asf", ".flv", ".ts", ".mts",
@@ -20,17 +22,24 @@ POINTS: tuple[str, ...] = ("eye_l", "eye_r", "nose", "mouth_l", "mouth_r")
 """The five points of a face in their order; left and right as seen in the picture, from the viewer's left."""
 
 
+PictureForm: TypeAlias = Literal["png", "jpg"]
+PICTURE_FORMS: tuple[PictureForm, ...] = ("png", "jpg")
+"""What frames are written as."""
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """A face in a frame, in pixels of the frame, whose upper left corner is (0, 0).
 
     `box` is (x0, y0, x1, y1) and may reach beyond the frame. `points` are five (x, y) in the order of `POINTS`, or
-    none where the finder gives none. `score` is the finder's confidence, from 0 to 1.
+    none where the finder gives none. `score` is the finder's confidence, from 0 to 1. `network` is the kind of network
+    that found it, such as "yunet", empty where that is unknown: kinds draw their boxes differently.
     """
 
     box: tuple[float, float, float, float]
     points: tuple[tuple[float, float], ...]
     score: float
+    network: str = ""
 
     @property
     def width(self) -> float:
@@ -71,7 +80,8 @@ class Crop:
 class Finder(Protocol):
     """Finds faces. `NAME` is what manifests call it, `digest` the SHA-256 of its model, empty where it has none."""
 
-    NAME: str
+    @property
+    def NAME(self) -> str: ...  # noqa: N802  (a constant of most finders)
 
     @property
     def digest(self) -> str: ...
@@ -79,3 +89,39 @@ class Finder(Protocol):
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
         """The faces in a picture, uint8 RGB [h, w, 3], the surest first."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video before it is read.
+
+    `name` is its path below the folders that it comes from, with forward slashes, the split's folder first where there
+    are splits; no two have the same. `label` is 1 for fake, 0 for real, None where unknown. `source` names the videos
+    or persons that it is made of, joined by ";". `attributes` are pairs (name, value), as of a `Frame`.
+    """
+
+    name: str
+    file: str
+    label: int | None
+    split: Split | None
+    source: str
+    size_bytes: int
+    mtime_ns: int
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How frames are taken out of videos, and faces out of frames.
+
+    `sampling` says which frames, about `frames` of a video; `crop` is the preset of what is cut out, `faces` the finder
+    ("yunet", "none", or a path), `min_face_px` and `min_score` are what a face must have. `form` is that of the files.
+    """
+
+    frames: int = 32
+    sampling: str = "linspace"
+    crop: str = "fsbi"
+    faces: str = "yunet"
+    min_face_px: int = 40
+    min_score: float = 0.85
+    form: PictureForm = "png"

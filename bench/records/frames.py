@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -18,6 +20,23 @@ LABELLED_SPLITS: tuple[Split, ...] = ("test", "validation")
 PREDICTED: tuple[str, ...] = ("frame", "p_fake", "logit_real", "logit_fake")
 """Columns of predictions.parquet: no attribute of a frame may have one of these names."""
 
+BETWEEN_SOURCES = ";"
+"""What stands between the names of a frame's several sources."""
+
+
+def sources_of(source: str) -> tuple[str, ...]:
+    """The single sources that a frame's `source` names: a fake made of two videos belongs to both."""
+    if BETWEEN_SOURCES not in source:
+        return (source,)
+    return tuple(sorted({part.strip() for part in source.split(BETWEEN_SOURCES)} - {""}))
+
+
+def joined_sources(*sources: str) -> str | None:
+    """Sources as one text, sorted and each once, such as "033;097"; None without any."""
+    names = {name for source in sources for name in sources_of(source)} - {""}
+    return BETWEEN_SOURCES.join(sorted(names)) if names else None
+
+
 Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positives", "true_negatives"]
 OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 
@@ -26,6 +45,8 @@ Filter: TypeAlias = Literal["bilinear", "bicubic", "area", "pil-bilinear", "pil-
 FILTERS: tuple[Filter, ...] = ("bilinear", "bicubic", "area", "pil-bilinear", "pil-bicubic")
 
 
+NO_CROP = "none"
+"""The crop of faces that is none: detectors that want whole frames."""
 LEAST_CROP_PCT = 0.25
 """A smaller share of a resized frame takes more memory than there is, for what nobody cuts off."""
 
@@ -68,6 +89,9 @@ class Preprocessing:
 
     `size`, `fit`, `interpolation`, `pad` and `crop_pct` happen on the host (see `InputSpec`), the rest inside the
     graph: scaling to [0, 1], `(x - mean) / std` per RGB channel, channel order, wavelet blend.
+
+    `crop` names the crop of faces that frames are expected to be (`bench/footage/crops/`), made before all this when
+    they are extracted: it changes nothing of a given frame, and is no part of ids or artifacts.
     """
 
     size: int
@@ -79,6 +103,7 @@ class Preprocessing:
     wavelet: Literal["none", "sym2"] = "none"
     pad: Literal["corner", "centre"] = "corner"
     crop_pct: float = 1.0
+    crop: str = NO_CROP
 
     @property
     def input_spec(self) -> InputSpec:
@@ -86,11 +111,12 @@ class Preprocessing:
 
 
 def as_inputs(settings: InputSpec | Preprocessing) -> dict[str, Any]:
-    """The settings as JSON values, for ids and artifacts: the last two only where they change a pixel.
+    """The settings as JSON values, for ids and artifacts: `pad` and `crop_pct` only where they change a pixel.
 
-    Ids of all other frames are older than these keys.
+    Ids of all other frames are older than these keys. The crop of faces happens before, and is none of them.
     """
     values = asdict(settings)
+    values.pop("crop", None)
     if settings.fit != "pad":
         del values["pad"]
     if settings.fit != "crop" or settings.crop_pct == 1:
@@ -103,11 +129,12 @@ class Frame:
     """One picture of a frame set.
 
     `path` is its name: relative to its split's folder, with forward slashes. `label` is 1 for fake, 0 for real, None
-    where unlabelled. `source` is the video or person it comes from, None where unknown. `digest` is the SHA-256 of the
-    file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where missing: the further columns of a
-    manifest, in their order, or the folder below `real/` or `fake/`. `video` is the video that the frame was taken
-    from, and `frame_index` its number in it, from 0; None where unknown. Neither is part of a set's digest: they change
-    no prediction, and a manifest that comes to tell them would make every present result again.
+    where unlabelled. `source` is the video or person it comes from, several as `joined_sources` writes them, None where
+    unknown. `digest` is the SHA-256 of the file's bytes, in hexadecimal. `attributes` are pairs (name, value), "" where
+    missing: the further columns of a manifest, in their order, or the folder below `real/` or `fake/`. `video` is the
+    video that the frame was taken from, and `frame_index` its number in it, from 0; None where unknown. Neither is part
+    of a set's digest: they change no prediction, and a manifest that comes to tell them would make every present result
+    again.
     """
 
     path: str
@@ -120,13 +147,34 @@ class Frame:
     frame_index: int | None = None
 
 
+UnusedKind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Files of one kind at a place that are no frames of it, and how many there are.
+
+    `name` says which: of frames `beside` those that are used, their folder (one with a slash at its end
+    holds the folders that are read); of frames of another `split`, that; of
+    `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
+    the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
+    """
+
+    kind: UnusedKind
+    name: str
+    count: int
+
+
 @dataclass(frozen=True)
 class FrameSet:
     """The frames of one split, in a fixed order.
 
     `digest` covers path, label, source and content of every frame, in order, but no attributes: they change no
     prediction. `content` covers the content alone, which is all that calibration and training use. `left_out` lists
-    files that cannot be decoded, as "path: reason". `remarks` are warnings about these frames.
+    files that cannot be decoded, as "path: reason", `masks` the paths of masks, which are no frames. `unread` counts
+    the frames that nobody has read yet: they may be either, and digests are then empty. `unused` are the files of all
+    splits' folders that are meant as no frames; they stand with the test split. `remarks` are warnings about these
+    frames.
     """
 
     name: str
@@ -136,6 +184,33 @@ class FrameSet:
     content: str
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    unread: int = 0
+    unused: tuple[Unused, ...] = ()
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """Of every frame the index of the first with the same content; its own where the content is not known yet."""
+        seen: dict[str, int] = {}
+        return tuple(
+            seen.setdefault(frame.digest, index) if frame.digest else index for index, frame in enumerate(self.frames)
+        )
+
+    @cached_property
+    def copies(self) -> tuple[int, ...]:
+        """The indices of frames that are identical to an earlier one: these count in no number."""
+        return tuple(index for index, first in enumerate(self.firsts) if first != index)
+
+    @cached_property
+    def distinct(self) -> tuple[Frame, ...]:
+        """The frames without copies."""
+        return tuple(frame for index, frame in enumerate(self.frames) if self.firsts[index] == index)
+
+    @cached_property
+    def frames_by_source(self) -> dict[str, int]:
+        """How many frames each known source has, copies left out, the largest first; a fake of two counts in both."""
+        counts = Counter(name for frame in self.distinct if frame.source for name in sources_of(frame.source))
+        return dict(counts.most_common())
 
     def sample_evenly(self, most: int | None = None) -> list[int]:
         """Indices of at most `most` frames at even distances. Frames are sorted by path, so all videos take part."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.records.frames import joined_sources
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -17,13 +19,54 @@ class LabelledFrames:
 
     `frames` [n] are their names, `labels` [n] 1 for fake and 0 for real, `sources` [n] the video or
     person each comes from, missing where unknown. `attributes` [n rows] has a column for each further column of a
-    manifest, or for the folders below `real/` and `fake/`.
+    manifest, or for the folders below `real/` and `fake/`. `videos` [n] are the videos that frames were taken from, and
+    `frame_indices` [n] their numbers there, both missing where unknown, and None where no video is known.
+    `firsts` [n] are the rows of the first frames with the same
+    content, each frame's of itself where that is only there once; None where all are.
     """
 
     frames: pd.Series[str]
     labels: NDArray[np.int8]
     sources: pd.Series[str]
     attributes: pd.DataFrame
+    firsts: NDArray[np.int64] | None = None
+    videos: pd.Series[str] | None = None
+    frame_indices: pd.Series[int] | None = None
+
+    @property
+    def counted(self) -> NDArray[np.int64] | slice:
+        """The rows that numbers are made of: identical files weigh together as one, the first of them."""
+        import numpy as np
+
+        return slice(None) if self.firsts is None else np.flatnonzero(self.firsts == np.arange(len(self.firsts)))
+
+    def without_copies(self) -> LabelledFrames:
+        """The frames that count, each with the sources of all its copies."""
+        if self.firsts is None:
+            return self
+        rows = self.counted
+        return LabelledFrames(
+            self.frames.iloc[rows].reset_index(drop=True),
+            self.labels[rows],
+            self._sources_with_copies().iloc[rows].reset_index(drop=True),
+            self.attributes.iloc[rows].reset_index(drop=True),
+            videos=None if self.videos is None else self.videos.iloc[rows].reset_index(drop=True),
+            frame_indices=None if self.frame_indices is None else self.frame_indices.iloc[rows].reset_index(drop=True),
+        )
+
+    def _sources_with_copies(self) -> pd.Series[str]:
+        """The sources [n], of the first of several copies those of all."""
+        import numpy as np
+
+        assert self.firsts is not None
+        names = self.sources.astype(object).where(self.sources.notna(), "")
+        differing = np.flatnonzero((names != names.iloc[self.firsts].to_numpy()) & (names != ""))
+        if not len(differing):
+            return self.sources
+        for row in differing.tolist():
+            first = int(self.firsts[row])
+            names.iloc[first] = joined_sources(names.iloc[first], names.iloc[row])
+        return names.where(names != "", None)
 
 
 @dataclass(frozen=True)
@@ -40,6 +83,15 @@ class Predictions:
     validation: NDArray[np.float64] | None
     cam: NDArray[np.float32] | None
     logit_diff: NDArray[np.float64] | None = None
+
+    def of(self, test: NDArray[np.int64] | slice, validation: NDArray[np.int64] | slice) -> Predictions:
+        """The predictions of some of the test and validation frames, without maps."""
+        return Predictions(
+            self.test[test],
+            None if self.validation is None else self.validation[validation],
+            None,
+            None if self.logit_diff is None else self.logit_diff[test],
+        )
 
     @property
     def ranks(self) -> NDArray[np.float64]:

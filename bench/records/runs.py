@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
@@ -10,6 +10,7 @@ from bench.records.choice import Constraints
 from bench.records.frames import Preprocessing
 from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.weights import CLASS_ACTIVATION
 
 
 class ResultKey(NamedTuple):
@@ -74,7 +75,12 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A frame set without its frames. `root` is relative to the experiment file."""
+    """A frame set without its frames. `root` is relative to the experiment file.
+
+    `largest_source` is the number of frames of the source that has most, 0 where none is known.
+    `count`, `fake` and `real` are of all frames; `copies` of these, of which `fake_copies` are fake, are identical to
+    another one and count in no number.
+    """
 
     root: str
     count: int
@@ -82,6 +88,17 @@ class SplitSummary:
     real: int
     sources: int
     digest: str
+    largest_source: int = 0
+    copies: int = 0
+    fake_copies: int = 0
+
+    @property
+    def without_copies(self) -> SplitSummary:
+        """The same with the numbers of the frames that count."""
+        real_copies = self.copies - self.fake_copies
+        return replace(
+            self, count=self.count - self.copies, fake=self.fake - self.fake_copies, real=self.real - real_copies
+        )
 
 
 @dataclass(frozen=True)
@@ -92,8 +109,10 @@ class RunRecord:
 
     `provenance` is printed key by key. For imported scores, `preprocessing` is None, and `detector` and `architecture`
     are empty. `frame_set` is its name where the experiment has several detectors or frame sets, empty elsewhere.
-    `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
-    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred.
+    `files_left_out` says which files below the frames' folders are no frames, "none" where all are; empty where nobody
+    has counted. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
+    empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
+    what the detector's maps are called.
     """
 
     experiment: str
@@ -112,7 +131,14 @@ class RunRecord:
     attributes: str = ""
     frame_set: str = ""
     gallery_occlusion: bool = True
+    map_kind: str = CLASS_ACTIVATION
+    files_left_out: str = ""
     schema: int = 1
+
+    @property
+    def test(self) -> SplitSummary:
+        """The test frames that numbers are made of: `count`, `fake` and `real` are without `copies`."""
+        return self.frames["test"].without_copies
 
     @property
     def baseline(self) -> VariantResult:

@@ -19,6 +19,9 @@ Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inco
 
 ShiftVerdict: TypeAlias = Literal["shifted, not lost", "shifted", "shifted, and some lost"]
 
+ClusterKind: TypeAlias = Literal["sources", "components", "overlapping"]
+"""What frames are clustered by: sources, components of sources that share frames, or sources that overlap."""
+
 ThresholdKind: TypeAlias = Literal["fixed", "carried", "own"]
 
 THRESHOLD_KINDS: tuple[ThresholdKind, ...] = ("fixed", "carried", "own")
@@ -128,12 +131,15 @@ class Independence:
     """How many independent frames, or sources, the class with fewer has: what these frames can show at most.
 
     `unit` is "source" where frames share sources. `single_source` names the classes ("fakes", "reals") all of whose
-    frames come from one source, where frames share sources.
+    frames come from one source, where frames share sources. `clusters` is what intervals by source are made by;
+    `groups` is the number of components where sources are joined into these.
     """
 
     count: int = 0
     unit: Literal["source", "frame"] = "frame"
     single_source: tuple[str, ...] = ()
+    clusters: ClusterKind = "sources"
+    groups: int | None = None
 
 
 @dataclass(frozen=True)

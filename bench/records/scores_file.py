@@ -24,12 +24,17 @@ Ends: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class ScoredFrames:
-    """One labelled split: how many frames, and the digest of their paths, labels, sources and content."""
+    """One split: how many frames count, the digest of all paths, labels, sources and content, and further copies.
+
+    `copies` are files that are identical to another one of the split. They are in predictions.parquet and in the
+    digest, and count neither here nor in any other number.
+    """
 
     count: int
     fake: int
     real: int
     digest: str
+    copies: int = 0
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,18 @@ class Conventions:
     input: GraphInput | None = None
 
 
+CLASS_ACTIVATION = "class-activation map"
+"""What maps are called that come from the weights of one layer over the last feature map."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What was made of a file of weights, or of an ONNX file.
 
     `names` says whose names its tensors have and what stands before them, `logits` which layer gives them and what
     they mean, `arithmetic` what names alone do not fix and how it is known: empty where there is no choice. `heatmap`
-    says how maps are made where not by one layer's weights. `left_out` names tensors of the file that are of no part of
-    the network; `warnings` are sentences to read before the numbers.
+    says how maps are made where not by one layer's weights, `map_kind` what they are called. `left_out` names tensors
+    of the file that are of no part of the network; `warnings` are sentences to read before the numbers.
 
     Of an ONNX file, `names` says what its graph is, `logits` how its output was read, `arithmetic` how its input.
     """
@@ -65,6 +69,7 @@ class Reading:
     left_out: str = ""
     warnings: tuple[str, ...] = ()
     heatmap: str = ""
+    map_kind: str = CLASS_ACTIVATION
 
     @property
     def sentence(self) -> str:

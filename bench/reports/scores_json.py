@@ -76,7 +76,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         experiment=run.experiment,
         detector=run.detector,
         architecture=run.architecture,
-        frames={split: _scored(ScoredFrames, frames) for split, frames in run.frames.items()},
+        frames={split: _scored(ScoredFrames, frames.without_copies) for split, frames in run.frames.items()},
         machine=run.provenance.get("machine"),
         baseline=run.baseline.name,
         threshold=run.threshold,

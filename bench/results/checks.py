@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.records import (
     LABELLED_SPLITS,
     LEAST_CROP_PCT,
+    VIDEO_COLUMNS,
     Conditions,
     Measurement,
     RunRecord,
@@ -36,6 +37,7 @@ _SIZES = range(1, 2**14)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HEX = re.compile(r"[0-9a-f]{0,64}")
+_WITH_GAPS = frozenset(("source", *VIDEO_COLUMNS))
 _NUMBERS = {"p_fake": (0.0, 1.0), "logit_real": (-1e38, 1e38), "logit_fake": (-1e38, 1e38)}
 
 
@@ -45,10 +47,13 @@ def run(record: RunRecord) -> None:
         raise DamagedError("it does not say the size of its frames")
     if not LEAST_CROP_PCT <= record.preprocessing.crop_pct <= 1:
         raise DamagedError("its crop_pct cannot be")
+    if not _NAME.fullmatch(record.preprocessing.crop):
+        raise DamagedError("its crop has no name")
     names = [variant.name for variant in record.variants]
     if not names or len(set(names)) < len(names):
         raise DamagedError("its variants have no names of their own")
-    _texts([record.experiment, record.detector, record.architecture, *record.provenance.values(), *record.warnings])
+    _texts([record.experiment, record.detector, record.architecture, record.files_left_out])
+    _texts([*record.provenance.values(), *record.warnings])
     _digests([record.attributes])
     if "test" not in record.frames:
         raise DamagedError("it has no test frames")
@@ -61,10 +66,12 @@ def run(record: RunRecord) -> None:
 def _split(split: str, frames: SplitSummary) -> None:
     _texts([frames.root])
     _digests([frames.digest])
-    counts = (frames.fake, frames.real, frames.sources, MOST_ROWS - frames.count)
-    if frames.count < 1 or min(counts) < 0 or frames.fake + frames.real > frames.count:
+    counts = (frames.fake, frames.real, frames.sources, frames.largest_source, MOST_ROWS - frames.count)
+    copies = (frames.fake_copies, frames.fake - frames.fake_copies, frames.copies - frames.fake_copies)
+    if frames.count < 1 or min(*counts, *copies) < 0 or frames.fake + frames.real > frames.count:
         raise DamagedError(f"its numbers of {split[:20]!r} frames do not fit each other")
-    if split in LABELLED_SPLITS and (min(counts[:2]) < 1 or frames.fake + frames.real != frames.count):
+    of_classes = (frames.without_copies.fake, frames.without_copies.real)
+    if split in LABELLED_SPLITS and (min(of_classes) < 1 or frames.fake + frames.real != frames.count):
         raise DamagedError(f"its numbers of {split} frames do not fit each other")
 
 
@@ -142,30 +149,37 @@ def table(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _column(name: str, column: Any) -> None:
-    """Check the type of an Arrow column, and that it has no gaps; only sources may be missing."""
+    """Check the type of an Arrow column, and that it has no gaps; only sources and videos may be missing."""
     import pyarrow as pa
 
-    kinds = {"label": pa.types.is_integer, **dict.fromkeys(_NUMBERS, pa.types.is_floating)}
+    kinds = {
+        "label": pa.types.is_integer,
+        "frame_index": pa.types.is_integer,
+        **dict.fromkeys(_NUMBERS, pa.types.is_floating),
+    }
 
     def is_text(kind: Any) -> bool:
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         # Where no source is known, the column has no type.
-        unknown: bool = name == "source" and column.null_count == len(column)
+        unknown: bool = name in _WITH_GAPS and column.null_count == len(column)
         return unknown or pa.types.is_string(plain) or pa.types.is_large_string(plain)
 
     if not kinds.get(name, is_text)(column.type):
         raise DamagedError(f"its column {name} holds {str(column.type)[:40]!r}")
-    if name != "source" and column.null_count:
+    if name not in _WITH_GAPS and column.null_count:
         raise DamagedError(f"its column {name} has gaps")
 
 
 def _values(name: str, column: pd.Series[Any]) -> None:
+    """Check the values of a column: labels, splits, names, and numbers within their limits."""
     if name == "label" and not column.isin((0, 1)).all():
         raise DamagedError("a label is neither 0 nor 1")
     if name == "split" and not column.isin(LABELLED_SPLITS).all():
         raise DamagedError("a split is neither test nor validation")
     if name == "frame" and (column.str.strip("/.").eq("") | column.str.contains("\0", regex=False)).any():
         raise DamagedError("a frame has no name")
+    if name == "frame_index" and not column.dropna().ge(0).all():
+        raise DamagedError("a frame has a number below 0")
     if name in _NUMBERS:
         low, high = _NUMBERS[name]
         if not column.between(low, high).all():

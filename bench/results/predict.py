@@ -30,6 +30,7 @@ from bench.records import (
     SpecBatches,
     SpecsReader,
 )
+from bench.results import videos
 from bench.results.answers import Answers, Batch
 from bench.results.attempts import noted
 from bench.stored import MIB
@@ -104,6 +105,14 @@ def write_executed(folder: Path, executed: Executed) -> None:
     """Record what executes predictions that exist already."""
     mark = stored.read_json(folder / MARK, MIB)
     write_text(folder / MARK, json.dumps({**mark, "executed": asdict(executed)}))
+
+
+def renew_videos(folders: Sequence[Path], rows: Sequence[FrameRow]) -> None:
+    """Write anew which video each frame is of, in the predictions of these folders that name others."""
+    frames = [row.frame for row in rows]
+    digest = videos.digest(frames)
+    for folder in folders:
+        videos.renew(folder / PREDICTIONS, folder / MARK, frames, digest)
 
 
 def predict(
@@ -264,6 +273,7 @@ def _merge(variant: Pending, rows: Sequence[FrameRow], evaluation: PredictionPas
     mark: dict[str, object] = {"key": variant.key, "frames": len(rows), "bytes": sizes}
     mark["evaluation"] = asdict(evaluation) if evaluation else None
     mark["executed"] = asdict(variant.session.executed)
+    mark["videos"] = videos.digest([row.frame for row in rows])
     write_text(variant.folder / MARK, json.dumps(mark))
     remove(variant.folder / SHARDS)
 
@@ -329,5 +339,6 @@ def predictions_table(rows: Sequence[FrameRow], logits: NDArray[np.float32]) -> 
             "p_fake": p_fake(logits[:, 0], logits[:, 1]),
             "logit_real": logits[:, 0],
             "logit_fake": logits[:, 1],
+            **videos.columns([row.frame for row in rows]),
         }
     )

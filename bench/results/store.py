@@ -17,6 +17,7 @@ from bench.files import sweep
 from bench.provenance import write_json
 from bench.records import (
     LABELLED_SPLITS,
+    VIDEO_COLUMNS,
     Conditions,
     Executed,
     FrameSet,
@@ -30,8 +31,9 @@ from bench.records import (
     SplitSummary,
     silent,
 )
-from bench.results import attributes, checks
+from bench.results import attributes, checks, copies
 from bench.results.attributes import ATTRIBUTES
+from bench.results.copies import COPIES
 from bench.results.predict import CAMS, MARK, PREDICTIONS, has_cams
 
 if TYPE_CHECKING:
@@ -164,6 +166,22 @@ def write_attributes(folder: Path, frames: Mapping[Split, FrameSet], run: RunRec
         attributes.write(path, frames)
 
 
+def write_copies(folder: Path, frames: Mapping[Split, FrameSet], run: RunRecord) -> None:
+    """Write which labelled frames are copies of others, if that is not stored yet; remove it where there are none.
+
+    Call this before `write_run`, as `write_attributes`.
+    """
+    path = folder / COPIES
+    try:
+        before = {split: summary.digest for split, summary in read_run(folder).frames.items()}
+    except UserError:
+        before = {}
+    if not any(run.frames[split].copies for split in LABELLED_SPLITS if split in run.frames):
+        path.unlink(missing_ok=True)
+    elif before != {split: summary.digest for split, summary in run.frames.items()} or not path.exists():
+        copies.write(path, frames)
+
+
 def read_labelled(
     results: Path, variant: str, frames: Mapping[str, SplitSummary] | None = None
 ) -> tuple[LabelledFrames, LabelledFrames | None]:
@@ -171,16 +189,20 @@ def read_labelled(
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    table = _table(results / variant, ["frame", "split", "label", "source"], frames)
+    of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
+    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
+    firsts = copies.read(results / COPIES, table, frames or {})
     test, validation = (
         LabelledFrames(
             table["frame"][rows].reset_index(drop=True),
             table["label"][rows].to_numpy(),
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
+            firsts.get(split),
+            **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
         )
-        for rows in (table["split"] == split for split in LABELLED_SPLITS)
+        for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )
     return test, validation if len(validation.labels) else None
 
@@ -227,9 +249,19 @@ def _gone(file: Path, error: Exception) -> UserError:
 def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
     """The whole table of predictions.parquet, a row a frame, test frames first.
 
+    It has the columns `video` and `frame_index` where frames' videos are known.
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    return _table(folder, COLUMNS, frames)
+    return _table(folder, [*COLUMNS, *_video_columns(folder)], frames)
+
+
+def _video_columns(folder: Path) -> tuple[str, ...]:
+    """The columns that say which video a frame is of: older predictions have none, nor have frames of no video."""
+    try:
+        is_known = bool(stored.read_json(folder / MARK, stored.MIB).get("videos"))
+    except (OSError, ValueError, AttributeError):
+        return ()  # what is damaged is then told of the predictions
+    return VIDEO_COLUMNS if is_known else ()
 
 
 def read_logits(folder: Path) -> NDArray[np.float32]:

@@ -146,17 +146,23 @@ def offer_problems(chain: Sequence[Use], architecture: str) -> Iterator[tuple[in
             )
 
 
-def frame_problems(chain: Sequence[Use], frames: Mapping[Split, FrameSet]) -> Iterator[tuple[int, str]]:
-    """Steps of a chain whose frames are missing or too few: their index in the chain, and what is missing."""
+def frame_problems(
+    chain: Sequence[Use], frames: Mapping[Split, FrameSet], start: Kind = "torch"
+) -> Iterator[tuple[int, str]]:
+    """Steps of a chain whose frames are missing or too few: their index in the chain, and what is missing.
+
+    `start` is the kind of the detector that the chain starts from.
+    """
     for index, use in enumerate(chain):
-        missing = [(split, purpose) for split, purpose in use.frames.items() if split not in frames]
+        needed = use.frames(start)
+        missing = [(split, purpose) for split, purpose in needed.items() if split not in frames]
         for split, purpose in missing:
             yield (
                 index,
                 f"{use.text} needs {split} frames ({purpose}), and the frame set has none: "
                 f"give it a `{split}:` folder (labels not needed), or use `split: auto` with more sources",
             )
-        if not missing and hasattr(use.step, "check"):
+        if needed and not missing and hasattr(use.step, "check"):
             try:
                 use.step.check(use.settings, frames)
             except UserError as error:

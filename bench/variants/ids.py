@@ -72,6 +72,7 @@ def _weights_inputs(source: Source) -> dict[str, Any]:
 
 def _step_inputs(source: Source, parent: str, use: Use, context: BuildContext) -> dict[str, Any]:
     """All that the result of a step depends on; its digest is the id, where nothing cuts the step short."""
+    frames = use.frames(families.kind(source.architecture))
     inputs_by_name: dict[str, Any] = {
         # What takes nothing of its parent depends on how frames are prepared, not on weights.
         "parent": as_inputs(source.preprocessing) if use.step.ACCEPTS is None else parent,
@@ -79,8 +80,8 @@ def _step_inputs(source: Source, parent: str, use: Use, context: BuildContext) -
         "settings": _settings(use),
         "version": use.step.VERSION,
         "libraries": versions(use.step.LIBRARIES),
-        "frames": {split: _frames_digest(context.frames[split], use) for split in use.frames},
-        "decoded by": context.decoder if use.frames else None,
+        "frames": {split: _frames_digest(context.frames[split], use) for split in frames},
+        "decoded by": context.decoder if frames else None,
         "seed": context.seed if use.step.SEEDED else None,
     }
     if use.file is not None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.commands.score import Request, _read
+from bench.commands.score import Request, _read, columns_by_file
 from bench.datasets.layouts import SPLIT_WORDS
 from bench.errors import UserError
 from bench.records import LABEL_WORDS, Split, silent
@@ -481,3 +482,64 @@ def test_many_frames_take_seconds(tmp_path: Path) -> None:
     scores_of_files = aligned(paths)
     assert time.process_time() - began < limit(6)
     np.testing.assert_allclose(scores_of_files.predictions["a"].test, scores_of_files.predictions["b"].test, rtol=1e-12)
+
+
+# -------------------------------------------------------------------------- columns of single files, other spellings
+def test_a_submission_whose_label_is_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kaggle's: `filename,label` in the labels and in every submission."""
+    monkeypatch.chdir(tmp_path)
+    rows = table(1).query("split == 'test'").rename(columns={"frame": "filename"})
+    rows[["filename", "label"]].to_csv("labels.csv", index=False)
+    for seed, name in enumerate(("fp32", "int8")):
+        scores = np.random.default_rng(seed).random(len(rows)).round(6)
+        rows.assign(label=scores)[["filename", "label"]].to_csv(f"{name}.csv", index=False)
+    options = ["--name", "dfdc", "--frame-column", "filename", "--labels", "labels.csv"]
+    code, output = bench("score", *options, "--score-column", "label", "fp32.csv", "int8.csv")
+    assert code == 0, output
+    numbers = json.loads(Path("reports/dfdc/scores.json").read_text())["variants"]
+    for name in ("fp32", "int8"):
+        expected = roc_auc_score(rows["label"], pd.read_csv(f"{name}.csv")["label"])
+        assert numbers[name]["auc"] == pytest.approx(expected)
+    code, output = bench("score", *options, "fp32.csv")
+    assert code == 2
+    assert "if 'label' holds scores: `--score-column label`, with `--labels FILE`" in " ".join(output.split())
+
+
+def test_columns_of_single_files() -> None:
+    options = {"frame": ["filename", "int8=image"], "score": ["a=b"], "label": ["labels=target"], "split": []}
+    common, of_files = columns_by_file(options, ["fp32", "int8", "labels"])
+    assert common == Columns(frame="filename", score="a=b")
+    assert of_files == {
+        "int8": Columns(frame="image", score="a=b"),
+        "labels": Columns(frame="filename", score="a=b", label="target"),
+    }
+    for wrong, message in (({"frame": ["a", "b"]}, "second name"), ({"score": ["int8= "]}, "is empty")):
+        assert message in refused(lambda wrong=wrong: columns_by_file(wrong, ["int8"]))  # type: ignore[misc]
+
+
+def test_names_in_another_form_of_unicode_are_matched(tmp_path: Path) -> None:
+    names = [f"Zoë_{index}.png" for index in range(8)]
+    composed, decomposed = ([unicodedata.normalize(form, name) for name in names] for form in ("NFC", "NFD"))
+    scores = np.linspace(0, 1, 8)
+    first = write(tmp_path / "a.csv", pd.DataFrame({"frame": composed, "label": [0, 1] * 4, "p_fake": scores}))
+    other = write(tmp_path / "b.csv", pd.DataFrame({"frame": decomposed[::-1], "p_fake": scores[::-1]}))
+    together = aligned([first, other])
+    np.testing.assert_array_equal(together.predictions["a"].test, together.predictions["b"].test)
+    assert together.frames["test"].frames.tolist() == composed
+    # Where one file has both forms, neither is taken for the other.
+    both = write(tmp_path / "c.csv", pd.DataFrame({"frame": [*composed[:7], decomposed[0]], "p_fake": scores}))
+    assert "1 only in" in refused(lambda: aligned([first, both]))
+
+
+def test_a_file_in_the_letters_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("frame,label,p_fake\nZoë.png,0,0.1\nb.png,1,0.9\n".encode("cp1252"))
+    message = refused(lambda: aligned([tmp_path / "a.csv"]))
+    assert "line 2 has the byte 0xEB, which is no UTF-8 ('ë' in Windows' cp1252)" in message
+    assert "iconv -f cp1252 -t utf-8 a.csv" in message
+
+
+def test_what_describes_a_frame_is_no_attribute(tmp_path: Path) -> None:
+    rows = table(1).assign(video="v", frame_index=3, time_s=0.1, box_x0=1.0, eye_l_x=2.0, face_px=9)
+    attributes = aligned([write(tmp_path / "a.csv", rows)]).frames["test"].attributes
+    assert not {"video", "frame_index", "time_s", "box_x0", "eye_l_x"} & set(attributes)
+    assert "face_px" in attributes

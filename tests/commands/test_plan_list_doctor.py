@@ -58,6 +58,12 @@ def planned(folder: Path, **options: Any) -> Forecast:
     return forecast(read(file), file, **options)
 
 
+def read_frames(folder: Path) -> None:
+    """Frames are read by a run, and a plan then knows their content."""
+    file = folder / "experiments.yaml"
+    prepare(read(file), file)
+
+
 def due(foreseen: Forecast) -> dict[str, str]:
     return {stage.name: stage.work for stage in foreseen.stages if stage.work}
 
@@ -130,26 +136,27 @@ def test_help_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert " ".join(sentence.split()) in " ".join(output.split())
 
 
-def test_plan_writes_nothing_but_digests_and_says_all_of_it(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_reads_no_frame_writes_nothing_and_says_all_of_it(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("bench.pipeline.present_speed.measure", lambda threads: QUIET)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**36))  # others write meanwhile
     before = files(workplace)
     code, output = bench("plan")
     assert code == 0
-    assert all(new.startswith(("datasets/.cache/", "variants/.readings/")) for new in files(workplace) - before)
+    assert all(new.startswith("variants/.readings/") for new in files(workplace) - before)
     rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "44 frames, onnxruntime" in rows["q8"]
     assert rows["build"].split()[1:3] == ["7", "artifacts"], "what the pruned variants share is built once"
     assert "as q32-p50" in rows["q16-p50"]
     assert "and what is unknown" in rows["total"], "nobody knows how fast a tiny detector is"
     assert "unknown amount to write" in output
-    # The frames are read once: the second answer says nothing of it.
-    assert (
-        bench("plan")[1]
-        == bench("run", "--dry-run")[1]
-        == output[output.index("first: ") : output.index("read 92 frames")]
-    )
+    assert "92 frames are not read yet" in output
+    assert "Every file there is used." in output
+    assert bench("plan")[1] == bench("run", "--dry-run")[1] == output[output.index("first: ") :]
+    read_frames(workplace)
+    assert "not read yet" not in bench("plan")[1]
 
 
 def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +177,7 @@ def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.M
     file = workplace / "experiments.yaml"
 
     def run_as_planned(*only: str) -> dict[str, str]:
+        read_frames(workplace)
         foreseen = planned(workplace, only=only)
         before = {path.name for path in (workplace / "variants").glob("*[!.]*")}
         finished = pipeline.run(read(file), file, only=only)
@@ -338,6 +346,7 @@ def test_the_speed_is_measured_only_where_something_is_due(workplace: Path, monk
         return QUIET
 
     monkeypatch.setattr("bench.pipeline.present_speed.measure", measure)
+    read_frames(workplace)
     assert planned(workplace).speed == QUIET
     assert len(asked) == 1
     monkeypatch.setattr(sys.modules["bench.pipeline.forecast"], "is_time_due", lambda *_: False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -72,6 +73,28 @@ def test_sources_are_found_in_names(tmp_path: Path) -> None:
     words = "1 of 3 real and 0 of 3 fake test frames have no source: 00170.jpg."
     assert words in " ".join(output.split())
     assert words in " ".join(Path("reports/s/report.md").read_text().replace("\\", "").split())
+
+
+def test_fakes_of_two_sources_belong_to_both(tmp_path: Path) -> None:
+    """Named in a column in any order, or by a pattern; what a pattern gives is told where it can be no video."""
+    pairs = [(a, b) for a in range(8) for b in range(8) if a != b]
+    names = [*(f"{k}.jpg" for k in range(8)), *(f"{a}_{b}.jpg" for a, b in pairs)]
+    sources = [*(f"{k}" for k in range(8)), *(f"{b} ;{a}" for a, b in pairs)]
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"frame": names, "label": [0] * 8 + [1] * 56, "p_fake": rng.random(64)})
+    table.assign(source=sources).to_csv("named.csv", index=False)
+    table.to_csv("bare.csv", index=False)
+    assert bench("score", "--name", "a", "named.csv")[0] == 0
+    assert bench("score", "--name", "b", "bare.csv", "--source-pattern", r"(\d)(?:_(\d))?")[0] == 0
+    code, output = bench("score", "--name", "c", "bare.csv", "--source-pattern", r"^(\d)")
+    assert code == 0
+    assert "56 fakes are named after two sources that real frames have" in " ".join(output.split())
+    first, *others = (json.loads(Path(f"reports/{name}/scores.json").read_text()) for name in "abc")
+    for other in others:
+        assert other["frames"] == first["frames"], "paths, labels and sources are the same"
+        assert other["variants"]["bare"]["auc_ci"] == first["variants"]["named"]["auc_ci"]
+    code, output = bench("score", "--name", "d", "bare.csv", "--source-pattern", "(jpg)")
+    assert "gives are one for all frames: 'jpg' (64 of 64 frames)" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(

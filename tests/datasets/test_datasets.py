@@ -267,7 +267,7 @@ def test_broken_files_are_listed_before_any_work(tmp_path: Path) -> None:
     assert "cut.png: PNG cut off" in message
     assert "cut.webp: WebP cut off" in message
     assert "empty.jpg: empty file" in message
-    assert "text.jpg: neither JPEG, PNG nor WebP" in message
+    assert "text.jpg: not a JPEG, PNG, WebP, BMP" in message
     assert "bomb.png: 60000 × 60000 pixels" in message
     assert "a.png" not in message
 
@@ -353,24 +353,34 @@ def test_a_pattern_that_matches_a_part_is_told_by_class(tmp_path: Path, settings
     _celeb(tmp_path / "s")
     if "path" in settings:
         settings = {**settings, "source_pattern": r"(id\d+)_"}
-    (remark,) = _load(tmp_path, **settings)["test"].remarks
+    guessed, remark = _load(tmp_path, **settings)["test"].remarks
+    assert guessed.startswith("1 fake is named after two sources")
     assert remark.startswith("1 of 3 real and 0 of 1 fake test frames have no source (source_pattern ")
     assert "real/00170.mp4.jpg" in remark
 
 
-def test_the_pattern_of_the_readme_matches_all_that_celeb_df_has(tmp_path: Path) -> None:
+def test_the_documented_patterns_match_all_that_the_data_sets_have(tmp_path: Path) -> None:
     _celeb(tmp_path / "s")
+    _pictures(tmp_path / "ff", [f"real/{video}/0001.png" for video in ("033", "097")] + ["fake/033_097/0001.png"])
     readme_match = re.search(r"source_pattern: '(.+?)'", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert readme_match
-    for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml")):
-        assert set(re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))) == {readme_match[1]}
-    frames = _load(tmp_path, path="s", source_pattern=readme_match[1])["test"]
+    documented = [
+        re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))
+        for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml"))
+    ]
+    of_pairs, of_celeb = documented[0]
+    assert documented[1] == documented[0]
+    assert of_pairs == readme_match[1]
+    assert [frame.source for frame in _load(tmp_path, path="ff", source_pattern=of_pairs)["test"].frames] == [
+        "033;097", "033", "097",
+    ]  # fmt: skip
+    frames = _load(tmp_path, path="s", source_pattern=of_celeb)["test"]
     assert frames.remarks == ()
     assert {frame.path: frame.source for frame in frames.frames} == {
         "real/id0_0001.mp4.jpg": "id0",
         "real/id1_0002.mp4.jpg": "id1",
         "real/00170.mp4.jpg": "00170",
-        "fake/id0_id1_0001.mp4.jpg": "id0",
+        "fake/id0_id1_0001.mp4.jpg": "id0;id1",
     }
 
 
@@ -451,7 +461,7 @@ def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch
     read: list[str] = []
     digest = digests._digest
 
-    def noted(entry: Entry) -> tuple[str, str]:
+    def noted(entry: Entry) -> digests.Checked:
         read.append(entry.path)
         return digest(entry)
 
@@ -528,7 +538,7 @@ def test_modification_time_alone_makes_a_file_read_again(tmp_path: Path) -> None
     size = file.stat().st_size
     file.write_bytes(b"x" * size)
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 10**9))
-    assert "a.png: neither JPEG" in _refused(tmp_path, path="s")
+    assert "a.png: not a JPEG" in _refused(tmp_path, path="s")
 
 
 def test_a_pattern_that_matches_some_frames_cannot_split_by_source(tmp_path: Path) -> None:

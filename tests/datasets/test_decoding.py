@@ -19,7 +19,7 @@ from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 
 from bench.datasets import decode, decoding, read_batches
-from bench.datasets.headers import dimensions
+from bench.datasets.headers import dimensions, further_format
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.records import Filters, Frame, InputSpec, as_inputs
@@ -87,8 +87,47 @@ def test_first_picture_of_an_animation(tmp_path: Path) -> None:
         assert decode(tmp_path / name, NATIVE)[5, 5].tolist() == [200, 0, 0]
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "tif", "jp2", "j2k", "avif", "ppm", "pgm", "pbm"])
+def test_further_formats_are_what_opencv_or_pillow_read(tmp_path: Path, suffix: str) -> None:
+    pixels = _smooth(24, 24)
+    file = _saved(tmp_path / f"a.{suffix}", pixels, {"pgm": "L", "pbm": "1"}.get(suffix))
+    expected = cv2.imread(str(file)) if suffix not in ("gif", "j2k", "jp2", "avif") else None
+    if expected is None:
+        expected = np.asarray(Image.open(file).convert("RGB"))[..., ::-1]
+    np.testing.assert_array_equal(decode(file, NATIVE), expected[..., ::-1])
+    data = file.read_bytes()
+    assert further_format(data)
+    assert decoding.size_of(data) == (24, 24)
+    for length in (len(data) // 10, len(data) // 2, len(data) - 9):
+        assert _noticed(data[:length]), "a part of a file is no frame"
+
+
+def _noticed(data: bytes) -> bool:
+    try:
+        dimensions(data)
+        decoding.size_of(data)
+    except ValueError:
+        return True
+    return bool(decoding.fault(data))
+
+
+def test_no_format_that_starts_a_program_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _saved(tmp_path / "a.eps", RAMP)
+    file.rename(tmp_path / "a.png")
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("started"))
+    with pytest.raises(UserError, match="can't be decoded"):
+        decode(tmp_path / "a.png", NATIVE)
+    assert decoding.FORMATS == ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM")
+
+
+def test_numbers_of_which_nobody_knows_what_is_white(tmp_path: Path) -> None:
+    for pixels in (np.ones((24, 24), np.float32), np.full((24, 24), 70_000, np.int32)):
+        with pytest.raises(UserError, match="expected 8 or 16 bits a channel"):
+            decode(_saved(tmp_path / "a.tif", pixels), NATIVE)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     # Where the upright picture's top left corner lies in a file of each orientation.
     upright = np.zeros((24, 24, 3), dtype=np.uint8)
@@ -312,7 +351,7 @@ def test_dimensions_are_those_pillow_finds_and_any_cut_is_noticed(kind: str, opt
     data = buffer.getvalue()
     assert dimensions(data) == Image.open(io.BytesIO(data)).size == (517, 300)
     for length in [*range(64), len(data) // 2, len(data) - 5]:
-        with pytest.raises(ValueError, match=r"cut off|broken|neither|empty"):
+        with pytest.raises(ValueError, match=r"cut off|broken|not a|empty"):
             dimensions(data[:length])
 
 

@@ -27,7 +27,11 @@ PATHS = [
 )  # fmt: skip
 def test_what_re_finds(pattern: str) -> None:
     matches = [re.search(pattern, path) for path in PATHS]
-    assert find_sources(pattern, PATHS) == [match.group(1) if match else None for match in matches]
+    if re.compile(pattern).groups == 1:
+        assert find_sources(pattern, PATHS) == [match.group(1) if match else None for match in matches]
+    else:
+        names = [sorted({*match.groups()} - {None}) if match else [] for match in matches]
+        assert find_sources(pattern, PATHS) == [";".join(of_path) or None for of_path in names]
 
 
 def test_no_paths() -> None:

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from scipy import fft
 from torch import Tensor
 
+from bench.detector_settings import DetectorSettings
 from bench.detectors.networks.frequencies import Edges, FrequencyBands, LogSpectrum
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
-from bench.experiment import DetectorSettings
 from bench.records import Conventions, Preprocessing
 from tests.detectors.test_xception import answers, shapes
 from tests.support import upstream

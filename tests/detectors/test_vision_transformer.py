@@ -60,3 +60,19 @@ def test_the_map_points_at_what_was_planted() -> None:
     assert (for_fake.argmax(1) == target).mean() > 0.95
     assert (for_fake[np.arange(len(target)), target] / for_fake.sum(1)).mean() > 0.5
     assert cam.flatten(1).numpy()[labels == 0].max(1).mean() < 0.3 * for_fake.max(1).mean()
+
+
+def test_maps_where_the_network_runs_in_half_as_in_recovery_on_some_processors() -> None:
+    preprocessing = Preprocessing(size=32)
+    torch.manual_seed(0)
+    detector = timm_models.build("timm:test_vit", "", preprocessing)
+    inputs = detector.preprocess(planted(4, 1)[0][:, :, :32, :32])
+    exact = detector.classify(detector.features(inputs))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = detector.features(inputs)
+    _, cam = detector.classify(features)
+    assert features.carried[0].dtype == torch.bfloat16
+    assert cam is not None
+    assert exact.cam is not None
+    assert cam.dtype == torch.float32
+    torch.testing.assert_close(cam, exact.cam, atol=0.05 * float(exact.cam.abs().max()), rtol=0)

@@ -123,9 +123,10 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(workplace: Path, finished_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be changed."""
+    """A copy of it, to be changed; its frames are read, as a plan reads none."""
     shutil.copytree(finished_once, workplace, dirs_exist_ok=True)
     monkeypatch.chdir(workplace)
+    prepare(read(Path("experiments.yaml")), Path("experiments.yaml"))
     return workplace
 
 
@@ -327,6 +328,25 @@ def test_what_a_graph_cannot_do_is_refused_at_once(
     assert code == 2
     assert "of this detector there is an ONNX file alone" in " ".join(output.split())
     assert not (tmp_path / "variants").exists() or not list((tmp_path / "variants").glob("*/variant.json"))
+
+
+def test_a_graph_needs_calibration_frames_for_ranges_alone(
+    graph_alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_quickly(monkeypatch)
+    shutil.copytree(graph_alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("results", "variants"))
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "faces").glob("*"):
+        if folder.name in ("calibration", "train"):
+            shutil.rmtree(folder)
+    write_experiment(tmp_path, "      baseline: []\n      w8: [quantize: {weights: int8}]\n", ONNX_DETECTOR)
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    assert scores_of(tmp_path)["variants"]["w8"]["stored"] == "int8 weights"
+    write_experiment(tmp_path, "      baseline: []\n      q8: [quantize: int8]\n", ONNX_DETECTOR)
+    code, output = bench("plan")
+    assert code == 2
+    assert "quantize: int8 needs calibration frames" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(

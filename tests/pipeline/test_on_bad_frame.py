@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.datasets import FrameSetSettings, decoding, digests, load
+from bench.datasets.headers import READABLE
 from bench.errors import UserError
 from bench.records import FrameSet, Split
 from tests.conftest import write_frames
@@ -57,7 +58,7 @@ def test_auto_split_takes_the_rest(tmp_path: Path) -> None:
     written("faces/real/000.png", b"oops")(tmp_path)
     sets = loaded(tmp_path, auto=True)
     assert sum(len(frames.frames) for split, frames in sets.items() if split != "calibration") == 39
-    assert sets["test"].left_out == ("real/000.png: neither JPEG, PNG nor WebP",)
+    assert sets["test"].left_out == (f"real/000.png: not {READABLE}",)
 
 
 def test_one_decode_a_file_and_none_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +194,7 @@ def test_the_report_counts_and_names_them(workplace: Path, monkeypatch: pytest.M
     assert json.loads((workplace / "reports/first/scores.json").read_text())["frames"]["test"]["count"] == 31
     for text in (" ".join(output.split()), report):
         assert "1 of 32 test frames cannot be decoded and were left out: real/000.png: empty file." in text
-        assert "1 of 32 train frames cannot be decoded and were left out: fake/003.png: neither JPEG" in text
+        assert "1 of 32 train frames cannot be decoded and were left out: fake/003.png: not a JPEG" in text
 
 
 def test_frames_are_checked_in_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, benches: Benches) -> Path
         write_frames(folder / "faces" / split, count, count, seed)
         (folder / "faces" / split / "fake" / "method").mkdir()
         (folder / "faces" / split / "fake/000.png").rename(folder / "faces" / split / "fake/method/000.png")
+    shutil.copy(folder / "faces/test/real/001.png", folder / "faces/test/real/copy.png")
     (folder / "experiments.yaml").write_text(YAML)
     benches.order(figures=False)
     benches.order(folder=str(folder), log=str(benches.log), here=True)

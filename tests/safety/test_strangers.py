@@ -206,14 +206,15 @@ def test_a_strangers_digests_of_frames_are_not_believed(finished: Path, monkeypa
     seal, _, data = cache.read_text().partition("\n")
     digests = json.loads(data)
     digests["files"] = {
-        path: [size, mtime, "0" * 64, wrong] for path, (size, mtime, _, wrong) in digests["files"].items()
+        path: [size, mtime, ["0" * 64, wrong, mask]]
+        for path, (size, mtime, (_, wrong, mask)) in digests["files"].items()
     }
     cache.write_text(f"{seal}\n{json.dumps(digests)}")
     assert bench("run")[0] == 0
     assert scores(finished)["frames"] == frames
     assert cache.read_text() == f"{seal}\n{data}", "written anew"
     monkeypatch.setenv("XDG_STATE_HOME", str(finished / "another user"))
-    assert bench("plan")[0] == 0
+    assert bench("clean")[0] == 0
     assert cache.read_text() == f"{seal}\n{data}", "each user has their own"
     assert len(list((finished / "datasets/.cache").glob("*.json"))) == 2
 

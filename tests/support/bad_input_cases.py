@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from PIL import Image
 from bench.detectors.families import efficientnet, f3net
 from tests.conftest import write_frames
 from tests.support import broken_imports, broken_weights, foreign, other_heads, tiny
+from tests.support.footage import write_video
 
 Change = Callable[[Path], object]
 
@@ -171,6 +173,10 @@ def replaced(name: str, make: Callable[[Path], object]) -> Change:
     return change
 
 
+def with_video(folder: Path) -> None:
+    write_video(folder / "videos" / "real" / "0.avi", 2, "mjpeg")
+
+
 def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
     """Two files of scores that `bench score` takes, then one that it does not."""
     good = "frame,label,p_fake\na.png,real,0.1\nb.png,fake,0.9\nc.png,real,0.4\nd.png,fake,0.2\n"
@@ -279,11 +285,57 @@ def picture(name: str, **options: Any) -> Change:
     return change
 
 
+def _masks_alone(folder: Path) -> None:
+    """Every fake of the test frames becomes a mask: a black square with a white middle."""
+    for file in (folder / "faces/test/fake").iterdir():
+        pixels = np.zeros((40, 40), np.uint8)
+        pixels[10:30, 10 : 20 + int(file.stem)] = 255
+        Image.fromarray(pixels).save(file)
+
+
+def native(*paths: str, **lists: Any) -> Change:
+    """A frame set `native/` of frames at these paths, and of lists: `train__json=[…]` is train.json."""
+
+    def change(folder: Path) -> None:
+        yaml("{path: faces}", "{path: native}")(folder)
+        for path in paths:
+            picture(f"native/{path}")(folder)
+        for name, content in lists.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            written(f"native/{name.replace('__', '.').replace('_in_', '/')}", text)(folder)
+
+    return both(change, baseline_alone)
+
+
+CELEB = tuple(f"{path}.png" for path in ("Celeb-real/id0_0000", "Celeb-real/id1_0000", "Celeb-synthesis/id0_id1_0000"))
+FORENSICS = tuple(
+    f"{path}/000.png" for path in ("original_sequences/youtube/c23/953", "original_sequences/youtube/c23/974",
+                                   "manipulated_sequences/Deepfakes/c23/953_974")
+)  # fmt: skip
+DFDC = {"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE", "original": "a.mp4"}}
+
+
+def celeb_list(text: str) -> Change:
+    return native(*CELEB, List_of_testing_videos__txt=text)
+
+
+def bench_json(content: Any) -> Change:
+    return native(dataset_json_in_S__json=content)
+
+
 def _deeper(folder: Path) -> None:
     """The classes of the test frames lie in a folder `crops`."""
     (folder / "faces/test").rename(folder / "faces/crops")
     (folder / "faces/test").mkdir()
     (folder / "faces/crops").rename(folder / "faces/test/crops")
+
+
+def _pairs(folder: Path) -> None:
+    """Three persons, and a fake of each two of them."""
+    write_frames(folder / "pairs", 3, 3, 9)
+    for index, (real, fake) in enumerate((("id0", "id0_id1"), ("id1", "id1_id2"), ("id2", "id0_id2"))):
+        for label, name in (("real", real), ("fake", fake)):
+            (folder / f"pairs/{label}/{index:03d}.png").rename(folder / f"pairs/{label}/{name}.png")
 
 
 def manifest(*rows: str, header: str = "path,label,split") -> Change:
@@ -693,6 +745,12 @@ CASES: dict[str, list[Case]] = {
         Case("a cut of what is stretched", "`{preset: imagenet, crop_pct: 0.9}`",
              ("`crop_pct` belongs to `fit: crop`, and it is `fit: stretch` here",),
              yaml("{preset: fsbi, size: 32}", "{preset: imagenet, crop_pct: 0.9}")),
+        Case("a crop of faces that is none", "`crop: fsbl`",
+             ("detectors.mine.preprocessing", "crop: unknown crop of faces 'fsbl' (did you mean 'fsbi'?)",
+              "crops are: blazeface, deepfakebench, fsbi, none"),
+             yaml("{preset: fsbi, size: 32}", "{preset: fsbi, size: 32, crop: fsbl}")),
+        Case("YAML's `no` for no crop", "`crop: no`", ("crop: unknown crop of faces false", "none, pad30, square"),
+             yaml("{preset: fsbi, size: 32}", "{preset: fsbi, size: 32, crop: no}")),
         Case("a filter that is none", "`interpolation: lanczos`",
              ("interpolation: unknown filter 'lanczos'", "filters are: bilinear, bicubic, area, pil-bilinear"),
              yaml("{preset: fsbi, size: 32}", "{preset: fsbi, interpolation: lanczos}")),
@@ -872,6 +930,10 @@ CASES: dict[str, list[Case]] = {
              ("line 5", "datasets.faces", "source_pattern '((.+)+)+X' takes too long at", "write what lies between"),
              both(yaml("{path: faces}", "{path: faces, source_pattern: '((.+)+)+X'}"),
                   picture("faces/test/fake/00-a-name-that-is-as-long-as-those-of-videos-are.png"))),
+        Case("sources that cannot be split", "`split: auto` where every fake is made of two of three persons",
+             ("`split: auto` can't split these frames", "3 of 3 sources hang together", "Write the splits yourself"),
+             both(yaml("{path: faces}", "{path: pairs, split: auto, source_pattern: '/(id\\d)(?:_(id\\d))?'}"),
+                  _pairs)),
         Case("a file name that is not UTF-8", "`\\xff.png`", ("file names that are not UTF-8", "\\xff"),
              lambda f: (f / "faces/test/real/000.png").rename(f / "faces/test/real/\udcff.png")),
         Case("a folder that is split already", "`split: auto`", ("is split already",),
@@ -951,17 +1013,102 @@ CASES: dict[str, list[Case]] = {
              both(yaml("{path: faces}", "{path: faces/test/set.parquet}"),
                   written("faces/test/set.parquet", b"PAR1 nothing PAR1"))),
     ],
+    "Native layouts": [
+        Case("Celeb-DF's list the other way round", "`0 Celeb-real/id0_0000.mp4`",
+             ("List_of_testing_videos.txt, line 1", "Celeb-real/ is real, and in this list 1 is real, 0 fake"),
+             celeb_list("0 Celeb-real/id0_0000.mp4\n")),
+        Case("a line that is none of Celeb-DF's", "`id0_0000.mp4`",
+             ("expected lines such as `1 Celeb-real/id0_0001.mp4` (1 is real): line 2 'id0_0000.mp4'",),
+             celeb_list("1 Celeb-real/id0_0000.mp4\nid0_0000.mp4\n")),
+        Case("a list of Celeb-DF's that is empty", "0 bytes", ("names no video; fetch it again",), celeb_list("")),
+        Case("a list that is not UTF-8", "Latin-1", ("List_of_testing_videos.txt: is no UTF-8", "save it as UTF-8"),
+             both(celeb_list(""), written("native/List_of_testing_videos.txt", "1 réal/a.mp4".encode("latin-1")))),
+        Case("a list that links to what is not there", "`List_of_testing_videos.txt` → gone",
+             ("List_of_testing_videos.txt: is a link to what is not there",),
+             both(native(*CELEB), lambda f: (f / "native/List_of_testing_videos.txt").symlink_to("gone.txt"))),
+        Case("a list that is a pipe", "`mkfifo List_of_testing_videos.txt`", ("is a folder, a pipe or a device",),
+             both(native(*CELEB), lambda f: os.mkfifo(f / "native/List_of_testing_videos.txt"))),
+        Case("test videos of Celeb-DF without frames", "2 of 3",
+             ("2 of 3 test videos are not below", "Celeb-real/id7_0000.mp4", "take their lines out of the list"),
+             celeb_list("".join(f"1 Celeb-real/id{i}_0000.mp4\n" for i in (0, 7, 8)))),
+        Case("Celeb-DF twice in a folder", "`crops/` and `more/`",
+             ("holds Celeb-DF several times: crops/ (1 files), more/ (1 files)", "write the path of one of them"),
+             native("crops/Celeb-real/id0_0000.png", "more/Celeb-real/id0_0000.png",
+                    List_of_testing_videos__txt="1 Celeb-real/id0_0000.mp4\n")),
+        Case("frames of no video of Celeb-DF", "`Celeb-real/face1.png`",
+             ("1 of 4 files are of no video that Celeb-DF has (id0_0001, 00170): Celeb-real/face1.png",
+              "their names must begin with that of their video"), native(*CELEB, "Celeb-real/face1.png")),
+        Case("videos of Celeb-DF instead of frames", "`Celeb-real/id0_0000.mp4`", ("in its folders of Celeb-DF",),
+             both(native(), written("native/Celeb-real/id0_0000.mp4", b""))),
+        Case("a list of FaceForensics++ that is no JSON", "cut off", ("test.json, line 1: is no JSON", "again"),
+             native(*FORENSICS, test__json='[["953", "97')),
+        Case("a list of FaceForensics++ without pairs", "`{}`", ("test.json: expected a list of pairs of ids",),
+             native(*FORENSICS, test__json={})),
+        Case("a pair that is none", "`[[953, 974]]`", ("test.json: pair 1: expected two ids of", "found [953, 974]"),
+             native(*FORENSICS, test__json=[[953, 974]])),
+        Case("an id of two splits", "953 in test.json and val.json",
+             ("test.json: id '953' is in val.json too; take it out of one of them",),
+             native(*FORENSICS, test__json=[["953", "974"]], val__json=[["953", "975"]])),
+        Case("ids of FaceForensics++ without frames", "2 of 4 in test.json",
+             ("test.json: 2 of 4 ids have no file below", "111, 112", "take the pairs out of the list"),
+             native(*FORENSICS, test__json=[["953", "974"], ["111", "112"]])),
+        Case("a fake of two splits", "953_974, and 974 in val.json",
+             ("fakes of two videos that the lists put into two splits; remove them: 953_974",),
+             native(*FORENSICS, test__json=[["953", "953"]], val__json=[["974", "974"]])),
+        Case("FaceForensics++ without frames", "`videos/` alone",
+             ("no frames", "below original_sequences/, manipulated_sequences/"),
+             both(native(), written("native/original_sequences/youtube/c23/videos/953.mp4", b""))),
+        Case("an unknown label in DFDC's metadata", '`{"label": "MAYBE"}`',
+             ("metadata.json: the label must be REAL or FAKE: 'a.mp4' 'MAYBE'",),
+             native(metadata__json={"a.mp4": {"label": "MAYBE"}})),
+        Case("an unknown split in DFDC's metadata", '`"split": "tset"`', ("the split is none of", "'a.mp4' 'tset'"),
+             native(metadata__json={"a.mp4": {"label": "REAL", "split": "tset"}})),
+        Case("DFDC's metadata cut off", "half of it", ("metadata.json, line 1: is no JSON",),
+             native("a.png", metadata__json=json.dumps(DFDC)[:40])),
+        Case("two labels of a video of DFDC", "in two parts",
+             ("says the other label of it; correct one of them: 'a.mp4'",),
+             native("x/a.png", x_in_metadata__json=DFDC, y_in_metadata__json={"a.mp4": {"label": "FAKE"}})),
+        Case("videos of DFDC without frames", "1 of 2", ("metadata.json: 1 of 2 videos are not below", "b; add them"),
+             native("a.png", metadata__json=DFDC)),
+        Case("a broken row of DFDC's labels", "`a.mp4,1,x`", ("labels.csv, line 2: 3 cells; expected filename,label",),
+             native("a.png", labels__csv="filename,label\na.mp4,1,x\n")),
+        Case("a file of dataset_json/ of another form", "`[]`",
+             ("expected {set: {label: {split: {video: {label, frames}}}}}: the file is []",), bench_json([])),
+        Case("a file of dataset_json/ cut off", "`{`", ("S.json, line 1: is no JSON",), bench_json("{")),
+        Case("frames that are no list", '`"frames": "a.png"`', ("`frames` must be a list of paths: 'S/real/test/v'",),
+             bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": "a.png"}}}}})),
+        Case("a label that says neither", '`"label": "real_or_not"`', ("a label must end in real", "'real_or_not'"),
+             bench_json({"S": {"x": {"test": {"v": {"label": "real_or_not", "frames": ["a.png"]}}}}})),
+        Case("a split of DeepfakeBench that is none", "`tset`", ("the split is none of", "'S/real/tset'"),
+             bench_json({"S": {"real": {"tset": {}}}})),
+        Case("no video in dataset_json/", "`{}`", ("S.json: lists no video with frames",), bench_json({"S": {}})),
+        Case("frames of DeepfakeBench elsewhere", "no frame below the folder",
+             ("none of its 1 frames", "put dataset_json/ beside the folder that their paths begin with"),
+             bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": ["S\\v\\0.png"]}}}}})),
+        Case("frames of DeepfakeBench that are not there", "1 of 2",
+             ("1 of 2 test frames are not below", "S/v/1.png", "add them, or take them out of the list"),
+             both(bench_json({"S": {"real": {"test": {"v": {"label": "real", "frames": ["S/v/0.png", "S/v/1.png"]}}}}}),
+                  picture("native/S/v/0.png"))),
+        Case("several sets of DeepfakeBench", "`dataset_json/` with S.json, T.json",
+             ("holds several sets; write the path of one of them: S.json, T.json",),
+             native(dataset_json_in_S__json={}, dataset_json_in_T__json={})),
+    ],
     "Frames": [
         Case("a truncated frame", "half of a PNG", ("000.png: PNG cut off", "on_bad_frame: skip"),
              cut("faces/test/real/000.png")),
         Case("a truncated JPEG", "the last 20 bytes gone", ("x.jpg: JPEG cut off: no end marker",),
              both(picture("faces/test/real/x.jpg"), cut("faces/test/real/x.jpg", 0.9))),
         Case("an empty frame", "0 bytes", ("000.png: empty file",), written("faces/test/real/000.png", b"")),
-        Case("a frame that is no picture", "text", ("000.png: neither JPEG, PNG nor WebP",),
+        Case("a frame that is no picture", "text", ("000.png: not a JPEG, PNG, WebP",),
              written("faces/test/real/000.png", b"oops")),
-        Case("a frame of another format", "a GIF named .png", ("neither JPEG, PNG nor WebP but GIF",),
-             both(picture("faces/test/real/x.gif"),
-                  lambda f: (f / "faces/test/real/x.gif").rename(f / "faces/test/real/000.png"))),
+        Case("a frame in a format that starts programs", "EPS named .png", ("000.png: not a JPEG", "but EPS"),
+             both(picture("faces/test/real/x.eps"),
+                  lambda f: (f / "faces/test/real/x.eps").rename(f / "faces/test/real/000.png"))),
+        Case("floating-point pixels", "a TIFF file of them",
+             ("000.tif: can't be decoded: its pixels are floating-point",),
+             lambda f: Image.fromarray(np.ones((9, 9), np.float32)).save(f / "faces/test/real/000.tif")),
+        Case("masks alone as fakes", "all fakes have one channel of two values",
+             ("no fake frame among", "after 18 masks, one channel of two values, were left out"), _masks_alone),
         Case("a Git LFS pointer as a frame", "cloned without LFS", ("000.png: a Git LFS pointer", "git lfs pull"),
              written("faces/test/real/000.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
         Case("a frame with a flipped bit", "a bad disk", ("000.png: PNG damaged: wrong checksum",),
@@ -997,6 +1144,57 @@ CASES: dict[str, list[Case]] = {
              ("test: no real frame", "after 14 files that can't be decoded were left out"),
              both(yaml("device: cpu", "device: cpu\n    on_bad_frame: skip"),
                   *(written(f"faces/test/real/{i:03d}.png", b"") for i in range(14)))),
+    ],
+    "Videos": [
+        Case("a folder without videos", "`bench extract faces --to f`",
+             ("no videos in faces; expected files that end in .mp4, .m4v",), command="extract",
+             arguments=("faces", "--to", "f")),
+        Case("no such folder of videos", "`bench extract vidoes`",
+             ("vidoes: no such file or folder (did you mean 'videos'?)",),
+             with_video, command="extract", arguments=("vidoes", "--to", "f")),
+        Case("videos that hold none", "a text called `.mp4`",
+             ("skipped, unreadable: real/text.mp4 (no video, or broken at its start)", "no frames from any of 1"),
+             written("videos/real/text.mp4", b"no video" * 99), command="extract",
+             arguments=("videos", "--to", "f", "--faces", "none", "--workers", "1")),
+        Case("a playlist, which names files or addresses", "`#EXTM3U` in a `.mp4`", ("skipped, unreadable",),
+             written("videos/real/list.mp4", b"#EXTM3U\n#EXTINF:9,\nhttp://example.org/a.ts\n#EXT-X-ENDLIST\n"),
+             command="extract", arguments=("videos", "--to", "f", "--faces", "none", "--workers", "1")),
+        Case("an unknown sampling", "`--sampling linspaced`", ("unknown name 'linspaced' (did you mean 'linspace'?)",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--sampling", "linspaced")),
+        Case("no frames of a video", "`--frames 0`", ("frames: expected a number from 1 to 100,000, found 0",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--frames", "0")),
+        Case("an unknown crop", "`--crop fsbl`", ("unknown crop 'fsbl' (did you mean 'fsbi'?)",), with_video,
+             command="extract", arguments=("videos", "--to", "f", "--crop", "fsbl")),
+        Case("an unknown face finder", "`--faces yunett`", ("unknown face finder 'yunett' (did you mean 'yunet'?)",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--faces", "yunett")),
+        Case("a format that is none", "`--format gif`", ("--format: expected png or jpg, found 'gif'",), with_video,
+             command="extract", arguments=("videos", "--to", "f", "--format", "gif")),
+        Case("workers that are no number", "`--workers many`", ("--workers: expected auto or a number, found 'many'",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--workers", "many")),
+        Case("far too many workers", "`--workers 9999`", ("workers: expected auto or a number from 1 to 256",),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--workers", "9999")),
+        Case("a folder with other files for the frames", "`--to faces`", ("faces: holds other files, such as",),
+             with_video, command="extract", arguments=("videos", "--to", "faces")),
+        Case("the folder of the videos for the frames", "`--to videos`", ("is the folder of the videos",), with_video,
+             command="extract", arguments=("videos", "--to", "videos")),
+        Case("a pattern that matches no video", "`--source-pattern '(x\\d+)'`", ("matches no video", "real/0.avi"),
+             with_video, command="extract", arguments=("videos", "--to", "f", "--source-pattern", r"(x\d+)")),
+        Case("PyAV is not installed", "without the package `av`", ("reading videos needs PyAV", "pip install 'av>=14'"),
+             with_video, command="extract", arguments=("videos", "--to", "f"),
+             patch=lambda monkeypatch: monkeypatch.setitem(sys.modules, "av", None)),
+        Case("`extract:` with an unknown sampling", "`extract: {sampling: even}`", ("line", "unknown name 'even'"),
+             both(with_video, written("videos/fake/1.mp4", b""),
+                  yaml("{path: faces}", "{path: videos, extract: {sampling: even}}"))),
+        Case("`extract:` with an unknown key", "`extract: {frame: 8}`", ("frame", "did you mean 'frames'?"),
+             both(with_video, yaml("{path: faces}", "{path: videos, extract: {frame: 8}}"))),
+        Case("`extract:` beside one path per split", "`{test: …, extract: {}}`",
+             ("`extract` belongs to `path`", "write it inside each split"),
+             both(with_video, yaml("{path: faces}", "{test: videos, extract: {}}"))),
+        Case("videos without `extract:`", "`path: videos`",
+             ("test: no frames", "these are videos: write `extract: {frames: 32}` beside `path`"),
+             both(with_video, yaml("{path: faces}", "{path: videos}"))),
+        Case("videos of one class", "only `real/`", ("test: no fake frame among 1",),
+             both(with_video, yaml("{path: faces}", "{path: videos, extract: {}}"))),
     ],
     "Several detectors": [
         Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",
@@ -1323,17 +1521,20 @@ ODD = [
         picture("faces/test/real/x.png")(f), (f / "faces/test/real/x.png").rename(f / "faces/test/real/wrong.jpg")]),
     Odd("16 bits a channel", "scaled to 8", _sixteen_bit),
     Odd("CMYK", "converted to RGB", _mode("four.jpg", "CMYK")),
-    Odd("grey, one bit", "converted to RGB", _mode("bit.png", "1")),
     Odd("a palette", "converted to RGB", _mode("palette.png", "P")),
     Odd("a palette with transparency", "converted to RGB, transparency dropped",
         _mode("clear.png", "P", transparency=bytes(range(256)))),
     Odd("transparency", "dropped, not blended over a colour", _mode("alpha.png", "RGBA")),
     Odd("an animation", "its first picture is taken", _animated),
+    *(Odd(f"a picture in {name}", "read like any other", picture(f"faces/test/real/of.{ending}"))
+      for name, ending in (("BMP", "bmp"), ("GIF", "GIF"), ("TIFF", "tiff"), ("JPEG 2000", "jp2"), ("AVIF", "avif"),
+                           ("PNM", "ppm"))),
     Odd("frames of other sizes", "resized like any other",
         lambda f: Image.fromarray(np.full((90, 11, 3), 7, dtype=np.uint8)).save(f / "faces/test/real/slim.png")),
     Odd("markup, quotes and a line break in a file name", "escaped where it is shown",
         picture("faces/test/real/<b>\"it's\" & [x](y) | `z`\n.png")),
-    Odd("other files among the frames", "not looked at", written("faces/test/real/notes.txt", b"notes"), 0),
+    Odd("other files among the frames", "counted, and said in one line",
+        written("faces/test/real/notes.txt", b"notes"), 0),
     Odd("links below a folder of frames", "followed, each folder once; only manifests forbid them", _linked),
     Odd("a byte order mark and Windows line ends in experiments.yaml", "read like any other", _with_mark, 0),
     Odd("aliases and merge keys in experiments.yaml", "written out, as YAML has it", _aliased, 0),

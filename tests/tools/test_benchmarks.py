@@ -171,3 +171,20 @@ def test_estimates(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert [row["earlier runs"] for row in rows] == ["none", "known"]
     assert nine.Trial(60.0, 120.0, 119.0).hit
     assert not nine.Trial(60.0, 120.0, 121.0).hit
+
+
+@pytest.mark.slow
+def test_extraction(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--frames", "8", "--taken", "3", "--width", "320", "--height", "240", "--rounds", "1"]
+    script("10_extract").main(small)
+    for row in table(capsys.readouterr().out):
+        low, high = numbers(row["alone / bench"])[1:]
+        assert 0 < low <= numbers(row["alone / bench"])[0] <= high
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the system does not tell a process's peak memory")
+def test_memory_of_extraction(capsys: pytest.CaptureFixture[str]) -> None:
+    script("10_extract").main(["--counts", "4", "12"])
+    rows = {row[""]: row for row in table(capsys.readouterr().out)}
+    assert numbers(rows["peak of the command, MiB"]["growth"])[0] < 50

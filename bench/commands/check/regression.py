@@ -14,8 +14,8 @@ from bench.records import GateOutcome, VariantResult
 from bench.reports.content.text import counted, further
 from bench.results import store
 from bench.results.score.against import Change, against
+from bench.results.score.clusters import clusters
 from bench.results.score.gates import beyond, is_strict
-from bench.results.score.placements import clusters
 
 GROWTH = 0.01
 """The share by which a file may grow: the same steps make slightly larger or smaller files of other weights."""
@@ -43,7 +43,8 @@ def compare(
     evaluated = {variant.name: variant for variant in run.variants if variant.status == "ok"}
     # Where every variant failed, nothing can be read or compared.
     test = store.read_labelled(results, next(iter(evaluated)), run.frames)[0] if evaluated else None
-    codes = clusters(test.sources) if test else None
+    distinct = test.without_copies() if test else None
+    of_sources = clusters(distinct.sources, distinct.labels) if distinct else None
     same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(accepted.weights)
     outcomes, warnings = [], []
     for name, before in accepted.variants.items():
@@ -53,10 +54,10 @@ def compare(
             outcomes.append(_gone(name, run.variants, accepted, settings.margin))
             continue
         change = against(
-            test.labels,
-            codes,
-            unpacked(before, len(test.labels)),
-            logit_diffs(results, run, evaluated[name]),
+            test.labels[test.counted],
+            of_sources,
+            unpacked(before, len(test.labels))[test.counted],
+            logit_diffs(results, run, evaluated[name])[test.counted],
             settings.threshold,
             settings.margin,
         )
@@ -67,7 +68,7 @@ def compare(
         if change and _is_unexplained(change, same_weights):
             warnings.append(_improved(name, change, same_weights))
     new = [name for name in evaluated if name in checked and name not in accepted.variants]
-    remarks = (*_remarks(accepted, new, same_weights), *_changed_settings(accepted, settings))
+    remarks = (*_remarks(accepted, run.test.count, new, same_weights), *_changed_settings(accepted, settings))
     return Compared(tuple(outcomes), tuple(warnings), remarks)
 
 
@@ -149,9 +150,10 @@ def _improved(name: str, change: Change, same_weights: bool) -> str:
     )
 
 
-def _remarks(accepted: Accepted, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
+def _remarks(accepted: Accepted, count: int, new: Collection[str], same_weights: bool) -> tuple[str, ...]:
+    """What was compared, on `count` test frames, and with what."""
     weights = "the same weights" if same_weights else "other weights"
-    frames = counted(accepted.frames["test"].count, "test frame")
+    frames = counted(count, "test frame")
     what = (
         f"Compared on {frames} with what was accepted on {accepted.accepted} ({weights}): "
         "auc_change is new minus accepted AUC, size_change the growth of the file."

@@ -1,4 +1,4 @@
-"""`bench clean`: what lies in variants/ and results/, what is in use, and removing what is not."""
+"""`bench clean`: what lies in variants/, results/ and datasets/, what is in use, and removing what is not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from bench.commands.clean.references import References, find_references
 from bench.errors import UserError
 from bench.experiment import Experiments
 from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
+from bench.footage.folder import LOCK, is_extraction
 from bench.pipeline import journal, reasons, remembered
+from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, occlusion, predict, store
+from bench.results import attributes, copies, occlusion, predict, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -24,7 +26,14 @@ _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {
     predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, occlusion.OCCLUSION, "result",
 }  # fmt: skip
-_OF_AN_EXPERIMENT = {store.RUN, reasons.RECORD, attributes.ATTRIBUTES, store.LOCK, f"{store.LOCK}.holder"}
+_OF_AN_EXPERIMENT = {
+    store.RUN,
+    reasons.RECORD,
+    attributes.ATTRIBUTES,
+    copies.COPIES,
+    store.LOCK,
+    f"{store.LOCK}.holder",
+}
 _LEFT_BEHIND = "left by a killed run"
 
 
@@ -60,7 +69,8 @@ def inventory(experiments: Experiments, path: Path, on_event: OnEvent = silent) 
     """
     base = path.parent
     references = find_references(experiments, path, on_event)
-    items = (*_variants(base, references), *_results(base, references), *_caches(base / "datasets"))
+    made = (*_variants(base, references), *_results(base, references), *_extracted(base, references))
+    items = (*made, *_caches(base / "datasets"))
     return Inventory(items, references.notes)
 
 
@@ -161,6 +171,19 @@ def _other_files(path: Path) -> str:
     others = [name for name in names if name not in _OF_A_VARIANT and not name.startswith(".bench-")]
     others += [file.name for file in _inside(path / "result") if file.name not in OUTCOMES]
     return f"holds what is not bench's: {others[0]}" if others else ""
+
+
+def _extracted(base: Path, references: References) -> Iterator[Item]:
+    """Frames that were extracted from videos."""
+    for path in _inside(base / "datasets" / EXTRACTED):
+        if _ID.fullmatch(path.name) and is_extraction(path):
+            lock = path / LOCK
+            holder = ""
+            if lock.exists():
+                with locks.tried(lock) as free:
+                    holder = "" if free else locks.holder(lock) or "another run"
+            in_use = references.of_extracted(path.name) or (f"in use by {holder}" if holder else "")
+            yield Item(path, "frames of videos", size_bytes(path), in_use, lock)
 
 
 def _caches(folder: Path) -> Iterator[Item]:

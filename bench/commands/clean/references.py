@@ -14,13 +14,15 @@ from bench.experiment import Experiments, read
 from bench.pipeline.build import build_context
 from bench.pipeline.frames import DEMO_FRAMES
 from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared
 from bench.records import OnEvent
 from bench.variants import ids
 
 
 @dataclass
 class References:
-    """The experiments that refer to each variant id, and of each experiment the variants and the folders below its own.
+    """The experiments that refer to each variant id and to each folder of extracted frames; of each experiment the
+    variants and the folders below its own.
 
     `unreadable` has the reason for each experiment file that cannot be read, `unresolved` for each experiment whose
     ids cannot be computed.
@@ -29,12 +31,17 @@ class References:
     variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     folders: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
+    extracted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     unreadable: dict[str, str] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
 
     def of_variant(self, variant: str) -> str:
         """Why the variant of this id stays; empty if nothing refers to it."""
         return _used_by(self.variants.get(variant, ())) or _perhaps_used_by(self.unreadable | self.unresolved)
+
+    def of_extracted(self, folder: str) -> str:
+        """Why frames that were extracted from videos stay; empty if nothing refers to their folder."""
+        return _used_by(self.extracted.get(folder, ())) or _perhaps_used_by(self.unreadable | self.unresolved)
 
     def of_results(self, experiment: str, variant: str | None = None) -> str:
         """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them.
@@ -81,7 +88,10 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
                 for frame_set in settings.frame_sets
             }
             try:
-                for variant in _ids(in_file, file, name, on_event):
+                prepared = _prepared(in_file, file, name, on_event)
+                for folder in {folder for setup in prepared.setups for folder in setup.extracted}:
+                    references.extracted[folder].add(name)
+                for variant in _ids(prepared, on_event):
                     references.variants[variant].add(name)
             except UserError as error:
                 references.unresolved[name] = str(error).splitlines()[0]
@@ -97,16 +107,21 @@ def _is_experiment_file(file: Path) -> bool:
     return "experiments:" in text or ("detectors:" in text and "datasets:" in text)
 
 
-def _ids(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> set[str]:
-    """The ids of all links of an experiment's chains; `UserError` where frames or weights are missing."""
+def _prepared(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> Prepared:
+    """The experiment with its frames and weights; `UserError` where some are missing."""
     settings = experiments.experiments[name]
     paths = [experiments.datasets[frame_set].path for frame_set in settings.frame_sets]
     if DEMO_FRAMES in paths and not demo.is_drawn(path.parent / DEMO_FRAMES):
         raise UserError("the demo's frames are not drawn")
     # Ids depend on neither, and another machine's runtime would be refused on this one.
     anywhere = settings.model_copy(update={"runtime": "auto", "device": "cpu"})
-    experiments = experiments.model_copy(update={"experiments": {name: anywhere}})
-    prepared = prepare(experiments, path, name, on_event=on_event)
+    return prepare(experiments.model_copy(update={"experiments": {name: anywhere}}), path, name, on_event=on_event)
+
+
+def _ids(prepared: Prepared, on_event: OnEvent) -> set[str]:
+    """The ids of all links of an experiment's chains; `UserError` where videos are not extracted."""
+    if any(setup.pending for setup in prepared.setups):
+        raise UserError("the frames of its videos are not extracted")
     links: set[str] = set()
     for setup in prepared.by_detector.values():
         context = build_context(setup, on_event)

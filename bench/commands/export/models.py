@@ -91,14 +91,14 @@ def write(built: Built, form: Format, folder: Path) -> dict[str, ModelFile]:
         shutil.copy2(built.file, weights)
         return _described({weights: (built.stored, ("pytorch",))})
 
-    from bench.artifacts.onnx_export import copy_in_oldest_format
+    from bench.artifacts.onnx_export import copy_for_old_readers
     from bench.artifacts.onnx_files import onnx_file
     from bench.runtimes.onnxruntime import lowered_file
 
     model = folder / ONNX
-    copy_in_oldest_format(onnx_file(built), model)
+    copy_for_old_readers(onnx_file(built), model)
     if built.arranged:
-        copy_in_oldest_format(lowered_file(built), folder / LOWERED)
+        copy_for_old_readers(lowered_file(built), folder / LOWERED)
         artifact = (built.stored, ("onnxruntime", "openvino"))
         return _described({folder / LOWERED: (built.stored, ("onnxruntime",)), model: artifact})
     if built.imported:

@@ -13,6 +13,7 @@ from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
 from bench.detectors import families
 from bench.errors import on_one_line
+from bench.footage import crops
 from bench.pipeline.device import CPU_USED
 from bench.pipeline.notes import TOOK
 from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
@@ -20,6 +21,7 @@ from bench.provenance import version, write_json
 from bench.records import (
     HANDED_OVER,
     LOWERED,
+    NO_CROP,
     Built,
     Evaluation,
     Executed,
@@ -119,6 +121,8 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "from_elsewhere": facts.from_elsewhere,
         "rows": _rows(facts),
         "none": NONE,
+        "no_crop": NO_CROP,
+        "crop_is": _of_crop(facts.preprocessing.crop),
         "has_map": facts.evaluation.predictions[variant.name].cam is not None,
         "alone": variant is facts.baseline,
         "verdict": verdict(variant is facts.baseline, judged) or NONE,
@@ -186,7 +190,13 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         baseline=facts.baseline.name,
         scores=as_json(by_variant[variant.name]),
         baseline_scores=as_json(by_variant[facts.baseline.name]),
+        crop=facts.preprocessing.crop,
     )
+
+
+def _of_crop(name: str) -> str:
+    """The crop in words; empty for one that this bench does not have."""
+    return crops.summary(name) if name in crops.PRESETS else ""
 
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +11,18 @@ from bench.commands.plan.disk import writes_bytes
 from bench.experiment import Experiments
 from bench.pipeline import reasons, report_reasons
 from bench.pipeline.estimates import Estimate, total
-from bench.pipeline.forecast import Row, Stage, exports, is_all_done, is_drawn, present, rows_of, stages_at
+from bench.pipeline.forecast import Row, Stage, are_frames_read, exports, is_all_done, present, rows_of, stages_at
 from bench.pipeline.history import History, recall
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Timing
 from bench.pipeline.present_speed import PresentSpeed
 from bench.pipeline.readings import input_fit_of
-from bench.records import Event, InputFit, OnEvent, silent
+from bench.records import InputFit, OnEvent, silent
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Everything that `bench plan` says. `read_frames` frames were read for it, in `read_s` seconds.
+    """Everything that `bench plan` says.
 
     `speed` is None where nothing is to be built or measured. `due` says why each part of the work is to be done,
     `report_due` why the report is, where nothing else is due.
@@ -41,8 +40,6 @@ class Forecast:
     speed: PresentSpeed | None
     writes_bytes: int | None
     free_bytes: int
-    read_frames: int
-    read_s: float
     due: tuple[reasons.Due, ...] = ()
     report_due: tuple[str, ...] = ()
     fits: Mapping[str, InputFit] | None = None
@@ -62,34 +59,27 @@ def forecast(  # noqa: PLR0913 - the options of `bench plan`
 ) -> Forecast:
     """What `run` would do with the same arguments. Nothing is written but what is remembered of frames and weights.
 
-    With `fit`, frames are decoded and go through the first layers: how well does which preprocessing fit the weights?
+    No frame is read: of those that a run has not read yet, only names are known, and what depends on them counts as not
+    there. With `fit`, all are read, and some go through the first layers: how well does which preprocessing fit the
+    weights?
     """
-    read = 0
-
-    def listen(event: Event) -> None:
-        nonlocal read
-        read = max(read, event.done)
-        on_event(event)
-
-    began = time.monotonic()
-    prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, on_event=listen)
-    read_s = time.monotonic() - began
+    prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, reads=fit, on_event=on_event)
     history = recall(prepared.first.base, prepared.folders)
     rows = rows_of(prepared)
     speed = present(prepared, rows, on_event)
     stages = stages_at(prepared, rows, history, speed)
     writes = writes_bytes(prepared, rows, exports(rows), history, renders=bool(stages[-1].work))
     free = shutil.disk_usage(prepared.first.base).free
-    due = reasons.due(rows) if is_drawn(prepared) else ()
+    due = reasons.due(rows) if are_frames_read(prepared) else ()
     report_due = report_reasons.of_reports(prepared, rows) if is_all_done(rows) else ()
     fits = None
-    if fit and is_drawn(prepared):
+    if fit and are_frames_read(prepared):
         fits = {
             detector: input_fit_of(setup, on_event, with_flavours=True)
             for detector, setup in prepared.by_detector.items()
         }
     alone = _alone(prepared, rows, history, speed)
-    return Forecast(prepared, rows, stages, speed, writes, free, read, read_s, due, report_due, fits, alone)
+    return Forecast(prepared, rows, stages, speed, writes, free, due, report_due, fits, alone)
 
 
 def _alone(

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 from bench.pipeline import estimates
-from bench.pipeline.forecast import Row, heatmaps, undrawn
+from bench.pipeline.forecast import Row, heatmaps, pending, undrawn
 from bench.pipeline.history import History
 from bench.pipeline.prepared import Prepared
 
 HEATMAP_BYTES, REPORT_BYTES, DRAWN_FRAME_BYTES = 20_000, 500_000, 8_000
+CROP_BYTES = {"png": 200_000, "jpg": 60_000}
+"""Of a face of 300 pixels; whole frames have more."""
 
 
 def writes_bytes(
@@ -22,7 +24,8 @@ def writes_bytes(
         return None
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
     predicted = sum(2 * row.frames * (100 + 4 * math.ceil(row.setup.spec.size / 32) ** 2) for row in rows)
-    drawn = undrawn(prepared) * DRAWN_FRAME_BYTES
+    due = pending(prepared).values()
+    drawn = sum(each.frames * CROP_BYTES[each.form] for each in due) if due else undrawn(prepared) * DRAWN_FRAME_BYTES
     rendered = heatmaps(prepared) * HEATMAP_BYTES + len(prepared.setups) * REPORT_BYTES if renders else 0
     return artifacts + predicted + drawn + rendered
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
-from bench.pipeline.forecast import Link, Row, is_drawn
+from bench.pipeline.forecast import Link, Row, is_drawn, pending
+from bench.pipeline.prepared import Prepared
 from bench.pipeline.reasons import again
+from bench.records import NO_CROP
 
 WIDTH = 100
 MIB = 2**20
@@ -55,8 +57,9 @@ def _head(forecast: Forecast) -> str:
     for name, (setup, *_) in prepared.by_frame_set.items():
         counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in setup.frames.items())
         frames.append(f"{counts}{prepared.of_frames(name)}")
+    about = "about " if pending(prepared) else ""
     return (
-        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {'; '.join(frames)}; "
+        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {about}{'; '.join(frames)}; "
         f"on {first.device}, {first.threads} threads"
     )
 
@@ -121,21 +124,28 @@ def _notes(forecast: Forecast) -> list[str]:
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
-        notes.append("the demo set is not drawn yet: what depends on its frames counts as not there")
+        what = "videos are not extracted yet" if pending(prepared) else "the demo set is not drawn yet"
+        notes.append(f"{what}: what depends on {'their' if pending(prepared) else 'its'} frames counts as not there")
+    else:
+        notes += [f"frames{prepared.of_frames(name)}: {text}" for name, text in prepared.accounts.items()]
+    if prepared.unread:
+        notes.append(
+            f"{prepared.unread:,} frames are not read yet: whether they are whole, masks or copies, `bench run` tells; "
+            "what depends on them counts as not there"
+        )
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
         for name, setup in prepared.by_detector.items()
         if setup.reading
     }
     notes += [f"{what}: {reading.sentence}" for what, reading in readings.items()]
+    notes += _crops(prepared)
     notes += dict.fromkeys(
         f"{setup.title(variant)}: {reading.sentence}"
         for setup in prepared.by_detector.values()
         for variant, reading in setup.imported.items()
         if variant in setup.selected
     )
-    if forecast.read_frames:
-        notes.append(f"read {forecast.read_frames:,} frames in {forecast.read_s:.1f} s; that is remembered")
     left = [
         setup.title(name)
         for setup in prepared.by_detector.values()
@@ -147,6 +157,17 @@ def _notes(forecast: Forecast) -> list[str]:
     warnings = [warning for reading in readings.values() for warning in reading.warnings]
     notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _crops(prepared: Prepared) -> list[str]:
+    """Which crop of faces each detector expects frames to be, where that is one."""
+    first = prepared.first
+    return [
+        f"crop{f' of {name}' if first.settings.is_side_by_side else ''}: frames are taken to be faces, cut as "
+        f"`{setup.source.preprocessing.crop}` cuts them"
+        for name, setup in prepared.by_detector.items()
+        if setup.source.preprocessing.crop != NO_CROP and not setup.extracted
+    ]
 
 
 def _cost_notes(forecast: Forecast) -> Iterator[str]:

@@ -20,14 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from bench.datasets.exclude import matching
 from bench.errors import listed, nearest, quoted
-from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, label_word
+from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, Unused, UnusedKind, label_word
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
     ".j2c", ".jpc", ".jpf", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """The endings of pictures that are read, in lower case."""
@@ -50,7 +50,7 @@ AMBIGUOUS_SPLITS = frozenset((
 ))  # fmt: skip
 _NOT_READ = frozenset((
     ".heic", ".heif", ".jxl", ".eps", ".ps", ".psd", ".svg", ".tga", ".exr", ".hdr", ".pfm", ".raw", ".cr2", ".cr3",
-    ".nef", ".arw", ".dng", ".ico", ".pcx", ".xcf",
+    ".nef", ".arw", ".dng", ".ico", ".dib", ".pcx", ".xcf",
 ))  # fmt: skip
 LEADS_NOWHERE = "a link to what is not there; fetch it first, such as with `git annex get` or `dvc pull`"
 
@@ -63,7 +63,8 @@ Attributes: TypeAlias = tuple[tuple[str, str], ...]
 class Entry:
     """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
 
-    `frame_index` is its number among the frames of its `video`, from 0, None where unknown.
+    `video` is the path of its video, without an ending where a layout reads it off names, and `frame_index` its number
+    among the video's frames; None where unknown.
     """
 
     path: str
@@ -79,42 +80,31 @@ class Entry:
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one split, sorted by path, and where their labels come from, in words."""
+    """The entries of one split, sorted by path, and where their labels come from, in words.
+
+    `from_names` says that sources are read off names, so that a `source_pattern` takes their place. `sharing` says why
+    a source may be in several splits, where whoever made the data set split it so; if it is empty, that is an error.
+    """
 
     entries: tuple[Entry, ...]
     labels_from: str
-
-
-Kind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
-
-
-@dataclass(frozen=True)
-class Unused:
-    """Files of one kind at a place that are no frames of it, and how many there are.
-
-    `name` says which: of frames `beside` those that are used, their folder; of frames of another `split`, that; of
-    `video`s, `picture`s of a format that is not read and files of another `ending`, the ending; of `excluded` files,
-    the pattern. It is empty for `hidden` files and folders, and for frames that a manifest does not name (`unlisted`).
-    """
-
-    kind: Kind
-    name: str
-    count: int
+    from_names: bool = False
+    sharing: str = ""
 
 
 class Tally:
     """Counts the files that are no frames, by kind and name."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Kind, str]] = Counter()
+        self._counts: Counter[tuple[UnusedKind, str]] = Counter()
 
-    def add(self, kind: Kind, name: str = "", count: int = 1) -> None:
+    def add(self, kind: UnusedKind, name: str = "", count: int = 1) -> None:
         self._counts[kind, name] += count
 
     def add_file(self, file_name: str) -> None:
         """Count a file that does not have the ending of a frame."""
         ending = os.path.splitext(file_name)[1].lower()  # noqa: PTH122 - a Path for every file takes long
-        kind: Kind = "video" if ending in VIDEO_SUFFIXES else "picture" if ending in _NOT_READ else "ending"
+        kind: UnusedKind = "video" if ending in VIDEO_SUFFIXES else "picture" if ending in _NOT_READ else "ending"
         self.add(kind, ending)
 
     @property
@@ -124,12 +114,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there."""
+    """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there.
+
+    `problems` are why it can't be used, `remarks` what a reader of its numbers must know.
+    """
 
     root: Path
     parts: Mapping[Split | None, Part]
     problems: tuple[str, ...] = ()
     unused: tuple[Unused, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from bench.datasets.layouts import (
     Options,
     Part,
     Tally,
-    Unused,
     read_folder,
 )
 from bench.errors import listed, nearest, shown
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, Unused
 
 RANK = 20
 SHAPE = "folders real/ and fake/ with jpg, png, webp … inside, or test/, validation/ … with those"
@@ -81,6 +80,8 @@ def _labelled(path: Path, folders: Mapping[str, int], walk: _Walk) -> Part:
     beside = [unused.name for unused in walk.tally.unused if unused.kind == "beside" and unused.name]
     if beside and len(set(folders.values())) == 1:
         labels_from += f", {_holds(path, beside)}"
+    if not entries:
+        labels_from += _of_videos(walk.tally.unused, walk.options)
     return Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
 
 
@@ -172,7 +173,7 @@ class _Walk:
     def count_beside(self, path: Path, meant: Collection[str]) -> None:
         """Count frames beside the folders that are meant by the folder that they lie in, "" for `path` itself."""
         with os.scandir(path) as children:
-            for child in children:
+            for child in sorted(children, key=lambda child: child.name):
                 if child.name.startswith(".") or not child.is_dir():
                     if self._is_frame(child, "", _leads_nowhere(child)):
                         self.tally.add("beside")
@@ -224,11 +225,16 @@ def _misprint(word: str, folders: Sequence[str]) -> str:
     )
 
 
+def _of_videos(unused: Sequence[Unused], options: Options) -> str:
+    """What to write where videos lie in the place of frames; empty where none do."""
+    videos = any(part.kind == "video" for part in unused) and not set(options.suffixes) & {*VIDEO_SUFFIXES}
+    return "; these are videos: write `extract: {frames: 32}` beside `path`, and frames are taken out" if videos else ""
+
+
 def _nothing(folders: Sequence[str], options: Options, unused: Sequence[Unused]) -> str:
     """What is said of a folder without frames."""
     inside = f"among {listed((f'{name}/' for name in folders), 5)}" if folders else "and no folders"
     endings = ", ".join(sorted({part.name or "without ending" for part in unused if part.kind != "hidden"}))
     holds = f"; it holds {listed(f'{part.count:,} {part.name}' for part in unused if part.name)}" if endings else ""
-    videos = any(part.kind == "video" for part in unused) and not set(options.suffixes) & {*VIDEO_SUFFIXES}
-    advice = "; videos are no frames, extract these first" if videos else ""
+    advice = _of_videos(unused, options)
     return f"no frames ({', '.join(options.suffixes)}) {inside}{holds}{advice}. Expected {SHAPE}, or a manifest.csv"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bench.detectors.offers import Offer
@@ -65,6 +65,13 @@ def architectures() -> tuple[str, ...]:
     return tuple(name for family in modules() for name in family.ARCHITECTURES)
 
 
+def candidates(names: Collection[str]) -> tuple[str, ...]:
+    """The architectures whose tensors a file with such names could hold: all that are listed, and more by the names."""
+    families: list[Any] = [family for family in modules() if is_open(family)]
+    more = (architecture for family in families for architecture in family.alike(names))
+    return tuple(dict.fromkeys((*architectures(), *more)))
+
+
 def prefixes() -> tuple[str, ...]:
     """What names begin with that families have more of than they list."""
     return tuple(_prefix(family) for family in modules() if is_open(family))
@@ -108,10 +115,17 @@ def find(architecture: str) -> Family:
             return family
     choices = architectures()
     raise UserError(
-        f"unknown architecture {quoted(architecture)}{nearest(architecture, choices)}; "
+        f"unknown architecture {quoted(architecture)}{_hint(architecture, choices)}; "
         f"architectures are: {', '.join(choices)}. Of another network, `bench score` judges the scores that it gave "
         "elsewhere (docs/scores-from-elsewhere.md); docs/extending.md says how bench learns a network"
     )
+
+
+def _hint(architecture: str, choices: Sequence[str]) -> str:
+    """The nearest architecture, by what others call it too."""
+    families: list[Any] = [family for family in modules() if is_open(family)]
+    synonyms = {name: others for family in families for name, others in family.synonyms().items()}
+    return nearest(architecture, (*choices, *synonyms), synonyms)
 
 
 def kind(architecture: str) -> Literal["torch", "onnx"]:

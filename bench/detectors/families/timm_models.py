@@ -3,17 +3,22 @@
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
 layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
 and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
+
+Of networks that torchvision has too, checkpoints in its names are read as well. Where its batch norms have an eps of
+1e-3 instead of timm's 1e-5, the names tell which, or `flavour:` (`timm`, `torchvision`) does.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.detectors.families import Size
+from bench.detectors.weights import torchvision_names
 from bench.detectors.weights.schemes import Scheme
 from bench.errors import UserError, nearest, quoted
 
@@ -57,6 +62,12 @@ _HIDDEN: dict[str, tuple[str, ...]] = {
 }
 
 
+# timm's modules that split or stack channels by numbers of their own, or hold a filter for each: not to be narrowed.
+_COUNTING = frozenset({"SelectiveKernel", "SplitAttn", "MixedConv2d", "Bottle2neck", "BlurPool2d"})
+# What a network's shape decides, and older code or other projects save beside its weights.
+_CONSTANTS = ("relative_position_index", "attn_mask")
+
+
 def refuse_unknown(architecture: str) -> None:
     """Raise `UserError` where timm has no network of this name."""
     name = architecture.removeprefix(PREFIX)
@@ -64,8 +75,11 @@ def refuse_unknown(architecture: str) -> None:
         return
     import timm
 
-    if "." in name or name not in (names := timm.list_models()):
-        hint = " (without the name of pretrained weights behind a dot)" if "." in name else nearest(name, names)
+    names = timm.list_models()
+    if "." in name or name not in names:
+        hint = nearest(name, names, torchvision_names.SYNONYMS)
+        if "." in name:
+            hint = " (without the name of pretrained weights behind a dot)"
         raise UserError(
             f"unknown architecture {quoted(architecture)}: timm {timm.__version__} has no such network{hint}"
         )
@@ -95,7 +109,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from bench.detectors.heads.linear import Linear
     from bench.detectors.networks import vision_transformer
 
-    network = _network(architecture, preprocessing.size)
+    network = _network(architecture, flavour, preprocessing.size)
     classifier = network.get_classifier()
     if not isinstance(classifier, (nn.Linear, nn.Conv2d)):
         raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
@@ -132,7 +146,7 @@ def _head_over_means(network: Any, classifier: nn.Module) -> Any:
 
 
 def schemes(architecture: str) -> tuple[Scheme, ...]:
-    """timm's names, behind any prefix; torchvision's ResNets have the same."""
+    """timm's names, behind any prefix, and torchvision's where it has the network under others."""
     named = _settings(architecture).classifier
     classifier = named if isinstance(named, str) else next(iter(named or ()), "")
     # What lies before the classifier is called like it where both lie in one part, and stands by itself otherwise.
@@ -141,7 +155,33 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
     def rename(name: str) -> str:
         return name.replace("head.layers.", before).removeprefix("backbone.")
 
-    return (Scheme("timm", rename, classifier, flavour=""),)
+    name = architecture.removeprefix(PREFIX)
+    of_timm = "timm" if torchvision_names.eps(name) else ""
+    of_torchvision = torchvision_names.scheme(name, rename)
+    return (
+        Scheme("timm", rename, classifier, flavour=of_timm, constants=_CONSTANTS),
+        *((of_torchvision,) if of_torchvision else ()),
+    )
+
+
+def flavours(architecture: str) -> dict[str, str]:
+    """What `flavour:` may be: of networks to which torchvision gave another eps."""
+    eps = torchvision_names.eps(architecture.removeprefix(PREFIX))
+    return (
+        {"timm": "batch-norm eps 1e-5, as timm's", "torchvision": f"batch-norm eps {eps}, as torchvision's"}
+        if eps
+        else {}
+    )
+
+
+def alike(names: Collection[str]) -> Iterator[str]:
+    """The architectures, listed or not, that tensors of such names could be of."""
+    return (f"{PREFIX}{name}" for name in torchvision_names.alike(names))
+
+
+def synonyms() -> Mapping[str, str]:
+    """What torchvision and timm call a network, by its architecture."""
+    return {f"{PREFIX}{name}": f"{name} {other}" for name, other in torchvision_names.SYNONYMS.items()}
 
 
 def offers_of(detector: Detector) -> frozenset[Offer]:
@@ -162,24 +202,30 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
 
 
 def _has_cuttable_widths(detector: Detector) -> bool:
-    """Whether all that has numbers is a convolution or a batch norm: other norms and scales can't be cut with those."""
+    """Whether all that has numbers is a convolution or a batch norm, and none of it counts its channels itself.
+
+    Other norms and scales can't be cut with those.
+    """
     from torch import nn
 
     kinds = (nn.Conv2d, nn.BatchNorm2d)
-    stages = (module for _, stage in detector.stages() for module in stage.modules())
-    return all(isinstance(module, kinds) for module in stages if list(module.parameters(recurse=False)))
+    modules = [module for _, stage in detector.stages() for module in stage.modules()]
+    weighted = all(isinstance(module, kinds) for module in modules if list(module.parameters(recurse=False)))
+    return weighted and not any(type(module).__name__ in _COUNTING for module in modules)
 
 
 # ------------------------------------------------------------------------------------ timm's networks
-def _network(architecture: str, size: int) -> Any:
+def _network(architecture: str, flavour: str, size: int) -> Any:
     """timm's network with two classes, for frames of this many pixels where it has to know."""
     import timm
 
     refuse_unknown(architecture)
     name = architecture.removeprefix(PREFIX)
-    fixed: dict[str, Any] = {"img_size": size} if _settings(architecture).fixed_input_size else {}
+    settings: dict[str, Any] = {"img_size": size} if _settings(architecture).fixed_input_size else {}
+    if flavour == torchvision_names.OWNER:
+        settings["bn_eps"] = float(torchvision_names.eps(name))
     try:
-        return timm.create_model(name, pretrained=False, num_classes=2, **fixed)
+        return timm.create_model(name, pretrained=False, num_classes=2, **settings)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"timm cannot make {name} for frames of {size} px: {error}") from error
 

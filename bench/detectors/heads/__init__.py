@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from bench.records.weights import CLASS_ACTIVATION
+
 if TYPE_CHECKING:
     from bench.records import Prediction
 
@@ -13,12 +15,13 @@ if TYPE_CHECKING:
 class Head(nn.Module):
     """The contract of a head. What it computes is float32, whatever type its weights and the features have.
 
-    `MAP` says how its map is made where that is not a class-activation map by the weights of one layer. `predict` is
-    all that evaluation needs. `layers_to_logits` and `logit_layers` serve steps that change widths,
-    `shift_logits` those that correct a mean.
+    `MAP` says how its map is made where that is not a class-activation map by the weights of one layer, `MAP_KIND` what
+    such maps are called. `predict` is all that evaluation needs. `layers_to_logits` and `logit_layers` serve steps that
+    change widths, `shift_logits` those that correct a mean.
     """
 
     MAP: ClassVar[str] = ""
+    MAP_KIND: ClassVar[str] = CLASS_ACTIVATION
 
     def predict(self, features: Tensor) -> Prediction[Tensor]:
         """Logits [N, 2] and CAMs [N, h, w], or None instead of these, of what the backbone made of N frames."""

@@ -18,6 +18,7 @@ class ClassToken(Linear):
     """
 
     MAP = "maps show what patches add to the logit difference through attention, by roll-out"
+    MAP_KIND = "attention roll-out map"
 
     def predict(self, features: Tokens) -> Prediction[Tensor]:  # type: ignore[override]  # more than a vector
         """Logits [N, 2] and maps [N, rows, columns] of patches."""
@@ -26,7 +27,8 @@ class ClassToken(Linear):
         direction = (weight[1] - weight[0]) * features.gain.float()
         direction = direction - direction.mean()  # the norm takes every token's mean away
         read = zip(features.carried, features.passages, strict=True)
-        by_token = sum(carried @ (passage.float() @ direction) for carried, passage in read) / features.deviation
+        by_token = sum(carried.float() @ (passage.float() @ direction) for carried, passage in read)
+        by_token = by_token / features.deviation.float()
         rows, columns = features.grid
         return Prediction(logits, by_token[:, -rows * columns :].reshape(-1, rows, columns))
 

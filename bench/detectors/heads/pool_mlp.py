@@ -45,6 +45,7 @@ class PoolMlp(Head):
     """
 
     MAP = "maps are Grad-CAM of the logit difference, in the forward pass"
+    MAP_KIND = "Grad-CAM map"
 
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()

@@ -86,7 +86,7 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
         return None
     numbers = sum(tensor.numel for tensor in file.tensors.values() if isinstance(tensor, StoredTensor))
     tried = [network_of(families.find(architecture), architecture, preprocessing, flavour)]
-    for other in families.architectures():
+    for other in families.candidates(file.tensors):
         family, size = families.find(other), families.size_of(other)
         if not family.schemes(other):
             continue
@@ -143,6 +143,16 @@ def flavour_of(
     )
 
 
+def refuse_side(match: Match, preprocessing: Preprocessing, path: Path) -> None:
+    """Raise `UserError` where the code that the names are of computes frames of this size otherwise."""
+    step, size = match.scheme.side_step, preprocessing.size
+    if size % step:
+        raise UserError(
+            f"{path}: {match.scheme.owner}'s code computes frames of {size} px otherwise than timm's, on which bench"
+            f" builds, and scores would be others: set `size` to {step} or a multiple of it"
+        )
+
+
 def state_of(
     match: Match, tensors: Mapping[str, Tensor], network: Network, rows: tuple[int | None, int | None], path: Path
 ) -> dict[str, Tensor]:
@@ -166,7 +176,7 @@ def state_of(
     return state
 
 
-def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> Reading:
+def reading_of(match: Match, logits: Logits, arithmetic: str, detector: Detector) -> Reading:
     """What is told of it in plans and reports."""
     behind = f" behind {shown(match.prefix.removesuffix('.'))}" if match.prefix else ""
     warnings = []
@@ -188,7 +198,8 @@ def reading_of(match: Match, logits: Logits, arithmetic: str, heatmap: str) -> R
         names=f"names of {match.scheme.owner}{behind}",
         logits=logits.meaning,
         arithmetic=arithmetic,
-        heatmap=heatmap,
+        heatmap=detector.map_note,
+        map_kind=detector.map_kind,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
     )

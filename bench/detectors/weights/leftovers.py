@@ -97,8 +97,9 @@ def is_harmless(file: File, fit: Fit, name: str) -> bool:
 
 
 def is_unused(fit: Fit, name: str) -> bool:
-    """Whether the scheme's code has this in its files and never uses it."""
-    return any(name.startswith(fit.prefix + start) for start in fit.scheme.unused)
+    """Whether the scheme's code has this in its files and never uses it, or it follows from the network's shape."""
+    is_constant = name.startswith(fit.prefix) and name.rpartition(".")[2] in fit.scheme.constants
+    return is_constant or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused)
 
 
 def is_of_training(fit: Fit, name: str) -> bool:

@@ -31,7 +31,7 @@ def _level(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     baseline = evaluation.variants.get(run.baseline.name)
     if baseline is None or baseline.auc is None:
         return []
-    frames = run.frames["test"]
+    frames = run.test
     counts = f"n = {frames.count:,}: {frames.fake:,} fake, {frames.real:,} real"
     auc = f"{number(baseline.auc.value, 4)} (95 % {within(baseline.auc.interval, 3)}; {counts})"
     return [sentence(f"The baseline's AUC is {auc}.")]
@@ -141,7 +141,7 @@ def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
         # As many of one verdict as there are frames of it is what a good detector says.
         if min(fakes, reals) and most >= NEARLY_ALL * (fakes + reals) and most > right:
             by_class.setdefault(verdict, []).append(name)
-    count = run.frames["test"].count
+    count = run.test.count
     return [
         sentence(
             f"At {run.threshold:g}, ",

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from bench.records import Conditions, Evaluation, Fidelity, PredictionPass, Recovery, RunRecord, Timing, VariantResult
+from bench.records import (
+    Conditions,
+    Evaluation,
+    Fidelity,
+    PredictionPass,
+    Recovery,
+    RunRecord,
+    SplitSummary,
+    Timing,
+    VariantResult,
+)
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import code, strong
 from bench.reports.content.text import NONE, counted, dtypes, number, rough
@@ -200,6 +210,15 @@ def provenance(run: RunRecord) -> Table:
     for split, frames in run.frames.items():
         labelled = f"{frames.fake:,} fake, {frames.real:,} real" if frames.fake or frames.real else "labels not used"
         root = f"{frames.root}: " if frames.root else ""
-        counts = f"{root}{frames.count:,} frames ({labelled}), digest "
+        counts = f"{root}{frames.count:,} frames ({labelled}{_sources(frames)}), digest "
         rows.append([cell(f"frames, {split}"), cell(counts, code(frames.digest))])
+    if run.files_left_out:
+        rows.append([cell("files left out"), cell(run.files_left_out)])
     return table([Column("What", "left"), Column("Value", "left")], rows)
+
+
+def _sources(frames: SplitSummary) -> str:
+    """How many sources the frames have, and how many frames the largest; "" where that is not known."""
+    if not frames.largest_source:
+        return ""
+    return f"; {counted(frames.sources, 'source')}, the largest with {counted(frames.largest_source, 'frame')}"

@@ -16,7 +16,7 @@ def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
     compared = {name: judged.comparison.delta for name, judged in evaluation.variants.items() if judged.comparison}
     if not compared:
         return Sentence()
-    margin, test = f"{run.margin:g}", run.frames["test"]
+    margin, test = f"{run.margin:g}", run.test
     sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
     by_source = [name for name, delta in compared.items() if delta.clustered]
     return _note(
@@ -38,12 +38,23 @@ def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
 
 def _leading(by_source: list[str], compared: int, evaluation: Evaluation) -> Sentence:
     """Which of the two intervals leads, by source or by frame, and for which variants."""
+    how = _by_source(evaluation)
     if by_source:
         whom = sentence() if len(by_source) == compared else sentence(" for ", listed(by_source))
-        return sentence("by source", whom, " (Obuchowski), wider than that by frame (DeLong)")
+        return sentence("by source", whom, f" ({how}), wider than that by frame (DeLong)")
     if evaluation.independence.unit == "source":
-        return sentence("by frame (DeLong), here no narrower than that by source (Obuchowski)")
+        return sentence(f"by frame (DeLong), here no narrower than that by source ({how})")
     return sentence("by frame (DeLong), since no two frames are known to share a source")
+
+
+def _by_source(evaluation: Evaluation) -> str:
+    """How the interval by source is made: other where frames are of several sources."""
+    independence = evaluation.independence
+    if independence.clusters == "components":
+        return f"Obuchowski; sources that share a fake count as one, which leaves {independence.groups:,}"
+    if independence.clusters == "overlapping":
+        return "Aronow, Samii & Assenova; too many sources hang together by fakes of two to count as one"
+    return "Obuchowski"
 
 
 def _rare(evaluation: Evaluation) -> str:
@@ -61,7 +72,7 @@ def _rare(evaluation: Evaluation) -> str:
 
 def performance(run: RunRecord) -> Sentence:
     """What the columns of size, AUC and speed are."""
-    baseline, count = strong(run.baseline.name), f"{run.frames['test'].count:,}"
+    baseline, count = strong(run.baseline.name), f"{run.test.count:,}"
     interval = f"AUC is that of the {count} test frames with its 95 % interval"
     if run.preprocessing is None:
         return _note("numbers.md#ranking", f"{interval}; the difference is to ", baseline, ".")
@@ -165,11 +176,11 @@ def flips(run: RunRecord) -> Sentence:
     )
 
 
-def drift() -> Sentence:
+def drift(run: RunRecord) -> Sentence:
     """What the columns on heatmaps are."""
     return _note(
         "verdicts.md#cam-drift",
-        "How far each variant's class-activation maps moved from the baseline's on the same frames: the median rank "
+        f"How far each variant's {run.map_kind}s moved from the baseline's on the same frames: the median rank "
         "correlation (Spearman), and the share of the hottest tenth of the area that both have in common. ",
         emphasis("Right for another reason"),
         " are frames that both get right with nothing of the hottest tenth in common and a rank correlation below 0.5.",
@@ -207,7 +218,7 @@ def ablation() -> Sentence:
     )
 
 
-def galleries(evaluation: Evaluation) -> Sentence:
+def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """What the pictures show; variants without any map are named where others have one."""
     blurred_maps = {name for name, occlusion in evaluation.occlusions.items() if occlusion.maps}
     bare = [n for n, answered in evaluation.predictions.items() if answered.cam is None and n not in blurred_maps]
@@ -215,7 +226,7 @@ def galleries(evaluation: Evaluation) -> Sentence:
     return _note(
         "reading-the-report.md#6-visual-analysis",
         "For every outcome the frames that each variant is surest about, with its ",
-        _maps(evaluation),
+        _maps(run, evaluation),
         " for the ",
         emphasis("predicted"),
         " class: ",
@@ -226,15 +237,15 @@ def galleries(evaluation: Evaluation) -> Sentence:
     )
 
 
-def _maps(evaluation: Evaluation) -> Sentence:
-    """What kind of map the pictures show; occlusion maps in place of class-activation maps are named as such."""
+def _maps(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """What kind of map the pictures show; occlusion maps in place of the detector's own are named as such."""
     occluded = [name for name, occlusion in evaluation.occlusions.items() if occlusion.maps]
     what = sentence(strong("occlusion map"), " (how many logits are lost where a square around each spot is blurred)")
     if not occluded:
-        return sentence("class-activation map")
+        return sentence(run.map_kind)
     if all(answered.cam is None for answered in evaluation.predictions.values()):
         return sentence(what, ", since this detector has no class-activation map,")
-    return sentence("class-activation map, or, of ", listed(occluded), ", which have none, an ", what)
+    return sentence(run.map_kind, ", or, of ", listed(occluded), ", which have none, an ", what)
 
 
 def blurred() -> Sentence:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.records import Evaluation, Predictions, RunRecord, VariantEvaluation
+from bench.records import Evaluation, RunRecord, VariantEvaluation
 from bench.reports.content.axes import Axis, axis, factor_axis, part_axis
 from bench.reports.content.text import MIB, area, number, signed
 
@@ -290,15 +290,16 @@ def _bins(index: int, name: str, judged: VariantEvaluation) -> tuple[Mark, ...]:
 
 
 def _histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
-    fake = evaluation.test.labels == 1
+    counted = evaluation.test.counted
+    fake = evaluation.test.labels[counted] == 1
     return tuple(
-        Histogram(name, _shares(answered, fake), _shares(answered, ~fake))
+        Histogram(name, _shares(answered.test[counted][fake]), _shares(answered.test[counted][~fake]))
         for name, answered in evaluation.predictions.items()
     )
 
 
-def _shares(answered: Predictions, rows: NDArray[np.bool_]) -> tuple[float, ...]:
+def _shares(p_fake: NDArray[np.float64]) -> tuple[float, ...]:
     import numpy as np
 
-    counts, _ = np.histogram(answered.test[rows], HISTOGRAM_BINS, (0.0, 1.0))
+    counts, _ = np.histogram(p_fake, HISTOGRAM_BINS, (0.0, 1.0))
     return tuple((counts / max(counts.sum(), 1)).tolist())

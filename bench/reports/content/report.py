@@ -9,7 +9,7 @@ from bench.reports.content import changes, measured, notes, recommendation, tabl
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import counted
+from bench.reports.content.text import counted, test_frames
 from bench.reports.content.warnings import warnings
 
 
@@ -98,11 +98,11 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
-        "drift": notes.drift(),
+        "drift": notes.drift(run),
         "faithful": notes.faithful(),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
-        "galleries": notes.galleries(evaluation),
+        "galleries": notes.galleries(run, evaluation),
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
@@ -111,9 +111,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
 
 def _opening(run: RunRecord) -> Sentence:
     """Which detector was compressed, on which frames it was evaluated, and where."""
-    test = run.frames["test"]
-    sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
-    frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
+    test, frames = run.test, test_frames(run)
     if run.preprocessing is None:
         return sentence(
             f"Scores from elsewhere of {counted(len(run.variants), 'variant')}, evaluated on {frames}. Nothing was "

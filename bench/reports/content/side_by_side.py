@@ -10,7 +10,7 @@ from bench.reports.content import recommendation, side_by_side_tables
 from bench.reports.content.cells import Table
 from bench.reports.content.plots import Plots, Trade, trade
 from bench.reports.content.spans import Sentence, joined, listed, paragraph, sentence, strong
-from bench.reports.content.text import MIB, counted, difference, number, rough
+from bench.reports.content.text import MIB, counted, difference, number, rough, test_frames
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,7 @@ def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str
 # --------------------------------------------------------------------------------------------- sentences
 def _opening(together: SideBySide) -> Sentence:
     """Which detectors, on which frames, and where."""
-    test = together.run.frames["test"]
-    sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
-    frames = f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real){sources}"
+    test, frames = together.run.test, test_frames(together.run)
     devices = dict.fromkeys(
         f"{variant.executed.device} ({variant.executed.device_name})"
         for variant in together.run.variants

@@ -87,7 +87,7 @@ def variants(together: SideBySide) -> Table:
                 _standing(title, together.evaluation),
             ]
         )
-    frames = f"{together.run.frames['test'].count:,}"
+    frames = f"{together.run.test.count:,}"
     return table(
         [
             Column("Detector/variant", "left"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.records import Auc, Executed, Interval, Ratio
+from bench.records import Auc, Executed, Interval, Ratio, RunRecord
 
 NONE = "–"
 
@@ -144,6 +144,14 @@ ALL_EQUAL = "all its scores are equal"
 
 def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def test_frames(run: RunRecord) -> str:
+    """How many frames of each class a run was evaluated on, and from how many sources."""
+    test = run.test
+    sources = f" from {counted(test.sources, 'source')}" if test.sources else ""
+    more = {0: "", 1: "; 1 more is a copy of these"}.get(test.copies, f"; {test.copies:,} more are copies of these")
+    return f"{counted(test.count, 'test frame')} ({test.fake:,} fake, {test.real:,} real{more}){sources}"
 
 
 def dtypes(executed: Executed) -> str:

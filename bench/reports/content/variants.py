@@ -99,7 +99,7 @@ def compared(run: RunRecord, evaluation: Evaluation) -> Table:
 
 def _picked(keys: Iterable[str], run: RunRecord, evaluation: Evaluation) -> Table:
     picked = [(key, *_COLUMNS[key]) for key in keys]
-    columns = [Column(title.format(n=f"{run.frames['test'].count:,}"), align, key) for key, title, align, _ in picked]
+    columns = [Column(title.format(n=f"{run.test.count:,}"), align, key) for key, title, align, _ in picked]
     rows = []
     for variant in run.variants:
         row = _Row(run, variant, evaluation)

@@ -53,7 +53,7 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        frames = f"{run.frames['test'].count:,} frames"
+        frames = f"{run.test.count:,} frames"
         fact = strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance.")
         check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
         return [_Warning(sentence(fact), sentence(check), _ASK)]

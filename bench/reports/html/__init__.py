@@ -36,7 +36,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
         .get_template("page.html.j2")
         .render(
             **vars(report),
-            test=run.frames["test"],
+            test=run.test,
             style=Markup(style),
             script=Markup(script),
             policy=policy_of(style, script),

@@ -22,15 +22,17 @@ def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     frames that the baseline has right there and the variant wrong, `better` the other way round; empty without one.
     """
     thresholds, extra = _thresholds(run, evaluation)
-    fake = evaluation.test.labels == 1
-    first = evaluation.predictions.get(run.baseline.name)
+    rows = evaluation.test.counted
+    fake = evaluation.test.labels[rows] == 1
+    scores = {name: answered.test[rows] for name, answered in evaluation.predictions.items()}
+    first = scores.get(run.baseline.name)
     variants = []
-    for name, answered in evaluation.predictions.items():
-        counted = {"name": name, "fake": at_or_above(answered.test[fake], thresholds)}
-        counted["real"] = at_or_above(answered.test[~fake], thresholds)
-        if first is not None and answered is not first:
-            counted["worse"] = _crossed(answered.test, first.test, fake, thresholds)
-            counted["better"] = _crossed(first.test, answered.test, fake, thresholds)
+    for name, p_fake in scores.items():
+        counted = {"name": name, "fake": at_or_above(p_fake[fake], thresholds)}
+        counted["real"] = at_or_above(p_fake[~fake], thresholds)
+        if first is not None and p_fake is not first:
+            counted["worse"] = _crossed(p_fake, first, fake, thresholds)
+            counted["better"] = _crossed(first, p_fake, fake, thresholds)
         variants.append(counted)
     return {
         "steps": STEPS,

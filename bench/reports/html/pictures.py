@@ -63,10 +63,12 @@ def ends(evaluation: Evaluation, name: str, most: int) -> dict[Outcome, list[int
     any threshold are those of the whole class that lie on its side.
     """
     p_fake, labels = evaluation.predictions[name].test, evaluation.test.labels
+    counted = np.zeros(len(labels), bool)
+    counted[evaluation.test.counted] = True
     by_outcome = {}
     for outcome in OUTCOMES:
         called_fake = outcome.endswith("positives")
-        rows = np.flatnonzero((labels == 1) == (called_fake == outcome.startswith("true")))
+        rows = np.flatnonzero(counted & ((labels == 1) == (called_fake == outcome.startswith("true"))))
         keys = -p_fake[rows] if called_fake else p_fake[rows]
         by_outcome[outcome] = first(rows, keys, min(most, len(rows)), evaluation)
     return by_outcome

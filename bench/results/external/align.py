@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.errors import UserError, listed, nearest, quoted, shown
-from bench.records import LABELLED_SPLITS, LabelledFrames, Predictions, Split
+from bench.records import BETWEEN_SOURCES, LABELLED_SPLITS, LabelledFrames, Predictions, Split, joined_sources
 from bench.results.attributes import series
 from bench.results.external.formats import EXAMPLES, examples
 from bench.results.external.read import Columns, ImportedScores
@@ -35,8 +35,8 @@ class Aligned:
     remarks: tuple[str, ...] = ()
 
 
-FindSources: TypeAlias = Callable[[Sequence[str]], Sequence[str | None]]
-"""From the names of frames to their sources; None where a name holds none."""
+FindSources: TypeAlias = Callable[[Sequence[str], Sequence[int | None]], Sequence[str | None]]
+"""From the names of frames and their labels to their sources; None where a name holds none."""
 
 
 def align(
@@ -61,7 +61,9 @@ def align(
     _raise_together([_other_frames(first, file, rows[id(file)], file is labels) for file in everything])
     columns_of_frames, remarks = _agreed(first, everything, rows)
     if find_sources:
-        columns_of_frames["source"] = _filled(columns_of_frames.get("source"), first.frames, find_sources)
+        labels_of_frames = _codes(columns_of_frames["label"], _CLASSES).tolist()
+        from_names = find_sources(first.frames.to_pylist(), labels_of_frames)
+        columns_of_frames["source"] = _filled(columns_of_frames.get("source"), from_names)
     words = columns_of_frames.pop("split", None)
     splits = np.zeros(len(first.frames), np.int8) if words is None else _codes(words, LABELLED_SPLITS)
     order = splits.argsort(kind="stable")
@@ -115,7 +117,32 @@ def _rows_of(first: ImportedScores, other: ImportedScores) -> NDArray[np.int64]:
         return np.arange(len(names))
     indices = pc.fill_null(pc.index_in(names, value_set=other_names), pa.scalar(-1, pa.int32()))
     rows: NDArray[np.int64] = indices.to_numpy(zero_copy_only=False).astype("int64")
-    return rows
+    return rows if (rows >= 0).all() else _with_other_spellings(names, other_names, rows)
+
+
+def _with_other_spellings(names: Any, other_names: Any, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows [n], also of names that differ in Unicode's normal form alone, as macOS spells them otherwise.
+
+    A name of which a file has two forms is not matched so.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    forms, other_forms = (pc.utf8_normalize(column, form="NFC") for column in (names, other_names))
+    alike = pc.fill_null(pc.index_in(forms, value_set=other_forms), pa.scalar(-1, pa.int32()))
+    rows_alike: NDArray[np.int64] = alike.to_numpy(zero_copy_only=False).astype("int64")
+    is_single = _is_single(forms) & (rows_alike >= 0) & _is_single(other_forms)[rows_alike]
+    return np.where((rows < 0) & is_single, rows_alike, rows)
+
+
+def _is_single(column: Any) -> NDArray[np.bool_]:
+    """Whether each value of a column of text is there once [n]."""
+    import numpy as np
+
+    indices = column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    single: NDArray[np.bool_] = np.bincount(indices)[indices] == 1
+    return single
 
 
 def _names(first: ImportedScores, other: ImportedScores) -> tuple[Any, Any]:
@@ -194,7 +221,7 @@ def _columns(file: ImportedScores) -> dict[str, Any]:
     columns = {
         "label": _words(file.labels, _CLASSES),
         "split": _words(file.splits, LABELLED_SPLITS),
-        "source": file.sources,
+        "source": None if file.sources is None else _normalised(file.sources),
         **file.attributes,
     }
     return {name: column for name, column in columns.items() if column is not None}
@@ -206,13 +233,28 @@ def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
     return None if codes is None else pa.array(words, pa.large_string()).take(pa.array(codes))
 
 
-def _filled(sources: Any, frames: Any, find_sources: FindSources) -> Any:
-    """The sources, as Arrow text [n]; where one is missing, that which `find_sources` finds in the frame's name."""
+def _filled(sources: Any, from_names: Sequence[str | None]) -> Any:
+    """The sources, as Arrow text [n]; where one is missing, that which the frame's name holds."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from_names = pa.array(find_sources(frames.to_pylist()), pa.large_string())
-    return from_names if sources is None else pc.coalesce(sources.cast(from_names.type), from_names)
+    named = pa.array(from_names, pa.large_string())
+    return named if sources is None else pc.coalesce(sources.cast(named.type), named)
+
+
+def _normalised(sources: Any) -> Any:
+    """The sources, as Arrow text [n], several of one frame in the one way in which `joined_sources` writes them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = sources.cast(pa.large_string())
+    if not pc.any(pc.match_substring(text, BETWEEN_SOURCES)).as_py():
+        return sources
+    encoded = (
+        text.combine_chunks().dictionary_encode() if isinstance(text, pa.ChunkedArray) else text.dictionary_encode()
+    )
+    names = pa.array([joined_sources(name) for name in encoded.dictionary.to_pylist()], pa.large_string())
+    return names.take(encoded.indices)
 
 
 def _codes(column: Any, words: Sequence[str]) -> NDArray[np.int8]:

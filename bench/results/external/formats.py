@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, nearest, quoted
+from bench.text_encoding import not_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,6 +109,8 @@ def read(path: Path, *, value: str, only: Collection[str] | None = None) -> Scor
     except (UserError, MemoryError):
         raise
     except Exception as error:  # damaged files make the readers fail in many ways
+        if kind == "csv" and (where := not_utf8(path)):
+            raise UserError(f"{path}: can't be read: {where}") from error
         reason = " ".join((str(error) or type(error).__name__).split())[:300]
         advice = "Write it anew, as CSV in UTF-8, Parquet or a JSON map"
         raise UserError(f"{path}: can't be read: {reason}. {advice}") from error

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, listed, nearest, quoted
-from bench.records import LABELLED_SPLITS, PREDICTED, label_word
+from bench.errors import UserError, listed, nearest, quoted, shown
+from bench.records import ANNOTATION_COLUMNS, LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS, label_word
 from bench.results.external import formats
 from bench.results.external.formats import EXAMPLES, ScoreFile, examples
 
@@ -27,7 +27,7 @@ _DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the columns; None stands for the usual name."""
+    """The names of the columns of a file; None stands for the usual name."""
 
     frame: str | None = None
     score: str | None = None
@@ -124,12 +124,17 @@ def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, s
     by_role = {role: table.find(columns.name(role)) for role in _COLUMNS}
     if table.kind == "json":
         return {role: role if role in table.names else None for role in by_role}
+    if only_labels:
+        by_role["score"] = None
+    # What is named goes before what is usual: in a submission to Kaggle, the column `label` holds scores.
+    named = {by_role[role] for role in _COLUMNS if getattr(columns, role) is not None}
+    by_role |= {role: None for role in _COLUMNS if getattr(columns, role) is None and by_role[role] in named}
     if only_labels and columns.frame is None:
         by_role["frame"] = by_role["frame"] or table.find("path")
     needed = ("frame", "label") if only_labels else ("frame", "score")
     problems = [
         f"{table.path}: no column {quoted(columns.name(role))}{nearest(columns.name(role), table.names)}; "
-        f"found: {listed(table.names)}. Name the right one with --{role}-column"
+        f"found: {listed(table.names)}. Name the right one with --{role}-column{_hint(table, role, by_role)}"
         for role in needed
         if by_role[role] is None
     ]
@@ -138,6 +143,17 @@ def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, s
     if problems:
         raise UserError(*problems)
     return by_role
+
+
+def _hint(table: ScoreFile, role: str, by_role: Mapping[str, str | None]) -> str:
+    """What to write where a file lacks scores, and its column of labels holds some."""
+    column = by_role["label"]
+    if role != "score" or column is None:
+        return ""
+    numbers = table.numbers(column)
+    if not ((numbers > 0) & (numbers < 1)).any():
+        return ""
+    return f" (if {quoted(column)} holds scores: `--score-column {shown(column)}`, with `--labels FILE`)"
 
 
 def _doubled(names: Sequence[str]) -> list[str]:
@@ -174,7 +190,8 @@ def _further(table: ScoreFile, by_role: Mapping[str, str | None], columns: Colum
             problems.append(f"the columns {quoted(seen[key])} and {quoted(name)} are called alike; rename one")
     if problems:
         raise UserError(*(f"{table.path}: {problem}" for problem in problems))
-    return [name for key, name in seen.items() if key not in PREDICTED and not name.startswith("__index_level_")]
+    described = {*PREDICTED, *VIDEO_COLUMNS, *ANNOTATION_COLUMNS}
+    return [name for key, name in seen.items() if key not in described and not name.startswith("__index_level_")]
 
 
 class _ColumnReader:

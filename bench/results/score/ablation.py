@@ -10,13 +10,11 @@ from bench.results.score.auc import difference
 from bench.results.score.speed import is_simulated, is_throttled, ratio, taken
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from bench.results.score.clusters import Clusters
     from bench.results.score.placements import Placements
 
 
-def effects(run: RunRecord, placed: Mapping[str, Placements], clusters: NDArray[np.int64] | None) -> tuple[Effect, ...]:
+def effects(run: RunRecord, placed: Mapping[str, Placements], clusters: Clusters | None) -> tuple[Effect, ...]:
     """The effect of the steps between every variant but the baseline and its nearest ancestor in the experiment.
 
     The nearest ancestor is the variant whose steps are the longest proper prefix of the variant's; of two with the
@@ -41,7 +39,7 @@ def _effect(
     variant: VariantResult,
     ancestor: VariantResult,
     placed: Mapping[str, Placements],
-    clusters: NDArray[np.int64] | None,
+    clusters: Clusters | None,
 ) -> Effect:
     """The effect of the steps from `ancestor` to `variant`; what either lacks is None."""
     delta, p = None, None

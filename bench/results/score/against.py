@@ -13,6 +13,8 @@ from bench.results.score import auc, flips, noninferiority, placements, points
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.results.score.clusters import Clusters
+
 
 @dataclass(frozen=True)
 class Change:
@@ -31,7 +33,7 @@ class Change:
 
 def against(
     labels: NDArray[np.int8],
-    clusters: NDArray[np.int64] | None,
+    clusters: Clusters | None,
     accepted: NDArray[np.float32],
     new: NDArray[np.float32],
     threshold: float,
@@ -39,7 +41,7 @@ def against(
 ) -> Change | None:
     """Compare new with accepted answers on frames with `labels` [n], 1 for fake.
 
-    `accepted` and `new` are `logit_fake - logit_real` [n]. `clusters` [n] are codes of the frames' sources, None where
+    `accepted` and `new` are `logit_fake - logit_real` [n]. `clusters` are those of the frames' sources, None where
     frames are independent. A frame counts as fake where P(fake) is at least `threshold`. `margin` is the
     non-inferiority margin on AUC. None where the frames are of one class, since there is no AUC then.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Interval
+from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import mover, newcombe, student_p, student_quantile
 from bench.results.score.placements import Placements
 
@@ -38,8 +39,8 @@ class _Uncertainty:
     effective_units: float
 
 
-def estimate(placed: Placements, clusters: NDArray[np.int64] | None) -> Auc:
-    """The AUC with its 95 % interval by frame and, where some of `clusters` [n] are equal, by source.
+def estimate(placed: Placements, clusters: Clusters | None) -> Auc:
+    """The AUC with its 95 % interval by frame and, where frames share some of `clusters`, by source.
 
     By frame: DeLong et al. 1988, Biometrics 44: 837-845; Newcombe's method 5 where the variance is 0. By source:
     Obuchowski 1997, Biometrics 53: 567-578, with Student's t, and at least as wide as Newcombe's method 5 with the
@@ -56,7 +57,7 @@ def estimate(placed: Placements, clusters: NDArray[np.int64] | None) -> Auc:
 
 
 def difference(
-    variant: Placements, baseline: Placements, clusters: NDArray[np.int64] | None, level: float = 0.95
+    variant: Placements, baseline: Placements, clusters: Clusters | None, level: float = 0.95
 ) -> tuple[Auc, float]:
     """`variant` minus `baseline` on the same frames, with paired intervals at `level`, and the two-sided p.
 
@@ -92,50 +93,49 @@ def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Uncertai
 
 
 def _by_source(
-    fake: NDArray[np.float64], real: NDArray[np.float64], clusters: NDArray[np.int64] | None, of: Sequence[Placements]
+    fake: NDArray[np.float64], real: NDArray[np.float64], clusters: Clusters | None, of: Sequence[Placements]
 ) -> _Uncertainty | None:
     """Obuchowski's variance of the mean of `fake` [m] and `real` [n], sources being independent.
 
     `of` are the variants whose placements `fake` and `real` were made of. The degrees of freedom are the number of
-    sources of the class with fewer, less one; sources of unequal size count as fewer equal ones (Kish 1965, Survey
-    Sampling). None where no frames share a source.
+    sources of the class with fewer, less one; sources of unequal size, or that overlap, count as fewer equal ones
+    (see `Clusters.effective`). None where no frames share a source.
     """
-    if clusters is None:
+    if clusters is None or clusters.independent:
         return None
-    is_fake, codes = of[0].is_fake, _renumbered(clusters)
-    sizes = [np.bincount(codes[rows], minlength=int(codes.max()) + 1) for rows in (is_fake, ~is_fake)]
-    if len(codes) == len(sizes[0]):
-        return None
-    variance, deviations = _clustered(fake, real, is_fake, codes)
-    if min(int((size > 0).sum()) for size in sizes) < 2:
+    is_fake = of[0].is_fake
+    variance, deviations = _clustered(fake, real, is_fake, clusters)
+    classes = (is_fake, ~is_fake)
+    if min(clusters.count(rows) for rows in classes) < 2:
         variance = math.inf
-    design_effect = max(_design_effect(placed, codes) for placed in of)
-    sources = [float(size.sum()) ** 2 / float((size * size).sum()) for size in sizes]
-    units = [max(count, float(size.sum()) / design_effect) for count, size in zip(sources, sizes, strict=True)]
+    design_effect = max(_design_effect(placed, clusters) for placed in of)
+    sources = [clusters.effective(rows) for rows in classes]
+    units = [max(count, float(rows.sum()) / design_effect) for count, rows in zip(sources, classes, strict=True)]
     return _Uncertainty(variance, units[0], units[1], max(min(sources) - 1, 1.0), _effective_units(deviations))
 
 
-def _design_effect(placed: Placements, codes: NDArray[np.int64]) -> float:
+def _design_effect(placed: Placements, clusters: Clusters) -> float:
     """Variance of the AUC by source over that by frame (Kish's design effect); at least 1."""
     by_frame = _by_frame(placed.fake, placed.real).variance
     if by_frame <= ROUNDING:
         return math.inf
-    return max(_clustered(placed.fake, placed.real, placed.is_fake, codes)[0] / by_frame, 1.0)
+    return max(_clustered(placed.fake, placed.real, placed.is_fake, clusters)[0] / by_frame, 1.0)
 
 
 def _clustered(
-    fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], codes: NDArray[np.int64]
+    fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], clusters: Clusters
 ) -> tuple[float, NDArray[np.float64]]:
-    """Obuchowski's variance, and the deviation from the truth that each source contributes [sources]."""
-    length = int(codes.max()) + 1
-    fakes, fake_sources = _deviations(fake, codes[is_fake], length)
-    reals, real_sources = _deviations(real, codes[~is_fake], length)
+    """Obuchowski's variance, and the deviation from the truth that each source contributes [sources].
+
+    Where sources overlap, it is the sum over all pairs of frames that share one.
+    """
+    fakes, reals = _deviations(fake, is_fake, clusters), _deviations(real, ~is_fake, clusters)
     variance = (
-        _inflation(fake_sources) * float(fakes @ fakes)
-        + _inflation(real_sources) * float(reals @ reals)
-        + 2 * _inflation(length) * float(fakes @ reals)
+        _inflation(clusters.count(is_fake)) * clusters.product(fakes, fakes)
+        + _inflation(clusters.count(~is_fake)) * clusters.product(reals, reals)
+        + 2 * _inflation(clusters.count(np.ones_like(is_fake))) * clusters.product(fakes, reals)
     )
-    return max(variance, 0.0), fakes + reals
+    return max(variance, 0.0), (fakes + reals)[: clusters.singles]
 
 
 def _effective_units(*parts: NDArray[np.float64]) -> float:
@@ -145,22 +145,14 @@ def _effective_units(*parts: NDArray[np.float64]) -> float:
     return sum(float(part.sum()) for part in squares) ** 2 / fourth if fourth else 0.0
 
 
-def _renumbered(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same clusters counted from 0 without gaps."""
-    present = np.bincount(clusters) > 0
-    return (np.cumsum(present) - 1)[clusters]
+def _deviations(components: NDArray[np.float64], rows: NDArray[np.bool_], clusters: Clusters) -> NDArray[np.float64]:
+    """The deviation of the mean of `components` [k] of the frames `rows` [n] that each group of these adds [groups]."""
+    of_frames = np.zeros(len(rows))
+    of_frames[rows] = components - components.mean()
+    return clusters.sums(of_frames) / len(components)
 
 
-def _deviations(
-    components: NDArray[np.float64], codes: NDArray[np.int64], length: int
-) -> tuple[NDArray[np.float64], int]:
-    """The deviation of the mean that each of `length` sources contributes, and how many sources have any frame."""
-    frames = np.bincount(codes, minlength=length)
-    sums = np.bincount(codes, weights=components - components.mean(), minlength=length)
-    return sums / len(components), int((frames > 0).sum())
-
-
-def _inflation(count: int) -> float:
+def _inflation(count: float) -> float:
     """The factor n / (n - 1) that makes a variance of n units unbiased; 1 for a single unit."""
     return count / (count - 1) if count > 1 else 1.0
 

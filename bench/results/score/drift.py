@@ -25,9 +25,16 @@ OTHER_REASON_BELOW = 0.5
 """Maps with no common cell in their hottest tenth and a rank correlation below this show another reason."""
 
 
-def drift(labels: NDArray[np.integer], baseline: Predictions, variant: Predictions, threshold: float) -> Drift | None:
-    """Compare the variant's maps with the baseline's on at most 20,000 test frames [n], sampled evenly from all.
+def drift(
+    labels: NDArray[np.integer],
+    baseline: Predictions,
+    variant: Predictions,
+    threshold: float,
+    counted: NDArray[np.int64] | None = None,
+) -> Drift | None:
+    """Compare the variant's maps with the baseline's on at most 20,000 of the rows `counted`, sampled evenly.
 
+    `labels` [n] and predictions are of all test frames; without `counted`, all of them count.
     Maps of unlike size are first resampled onto the coarser grid; each cell is the mean of the area that it covers.
     The hottest tenth are the cells with the strongest support for the class that the baseline predicts. Cells that
     tie for the last cells of that tenth, as dead ones do, count as equal shares of them. A frame is right for another
@@ -37,7 +44,8 @@ def drift(labels: NDArray[np.integer], baseline: Predictions, variant: Predictio
     """
     if baseline.cam is None or variant.cam is None or not len(labels):
         return None
-    rows = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_FRAMES)).round().astype(np.int64))
+    counted = np.arange(len(labels)) if counted is None else counted
+    rows = counted[np.unique(np.linspace(0, len(counted) - 1, min(len(counted), MOST_FRAMES)).round().astype(np.int64))]
     called = baseline.test[rows] >= threshold
     pairs = _pairs(baseline.cam, variant.cam, rows)
     measured = [_measure(*pair, called[start : start + FRAMES_AT_ONCE]) for start, pair in pairs]

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Comparison, Evaluation, LabelledFrames, Predictions, RunRecord, Timing, VariantEvaluation
+from bench.records import (
+    Comparison,
+    Drift,
+    Evaluation,
+    LabelledFrames,
+    Predictions,
+    RunRecord,
+    Timing,
+    VariantEvaluation,
+)
 from bench.results.score import (
     ablation,
     auc,
     calibration,
     choice,
+    clusters,
     drift,
     flips,
     independence,
@@ -29,6 +39,7 @@ from bench.results.score.speed import comparable_latencies, size_only, speeds, s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.results.score.clusters import Clusters
     from bench.results.score.placements import Placements
     from bench.results.score.slices import Slicing
 
@@ -39,14 +50,19 @@ class _Shared:
 
     `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
     where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
+    All of it is without copies of frames, but for `complete`, the predictions of all, and `labels` [n] of all; `rows`
+    are those of the test frames among all.
     """
 
     run: RunRecord
+    labels: NDArray[np.int8]
+    complete: Mapping[str, Predictions]
+    rows: NDArray[np.int64]
     test: LabelledFrames
     validation: LabelledFrames | None
     predictions: Mapping[str, Predictions]
     baseline: Predictions | None
-    clusters: NDArray[np.int64] | None
+    clusters: Clusters | None
     placements: Mapping[str, Placements]
     comparisons: Mapping[str, Comparison]
     slicing: Slicing
@@ -57,7 +73,8 @@ def evaluate(
 ) -> Evaluation:
     """Score every variant on the test frames and compare each with the baseline.
 
-    `predictions` has every variant with status "ok". Validation frames only set thresholds.
+    `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
+    together as one frame: no row of the scores is that of a copy.
     """
     shared = _shared(run, test, validation, predictions)
     variants: dict[str, VariantEvaluation] = {}
@@ -68,7 +85,7 @@ def evaluate(
     return Evaluation(
         test=test,
         validation=validation,
-        predictions=shared.predictions,
+        predictions=shared.complete,
         variants=variants,
         speeds=timed,
         choice=choice.choose(run, variants, timed),
@@ -77,7 +94,7 @@ def evaluate(
         not_sliced=shared.slicing.left_out,
         timings={variant.name: summaries(variant.measurements) for variant in run.variants if variant.status == "ok"},
         elsewhere=_elsewhere(run),
-        independence=independence.independence(test),
+        independence=independence.independence(shared.test, shared.clusters),
         latencies=comparable_latencies(run, timed),
     )
 
@@ -86,24 +103,30 @@ def _shared(
     run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
 ) -> _Shared:
     """Work out what all variants have in common: see `_Shared`."""
-    by_name = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
-    clusters = placements.clusters(test.sources)
-    has_both_classes = len(np.unique(test.labels)) == 2
+    complete = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
+    counted = test.counted, validation.counted if validation else slice(None)
+    by_name = {name: predicted.of(*counted) for name, predicted in complete.items()}
+    distinct = test.without_copies()
+    of_sources = clusters.clusters(distinct.sources, distinct.labels)
+    has_both_classes = len(np.unique(distinct.labels)) == 2
     placed = (
-        {name: placements.placements(test.labels, predicted.ranks) for name, predicted in by_name.items()}
+        {name: placements.placements(distinct.labels, predicted.ranks) for name, predicted in by_name.items()}
         if has_both_classes
         else {}
     )
     return _Shared(
         run=run,
-        test=test,
-        validation=validation,
+        labels=test.labels,
+        complete=complete,
+        rows=np.arange(len(test.labels))[test.counted],
+        test=distinct,
+        validation=validation.without_copies() if validation else None,
         predictions=by_name,
         baseline=by_name.get(run.baseline.name),
-        clusters=clusters,
+        clusters=of_sources,
         placements=placed,
-        comparisons=noninferiority.compare(placed, run.baseline.name, clusters, run.margin),
-        slicing=slices.slicing(test, clusters),
+        comparisons=noninferiority.compare(placed, run.baseline.name, of_sources, run.margin),
+        slicing=slices.slicing(distinct, of_sources),
     )
 
 
@@ -111,13 +134,14 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
     """One variant's scores, and the comparison with `baseline`: None for the baseline itself, or where it failed."""
     labels, predicted, placed = shared.test.labels, shared.predictions[name], shared.placements.get(name)
     curve = points.roc(labels, predicted.ranks) if placed else None
+    by_outcome = outcomes.outcomes(labels, predicted.test, shared.run.threshold)
     scored = VariantEvaluation(
         score=points.score(labels, predicted.test, placed, curve),
         auc=auc.estimate(placed, shared.clusters) if placed else None,
         roc=points.thinned(*curve[:2]) if curve else None,
         reliability=calibration.reliability(labels, predicted.test),
         thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
-        outcomes=outcomes.outcomes(labels, predicted.test, shared.run.threshold),
+        outcomes={outcome: shared.rows[rows] for outcome, rows in by_outcome.items()},
     )
     if placed:
         other = shared.placements[shared.run.baseline.name] if baseline else None
@@ -130,13 +154,20 @@ def _compared(shared: _Shared, name: str, scored: VariantEvaluation, baseline: V
     labels, threshold = shared.test.labels, shared.run.threshold
     before, after = shared.baseline, shared.predictions[name]
     assert before is not None
+    flipped = flips.flips(labels, before.test, after.test, threshold)
     return replace(
         scored,
         comparison=shared.comparisons.get(name),
         shift=thresholds.shift(labels, after, before, scored.thresholds, baseline.thresholds, shared.clusters),
-        flips=flips.flips(labels, before.test, after.test, threshold),
-        drift=drift.drift(labels, before, after, threshold),
+        flips=replace(flipped, rows=shared.rows[flipped.rows]),
+        drift=_drift(shared, name),
     )
+
+
+def _drift(shared: _Shared, name: str) -> Drift | None:
+    """How far the maps moved; those of copies are read by nobody."""
+    before, after = shared.complete[shared.run.baseline.name], shared.complete[name]
+    return drift.drift(shared.labels, before, after, shared.run.threshold, shared.rows)
 
 
 def _elsewhere(run: RunRecord) -> tuple[Timing, ...]:

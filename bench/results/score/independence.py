@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from bench.records import Independence, LabelledFrames
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import Independence, LabelledFrames, sources_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.results.score.clusters import Clusters
 
 _CLASSES = {"fakes": 1, "reals": 0}
 
 
-def independence(test: LabelledFrames) -> Independence:
+def independence(test: LabelledFrames, clusters: Clusters | None) -> Independence:
     """Count the sources of each class where frames share sources, the frames of each class where none do.
 
-    A frame of unknown source counts as a source of its own.
+    `clusters` are those of the frames, None where no two share a source. A frame of unknown source counts as a source
+    of its own, one of several sources as all of them.
     """
-    by_class = {name: test.sources[test.labels == label] for name, label in _CLASSES.items()}
-    count = min(int(sources.nunique() + sources.isna().sum()) for sources in by_class.values())
-    if not test.sources.dropna().duplicated().any():
+    by_class = {name: test.labels == label for name, label in _CLASSES.items()}
+    count = min(_sources(test, rows) for rows in by_class.values())
+    if clusters is None:
         return Independence(count, "frame")
-    single = (name for name, sources in by_class.items() if sources.notna().all() and sources.nunique() == 1)
-    return Independence(count, "source", tuple(single))
+    single = (name for name, rows in by_class.items() if rows.any() and clusters.count(rows) == 1)
+    groups = len(np.unique(clusters.members[:, 0])) if clusters.kind == "components" else None
+    return Independence(count, "source", tuple(single), clusters.kind, groups)
+
+
+def _sources(test: LabelledFrames, rows: NDArray[np.bool_]) -> int:
+    sources = test.sources[rows]
+    names = {part for name in sources.dropna().unique() for part in sources_of(str(name))}
+    return len(names) + int(sources.isna().sum())

@@ -12,8 +12,7 @@ from bench.results.score.intervals import holm, student_quantile
 from bench.results.score.placements import Placements
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from bench.results.score.clusters import Clusters
 
 
 def verdict(delta: float, interval: Interval, margin: float) -> Verdict:
@@ -77,7 +76,7 @@ def _sizes(placed: Placements) -> tuple[int, int]:
 
 
 def compare(
-    placed: Mapping[str, Placements], baseline: str, clusters: NDArray[np.int64] | None, margin: float
+    placed: Mapping[str, Placements], baseline: str, clusters: Clusters | None, margin: float
 ) -> dict[str, Comparison]:
     """Compare every other variant with the baseline; p is corrected for their number (Holm).
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -63,15 +62,3 @@ def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64]) -> Placements:
     # Halves are exact in float64, so that the sum does not depend on the order of the frames.
     auc = float((at_fake * real_below).sum()) / len(fakes) / len(reals)
     return Placements(real_below[fakes] / len(reals), fake_above[reals] / len(fakes), is_fake, ranks, auc)
-
-
-def clusters(sources: pd.Series[str]) -> NDArray[np.int64] | None:
-    """A number for the source of each frame [n]; a missing source gets a number of its own.
-
-    None where no two frames share a source.
-    """
-    codes, names = sources.factorize()
-    alone = codes < 0
-    numbers = codes.astype(np.int64)
-    numbers[alone] = len(names) + np.arange(alone.sum())
-    return numbers if len(names) + alone.sum() < len(numbers) else None

@@ -20,7 +20,7 @@ from bench.records import (
     VariantEvaluation,
     VariantResult,
 )
-from bench.results.score import choice, noninferiority, placements
+from bench.results.score import choice, clusters, noninferiority, placements
 from bench.results.score.placements import Placements
 from bench.results.score.speed import comparable_latencies, speeds
 
@@ -59,8 +59,9 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
     best = _most_accurate([variant for variant in variants if variant.is_baseline]) or variants[0]
     reference = _reference(variants, best, first.run.choose or Constraints())
     placed = _placements(first.evaluation.test, detectors)
-    clusters = placements.clusters(first.evaluation.test.sources)
-    compared = noninferiority.compare(placed, reference.title, clusters, first.run.margin)
+    distinct = first.evaluation.test.without_copies()
+    of_sources = clusters.clusters(distinct.sources, distinct.labels)
+    compared = noninferiority.compare(placed, reference.title, of_sources, first.run.margin)
     baselines = {variant.detector: placed[variant.title] for variant in variants if _is_placed(variant, placed)}
     run = _run(first.run, detectors[reference.detector].run, variants, reference)
     return SideBySide(
@@ -68,7 +69,7 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
         run=run,
         evaluation=_evaluation(run, first.evaluation, variants, compared),
         best=best.detector,
-        baselines=noninferiority.compare(baselines, best.detector, clusters, first.run.margin),
+        baselines=noninferiority.compare(baselines, best.detector, of_sources, first.run.margin),
         sessions=len({_began(variant.result) for variant in variants if variant.latency_ms is not None}),
     )
 
@@ -110,8 +111,9 @@ def _placements(test: LabelledFrames, detectors: Mapping[str, Alone]) -> dict[st
     """Of each variant that answered, by title; empty where the test frames are of one class."""
     if len(np.unique(test.labels)) != 2:
         return {}
+    rows = test.counted
     return {
-        f"{detector}/{name}": placements.placements(test.labels, answered.ranks)
+        f"{detector}/{name}": placements.placements(test.labels[rows], answered.ranks[rows])
         for detector, alone in detectors.items()
         for name, answered in alone.evaluation.predictions.items()
     }

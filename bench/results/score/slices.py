@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ import numpy as np
 
 from bench.records import LabelledFrames, Slice
 from bench.results.score.auc import difference, estimate
+from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
 
@@ -73,18 +75,16 @@ class SliceGroup:
         chosen[self.rows] = True
         return np.flatnonzero(chosen)
 
-    def units(
-        self, rows: NDArray[np.int64], is_fake: NDArray[np.bool_], clusters: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Codes [k] of the independent units among `rows`: a source is one unit, but a class of one source is not.
+    def units(self, rows: NDArray[np.int64], is_fake: NDArray[np.bool_], clusters: Clusters) -> Clusters:
+        """The independent units among `rows`: a source is one unit, but a class of one source is not.
 
-        The frames of such a class count one by one. `rows` [k] are those of `compared_rows`; `is_fake` and `clusters`
-        [n] are of all test frames.
+        The frames of such a class count one by one. `rows` [k] are those of `compared_rows`; `is_fake` [n] and
+        `clusters` are of all test frames.
         """
-        units = clusters[rows]
+        units = clusters.subset(rows)
         for is_single, members in zip(self.one_source, (is_fake[rows], ~is_fake[rows]), strict=True):
             if is_single:
-                units[members] = int(clusters.max()) + 1 + np.flatnonzero(members)
+                units = units.separated(members)
         return units
 
 
@@ -101,12 +101,12 @@ class Slicing:
         return 1 - 0.05 / max(1, sum(group.enough for group in self.groups))
 
 
-def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing:
+def slicing(test: LabelledFrames, clusters: Clusters | None) -> Slicing:
     """Group the test frames by every attribute, and by source where sources are groups rather than videos.
 
     A column of 2 to 50 values makes one group a value; numbers with more than 12 distinct values are cut into
     quartiles. Frames without a value are in no group. A group whose AUC would be that of all test frames is left out.
-    `clusters` [n] are the codes of the frames' sources.
+    `clusters` are those of the frames' sources, None where each frame stands alone.
     """
     import pandas as pd
 
@@ -116,7 +116,7 @@ def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing
     groups: list[SliceGroup] = []
     left_out: list[str] = []
     divided: dict[str, NDArray[np.int64]] = {}
-    sources = np.arange(len(test.labels)) if clusters is None else clusters
+    sources = Clusters.disjoint(np.arange(len(test.labels))) if clusters is None else clusters
     for name, column in columns.items():
         codes, values, reasons = _cut(name, column)
         left_out += reasons
@@ -136,11 +136,11 @@ def slicing(test: LabelledFrames, clusters: NDArray[np.int64] | None) -> Slicing
 
 
 def evaluate(
-    slicing: Slicing, variant: Placements, baseline: Placements | None, clusters: NDArray[np.int64] | None
+    slicing: Slicing, variant: Placements, baseline: Placements | None, clusters: Clusters | None
 ) -> tuple[Slice, ...]:
     """The AUC of every group, and its difference to the baseline's; `baseline` is None for the baseline itself.
 
-    `variant`, `baseline` and `clusters` [n] are of all test frames. Groups with fewer than 10 frames of a class have
+    `variant`, `baseline` and `clusters` are of all test frames. Groups with fewer than 10 frames of a class have
     no AUC, nor those with fewer than 5 sources of a class. A class that comes from one source counts frame by frame.
     p-values are corrected over the groups (Holm), and simultaneous intervals too (Bonferroni).
     """
@@ -153,7 +153,7 @@ def _slice(
     group: SliceGroup,
     variant: Placements,
     baseline: Placements | None,
-    clusters: NDArray[np.int64] | None,
+    clusters: Clusters | None,
     level: float,
 ) -> tuple[Slice, float | None]:
     """The slice, with `simultaneous` at `level`, and the uncorrected p-value of its difference."""
@@ -227,7 +227,7 @@ def _groups(
     codes: NDArray[np.int64],
     values: list[str],
     labels: NDArray[np.integer],
-    sources: NDArray[np.int64],
+    sources: Clusters,
 ) -> Iterator[SliceGroup]:
     """A group for each value, unless its AUC would be that of all test frames."""
     is_fake = labels == 1
@@ -238,7 +238,7 @@ def _groups(
         rows = np.flatnonzero(codes == code)
         fake = int(is_fake[rows].sum())
         real = len(rows) - fake
-        fake_sources, real_sources = _source_counts(is_fake[rows], sources[rows])
+        fake_sources, real_sources = _source_counts(is_fake[rows], sources.subset(rows))
         if fake and real and len(rows) < len(labels):
             yield SliceGroup(name, value, rows, fake, real, None, 0, (fake_sources, real_sources))
         elif not real and fake < all_fake:
@@ -247,6 +247,10 @@ def _groups(
             yield SliceGroup(name, value, rows, fake, real, "fake", all_fake, (all_fake_sources, real_sources))
 
 
-def _source_counts(is_fake: NDArray[np.bool_], sources: NDArray[np.int64]) -> tuple[int, int]:
-    """How many sources the fake and the real frames come from."""
-    return len(np.unique(sources[is_fake])), len(np.unique(sources[~is_fake]))
+def _source_counts(is_fake: NDArray[np.bool_], sources: Clusters) -> tuple[int, int]:
+    """How many sources the fake and the real frames come from; of those that overlap, how many they are worth."""
+    return _source_count(is_fake, sources), _source_count(~is_fake, sources)
+
+
+def _source_count(rows: NDArray[np.bool_], sources: Clusters) -> int:
+    return math.ceil(sources.count(rows)) if rows.any() else 0

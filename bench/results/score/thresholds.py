@@ -15,6 +15,8 @@ from bench.results.score.points import operating_point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.results.score.clusters import Clusters
+
 BROUGHT_BACK = 0.5
 """The share of a loss that a new threshold must bring back significantly for the verdict "shifted, not lost"."""
 
@@ -99,11 +101,11 @@ def shift(
     baseline: Predictions,
     variant_points: Mapping[ThresholdKind, OperatingPoint | None],
     baseline_points: Mapping[ThresholdKind, OperatingPoint | None],
-    clusters: NDArray[np.int64] | None = None,
+    clusters: Clusters | None = None,
 ) -> Shift | None:
     """How much of a variant's loss of balanced accuracy on the test frames [n] its own threshold brings back.
 
-    The points are those of `points`. Frames with equal `clusters` [n] share a source; None where no two frames do.
+    The points are those of `points`. Frames that share some of `clusters` depend on each other; None where no two do.
     None where either has no threshold of its own, or a class has fewer than two frames. The intervals take the
     thresholds as given: they do not cover the choice of a threshold on few validation frames.
     """
@@ -139,7 +141,7 @@ def _accuracy_difference(
     fake: NDArray[np.bool_],
     right: NDArray[np.bool_],
     other: NDArray[np.bool_],
-    clusters: NDArray[np.int64] | None,
+    clusters: Clusters | None,
 ) -> tuple[float, Interval]:
     """Balanced accuracy of the answers `right` [n] minus that of `other` [n], with its 95 % interval.
 
@@ -166,21 +168,20 @@ def _half_by_frame(*classes: NDArray[np.int8]) -> float:
     return normal_quantile(0.95) * math.sqrt(variance) / 2
 
 
-def _half_by_source(fake: NDArray[np.bool_], difference: NDArray[np.int8], clusters: NDArray[np.int64]) -> float:
+def _half_by_source(fake: NDArray[np.bool_], difference: NDArray[np.int8], clusters: Clusters) -> float:
     """Half the interval's width if sources are independent: the differences of a source's frames are added up.
 
     Student's t has as many degrees of freedom as the class with fewer sources has sources, less one.
     """
-    shares, counts = [], []
+    total = np.zeros(1)
     for rows in (fake, ~fake):
-        deviations = (difference[rows] - difference[rows].mean()) / rows.sum()
-        shares.append(np.bincount(clusters[rows], deviations, int(clusters.max()) + 1))
-        counts.append(len(np.unique(clusters[rows])))
-    fewest = min(counts)
+        shares = np.zeros(len(fake))
+        shares[rows] = (difference[rows] - difference[rows].mean()) / rows.sum()
+        total = total + clusters.sums(shares)
+    fewest = min(clusters.count(fake), clusters.count(~fake))
     if fewest < 2:
         return math.inf
-    total = shares[0] + shares[1]
-    variance = fewest / (fewest - 1) * float(total @ total)
+    variance = fewest / (fewest - 1) * max(clusters.product(total, total), 0.0)
     return student_quantile(0.95, fewest - 1) * math.sqrt(variance) / 2
 
 

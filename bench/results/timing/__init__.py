@@ -6,13 +6,10 @@ for all of them alike. Only one process computes at a time; the other workers an
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -27,7 +24,7 @@ from bench.results.timing.worker import (
     give_back_memory,
     worker_loop,
 )
-from bench.safe_path import protected
+from bench.system import worker_processes
 from bench.system.control_groups import memory_kills
 
 if TYPE_CHECKING:
@@ -267,29 +264,7 @@ class _Workers(Generic[Key]):
 
 def start() -> Process:
     """Start a worker process. It ends when the connection breaks, so with this process too."""
-    context = multiprocessing.get_context("spawn")
-    parent_end, worker_end = context.Pipe()
-    process = context.Process(target=worker_loop, args=(worker_end,), daemon=True)
-    with protected(), _interrupts_blocked():
-        process.start()
-    # With this copy of the worker's end closed, the connection breaks when the worker ends.
-    worker_end.close()
-    return Process(process, parent_end)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT. A process started inside inherits that, so Ctrl-C cannot end it before it ignores the signal."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # The first process to be started would start the tracker, which unblocks the signal.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return Process(*worker_processes.start(worker_loop))
 
 
 def _higher(first: PeakMemory | None, second: PeakMemory) -> PeakMemory:

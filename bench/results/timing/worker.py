@@ -7,9 +7,7 @@ runs in it, so its memory is that of the variant.
 from __future__ import annotations
 
 import pickle
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from bench.records import Executed, PeakMemory, Session
 from bench.results.timing.warm_up import settle
 from bench.system.control_groups import available_memory
+from bench.system.worker_processes import ignore_interrupts
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -188,17 +187,6 @@ def worker_loop(connection: Connection) -> None:
 def _microseconds(milliseconds: float) -> float:
     """Round to microseconds: no clock here is more exact, and files of samples become shorter."""
     return round(milliseconds, 3)
-
-
-def ignore_interrupts() -> None:
-    """Ignore Ctrl-C and the end of a terminal: the parent handles them, and ends this process."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if hasattr(signal, "pthread_sigmask"):
-            # Blocked by the parent for as long as this process could not ignore it.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _portable(error: Exception) -> Exception:

@@ -12,7 +12,8 @@ A step is a module with
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
 - `apply(model, settings, work)`: the compressed model. It may change `model` in place;
 - where it also works on a detector of which there is an ONNX file alone: `apply_onnx(model, settings, work)`, another
-  graph, `ONNX_VERSION`, raised as `VERSION`, `ONNX_LIBRARIES`, and `why_not_onnx(settings)`, what it can't do there;
+  graph, `ONNX_VERSION`, raised as `VERSION`, `ONNX_LIBRARIES`, `why_not_onnx(settings)`, what it can't do there, and
+  where it reads other frames there than `frames` says, `onnx_frames(settings)`;
 - where it reads a file: `FILE`, the setting that names it, `check_file(path)` by its first bytes, `content(path)`, a
   digest, and `reading(settings, path, preprocessing)`, a `bench.records.Reading` for plan and report; `work.file`;
 - where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
@@ -226,10 +227,14 @@ class Use:
     def step(self) -> Step:
         return find(self.name)
 
-    @property
-    def frames(self) -> Mapping[Split, str]:
-        """The splits that the step reads under these settings, with what it does with them."""
+    def frames(self, start: Kind = "torch") -> Mapping[Split, str]:
+        """The splits that the step reads under these settings, with what it does with them.
+
+        `start` is the kind of the detector that the chain starts from.
+        """
         chosen: Callable[[BaseModel], Mapping[Split, str]] | None = getattr(self.step, "frames", None)
+        if start == "onnx":
+            chosen = getattr(self.step, "onnx_frames", chosen)
         return chosen(self.settings) if chosen else self.step.FRAMES
 
     @property

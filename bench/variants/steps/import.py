@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.artifacts import imports
 from bench.artifacts.imports import file as onnx_file
-from bench.artifacts.imports.settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
+from bench.detectors.graph_settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.errors import refuse_address
 from bench.records import ClassName, Conventions, OutputKind, Preprocessing, Reading, Split
 from bench.variants.steps import Cost

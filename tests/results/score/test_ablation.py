@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from bench.records import Conditions, Effect, Executed, Footprint, Measurement, RunRecord, VariantResult
 from bench.results.score.ablation import effects
 from bench.results.score.auc import difference
-from bench.results.score.placements import Placements, clusters, placements
+from bench.results.score.clusters import clusters
+from bench.results.score.placements import Placements, placements
 from bench.results.score.speed import ratio
 
 SESSION = Conditions("2026-01-01T00:00:00+00:00", 9.0, 6, {"cpu": "some"})
@@ -102,7 +103,7 @@ def test_numbers_are_those_of_the_two() -> None:
 
 def test_frames_of_one_source_count_together() -> None:
     run = RunRecord("e", "d", "a", None, 0.5, 5, "gallery", {}, SIX[:2], {})
-    shared = clusters(pd.Series(np.arange(60) // 6 * 2 + LABELS).astype(str))
+    shared = clusters(pd.Series(np.arange(60) // 6 * 2 + LABELS).astype(str), LABELS)
     by_variant = placed(SIX[:2])
     (effect,) = effects(run, by_variant, shared)
     assert (effect.delta, effect.p) == difference(by_variant["q16"], by_variant["baseline"], shared)

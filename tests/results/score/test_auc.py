@@ -17,7 +17,8 @@ from scipy.stats import norm, spearmanr, t
 
 from bench.records import Auc
 from bench.results.score.auc import FEW, difference, estimate
-from bench.results.score.placements import clusters, placements, subset
+from bench.results.score.clusters import Clusters, clusters
+from bench.results.score.placements import placements, subset
 from tests.support.pace import limit
 
 Scores = NDArray[np.float64]
@@ -179,12 +180,12 @@ def test_by_source_against_a_loop_over_sources(seed: int) -> None:
     baseline, variant = placements(labels, first), placements(labels, second)
     auc, variance, _, freedom = obuchowski(tables[0], labels, sources)
     quantile = t.ppf(0.975, freedom)
-    single = estimate(baseline, sources)
+    single = estimate(baseline, Clusters.disjoint(sources))
     fake, real = worth(tables[:1], labels, sources)
     least = score_interval(auc, fake, real, quantile)
     assert ends(single, "source") == pytest.approx(wider(on_logit_scale(auc, variance, quantile), least), abs=1e-7)
     delta, variance, many, freedom = obuchowski(tables[1] - tables[0], labels, sources)
-    compared, p = difference(variant, baseline, sources)
+    compared, p = difference(variant, baseline, Clusters.disjoint(sources))
     students = around(delta, variance, min(many - 1, freedom))
     least = expected_at_least(first, second, labels, worth(tables, labels, sources), quantile)
     expected = wider(students, least, by_one_frame(delta, labels))
@@ -202,10 +203,10 @@ def test_clusters_of_one_frame_are_delongs() -> None:
     alone = obuchowski(psi(labels, second) - psi(labels, first), labels, np.arange(80))
     assert variance_of(difference(variant, baseline, None)[0]) == pytest.approx(alone[1])
     # One pair of frames that share a source changes little, so that the two forms are of one size.
-    nearly, _ = difference(variant, baseline, np.append(np.arange(79), 0))
+    nearly, _ = difference(variant, baseline, Clusters.disjoint(np.append(np.arange(79), 0)))
     assert nearly.by_source is not None
     assert nearly.by_source.width == pytest.approx(nearly.by_frame.width, rel=0.1)
-    assert estimate(baseline, np.arange(80) * 3).by_source is None
+    assert estimate(baseline, Clusters.disjoint(np.arange(80) * 3)).by_source is None
 
 
 # ------------------------------------------------------------------------------------ bootstraps
@@ -231,11 +232,11 @@ def test_intervals_by_source_against_a_bootstrap_of_sources() -> None:
     labels, first, second, sources = with_sources(3, groups=120)
     groups = [np.flatnonzero(sources == source) for source in range(120)]
     spread = redrawn(labels, first, second, groups).std(axis=0)
-    compared, _ = difference(placements(labels, second), placements(labels, first), sources)
+    compared, _ = difference(placements(labels, second), placements(labels, first), Clusters.disjoint(sources))
     assert compared.clustered
     *_, many, freedom = obuchowski(psi(labels, second) - psi(labels, first), labels, sources)
     assert compared.interval.width / 2 / t.ppf(0.975, many - 1) == pytest.approx(spread[1], rel=0.12)
-    low, high = ends(estimate(placements(labels, first), sources), "source")
+    low, high = ends(estimate(placements(labels, first), Clusters.disjoint(sources)), "source")
     assert (high - low) / 2 / t.ppf(0.975, freedom) == pytest.approx(spread[0], rel=0.12)
 
 
@@ -313,8 +314,8 @@ def test_one_source_of_a_class_tells_nothing_of_others() -> None:
     sources = np.where(labels == 1, 0, np.arange(40))
     rng = np.random.default_rng(0)
     first, second = (placements(labels, labels + rng.normal(size=40)) for _ in range(2))
-    assert ends(estimate(first, sources), "source") == (0, 1)
-    compared, p = difference(second, first, sources)
+    assert ends(estimate(first, Clusters.disjoint(sources)), "source") == (0, 1)
+    compared, p = difference(second, first, Clusters.disjoint(sources))
     assert (ends(compared, "source"), compared.clustered, p) == ((-1, 1), True, 1.0)
 
 
@@ -326,8 +327,8 @@ def test_properties(frames: list[tuple[int, int, int]]) -> None:
     sources = np.arange(len(labels)) // 2
     before, after = (placements(labels, scores.astype(float)) for scores in (first, second))
     assert before.auc == pytest.approx(psi(labels, first).mean())
-    single = estimate(before, sources)
-    compared, p = difference(after, before, sources)
+    single = estimate(before, Clusters.disjoint(sources))
+    compared, p = difference(after, before, Clusters.disjoint(sources))
     for auc, least, most in ((single, 0, 1), (compared, -1, 1)):
         low, high = ends(auc)
         assert least <= low <= auc.value + 1e-12
@@ -337,10 +338,10 @@ def test_properties(frames: list[tuple[int, int, int]]) -> None:
     order = np.random.default_rng(len(labels)).permutation(len(labels))
     again = [placements(labels[order], scores[order].astype(float)) for scores in (first, second)]
     assert again[0].auc == before.auc
-    turned, turned_p = difference(again[1], again[0], sources[order])
+    turned, turned_p = difference(again[1], again[0], Clusters.disjoint(sources[order]))
     assert (turned.value, turned_p) == pytest.approx((compared.value, p))
     assert ends(turned) == pytest.approx(ends(compared))
-    mirrored, mirrored_p = difference(before, after, sources)
+    mirrored, mirrored_p = difference(before, after, Clusters.disjoint(sources))
     assert (mirrored.value, mirrored_p) == pytest.approx((-compared.value, p))
     assert ends(mirrored) == pytest.approx((-compared.by_frame.high, -compared.by_frame.low), abs=1e-9)
 
@@ -349,7 +350,7 @@ def test_the_same_ranking_has_no_difference_at_all() -> None:
     labels, first, _ = drawn(2)
     sources = np.arange(len(labels)) // 3
     before, after = placements(labels, first), placements(labels, np.exp(first) * 7)
-    compared, p = difference(after, before, sources)
+    compared, p = difference(after, before, Clusters.disjoint(sources))
     assert (compared.value, ends(compared), compared.clustered, p) == (0.0, (0.0, 0.0), False, 1.0)
     assert compared.interval.low == compared.interval.high == 0
 
@@ -366,13 +367,14 @@ def test_a_subset_is_the_same_as_scoring_it_alone() -> None:
 
 
 def test_sources_that_are_missing_share_nothing() -> None:
-    codes = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]))
-    assert codes is not None
+    by_source = clusters(pd.Series(["a", None, "b", "a", None, "b", "b"]), np.zeros(7, int))
+    assert by_source is not None
+    codes = by_source.members[:, 0]
     assert codes[[0, 2]].tolist() == codes[[3, 5]].tolist()
     assert codes[5] == codes[6]
     assert len(set(codes.tolist())) == 4
-    assert clusters(pd.Series(["a", None, "b", None])) is None
-    assert clusters(pd.Series([None, None], dtype="object")) is None
+    assert clusters(pd.Series(["a", None, "b", None]), np.zeros(4, int)) is None
+    assert clusters(pd.Series([None, None], dtype="object"), np.zeros(2, int)) is None
 
 
 @pytest.mark.parametrize(
@@ -392,7 +394,7 @@ def test_other_labels_are_refused() -> None:
 
 def test_a_million_frames_take_seconds() -> None:
     labels, first, second = drawn(0, count=1_000_000)
-    sources = clusters(pd.Series(np.arange(1_000_000) // 30).astype(str))
+    sources = clusters(pd.Series(np.arange(1_000_000) // 30).astype(str), labels)
     began = time.process_time()
     before, after = placements(labels, first), placements(labels, second)
     estimate(before, sources)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.records import Auc, Comparison, Interval
 from bench.results.score.auc import difference
+from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import compare, further_frames, small_but_real, verdict
 from bench.results.score.placements import placements
@@ -186,7 +187,9 @@ def test_the_interval_that_leads_makes_the_verdict() -> None:
     baseline = 2 * labels + rng.normal(size=4000)
     variant = baseline + 0.5 * rng.normal(size=20)[sources]
     placed = {"baseline": placements(labels, baseline), "variant": placements(labels, variant)}
-    alone, together = (compare(placed, "baseline", codes, 0.02)["variant"] for codes in (None, sources))
+    alone, together = (
+        compare(placed, "baseline", codes, 0.02)["variant"] for codes in (None, Clusters.disjoint(sources))
+    )
     assert together.delta.clustered
     assert together.delta.interval.width > 2 * alone.delta.interval.width
     assert together.p > alone.p

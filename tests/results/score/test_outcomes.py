@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
 from bench.records import OUTCOMES, Independence, LabelledFrames
+from bench.results.score.clusters import clusters
 from bench.results.score.independence import independence
 from bench.results.score.outcomes import outcomes
 
@@ -45,4 +46,4 @@ def test_independent_sources_are_those_of_the_class_with_fewer(
     frames = pd.Series([f"{index}.png" for index in range(6)])
     labels = np.array([1, 1, 1, 0, 0, 0], np.int8)
     test = LabelledFrames(frames, labels, pd.Series(sources, dtype=object), pd.DataFrame(index=frames.index))
-    assert independence(test) == expected
+    assert independence(test, clusters(test.sources, labels)) == expected

@@ -15,7 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from bench.records import Auc, Interval, LabelledFrames, Slice, VariantEvaluation
 from bench.results.score import slices
 from bench.results.score.auc import difference, estimate
-from bench.results.score.placements import clusters, placements
+from bench.results.score.clusters import Clusters, clusters
+from bench.results.score.placements import placements
 from bench.results.score.slices import Slicing, evaluate
 from tests.support.pace import limit
 
@@ -26,7 +27,7 @@ SIDES = np.array(["left", "right", "front", "back"])[np.arange(COUNT) * 4 // COU
 
 
 def slicing(test: LabelledFrames) -> Slicing:
-    return slices.slicing(test, clusters(test.sources))
+    return slices.slicing(test, clusters(test.sources, test.labels))
 
 
 def labelled(
@@ -54,7 +55,7 @@ def judged(
     test: LabelledFrames, variant: NDArray[np.float64] = VARIANT, baseline: NDArray[np.float64] | None = BASELINE
 ) -> Any:
     other = None if baseline is None else placements(test.labels, baseline)
-    by_slice = evaluate(slicing(test), placements(test.labels, variant), other, clusters(test.sources))
+    by_slice = evaluate(slicing(test), placements(test.labels, variant), other, clusters(test.sources, test.labels))
     return {(part.column, part.value): part for part in by_slice}
 
 
@@ -133,7 +134,7 @@ def test_slices_keep_sources_together() -> None:
     test = labelled(LABELS[rows], [str(row) for row in rows], side=SIDES[rows])
     variant, other = placements(LABELS[rows], VARIANT[rows]), placements(LABELS[rows], BASELINE[rows])
     alone = judged(labelled(side=SIDES))
-    for part in evaluate(slicing(test), variant, other, sources):
+    for part in evaluate(slicing(test), variant, other, Clusters.disjoint(sources)):
         assert part.delta is not None
         assert part.delta.clustered
         single = alone["side", part.value].delta.interval
@@ -167,7 +168,7 @@ def test_fakes_of_one_source_are_judged_against_real_frames_by_source() -> None:
     for (_, method), part in by_slice.items():
         chosen = real | (METHODS[rows] == method)
         labels, variant, baseline = LABELS[rows][chosen], VARIANT[rows][chosen], BASELINE[rows][chosen]
-        units = np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels)))
+        units = Clusters.disjoint(np.where(labels == 0, rows[chosen], COUNT + np.arange(len(labels))))
         assert part.auc == estimate(placements(labels, variant), units)
         assert part.delta == difference(placements(labels, variant), placements(labels, baseline), units)[0]
         assert 0 < part.auc.by_source.width < 0.5

@@ -10,6 +10,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from bench.records import Interval, LabelledFrames, OperatingPoint, Predictions, Shift
+from bench.results.score.clusters import Clusters
 from bench.results.score.points import operating_point
 from bench.results.score.thresholds import points, same_fpr, shift, youden
 
@@ -171,7 +172,7 @@ def shift_of(
         Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
         {"fixed": baseline_fixed, "carried": None, "own": baseline_fixed},
-        clusters,
+        None if clusters is None else Clusters.disjoint(clusters),
     )
     assert result is not None
     return result

@@ -11,12 +11,13 @@ a `manifest.csv` or `manifest.parquet` is read by it: other frames there are cou
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from bench.datasets.layouts import LEADS_NOWHERE, Listing, Options
 from bench.datasets.layouts.manifest.columns import wrong_columns
 from bench.datasets.layouts.manifest.rows import Reader
-from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, table
+from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, sharing_of, table
 from bench.text_encoding import not_utf8
 
 RANK = 10
@@ -54,7 +55,8 @@ def read(path: Path, options: Options) -> Listing:
         problems = [f"{manifest}: has no rows"]
     if problems:
         return Listing(manifest.parent, {}, tuple(problems))
-    return Reader(manifest, columns, options).listing(rows)
+    listing, sharing = Reader(manifest, columns, options).listing(rows), sharing_of(manifest)
+    return replace(listing, parts={split: replace(part, sharing=sharing) for split, part in listing.parts.items()})
 
 
 def roles_of(options: Options) -> dict[str, str]:

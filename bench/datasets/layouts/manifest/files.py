@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 import unicodedata
 from collections import defaultdict
@@ -40,8 +41,10 @@ class Files:
         self._names: dict[str, dict[str, list[str]]] = {}
         self._used: defaultdict[str, set[str]] = defaultdict(set)
 
-    def below(self, path: str) -> str:
-        """An absolute path inside the manifest's folder as one relative to it; any other as it is."""
+    def normal(self, written: str) -> str:
+        """A path as a manifest writes it, relative to its folder where it lies inside; "" where there is none."""
+        written = written.strip()
+        path = posixpath.normpath(written.replace("\\", "/")) if written else ""
         top = next((top for top in self._tops if path.startswith(top)), "")
         return path.removeprefix(top)
 

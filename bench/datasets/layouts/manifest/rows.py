@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -128,7 +127,7 @@ class Reader:
     def _path(self, where: str, cells: Mapping[str, str]) -> str | None:
         """The path of a row relative to the manifest; None where it is empty or outside."""
         written = cells.get("path", "").strip()
-        path = self.files.below(posixpath.normpath(written.replace("\\", "/"))) if written else ""
+        path = self.files.normal(written)
         if not path or path == ".":
             self._report("path is empty", where)
             return None

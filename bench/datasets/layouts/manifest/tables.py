@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.records import ANNOTATION_COLUMNS, VIDEO_COLUMNS
+from bench.errors import shown
+from bench.records import ANNOTATION_COLUMNS, SHARING_KEY, VIDEO_COLUMNS
 
 SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known, source and split"
 COLUMNS = ("path", "label", "source", "split")
@@ -57,6 +58,16 @@ def _parquet(manifest: Path, roles: Mapping[str, str]) -> tuple[list[str], list[
     cells = {named[name]: [_text(cell) for cell in content.column(name).to_pylist()] for name in content.column_names}
     rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
     return columns, [(f"row {number}", row) for number, row in enumerate(rows)]
+
+
+def sharing_of(manifest: Path) -> str:
+    """Why splits may share sources, as an extraction from videos notes it; empty where nothing is said of that."""
+    import pyarrow.parquet
+
+    if manifest.suffix.lower() != ".parquet":
+        return ""
+    metadata = pyarrow.parquet.read_schema(manifest).metadata or {}
+    return shown(metadata.get(SHARING_KEY, b"").decode("utf-8", "replace"), 500)
 
 
 def _named(column: str, roles: Mapping[str, str]) -> str:

@@ -151,8 +151,13 @@ def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator
         yield f"quantised as far as an ONNX file alone allows: {how}; the checkpoint would allow more"
 
 
-ONNX_VERSION = 1
+ONNX_VERSION = 2
 ONNX_LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
+
+
+def onnx_frames(settings: Settings) -> Mapping[Split, str]:
+    """On a graph alone: ranges of activations. What rounding weights costs is not looked at there."""
+    return {} if settings.weights else FRAMES
 
 
 def why_not_onnx(settings: Settings) -> str | None:

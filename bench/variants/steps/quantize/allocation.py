@@ -57,7 +57,8 @@ def sensitivities(
         of_batch, logit_diff = network.changes(torch.from_numpy(batch))
         columns = slice(first, first + len(batch))
         for name, change in of_batch.items():
-            changes[name][:, columns] = change
+            # Windows or patches of a frame may lie among the frames: what each does adds up.
+            changes[name][:, columns] = change.reshape(len(change), len(batch), -1).sum(2)
         logit_diffs[columns] = logit_diff
 
     try:
@@ -210,6 +211,8 @@ class _Probed:
     def _on_input(self, name: str, probe: _Convolution, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         # A view, so that its gradient is what passes through this convolution alone.
         view: Any = inputs[0].view_as(inputs[0])
+        if not view.requires_grad:  # a constant, such as encoded positions
+            view.requires_grad_(True)
         probe.input = view.detach()
         on_gradient(view, lambda gradient: self._add(name, probe.by_input(gradient)))
         return (view, *inputs[1:])

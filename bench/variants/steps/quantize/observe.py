@@ -195,7 +195,7 @@ def observe(
     def run(batch: NDArray[np.uint8], first: int) -> None:
         reduced = session.run(names, {"frames": batch})
         for index, tensor in enumerate(tensors):
-            sums[tensor].add(first, reduced[index :: len(tensors)])
+            sums[tensor].add(first, len(batch), reduced[index :: len(tensors)])
 
     def state() -> State:
         return {tensor: of_tensor.state() for tensor, of_tensor in sums.items()}
@@ -228,9 +228,16 @@ class _Sums:
         """What a checkpoint stores; `__init__` takes it back."""
         return [torch.from_numpy(numbers) for numbers in (self.extremes, self.mean, self.square)]
 
-    def add(self, first: int, reduced: Sequence[NDArray[np.float32]]) -> None:
-        """Add the reductions [n, channels] of a batch that begins at frame `first`, in the order of `_REDUCTIONS`."""
+    def add(self, first: int, count: int, reduced: Sequence[NDArray[np.float32]]) -> None:
+        """Add the reductions of a batch of `count` frames that begins at `first`, in the order of `_REDUCTIONS`.
+
+        Each is [count, channels], or [parts * count, channels] where the network puts windows or patches of a frame
+        among the frames.
+        """
         lowest, highest, mean, norm = reduced
+        if (parts := len(lowest) // count) > 1:
+            lowest, highest, mean, norm = (values.reshape(count, parts, -1) for values in reduced)
+            lowest, highest, mean, norm = lowest.min(1), highest.max(1), mean.mean(1), (norm**2).mean(1) ** 0.5
         if self.extremes is None:
             self.extremes = np.empty((2, self.frames, lowest.shape[1]), np.float32)
             self.mean, self.square = np.zeros(lowest.shape[1]), np.zeros(lowest.shape[1])

@@ -1,7 +1,8 @@
 """Int8 for a detector of which there is an ONNX file alone: plain rounding, without what a network of layers allows.
 
-Activations too: onnxruntime's static quantisation with the ranges of the calibration frames. Weights alone: symmetric
-integers with one scale per output channel. Nothing is compensated, and no layer is left in float but the last.
+Activations too: onnxruntime's static quantisation with the ranges of the calibration frames; biases take back what
+rounding the weights adds on average. Weights alone: symmetric integers with one scale per output channel. No layer is
+left in float but the last.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _OURS = ("input/", "output/", "loop/", "logits")
 # DequantizeLinear has an axis, so that each channel may have its scale, since this opset.
 _LEAST_OPSET = 13
 _LEAST_WEIGHTS = 64
+# The weight of each further batch in the average of the batches' extremes.
+_AVERAGED = 0.2
+# Frames whose extremes are found together, whatever their size: ranges must not depend on that.
+_BATCH = 8
 
 
 def quantised(model: onnx.ModelProto, settings: Any, work: StepContext) -> onnx.ModelProto:
@@ -89,6 +94,8 @@ def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
     """The weights of layers as integers, read back as floats; in place."""
     from onnx import helper, numpy_helper
 
+    from bench.variants.steps.quantize import rounding
+
     for graph in onnx_graph.graphs(model.graph):
         constants = {tensor.name: tensor for tensor in graph.initializer}
         dequantised = []
@@ -96,9 +103,12 @@ def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
             weight = numpy_helper.to_array(constants[name])
             if weight.dtype != np.float32 or weight.size < _LEAST_WEIGHTS:
                 continue
-            integers, scales = rounded(weight, axis)
+            # The channels along the first axis, in the shape of a convolution's weights.
+            by_channel = np.moveaxis(weight, axis, 0)
+            rounded = rounding.nearest(by_channel.reshape(len(by_channel), -1, 1, 1))
+            integers = np.ascontiguousarray(np.moveaxis(rounded.integers.reshape(by_channel.shape), 0, axis))
             constants[name].CopyFrom(numpy_helper.from_array(integers, f"{name}/integers"))
-            graph.initializer.append(numpy_helper.from_array(scales, f"{name}/scales"))
+            graph.initializer.append(numpy_helper.from_array(rounded.scales, f"{name}/scales"))
             inputs = [f"{name}/integers", f"{name}/scales"]
             dequantised.append(helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}/floats", axis=axis))
         nodes = [*dequantised, *graph.node]
@@ -120,22 +130,14 @@ def _axes(graph: onnx.GraphProto) -> dict[str, int]:
     return axes
 
 
-def rounded(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights as signed bytes, and the scale of each channel along `axis`."""
-    others = tuple(index for index in range(weight.ndim) if index != axis)
-    largest = np.abs(weight).max(others)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
-    integers = np.rint(weight / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
-    return integers, scales
-
-
 # ------------------------------------------------------------------------------- activations too
 def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx.ModelProto:
     """onnxruntime's static quantisation: uint8 activations by their ranges, symmetric int8 weights by channel."""
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from bench.variants.steps.quantize import graph_biases
 
     given, optimised, result = (work.scratch / name for name in ("given.onnx", "optimised.onnx", "quantised.onnx"))
     given.write_bytes(model.SerializeToString(deterministic=True))
@@ -154,9 +156,18 @@ def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx
             nodes_to_exclude=_in_float(onnx.load(optimised).graph),
             calibrate_method=quantization.CalibrationMethod.MinMax,
             # Biases in float are exact, and what lowers the graph for this processor reads them so.
-            extra_options={"QuantizeBias": False, "WeightSymmetric": True},
+            extra_options={
+                "QuantizeBias": False,
+                "WeightSymmetric": True,
+                # Extremes of single frames would make ranges too wide for all others.
+                "CalibMovingAverage": True,
+                "CalibMovingAverageConstant": _AVERAGED,
+            },
         )
     quantised = onnx.load(result)
+    if any(node.op_type == "QuantizeLinear" for node in quantised.graph.node):
+        batches = work.batches("calibration", _BATCH, most_frames)
+        graph_biases.correct(quantised, onnx.load(optimised), batches, work.threads)
     for part in (quantised.graph, *quantised.graph.node):
         part.ClearField("doc_string")
     quantised.graph.ClearField("value_info")
@@ -224,7 +235,7 @@ class _Reader:
     """Calibration frames one batch after the other, as onnxruntime asks for them."""
 
     def __init__(self, most: int, work: StepContext) -> None:
-        self._batches = work.calibration_batches(most)
+        self._batches = work.batches("calibration", _BATCH, most)
         self._total = len(work.sample_evenly("calibration", most))
         self._done = 0
         self._work = work

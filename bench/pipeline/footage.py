@@ -1,0 +1,184 @@
+"""Frame sets of videos: their frames are extracted below datasets/.extracted, once for each content and setting."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bench.datasets import FrameSetSettings, Listed
+from bench.datasets.extract_settings import ExtractSettings
+from bench.datasets.sharing import agreed
+from bench.datasets.splits import split_by_source
+from bench.errors import UserError, listed, resolve_path
+from bench.pipeline.videos import videos_of
+from bench.provenance import digest
+from bench.records import NO_CROP, SPLITS, Extraction, Frame, FrameSet, OnEvent, Split, Video
+
+FOLDER = ".extracted"
+_LONG_VIDEO = 300
+"""Frames that a video is taken to have where nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Videos that are still to be extracted: how many, how large, and how many frames they will give at most."""
+
+    videos: int
+    size_bytes: int
+    frames: int
+    form: str
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Videos that are extracted into one folder: those of a split that has its own location, or all of the set."""
+
+    split: Split | None
+    extraction: Extraction
+    finder: str
+    videos: tuple[Video, ...]
+    sharing: str
+
+    def key(self, digests: dict[str, str]) -> str:
+        """A digest of all that the frames and their manifest depend on."""
+        from bench.footage.extracting import VERSION
+
+        content = hashlib.sha256()
+        for v in self.videos:
+            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, digests[v.file]]).encode())
+        settings = asdict(self.extraction) | {"faces": self.finder or self.extraction.faces}
+        return digest({"version": VERSION, "settings": settings, "videos": content.hexdigest()})
+
+
+def extractions(settings: FrameSetSettings) -> dict[Split | None, ExtractSettings]:
+    """How videos are extracted, by the split that they are; None stands for the whole set. Empty where it has none."""
+    whole: dict[Split | None, ExtractSettings] = {None: settings.extract} if settings.extract else {}
+    return whole | {split: location.extract for split, location in settings.locations.items() if location.extract}
+
+
+class Footage:
+    """The videos of a frame set, and the folders that their frames lie in."""
+
+    def __init__(self, name: str, settings: FrameSetSettings, base: Path, detectors_crops: Sequence[str]) -> None:
+        self._name, self._settings, self._base, self._crops = name, settings, base, detectors_crops
+        self._units: list[_Unit] = []
+        self.folders: tuple[Path, ...] = ()
+        self.pending: Pending | None = None
+        self.remarks: tuple[str, ...] = ()
+
+    def find(self, listing: Listed) -> None:
+        """Take the listed videos; `UserError` for settings that can't be. Nothing is read."""
+        if importlib.util.find_spec("av") is None:
+            raise UserError("reading videos needs PyAV, which is not installed: python -m pip install 'av>=14'")
+        for split, extract in extractions(self._settings).items():
+            parts = [part for part in listing.parts if split is None or part == split]
+            videos = [video for part in parts for video in videos_of(listing, part)]
+            extraction, finder = self._checked(extract)
+            sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
+            self._units.append(_Unit(split, extraction, finder, tuple(videos), sharing))
+
+    def _checked(self, settings: ExtractSettings) -> tuple[Extraction, str]:
+        """The settings with the crop that the detectors want, and the digest of the face finder; or `UserError`."""
+        from bench.footage import extracting
+
+        crops = sorted(set(self._crops))
+        if settings.crop is None and len(crops) > 1:
+            raise UserError(
+                f"the detectors want different crops ({', '.join(crops)}), and a frame set has one: write `crop:` "
+                "below `extract:`, or a frame set and an experiment for each"
+            )
+        is_file = Path(settings.faces).suffix or "/" in settings.faces
+        faces = str(resolve_path(self._base, settings.faces)) if is_file else settings.faces
+        return extracting.settled(settings.extraction(crops[0] if crops else NO_CROP, faces))
+
+    def read(self, for_run: bool, on_event: OnEvent) -> FrameSetSettings | None:
+        """The settings of the frame set that is extracted; None where it is not, and `for_run` is not given."""
+        from bench.footage import extracting, folder
+        from bench.footage.contents import digest_videos
+
+        videos = [video for unit in self._units for video in unit.videos]
+        digests = digest_videos(self._name, videos, self._base / "datasets" / ".cache", on_event)
+        self.folders = tuple(self._base / "datasets" / FOLDER / unit.key(digests) for unit in self._units)
+        pairs = zip(self._units, self.folders, strict=True)
+        due = [(unit, home) for unit, home in pairs if not folder.is_finished(home)]
+        if due and not for_run:
+            self.pending = _pending([unit for unit, _ in due])
+            return None
+        for unit, home in due:
+            if link := next((path for path in (home.parent, home) if path.is_symlink()), None):
+                raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
+            extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
+        self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
+        return self._extracted()
+
+    def _extracted(self) -> FrameSetSettings:
+        """The settings with folders of frames in location of videos."""
+        changed = {"extract": None, "source_pattern": None, "columns": None}
+        settings = self._settings
+        for unit, home in zip(self._units, self.folders, strict=True):
+            path = changed | {"path": str(home.relative_to(self._base))}
+            if unit.split is None:
+                return settings.model_copy(update=path)
+            location = settings.locations[unit.split].model_copy(update=path)
+            settings = settings.model_copy(update={unit.split: location})
+        return settings
+
+    def _remark(self, home: Path) -> str:
+        """What a reader must know of videos without frames; empty where each has some."""
+        from bench.footage import folder
+
+        statuses = folder.statuses(home)
+        total, used = sum(statuses.values()), statuses.get("ok", 0)
+        if used == total:
+            return ""
+        reasons = listed(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "ok")
+        where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
+        return f"{total - used} of {total} videos have no frames ({reasons}); {where} lists them."
+
+    def expected(self, listing: Listed) -> dict[Split, FrameSet]:
+        """The splits as they may become, for who only counts: no frame has a file yet, and digests are empty."""
+        frames: dict[Split, list[Frame]] = {}
+        for unit in self._units:
+            count = _expected(unit.extraction)
+            for video in unit.videos:
+                frames.setdefault(unit.split or video.split or "test", []).extend(
+                    Frame(f"{video.name}/{n}", Path(), video.label, video.source, _unlike(f"{video.name}/{n}"))
+                    for n in range(count)
+                )
+        for part, of_part in listing.frames.items():
+            if part is not None and part not in frames:
+                frames[part] = list(of_part)
+        if self._settings.split == "auto":
+            by_split = split_by_source([frame for of_split in frames.values() for frame in of_split])
+        else:
+            by_split = {split: tuple(frames[split]) for split in SPLITS if split in frames}
+        return {
+            split: FrameSet(self._name, split, tuple(replace(frame, digest="") for frame in of_split), "", "")
+            for split, of_split in by_split.items()
+        }
+
+
+def _unlike(text: str) -> str:
+    """What stands for a content that no other frame has."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _expected(extraction: Extraction) -> int:
+    """How many frames a video gives."""
+    from bench.footage import sampling
+
+    expected = sampling.expected(extraction.sampling, extraction.frames)
+    return expected or len(sampling.numbers(extraction.sampling, _LONG_VIDEO, extraction.frames))
+
+
+def _pending(units: Sequence[_Unit]) -> Pending:
+    return Pending(
+        sum(len(unit.videos) for unit in units),
+        sum(video.size_bytes for unit in units for video in unit.videos),
+        sum(len(unit.videos) * _expected(unit.extraction) for unit in units),
+        units[0].extraction.form,
+    )

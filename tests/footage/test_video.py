@@ -1,0 +1,169 @@
+"""Frames of videos by their number: each frame shows its own, whatever the container says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from bench.footage import formats, video
+from bench.footage.formats import VideoError
+from bench.footage.video import Damage, Timeline
+from tests.support.footage import HEIGHT, WIDTH, number_of, numbered, write_sound, write_video
+
+OPEN_GOP = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"}
+KINDS = {
+    "h264.mp4": ("libx264", None),
+    "open-gop.mp4": ("libx264", OPEN_GOP),
+    "h264.mkv": ("libx264", None),
+    "h264.ts": ("libx264", None),
+    "h264.avi": ("libx264", None),
+    "h264.flv": ("libx264", None),
+    "raw.h264": ("libx264", None),
+    "raw.hevc": ("libx265", {"x265-params": "log-level=none:bframes=3:keyint=12"}),
+    "hevc.mp4": ("libx265", {"x265-params": "log-level=none:bframes=3:keyint=12:open-gop=1"}),
+    "vp8.webm": ("libvpx", {"auto-alt-ref": "1", "lag-in-frames": "12", "g": "12"}),
+    "vp9.webm": ("libvpx-vp9", {"auto-alt-ref": "1", "lag-in-frames": "12", "g": "12"}),
+    "xvid.avi": ("mpeg4", {"bf": "2", "g": "12"}),
+    "mpeg2.mpg": ("mpeg2video", {"bf": "2", "g": "12"}),
+    "mjpeg.avi": ("mjpeg", None),
+    "mjpeg.mov": ("mjpeg", None),
+}  # fmt: skip
+
+
+def shown(file: Path, numbers: Sequence[int], line: Timeline | None = None) -> dict[int, int]:
+    """The number that each decoded frame shows, by the number that it is said to have."""
+    line, damage = line or video.timeline(file), Damage()
+    frames = {picture.number: number_of(picture.pixels) for picture in video.decode(file, line, numbers, damage)}
+    assert damage == Damage()
+    return frames
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_numbers_are_those_of_the_frames(tmp_path: Path, name: str) -> None:
+    codec, options = KINDS[name]
+    file = write_video(tmp_path / name, 61, codec, options=options)
+    line = video.timeline(file)
+    assert line.count == 61
+    rng = random.Random(name)
+    for numbers in (
+        [0, 60],
+        list(range(61)),
+        [59],
+        sorted(rng.sample(range(61), 5)),
+        sorted(rng.sample(range(61), 12)),
+    ):
+        assert shown(file, numbers, line) == {number: number for number in numbers}
+
+
+def test_times_of_a_variable_rate_are_those_of_the_frames(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    times = [0]
+    for _ in range(49):
+        times.append(times[-1] + rng.choice([11, 33, 40, 250]))
+    file = write_video(tmp_path / "variable.mkv", 50, times=times)
+    line = video.timeline(file)
+    pictures = list(video.decode(file, line, [0, 7, 30, 49], Damage()))
+    assert [number_of(picture.pixels) for picture in pictures] == [0, 7, 30, 49]
+    assert [picture.time_s for picture in pictures] == pytest.approx(
+        [times[n] / 1000 for n in (0, 7, 30, 49)], abs=2e-3
+    )
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_phone_video_is_turned_upright(tmp_path: Path, rotation: int) -> None:
+    turns = rotation // 90
+    file = write_video(
+        tmp_path / "phone.mp4", 8, rotation=rotation, draw=lambda n: np.rot90(numbered(n), -turns).copy()
+    )
+    assert shown(file, [0, 3, 7]) == {0: 0, 3: 3, 7: 7}
+
+
+def test_only_what_a_frame_depends_on_is_decoded(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "long.mp4", 240)
+    line = video.timeline(file)
+    assert len(line.keys) == 20
+    packets = sum(last - first + 1 for first, last in video._parts(line, [5, 130, 239]))
+    assert packets <= 3 * 12
+    assert shown(file, [5, 130, 239], line) == {5: 5, 130: 130, 239: 239}
+
+
+def test_truncated_video_gives_the_frames_that_are_whole(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", 48)
+    file = tmp_path / "truncated.mkv"
+    data = whole.read_bytes()
+    file.write_bytes(data[: len(data) * 2 // 3])
+    line, damage = video.timeline(file), Damage()
+    assert 10 < line.count < 48
+    frames = {p.number: number_of(p.pixels) for p in video.decode(file, line, range(line.count), damage)}
+    assert len(frames) >= line.count - 4
+    assert sum(number != of_frame for number, of_frame in frames.items()) <= 4
+
+
+def test_broken_packets_cost_their_own_frames(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "broken.avi", 40, "mjpeg")
+    data = bytearray(file.read_bytes())
+    with av.open(str(file)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(container.streams.video[0])]
+    for broken in (7, 20):
+        start, size = packets[broken]
+        assert start is not None
+        data[start + 8 : start + size] = bytes(size - 8)
+    file.write_bytes(data)
+    line, damage = video.timeline(file), Damage()
+    frames = {p.number: number_of(p.pixels) for p in video.decode(file, line, range(40), damage)}
+    assert frames == {number: number for number in range(40) if number not in (7, 20)}
+    assert damage.packets == 2
+
+
+def test_what_is_no_video_says_why(tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "sound.mp4")
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("no video\n" * 100)
+    blank = write_video(tmp_path / "blank.mkv", 0)
+    for file, reason in ((sound, "no video stream"), (empty, "empty file"), (text, "no video"), (blank, "no frames")):
+        with pytest.raises(VideoError, match=reason):
+            video.timeline(file)
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.txt"])
+def test_playlists_are_not_followed(tmp_path: Path, name: str) -> None:
+    write_video(tmp_path / "secret.ts")
+    for text in (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nsecret.ts\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile secret.ts\n",
+        "file 'secret.ts'\n",
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(VideoError, match=r"playlist|no video"):
+            video.timeline(tmp_path / name)
+
+
+def test_names_are_no_protocols(tmp_path: Path) -> None:
+    name = "concat:a.mp4|b.mp4"
+    file = write_video(tmp_path / "plain.mp4").rename(tmp_path / name)
+    assert video.timeline(file).count == 40
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoError, match="pipe"):
+        video.timeline(tmp_path / "pipe.mp4")
+
+
+def test_absurd_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_video(tmp_path / "a.mp4")
+    monkeypatch.setattr(video, "MOST_PACKETS", 30)
+    with pytest.raises(VideoError, match="more than 30 frames"):
+        video.timeline(file)
+    monkeypatch.setattr(formats, "MOST_PIXELS", WIDTH * HEIGHT - 1)
+    with pytest.raises(VideoError, match="320 × 96 pixels"):
+        video.timeline(file)
