@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
-from bench.datasets import layouts
 from bench.datasets.accounts import mask_remarks, unused_remarks
 from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
-from bench.datasets.layouts import Entry, Part
+from bench.datasets.layouts import Entry
+from bench.datasets.locating import Located, gather
 from bench.datasets.plausibility import source_remarks
-from bench.datasets.settings import FrameSetSettings, Location, options_of
+from bench.datasets.refusals import refuse, wrong_labels, wrong_names, wrong_sources
+from bench.datasets.settings import FrameSetSettings
 from bench.datasets.sharing import agreed, shared_by_design
-from bench.datasets.sources import find_sources
 from bench.datasets.splits import (
     inseparable,
     shared_among_judged,
@@ -27,48 +26,8 @@ from bench.datasets.splits import (
     unknown_sources,
     unknown_sources_in_auto,
 )
-from bench.errors import UserError, is_unicode, listed, quoted, resolve_path
-from bench.records import LABELLED_SPLITS, SPLITS, Frame, FrameSet, OnEvent, Split, Unused, joined_sources, silent
-
-_UnusedByRoot: TypeAlias = dict[Path, tuple[Unused, ...]]
-
-
-@dataclass(frozen=True)
-class _Located:
-    """A part of a listing with the folder that it lies in."""
-
-    root: Path
-    part: Part
-    pattern: str | None
-
-    @property
-    def renames(self) -> bool:
-        """Whether a pattern takes the place of sources that the layout read off names."""
-        return self.pattern is not None and self.part.from_names
-
-    @property
-    def unnamed(self) -> list[Entry]:
-        """Those of whose source nothing is said but by a pattern."""
-        return [entry for entry in self.part.entries if entry.source is None or self.renames]
-
-    def frames(self) -> tuple[Frame, ...]:
-        """Frames whose content is not known yet."""
-        unknown = self.unnamed if self.pattern else []
-        paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
-        sources = iter(find_sources(self.pattern or "", paths, labels))
-        return tuple(
-            Frame(
-                entry.path,
-                Path(entry.file),
-                entry.label,
-                next(sources, None) if entry.source is None or self.renames else joined_sources(entry.source),
-                "",
-                entry.attributes,
-                entry.video,
-                entry.frame_index,
-            )
-            for entry in self.part.entries
-        )
+from bench.errors import listed
+from bench.records import SPLITS, Frame, FrameSet, OnEvent, Split, Unused, silent
 
 
 @dataclass(frozen=True)
@@ -77,7 +36,7 @@ class Listed:
 
     name: str
     settings: FrameSetSettings
-    parts: Mapping[Split | None, _Located]
+    parts: Mapping[Split | None, Located]
     frames: Mapping[Split | None, tuple[Frame, ...]]
     unused: Mapping[Path, tuple[Unused, ...]]
     remarks: tuple[str, ...] = ()
@@ -125,18 +84,19 @@ def load(
 
 def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
-    parts, problems, unused, remarks = _gather(settings, base)
+    gathered = gather(settings, base)
+    parts, problems, remarks = gathered.parts, list(gathered.problems), list(gathered.remarks)
     undigested = {split: located.frames() for split, located in parts.items()}
     for split, located in parts.items():
-        problems += [*_wrong_names(located), *_wrong_labels(split or "test", located.part)]
+        problems += [*wrong_names(located), *wrong_labels(split or "test", located.part)]
         # A video is a source of its own; its frames are not there yet.
         auto = settings.split == "auto" and not settings.extract
-        problems += _wrong_sources(located, undigested[split], auto)
+        problems += wrong_sources(located, undigested[split], auto)
     shared = shared_sources({split: frames for split, frames in undigested.items() if split})
     if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
         remarks += shared_by_design(sharing, undigested)
-    _refuse(name, problems + ([] if sharing else shared))
-    return Listed(name, settings, parts, undigested, unused, tuple(remarks))
+    refuse(name, problems + ([] if sharing else shared))
+    return Listed(name, settings, parts, undigested, gathered.unused, tuple(remarks))
 
 
 def read(
@@ -157,13 +117,13 @@ def read(
     faults = digests.faults
     if on_bad_frame == "error":
         advice = "replace these files, or leave them out with `on_bad_frame: skip`"
-        _refuse(name, [f"{file}: {faults[file]}" for file in sorted(faults)], most=len(faults), advice=advice)
+        refuse(name, [f"{file}: {faults[file]}" for file in sorted(faults)], most=len(faults), advice=advice)
     checked = {split: _checked(frames, parts[split].part.entries, digests) for split, frames in undigested.items()}
-    _refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
+    refuse(name, [problem for split, located in parts.items() for problem in _too_few(split, located, checked[split])])
     is_auto = settings.split == "auto"
     splits = _splits({split: part.frames for split, part in checked.items()}, is_auto)
     whole, joined = inseparable(splits) if is_auto else ([], ())
-    _refuse(name, shared_content(splits) + whole)
+    refuse(name, shared_content(splits) + whole)
     sets = {
         s: _frame_set(name, s, splits[s], checked[s if s in checked else None], s == "test" or not is_auto)
         for s in SPLITS
@@ -206,10 +166,10 @@ def refuse_shared_content(name: str, splits: Mapping[Split, FrameSet]) -> None:
     Sources are not compared: in two data sets the same name stands for two videos. Frames that are not drawn yet have
     no content.
     """
-    _refuse(name, shared_content({split: frames.frames if frames.digest else () for split, frames in splits.items()}))
+    refuse(name, shared_content({split: frames.frames if frames.digest else () for split, frames in splits.items()}))
 
 
-def _pattern(parts: Mapping[Split | None, _Located], split: Split) -> str | None:
+def _pattern(parts: Mapping[Split | None, Located], split: Split) -> str | None:
     located = parts.get(split, parts.get(None))
     return located.pattern if located else None
 
@@ -224,7 +184,7 @@ def _checked(frames: Sequence[Frame], entries: Sequence[Entry], digests: Digests
     )
 
 
-def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[str]:
+def _too_few(split: Split | None, located: Located, checked: _Checked) -> list[str]:
     """What is wrong with the frames that are left where some were left out."""
     total, bad = len(located.part.entries), len(checked.left_out)
     where = split or "frames"
@@ -239,110 +199,11 @@ def _too_few(split: Split | None, located: _Located, checked: _Checked) -> list[
         return []
     usable = {frame.path for frame in checked.frames}
     entries = tuple(entry for entry in located.part.entries if entry.path in usable)
-    problems = _wrong_labels(split or "test", replace(located.part, entries=entries))
+    problems = wrong_labels(split or "test", replace(located.part, entries=entries))
     return [f"{problem} (after {' and '.join(why)} were left out)" for problem in problems]
 
 
-def _gather(
-    settings: FrameSetSettings, base: Path
-) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
-    """What lies at the locations named, what is wrong there, what is not used, and remarks.
-
-    The key None stands for frames that no split claims.
-    """
-    if settings.path is None:
-        return _gather_locations(settings.locations, base)
-    listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
-    parts = {split: _Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
-    problems = list(listing.problems)
-    if not problems and settings.split == "auto" and None not in parts:
-        problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
-    elif not problems and None not in parts and "test" not in parts:
-        problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
-    return parts, problems, {listing.root: listing.unused}, list(listing.remarks)
-
-
-def _gather_locations(
-    locations: Mapping[Split, Location], base: Path
-) -> tuple[dict[Split | None, _Located], list[str], _UnusedByRoot, list[str]]:
-    """The parts found at the locations of the splits, what is wrong with these, what is not used there, and remarks."""
-    parts: dict[Split | None, _Located] = {}
-    problems: list[str] = []
-    remarks: list[str] = []
-    listings: dict[Path, layouts.Listing] = {}
-    used: set[tuple[Path, Split | None]] = set()
-    for split, location in locations.items():
-        listing = layouts.read(resolve_path(base, location.path), options_of(location))
-        problems += [problem for problem in listing.problems if problem not in problems]
-        remarks += [remark for remark in listing.remarks if remark not in remarks]
-        listings.setdefault(listing.root, listing)
-        inside = split if split in listing.parts else None
-        part = listing.parts.get(inside)
-        if part is not None:
-            parts[split] = _Located(listing.root, part, location.source_pattern)
-            used.add((listing.root, inside))
-        elif not listing.problems:
-            problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
-    unused = {
-        root: (
-            *listing.unused,
-            *(
-                Unused("split", split, len(part.entries))
-                for split, part in listing.parts.items()
-                if split and (root, split) not in used
-            ),
-        )
-        for root, listing in listings.items()
-    }
-    return parts, problems, unused, remarks
-
-
-def _wrong_names(located: _Located) -> list[str]:
-    """A name goes into Parquet, JSON and HTML, all of them Unicode; Linux allows any bytes."""
-    wrong = [os.fsencode(entry.path) for entry in located.part.entries if not is_unicode(entry.path)]
-    return [f"{located.root}: file names that are not UTF-8, rename them: {listed(wrong, 5)}"] if wrong else []
-
-
-def _wrong_labels(split: Split, part: Part) -> list[str]:
-    """A split that is judged needs labels, and both classes."""
-    if not part.entries:
-        return [f"{split}: no frames; {part.labels_from}"]
-    if split not in LABELLED_SPLITS:
-        return []
-    labels = [entry.label for entry in part.entries]
-    if None in labels:
-        return [
-            f"{split}: {labels.count(None)} of {len(labels)} frames have no label, real or fake; {part.labels_from}"
-        ]
-    missing = [word for word, label in (("real", 0), ("fake", 1)) if label not in labels]
-    return [f"{split}: no {word} frame among {len(labels)}; {part.labels_from}" for word in missing]
-
-
-def _wrong_sources(located: _Located, frames: Sequence[Frame], auto: bool) -> list[str]:
-    """Why the sources that `source_pattern` gives, or the lack of one, do not serve; empty where they do."""
-    unknown = [frame.path for frame in frames if frame.source is None]
-    if located.pattern and frames and len(unknown) == len(frames):
-        return [
-            f"source_pattern '{located.pattern}' matches no frame of {located.root}, for example {quoted(unknown[0])}"
-        ]
-    if located.pattern and auto and unknown:
-        return [
-            f"source_pattern '{located.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "
-            f"{located.root}; not, for example, {quoted(unknown[0])}. `split: auto` must know every frame's source"
-        ]
-    if len(unknown) < len(frames) or not frames:
-        return []
-    nested = next((frame.path for frame in frames if frame.path.count("/") > 1), None)
-    if auto and nested:
-        return [
-            f"{located.root}: frames lie in sub-folders ({quoted(nested)}), and `split: auto` must not tear a video "
-            "apart. Where a sub-folder is a video, write source_pattern: '([^/]+)/[^/]+$'; "
-            "where every frame stands alone, source_pattern: '(.+)'"
-        ]
-    return []
-
-
-def _by_root(parts: Iterable[_Located]) -> dict[Path, list[Entry]]:
+def _by_root(parts: Iterable[Located]) -> dict[Path, list[Entry]]:
     roots: dict[Path, list[Entry]] = {}
     for located in parts:
         roots.setdefault(located.root, []).extend(located.part.entries)
@@ -366,10 +227,3 @@ def _frame_set(name: str, split: Split, frames: tuple[Frame, ...], checked: _Che
     for frame in frames:
         content.update(bytes.fromhex(frame.digest))
     return FrameSet(name, split, frames, digest, content.hexdigest(), left_out, masks=masks)
-
-
-def _refuse(name: str, problems: Sequence[str], *, most: int = 20, advice: str = "") -> None:
-    if problems:
-        more = [f"… and {len(problems) - most} more"] if len(problems) > most else []
-        lines = [f"- {problem}" for problem in [*problems[:most], *more]]
-        raise UserError(f"frame set {quoted(name)} can't be used:", *lines, *([advice] if advice else []))

@@ -1,0 +1,106 @@
+"""What lies at the locations that an entry of the experiment file names, from names and manifests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.datasets import layouts
+from bench.datasets.layouts import Entry, Part
+from bench.datasets.settings import FrameSetSettings, Location, options_of
+from bench.datasets.sources import find_sources
+from bench.errors import listed, resolve_path
+from bench.records import Frame, Split, Unused, joined_sources
+
+
+@dataclass(frozen=True)
+class Located:
+    """A part of a listing with the folder that it lies in."""
+
+    root: Path
+    part: Part
+    pattern: str | None
+
+    @property
+    def renames(self) -> bool:
+        """Whether a pattern takes the place of sources that the layout read off names."""
+        return self.pattern is not None and self.part.from_names
+
+    @property
+    def unnamed(self) -> list[Entry]:
+        """Those of whose source nothing is said but by a pattern."""
+        return [entry for entry in self.part.entries if entry.source is None or self.renames]
+
+    def frames(self) -> tuple[Frame, ...]:
+        """Frames whose content is not known yet."""
+        unknown = self.unnamed if self.pattern else []
+        paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
+        sources = iter(find_sources(self.pattern or "", paths, labels))
+        return tuple(
+            Frame(
+                entry.path,
+                Path(entry.file),
+                entry.label,
+                next(sources, None) if entry.source is None or self.renames else joined_sources(entry.source),
+                "",
+                entry.attributes,
+                entry.video,
+                entry.frame_index,
+            )
+            for entry in self.part.entries
+        )
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Parts by split, None for frames that no split claims; what is wrong, what is not used by folder, and remarks."""
+
+    parts: Mapping[Split | None, Located]
+    problems: Sequence[str]
+    unused: Mapping[Path, tuple[Unused, ...]]
+    remarks: Sequence[str]
+
+
+def gather(settings: FrameSetSettings, base: Path) -> Gathered:
+    """What lies at the locations that an entry of the experiment file names; paths are relative to `base`."""
+    if settings.path is None:
+        return _gather_locations(settings.locations, base)
+    listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
+    parts = {split: Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
+    problems = list(listing.problems)
+    if not problems and settings.split == "auto" and None not in parts:
+        problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
+    elif not problems and None not in parts and "test" not in parts:
+        problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
+    return Gathered(parts, problems, {listing.root: listing.unused}, listing.remarks)
+
+
+def _gather_locations(locations: Mapping[Split, Location], base: Path) -> Gathered:
+    """What lies at the locations of the splits, each of its own."""
+    parts: dict[Split | None, Located] = {}
+    problems: list[str] = []
+    remarks: list[str] = []
+    listings: dict[Path, layouts.Listing] = {}
+    used: set[tuple[Path, Split | None]] = set()
+    for split, location in locations.items():
+        listing = layouts.read(resolve_path(base, location.path), options_of(location))
+        problems += [problem for problem in listing.problems if problem not in problems]
+        remarks += [remark for remark in listing.remarks if remark not in remarks]
+        listings.setdefault(listing.root, listing)
+        inside = split if split in listing.parts else None
+        part = listing.parts.get(inside)
+        if part is not None:
+            parts[split] = Located(listing.root, part, location.source_pattern)
+            used.add((listing.root, inside))
+        elif not listing.problems:
+            problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")
+    unused = {root: (*listing.unused, *_other_splits(listing, used)) for root, listing in listings.items()}
+    return Gathered(parts, problems, unused, remarks)
+
+
+def _other_splits(listing: layouts.Listing, used: Container[tuple[Path, Split | None]]) -> Iterator[Unused]:
+    """The splits of a place that no location takes."""
+    for split, part in listing.parts.items():
+        if split and (listing.root, split) not in used:
+            yield Unused("split", split, len(part.entries))
