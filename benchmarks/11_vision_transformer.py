@@ -57,6 +57,7 @@ def vit_six_patch16_96(pretrained: bool = False, **settings: Any) -> VisionTrans
 
 
 def main() -> None:
+    """Train unless that is done, run the experiment, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where frames, weights and results are kept")
     parser.add_argument("--steps", type=int, default=1300, help="train steps of 32 pairs; 1300 without it")

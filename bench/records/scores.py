@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bench.records.frames import Outcome
 from bench.records.measurements import Ratio
+from bench.records.weights import ClassName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,7 +233,7 @@ class Slice:
     value: str
     fake: int
     real: int
-    against: Literal["fake", "real"] | None
+    against: ClassName | None
     auc: Auc | None
     delta: Auc | None = None
     p_holm: float | None = None

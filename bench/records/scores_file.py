@@ -110,7 +110,7 @@ class ScoredSlice:
     value: str
     fake: int
     real: int
-    against: Literal["fake", "real"] | None
+    against: ClassName | None
     auc: float | None
     auc_ci: Ends | None
     auc_delta: float | None

@@ -105,15 +105,18 @@ def test_every_step_in_every_runtime(architecture: str, chain: str, contexts: di
         if variant.margin_bias is None:
             assert architecture == GAN
         else:
-            np.testing.assert_allclose(cam.mean((1, 2)) + variant.margin_bias, logit_diff, atol=1e-4, rtol=1e-4)
-        maps.append(cam)
+            # OpenVINO computes in halves where the processor has them.
+            rounding = 1e-4 if executed.computed in ("fp32", "int8") else 1e-2
+            np.testing.assert_allclose(cam.mean((1, 2)) + variant.margin_bias, logit_diff, atol=rounding, rtol=rounding)
+        maps.append((cam, executed.computed))
         if variant.stored == "int8":
             assert executed.int8_operators is not None
             assert executed.int8 == ("native" if runtime == "onnxruntime" else executed.int8)
             assert runtime != "onnxruntime" or executed.int8_operators >= 20
     # Integers are executed by other kernels in each, whose roundings differ.
-    for cam in maps[1:]:
-        np.testing.assert_allclose(cam, maps[0], atol=(0.05 if variant.kind == "onnx" else 1e-4) * np.abs(cam).max())
+    for cam, computed in maps[1:]:
+        tolerance = 1e-4 if variant.kind == "torch" and computed == "fp32" else 0.05
+        np.testing.assert_allclose(cam, maps[0][0], atol=tolerance * np.abs(cam).max())
     if variant.kind == "torch":
         assert footprint.footprint_of(safetensors.load_torch(variant.file)) == (variant.parameters, variant.macs)
 

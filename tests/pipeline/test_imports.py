@@ -236,7 +236,7 @@ def test_an_import_is_handed_over(finished: Path) -> None:
 
 
 def test_in_openvino(finished: Path) -> None:
-    """Of a loop too; int8 weights with zero points are exact on every processor."""
+    """Of a loop too; int8 is near the file's own arithmetic, exact on some processors and not on others (AMX)."""
     pytest.importorskip("openvino")
     path = finished / "experiments.yaml"
     path.write_text(path.read_text().replace("device: cpu", "device: cpu\n    runtime: openvino"))
@@ -247,7 +247,7 @@ def test_in_openvino(finished: Path) -> None:
         np.testing.assert_allclose(predicted(finished, variant), baseline, atol=tolerance)
     scores = scores_of(finished)["variants"]["static"]
     assert scores["runtime"] == "openvino"
-    assert scores["fidelity"]["exact"] in (True, None), scores["fidelity"]
+    assert scores["fidelity"]["mean"] < 0.2, scores["fidelity"]
 
 
 # ------------------------------------------------------------------------------------ an ONNX file as a detector

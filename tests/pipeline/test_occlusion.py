@@ -18,6 +18,7 @@ from bench.commands.plan import forecast
 from bench.detectors.families import efficientnet
 from bench.experiment import read
 from bench.pipeline import evaluate
+from bench.pipeline.prepare import prepare
 from bench.records import InputSpec
 from bench.results import occlusion, store
 from bench.results.occlusion import judging
@@ -279,6 +280,7 @@ def test_plan_says_what_is_to_be_blurred_and_clean_knows_the_file(finished: Path
         foreseen = forecast(read(path), path, timing="none")
         return {stage.name: stage.work for stage in foreseen.stages if stage.work}
 
+    prepare(read(path), path)  # a copy of a folder is read anew
     assert due() == {}
     items = inventory(read(path), path).items
     assert next(item.in_use for item in items if item.path.name == "q8").startswith("used by")

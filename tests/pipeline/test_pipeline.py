@@ -63,7 +63,7 @@ def test_run_makes_all_variants_and_the_report(finished: Path) -> None:
     for key in ("parameters", "macs"):
         assert variants["q32-p50"][key] <= 0.5 * variants["baseline"][key]
         assert variants["q8-p50"][key] == variants["q32-p50"][key]
-    assert scores["frames"]["test"] | {"digest": ""} == {"count": 32, "fake": 18, "real": 14, "digest": ""}
+    assert scores["frames"]["test"] | {"digest": ""} == {"count": 32, "fake": 18, "real": 14, "copies": 0, "digest": ""}
     report = (finished / "reports/first/report.md").read_text()
     assert "stored fp16, computed fp32" in report
     for name in ("q32-p50", "q16-p50", "q8-p50"):

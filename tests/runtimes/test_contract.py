@@ -100,10 +100,13 @@ def test_runtimes_agree(built: Built, request: pytest.FixtureRequest) -> None:
         and runtimes.unavailable_reason(name, "cpu") is None
         and built.kind in runtimes.find(name).ACCEPTS
     ]
-    logits = [runtimes.find(name).load(built, "cpu", 1).predict(frames(4))[0] for name in on_cpu]
-    for other in logits[1:]:
-        # Scales in half precision are multiplied in that by some, and as floats by others.
-        np.testing.assert_allclose(other, logits[0], atol=1e-3 if built.stored == "int4 weights" else 1e-4)
+    sessions = [runtimes.find(name).load(built, "cpu", 1) for name in on_cpu]
+    first = sessions[0].predict(frames(4))[0]
+    for session in sessions[1:]:
+        # Scales in half precision are multiplied in that by some, and as floats by others; OpenVINO computes in halves
+        # where the processor has them.
+        exact = built.stored != "int4 weights" and session.executed.computed != "fp16"
+        np.testing.assert_allclose(session.predict(frames(4))[0], first, atol=1e-4 if exact else 5e-3)
 
 
 @pytest.mark.parametrize("device", DEVICES)

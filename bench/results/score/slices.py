@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import LabelledFrames, Slice
+from bench.records import ClassName, LabelledFrames, Slice
 from bench.results.score.auc import difference, estimate
 from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import holm
@@ -48,7 +48,7 @@ class SliceGroup:
     rows: NDArray[np.int64]
     fake: int
     real: int
-    against: Literal["fake", "real"] | None
+    against: ClassName | None
     others: int
     sources: tuple[int, int]
 
