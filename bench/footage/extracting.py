@@ -65,7 +65,9 @@ def _workable(extraction: Extraction, workers: int | None) -> tuple[Extraction, 
         raise UserError(f"workers: expected auto or a number from 1 to {_MOST_WORKERS}, found {workers}")
     extraction, _ = settled(extraction)
     library()
-    return extraction, faces.load(extraction.faces, extraction.min_face_px, extraction.min_score)
+    finder = faces.load(extraction.faces, extraction.min_face_px, extraction.min_score)
+    crops.check(extraction.crop, finder)
+    return extraction, finder
 
 
 def extract(

@@ -20,6 +20,7 @@ from bench import datasets
 from bench.datasets import FrameSetSettings
 from bench.footage import folder, pool
 from bench.footage.manifest import COLUMNS, KEY
+from tests.support import face_graphs
 from tests.support.command_line import bench
 from tests.support.footage import number_of, portrait, write_sound, write_video
 
@@ -169,6 +170,16 @@ def test_other_settings_need_another_folder(videos: Path, tmp_path: Path) -> Non
     assert code == 2
     assert "extracted otherwise (frames 3 → 4)" in output
     assert tree(to) == before
+
+
+def test_a_crop_that_needs_points_is_refused_before_anything_is_read(videos: Path, tmp_path: Path) -> None:
+    outputs = face_graphs.scrfd([face_graphs.target(40, 60, 60, 72, 0.97)], 640, points=False)
+    network = face_graphs.write(tmp_path / "scrfd.onnx", outputs, [1, 3, 640, 640])
+    to = tmp_path / "frames"
+    code, output = bench("extract", str(videos), "--to", str(to), "--faces", str(network), "--crop", "deepfakebench")
+    assert code == 2
+    assert "needs the five points of a face, which this scrfd does not give" in " ".join(output.split())
+    assert not to.exists()
 
 
 def test_somebodys_folder_is_left_alone(videos: Path, tmp_path: Path) -> None:

@@ -125,13 +125,13 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):
         what = "videos are not extracted yet" if pending(prepared) else "the demo set is not drawn yet"
-        notes.append(f"{what}: what depends on {'their' if pending(prepared) else 'its'} frames counts as not there")
+        notes.append(f"{what}: all that depends on {'their' if pending(prepared) else 'its'} frames counts as due")
     else:
         notes += [f"frames{prepared.of_frames(name)}: {text}" for name, text in prepared.accounts.items()]
     if prepared.unread:
         notes.append(
-            f"{prepared.unread:,} frames are not read yet: whether they are whole, masks or copies, `bench run` tells; "
-            "what depends on them counts as not there"
+            f"{prepared.unread:,} frames are not read yet: all that depends on them counts as due. `bench run` reads "
+            "them, and finds broken files, masks and copies"
         )
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
