@@ -60,7 +60,7 @@ def main() -> None:
     """Train unless that is done, run the experiment, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where frames, weights and results are kept")
-    parser.add_argument("--steps", type=int, default=1300, help="train steps of 32 pairs; 1300 without it")
+    parser.add_argument("--steps", type=int, default=1000, help="train steps of 32 pairs; 1000 without it")
     parser.add_argument("--test-pairs", type=int, default=1000, help="portraits with their fakes; 1000 without it")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="all cores without it")
     given = parser.parse_args()

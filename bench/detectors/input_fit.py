@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def input_fit(detector: Detector, frames: NDArray[np.uint8]) -> tuple[InputCandi
     Without batch norms there are no candidates: it can't be told.
     """
     candidates = []
-    for title, alternative in alternatives(detector.preprocessing):
+    for title, alternative in alternatives(detector.preprocessing, detector.flavour):
         inputs = Preprocess(alternative)(torch.from_numpy(frames))
         if misfits := _misfits(detector, inputs, 1):
             candidates.append(InputCandidate(title, misfits[0], is_given=alternative == detector.preprocessing))
@@ -67,13 +67,20 @@ def _sorted(candidates: Iterable[InputCandidate]) -> tuple[InputCandidate, ...]:
     return tuple(sorted(candidates, key=lambda candidate: candidate.misfit))
 
 
-def alternatives(given: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
-    """The given preprocessing, and what else is plausible: statistics of every preset, channel order, wavelet."""
+def alternatives(given: Preprocessing, flavour: str) -> Iterator[tuple[str, Preprocessing]]:
+    """The given preprocessing, and what else is plausible: statistics of every preset, channel order, wavelet.
+
+    The wavelet is FSBI's, whose weights have static padding: for others it would only stand for frames that are
+    smoother than those of training.
+    """
+    blends: tuple[Literal["none", "sym2"], ...] = ("none",)
+    if given.wavelet != "none" or flavour.startswith("static"):
+        blends = ("none", "sym2")
     statistics = {(given.mean, given.std): _title(given)}
     statistics |= {(preset.mean, preset.std): _title(preset) for preset in PRESETS.values()}
     for (mean, std), title in statistics.items():
         for channels in ("rgb", "bgr"):
-            for wavelet in ("none", "sym2"):
+            for wavelet in blends:
                 blend = ", wavelet blend" if wavelet == "sym2" else ""
                 yield (
                     f"{title}, {channels.upper()}{blend}",

@@ -96,7 +96,7 @@ class InputFit:
     """
 
     CLEARLY: ClassVar = 4.0
-    """Frames unlike those of training favour a wrong setting too, by up to 2.96 times where it was measured."""
+    """Frames unlike those of training favour a wrong setting too, by up to 3.98 times where it was measured."""
 
     inputs: tuple[InputCandidate, ...]
     flavours: tuple[InputCandidate, ...] = ()

@@ -58,11 +58,20 @@ def test_the_preprocessing_of_training_ranks_first(preset: str) -> None:
 
 def test_every_alternative_is_there_once() -> None:
     given = Preprocessing(size=SIZE, mean=(0.1, 0.2, 0.3))
-    settings = [preprocessing for _, preprocessing in alternatives(given)]
+    settings = [preprocessing for _, preprocessing in alternatives(given, "static")]
     assert given in settings
     assert len(set(settings)) == len(settings)
     statistics = {(preset.mean, preset.std) for preset in PRESETS.values()}
     assert statistics < {(preprocessing.mean, preprocessing.std) for preprocessing in settings}
+
+
+def test_the_wavelet_is_plausible_for_weights_like_fsbis_alone() -> None:
+    def wavelets(given: Preprocessing, flavour: str) -> set[str]:
+        return {preprocessing.wavelet for _, preprocessing in alternatives(given, flavour)}
+
+    assert wavelets(Preprocessing(size=SIZE), "torchvision") == {"none"}
+    assert wavelets(Preprocessing(size=SIZE), "static") == {"none", "sym2"}
+    assert wavelets(Preprocessing(size=SIZE, wavelet="sym2"), "timm") == {"none", "sym2"}
 
 
 def test_flavours_are_compared_under_the_given_preprocessing(tmp_path: Path) -> None:
