@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bench import stored
 from bench.errors import UserError
-from bench.files import rename, temporary_name
+from bench.files import rename, sweep, temporary_name, write_text
 
 _SECRET_BYTES = 32
 _MOST_BYTES = 1000
@@ -61,6 +64,29 @@ def unsealed(content: bytes, key: str) -> bytes | None:
     given = line[:_LONGEST_SEAL].strip()
     expected = seal_of(data, lasting_secret(), key).encode("ascii")
     return data if hmac.compare_digest(expected, given) else None
+
+
+def recall(file: Path, key: str, most_bytes: int = stored.MOST_CACHE_BYTES) -> Any:
+    """What `remember` kept in a file under the key, as JSON holds it.
+
+    None where there is nothing, where it is damaged or a link, or where another user wrote it.
+    """
+    try:
+        if file.parent.is_symlink():
+            return None
+        data = unsealed(stored.read_bytes(file, most_bytes, links=False), key)
+        return None if data is None else json.loads(data)
+    except (OSError, ValueError):
+        return None
+
+
+def remember(file: Path, key: str, content: Any) -> None:
+    """Keep what JSON can hold for `recall`. Where it can't be written, that costs time and no results."""
+    if file.parent.is_symlink():  # it may lead to anybody's folder
+        return
+    with suppress(OSError):
+        write_text(file, sealed(json.dumps(content), key))
+        sweep(file.parent)
 
 
 def is_sealed(file: Path, key: str, sealed: Path) -> bool:

@@ -27,7 +27,7 @@ from bench.records import (
     SplitSummary,
     VariantResult,
     silent,
-    sources_of,
+    single_sources,
 )
 from bench.results import score, store
 from bench.results.external import align, read
@@ -251,7 +251,7 @@ def _sources(pattern: str, frames: Sequence[str], labels: Sequence[int | None]) 
     return sources
 
 
-def _untexts(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
+def _unknown_sources(frames: Mapping[Split, LabelledFrames]) -> Iterator[str]:
     """A warning for each split in which only a part of the frames has a source."""
     for split, labelled in frames.items():
         unknown = labelled.sources.isna().to_numpy()
@@ -290,7 +290,7 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
         warnings=(
             *aligned.remarks,
             *_of_pattern(request, aligned.frames),
-            *_untexts(aligned.frames),
+            *_unknown_sources(aligned.frames),
             *_shared_sources(aligned.frames),
         ),
     )
@@ -306,19 +306,17 @@ def _of_pattern(request: Request, frames: Mapping[Split, LabelledFrames]) -> tup
     return datasets.source_remarks(request.source_pattern, names, texts)
 
 
-def _single_sources(frames: LabelledFrames) -> set[str]:
-    return {part for name in frames.sources.dropna().unique() for part in sources_of(str(name))}
-
-
 def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
     """A warning where test frames share sources with the frames that thresholds are set on."""
     if "validation" not in frames:
         return ()
-    test, validation = (_single_sources(frames[split]) for split in LABELLED_SPLITS)
+    test, validation = (single_sources(frames[split].sources) for split in LABELLED_SPLITS)
     shared = sorted(test & validation)
     return (f"Test and validation share sources: {listed(shared, 5)}.",) if shared else ()
 
 
 def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
     fake = int((frames.labels == 1).sum())
-    return SplitSummary("", len(frames.labels), fake, len(frames.labels) - fake, len(_single_sources(frames)), digest)
+    return SplitSummary(
+        "", len(frames.labels), fake, len(frames.labels) - fake, len(single_sources(frames.sources)), digest
+    )

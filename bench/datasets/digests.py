@@ -19,7 +19,6 @@ from bench import seals, stored
 from bench.datasets.decoding import LIBRARIES, VERSION, fault, is_mask, size_of
 from bench.datasets.headers import dimensions
 from bench.datasets.layouts import LEADS_NOWHERE, Entry
-from bench.files import sweep, write_text
 from bench.provenance import cpu_cores, versions
 from bench.records import Event, OnEvent
 
@@ -200,18 +199,13 @@ def _recall(file: Path) -> FileRecords:
     A stranger's would say that two files are the same, or that a broken one is whole. What another decoder could not
     decode is forgotten, since this one may.
     """
+    remembered = seals.recall(file, _key(file))
     try:
-        if file.parent.is_symlink():
-            return {}
-        data = seals.unsealed(stored.read_bytes(file, stored.MOST_CACHE_BYTES, links=False), _key(file))
-        if data is None:
-            return {}
-        remembered: Any = json.loads(data)
-        if remembered["format"] != _FORMAT:
+        if remembered is None or remembered["format"] != _FORMAT:
             return {}
         same = remembered["decoder"] == _decoder()
         return {path: row for path, row in map(_row, remembered["files"].items()) if same or not row.checked.wrong}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
@@ -233,12 +227,4 @@ def _decoder() -> dict[str, str]:
 
 
 def _remember(file: Path, records: FileRecords) -> None:
-    if file.parent.is_symlink():  # it may lead to anybody's folder
-        return
-    try:
-        data = json.dumps({"format": _FORMAT, "decoder": _decoder(), "files": records})
-        write_text(file, seals.sealed(data, _key(file)))
-        sweep(file.parent)
-    except OSError:
-        # A cache that can't be written costs time, not results.
-        return
+    seals.remember(file, _key(file), {"format": _FORMAT, "decoder": _decoder(), "files": records})

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.datasets import walking
 from bench.datasets.layouts import SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
 from bench.errors import listed
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, joined_sources, label_word
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, evenly, joined_sources, label_word
 
 MASKS = ("mask", "masks")
 """Folders that hold no frames, but where the frames beside them were changed."""
@@ -56,9 +57,7 @@ def sub_folders(path: Path) -> dict[str, str]:
     """The folders in a folder: their names as they are written, by their names in lower case; no hidden ones."""
     if not path.is_dir():
         return {}
-    with os.scandir(path) as children:
-        names = sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
-    return {name.casefold(): name for name in names}
+    return {name.casefold(): name for name in walking.sub_folders(path)}
 
 
 def endings(options: Options) -> str:
@@ -86,33 +85,27 @@ def walk(top: Path, folder: str, options: Options, tally: Tally, skipped: Collec
 
     Hidden files, folders called as in `skipped`, in lower case, and files of other endings are counted.
     """
-    pending, seen = [(str(top / folder) if folder else str(top), f"{folder}/" if folder else "")], set[str]()
-    while pending:
-        current, prefix = pending.pop()
-        real = os.path.realpath(current)
-        if real in seen:
-            continue
-        seen.add(real)
-        with os.scandir(current) as children:
-            for child in children:
-                if child.name.startswith("."):
-                    tally.add("hidden")
-                elif child.is_dir():
-                    if child.name.casefold() in skipped:
-                        names = (name for _, _, names in os.walk(child.path) for name in names)
-                        tally.add("beside", child.name, sum(n.lower().endswith(options.suffixes) for n in names))
-                    else:
-                        pending.append((child.path, f"{prefix}{child.name}/"))
-                elif child.name.lower().endswith(options.suffixes):
-                    yield as_file(child, prefix, options, tally)
-                else:
-                    tally.add_file(child.name)
+
+    def is_entered(child: os.DirEntry[str]) -> bool:
+        return not child.name.startswith(".") and child.is_dir() and child.name.casefold() not in skipped
+
+    start = (top / folder, f"{folder}/") if folder else (top, "")
+    for path, children in walking.walk(*start, is_entered):
+        for child in children:
+            if child.name.startswith("."):
+                tally.add("hidden")
+            elif child.is_dir():
+                names = (name for _, _, names in os.walk(child.path) for name in names)
+                tally.add("beside", child.name, sum(name.lower().endswith(options.suffixes) for name in names))
+            elif child.name.lower().endswith(options.suffixes):
+                yield as_file(child, path, options, tally)
+            else:
+                tally.add_file(child.name)
 
 
 def as_file(child: os.DirEntry[str], prefix: str, options: Options, tally: Tally) -> File:
     """A file in the folder `prefix`; one that a pattern leaves out is counted."""
-    lost = child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for every file takes long
-    status = child.stat(follow_symlinks=not lost)
+    status = child.stat(follow_symlinks=not walking.leads_nowhere(child))
     path = prefix + child.name
     if pattern := options.pattern_of(path):
         tally.add("excluded", pattern)
@@ -205,8 +198,7 @@ def parts(
     }
     if "train" in made and "calibration" not in made:
         train = made["train"].entries
-        count = min(len(train), CALIBRATION_FRAMES)
-        drawn = tuple(train[index * len(train) // count] for index in range(count))
+        drawn = tuple(train[index] for index in evenly(len(train), CALIBRATION_FRAMES))
         made["calibration"] = replace(made["train"], entries=drawn)
     return made
 

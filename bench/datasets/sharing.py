@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import listed
-from bench.records import LABELLED_SPLITS, SPLITS, Frame, Split, sources_of
+from bench.records import LABELLED_SPLITS, SPLITS, Frame, Split
 
 
 def agreed(sharing: Collection[tuple[Path, str]]) -> str:
@@ -17,7 +17,7 @@ def agreed(sharing: Collection[tuple[Path, str]]) -> str:
 def shared_by_design(sharing: str, frames: Mapping[Split | None, Sequence[Frame]]) -> list[str]:
     """What a reader must know where judged splits share sources with the others; empty where they don't."""
     judged, learned = (
-        {name for split in splits for frame in frames.get(split, ()) for name in sources_of(frame.source or "")} - {""}
+        {name for split in splits for frame in frames.get(split, ()) for name in frame.sources} - {""}
         for splits in (set(LABELLED_SPLITS), set(SPLITS) - set(LABELLED_SPLITS))
     )
     names = sorted(judged & learned)

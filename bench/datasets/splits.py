@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.errors import listed, quoted
-from bench.records import LABELLED_SPLITS, Frame, Split, sources_of
+from bench.records import LABELLED_SPLITS, Frame, Split
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
 _LARGE = 0.1  # a group with a larger share is placed before others
@@ -70,7 +70,7 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
         return key
 
     for frame in everything:
-        for name in sources_of(frame.source) if frame.source is not None else ():
+        for name in frame.sources:
             first, second = sorted((top(f"source {name}"), top(f"content {frame.digest}")))
             parent[first] = second  # the greater of two is the top, so "source …" wins over "content …"
     groups: dict[str, list[Frame]] = defaultdict(list)
@@ -80,7 +80,7 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
 
 
 def _is_of_several(frame: Frame) -> bool:
-    return frame.source is not None and len(sources_of(frame.source)) > 1
+    return len(frame.sources) > 1
 
 
 def inseparable(splits: Mapping[Split, Sequence[Frame]]) -> tuple[list[str], tuple[str, ...]]:
@@ -95,9 +95,7 @@ def inseparable(splits: Mapping[Split, Sequence[Frame]]) -> tuple[list[str], tup
     largest = max(groups, key=len)
     if len(largest) <= _TEST * len(frames):
         return [], ()
-    names, all_names = (
-        {name for frame in of if frame.source for name in sources_of(frame.source)} for of in (largest, frames)
-    )
+    names, all_names = ({name for frame in of if frame.source for name in frame.sources} for of in (largest, frames))
     why = (
         f"{len(names):,} of {len(all_names):,} sources hang together, since fakes are made of two of them, and with "
         f"them {len(largest):,} of {len(frames):,} frames, which only one split can have"
@@ -110,7 +108,7 @@ def inseparable(splits: Mapping[Split, Sequence[Frame]]) -> tuple[list[str], tup
 
 def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     """What is wrong where a known source is both judged (test, validation) and learned from."""
-    shared = _across(splits, "source", lambda frame: sources_of(frame.source) if frame.source is not None else ())
+    shared = _across(splits, "source", lambda frame: frame.sources)
     if not shared:
         return []
     advice = "split by source, or correct `source_pattern` where they are different videos"
@@ -120,10 +118,7 @@ def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
 def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, ...]:
     """What a reader must know where test and validation, on which thresholds are chosen, overlap."""
     test, validation = splits.get("test", ()), splits.get("validation", ())
-    of_test, of_validation = (
-        {name for frame in frames if frame.source is not None for name in sources_of(frame.source)}
-        for frames in (test, validation)
-    )
+    of_test, of_validation = ({name for frame in frames for name in frame.sources} for frames in (test, validation))
     sources = of_test & of_validation
     tested = {frame.digest: frame.path for frame in test}
     files = [f"test {tested[f.digest]} = validation {f.path}" for f in validation if f.digest in tested]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from typing import Any
 
 from bench import seals, stored
 from bench.errors import UserError, listed
-from bench.files import sweep, write_text
 from bench.provenance import file_digest
 from bench.records import Event, OnEvent, Video
 
@@ -83,15 +81,12 @@ def _digest(video: Video) -> str | OSError:
 
 def _recall(file: Path) -> _Remembered:
     """What this user remembered there; nothing where it is damaged, or another's."""
+    content = seals.recall(file, _key(file))
     try:
-        if file.parent.is_symlink():
-            return {}
-        data = seals.unsealed(stored.read_bytes(file, stored.MOST_CACHE_BYTES, links=False), f"videos {file.stem}")
-        content: Any = {} if data is None else json.loads(data)
-        if content.get("format") != _FORMAT:
+        if content is None or content.get("format") != _FORMAT:
             return {}
         return dict(map(_row, content["videos"].items()))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
@@ -103,11 +98,8 @@ def _row(item: tuple[str, Any]) -> tuple[str, tuple[int, int, str]]:
 
 
 def _remember(file: Path, videos: _Remembered) -> None:
-    if file.parent.is_symlink():  # it may lead to anybody's folder
-        return
-    try:
-        write_text(file, seals.sealed(json.dumps({"format": _FORMAT, "videos": videos}), f"videos {file.stem}"))
-        sweep(file.parent)
-    except OSError:
-        # What can't be remembered costs time, not results.
-        return
+    seals.remember(file, _key(file), {"format": _FORMAT, "videos": videos})
+
+
+def _key(file: Path) -> str:
+    return f"videos {file.stem}"

@@ -92,10 +92,10 @@ def _input(path: Path, session: Any) -> tuple[str, bool, tuple[int | None, int |
         sides = shapes[0][1:3] if is_channels_last else shapes[0][2:]
         height, width = (side if isinstance(side, int) and side > 0 else None for side in sides)
         return inputs[0].name, is_channels_last, (height, width)
-    found_inputs = "; ".join(f"{entry.name} {entry.type} {shape}" for entry, shape in zip(inputs, shapes, strict=True))
+    actual = "; ".join(f"{entry.name} {entry.type} {shape}" for entry, shape in zip(inputs, shapes, strict=True))
     raise UserError(
         f"{path}: expected one input of float pictures, [n, 3, height, width] or [n, height, width, 3], found "
-        f"{shown(found_inputs)}"
+        f"{shown(actual)}"
     )
 
 

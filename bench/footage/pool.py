@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
@@ -12,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from bench.system import worker_processes
-from bench.system.worker_processes import ignore_interrupts
+from bench.system.worker_processes import ignore_interrupts, portable
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -153,7 +152,7 @@ def serve(connection: Connection) -> None:
         except (EOFError, ConnectionError):
             return
         except Exception as error:
-            connection.send(("failed", _portable(error)))
+            connection.send(("failed", portable(error)))
             return
         connection.send(("loaded", None))
         while True:
@@ -164,19 +163,10 @@ def serve(connection: Connection) -> None:
             except ConnectionError:
                 raise
             except Exception as error:
-                result = _portable(error)
+                result = portable(error)
             connection.send(("done", result))
     except (EOFError, ConnectionError):
         return
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, or a `RuntimeError` of the same text if it does not pickle."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # a library's own class of errors may do anything there
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 class _Signs:

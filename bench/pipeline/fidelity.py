@@ -13,7 +13,7 @@ from bench.artifacts import onnx_files
 from bench.errors import UserError
 from bench.pipeline.prepared import Setup
 from bench.provenance import cuda_devices, cuda_version, digest, versions
-from bench.records import Built, Event, Fidelity, OnEvent, Session, Split
+from bench.records import Built, Event, Fidelity, OnEvent, Session, Split, evenly
 from bench.results import fidelity
 from bench.runtimes import onnxruntime
 from bench.system.processor import processor
@@ -105,8 +105,7 @@ def _split(setup: Setup) -> Split:
 
 def _batches(setup: Setup, split: Split, on_event: OnEvent) -> Iterator[NDArray[np.uint8]]:
     frames = setup.frames[split]
-    count = min(fidelity.FRAMES, len(frames.distinct))
-    sample = [frames.distinct[index * len(frames.distinct) // count] for index in range(count)]
+    sample = [frames.distinct[index] for index in evenly(len(frames.distinct), fidelity.FRAMES)]
     event = partial(Event, COMPARING, total=len(sample))
     done = 0
     for batch in datasets.read_batches(sample, setup.spec, BATCH, threads=setup.threads):

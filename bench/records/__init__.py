@@ -74,6 +74,7 @@ from bench.records.frames import (
     Unused,
     UnusedKind,
     as_inputs,
+    evenly,
     joined_sources,
     silent,
     sources_of,
@@ -104,6 +105,7 @@ from bench.records.predictions import (
     LabelledFrames,
     PredictionPass,
     Predictions,
+    single_sources,
 )
 from bench.records.runs import (
     Recovery,
@@ -299,9 +301,11 @@ __all__ = [
     "Verdict",
     "Video",
     "as_inputs",
+    "evenly",
     "joined_sources",
     "label_word",
     "label_words",
     "silent",
+    "single_sources",
     "sources_of",
 ]

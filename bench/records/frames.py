@@ -37,6 +37,12 @@ def joined_sources(*sources: str) -> str | None:
     return BETWEEN_SOURCES.join(sorted(names)) if names else None
 
 
+def evenly(total: int, most: int | None = None) -> list[int]:
+    """At most `most` of the indices below `total`, at even distances; all without `most`."""
+    count = total if most is None else min(most, total)
+    return [index * total // count for index in range(count)]
+
+
 Outcome: TypeAlias = Literal["true_positives", "false_negatives", "false_positives", "true_negatives"]
 OUTCOMES: tuple[Outcome, ...] = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 
@@ -146,6 +152,11 @@ class Frame:
     video: str | None = None
     frame_index: int | None = None
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The single sources that it is of; none where that is unknown."""
+        return () if self.source is None else sources_of(self.source)
+
 
 UnusedKind: TypeAlias = Literal["beside", "split", "unlisted", "video", "picture", "ending", "hidden", "excluded"]
 
@@ -209,13 +220,12 @@ class FrameSet:
     @cached_property
     def frames_by_source(self) -> dict[str, int]:
         """How many frames each known source has, copies left out, the largest first; a fake of two counts in both."""
-        counts = Counter(name for frame in self.distinct if frame.source for name in sources_of(frame.source))
+        counts = Counter(name for frame in self.distinct if frame.source for name in frame.sources)
         return dict(counts.most_common())
 
     def sample_evenly(self, most: int | None = None) -> list[int]:
         """Indices of at most `most` frames at even distances. Frames are sorted by path, so all videos take part."""
-        count = len(self.frames) if most is None else min(most, len(self.frames))
-        return [index * len(self.frames) // count for index in range(count)]
+        return evenly(len(self.frames), most)
 
     @property
     def fake(self) -> int:

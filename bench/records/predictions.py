@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.records.frames import joined_sources
+from bench.records.frames import joined_sources, sources_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+
+def single_sources(sources: pd.Series[str]) -> set[str]:
+    """The single sources that a column of sources [n] names, several of one frame apart."""
+    return {part for name in sources.dropna().unique() for part in sources_of(str(name))}
 
 
 @dataclass(frozen=True)

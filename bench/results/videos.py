@@ -19,7 +19,7 @@ from bench.records import VIDEO_COLUMNS, Frame
 
 def digest(frames: Sequence[Frame]) -> str:
     """16 hexadecimal digits over the videos and numbers of frames, in their order; empty where none is known."""
-    if all(frame.video is None and frame.frame_index is None for frame in frames):
+    if not _is_known(frames):
         return ""
     sha256 = hashlib.sha256()
     for frame in frames:
@@ -27,11 +27,15 @@ def digest(frames: Sequence[Frame]) -> str:
     return sha256.hexdigest()[:16]
 
 
+def _is_known(frames: Sequence[Frame]) -> bool:
+    return any(frame.video is not None or frame.frame_index is not None for frame in frames)
+
+
 def columns(frames: Sequence[Frame]) -> dict[str, Any]:
     """The columns of these frames [n]; none where nothing is known of any frame."""
     import pandas as pd
 
-    if not digest(frames):
+    if not _is_known(frames):
         return {}
     videos, numbers = [frame.video for frame in frames], [frame.frame_index for frame in frames]
     return dict(zip(VIDEO_COLUMNS, (pd.array(videos, dtype="string"), pd.array(numbers, dtype="Int64")), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,3 +54,12 @@ def ignore_interrupts() -> None:
         if hasattr(signal, "pthread_sigmask"):
             # Blocked by the parent for as long as this process could not ignore it.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def portable(error: Exception) -> Exception:
+    """The error, to be sent to another process; a `RuntimeError` of the same text if it does not pickle."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # a library's own class of errors may do anything there
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

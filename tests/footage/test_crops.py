@@ -143,10 +143,10 @@ def test_the_similarity_is_umeyamas(seed: int) -> None:
 
 def test_deepfakebench_puts_the_points_of_the_largest_face_on_the_template() -> None:
     image = scene(1000, 480, Pasted(1, 320, 20, 60), Pasted(2, 400, 340, 40))
-    found_faces = faces.load("yunet").find(image)
-    (crop,) = crops.crop("deepfakebench", image, found_faces)
+    in_picture = faces.load("yunet").find(image)
+    (crop,) = crops.crop("deepfakebench", image, in_picture)
     assert crop.pixels.shape == (256, 256, 3)
-    assert crop.face == max(found_faces, key=lambda face: face.area)
+    assert crop.face == max(in_picture, key=lambda face: face.area)
     assert np.array([crop.inside(*point) for point in crop.face.points]) == pytest.approx(aligned_template(), abs=12)
     # Found again in the crop, they lie where the matrix says.
     (again,) = faces.load("yunet").find(crop.pixels)

@@ -30,10 +30,10 @@ FRAME = np.zeros((960, 1280, 3), np.uint8)
 def check(actual: Sequence[Face], expected: Sequence[Target], scale: float, network: str) -> None:
     """The faces are those of the targets in a frame that is larger by `scale`, the surest first."""
     assert [face.score for face in actual] == pytest.approx([face.score for face in expected], abs=1e-5)
-    for face, wanted_face in zip(actual, expected, strict=True):
+    for face, due in zip(actual, expected, strict=True):
         assert face.network == network
-        assert np.asarray(face.box) == pytest.approx(np.asarray(wanted_face.box) * scale, abs=0.01)
-        assert np.asarray(face.points) == pytest.approx(np.asarray(wanted_face.points) * scale, abs=0.01)
+        assert np.asarray(face.box) == pytest.approx(np.asarray(due.box) * scale, abs=0.01)
+        assert np.asarray(face.points) == pytest.approx(np.asarray(due.points) * scale, abs=0.01)
 
 
 def single(spec: Path, min_face_px: int = 10, min_score: float = 0.5) -> SingleShot:
@@ -57,13 +57,13 @@ def test_scrfd(tmp_path: Path, batched: bool) -> None:
 def test_scrfd_without_points(tmp_path: Path) -> None:
     outputs = face_graphs.scrfd(FACES, 640, points=False)
     finder = single(face_graphs.write(tmp_path / "a.onnx", outputs, [1, 3, 640, 640]))
-    found_faces = finder.find(FRAME)
-    assert [face.points for face in found_faces] == [(), (), ()]
+    in_picture = finder.find(FRAME)
+    assert [face.points for face in in_picture] == [(), (), ()]
     crops.check("fsbi", finder)
     with pytest.raises(UserError, match="crop deepfakebench: needs the five points of a face, which this scrfd does"):
         crops.check("deepfakebench", finder)
     crops.check("deepfakebench", faces.load("yunet"))
-    assert found_faces[0].box == pytest.approx([2 * edge for edge in FACES[0].box], abs=0.01)
+    assert in_picture[0].box == pytest.approx([2 * edge for edge in FACES[0].box], abs=0.01)
 
 
 def test_scrfd_with_five_levels_of_one_anchor(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_blazeface(tmp_path: Path, side: int, channels_last: bool) -> None:
     outputs = face_graphs.blazeface(targets, side)
     shape = [1, side, side, 3] if channels_last else [1, 3, side, side]
     finder = single(face_graphs.write(tmp_path / "a.onnx", outputs, shape))
-    found_faces = finder.find(np.zeros((2 * side, side, 3), np.uint8))
-    assert [face.score for face in found_faces] == pytest.approx([0.9, 0.8], abs=1e-5)
-    for face, expected in zip(found_faces, targets, strict=True):
+    in_picture = finder.find(np.zeros((2 * side, side, 3), np.uint8))
+    assert [face.score for face in in_picture] == pytest.approx([0.9, 0.8], abs=1e-5)
+    for face, expected in zip(in_picture, targets, strict=True):
         assert np.asarray(face.box) == pytest.approx(2 * np.asarray(expected.box), abs=0.01)
         assert np.asarray(face.points[:3]) == pytest.approx(2 * np.asarray(expected.points[:3]), abs=0.01)
         # The corners of the mouth are estimates: around its middle, along the eyes.
@@ -206,10 +206,10 @@ def test_mtcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_last: b
         return run(pictures)
 
     monkeypatch.setattr(finder.propose.network, "run", watched)
-    found_faces = sorted(finder.find(frame), key=lambda face: face.box[0])
+    in_picture = sorted(finder.find(frame), key=lambda face: face.box[0])
     assert finder.NAME == "mtcnn"
     assert seen[0] == ((1, 75, 125, 3) if upright else (1, 125, 75, 3))
-    for face, (x, y) in zip(found_faces, corners, strict=True):
+    for face, (x, y) in zip(in_picture, corners, strict=True):
         assert face.box == pytest.approx((x - 4.8, y - 2.4, x + 52.8, y + 55.2), abs=0.01)
         expected = [(x + 48 * across, y + 48 * down) for across, down in zip(marks[:5], marks[5:], strict=True)]
         assert np.asarray(face.points) == pytest.approx(np.asarray(expected), abs=0.01)

@@ -106,10 +106,10 @@ def test_the_least_confidence_is_a_setting() -> None:
 
 def test_several_faces_come_in_the_order_of_their_scores(yunet: YuNet) -> None:
     image = scene(1000, 480, Pasted(1, 320, 20, 60), Pasted(2, 400, 340, 40), Pasted(3, 160, 800, 200))
-    found_faces = yunet.find(image)
-    assert len(found_faces) == 3
-    assert [face.score for face in found_faces] == sorted((face.score for face in found_faces), reverse=True)
-    assert sorted(int(face.box[0] // 340) for face in found_faces) == [0, 1, 2]
+    in_picture = yunet.find(image)
+    assert len(in_picture) == 3
+    assert [face.score for face in in_picture] == sorted((face.score for face in in_picture), reverse=True)
+    assert sorted(int(face.box[0] // 340) for face in in_picture) == [0, 1, 2]
 
 
 def test_no_face(yunet: YuNet) -> None:

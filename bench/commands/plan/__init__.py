@@ -59,8 +59,8 @@ def forecast(  # noqa: PLR0913 - the options of `bench plan`
 ) -> Forecast:
     """What `run` would do with the same arguments. Nothing is written but what is remembered of frames and weights.
 
-    No frame is read: of those that a run has not read yet, only names are known, and what depends on them counts as not
-    there. With `fit`, all are read, and some go through the first layers: how well does which preprocessing fit the
+    No frame is read: of those that a run has not read yet, only names are known, and all that depends on them counts as
+    due. With `fit`, all are read, and some go through the first layers: how well does which preprocessing fit the
     weights?
     """
     prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, reads=fit, on_event=on_event)

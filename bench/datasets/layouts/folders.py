@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.datasets import label_hints
+from bench.datasets import label_hints, walking
 from bench.datasets.label_hints import in_list
 from bench.datasets.layouts import (
     LEADS_NOWHERE,
@@ -24,6 +24,7 @@ from bench.datasets.layouts import (
     Tally,
     read_folder,
 )
+from bench.datasets.walking import leads_nowhere, sub_folders
 from bench.errors import listed, nearest, shown
 from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, Unused
 
@@ -39,7 +40,7 @@ def read(path: Path, options: Options) -> Listing:
     """List the frames of a folder, by label and split where its sub-folders are called so."""
     if lost := _lost_folders(path, options):
         return Listing(path, {}, (f"{path}: {listed(lost)}: {LEADS_NOWHERE}",))
-    folders = _sub_folders(path)
+    folders = sub_folders(path)
     labelled = {name: label for name in folders if (label := options.folder_label(name)) is not None}
     splits = [name for name in folders if name.lower() in SPLIT_WORDS and name not in labelled]
     if wrong := _misunderstood(list(labelled), splits, options):
@@ -118,11 +119,6 @@ def _summed(unused: Iterable[Unused]) -> tuple[Unused, ...]:
     return tally.unused
 
 
-def _sub_folders(path: Path) -> list[str]:
-    with os.scandir(path) as children:
-        return sorted(child.name for child in children if not child.name.startswith(".") and child.is_dir())
-
-
 def _lost_folders(path: Path, options: Options) -> list[str]:
     """Splits and labels that are links to what is not there."""
     with os.scandir(path) as children:
@@ -130,12 +126,8 @@ def _lost_folders(path: Path, options: Options) -> list[str]:
             child.name
             for child in children
             if (child.name.lower() in SPLIT_WORDS or options.folder_label(child.name) is not None)
-            and _leads_nowhere(child)
+            and leads_nowhere(child)
         )
-
-
-def _leads_nowhere(child: os.DirEntry[str]) -> bool:
-    return child.is_symlink() and not os.path.exists(child.path)  # noqa: PTH110 - a Path for every file takes long
 
 
 class _Walk:
@@ -152,30 +144,20 @@ class _Walk:
         self, folder: Path, prefix: str, label: int | None = None, method: Attributes | None = None
     ) -> Iterator[Entry]:
         """Every frame below `folder`, whose own path is `prefix`; `method` is given where no sub-folder tells it."""
-        pending, seen = [(str(folder), prefix)], set[str]()
-        while pending:
-            current, prefix = pending.pop()
-            real = os.path.realpath(current)
-            if real in seen:
-                continue
-            seen.add(real)
-            attributes = method if method is not None else () if label is None else _attributes(prefix)
-            with os.scandir(current) as children:
-                for child in children:
-                    lost = _leads_nowhere(child)
-                    if not lost and child.is_dir() and not child.name.startswith("."):
-                        pending.append((child.path, f"{prefix}{child.name}/"))
-                    elif self._is_frame(child, prefix, lost):
-                        stat = child.stat(follow_symlinks=not lost)
-                        path = prefix + child.name
-                        yield Entry(path, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
+        for path, children in walking.walk(folder, prefix, _is_entered):
+            attributes = method if method is not None else () if label is None else _attributes(path)
+            for child in children:
+                lost = leads_nowhere(child)
+                if self._is_frame(child, path, lost):
+                    stat = child.stat(follow_symlinks=not lost)
+                    yield Entry(path + child.name, child.path, label, None, stat.st_size, stat.st_mtime_ns, attributes)
 
     def count_beside(self, path: Path, meant: Collection[str]) -> None:
         """Count frames beside the folders that are meant by the folder that they lie in, "" for `path` itself."""
         with os.scandir(path) as children:
             for child in sorted(children, key=lambda child: child.name):
                 if child.name.startswith(".") or not child.is_dir():
-                    if self._is_frame(child, "", _leads_nowhere(child)):
+                    if self._is_frame(child, "", leads_nowhere(child)):
                         self.tally.add("beside")
                 elif child.name not in meant:
                     count = sum(1 for _ in self.below(Path(child.path), f"{child.name}/"))
@@ -193,6 +175,10 @@ class _Walk:
         else:
             self.tally.add_file(name)
         return False
+
+
+def _is_entered(child: os.DirEntry[str]) -> bool:
+    return not child.name.startswith(".") and not leads_nowhere(child) and child.is_dir()
 
 
 def _attributes(prefix: str) -> Attributes:

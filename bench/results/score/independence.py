@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Independence, LabelledFrames, sources_of
+from bench.records import Independence, LabelledFrames, single_sources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,5 +33,4 @@ def independence(test: LabelledFrames, clusters: Clusters | None) -> Independenc
 
 def _sources(test: LabelledFrames, rows: NDArray[np.bool_]) -> int:
     sources = test.sources[rows]
-    names = {part for name in sources.dropna().unique() for part in sources_of(str(name))}
-    return len(names) + int(sources.isna().sum())
+    return len(single_sources(sources)) + int(sources.isna().sum())

@@ -6,7 +6,6 @@ runs in it, so its memory is that of the variant.
 
 from __future__ import annotations
 
-import pickle
 import sys
 import time
 import traceback
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from bench.records import Executed, PeakMemory, Session
 from bench.results.timing.warm_up import settle
 from bench.system.control_groups import available_memory
-from bench.system.worker_processes import ignore_interrupts
+from bench.system.worker_processes import ignore_interrupts, portable
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -181,7 +180,7 @@ def worker_loop(connection: Connection) -> None:
     except (EOFError, ConnectionError):
         return
     except Exception as error:
-        connection.send(_portable(error))
+        connection.send(_with_trace(error))
 
 
 def _microseconds(milliseconds: float) -> float:
@@ -189,13 +188,10 @@ def _microseconds(milliseconds: float) -> float:
     return round(milliseconds, 3)
 
 
-def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note; a `RuntimeError` of the same text if it does not pickle."""
+def _with_trace(error: Exception) -> Exception:
+    """The error as `portable` makes it, with its traceback as a note."""
     trace = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # a library's own class of errors may do anything there
-        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error = portable(error)
     error.add_note(trace)
     return error
 

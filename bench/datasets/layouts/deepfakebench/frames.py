@@ -78,14 +78,14 @@ class Frames:
     @cached_property
     def _candidates(self) -> list[str]:
         """The folders in which paths may begin: those that were given, then what lies a few folders below."""
-        found_folders = [str(start) for start in self.starts]
-        level: Iterable[str] = list(found_folders)
+        folders = [str(start) for start in self.starts]
+        level: Iterable[str] = list(folders)
         for _ in range(_DEEPEST):
             level = [f"{folder}/{name}" for folder in level for name in native.sub_folders(Path(folder)).values()]
-            found_folders += level
-            if len(found_folders) > _MOST_FOLDERS:
+            folders += level
+            if len(folders) > _MOST_FOLDERS:
                 break
-        return list(dict.fromkeys(found_folders))[:_MOST_FOLDERS]
+        return list(dict.fromkeys(folders))[:_MOST_FOLDERS]
 
 
 def _existing(base: str, parts: Sequence[str]) -> str | None:
