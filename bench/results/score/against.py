@@ -53,9 +53,7 @@ def against(
         delta=delta,
         p=p,
         verdict=noninferiority.verdict(delta.value, delta.interval, margin),
-        further_frames=None
-        if placed.all_equal
-        else noninferiority.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
+        further_frames=None if placed.all_equal else noninferiority.further_frames(delta, margin, len(labels)),
         flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
     )
 

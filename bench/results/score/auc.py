@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,14 +12,15 @@ from bench.records import Auc, Interval
 from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import mover, newcombe, student_p, student_quantile
 from bench.results.score.placements import Placements
+from bench.results.score.swaps import Swaps, swaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 ROUNDING = 1e-24
-FEW = 50
-"""Where fewer frames or sources than this make up a difference, its interval does not rest on the variance alone."""
+BLURRED = 0.1
+"""Where pairs' changes are this far from being small beside the kernel: the ratio of mean square and mean size."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,13 @@ class _Uncertainty:
     """The variance of an AUC or of a difference of two, and how many independent units of each class stand behind it.
 
     By source, `fake` and `real` are the numbers of independent frames that would leave the AUC as uncertain.
-    `freedom` are the degrees of freedom of Student's t, infinite for the normal distribution. `effective_units` is the
-    number of units with equal shares that would make up the variance.
+    `freedom` are the degrees of freedom of Student's t, infinite for the normal distribution.
     """
 
     variance: float
     fake: float
     real: float
     freedom: float
-    effective_units: float
 
 
 def estimate(placed: Placements, clusters: Clusters | None) -> Auc:
@@ -47,7 +45,7 @@ def estimate(placed: Placements, clusters: Clusters | None) -> Auc:
     effective number of independent frames. Both are symmetric on the logit scale, so they lie within [0, 1].
     """
     by_frame = _by_frame(placed.fake, placed.real)
-    by_source = _by_source(placed.fake, placed.real, clusters, (placed,))
+    by_source = _by_source(placed, clusters)
     return Auc(
         placed.auc,
         _single(placed.auc, by_frame, 0.95),
@@ -61,57 +59,57 @@ def difference(
 ) -> tuple[Auc, float]:
     """`variant` minus `baseline` on the same frames, with paired intervals at `level`, and the two-sided p.
 
-    By frame DeLong et al. 1988, by source Obuchowski 1997, both with Student's t. The degrees of freedom are the
-    effective number of frames or sources that make up the difference, less one (Satterthwaite 1946, Biometrics
-    Bulletin 2: 110-114); with many, t is the normal distribution. With few, the variance may miss rare cases: the
-    interval is at least that of Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, from the intervals of both
-    AUCs and the correlation of their ranks. An interval that holds 0 reaches at least as far as one frame of the
-    smaller class could move the AUC; `p` belongs to the interval before that. Where both rank all frames alike, the
-    difference is exactly 0 with p = 1. ValueError where the labels of the two differ.
+    By frame DeLong et al. 1988, by source Obuchowski 1997, of the changes of placement that `swaps` smooths, with
+    Student's t. The degrees of freedom are the effective number of frames or sources that make up the difference,
+    less one (Satterthwaite 1946, Biometrics Bulletin 2: 110-114). The order of single pairs adds its variance, as far
+    as the estimate rests on it: where hardly a pair swaps, the smoothed difference is the better one. The interval
+    holds the estimate and half a step of the AUC's grid around it, which is 1 / (fakes · reals). Nothing is known of a
+    class with one frame, or of the sources of one with one source. ValueError where the labels of the two differ.
     """
     if not np.array_equal(variant.is_fake, baseline.is_fake):
         raise ValueError("a difference of two areas under the ROC curve needs the same frames with the same labels")
-    if np.array_equal(variant.ranks, baseline.ranks):
-        nothing = Interval(0.0, 0.0)
-        return Auc(0.0, nothing, None, 0.0), 1.0
+    changes = swaps(variant, baseline)
     fake, real = variant.fake - baseline.fake, variant.real - baseline.real
-    by_frame = _by_frame(fake, real)
-    by_source = _by_source(fake, real, clusters, (variant, baseline))
-    frames = _paired(variant, baseline, by_frame, level)
-    sources = _paired(variant, baseline, by_source, level) if by_source else None
-    delta, error = variant.auc - baseline.auc, math.sqrt(by_frame.variance)
+    delta, error = variant.auc - baseline.auc, math.sqrt(_by_frame(fake, real).variance)
+    of_frames = [
+        _mean_by_frame(*parts)
+        for parts in ((changes.fake, changes.real, changes.squared), (fake, real, changes.counted))
+    ]
+    frames = _paired((variant.auc, baseline.auc), changes, of_frames[0], of_frames[1], level)
+    sources = None
+    if clusters is not None and not clusters.independent:
+        of_sources = [
+            _mean_by_source(*parts, variant.is_fake, clusters) for parts in ((changes.fake, changes.real), (fake, real))
+        ]
+        sources = _paired((variant.auc, baseline.auc), changes, of_sources[0], of_sources[1], level)
     auc = Auc(delta, frames.interval, sources.interval if sources else None, error)
     wider = sources if sources and auc.clustered else frames
-    return replace(auc, freedom=wider.freedom, narrow=wider.narrow), wider.p
+    return replace(auc, freedom=wider.freedom), wider.p
 
 
 def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Uncertainty:
     """DeLong's variance of the mean of `fake` [m] and `real` [n], frames being independent."""
     fakes, reals = ((part - part.mean()) / len(part) for part in (fake, real))
     variance = sum(_inflation(len(part)) * float(part @ part) for part in (fakes, reals))
-    return _Uncertainty(variance, len(fake), len(real), math.inf, _effective_units(fakes, reals))
+    return _Uncertainty(variance, len(fake), len(real), math.inf)
 
 
-def _by_source(
-    fake: NDArray[np.float64], real: NDArray[np.float64], clusters: Clusters | None, of: Sequence[Placements]
-) -> _Uncertainty | None:
-    """Obuchowski's variance of the mean of `fake` [m] and `real` [n], sources being independent.
+def _by_source(placed: Placements, clusters: Clusters | None) -> _Uncertainty | None:
+    """Obuchowski's variance of an AUC, sources being independent.
 
-    `of` are the variants whose placements `fake` and `real` were made of. The degrees of freedom are the number of
-    sources of the class with fewer, less one; sources of unequal size, or that overlap, count as fewer equal ones
-    (see `Clusters.effective`). None where no frames share a source.
+    The degrees of freedom are the number of sources of the class with fewer, less one; sources of unequal size, or
+    that overlap, count as fewer equal ones (see `Clusters.effective`). None where no frames share a source.
     """
     if clusters is None or clusters.independent:
         return None
-    is_fake = of[0].is_fake
-    variance, deviations = _clustered(fake, real, is_fake, clusters)
-    classes = (is_fake, ~is_fake)
+    variance, _ = _clustered(placed.fake, placed.real, placed.is_fake, clusters)
+    classes = (placed.is_fake, ~placed.is_fake)
     if min(clusters.count(rows) for rows in classes) < 2:
         variance = math.inf
-    design_effect = max(_design_effect(placed, clusters) for placed in of)
+    design_effect = _design_effect(placed, clusters)
     sources = [clusters.effective(rows) for rows in classes]
     units = [max(count, float(rows.sum()) / design_effect) for count, rows in zip(sources, classes, strict=True)]
-    return _Uncertainty(variance, units[0], units[1], max(min(sources) - 1, 1.0), _effective_units(deviations))
+    return _Uncertainty(variance, units[0], units[1], max(min(sources) - 1, 1.0))
 
 
 def _design_effect(placed: Placements, clusters: Clusters) -> float:
@@ -175,82 +173,81 @@ def _single(auc: float, uncertainty: _Uncertainty, level: float) -> Interval:
 
 @dataclass(frozen=True)
 class _Paired:
-    """An interval of a difference, its two-sided p, and `freedom` and `narrow` as in `Auc`."""
+    """An interval of a difference, its two-sided p, and the degrees of freedom of Student's t behind it."""
 
     interval: Interval
     p: float
-    freedom: float = math.inf
-    narrow: Interval | None = None
+    freedom: float
 
 
-def _paired(variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float) -> _Paired:
-    """The paired interval of a difference: by its variance, widened where few frames or sources make it up."""
-    if not math.isfinite(uncertainty.variance):
-        return _Paired(Interval(-1.0, 1.0), 1.0)
-    delta, fewest = variant.auc - baseline.auc, min(int(variant.is_fake.sum()), int((~variant.is_fake).sum()))
-    paired = _by_variance(delta, uncertainty, level) if _is_usable(uncertainty) else None
-    if paired is None or uncertainty.effective_units < FEW:
-        paired = _widened(paired, variant, baseline, uncertainty, level)
-    return _with_resolution(paired, delta, fewest)
+@dataclass(frozen=True)
+class _Mean:
+    """The variance of a mean change of placement, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
 
 
-def _with_resolution(paired: _Paired, delta: float, frames: int) -> _Paired:
-    """Widen an interval that holds 0 to every difference that one of `frames` frames could make alone."""
-    low, high = paired.interval.low, paired.interval.high
-    lowest, highest = delta - 1 / frames if low <= 0 else low, delta + 1 / frames if high >= 0 else high
-    if lowest < low or highest > high:
-        paired, low, high = replace(paired, narrow=paired.interval), min(low, lowest), max(high, highest)
-    return replace(paired, interval=Interval(max(low, -1.0), min(high, 1.0)))
+def _mean_by_frame(fake: NDArray[np.float64], real: NDArray[np.float64], of_a_pair: float) -> _Mean:
+    """Where frames are independent; `of_a_pair` is the mean square of a pair's change.
 
-
-def _by_variance(delta: float, uncertainty: _Uncertainty, level: float) -> _Paired:
-    # Two detectors often differ on a handful of frames only. The variance then is as uncertain as that of a handful:
-    # Satterthwaite's degrees of freedom, each unit contributing its share of the variance.
-    freedom = max(min(uncertainty.freedom, uncertainty.effective_units - 1), 1.0)
-    error = math.sqrt(uncertainty.variance)
-    half = student_quantile(level, freedom) * error
-    return _Paired(Interval(delta - half, delta + half), student_p(delta / error, freedom), freedom)
-
-
-def _widened(
-    paired: _Paired | None, variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float
-) -> _Paired:
-    """The interval, extended by the one that follows from both AUCs and the correlation of their ranks.
-
-    `paired` is None where the variance says nothing.
+    What a pair has for itself is in the variances of both of its frames, once too often.
     """
-    areas, units = (variant.auc, baseline.auc), (uncertainty.fake, uncertainty.real)
-    # Without a variance, unequal areas may differ on every frame: no correlation is assumed.
-    correlation = _rank_correlation(variant, baseline) if paired or variant.auc == baseline.auc else 0.0
-    expected, p = mover(areas, units, correlation, student_quantile(level, uncertainty.freedom))
-    if paired is None:
-        return _Paired(expected, p)
-    low, high = min(paired.interval.low, expected.low), max(paired.interval.high, expected.high)
-    if (low, high) == (paired.interval.low, paired.interval.high):
-        return paired
-    return _Paired(Interval(low, high), max(paired.p, p))
+    parts = [(part - part.mean()) / len(part) for part in (fake, real)]
+    if min(len(part) for part in parts) < 2:
+        return _Mean(math.inf, 1.0)
+    variances = [_inflation(len(part)) * float(part @ part) for part in parts]
+    total = sum(variances)
+    freedoms = [max(_effective_units(part) - 1, 1.0) for part in parts]
+    spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    pairs = len(fake) * len(real)
+    return _Mean(max(total - of_a_pair / pairs, total / 2), total**2 / spread if spread else math.inf)
 
 
-def _rank_correlation(variant: Placements, baseline: Placements) -> float:
-    """Spearman's correlation of two variants' ranks within a class, averaged over both classes; at least 0.
+def _mean_by_source(
+    fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], clusters: Clusters
+) -> _Mean:
+    """Where sources are; the degrees of freedom are limited by the class with fewer.
 
-    Hanley & McNeil 1983, Radiology 148: 839-843, estimate the correlation of two AUCs from it. Where two variants
-    rank much alike, both correlations are nearly equal.
+    Sources of unequal size, or that overlap, count as fewer equal ones: see `Clusters.effective`.
     """
-    correlations = []
-    for rows in (variant.is_fake, ~variant.is_fake):
-        ranks, baseline_ranks = (_middle_ranks(placed.ranks[rows]) for placed in (variant, baseline))
-        varies = bool(np.ptp(ranks)), bool(np.ptp(baseline_ranks))
-        # Two variants that both score all frames of a class alike agree on them.
-        correlations.append(float(np.corrcoef(ranks, baseline_ranks)[0, 1]) if all(varies) else float(not any(varies)))
-    return max(sum(correlations) / 2, 0.0)
+    if min(clusters.count(rows) for rows in (is_fake, ~is_fake)) < 2:
+        return _Mean(math.inf, 1.0)
+    variance, deviations = _clustered(fake, real, is_fake, clusters)
+    fewest = min(clusters.effective(rows) for rows in (is_fake, ~is_fake))
+    return _Mean(variance, max(min(_effective_units(deviations), fewest) - 1, 1.0))
 
 
-def _middle_ranks(values: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks from 1; tied values share the mean of their ranks."""
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return middles[codes]
+def _paired(aucs: tuple[float, float], changes: Swaps, smooth: _Mean, counted: _Mean, level: float) -> _Paired:
+    """The interval of the difference of `aucs`, the first minus the second: see `difference`."""
+    delta = aucs[0] - aucs[1]
+    if not math.isfinite(smooth.variance):
+        return _Paired(Interval(-1.0, 1.0), 1.0, smooth.freedom)
+    step = 1 / (len(changes.fake) * len(changes.real))
+    swapped = changes.share / step
+    # With many swaps their number says more than the smoothed scores, which the kernel has blurred a little.
+    weight = swapped**2 / (4 + swapped**2)
+    middle = changes.value + weight * (delta - changes.value)
+    of_pairs = weight**2 * max(changes.share - changes.squared, 0.0) * step + changes.unseen
+    variance = smooth.variance + of_pairs
+    # What many pairs add is as good as known.
+    freedom = smooth.freedom * (variance / smooth.variance) ** 2 if smooth.variance > 0 else math.inf
+    # Changes that are not small beside the kernel are blurred by it; those counted have a variance of their own then.
+    if changes.squared > BLURRED * changes.share and counted.variance > variance:
+        variance, freedom = counted.variance, counted.freedom
+    # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
+    grid = step / 2 / (1 + swapped / 2)
+    error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
+    if variance <= ROUNDING and abs(delta) > grid:
+        # Where all scores of a class are equal, nothing varies, and everything may have changed.
+        units = len(changes.fake), len(changes.real)
+        interval, p = mover(aucs, units, student_quantile(level, math.inf))
+        return _Paired(interval, p, math.inf)
+    half = student_quantile(level, freedom) * error + rounding
+    low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
+    statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0
+    p = student_p(statistic, freedom) if abs(delta) > grid else 1.0
+    return _Paired(Interval(max(low, -1.0), min(high, 1.0)), p, freedom)
 
 
 def _is_usable(uncertainty: _Uncertainty) -> bool:

@@ -82,25 +82,20 @@ def newcombe(auc: float, fake: float, real: float, quantile: float) -> Interval:
     return Interval(low, high)
 
 
-def mover(
-    aucs: tuple[float, float], units: tuple[float, float], correlation: float, quantile: float
-) -> tuple[Interval, float]:
+def mover(aucs: tuple[float, float], units: tuple[float, float], quantile: float) -> tuple[Interval, float]:
     """The interval of the first area minus the second, and its two-sided p, from Newcombe's interval of each.
 
-    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702. `units` are the independent frames, fake and
-    real. `correlation` is that of the two areas. It narrows both sides alike: an area of 1 has an interval on one
-    side only.
+    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, as if the areas were independent. `units` are the
+    independent frames, fake and real.
     """
-    delta, alone = aucs[0] - aucs[1], math.sqrt(max(1 - correlation, 0.0))
+    delta = aucs[0] - aucs[1]
 
     def at(quantile: float) -> Interval:
         first, second = (newcombe(auc, *units, quantile) for auc in aucs)
-        below = alone * math.hypot(aucs[0] - first.low, second.high - aucs[1])
-        above = alone * math.hypot(first.high - aucs[0], aucs[1] - second.low)
+        below = math.hypot(aucs[0] - first.low, second.high - aucs[1])
+        above = math.hypot(first.high - aucs[0], aucs[1] - second.low)
         return Interval(delta - below, delta + above)
 
-    if delta == 0:
-        return at(quantile), 1.0
     farthest = 40.0
 
     def gap(quantile: float) -> float:
