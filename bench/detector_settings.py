@@ -115,7 +115,8 @@ class DetectorSettings(BaseModel):
     def _key_of_weights(cls, given: object) -> object:
         """Where `key` belongs, which people write beside `weights`."""
         if isinstance(given, dict) and "key" in given:
-            file = given.get("weights") if isinstance(given.get("weights"), str) else "best_model.pth"
+            weights = given.get("weights")
+            file = weights if isinstance(weights, str) else "best_model.pth"
             raise ValueError(
                 f"`key` belongs to `weights`: write {{file: {shown(file)}, key: {shown(str(given['key']))}}}"
             )
@@ -162,6 +163,7 @@ class DetectorSettings(BaseModel):
     @field_validator("preprocessing")
     @classmethod
     def _sound(cls, value: Preprocessing) -> Preprocessing:
+        """Raise `ValueError` for numbers that no preprocessing has."""
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
         if not LEAST_CROP_PCT <= value.crop_pct <= 1:

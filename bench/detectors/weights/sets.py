@@ -65,6 +65,7 @@ def _named(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> 
 
 
 def _why_none(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> str:
+    """What is wrong with a key that names no set of weights, and what to write instead."""
     keys = _keys(file, whole)
     if part := next((fit for fit in parts if f".{key}." in f".{fit.prefix}"), None):
         lacking = [part.prefix + part.scheme.rename(name) for name in part.network.shapes.keys() - part.names.keys()]
