@@ -20,7 +20,7 @@ from tests.support import ROOT
 from tests.support.footage import portrait, write_video
 from tests.support.pace import limit
 
-VIDEOS = 12
+VIDEOS = 16
 WORKERS = 2
 
 
