@@ -376,14 +376,14 @@ def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:
     """The whole way with a real architecture and the real program, then again from what is stored."""
     write_frames(tmp_path / "faces", 6, 6, 0, size=48)
     torch.manual_seed(0)
-    state = timm.create_model("test_resnet", num_classes=2).state_dict()
-    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "small.pth")
+    state = timm.create_model("efficientnet_b0", num_classes=2).state_dict()
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "b0.pth")
     (tmp_path / "experiments.yaml").write_text(
         """
-detectors: {small: {architecture: "timm:test_resnet", weights: small.pth, preprocessing: {preset: imagenet, size: 48}}}
+detectors: {b0: {architecture: efficientnet_b0, weights: b0.pth, preprocessing: {preset: imagenet, size: 48}}}
 datasets: {faces: {path: faces}}
 experiments:
-  e: {detector: small, frames: faces, device: cpu, timing: {seconds: 0.02}, variants: {baseline: []}}
+  e: {detector: b0, frames: faces, device: cpu, timing: {seconds: 0.02}, variants: {baseline: [], q16: [cast: fp16]}}
 """
     )
     program = (
