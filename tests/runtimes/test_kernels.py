@@ -181,7 +181,7 @@ def test_only_exact_kernels_are_timed(on: Processor, timed: set[str], monkeypatc
         written.add("signed" if chosen.signed else "float" if chosen.floats else "unsigned")
         return name
 
-    monkeypatch.setattr(lowering, "alone", alone)
+    monkeypatch.setattr(single_layers, "alone", alone)
     monkeypatch.setattr(kernels, "_least_ms", lambda models, _: [1.0] * len(models))
     times = kernels.measure(onnx.shape_inference.infer_shapes(convolution(1, 3)), on, 1)
     assert written == timed

@@ -1,4 +1,4 @@
-"""Writing a graph whose tensors lie channels-first, channels-last or in both layouts; they are turned where both meet."""
+"""Writing a graph whose tensors lie channels-first, channels-last or in both layouts, turned where both meet."""
 
 from __future__ import annotations
 
