@@ -20,6 +20,7 @@ from bench import phases
 from bench.variants.layers.convolutions import (
     as_map,
     backward_from_logit_diff,
+    computed_weight,
     logit_diff_variance,
     on_gradient,
     padded,
@@ -177,8 +178,8 @@ class _Convolution:
 
     @cached_property
     def unfolding(self) -> Tensor:
-        """By output channel, the module's weights over the graph's [out]."""
-        weight = self.module.weight.detach().flatten(1)
+        """By output channel, the weights that the module computes with over the graph's [out]."""
+        weight = computed_weight(self.module).flatten(1)
         folded = torch.from_numpy(self.candidates[0].convolution.weight).to(weight).flatten(1)
         energy = folded.square().sum(1)
         return torch.where(energy > 0, (weight * folded).sum(1) / energy.clamp_min(1e-30), torch.ones_like(energy))
