@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import EcaModule
+from timm.layers.eca import EcaModule
 from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 
 from bench import runtimes
@@ -119,7 +119,7 @@ def test_standardised_weights_are_rounded_as_what_they_are(tmp_path: Path) -> No
         for part in standardised.values():
             part.weight.mul_(100)
     quantize: Any = steps.find("quantize")
-    noise = []
+    noise: list[float] = []
     for network in (detector, longer):
         graph = quantize.apply(network, quantize.Settings(), work(tmp_path / str(len(noise)), network, count=8))
         facts = json.loads(next(entry.value for entry in graph.metadata_props if entry.key == "layers"))
