@@ -294,14 +294,14 @@ def test_plan_says_what_is_to_be_blurred_and_clean_knows_the_file(finished: Path
 
 def test_an_import_is_foreseen_with_maps_of_its_own() -> None:
     """It has no map, whatever the detector has: every cell is blurred."""
-    own, theirs = parse({"cast": "fp16"}), parse({"import": "x.onnx"})
+    cast, imported = parse({"cast": "fp16"}), parse({"import": "x.onnx"})
     setup: Any = SimpleNamespace(
         baseline="baseline",
         selected=("baseline", "q16", "theirs"),
         frames={"test": SimpleNamespace(frames=range(100))},
         settings=SimpleNamespace(gallery=SimpleNamespace(top=1)),
         source=SimpleNamespace(architecture="efficientnet_b0"),
-        chains={"baseline": (), "q16": (own,), "theirs": (theirs,)},
+        chains={"baseline": (), "q16": (cast,), "theirs": (imported,)},
     )
     answers = {name: occlusions.answers(setup, name) for name in setup.chains}
     # Four outcomes; the baseline's frames are those of all galleries, about twice as many.
