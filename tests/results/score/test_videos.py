@@ -194,3 +194,56 @@ def test_missing_videos_of_the_run_are_scored_in_every_variant() -> None:
         assert (after.fn, after.tn) == (before.fn + 1, before.tn + 1)
         assert (after.tp, after.fp) == (before.tp, before.fp)
     assert plain.variants["baseline"].auc == counted.variants["baseline"].auc, "frames stay as they are"
+
+
+# --------------------------------------------------------------------------------------- intervals by bootstrap
+def auc_of(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    """The share of pairs in the right order, ties as halves, counted pair by pair."""
+    fake, real = scores[labels == 1][:, None], scores[labels == 0][None]
+    return float(((fake > real) + 0.5 * (fake == real)).mean())
+
+
+def means_of(frames: LabelledFrames, logits: NDArray[np.float64]) -> pd.DataFrame:
+    """P(fake) of each video and its source, by pandas alone."""
+    table = pd.DataFrame({"video": frames.videos, "label": frames.labels, "p_fake": 1 / (1 + np.exp(-logits))})
+    return (
+        table.assign(source=frames.sources)
+        .groupby("video", sort=False)
+        .agg({"label": "first", "p_fake": "mean", "source": "first"})
+    )
+
+
+@pytest.mark.parametrize("unit", ["video", "source"])
+def test_the_interval_of_a_difference_is_that_of_a_bootstrap_over_videos(unit: str) -> None:
+    rng = np.random.default_rng(3)
+    frames, logits = drawn(3, count=160, per_video=6)
+    # What a variant changes is much the same in all frames of a video, and of a source where sources are drawn.
+    shared = 40 if unit == "source" else 160
+    noisy = logits + np.repeat(rng.normal(0, 1.2, shared), len(logits) // shared)
+    if unit == "video":
+        frames = replace(frames, sources=pd.Series([None] * len(logits), dtype="object"))
+    of_run = replace(run("baseline", "noisy"), videos={"test": VideoCounts(160, 80, 80)})
+    evaluation = evaluate(of_run, frames, None, {"baseline": answered(logits), "noisy": answered(noisy)})
+    assert evaluation.video is not None
+    comparison = evaluation.video.variants["noisy"].comparison
+    assert comparison is not None
+    before, after = means_of(frames, logits), means_of(frames, noisy)
+    labels = before["label"].to_numpy()
+    units = np.arange(160) if unit == "video" else pd.factorize(before["source"])[0]
+    rows = [np.flatnonzero(units == code) for code in range(units.max() + 1)]
+    differences = []
+    for _ in range(1500):
+        drawn_rows = np.concatenate([rows[code] for code in rng.integers(0, len(rows), len(rows))])
+        pair = [auc_of(labels[drawn_rows], table["p_fake"].to_numpy()[drawn_rows]) for table in (after, before)]
+        differences.append(pair[0] - pair[1])
+    low, high = np.percentile(differences, (2.5, 97.5))
+    interval = comparison.delta.by_source if unit == "source" else comparison.delta.by_frame
+    assert interval is not None
+    assert comparison.delta.value == pytest.approx(
+        auc_of(labels, after["p_fake"].to_numpy()) - auc_of(labels, before["p_fake"].to_numpy()), abs=1e-12
+    )
+    assert interval.width == pytest.approx(high - low, rel=0.2)
+    assert interval.low == pytest.approx(low, abs=0.25 * (high - low))
+    per_frame = evaluation.variants["noisy"].comparison
+    assert per_frame is not None
+    assert per_frame.delta.by_frame.width < 0.75 * interval.width, "frames of a video are no witnesses of their own"
