@@ -85,7 +85,7 @@ def test_missing_videos_are_counted_by_class_and_reason() -> None:
     counts = judging.videos_of(sets)["test"]
     assert (counts.count, counts.fake, counts.real, counts.coverage) == (2, 1, 1, 0.5)
     (remark,) = judging.remarks(settings(), sets)
-    assert remark == "2 of 4 test videos have no frame (2 fake, 0 real; 1 no face and 1 broken): c and d."
+    assert remark == "2 of 4 test videos have no frame (2 fake, 0 real; 1 no face, 1 broken): c, d."
     assert "1 fake; 2 more have no frame)" in judging.in_words(settings(), sets)
     assert not list(judging.remarks(settings(judge="frame"), sets))
 
@@ -136,11 +136,12 @@ def test_a_run_is_judged_by_video_and_rendered_anew_by_frame(workplace: Path, mo
         "mean",
         "exclude",
     )
-    assert count == by_video["frames"]["test"]["count"] / 4
+    frames = by_video["frames"]["test"]["count"]
+    assert frames // 4 <= count < frames // 2
     assert f"{count} test videos" in " ".join(output.split())
     judged, of_frames = by_video["variants"]["q16"]["video"], by_video["variants"]["q16"]
     assert sum(judged["confusion"].values()) == count
-    assert sum(of_frames["confusion"].values()) == 4 * count
+    assert sum(of_frames["confusion"].values()) == frames
     assert judged.keys() <= of_frames.keys()
     report = (workplace / "reports/first/report.md").read_text(encoding="utf-8")
     assert f"evaluated on {count} test videos" in report
@@ -158,7 +159,7 @@ def test_a_run_is_judged_by_video_and_rendered_anew_by_frame(workplace: Path, mo
     by_frame = scores(workplace)
     assert (by_frame["judge"], by_frame["videos"]["score"], by_frame["videos"]["top"]) == ("frame", "top", 2)
     assert by_frame["variants"]["q16"]["auc"] == of_frames["auc"]
-    assert f"evaluated on {4 * count} test frames" in (workplace / "reports/first/report.md").read_text("utf-8")
+    assert f"evaluated on {frames} test frames" in (workplace / "reports/first/report.md").read_text("utf-8")
     assert predictions.stat().st_mtime_ns == before
 
     write_settings(workplace, "    judge: video\n")
@@ -182,5 +183,5 @@ def test_accepted_scores_are_compared_by_video(workplace: Path, monkeypatch: pyt
     assert f"Compared on {count} test videos" in output
     write_settings(workplace, "    judge: frame\n")
     output = " ".join(bench(*options)[1].split())
-    assert f"Compared on {4 * count} test frames" in output
+    assert f"Compared on {scores(workplace)['frames']['test']['count']} test frames" in output
     assert "By videos it was judged when the scores were accepted, by frames now" in output
