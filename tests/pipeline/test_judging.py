@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from bench.errors import UserError
 from bench.experiment import ExperimentSettings
-from bench.pipeline import judging
-from bench.records import Frame, FrameSet, MissingVideo, Split
+from bench.pipeline import judging, render, report_reasons
+from bench.records import Frame, FrameSet, MissingVideo, Split, VideoCounts
+from tests.results.score.test_evaluate import run
 from tests.support.command_line import bench
 
 
@@ -90,6 +92,24 @@ def test_missing_videos_are_counted_by_class_and_reason() -> None:
     assert not list(judging.remarks(settings(judge="frame"), sets))
 
 
+def test_a_plan_says_that_the_report_is_due_where_something_else_is_judged() -> None:
+    judged_by_video = replace(run("baseline"), judge="video", videos={"test": VideoCounts(2, 1, 1)})
+    for others, expected in (
+        ({}, []),
+        ({"judge": "frame"}, ["judge video → frame"]),
+        ({"videos": {"score": "max", "missing": 0.5}}, ["videos score mean → max", "videos missing exclude → 0.5"]),
+    ):
+        now = render.as_set(judged_by_video, settings(**others))
+        changed = report_reasons._changed_settings(judged_by_video, now)
+        assert [text for text in changed if text.startswith(("judge", "videos"))] == expected
+
+
+def test_results_that_know_no_videos_are_not_judged_by_them() -> None:
+    assert render.as_set(run("baseline"), settings()).judge == "frame"
+    with pytest.raises(UserError, match="its results know no videos of its test frames"):
+        render.as_set(run("baseline"), settings(judge="video"))
+
+
 def test_validation_frames_without_videos_are_told() -> None:
     sets = {"test": frame_set("test", *NAMED), "validation": frame_set("validation", *NAMELESS)}
     assert list(judging.remarks(settings(), sets)) == [
@@ -153,8 +173,6 @@ def test_a_run_is_judged_by_video_and_rendered_anew_by_frame(workplace: Path, mo
     before = predictions.stat().st_mtime_ns
 
     write_settings(workplace, "    judge: frame\n    videos: {score: top, top: 2}\n")
-    plan = " ".join(bench("plan", "--only", "q16")[1].split())
-    assert "judge video → frame" in plan
     assert bench("report")[0] == 0
     by_frame = scores(workplace)
     assert (by_frame["judge"], by_frame["videos"]["score"], by_frame["videos"]["top"]) == ("frame", "top", 2)

@@ -1271,7 +1271,7 @@ CASES: dict[str, list[Case]] = {
              "c.png,0.4\nd.png,0.2\n"), (*scored(), "--judge", "video"), "score"),
         Case("scores of a video of both classes", "`v`", ("1 videos have real and fake frames: v",),
              score_files("frame,label,p_fake,video\na.png,0,0.1,v\nb.png,1,0.9,v\n"), scored("q16.csv"), "score"),
-        Case("a frame's number that is none", "`frame_index` 0.5",
+        Case("a frame's number among scores that is none", "`frame_index` 0.5",
              ("q16.csv: frame_index is no whole number from 0 in 1 of 2 rows: line 2 '0.5'",),
              score_files("frame,label,p_fake,video,frame_index\na.png,0,0.1,v,0.5\nb.png,1,0.9,w,1\n"),
              scored("q16.csv"), "score"),
