@@ -11,6 +11,7 @@ from bench.files import write_atomically, write_text
 from bench.records import Evaluation, RunRecord, SideBySide
 from bench.reports import html
 from bench.reports.content import changes
+from bench.reports.content.judged import judged
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
@@ -56,7 +57,8 @@ def render(
         shown = choose(run, evaluation)
         draw_overlays(run, evaluation, shown, pixels, results)
     phases.begin("drawing figures")
-    drawable = plots(run, evaluation)
+    of = judged(run, evaluation)
+    drawable = of.plots(plots(of.run, of.evaluation))
     drawn = figures.draw(drawable, report)
     ledger = _write_ledger(run, evaluation, report)
     phases.begin("writing the pages")
