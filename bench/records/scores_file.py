@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
+from bench.records.degradations import DegradationKind
 from bench.records.measurements import Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
@@ -120,6 +121,23 @@ class ScoredSlice:
 
 
 @dataclass(frozen=True)
+class ScoredDegradation:
+    """AUC on re-compressed test frames; `extra` is what these cost beyond what they cost the baseline."""
+
+    kind: DegradationKind
+    level: float
+    auc: float
+    auc_ci: Ends
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    extra: float | None
+    extra_ci: Ends | None
+    p_holm: float | None
+    verdict: Verdict | None
+    simultaneous: Ends | None
+
+
+@dataclass(frozen=True)
 class ScoredLatency:
     """Milliseconds of a call with one frame: quantiles over `calls` calls."""
 
@@ -205,6 +223,7 @@ class ScoredVariant:
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
     faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
+    robustness: tuple[ScoredDegradation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from bench.records import (
     Choice,
     ClassName,
     Comparison,
+    DegradedScore,
     Drift,
     Effect,
     Ends,
@@ -34,6 +35,7 @@ from bench.records import (
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDegradation,
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
@@ -169,6 +171,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
+        robustness=tuple(map(_degraded, evaluation.degraded.get(variant.name, ()))),
     )
 
 
@@ -283,6 +286,18 @@ def _slice(part: Slice) -> ScoredSlice:
 
 def _area(name: str, auc: Auc | None) -> dict[str, Any]:
     return {name: auc and auc.value, f"{name}_ci": _ends(auc.interval if auc else None)}
+
+
+def _degraded(score: DegradedScore) -> ScoredDegradation:
+    """The AUC on re-compressed frames, and what they cost beyond what they cost the baseline."""
+    areas = _area("auc", score.auc) | _area("auc_delta", score.delta) | _area("extra", score.extra)
+    return ScoredDegradation(
+        **vars(score.degradation),
+        **areas,
+        p_holm=score.p_holm,
+        verdict=score.verdict,
+        simultaneous=_ends(score.simultaneous),
+    )
 
 
 def _choice(choice: Choice) -> ScoredChoice:

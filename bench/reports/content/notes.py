@@ -200,6 +200,19 @@ def faithful() -> Sentence:
     )
 
 
+def robustness(run: RunRecord) -> Sentence:
+    """How to read the table of re-compressed frames."""
+    return _note(
+        "verdicts.md#under-re-compression",
+        "Every variant judged again on the test frames after they were re-compressed. ",
+        emphasis("Extra ΔAUC"),
+        " is ΔAUC there minus ΔAUC on the frames as they are: what a variant loses beyond what the baseline loses too, "
+        f"with its paired 95 % interval and the verdict on it by the margin of {run.margin:g}. Bold is degraded, ∗ "
+        "is a significant loss after Holm's correction over all variants and levels. Levels: JPEG quality, factor of "
+        "both sides down and back, sigma of a blur in pixels, CRF of one intra frame.",
+    )
+
+
 def slices() -> Sentence:
     """How to read the tables of slices."""
     return _note(

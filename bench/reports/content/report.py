@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile
-from bench.reports.content import changes, measured, notes, recommendation, tables, variants
+from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
 from bench.reports.content.spans import Sentence, sentence, strong
@@ -37,6 +37,7 @@ class Report:
     flips: Table | None
     drift: Table | None
     faithful: Table | None
+    robustness: Table | None
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
@@ -71,6 +72,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         flips=changes.flips(evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
+        robustness=robustness.robustness(run, evaluation),
         slices=changes.slices(run, evaluation),
         worst=changes.worst(evaluation),
         not_sliced=evaluation.not_sliced,
@@ -100,6 +102,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "flips": notes.flips(run),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),
+        "robustness": notes.robustness(run),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
         "galleries": notes.galleries(run, evaluation),
