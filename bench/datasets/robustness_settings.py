@@ -40,16 +40,16 @@ class RobustnessSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     jpeg: Annotated[tuple[Quality, ...], _List, _Distinct] = Field(
-        default=(), description="JPEG qualities, 1 to 100, with chroma of half the size (4:2:0)"
+        default=(), description="JPEG qualities, with chroma of half the size (4:2:0)"
     )
     resize: Annotated[tuple[Factor, ...], _List, _Distinct] = Field(
-        default=(), description="factors, from 0.01 to below 1, by which both sides shrink before they grow back"
+        default=(), description="factors by which both sides shrink, before they grow back"
     )
     blur: Annotated[tuple[Sigma, ...], _List, _Distinct] = Field(
-        default=(), description="sigmas of a Gaussian blur in pixels of the frame, 0.1 to 100"
+        default=(), description="sigmas of a Gaussian blur, in pixels of the frame"
     )
     h264: Annotated[tuple[Crf, ...], _List, _Distinct] = Field(
-        default=(), description="CRFs, 0 to 51, of the frame as one intra frame of libx264"
+        default=(), description="CRFs of libx264, the frame being one intra frame; needs PyAV"
     )
 
     @model_validator(mode="after")

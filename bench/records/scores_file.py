@@ -126,8 +126,8 @@ class ScoredDegradation:
 
     kind: DegradationKind
     level: float
-    auc: float
-    auc_ci: Ends
+    auc: float | None
+    auc_ci: Ends | None
     auc_delta: float | None
     auc_delta_ci: Ends | None
     extra: float | None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from bench.records import (
     Choice,
     ClassName,
     Comparison,
+    Degradation,
     DegradedScore,
     Drift,
     Effect,
@@ -171,7 +173,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
-        robustness=tuple(map(_degraded, evaluation.degraded.get(variant.name, ()))),
+        robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
     )
 
 
@@ -288,15 +290,23 @@ def _area(name: str, auc: Auc | None) -> dict[str, Any]:
     return {name: auc and auc.value, f"{name}_ci": _ends(auc.interval if auc else None)}
 
 
-def _degraded(score: DegradedScore) -> ScoredDegradation:
+def _robustness(run: RunRecord, scores: Sequence[DegradedScore]) -> tuple[ScoredDegradation, ...]:
+    """Every level that was asked for; all None where the variant could not be judged there."""
+    by_level = {score.degradation: score for score in scores}
+    return tuple(_degraded(level, by_level.get(level)) for level in run.degradations)
+
+
+def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradation:
     """The AUC on re-compressed frames, and what they cost beyond what they cost the baseline."""
-    areas = _area("auc", score.auc) | _area("auc_delta", score.delta) | _area("extra", score.extra)
+    areas = {"auc": score and score.auc, "auc_delta": score and score.delta, "extra": score and score.extra}
+    numbers = {key: number for name, area in areas.items() for key, number in _area(name, area).items()}
     return ScoredDegradation(
-        **vars(score.degradation),
-        **areas,
-        p_holm=score.p_holm,
-        verdict=score.verdict,
-        simultaneous=_ends(score.simultaneous),
+        kind=level.kind,
+        level=level.level,
+        **numbers,
+        p_holm=score and score.p_holm,
+        verdict=score and score.verdict,
+        simultaneous=_ends(score.simultaneous if score else None),
     )
 
 

@@ -137,11 +137,6 @@ def test_the_gate_falls_at_the_worst_level(finished: Path) -> None:
     assert code == 1
     assert "robustness_drop" in output
     assert "blur 2" in output
-    change(finished, "robustness: {jpeg: [95], blur: [2]}", "seed: 0")
-    assert bench("run", "--no-timing")[0] == 0
-    code, output = bench("check")
-    assert code == 1
-    assert "not judged under re-compression" in output
 
 
 def test_a_second_run_and_its_plan_do_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,12 +239,13 @@ def test_what_fails_lacks_these_numbers_alone(finished: Path, monkeypatch: pytes
     code, output = bench("run", "--no-timing")
     assert code == 0
     assert "Not judged under re-compression: fine (blur 2)" in output.replace("\n", " ")
-    assert list(scores_of(finished)["fine"]) == ["jpeg 95"]
+    assert scores_of(finished)["fine"]["blur 2"]["auc"] is None
+    assert scores_of(finished)["fine"]["jpeg 95"]["auc"] > 0.5
     log = max((finished / "results/first").glob("run-*.log")).read_text()
     assert "out of luck" in log
     monkeypatch.setattr(degrade.predict, "predict", real)
     assert bench("run", "--no-timing")[0] == 0
-    assert list(scores_of(finished)["fine"]) == ["jpeg 95", "blur 2"]
+    assert scores_of(finished)["fine"]["blur 2"]["auc"] is not None
 
 
 def test_clean_knows_levels_that_nobody_asks_for(finished: Path) -> None:

@@ -127,7 +127,7 @@ def _robustness(plot: RobustnessPlot, panel: RobustnessPanel) -> Markup:
             ends = {"x1": frame.x(mark.low), "x2": frame.x(mark.high), "y1": y, "y2": y}
             parts.append(element("line", **ends, class_=look))
             is_behind = marks is panel.behind
-            grey = element("circle", cx=frame.x(mark.x), cy=y, r=3.0, class_="count")
+            grey = element("circle", cx=frame.x(mark.x), cy=y, r=3.0, class_="grey")
             parts.append(grey if is_behind else marker(panel.index, frame.x(mark.x), y, 3.5))
     title = f"AUC of {plain(panel.name)} under re-compression"
     return picture(title, description(panel, plot), *parts, size=(262, height + 26))

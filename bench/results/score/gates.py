@@ -201,10 +201,10 @@ def _robustness_drop(scored: ScoredVariant) -> Quantity:
     """The largest extra loss of all levels. The intervals hold for all levels at once, as those of slices."""
     if not scored.robustness:
         return Quantity(None, note="it was not judged under re-compression: add `robustness:` to the experiment")
-    drops = [drop for score in scored.robustness if (drop := _level_drop(score)) is not None]
-    if len(drops) < len(scored.robustness):
-        return Quantity(None, note="the baseline was not judged under the same re-compression")
-    return _largest(drops)
+    drops = {f"{score.kind} {score.level:g}": _level_drop(score) for score in scored.robustness}
+    if missing := [level for level, drop in drops.items() if drop is None]:
+        return Quantity(None, note=f"it or the baseline was not judged under {', '.join(missing)}: run again")
+    return _largest([drop for drop in drops.values() if drop])
 
 
 def _level_drop(score: ScoredDegradation) -> tuple[float, Interval, str] | None:

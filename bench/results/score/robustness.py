@@ -50,14 +50,14 @@ def robustness(
     before, under = clean.get(baseline), levels.get(baseline, {})
     judged: dict[tuple[str, Degradation], tuple[DegradedScore, float | None]] = {}
     for name, of_variant in levels.items():
-        for level, there in of_variant.items():
-            score = DegradedScore(level, estimate(there, of_sources))
+        for level, degraded_placed in of_variant.items():
+            score = DegradedScore(level, estimate(degraded_placed, of_sources))
             if name == baseline:
                 judged[name, level] = replace(score, verdict="baseline"), None
             elif before is None or level not in under:
                 judged[name, level] = score, None
             else:
-                pairs = (there, under[level]), (clean[name], before)
+                pairs = (degraded_placed, under[level]), (clean[name], before)
                 judged[name, level] = _compared(score, pairs, of_sources, margin, len(of_variant))
     corrected = iter(holm([p for _, p in judged.values() if p is not None]))
     scores = {key: score if p is None else replace(score, p_holm=next(corrected)) for key, (score, p) in judged.items()}
