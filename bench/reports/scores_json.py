@@ -298,14 +298,15 @@ def _robustness(run: RunRecord, scores: Sequence[DegradedScore]) -> tuple[Scored
 
 def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradation:
     """The AUC on re-compressed frames, and what they cost beyond what they cost the baseline."""
-    areas = {"auc": score and score.auc, "auc_delta": score and score.delta, "extra": score and score.extra}
-    numbers = {key: number for name, area in areas.items() for key, number in _area(name, area).items()}
+    auc, delta, extra = (score.auc, score.delta, score.extra) if score else (None, None, None)
     return ScoredDegradation(
         kind=level.kind,
         level=level.level,
-        **numbers,
-        p_holm=score and score.p_holm,
-        verdict=score and score.verdict,
+        **_area("auc", auc),
+        **_area("auc_delta", delta),
+        **_area("extra", extra),
+        p_holm=score.p_holm if score else None,
+        verdict=score.verdict if score else None,
         simultaneous=_ends(score.simultaneous if score else None),
     )
 

@@ -22,7 +22,7 @@ from bench.datasets import decoding, degradations
 from bench.datasets.degradations import h264
 from bench.datasets.robustness_settings import RobustnessSettings
 from bench.errors import UserError
-from bench.records import Degradation, DegradationKind, DegradedSpec, Frame, InputSpec
+from bench.records import AnySpec, Degradation, DegradationKind, DegradedSpec, Frame, InputSpec
 
 Picture = NDArray[np.uint8]
 EVERY = [
@@ -87,7 +87,7 @@ def test_h264_is_what_a_file_with_that_frame_holds(crf: int) -> None:
         for packet in (*stream.encode(pixels), *stream.encode()):
             container.mux(packet)
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         decoded = next(container.decode(video=0))
         assert decoded.pict_type == PictureType.I
         expected = decoded.reformat(format="rgb24", interpolation=rounded).to_ndarray()
@@ -147,12 +147,22 @@ def frames(tmp_path: Path) -> list[Frame]:
 
 
 def test_one_decoding_serves_all_levels_and_all_detectors(frames: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, changed = [], []
+    decoded: list[Any] = []
+    changed: list[Degradation] = []
     real_decode, real_change = decoding._decoded, degradations.degraded
-    monkeypatch.setattr(decoding, "_decoded", lambda file: (decoded.append(file), real_decode(file))[1])
-    monkeypatch.setattr(degradations, "degraded", lambda *of: (changed.append(of[1]), real_change(*of))[1])
+
+    def decode(file: Any) -> Picture:
+        decoded.append(file)
+        return real_decode(file)
+
+    def change(frame: Picture, degradation: Degradation) -> Picture:
+        changed.append(degradation)
+        return real_change(frame, degradation)
+
+    monkeypatch.setattr(decoding, "_decoded", decode)
+    monkeypatch.setattr(degradations, "degraded", change)
     inputs = [InputSpec(32), InputSpec(48, "pad")]
-    specs = [*inputs, *(DegradedSpec(spec, degradation) for spec in inputs for degradation in EVERY)]
+    specs: list[AnySpec] = [*inputs, *(DegradedSpec(spec, degradation) for spec in inputs for degradation in EVERY)]
     batches = list(datasets.read_for_each(frames, specs, 2))
     assert sorted(decoded) == sorted(frame.file for frame in frames)
     assert len(changed) == len(frames) * len(EVERY)

@@ -15,12 +15,11 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import runtimes
+from bench import datasets, runtimes
 from bench.commands.clean import inventory, remove_unused
 from bench.commands.plan import forecast
 from bench.datasets import decoding
 from bench.experiment import read
-from bench.pipeline import degrade
 from bench.results import predict, store
 from tests.conftest import run_quickly
 from tests.support import cues, foreign
@@ -170,12 +169,20 @@ def test_another_level_makes_that_one_alone(finished: Path, monkeypatch: pytest.
     assert stages["re-compress"].work == f"3 evaluations of {FRAMES} frames"
     assert stages["re-compress"].estimate.high_s > 0
     assert not stages["evaluate"].work
-    asked, decoded = [], []
+    asked: list[predict.Pending] = []
+    decoded: list[Path] = []
     real, real_decode = predict.predict, decoding._decoded
-    monkeypatch.setattr(
-        degrade.predict, "predict", lambda pending, *more: (asked.extend(pending), real(pending, *more))[1]
-    )
-    monkeypatch.setattr(decoding, "_decoded", lambda file: (decoded.append(file), real_decode(file))[1])
+
+    def noting(pending: Any, *more: Any) -> Any:
+        asked.extend(pending)
+        return real(pending, *more)
+
+    def counting(file: Any) -> Any:
+        decoded.append(file)
+        return real_decode(file)
+
+    monkeypatch.setattr(predict, "predict", noting)
+    monkeypatch.setattr(decoding, "_decoded", counting)
     code, output = bench("run", "--no-timing")
     assert code == 0, output
     assert [each.name for each in asked] == [f"{name} under jpeg 30" for name in ("baseline", "q16", "fine")]
@@ -206,7 +213,7 @@ def test_a_killed_run_goes_on_from_whole_shards(finished: Path, monkeypatch: pyt
     for level in (finished / "results/first").glob("*/robustness"):
         shutil.rmtree(level)
     monkeypatch.setattr(predict, "SHARD_FRAMES", 16)
-    real, read_frames = degrade.datasets.read_for_each, []
+    real, read_frames = datasets.read_for_each, []
 
     def dying(frames: Any, specs: Any, size: int, threads: int = 2) -> Any:
         for number, batch in enumerate(real(frames, specs, size, threads=threads)):
@@ -218,10 +225,10 @@ def test_a_killed_run_goes_on_from_whole_shards(finished: Path, monkeypatch: pyt
         read_frames.extend(frames)
         return real(frames, specs, size, threads=threads)
 
-    monkeypatch.setattr(degrade.datasets, "read_for_each", dying)
+    monkeypatch.setattr(datasets, "read_for_each", dying)
     assert bench("run", "--no-timing")[0] == 130
     assert len(list((finished / "results/first/fine/robustness/blur-2/.shards").glob("*/*.npz"))) == 2
-    monkeypatch.setattr(degrade.datasets, "read_for_each", noting)
+    monkeypatch.setattr(datasets, "read_for_each", noting)
     assert bench("run", "--no-timing")[0] == 0
     assert len(read_frames) == FRAMES - 2 * 16
     assert scores_of(finished) == before
@@ -235,7 +242,7 @@ def test_what_fails_lacks_these_numbers_alone(finished: Path, monkeypatch: pytes
     def failing(pending: Any, *more: Any) -> Any:
         return {each.name: ValueError("out of luck") for each in pending}
 
-    monkeypatch.setattr(degrade.predict, "predict", failing)
+    monkeypatch.setattr(predict, "predict", failing)
     code, output = bench("run", "--no-timing")
     assert code == 0
     assert "Not judged under re-compression: fine (blur 2)" in output.replace("\n", " ")
@@ -243,7 +250,7 @@ def test_what_fails_lacks_these_numbers_alone(finished: Path, monkeypatch: pytes
     assert scores_of(finished)["fine"]["jpeg 95"]["auc"] > 0.5
     log = max((finished / "results/first").glob("run-*.log")).read_text()
     assert "out of luck" in log
-    monkeypatch.setattr(degrade.predict, "predict", real)
+    monkeypatch.setattr(predict, "predict", real)
     assert bench("run", "--no-timing")[0] == 0
     assert scores_of(finished)["fine"]["blur 2"]["auc"] is not None
 

@@ -204,12 +204,12 @@ def robustness(run: RunRecord) -> Sentence:
     """How to read the table of re-compressed frames."""
     return _note(
         "verdicts.md#under-re-compression",
-        "Every variant judged again on the test frames after they were re-compressed. ",
-        emphasis("Extra ΔAUC"),
-        " is ΔAUC there minus ΔAUC on the frames as they are: what a variant loses beyond what the baseline loses too, "
-        f"with its paired 95 % interval and the verdict on it by the margin of {run.margin:g}. Bold is degraded, ∗ "
-        "is a significant loss after Holm's correction over all variants and levels. Levels: JPEG quality, factor of "
-        "both sides down and back, sigma of a blur in pixels, CRF of one intra frame.",
+        "Every variant judged again on re-compressed test frames: ",
+        emphasis("extra ΔAUC"),
+        " is its ΔAUC there minus its ΔAUC on the frames as they are, what it loses beyond the baseline, with the "
+        f"paired 95 % interval and the verdict by the margin of {run.margin:g}. Bold is degraded, ∗ a significant "
+        "loss after Holm's correction over all variants and levels; levels are a JPEG quality, a factor down and back, "
+        "a blur's sigma in pixels, the CRF of an intra frame.",
     )
 
 
