@@ -1,4 +1,4 @@
-"""Names in `experiments.yaml` that stand for nothing: of detectors, frame sets and variants."""
+"""Names in `experiments.yaml` that stand for nothing, and gates on what nobody asks for."""
 
 from __future__ import annotations
 
@@ -56,6 +56,11 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
     variants = tuple(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
     names = (*variants, "all")
     for name, gates in experiment.gates.items():
+        if "robustness_drop" in gates.limits and experiment.robustness is None:
+            yield (
+                (name, "robustness_drop"),
+                "nothing is judged under re-compression; add `robustness:` to the experiment, such as {jpeg: [50]}",
+            )
         if name not in names:
             yield (
                 (name,),

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import yaml_file
 from bench.dangling import dangling
+from bench.datasets.robustness_settings import RobustnessSettings
 from bench.datasets.settings import FrameSetSettings
 from bench.detector_settings import DetectorSettings
 from bench.errors import (
@@ -184,6 +185,11 @@ class ExperimentSettings(_Model):
     margin: Margin = Field(default=0.01, description="non-inferiority margin on AUC: a smaller loss does not matter")
     choose: ChooseSettings | None = Field(
         default=None, description="what the variant to ship must meet; nothing but `margin` otherwise"
+    )
+    robustness: RobustnessSettings | None = Field(
+        default=None,
+        description="re-compression under which every variant is judged again, such as {jpeg: [90, 50], blur: [1.5]}: "
+        "what it costs a variant beyond what it costs the baseline",
     )
     gates: dict[str, GateSettings] = Field(
         default={},

@@ -63,7 +63,14 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
-    for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("videos", "Video"), ("choose", "Choose")):
+    named = {
+        "timing": "Timing",
+        "gallery": "Gallery",
+        "videos": "Video",
+        "choose": "Choose",
+        "robustness": "Robustness",
+    }
+    for key, model in named.items():
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
     yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])
     for name in steps.names():
@@ -125,7 +132,10 @@ def _value(field: Node) -> str:
 def _array(field: Node) -> str:
     if choices := field.get("prefixItems", [{}])[0].get("enum"):
         return f"[{_code(choices)}] in either order"
-    return f"{field['minItems']} numbers" if "minItems" in field else "[name, …]"
+    if "minItems" in field:
+        return f"{field['minItems']} numbers"
+    is_number = field["items"].get("type") in ("number", "integer")
+    return f"list, each a {_value(field['items'])}" if is_number else "[name, …]"
 
 
 def _default(field: Node) -> str:

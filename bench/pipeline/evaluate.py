@@ -1,4 +1,5 @@
-"""Third stage: evaluate the variants on the labelled frames, and blur regions of those that galleries will show.
+"""Third stage: evaluate the variants on the labelled frames, as they are and re-compressed, and blur regions of those
+that galleries will show.
 
 One that fails does not stop the others.
 """
@@ -12,6 +13,7 @@ from functools import partial
 from bench import datasets, locks, phases, runtimes
 from bench.pipeline import fidelity, journal
 from bench.pipeline.build import BuiltVariants
+from bench.pipeline.degrade import degrade
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
 from bench.pipeline.occlude import occlude
 from bench.pipeline.prepared import Prepared, Setup
@@ -58,6 +60,10 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         def session_of(job: Job) -> Session:
             return sessions.get(job.executable) or _load([job], job.runtime, on_event)
 
+        def held(job: Job) -> Session:
+            return sessions.setdefault(job.executable, session_of(job))
+
+        degrade(prepared, jobs, held, on_event)
         occlude(prepared, jobs, session_of, on_event)
     return jobs
 

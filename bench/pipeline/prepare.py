@@ -180,6 +180,7 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     for name in request.detectors:
         check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
+    problems += _undoable(request)
     for keys, use in request.uses_of_files():
         problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
     for name in request.detectors:
@@ -199,6 +200,14 @@ def _new(
 ) -> list[tuple[Keys, str | UserError]]:
     """What is not among the problems yet: several detectors share chains."""
     return [problem for problem in others if problem not in problems]
+
+
+def _undoable(request: _Request) -> Iterator[tuple[Keys, str]]:
+    """Kinds of re-compression that can't be done with what is installed here."""
+    asked = request.settings.robustness
+    for kind in dict.fromkeys(degradation.kind for degradation in asked.degradations) if asked else ():
+        if trouble := datasets.degradations.unavailable(kind):
+            yield ("experiments", request.name, "robustness", kind), trouble
 
 
 def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:

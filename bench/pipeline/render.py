@@ -13,6 +13,7 @@ from bench.errors import UserError, listed
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
 from bench.pipeline import judging, reasons
+from bench.pipeline.degraded import with_degraded
 from bench.pipeline.finished import REPORT, Finished, Together
 from bench.pipeline.jobs import Jobs, refuse_changed
 from bench.pipeline.occlusions import with_occlusions
@@ -261,7 +262,8 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
         raise UserError(f"{results / answered[0]}: lacks the videos of frames; `bench run` completes it")
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
-    return with_occlusions(run, score.evaluate(run, test, validation, predictions), results)
+    evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)
+    return with_occlusions(run, evaluation, results)
 
 
 def _nothing() -> LabelledFrames:

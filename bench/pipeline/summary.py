@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import fidelity, judging, notes
+from bench.pipeline import degraded, fidelity, judging, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -48,6 +48,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         margin=setup.settings.margin,
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
+        degradations=degraded.of_experiment(setup),
         frame_set=setup.frame_set if len(setup.settings.folders) > 1 else "",
         files_left_out=datasets.left_out(setup.own_frames),
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
@@ -57,7 +58,10 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         videos=judging.videos_of(setup.frames),
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
-        warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+        warnings=(
+            *_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+            *degraded.remarks(setup, rows),
+        ),
     )
 
 
@@ -106,6 +110,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
         imported=chain[-1].file_name or "" if name in setup.imported else "",
+        degraded=degraded.stored_predictions(setup, job.folder, job.predictions_key),
     )
 
 

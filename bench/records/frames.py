@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -241,12 +241,6 @@ class FrameSet:
 
 BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[NDArray[np.uint8]]]"
 """`read(frames, spec, batch_size)` yields uint8 RGB batches [n, 3, size, size], in order, decoding ahead."""
-
-SpecBatches: TypeAlias = "Mapping[InputSpec, NDArray[np.uint8]]"
-"""The same frames as each spec has them: uint8 RGB [n, 3, size, size]."""
-
-SpecsReader: TypeAlias = Callable[[Sequence[Frame], Sequence[InputSpec], int], Iterator[SpecBatches]]
-"""`read(frames, specs, batch_size)` yields batches for several specs: each frame is decoded once."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
+from bench.records.degradations import Degradation
 from bench.records.frames import Preprocessing
 from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
@@ -45,6 +46,14 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class DegradedPredictions:
+    """The key of a variant's predictions for re-compressed test frames."""
+
+    degradation: Degradation
+    key: str
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """The results of a variant in a run, without predictions and CAMs.
 
@@ -53,7 +62,7 @@ class VariantResult:
     has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
-    them.
+    them. `degraded` are the predictions for re-compressed test frames that there are.
     """
 
     name: str
@@ -72,6 +81,7 @@ class VariantResult:
     fidelity: Fidelity | None = None
     evaluation: PredictionPass | None = None
     imported: str = ""
+    degraded: tuple[DegradedPredictions, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ class RunRecord:
     has counted. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
     what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
-    each labelled split all of whose frames name theirs, `video_scoring` is how these are scored.
+    each labelled split all of whose frames name theirs, `video_scoring` is how these are scored. `degradations` is
+    under which re-compression variants were to be judged again.
     """
 
     experiment: str
@@ -138,6 +149,7 @@ class RunRecord:
     judge: Unit = "frame"
     video_scoring: VideoScoring = field(default_factory=VideoScoring)
     videos: dict[str, VideoCounts] = field(default_factory=dict)
+    degradations: tuple[Degradation, ...] = ()
     schema: int = 1
 
     @property

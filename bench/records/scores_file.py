@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
+from bench.records.degradations import DegradationKind
 from bench.records.measurements import Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
@@ -117,6 +118,23 @@ class ScoredSlice:
     auc_delta: float | None
     auc_delta_ci: Ends | None
     p_holm: float | None
+    simultaneous: Ends | None
+
+
+@dataclass(frozen=True)
+class ScoredDegradation:
+    """AUC on re-compressed test frames; `extra` is what these cost beyond what they cost the baseline."""
+
+    kind: DegradationKind
+    level: float
+    auc: float | None
+    auc_ci: Ends | None
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    extra: float | None
+    extra_ci: Ends | None
+    p_holm: float | None
+    verdict: Verdict | None
     simultaneous: Ends | None
 
 
@@ -279,6 +297,7 @@ class ScoredVariant:
     measurements: tuple[Timing, ...]
     faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
     video: ScoredByVideo | None = None
+    robustness: tuple[ScoredDegradation, ...] = ()
 
     @property
     def by_video(self) -> ScoredVariant:

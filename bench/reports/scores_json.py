@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ from bench.records import (
     Choice,
     ClassName,
     Comparison,
+    Degradation,
+    DegradedScore,
     Drift,
     Effect,
     Ends,
@@ -36,6 +39,7 @@ from bench.records import (
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDegradation,
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
@@ -205,6 +209,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
         video=_by_video(variant is run.baseline, by_video) if by_video else None,
+        robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
     )
 
 
@@ -325,6 +330,27 @@ def _slice(part: Slice) -> ScoredSlice:
 
 def _area(name: str, auc: Auc | None) -> dict[str, Any]:
     return {name: auc and auc.value, f"{name}_ci": _ends(auc.interval if auc else None)}
+
+
+def _robustness(run: RunRecord, scores: Sequence[DegradedScore]) -> tuple[ScoredDegradation, ...]:
+    """Every level that was asked for; all None where the variant could not be judged there."""
+    by_level = {score.degradation: score for score in scores}
+    return tuple(_degraded(level, by_level.get(level)) for level in run.degradations)
+
+
+def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradation:
+    """The AUC on re-compressed frames, and what they cost beyond what they cost the baseline."""
+    auc, delta, extra = (score.auc, score.delta, score.extra) if score else (None, None, None)
+    return ScoredDegradation(
+        kind=level.kind,
+        level=level.level,
+        **_area("auc", auc),
+        **_area("auc_delta", delta),
+        **_area("extra", extra),
+        p_holm=score.p_holm if score else None,
+        verdict=score.verdict if score else None,
+        simultaneous=_ends(score.simultaneous if score else None),
+    )
 
 
 def _choice(choice: Choice) -> ScoredChoice:

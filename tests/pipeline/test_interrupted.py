@@ -52,6 +52,7 @@ experiments:
     threads: 1
     timing: {seconds: 0.02}
     gallery: {top: 1}
+    robustness: {jpeg: [50], blur: [1]}
     variants:
       baseline: []
       q8: [quantize: int8]
@@ -152,6 +153,9 @@ def results(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {"scores": _timeless(scores), "run": _timeless(run)}
     for variant in scores["variants"]:
         content[variant] = pd.read_parquet(folder / "results/first" / variant / "predictions.parquet").to_dict()
+        for level in ("jpeg-50", "blur-1"):
+            file = folder / "results/first" / variant / "robustness" / level / "predictions.parquet"
+            content[f"{variant} {level}"] = pd.read_parquet(file).to_dict()
         content[f"{variant} cam"] = hashlib.sha256(np.load(folder / "results/first" / variant / "cam.npy")).hexdigest()
     for model in sorted((folder / "variants").glob("*/model.*")):
         if model.match("*.kernels-*.json"):

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.records import GateOutcome, Interval, ScoredConfusion, ScoredFlips, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import (
+    GateOutcome,
+    Interval,
+    ScoredConfusion,
+    ScoredDegradation,
+    ScoredFlips,
+    ScoredSlice,
+    ScoredVariant,
+    ScoresFile,
+)
 from bench.results.limits import GateSettings
 from bench.results.score.gates import asked, check_gates, is_strict
 from tests.support.scores import scored_latency, scored_variant, scores_file
@@ -16,6 +25,10 @@ from tests.support.scores import scored_latency, scored_variant, scores_file
 
 def part(value: str, delta: float | None, simultaneous: tuple[float, float] | None) -> ScoredSlice:
     return ScoredSlice("method", value, 50, 50, None, None, None, delta, None, None, simultaneous)
+
+
+def level(kind: Any, of: float, extra: float | None, simultaneous: tuple[float, float] | None) -> ScoredDegradation:
+    return ScoredDegradation(kind, of, None, None, None, None, extra, None, None, None, simultaneous)
 
 
 def variant(**changed: Any) -> ScoredVariant:
@@ -28,6 +41,7 @@ def variant(**changed: Any) -> ScoredVariant:
         latency_ms=scored_latency(12.0), speedup=2.0, speedup_interval=(1.6, 2.5),
         flips=ScoredFlips(worse=7, better=2, p=0.18),
         slices=(part("NT", -0.05, (-0.09, -0.01)),),
+        robustness=(level("jpeg", 50, -0.03, (-0.06, -0.01)), level("blur", 1.5, 0.0, (-0.01, 0.01))),
     )  # fmt: skip
     return replace(usual, **changed)
 
@@ -49,6 +63,7 @@ LIMITS = {
     "fpr": (0.01, 0.03, 0.05, 0.11),
     "latency_ratio": (0.39, 0.45, 0.55, 0.63),
     "worst_slice_auc_drop": (0.005, 0.03, 0.07, 0.09),
+    "robustness_drop": (0.005, 0.025, 0.035, 0.06),
 }
 
 
@@ -84,6 +99,7 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "latency_ratio": ({"speedup": None, "speedup_interval": None}, "not timed"),
     "flips": ({"flips": None}, "not compared"),
     "worst_slice_auc_drop": ({"slices": ()}, "no column divides the frames"),
+    "robustness_drop": ({"robustness": ()}, "add `robustness:` to the experiment"),
 }
 
 
@@ -147,6 +163,17 @@ def test_no_slice_that_proves_a_fall_leaves_the_one_that_looks_worst() -> None:
         outcome = outcome_of(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
         assert (outcome.fell, outcome.value, outcome.interval) == (strict, 0.05, Interval(0.02, 0.20))
         assert outcome.note == "method = NT"
+
+
+def test_the_worst_level_is_named_and_a_missing_one_falls() -> None:
+    levels = (level("jpeg", 50, -0.05, (-0.20, 0.10)), level("h264", 40, -0.03, (-0.04, -0.02)))
+    outcome = outcome_of(variant(robustness=levels), robustness_drop=0.015)
+    assert (outcome.fell, outcome.value, outcome.interval) == (True, 0.03, Interval(0.02, 0.04))
+    assert outcome.note == "h264 40"
+    outcome = outcome_of(variant(robustness=(*levels, level("blur", 1.5, None, None))), robustness_drop=0.9)
+    assert outcome.fell
+    assert outcome.value is None
+    assert "was not judged under blur 1.5: run again" in outcome.note
 
 
 def test_slices_that_are_there_but_too_small() -> None:

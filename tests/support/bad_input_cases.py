@@ -76,6 +76,17 @@ def gates(text: str) -> Change:
     return yaml("device: cpu", f"device: cpu\n    gates: {text}")
 
 
+def robustness(text: str) -> Change:
+    return yaml("device: cpu", f"device: cpu\n    robustness: {text}")
+
+
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str, mode: str) -> None:
+        raise ValueError(name)
+
+    monkeypatch.setattr("av.Codec", missing)
+
+
 def accepted(**changed: Any) -> Change:
     """A reference of one variant, as `bench accept` writes it, with some keys changed."""
     data = bytes(4 * 32)
@@ -1304,6 +1315,36 @@ CASES: dict[str, list[Case]] = {
              ("q16.csv: frame_index is no whole number from 0 in 1 of 2 rows: line 2 '0.5'",),
              score_files("frame,label,p_fake,video,frame_index\na.png,0,0.1,v,0.5\nb.png,1,0.9,w,1\n"),
              scored("q16.csv"), "score"),
+    ],
+    "Re-compression": [
+        Case("an unknown kind", "`robustness: {jpg: [90]}`",
+             ("line 11", "experiments.first.robustness.jpg: unknown key (did you mean 'jpeg'?)",
+              "keys here are: jpeg, resize, blur, h264"), robustness("{jpg: [90]}")),
+        Case("a level out of range", "`jpeg: [101]`",
+             ("line 11: experiments.first.robustness.jpeg: ", "less than or equal to 100", "found 101"),
+             robustness("{jpeg: [101]}")),
+        Case("a factor that enlarges", "`resize: [2]`", ("line 11", "robustness.resize", "less than 1", "found 2"),
+             robustness("{resize: [2]}")),
+        Case("half a quality", "`jpeg: [90.5]`", ("line 11", "robustness.jpeg", "integer"),
+             robustness("{jpeg: [90.5]}")),
+        Case("a truth value for a level", "`blur: [yes]`", ("robustness.blur: must be a number, found true",),
+             robustness("{blur: [yes]}")),
+        Case("a level alone", "`h264: 23`",
+             ("robustness.h264: expected a list of levels, such as {jpeg: [90, 50],", "found 23"),
+             robustness("{h264: 23}")),
+        Case("no level", "`blur: []`", ("robustness.blur: expected a list of levels", "found []"),
+             robustness("{blur: []}")),
+        Case("a level twice", "`jpeg: [90, 50, 90]`", ("line 11: experiments.first.robustness.jpeg: names 90 twice",),
+             robustness("{jpeg: [90, 50, 90]}")),
+        Case("nothing asked for", "`robustness: {}`",
+             ("experiments.first.robustness: names no level; expected such as",), robustness("{}")),
+        Case("a gate on what is not asked for", "`gates: {all: {robustness_drop: 0.01}}` without `robustness:`",
+             ("line 11: experiments.first.gates.all.robustness_drop: nothing is judged under re-compression",
+              "add `robustness:` to the experiment"), gates("{all: {robustness_drop: 0.01}}")),
+        Case("H.264 with a PyAV that cannot encode it", "`h264: [23]`, no libx264",
+             ("line 11: experiments.first.robustness.h264: this PyAV was built without libx264",
+              "`pip install --force-reinstall av`", "or leave `h264` out"),
+             robustness("{h264: [23]}"), patch=no_encoder),
     ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),

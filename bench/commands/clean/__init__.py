@@ -24,7 +24,8 @@ from bench.variants import cache, description
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_A_VARIANT = {
-    predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, occlusion.OCCLUSION, "result",
+    predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, predict.DEGRADED, store.MEASUREMENTS,
+    occlusion.OCCLUSION, "result",
 }  # fmt: skip
 _OF_AN_EXPERIMENT = {
     store.RUN,
@@ -135,7 +136,7 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
                 variant = path.relative_to(folder).as_posix()
                 in_use = references.of_results(experiment, variant) or _other_files(path) or busy
                 item = Item(path, f"results of {experiment}, {variant}", size_bytes(path), in_use, lock)
-                yield from _apart(item, _temporary(path, lock, busy))
+                yield from _apart(item, (*_temporary(path, lock, busy), *_levels(path, item, experiment, references)))
         yield from _temporary(part, lock, busy)
     for part in below:
         records = (path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT)
@@ -148,6 +149,15 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
         if path.name not in (store.LOCK, f"{store.LOCK}.holder") or not in_use:
             what = f"{'log' if journal.is_log(path) else 'record'} of {experiment}"
             yield Item(path, what, size_bytes(path), in_use, lock)
+
+
+def _levels(path: Path, results: Item, experiment: str, references: References) -> Iterator[Item]:
+    """Predictions of a variant for re-compressed frames, at levels that nobody asks for, apart from its `results`."""
+    for level in _inside(path / predict.DEGRADED):
+        if references.of_level(experiment, level.name) or level.is_symlink() or not level.is_dir():
+            continue
+        if not _other_files(level):
+            yield Item(level, f"{results.what}: {level.name}", size_bytes(level), "", results.lock)
 
 
 def _of_former_detectors(folder: Path) -> set[Path]:
@@ -170,6 +180,7 @@ def _other_files(path: Path) -> str:
     names = [file.name for file in _inside(path)]
     others = [name for name in names if name not in _OF_A_VARIANT and not name.startswith(".bench-")]
     others += [file.name for file in _inside(path / "result") if file.name not in OUTCOMES]
+    others += [other for level in _inside(path / predict.DEGRADED) if (other := _other_files(level))]
     return f"holds what is not bench's: {others[0]}" if others else ""
 
 

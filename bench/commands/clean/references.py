@@ -22,7 +22,7 @@ from bench.variants import ids
 @dataclass
 class References:
     """The experiments that refer to each variant id and to each folder of extracted frames; of each experiment the
-    variants and the folders below its own.
+    variants, the folders below its own, and those of the levels of re-compression.
 
     `unreadable` has the reason for each experiment file that cannot be read, `unresolved` for each experiment whose
     ids cannot be computed.
@@ -31,6 +31,7 @@ class References:
     variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     folders: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
+    levels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     extracted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     unreadable: dict[str, str] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
@@ -50,6 +51,11 @@ class References:
         """
         variants = self.results.get(experiment)
         is_used = variants is not None and (variant is None or variant in variants)
+        return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
+
+    def of_level(self, experiment: str, level: str) -> str:
+        """Why predictions for re-compressed frames stay; `level` is the name of their folder."""
+        is_used = level in self.levels.get(experiment, ())
         return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
 
     @property
@@ -82,6 +88,8 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
             continue
         for name, settings in in_file.experiments.items():
             references.folders[name] |= set(settings.folders) - {Path()}
+            asked = settings.robustness.degradations if settings.robustness else ()
+            references.levels[name] |= {degradation.folder for degradation in asked}
             references.results[name] |= {
                 (settings.folder(detector, frame_set) / variant).as_posix()
                 for detector, variant in settings.titles.values()

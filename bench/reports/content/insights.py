@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.records import Evaluation, RunRecord
+from bench.reports.content import robustness
 from bench.reports.content.spans import Sentence, joined, listed, sentence, strong
 from bench.reports.content.text import MIB, chance, counted, difference, number, rough, times, within
 from bench.reports.content.variants import reduction
@@ -23,6 +24,7 @@ def insights(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
         *_fastest(run, evaluation),
         *_flipped(run, evaluation),
         *_one_sided(run, evaluation),
+        *robustness.insights(run, evaluation),
     ]
 
 

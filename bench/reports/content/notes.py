@@ -200,6 +200,19 @@ def faithful() -> Sentence:
     )
 
 
+def robustness(run: RunRecord) -> Sentence:
+    """How to read the table of re-compressed frames."""
+    return _note(
+        "verdicts.md#under-re-compression",
+        "Every variant judged again on re-compressed test frames: ",
+        emphasis("extra ΔAUC"),
+        " is its ΔAUC there minus its ΔAUC on the frames as they are, what it loses beyond the baseline, with the "
+        f"paired 95 % interval and the verdict by the margin of {run.margin:g}. Bold is degraded, ∗ a significant "
+        "loss after Holm's correction over all variants and levels; levels are a JPEG quality, a factor down and back, "
+        "a blur's sigma in pixels, the CRF of an intra frame.",
+    )
+
+
 def slices() -> Sentence:
     """How to read the tables of slices."""
     return _note(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
-from bench.reports.content import changes, measured, notes, recommendation, tables, variants
+from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
@@ -40,6 +40,7 @@ class Report:
     flips: Table | None
     drift: Table | None
     faithful: Table | None
+    robustness: Table | None
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
@@ -78,6 +79,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         flips=changes.flips(of.evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
+        robustness=robustness.robustness(run, evaluation),
         slices=changes.slices(of.run, of.evaluation),
         worst=of.sentences(changes.worst(of.evaluation)),
         not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
@@ -120,6 +122,7 @@ def _of_judged(of: Judged) -> dict[str, Sentence]:
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
+        "robustness": notes.robustness(run),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
     }

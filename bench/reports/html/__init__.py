@@ -126,5 +126,6 @@ def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) 
         "roc": drawable.roc,
         "roc_panels": plots.roc(drawable.roc) if drawable.roc else [],
         "reliability_panels": plots.reliability(drawable.calibration) if drawable.calibration else [],
+        "robustness_panels": plots.robustness(drawable.robustness) if drawable.robustness else [],
         "histograms": plots.histograms(of_frames, threshold),
     }

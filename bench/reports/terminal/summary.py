@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench.records import Ratio, RunRecord, ScoredVariant, ScoresFile
 from bench.reports.content.judged import in_short, in_words
 from bench.reports.content.measured import recovery
@@ -21,10 +23,29 @@ def summary(run: RunRecord, numbers: ScoresFile) -> str:
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
+    texts += _under_re_compression(variants)
     recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
     texts = [in_words(numbers.judge, text) for text in texts]
     texts += [text for text in (in_short(numbers), recommendation) if text]
     return "\n".join([*lines, *wrapped(texts)])
+
+
+def _under_re_compression(variants: Mapping[str, ScoredVariant]) -> list[str]:
+    """The largest extra loss, of those that are significant if any is; none where nothing was compared."""
+    compared = [
+        (score.extra, score.extra_ci, score.p_holm, f"{name} {signed(score.extra, 4)} at {score.kind} {score.level:g}")
+        for name, scored in variants.items()
+        for score in scored.robustness
+        if score.extra is not None and score.extra_ci is not None
+    ]
+    if not compared:
+        return []
+    proven = [each for each in compared if each[2] is not None and each[2] < 0.05 and each[0] < 0]
+    _, (low, high), _, what = min(proven or compared, key=lambda each: each[0])
+    most = f"{what} (95 % {signed(low, 4)} to {signed(high, 4)})"
+    if proven:
+        return [f"under re-compression: loses more than the baseline: {most}"]
+    return [f"under re-compression: no variant loses significantly more than the baseline; lowest: {most}"]
 
 
 def _verdict(scored: ScoredVariant) -> str:

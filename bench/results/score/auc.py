@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PartT = TypeVar("PartT")
+
 ROUNDING = 1e-24
+SIGNS = (1, -1, -1, 1)
+"""Of the AUCs in a difference, and of those in a difference of differences."""
 FEW = 50
 """Where fewer frames or sources than this make up a difference, its interval does not rest on the variance alone."""
 
@@ -69,20 +74,55 @@ def difference(
     smaller class could move the AUC; `p` belongs to the interval before that. Where both rank all frames alike, the
     difference is exactly 0 with p = 1. ValueError where the labels of the two differ.
     """
-    if not np.array_equal(variant.is_fake, baseline.is_fake):
-        raise ValueError("a difference of two areas under the ROC curve needs the same frames with the same labels")
-    if np.array_equal(variant.ranks, baseline.ranks):
+    return _contrast((variant, baseline), clusters, level)
+
+
+def extra_difference(
+    changed: tuple[Placements, Placements],
+    before: tuple[Placements, Placements],
+    clusters: Clusters | None,
+    level: float = 0.95,
+) -> tuple[Auc, float]:
+    """The difference of two `changed` AUCs minus that of the same two variants `before`, all on the same frames.
+
+    Interval and p are those of `difference`, from the difference of the differences of placement values. With few
+    frames or sources that make it up, the interval is at least that of Zou & Donner for a sum of four AUCs. ValueError
+    where the labels differ.
+    """
+    return _contrast((*changed, *before), clusters, level)
+
+
+def _contrast(of: tuple[Placements, ...], clusters: Clusters | None, level: float) -> tuple[Auc, float]:
+    """The sum of two or four AUCs, each times its sign in `SIGNS`, with its interval and the two-sided p."""
+    if not all(np.array_equal(placed.is_fake, of[0].is_fake) for placed in of[1:]):
+        raise ValueError("a difference of areas under the ROC curve needs the same frames with the same labels")
+    if all(np.array_equal(first.ranks, second.ranks) for first, second in _pairs(of)):
         nothing = Interval(0.0, 0.0)
         return Auc(0.0, nothing, None, 0.0), 1.0
-    fake, real = variant.fake - baseline.fake, variant.real - baseline.real
+    fake, real = _signed([placed.fake for placed in of]), _signed([placed.real for placed in of])
     by_frame = _by_frame(fake, real)
-    by_source = _by_source(fake, real, clusters, (variant, baseline))
-    frames = _paired(variant, baseline, by_frame, level)
-    sources = _paired(variant, baseline, by_source, level) if by_source else None
-    delta, error = variant.auc - baseline.auc, math.sqrt(by_frame.variance)
-    auc = Auc(delta, frames.interval, sources.interval if sources else None, error)
+    by_source = _by_source(fake, real, clusters, of)
+    frames = _paired(of, by_frame, level)
+    sources = _paired(of, by_source, level) if by_source else None
+    auc = Auc(_value(of), frames.interval, sources.interval if sources else None, math.sqrt(by_frame.variance))
     wider = sources if sources and auc.clustered else frames
     return replace(auc, freedom=wider.freedom, narrow=wider.narrow), wider.p
+
+
+def _pairs(parts: Sequence[PartT]) -> list[tuple[PartT, PartT]]:
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _signed(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The sum of two or four vectors [n], each times its sign: the difference of each pair first."""
+    differences = [first - second for first, second in _pairs(parts)]
+    return differences[0] if len(differences) == 1 else differences[0] - differences[1]
+
+
+def _value(of: Sequence[Placements]) -> float:
+    """The sum of two or four AUCs, each times its sign; what rounding leaves of nothing is 0."""
+    value = math.fsum(sign * placed.auc for sign, placed in zip(SIGNS, of, strict=False))
+    return value if abs(value) > ROUNDING**0.5 else 0.0
 
 
 def _by_frame(fake: NDArray[np.float64], real: NDArray[np.float64]) -> _Uncertainty:
@@ -183,14 +223,14 @@ class _Paired:
     narrow: Interval | None = None
 
 
-def _paired(variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float) -> _Paired:
+def _paired(of: tuple[Placements, ...], uncertainty: _Uncertainty, level: float) -> _Paired:
     """The paired interval of a difference: by its variance, widened where few frames or sources make it up."""
     if not math.isfinite(uncertainty.variance):
         return _Paired(Interval(-1.0, 1.0), 1.0)
-    delta, fewest = variant.auc - baseline.auc, min(int(variant.is_fake.sum()), int((~variant.is_fake).sum()))
+    delta, fewest = _value(of), min(int(of[0].is_fake.sum()), int((~of[0].is_fake).sum()))
     paired = _by_variance(delta, uncertainty, level) if _is_usable(uncertainty) else None
     if paired is None or uncertainty.effective_units < FEW:
-        paired = _widened(paired, variant, baseline, uncertainty, level)
+        paired = _widened(paired, of, uncertainty, level)
     return _with_resolution(paired, delta, fewest)
 
 
@@ -212,23 +252,31 @@ def _by_variance(delta: float, uncertainty: _Uncertainty, level: float) -> _Pair
     return _Paired(Interval(delta - half, delta + half), student_p(delta / error, freedom), freedom)
 
 
-def _widened(
-    paired: _Paired | None, variant: Placements, baseline: Placements, uncertainty: _Uncertainty, level: float
-) -> _Paired:
-    """The interval, extended by the one that follows from both AUCs and the correlation of their ranks.
+def _widened(paired: _Paired | None, of: tuple[Placements, ...], uncertainty: _Uncertainty, level: float) -> _Paired:
+    """The interval, extended by the one that follows from all AUCs and the correlation of their ranks.
 
     `paired` is None where the variance says nothing.
     """
-    areas, units = (variant.auc, baseline.auc), (uncertainty.fake, uncertainty.real)
+    areas, units = [placed.auc for placed in of], (uncertainty.fake, uncertainty.real)
     # Without a variance, unequal areas may differ on every frame: no correlation is assumed.
-    correlation = _rank_correlation(variant, baseline) if paired or variant.auc == baseline.auc else 0.0
-    expected, p = mover(areas, units, correlation, student_quantile(level, uncertainty.freedom))
+    alone = _share_alone(of) if paired or _value(of) == 0 else 1.0
+    expected, p = mover(areas, SIGNS[: len(of)], units, alone, student_quantile(level, uncertainty.freedom))
     if paired is None:
         return _Paired(expected, p)
     low, high = min(paired.interval.low, expected.low), max(paired.interval.high, expected.high)
     if (low, high) == (paired.interval.low, paired.interval.high):
         return paired
     return _Paired(Interval(low, high), max(paired.p, p))
+
+
+def _share_alone(of: tuple[Placements, ...]) -> float:
+    """The variance of the signed sum of AUCs with the correlations of their ranks, by that of as many independent ones.
+
+    Of two, it is one minus their correlation.
+    """
+    pairs = combinations(range(len(of)), 2)
+    shared = sum(SIGNS[i] * SIGNS[j] * _rank_correlation(of[i], of[j]) for i, j in pairs)
+    return max(1 + 2 * shared / len(of), 0.0)
 
 
 def _rank_correlation(variant: Placements, baseline: Placements) -> float:

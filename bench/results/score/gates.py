@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Ends, GateOutcome, Interval, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import Ends, GateOutcome, Interval, ScoredDegradation, ScoredSlice, ScoredVariant, ScoresFile
 from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
@@ -194,7 +194,7 @@ def _flips(scored: ScoredVariant) -> Quantity:
 
 
 def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
-    """The largest drop of all slices. The intervals hold for all slices at once: it lies between their largest ends."""
+    """The largest drop of all slices. The intervals hold for all slices at once."""
     if scored.auc_delta is None:
         return _auc_drop(scored)
     if not scored.slices:
@@ -202,10 +202,7 @@ def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
     drops = [drop for part in scored.slices if (drop := _slice_drop(part)) is not None]
     if not drops:
         return Quantity(None, note="every slice has too few frames or sources to be judged")
-    largest = max(drops, key=lambda drop: drop[0])
-    surest = max(drops, key=lambda drop: drop[1].low)
-    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
-    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
+    return _largest(drops)
 
 
 def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
@@ -214,6 +211,32 @@ def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
         return None
     low, high = part.simultaneous
     return -part.auc_delta, Interval(-high, -low), f"{part.column} = {part.value}"
+
+
+def _robustness_drop(scored: ScoredVariant) -> Quantity:
+    """The largest extra loss of all levels. The intervals hold for all levels at once, as those of slices."""
+    if not scored.robustness:
+        return Quantity(None, note="it was not judged under re-compression: add `robustness:` to the experiment")
+    drops = {f"{score.kind} {score.level:g}": _level_drop(score) for score in scored.robustness}
+    if missing := [level for level, drop in drops.items() if drop is None]:
+        return Quantity(None, note=f"it or the baseline was not judged under {', '.join(missing)}: run again")
+    return _largest([drop for drop in drops.values() if drop])
+
+
+def _level_drop(score: ScoredDegradation) -> tuple[float, Interval, str] | None:
+    """The extra loss at a level, its interval that holds for all levels at once, and the level's name."""
+    if score.extra is None or score.simultaneous is None:
+        return None
+    low, high = score.simultaneous
+    return -score.extra, Interval(-high, -low), f"{score.kind} {score.level:g}"
+
+
+def _largest(drops: Sequence[tuple[float, Interval, str]]) -> Quantity:
+    """The largest of drops whose intervals hold at once: it lies between their largest ends."""
+    largest = max(drops, key=lambda drop: drop[0])
+    surest = max(drops, key=lambda drop: drop[1].low)
+    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
+    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
 
 
 def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:
@@ -240,4 +263,5 @@ _QUANTITIES: dict[str, Callable[[ScoredVariant], Quantity]] = {
     "latency_ratio": _latency_ratio,
     "flips": _flips,
     "worst_slice_auc_drop": _worst_slice_auc_drop,
+    "robustness_drop": _robustness_drop,
 }

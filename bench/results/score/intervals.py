@@ -83,20 +83,21 @@ def newcombe(auc: float, fake: float, real: float, quantile: float) -> Interval:
 
 
 def mover(
-    aucs: tuple[float, float], units: tuple[float, float], correlation: float, quantile: float
+    aucs: Sequence[float], signs: Sequence[int], units: tuple[float, float], alone: float, quantile: float
 ) -> tuple[Interval, float]:
-    """The interval of the first area minus the second, and its two-sided p, from Newcombe's interval of each.
+    """The interval of the sum of areas times their signs, and its two-sided p, from Newcombe's interval of each.
 
-    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702. `units` are the independent frames, fake and
-    real. `correlation` is that of the two areas. It narrows both sides alike: an area of 1 has an interval on one
-    side only.
+    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702. `units` are the independent frames, fake and real.
+    `alone` is the variance of the sum, by that of as many areas without correlation: of two with equal variances, it
+    is one minus their correlation. It narrows both sides alike: an area of 1 has an interval on one side only.
     """
-    delta, alone = aucs[0] - aucs[1], math.sqrt(max(1 - correlation, 0.0))
+    terms = list(zip(signs, aucs, strict=True))
+    delta, share = math.fsum(sign * auc for sign, auc in terms), math.sqrt(alone)
 
     def at(quantile: float) -> Interval:
-        first, second = (newcombe(auc, *units, quantile) for auc in aucs)
-        below = alone * math.hypot(aucs[0] - first.low, second.high - aucs[1])
-        above = alone * math.hypot(first.high - aucs[0], aucs[1] - second.low)
+        ends = [(sign, auc, newcombe(auc, *units, quantile)) for sign, auc in terms]
+        below = share * math.hypot(*(auc - end.low if sign > 0 else end.high - auc for sign, auc, end in ends))
+        above = share * math.hypot(*(end.high - auc if sign > 0 else auc - end.low for sign, auc, end in ends))
         return Interval(delta - below, delta + above)
 
     if delta == 0:
