@@ -148,7 +148,7 @@ def _of_run(finished: Finished, base: Path) -> Results:
 
 def _of_results(folder: Path) -> Results:
     """The results of one detector, scored again."""
-    from bench.pipeline.render import evaluate_run
+    from bench.pipeline.rendered import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores_json import scores
     from bench.results import store

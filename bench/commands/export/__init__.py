@@ -10,7 +10,7 @@ from bench.commands.export import differences, models, texts
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
-from bench.pipeline.render import evaluate_run
+from bench.pipeline.rendered import evaluate_run
 from bench.provenance import file_digest
 from bench.records import (
     HANDED_OVER,

@@ -50,14 +50,14 @@ def overall(
     first = next(iter(compared.values()))
     return Overall(
         experiment=first.run.experiment,
-        warnings=[*_warnings(warnings), *_sessions(first)],
+        warnings=[*warnings_of(warnings), *sessions_of(first)],
         sections=[
-            _section(together, name if len(compared) > 1 else "", page, below) for name, together in compared.items()
+            section_on(together, name if len(compared) > 1 else "", page, below) for name, together in compared.items()
         ],
     )
 
 
-def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
+def section_on(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
     """What is said of all on one frame set; the reports of each are the files `page` in the folders `below`."""
     answer = recommendation.sentences(together.run, together.evaluation, of_several=True)
     looks = {title: list(together.detectors).index(detector) for title, (detector, _) in together.titles.items()}
@@ -154,17 +154,17 @@ def _note(together: SideBySide) -> Sentence:
     return paragraph(texts)
 
 
-def _warnings(warnings: Mapping[str, Sequence[str]]) -> Iterable[Sentence]:
-    """Each warning once: of all detectors as it is, of some with their names."""
+def warnings_of(warnings: Mapping[str, Sequence[str]]) -> Iterable[Sentence]:
+    """Each warning once: of all detectors or frame sets as it is, of some with their names."""
     by_text: dict[str, list[str]] = {}
-    for detector, texts in warnings.items():
+    for name, texts in warnings.items():
         for text in texts:
-            by_text.setdefault(text, []).append(detector)
-    for text, detectors in by_text.items():
-        yield sentence(text) if len(detectors) == len(warnings) else sentence(listed(detectors), f": {text}")
+            by_text.setdefault(text, []).append(name)
+    for text, names in by_text.items():
+        yield sentence(text) if len(names) == len(warnings) else sentence(listed(names), f": {text}")
 
 
-def _sessions(together: SideBySide) -> list[Sentence]:
+def sessions_of(together: SideBySide) -> list[Sentence]:
     """That times of different sessions compare badly, where there are several."""
     if together.sessions < 2:
         return []

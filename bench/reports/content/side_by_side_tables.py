@@ -28,7 +28,7 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
                 area_cell(judged.auc if judged else None),
                 difference_cell(comparison.delta) if comparison else cell("most accurate" if judged else "failed"),
                 cell(chance(comparison.p_holm)) if comparison else EMPTY,
-                _size(baseline),
+                size_cell(baseline),
                 EMPTY if latency is None else cell(rough(latency), value=latency),
                 _ships(alone),
             ]
@@ -78,13 +78,13 @@ def variants(together: SideBySide) -> Table:
                 variant_cell(title),
                 area_cell(judged.auc),
                 delta if judged.auc else EMPTY,
-                _size(variant),
+                size_cell(variant),
                 EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
                 EMPTY if title == together.reference else ratio_cell(speed.speedup),
                 cell(verdict(name == alone.baseline, of_own) or ""),
                 # Its interval stands in the detector's own report, and the verdict is made of it.
                 cell(moved(of_own.comparison.delta.value)) if of_own.comparison else EMPTY,
-                _standing(title, together.evaluation),
+                standing(title, together.evaluation),
             ]
         )
     frames = f"{together.run.test.count:,}"
@@ -104,21 +104,23 @@ def variants(together: SideBySide) -> Table:
     )
 
 
-def _size(variant: VariantResult) -> Cell:
+def size_cell(variant: VariantResult) -> Cell:
     if variant.footprint is None:
         return EMPTY
     size_mib = variant.footprint.size_bytes / MIB
     return cell(number(size_mib, 2), value=size_mib)
 
 
-def _standing(title: str, evaluation: Evaluation) -> Cell:
+def standing(title: str, evaluation: Evaluation) -> Cell:
     """Whether it is the one to ship, on a Pareto front, or out, and why."""
     choice = evaluation.choice
     if choice is None:
         return EMPTY
     fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency}
     measures = [measure for measure, members in fronts.items() if title in members]
-    candidate = next(candidate for candidate in choice.candidates if candidate.name == title)
+    candidate = next((candidate for candidate in choice.candidates if candidate.name == title), None)
+    if candidate is None:
+        return EMPTY
     missed = [requirement.constraint for requirement in candidate.requirements if not requirement.met]
     return several(
         [
