@@ -5,7 +5,7 @@ Their key says that they are those of the same frames and the same artifact, whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.files import remove
@@ -24,15 +24,19 @@ def folder_of(setup: Setup, variant: str, key: str) -> Path:
     present = setup.results / variant
     if predict.is_done(present, key):
         return present
-    before = (folder / variant for folder in _earlier(setup))
+    experiment = setup.base / "results" / setup.name
+    level = setup.results.relative_to(experiment)
+    before = (experiment / each / variant for each in earlier_folders(setup.detector_name, setup.frame_set, level))
     return next((folder for folder in before if not _is_link(folder) and predict.is_done(folder, key)), present)
 
 
-def _earlier(setup: Setup) -> Iterator[Path]:
-    """The folders that results of this detector on this frame set may have lain in."""
-    experiment = setup.base / "results" / setup.name
-    levels = ((), (setup.frame_set,), (setup.detector_name,), (setup.detector_name, setup.frame_set))
-    return (folder for folder in (experiment.joinpath(*names) for names in levels) if folder != setup.results)
+def earlier_folders(detector: str, frame_set: str, present: Path) -> list[Path]:
+    """The folders that results of a detector on a frame set may have lain in, but for the `present` one.
+
+    All are below the experiment's: there are levels of detectors and of frame sets where there were several.
+    """
+    levels = ((), (frame_set,), (detector,), (detector, frame_set))
+    return [folder for folder in (Path(*names) for names in levels) if folder != present]
 
 
 def _is_link(folder: Path) -> bool:

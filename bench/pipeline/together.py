@@ -35,7 +35,7 @@ def report_together(
         store.refuse_links(folder)
         sweep(folder, held=True)
         by_set = _by_set(settings, parts, results)
-        home, pool = _home(settings), settings.pool
+        home, pool = home_of(settings), settings.pool
         below = {frame_set: _below(settings, frame_set) for frame_set in settings.frame_sets}
         if not settings.has_several_sets:
             [(frame_set, detectors)] = by_set.items()
@@ -51,7 +51,7 @@ def report_together(
     return Together(reports.read_scores(folder), folder / REPORT)
 
 
-def _home(settings: ExperimentSettings) -> str:
+def home_of(settings: ExperimentSettings) -> str:
     """The set that variants were built with, or the first where that is not judged."""
     return settings.build_set if settings.build_set in settings.frame_sets else settings.frame_sets[0]
 
@@ -97,5 +97,5 @@ def mark_together(results: Path, settings: ExperimentSettings, by: str | None = 
     marks = {part.as_posix(): mark_of(results / part, by) for part in settings.folders}
     depends_on: dict[str, object] = {"detectors": settings.detector_names, "marks": marks}
     if settings.has_several_sets:
-        depends_on |= {"home": _home(settings), "pool": settings.pool}
+        depends_on |= {"home": home_of(settings), "pool": settings.pool}
     return digest(depends_on)

@@ -1,18 +1,18 @@
-"""What the report of several frame sets says: which variant to ship where it must hold on each, and what each set says."""
+"""What the report of several frame sets says: which variant to ship on all, and what each set says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Evaluation, OnSets, OverallVerdict, RunRecord
+from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord
 from bench.reports.content import frame_sets_tables as tables
 from bench.reports.content import recommendation
 from bench.reports.content.cells import Table
 from bench.reports.content.report import input_of
 from bench.reports.content.side_by_side import warnings_of
 from bench.reports.content.spans import Part, Sentence, code, docs, joined, listed, paragraph, sentence, strong
-from bench.reports.content.text import counted, difference, further, moved
+from bench.reports.content.text import counted, difference, estimate_and_range, further, moved
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,9 @@ def answer(
     recommended = recommendation.recommend(evaluation.choice, "" if of_several else run.baseline.name)
     if recommended.chosen is None:
         return [*texts, sentence(f"Limits on AUC must hold on each of the {count} frame sets.")]
-    texts.append(
-        sentence(
-            f"Limits on AUC hold on each of the {count} frame sets", *_by(verdicts_over_all, recommended.chosen), "."
-        )
-    )
-    return texts
+    by = _by(verdicts_over_all, recommended.chosen)
+    keeps = f" keeps within the limit on each of the {count} frame sets"
+    return [*texts, sentence(strong(recommended.chosen), keeps, *by, ".")]
 
 
 def _by(verdicts_over_all: Mapping[str, OverallVerdict], name: str) -> list[Part]:
@@ -95,7 +92,7 @@ def _by(verdicts_over_all: Mapping[str, OverallVerdict], name: str) -> list[Part
     if overall is None or not overall.comparisons:
         return []
     lowest = min(overall.comparisons, key=lambda each: overall.comparisons[each].delta.interval.low)
-    return ["; the ΔAUC and the worst case above are those on ", strong(lowest)]
+    return ["; ΔAUC and the worst case are those on ", strong(lowest), ", where it may have lost most"]
 
 
 def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
@@ -144,10 +141,10 @@ def _of_variant(name: str, overall: OverallVerdict) -> Iterable[Sentence]:
             f"correction for {len(overall.comparisons)} sets (p {overall.p_sets[each]:.2g}).",
         )  # fmt: skip
     for each, comparison in overall.comparisons.items():
-        if comparison.verdict == "inconclusive":
+        if comparison.verdict == "inconclusive" and not overall.lost:
             more = comparison.further_frames
             settled = f": {further(more)} there would settle it, if the difference stays what it is" if more else ""
-            delta = difference(comparison.delta)
+            delta = _estimate(comparison)
             yield sentence(
                 "The frames of ", strong(each), " cannot decide about ", strong(name), f" ({delta}){settled}."
             )
@@ -156,7 +153,12 @@ def _of_variant(name: str, overall: OverallVerdict) -> Iterable[Sentence]:
 
 
 def _loss(overall: OverallVerdict, name: str) -> str:
-    return f" ({difference(overall.comparisons[name].delta)})"
+    return f" ({_estimate(overall.comparisons[name])})"
+
+
+def _estimate(comparison: Comparison) -> str:
+    """A difference and its interval, for parentheses."""
+    return ", ".join(estimate_and_range(comparison.delta))
 
 
 def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
@@ -165,7 +167,7 @@ def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
         sentence(
             "“For all” is made of each set's own AUC: stable where the interval of every set is above the margin "
             f"(−{run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and significant "
-            f"after the correction for {count} sets (Holm); inconclusive otherwise. "
+            f"after the correction for {count} sets (Holm), which bold letters mark; inconclusive otherwise."
         )
     ]
     if is_pooled:

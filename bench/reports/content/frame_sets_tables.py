@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.records import Alone, OnSets, OverallVerdict, VariantResult
-from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell
+from bench.records import Alone, Choice, OnSets, OverallVerdict, VariantEvaluation, VariantResult
+from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.spans import link, sentence, strong
 from bench.reports.content.text import MIB, number, rough
@@ -25,9 +25,7 @@ def variants(across: OnSets) -> Table:
         rows.append(
             [
                 variant_cell(variant.name),
-                cell("baseline") if is_baseline else verdict_cell(overall),
-                cell(strong("ship")) if choice and choice.chosen == variant.name else
-                cell("runner-up") if choice and choice.runner_up == variant.name else EMPTY,
+                _for_all(variant.name, overall, choice),
                 *(_on(across.sets[name], variant.name, overall, name) for name in sets),
                 _size(variant),
                 EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
@@ -38,7 +36,6 @@ def variants(across: OnSets) -> Table:
         [
             Column("Variant", "left"),
             Column("For all", "left"),
-            Column("Choice", "left"),
             *set_columns(sets, across.home),
             Column("Size (MiB)"),
             Column("Latency (ms)"),
@@ -46,6 +43,14 @@ def variants(across: OnSets) -> Table:
         ],
         rows,
     )
+
+
+def _for_all(name: str, overall: OverallVerdict | None, choice: Choice | None) -> Cell:
+    """The verdict for all sets, and whether it is the variant to ship."""
+    verdict = cell("baseline") if overall is None else verdict_cell(overall)
+    if choice and choice.chosen == name:
+        return several([verdict.text, strong("ship")])
+    return several([verdict.text, "runner-up"]) if choice and choice.runner_up == name else verdict
 
 
 def set_columns(sets: Iterable[str], home: str) -> list[Column]:
@@ -59,9 +64,14 @@ def _on(alone: Alone, variant: str, overall: OverallVerdict | None, name: str) -
     if judged is None:
         return cell("failed")
     if overall is None:
-        shown = area_cell(judged.auc)
-        return replace(shown, text=sentence("AUC ", shown.text)) if judged.auc else EMPTY
+        return auc_cell(judged)
     return comparison_cell(overall, name)
+
+
+def auc_cell(judged: VariantEvaluation) -> Cell:
+    """The AUC of what nothing is compared with, among differences."""
+    shown = area_cell(judged.auc)
+    return Cell(sentence("AUC ", shown.text), shown.interval) if judged.auc else EMPTY
 
 
 def comparison_cell(overall: OverallVerdict, name: str) -> Cell:
@@ -71,16 +81,15 @@ def comparison_cell(overall: OverallVerdict, name: str) -> Cell:
         return EMPTY
     shown, is_lost = difference_cell(comparison.delta), name in overall.lost
     word = strong(comparison.verdict) if is_lost else comparison.verdict
-    alone = ", of this set alone" if name in overall.uncorrected else ""
-    return replace(shown, text=sentence(word, f"{alone} ", shown.text))
+    return replace(shown, text=sentence(word, " ", shown.text))
 
 
 def verdict_cell(overall: OverallVerdict | None) -> Cell:
-    """The verdict for all sets; where an AUC is kept at home and lost abroad, that too."""
+    """The verdict for all sets; where an AUC is kept at home and lost elsewhere, "abroad"."""
     if overall is None or overall.verdict is None:
         return EMPTY
     if overall.keeps_at_home_only:
-        return cell(strong(overall.verdict), ": keeps at home, loses abroad")
+        return cell(strong(f"{overall.verdict} abroad"))
     return cell(strong(overall.verdict) if overall.verdict == "degraded" else overall.verdict)
 
 

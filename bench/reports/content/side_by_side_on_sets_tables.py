@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.records import SideBySideOnSets
+from bench.records import Choice, SideBySideOnSets
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell
-from bench.reports.content.frame_sets_tables import comparison_cell, set_columns, verdict_cell
+from bench.reports.content.frame_sets_tables import auc_cell, comparison_cell, set_columns, verdict_cell
 from bench.reports.content.report import input_of
-from bench.reports.content.side_by_side_tables import size_cell, standing
-from bench.reports.content.spans import link, sentence
+from bench.reports.content.side_by_side_tables import size_cell
+from bench.reports.content.spans import link, sentence, strong
 from bench.reports.content.text import rough, within
-from bench.reports.content.variants import area_cell, ratio_cell
+from bench.reports.content.variants import area_cell
 
 
 def detectors(together: SideBySideOnSets, page: str, below: Mapping[str, Mapping[str, str]]) -> Table:
@@ -33,7 +33,7 @@ def detectors(together: SideBySideOnSets, page: str, below: Mapping[str, Mapping
 
 
 def variants(together: SideBySideOnSets) -> Table:
-    """A row for each variant of each detector: its own verdict over all sets, ΔAUC to the reference on each, its cost."""
+    """A row for each variant: its verdict over all sets, ΔAUC to the reference on each, size and speed."""
     first, sets = together.first, together.worst_first
     results = {variant.name: variant for variant in first.run.variants}
     home = next(iter(together.detectors.values())).home
@@ -45,23 +45,21 @@ def variants(together: SideBySideOnSets) -> Table:
         rows.append(
             [
                 variant_cell(title),
+                _standing(title, together.evaluation.choice),
                 cell("baseline") if is_baseline else verdict_cell(across.verdicts.get(name)),
                 *(_on(together, title, each) if overall is None else comparison_cell(overall, each) for each in sets),
                 size_cell(results[title]),
                 EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
-                EMPTY if title == first.reference else ratio_cell(speed.speedup),
-                standing(title, together.evaluation),
             ]
         )
     return table(
         [
             Column("Detector/variant", "left"),
+            Column("Choice", "left"),
             Column("To its own, for all", "left"),
             *set_columns(sets, home),
             Column("Size (MiB)"),
             Column("Latency (ms)"),
-            Column("Speed-up", stacked=True),
-            Column("What to know", "left"),
         ],
         rows,
     )
@@ -70,4 +68,15 @@ def variants(together: SideBySideOnSets) -> Table:
 def _on(together: SideBySideOnSets, title: str, frame_set: str) -> Cell:
     """What a set says of a variant that is compared with nothing: the reference."""
     judged = together.compared[frame_set].evaluation.variants.get(title)
-    return cell("failed") if judged is None else cell("reference")
+    return cell("failed") if judged is None else auc_cell(judged)
+
+
+def _standing(title: str, choice: Choice | None) -> Cell:
+    """Whether it is the one to ship, or which limit it misses on a set."""
+    candidates = {candidate.name: candidate for candidate in choice.candidates} if choice else {}
+    if choice is None or title not in candidates:
+        return EMPTY
+    if title in (choice.chosen, choice.runner_up):
+        return cell(strong("ship") if title == choice.chosen else "runner-up")
+    missed = [requirement.constraint for requirement in candidates[title].requirements if not requirement.met]
+    return cell(f"misses {', '.join(missed)}") if missed else EMPTY

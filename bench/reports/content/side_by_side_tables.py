@@ -84,7 +84,7 @@ def variants(together: SideBySide) -> Table:
                 cell(verdict(name == alone.baseline, of_own) or ""),
                 # Its interval stands in the detector's own report, and the verdict is made of it.
                 cell(moved(of_own.comparison.delta.value)) if of_own.comparison else EMPTY,
-                standing(title, together.evaluation),
+                _standing(title, together.evaluation),
             ]
         )
     frames = f"{together.run.test.count:,}"
@@ -111,16 +111,14 @@ def size_cell(variant: VariantResult) -> Cell:
     return cell(number(size_mib, 2), value=size_mib)
 
 
-def standing(title: str, evaluation: Evaluation) -> Cell:
+def _standing(title: str, evaluation: Evaluation) -> Cell:
     """Whether it is the one to ship, on a Pareto front, or out, and why."""
     choice = evaluation.choice
     if choice is None:
         return EMPTY
     fronts = {"size": choice.front_by_size, "latency": choice.front_by_latency}
     measures = [measure for measure, members in fronts.items() if title in members]
-    candidate = next((candidate for candidate in choice.candidates if candidate.name == title), None)
-    if candidate is None:
-        return EMPTY
+    candidate = next(candidate for candidate in choice.candidates if candidate.name == title)
     missed = [requirement.constraint for requirement in candidate.requirements if not requirement.met]
     return several(
         [

@@ -18,7 +18,7 @@ _FILTERS = {"text": write.escape, "words": write.words, "table": write.table}
 def markdown(
     report: Report, figures: list[tuple[str, str]], galleries: MarkdownGalleries | None, above: str = ""
 ) -> str:
-    """The whole report. `figures` are titles and file names; `above` is where the report of all lies, if there is one."""
+    """The whole report. `figures` are titles and file names; `above` is where the report of all lies, if any."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("report.md.j2")
     return template.render(**vars(report), figures=figures, galleries=galleries, above=above)
 

@@ -12,6 +12,9 @@ EVERY, ABOVE_CHANCE = "all", "above_chance"
 AT_LEAST = ("auc", "recall")
 """The gates whose limit is the least that will do; that of all others is the most."""
 
+OF_NO_FRAMES = ("size_mib", "latency_ratio")
+"""The gates whose quantity is the same on every frame set."""
+
 CHANCE = 0.5
 """The AUC of a detector that guesses."""
 
