@@ -14,6 +14,7 @@ from bench.pipeline.build import build_context
 from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Setup
+from bench.pipeline.summary import weights_of
 from bench.records import OnEvent, RunRecord, silent
 from bench.results import store
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
@@ -132,7 +133,7 @@ def _refuse_stale(run: RunRecord, setup: Setup) -> None:
         variant.name for variant in run.variants if variant.status == "ok" and variant.id != current.get(variant.name)
     ]
     stale = {
-        "other weights": weights_digest(run.provenance.get("weights", "")) != setup.source.digest,
+        "other weights": weights_digest(run.provenance.get("weights", "")) != weights_digest(weights_of(setup)),
         "other test frames": run.frames["test"].digest != setup.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(changed)})": bool(changed),
     }

@@ -19,7 +19,7 @@ from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.former import OF_A_VARIANT
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, copies, occlusion, predict, store
+from bench.results import attributes, copies, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
