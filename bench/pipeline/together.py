@@ -35,25 +35,22 @@ def report_together(
         store.refuse_links(folder)
         sweep(folder, held=True)
         by_set = _by_set(settings, parts, results)
-        home, pool = home_of(settings), settings.pool
+        built_with, pool = settings.build_set, settings.pool
         below = {frame_set: _below(settings, frame_set) for frame_set in settings.frame_sets}
         if not settings.has_several_sets:
             [(frame_set, detectors)] = by_set.items()
             compared = {frame_set: score.side_by_side(detectors)}
             reports.render_side_by_side(compared, _warnings(parts, "detector"), below[frame_set], folder)
         elif settings.is_side_by_side:
-            on_all = score.side_by_side_on_sets(by_set, home, pool=pool)
+            on_all = score.side_by_side_on_sets(by_set, built_with, pool=pool)
             reports.render_side_by_side_on_sets(on_all, _warnings(parts, "title"), below, folder)
         else:
-            across = score.on_sets({name: next(iter(each.values())) for name, each in by_set.items()}, home, pool=pool)
+            across = score.on_sets(
+                {name: next(iter(each.values())) for name, each in by_set.items()}, built_with, pool=pool
+            )
             reports.render_on_sets(across, _warnings(parts, "frame_set"), {name: Path(name) for name in by_set}, folder)
         seal(folder, mark)
     return Together(reports.read_scores(folder), folder / REPORT)
-
-
-def home_of(settings: ExperimentSettings) -> str:
-    """The set that variants were built with, or the first where that is not judged."""
-    return settings.build_set if settings.build_set in settings.frame_sets else settings.frame_sets[0]
 
 
 def _below(settings: ExperimentSettings, frame_set: str) -> dict[str, Path]:
@@ -97,5 +94,5 @@ def mark_together(results: Path, settings: ExperimentSettings, by: str | None = 
     marks = {part.as_posix(): mark_of(results / part, by) for part in settings.folders}
     depends_on: dict[str, object] = {"detectors": settings.detector_names, "marks": marks}
     if settings.has_several_sets:
-        depends_on |= {"home": home_of(settings), "pool": settings.pool}
+        depends_on |= {"built with": settings.build_set, "pool": settings.pool}
     return digest(depends_on)

@@ -54,15 +54,21 @@ class OnSets:
     `sets` has its run and its scores on each set, the first one's first. `evaluation` has the variants that were
     scored on all of them, with their AUC averaged over the sets and the comparison of the set where they may have lost
     most, so that its `choice` holds on each set. `verdicts` has every variant but the baseline. `at_chance` names the
-    sets on which the baseline is not significantly better than chance.
+    sets on which the baseline is not significantly better than chance. `built_with` is the set that variants are built
+    with, which need not be one of `sets`.
     """
 
     sets: Mapping[str, Alone]
-    home: str
+    built_with: str
     evaluation: Evaluation
     verdicts: Mapping[str, OverallVerdict]
     at_chance: tuple[str, ...]
     is_pooled: bool
+
+    @property
+    def home(self) -> str:
+        """The set that variants are built with, or the first where that is not judged."""
+        return home_of(self.sets, self.built_with)
 
     @property
     def run(self) -> RunRecord:
@@ -108,6 +114,12 @@ def standing(comparison: Comparison, *, is_lost: bool) -> tuple[int, float]:
     """What a comparison sorts by, the worst first: its verdict, then how low its interval ends."""
     verdict: Verdict = "inconclusive" if comparison.verdict == "degraded" and not is_lost else comparison.verdict
     return _ORDER.index(verdict), comparison.delta.interval.low
+
+
+def home_of(sets: Iterable[str], built_with: str) -> str:
+    """The set that variants are built with, or the first where that is not judged."""
+    names = list(sets)
+    return built_with if built_with in names else names[0]
 
 
 def worst_first(verdicts: Iterable[OverallVerdict], sets: Mapping[str, object]) -> tuple[str, ...]:

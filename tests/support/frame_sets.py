@@ -51,10 +51,10 @@ def three(
     lost: Mapping[tuple[str, str], float] = LOST,
     choose: Constraints | None = None,
     pool: bool = False,
-    home: str = "celeb",
+    built_with: str = "celeb",
 ) -> OnSets:
     """One detector on three sets."""
-    return on_sets({name: on_set("b5", SPECS["b5"], name, lost, choose) for name in COUNTS}, home, pool=pool)
+    return on_sets({name: on_set("b5", SPECS["b5"], name, lost, choose) for name in COUNTS}, built_with, pool=pool)
 
 
 def detectors_on_three(choose: Constraints | None = None) -> SideBySideOnSets:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.experiment import ExperimentSettings
 from bench.pipeline.rendered import evaluate_run
-from bench.pipeline.together import home_of
 from bench.records import Alone, Comparison, OverallVerdict
 from bench.reports.content.text import difference
 from bench.results import score, store
@@ -19,7 +18,7 @@ class SetsOf:
     """Where the results of a detector lie on each of several frame sets, the first one's first; see `score.on_sets`."""
 
     folders: Mapping[str, Path]
-    home: str
+    built_with: str
     pool: bool
 
 
@@ -28,14 +27,14 @@ def sets_of(results: Path, settings: ExperimentSettings, detector: str) -> SetsO
     if not settings.has_several_sets:
         return None
     folders = {name: results / settings.folder(detector, name) for name in settings.frame_sets}
-    return SetsOf(folders, home_of(settings), settings.pool)
+    return SetsOf(folders, settings.build_set, settings.pool)
 
 
 def verdict_over(sets: SetsOf, variant: str) -> OverallVerdict | None:
     """The verdict on a variant over all sets; None for the baseline. `UserError` where results are missing."""
     runs = {name: store.read_run(folder) for name, folder in sets.folders.items()}
     alone = {name: Alone(run, evaluate_run(run, sets.folders[name])) for name, run in runs.items()}
-    return score.on_sets(alone, sets.home, pool=sets.pool).verdicts.get(variant)
+    return score.on_sets(alone, sets.built_with, pool=sets.pool).verdicts.get(variant)
 
 
 def sentences(sets: SetsOf, overall: OverallVerdict) -> list[str]:

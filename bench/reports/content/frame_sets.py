@@ -51,16 +51,22 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
 def _opening(across: OnSets) -> Sentence:
     """Which detector, on which frame sets, and with which of them it was built."""
     run = across.run
-    home = "built with" if across.home in across.sets else "the first of them"
     return sentence(
         f"{counted(len(run.variants), 'variant')} of ",
         strong(run.detector),
         f" ({run.architecture}, {input_of(run)}), judged on {counted(len(across.sets), 'frame set')}: ",
         listed(list(across.sets)),
         ". ",
-        strong(across.home),
-        f" is home: variants are {home} it." if home == "built with" else f" is home: {home}.",
+        at_home(across),
     )
+
+
+def at_home(across: OnSets) -> Sentence:
+    """Which set is home, and why."""
+    if across.built_with in across.sets:
+        return sentence(strong(across.home), " is home: variants are built with it.")
+    built = sentence("Variants are built with ", strong(across.built_with), ", which is not judged here: ")
+    return sentence(built, strong(across.home), ", the first set, counts as home.")
 
 
 def answer(

@@ -65,7 +65,7 @@ def section_on(together: SideBySide, frame_set: str, page: str, below: Mapping[s
         frame_set=frame_set,
         reference=together.reference,
         opening=_opening(together),
-        answer=[*answer, _compared_with(together)],
+        answer=[*answer, _compared_with(together, over_all=bool(frame_set))],
         fronts=list(_fronts(together.evaluation.choice)),
         detectors=side_by_side_tables.detectors(together, page, below),
         baselines=_baselines(together),
@@ -93,12 +93,13 @@ def _opening(together: SideBySide) -> Sentence:
     )
 
 
-def _compared_with(together: SideBySide) -> Sentence:
-    """What the AUC of all is compared with, and why with that."""
+def _compared_with(together: SideBySide, *, over_all: bool) -> Sentence:
+    """What the AUC of all is compared with, and why with that; `over_all` where several frame sets have the same."""
     detector, variant = together.titles[together.reference]
     is_best = detector == together.best and variant == together.detectors[detector].baseline
     why = "the most accurate baseline" if is_best else "the most accurate of those within the limits"
-    return sentence("ΔAUC is the difference to ", strong(together.reference), f", {why}.")
+    of_all = " over all frame sets" if over_all else ""
+    return sentence("ΔAUC is the difference to ", strong(together.reference), f", {why}{of_all}.")
 
 
 def _fronts(choice: Choice | None) -> Iterable[Sentence]:

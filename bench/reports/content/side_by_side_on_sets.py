@@ -67,8 +67,7 @@ def _opening(together: SideBySideOnSets) -> Sentence:
         f"{counted(len(across.sets), 'frame set')}: ",
         listed(list(across.sets)),
         ". ",
-        strong(across.home),
-        " is home.",
+        frame_sets.at_home(across),
     )
 
 

@@ -27,7 +27,7 @@ from bench.records import (
     joined_sources,
     sources_of,
 )
-from bench.records.frame_sets import standing
+from bench.records.frame_sets import home_of, standing
 from bench.results.score import choice, clusters, noninferiority, placements
 from bench.results.score.intervals import holm
 from bench.results.score.side_by_side import measures, side_by_side
@@ -35,17 +35,18 @@ from bench.results.score.side_by_side import measures, side_by_side
 SIGNIFICANT = 0.05
 
 
-def on_sets(sets: Mapping[str, Alone], home: str, *, pool: bool = False) -> OnSets:
+def on_sets(sets: Mapping[str, Alone], built_with: str, *, pool: bool = False) -> OnSets:
     """Judge the variants of a detector over all frame sets; with `pool`, the verdict is of all scores together.
 
-    `home` is the set that variants were built with, or the first one.
+    `built_with` is the set that variants were built with, which need not be one of these.
     """
+    home = home_of(sets, built_with)
     first = next(iter(sets.values()))
     evaluations = {name: alone.evaluation for name, alone in sets.items()}
     pooled = _pooled(sets) if pool else {}
     return OnSets(
         sets=sets,
-        home=home,
+        built_with=built_with,
         evaluation=over_all(first.run, evaluations),
         verdicts={
             variant.name: overall({name: _comparison(each, variant.name) for name, each in evaluations.items()}, home,
@@ -58,13 +59,15 @@ def on_sets(sets: Mapping[str, Alone], home: str, *, pool: bool = False) -> OnSe
     )  # fmt: skip
 
 
-def side_by_side_on_sets(sets: Mapping[str, Mapping[str, Alone]], home: str, *, pool: bool = False) -> SideBySideOnSets:
+def side_by_side_on_sets(
+    sets: Mapping[str, Mapping[str, Alone]], built_with: str, *, pool: bool = False
+) -> SideBySideOnSets:
     """Judge the variants of several detectors over all frame sets; `sets` has all detectors on each.
 
     The reference is the same on each set: of the baselines, that of the highest AUC, averaged over the sets.
     """
-    names = list(next(iter(sets.values())))
-    detectors = {name: on_sets({each: of[name] for each, of in sets.items()}, home, pool=pool) for name in names}
+    names, home = list(next(iter(sets.values()))), home_of(sets, built_with)
+    detectors = {name: on_sets({each: of[name] for each, of in sets.items()}, built_with, pool=pool) for name in names}
     by = measures({name: Alone(detector.run, detector.evaluation) for name, detector in detectors.items()})
     compared = {name: side_by_side(of_set, by) for name, of_set in sets.items()}
     first = next(iter(compared.values()))
