@@ -52,6 +52,11 @@ class Alone:
     def baseline(self) -> str:
         return self.run.baseline.name
 
+    @property
+    def judged(self) -> Evaluation:
+        """The scores that verdicts and choices are made of."""
+        return self.evaluation
+
 
 @dataclass(frozen=True)
 class SideBySide:

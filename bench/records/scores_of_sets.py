@@ -28,6 +28,11 @@ class ScoredSet:
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
 
+    @property
+    def judged(self) -> dict[str, ScoredVariant]:
+        """The variants with the numbers that verdicts and gates go by."""
+        return self.variants
+
 
 @dataclass(frozen=True)
 class ScoredPooled:

@@ -104,7 +104,7 @@ def _by(verdicts_over_all: Mapping[str, OverallVerdict], name: str) -> list[Part
 def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
     """On which sets the chosen variant's threshold must be set anew, which an AUC does not show."""
     for name, alone in across.sets.items():
-        judged = alone.evaluation.variants.get(chosen or "")
+        judged = alone.judged.variants.get(chosen or "")
         if judged and judged.flips and recommendation.is_worse_at_fixed(judged):
             wrong = f"At {judged.fixed.threshold:g} it is wrong in {counted(judged.flips.worse, 'frame')} of {name}"
             better = f" that the baseline gets right ({judged.flips.better:,} the other way round)"

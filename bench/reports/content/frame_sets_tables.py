@@ -60,7 +60,7 @@ def set_columns(sets: Iterable[str], home: str) -> list[Column]:
 
 def _on(alone: Alone, variant: str, overall: OverallVerdict | None, name: str) -> Cell:
     """A variant on one set: its difference to the baseline there, and the verdict; the baseline's own AUC."""
-    judged = alone.evaluation.variants.get(variant)
+    judged = alone.judged.variants.get(variant)
     if judged is None:
         return cell("failed")
     if overall is None:
@@ -97,7 +97,7 @@ def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
     """A row for each set, in the order of the file: its frames, how good the baseline is there, and what it says."""
     rows = []
     for name, alone in across.sets.items():
-        judged = alone.evaluation.variants.get(alone.baseline)
+        judged = alone.judged.variants.get(alone.baseline)
         test = alone.run.test
         rows.append(
             [
@@ -128,7 +128,7 @@ def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
 
 def _verdicts(alone: Alone) -> Cell:
     """How many variants have which verdict on a set, each by itself."""
-    compared = [judged.comparison.verdict for judged in alone.evaluation.variants.values() if judged.comparison]
+    compared = [judged.comparison.verdict for judged in alone.judged.variants.values() if judged.comparison]
     counts = Counter(compared)
     words = [f"{counts[word]} {word}" for word in ("degraded", "inconclusive", "stable", "improved") if counts[word]]
     failed = sum(variant.status == "failed" for variant in alone.run.variants)
@@ -138,7 +138,7 @@ def _verdicts(alone: Alone) -> Cell:
 
 def _ships(alone: Alone) -> Cell:
     """What the set's own report recommends."""
-    recommended = recommend(alone.evaluation.choice, alone.baseline)
+    recommended = recommend(alone.judged.choice, alone.baseline)
     if recommended.chosen is None:
         return cell("none qualifies") if recommended.kind == "unmet" else EMPTY
     return cell(f"{'keep' if recommended.kind == 'keep' else 'ship'} ", strong(recommended.chosen))

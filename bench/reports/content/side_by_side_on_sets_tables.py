@@ -20,7 +20,7 @@ def detectors(together: SideBySideOnSets, page: str, below: Mapping[str, Mapping
     for name, across in together.detectors.items():
         cells = [variant_cell(name), cell(f"{across.run.architecture}, {input_of(across.run)}")]
         for frame_set, alone in across.sets.items():
-            judged, target = alone.evaluation.variants.get(alone.baseline), f"{below[frame_set][name]}/{page}"
+            judged, target = alone.judged.variants.get(alone.baseline), f"{below[frame_set][name]}/{page}"
             auc = judged.auc if judged else None
             if auc is None:
                 cells.append(cell(link("no AUC" if judged else "failed", target)))

@@ -42,7 +42,7 @@ def _verdicts(
 
 def _on(of_set: ScoredSet, variant: str, name: str) -> str:
     """What one set says of a variant: the verdict there, ΔAUC and its interval."""
-    scored = of_set.variants[variant]
+    scored = of_set.judged[variant]
     if scored.auc_delta is None or scored.auc_delta_ci is None:
         return f"{name} {scored.verdict}"
     low, high = scored.auc_delta_ci

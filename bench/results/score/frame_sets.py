@@ -42,7 +42,7 @@ def on_sets(sets: Mapping[str, Alone], built_with: str, *, pool: bool = False) -
     """
     home = home_of(sets, built_with)
     first = next(iter(sets.values()))
-    evaluations = {name: alone.evaluation for name, alone in sets.items()}
+    evaluations = {name: alone.judged for name, alone in sets.items()}
     pooled = _pooled(sets) if pool else {}
     return OnSets(
         sets=sets,
@@ -91,7 +91,7 @@ def _comparison(evaluation: Evaluation, variant: str) -> Comparison | None:
 
 def _is_at_chance(alone: Alone) -> bool:
     """Whether the baseline is not significantly better than chance, where it has an AUC."""
-    judged = alone.evaluation.variants.get(alone.baseline)
+    judged = alone.judged.variants.get(alone.baseline)
     return judged is not None and judged.auc is not None and judged.auc.interval.low <= 0.5
 
 
@@ -167,17 +167,17 @@ def _pooled(sets: Mapping[str, Alone]) -> dict[str, Comparison]:
     import pandas as pd
 
     first, *others = sets.values()
-    tests = {name: alone.evaluation.test for name, alone in sets.items()}
+    tests = {name: alone.judged.test for name, alone in sets.items()}
     distinct = {name: test.without_copies() for name, test in tests.items()}
     labels = np.concatenate([test.labels for test in distinct.values()])
     if len(np.unique(labels)) != 2:
         return {}
-    names = [name for name in first.evaluation.predictions if all(name in o.evaluation.predictions for o in others)]
+    names = [name for name in first.judged.predictions if all(name in o.judged.predictions for o in others)]
     placed = {
         variant: placements.placements(
             labels,
             np.concatenate(
-                [alone.evaluation.predictions[variant].ranks[tests[name].counted] for name, alone in sets.items()]
+                [alone.judged.predictions[variant].ranks[tests[name].counted] for name, alone in sets.items()]
             ),
         )
         for variant in names
