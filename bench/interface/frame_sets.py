@@ -28,8 +28,8 @@ def on_set(numbers: OnSetsScores, frame_set: str) -> ScoresFile:
     detectors = {}
     for name, detector in numbers.detectors.items():
         of_first = {field.name: getattr(detector, field.name) for field in fields(ScoredDetector)}
-        kept = {key: value for key, value in _of(detector.sets[frame_set]).items() if key in of_first}
-        detectors[name] = ScoredDetector(**of_first | kept)
+        of_this = {key: value for key, value in _of(detector.sets[frame_set]).items() if key in of_first}
+        detectors[name] = ScoredDetector(**of_first | of_this)
     is_first = frame_set == next(iter(numbers.sets))
     compared = numbers.compared if is_first else {}
     return SideBySideScores(**values | {"detectors": detectors, "compared": compared, "choice": None})

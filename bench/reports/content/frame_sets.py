@@ -146,16 +146,23 @@ def _of_variant(name: str, overall: OverallVerdict) -> Iterable[Sentence]:
             strong(name), " is degraded on ", strong(each), " by the interval of that set alone, but not after the "
             f"correction for {len(overall.comparisons)} sets (p {overall.p_sets[each]:.2g}).",
         )  # fmt: skip
-    for each, comparison in overall.comparisons.items():
-        if comparison.verdict == "inconclusive" and not overall.lost:
-            more = comparison.further_frames
-            settled = f": {further(more)} there would settle it, if the difference stays what it is" if more else ""
-            delta = _estimate(comparison)
-            yield sentence(
-                "The frames of ", strong(each), " cannot decide about ", strong(name), f" ({delta}){settled}."
-            )
+    undecided = [] if overall.lost else [each for each in overall.comparisons if _is_undecided(overall, each)]
+    if undecided:
+        facts = joined((sentence(strong(each), _undecided(overall.comparisons[each])) for each in undecided), "; ")
+        yield sentence("Undecided about ", strong(name), ": ", facts, ".")
     if overall.unknown:
         yield sentence("On ", listed(list(overall.unknown)), " there is nothing to compare ", strong(name), " by.")
+
+
+def _is_undecided(overall: OverallVerdict, name: str) -> bool:
+    return overall.comparisons[name].verdict == "inconclusive"
+
+
+def _undecided(comparison: Comparison) -> str:
+    """How far a set is from deciding: the difference, and how many more of its frames it would take."""
+    frames = comparison.further_frames
+    settled = f"; {further(frames)} would settle it, if the difference stays what it is" if frames else ""
+    return f" ({_estimate(comparison)}{settled})"
 
 
 def _loss(overall: OverallVerdict, name: str) -> str:

@@ -100,18 +100,18 @@ def overall(
     by_set: Mapping[str, Comparison | None], home: str, pooled: Comparison | None = None, *, pool: bool = False
 ) -> OverallVerdict:
     """The verdict on a variant, compared with the baseline on each set; with `pool`, that of `pooled`."""
-    known = {name: comparison for name, comparison in by_set.items() if comparison is not None}
-    p_sets = dict(zip(known, holm([comparison.p for comparison in known.values()]), strict=True))
-    lost = [name for name, each in known.items() if each.verdict == "degraded" and p_sets[name] < SIGNIFICANT]
-    order = sorted(known, key=lambda name: standing(known[name], is_lost=name in lost))
-    verdict = _verdict([each.verdict for each in known.values()], bool(lost), is_whole=len(known) == len(by_set))
+    compared = {name: comparison for name, comparison in by_set.items() if comparison is not None}
+    p_sets = dict(zip(compared, holm([comparison.p for comparison in compared.values()]), strict=True))
+    lost = [name for name, each in compared.items() if each.verdict == "degraded" and p_sets[name] < SIGNIFICANT]
+    order = sorted(compared, key=lambda name: standing(compared[name], is_lost=name in lost))
+    verdict = _verdict([each.verdict for each in compared.values()], bool(lost), is_whole=len(compared) == len(by_set))
     return OverallVerdict(
         verdict=(pooled.verdict if pooled else None) if pool else verdict,
         home=home,
-        comparisons={name: known[name] for name in order},
+        comparisons={name: compared[name] for name in order},
         p_sets={name: p_sets[name] for name in order},
         lost=tuple(name for name in order if name in lost),
-        unknown=tuple(name for name in by_set if name not in known),
+        unknown=tuple(name for name in by_set if name not in compared),
         pooled=pooled,
     )
 

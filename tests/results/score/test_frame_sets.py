@@ -107,8 +107,8 @@ def test_power_falls_with_sets_as_it_must() -> None:
     """Without a loss, stable on each of three is as likely as on one to the third power; a true loss is still found."""
     alone, three_sets = (share(drawn([0.0] * sets, 0.0045, 4000), "stable", "improved") for sets in (1, 3))
     assert three_sets == pytest.approx(alone**3, abs=0.04)
-    one, corrected = (share(drawn([-0.04, *[0.0] * further], 0.01, 4000), "degraded") for further in (0, 3))
-    assert one > 0.95
+    single, corrected = (share(drawn([-0.04, *[0.0] * further], 0.01, 4000), "degraded") for further in (0, 3))
+    assert single > 0.95
     assert corrected > 0.9
 
 
