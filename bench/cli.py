@@ -250,12 +250,11 @@ def export(
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import export_variant, find_variant
+        from bench.commands.export import export_named
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
-        folder, variant = find_variant(name, settings, variant)
-        written = export_variant(file.parent, folder, variant, to, form=form, on_event=bars)
+        written = export_named(file.parent, name, settings, variant, to, form=form, on_event=bars)
     for path in written:
         console.name_path("wrote", path)
 

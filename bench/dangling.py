@@ -19,6 +19,7 @@ def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
         for key, names_given, section, names in (
             (several, experiment.detector_names, "detectors", tuple(experiments.detectors)),
             ("frames", experiment.frame_sets, "datasets", tuple(experiments.datasets)),
+            ("build_frames", filter(None, [experiment.build_frames]), "datasets", tuple(experiments.datasets)),
         ):
             for name_given in names_given:
                 if name_given not in names:

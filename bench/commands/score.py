@@ -11,8 +11,8 @@ from pathlib import Path
 from bench import datasets, reports, stored
 from bench.datasets.layouts import SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
-from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
+from bench.folder_names import checked_name
 from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (

@@ -130,7 +130,7 @@ def _attributes(attributes: Any) -> dict[str, Any]:
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     """The variants' scores, the baseline first; `UserError` with all that is wrong with their names."""
-    from bench.experiment import checked_name
+    from bench.folder_names import checked_name
 
     given = arguments.mapping("scores", scores, '{"baseline": p, "q8": q}')
     if not isinstance(baseline, str) or baseline not in given:
@@ -157,7 +157,7 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
 
 def _name(folder: Path | None) -> str:
     """The report's name: its folder's, where that is a valid name."""
-    from bench.experiment import checked_name
+    from bench.folder_names import checked_name
 
     try:
         return checked_name(folder.absolute().name) if folder else "scores"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import datasets, locks, phases, runtimes
-from bench.pipeline import fidelity, journal
+from bench.pipeline import fidelity, former, journal
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.degrade import degrade
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
@@ -69,13 +69,14 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
 
 
 def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKey, _Gaps]]:
-    """The jobs of all variants that are shown, and what the results of each lack."""
+    """The jobs of all variants that are shown, and what the results of each lack; results are moved to their place."""
     candidates = {
         setup.key(variant): job_of(setup, variant, artifact)
         for setup in prepared.setups
         for variant in setup.chains
         if (artifact := built.artifacts.get((setup.detector_name, variant)))
     }
+    former.take_over(candidates.values())
     gaps = {
         key: _Gaps(
             predictions=not predict.is_done(job.folder, job.predictions_key),

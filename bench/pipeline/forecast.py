@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import datasets, runtimes
-from bench.pipeline import degrade, degraded, estimates, occlude, occlusions, present_speed, report_reasons
+from bench.pipeline import degrade, degraded, estimates, former, occlude, occlusions, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.evaluate import work_on
@@ -38,7 +38,8 @@ class Row:
 
     `timed` is whether nothing is to be timed: on all frame sets but the first, or where the times exist. `blurred` is
     whether no regions of the galleries' frames are to be blurred. `degraded` are the re-compressed frames that are
-    still to be evaluated, by level.
+    still to be evaluated, by level. `moves` is whether its results lie where the experiment had them with other
+    detectors or frame sets.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Row:
     blurred: bool
     setup: Setup = field(repr=False)
     degraded: Mapping[Degradation, int] = field(default_factory=dict)
+    moves: bool = False
 
     @property
     def id(self) -> str:
@@ -154,12 +156,13 @@ def _row(setup: Setup, name: str, links: tuple[Link, ...], of_baseline: str) -> 
     last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
     runtime, predictions_key, timing_key = keys(setup, last.id, setup.kind_of(name), built)
-    folder = setup.results / name
+    folder = former.folder_of(setup, name, predictions_key)
     frames = _frames_left(setup, folder, predictions_key)
-    timed = not is_time_due(setup, setup.times_folder / name, timing_key)
+    timed = not is_time_due(setup, folder if setup.is_first_set else setup.times_folder / name, timing_key)
     blurred = not occlusions.is_due(setup, folder, predictions_key, of_baseline or predictions_key)
     left = degraded.frames_left(setup, folder, predictions_key)
-    return Row(name, links, runtime, frames, timed, blurred, setup, left), predictions_key
+    moves = folder != setup.results / name
+    return Row(name, links, runtime, frames, timed, blurred, setup, left, moves), predictions_key
 
 
 def _frames_left(setup: Setup, folder: Path, key: str) -> int:
@@ -218,17 +221,18 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
 
 def pending(prepared: Prepared) -> dict[str, Pending]:
     """The videos that are still to be extracted, by frame set."""
-    return {setup.frame_set: setup.pending for setup in prepared.setups if setup.pending}
+    return prepared.pending
 
 
 def undrawn(prepared: Prepared) -> int:
     """How many frames are still to be drawn, of the demo set, or extracted."""
-    counts = (
-        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest and not frames.unread)
-        for setup in prepared.setups
-        if not setup.unread
+    return sum(
+        len(frames.frames)
+        for of_set in prepared.frames_by_set.values()
+        if not any(frames.unread for frames in of_set.values())
+        for frames in of_set.values()
+        if not frames.digest and not frames.unread
     )
-    return max(counts, default=0)
 
 
 def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

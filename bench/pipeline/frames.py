@@ -98,12 +98,13 @@ def _with_missing(extracted: datasets.Listed, of_videos: datasets.Listed) -> dat
     return replace(extracted, parts=parts)
 
 
-def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:
-    """The frames of each set: its own to evaluate on, and those of the first to build with."""
-    first, *others = listings.values()
-    built_with = {split: frames for split, frames in first.frames.items() if split not in LABELLED_SPLITS}
-    frames = {first.name: first.frames}
-    for listing in others:
-        labelled = {split: of_split for split, of_split in listing.frames.items() if split in LABELLED_SPLITS}
-        frames[listing.name] = {**labelled, **built_with}
+def frames_of(
+    listings: Mapping[str, Listing], evaluated: Sequence[str], build_set: str
+) -> dict[str, dict[Split, FrameSet]]:
+    """The frames of each set that is `evaluated`: its own to judge, and those of the `build_set` to build with."""
+    built_with = {split: of for split, of in listings[build_set].frames.items() if split not in LABELLED_SPLITS}
+    frames = {}
+    for name in evaluated:
+        labelled = {split: of for split, of in listings[name].frames.items() if split in LABELLED_SPLITS}
+        frames[name] = listings[name].frames if name == build_set else {**labelled, **built_with}
     return frames

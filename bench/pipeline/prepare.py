@@ -52,13 +52,13 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     """
     request = _request(experiments, path, name, only)
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
-    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.settings.frame_sets}
+    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, reads, on_event)
-    frames = frames_of(listings)
+    build = listings[request.settings.build_set]
+    frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
     _refuse_learned(request, frames)
     request.refuse(list(_unjudgeable(request, {name: of_set["test"].frames for name, of_set in frames.items()})))
-    built_with = next(iter(frames.values()))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
@@ -80,11 +80,12 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             threads=cpu_cores() if threads == "auto" else threads,
             remarks=remarks,
             timing=timing,
-            pending=listing.pending,
-            extracted=listing.extracted,
+            pending=listings[frame_set].pending,
+            build_pending=build.pending,
+            extracted=tuple(dict.fromkeys((*listings[frame_set].extracted, *build.extracted))),
         )
         for detector, of_detector in weights.items()
-        for frame_set, listing in listings.items()
+        for frame_set in request.settings.frame_sets
     ]
     return Prepared(tuple(setups))
 
@@ -98,6 +99,11 @@ class _Request:
     settings: ExperimentSettings
     detectors: Mapping[str, DetectorSettings]
     selected: Mapping[str, frozenset[str]]
+
+    @property
+    def frame_sets(self) -> tuple[str, ...]:
+        """The names of all that variants are evaluated on, and of that which they are built with."""
+        return tuple(dict.fromkeys((*self.settings.frame_sets, self.settings.build_set)))
 
     def chains(self, detector: str) -> dict[str, tuple[steps.Use, ...]]:
         """The selected chains of a detector."""
@@ -187,8 +193,9 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
-    request.refuse(list(_unjudgeable(request, {name: listing.may_be_test for name, listing in listings.items()})))
-    frames = next(iter(listings.values())).sets
+    judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}
+    request.refuse(list(_unjudgeable(request, judged)))
+    frames = listings[request.settings.build_set].sets
     for name in request.detectors:
         problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
     request.refuse(problems, first=refused)
@@ -316,9 +323,12 @@ def _unjudgeable(
 
 
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:
-    """Refuse frame sets with frames to be judged that variants are built with from the first set."""
+    """Refuse frame sets with frames to be judged that variants are built with from another set."""
     problems: list[tuple[Keys, str | UserError]] = []
-    for name, sets in list(frames.items())[1:]:
+    for name, sets in frames.items():
+        # What a set shares within itself was refused when it was read.
+        if name == request.settings.build_set:
+            continue
         problems += problems_of(_dataset_key(name), partial(datasets.refuse_shared_content, name, sets))
     request.refuse(problems)
 

@@ -158,13 +158,18 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(setup: Setup) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     details = {
-        "weights": f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}",
+        "weights": weights_of(setup),
         **({"weights read as": setup.reading.sentence} if setup.reading else {}),
         "seed": str(setup.settings.seed),
         "threads": str(setup.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
     }
     return provenance(details, libraries)
+
+
+def weights_of(setup: Setup) -> str:
+    """The file of a detector's weights with its digest, and what its owner says of them."""
+    return f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}"
 
 
 def _spelled(conventions: Conventions) -> str:

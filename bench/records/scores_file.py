@@ -6,6 +6,7 @@ docs/numbers.md say what each key means.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
@@ -447,5 +448,5 @@ class SideBySideScores(ScoresFile):
 
     best: str
     reference: str
-    detectors: dict[str, ScoredDetector]
+    detectors: Mapping[str, ScoredDetector]
     compared: dict[str, ScoredAgainst]

@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.files import write_atomically, write_text
-from bench.records import Evaluation, RunRecord, SideBySide
+from bench.records import Evaluation, OnSets, RunRecord, SideBySide, SideBySideOnSets
 from bench.reports import html
 from bench.reports.content import changes
+from bench.reports.content.frame_sets import all_sets
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
+from bench.reports.content.side_by_side_on_sets import overall_on_sets
+from bench.reports.html.frame_sets import page as sets_as_page
 from bench.reports.html.pictures import pictured
 from bench.reports.html.side_by_side import page as as_page
+from bench.reports.html.side_by_side import page_on_sets as detectors_on_sets_as_page
+from bench.reports.markdown import frame_sets as sets_as_markdown
 from bench.reports.markdown import markdown
 from bench.reports.markdown import side_by_side as as_markdown
+from bench.reports.markdown import side_by_side_on_sets as detectors_on_sets_as_markdown
 from bench.reports.markdown.galleries import MarkdownGalleries, galleries
 from bench.reports.pictures import figures
 from bench.reports.pictures.gallery import Galleries, draw_overlays, has_maps
 from bench.reports.pictures.gallery import galleries as choose
 from bench.reports.scores_json import as_text, scores, scores_side_by_side
+from bench.reports.scores_of_sets import scores_on_sets, scores_side_by_side_on_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +55,9 @@ def render(
 
     `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
     where an overlay or a thumbnail is missing or out of date. `results` is the experiment's folder. Both are None
-    where there are only scores, and no galleries then. `above` is where the page lies that compares this detector with
-    others, seen from `report`; empty where there are none. Every file is written atomically, scores.json last.
+    where there are only scores, and no galleries then. `above` leads from `report` to the folder of the report of all
+    detectors and frame sets, "../" or more; empty where there is none. Every file is written atomically, scores.json
+    last.
     """
     shown = None
     if pixels is not None and results is not None:
@@ -67,8 +75,9 @@ def render(
     pictures = (
         _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
     )
-    text = markdown(content, drawn, pictures)
-    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS), above)
+    text = markdown(content, drawn, pictures, f"{above}report.md" if above else "")
+    way_up = f"{above}report.html" if above else ""
+    page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS), way_up)
     write_text(report / "report.md", text)
     write_text(report / "report.html", page)
     write_text(report / "scores.json", f"{as_text(numbers)}\n")
@@ -92,6 +101,46 @@ def render_side_by_side(
     write_text(report / "report.md", as_markdown(text, drawn))
     write_text(report / "report.html", as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")
+
+
+def render_on_sets(
+    across: OnSets, warnings: Mapping[str, Sequence[str]], below: Mapping[str, Path], report: Path
+) -> None:
+    """Write report.md, report.html and scores.json of a detector on several frame sets into `report`.
+
+    `warnings` are those of the report on each set, and `below` is its folder, seen from `report`.
+    """
+    phases.begin("writing the pages")
+    folders = {name: folder.as_posix() for name, folder in below.items()}
+    text, page = (all_sets(across, warnings, f"report.{form}", folders) for form in ("md", "html"))
+    reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
+    # Where the report on one set was before, its ledger would be read as that of all.
+    (report / LEDGER).unlink(missing_ok=True)
+    write_text(report / "report.md", sets_as_markdown(text))
+    write_text(report / "report.html", sets_as_page(page, reports))
+    write_text(report / "scores.json", f"{as_text(scores_on_sets(across))}\n")
+
+
+def render_side_by_side_on_sets(
+    together: SideBySideOnSets,
+    warnings: Mapping[str, Sequence[str]],
+    below: Mapping[str, Mapping[str, Path]],
+    report: Path,
+) -> None:
+    """Write report.md, its figures, report.html and scores.json of several detectors on several frame sets.
+
+    `warnings` are those of each detector on each set; `below` is the folder of its report, seen from `report`, by
+    frame set and detector.
+    """
+    phases.begin("writing the pages")
+    folders = {of: {name: folder.as_posix() for name, folder in by.items()} for of, by in below.items()}
+    text, page = (overall_on_sets(together, warnings, f"report.{form}", folders) for form in ("md", "html"))
+    drawn = [figures.draw(section.plots, report) for section in text.sections]
+    reports = {of: [(name, f"{folder}/report.html") for name, folder in by.items()] for of, by in folders.items()}
+    (report / LEDGER).unlink(missing_ok=True)
+    write_text(report / "report.md", detectors_on_sets_as_markdown(text, drawn))
+    write_text(report / "report.html", detectors_on_sets_as_page(page, reports))
+    write_text(report / "scores.json", f"{as_text(scores_side_by_side_on_sets(together))}\n")
 
 
 def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:

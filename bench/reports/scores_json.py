@@ -55,9 +55,11 @@ from bench.records import (
     ScoredVideos,
     ScoredVideosOfSplit,
     ScoresFile,
+    ScoresOnSets,
     Shift,
     SideBySide,
     SideBySideScores,
+    SideBySideScoresOnSets,
     Slice,
     VariantEvaluation,
     VariantResult,
@@ -91,7 +93,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         threshold=run.threshold,
         margin=run.margin,
         variants={variant.name: _variant(run, variant, evaluation) for variant in run.variants},
-        choice=_choice(choice) if (choice := evaluation.by(run.judge).choice) else None,
+        choice=scored_choice(choice) if (choice := evaluation.by(run.judge).choice) else None,
         ablation=tuple(_effect(effect) for effect in evaluation.effects),
         not_sliced=evaluation.not_sliced,
         judge=run.judge,
@@ -133,7 +135,7 @@ def scores_side_by_side(together: SideBySide) -> SideBySideScores:
     names = [field.name for field in dataclasses.fields(ScoresFile) if field.name != "choice"]
     return SideBySideScores(
         **{name: getattr(first, name) for name in names},
-        choice=_choice(choice) if choice else None,
+        choice=scored_choice(choice) if choice else None,
         best=together.best,
         reference=together.reference,
         detectors={
@@ -185,7 +187,9 @@ def typed_scores(content: Any) -> ScoresFile:
         raise stored.DamagedError(
             f"it has schema version {quoted(content['schema'])}, this bench reads version {SCORES_SCHEMA}"
         )
-    numbers: ScoresFile = stored.typed(SideBySideScores if "detectors" in content else ScoresFile, content)
+    kinds = {(False, False): ScoresFile, (False, True): ScoresOnSets,
+             (True, False): SideBySideScores, (True, True): SideBySideScoresOnSets}  # fmt: skip
+    numbers: ScoresFile = stored.typed(kinds["detectors" in content, "sets" in content], content)
     if numbers.baseline not in numbers.variants:
         raise stored.DamagedError("its baseline is none of its variants")
     return numbers
@@ -353,7 +357,7 @@ def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradat
     )
 
 
-def _choice(choice: Choice) -> ScoredChoice:
+def scored_choice(choice: Choice) -> ScoredChoice:
     """Which variant to ship, under which constraints, and how every candidate stands to them."""
     return _scored(
         ScoredChoice,

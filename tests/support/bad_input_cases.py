@@ -235,6 +235,21 @@ def several(names: str, *changes: Change) -> Change:
     return both(named, *changes, yaml("datasets:", f"{other}datasets:"))
 
 
+def on_sets(names: str, *changes: Change) -> Change:
+    """The experiment is judged on frame sets of these names; there is another one, `abroad`, beside `faces`."""
+
+    def write(folder: Path) -> None:
+        write_frames(folder / "abroad/test", 8, 8, 50)
+
+    named = yaml("    frames: faces\n", f"    frames: {names}\n")
+    return both(write, named, yaml("experiments:\n", "  abroad: {path: abroad}\nexperiments:\n"), *changes)
+
+
+def learned_abroad(folder: Path) -> None:
+    """A calibration frame of `faces` lies among the test frames of `abroad`, under another name."""
+    shutil.copy(folder / "faces/calibration/real/000.png", folder / "abroad/test/real/900.png")
+
+
 def both(*changes: Change) -> Change:
     return lambda folder: [change(folder) for change in changes]
 
@@ -1345,6 +1360,41 @@ CASES: dict[str, list[Case]] = {
              ("line 11: experiments.first.robustness.h264: this PyAV was built without libx264",
               "`pip install --force-reinstall av`", "or leave `h264` out"),
              robustness("{h264: [23]}"), patch=no_encoder),
+    ],
+    "Several frame sets": [
+        Case("a frame set twice", "`frames: [faces, faces]`", ("experiments.first.frames: names 'faces' twice",),
+             on_sets("[faces, faces]")),
+        Case("no such frame set among several", "`frames: [faces, abraod]`",
+             ("line 10", "experiments.first.frames: there is no 'abraod' under `datasets:`", "did you mean 'abroad'"),
+             on_sets("[faces, abraod]")),
+        Case("frame sets that differ in case", "`frames: [faces, Faces]`",
+             ("experiments.first.frames: frame sets 'faces' and 'Faces' differ in case only",),
+             on_sets("[faces, Faces]")),
+        Case("a frame set called like a file of the report", "`frames: [faces, report.md]`",
+             ("the report has a file 'report.md'; give the frame set another name",), on_sets("[faces, report.md]")),
+        Case("a list of no frame sets", "`frames: []`", ("expected a list of names, such as [celeb, mine]; found []",),
+             on_sets("[]")),
+        Case("frames that are no name", "`frames: 3`",
+             ("experiments.first.frames: expected a name under `datasets:`, or a list of names", "found 3"),
+             on_sets("3")),
+        Case("no such set to build with", "`build_frames: facse`",
+             ("experiments.first.build_frames: there is no 'facse' under `datasets:`", "did you mean 'faces'"),
+             on_sets("[faces, abroad]\n    build_frames: facse")),
+        Case("a set to build with that lacks frames", "`build_frames: abroad`, which has test frames alone",
+             ("variants.q8: quantize: int8 needs calibration frames", "the frame set has none"),
+             on_sets("[faces, abroad]\n    build_frames: abroad")),
+        Case("one frame set pooled", "`pool: true`, `frames: faces`",
+             ("experiments.first.pool: is about several frame sets, and `frames` names one; leave it out",),
+             on_sets("faces\n    pool: true")),
+        Case("frames learned from in one set and judged in another", "a calibration frame of the first set",
+             ("line 6", "datasets.abroad", "identical files on both sides of test, validation | calibration, train"),
+             on_sets("[faces, abroad]", learned_abroad)),
+        Case("such frames where another set is built with", "`frames: abroad`, `build_frames: faces`",
+             ("datasets.abroad", "identical files on both sides"),
+             on_sets("abroad\n    build_frames: faces", learned_abroad)),
+        Case("accepted scores of one frame set", "several in the experiment now",
+             ("was accepted on one frame set, and the experiment has faces, abroad now",),
+             both(on_sets("[faces, abroad]"), accepted()), AGAINST, "check"),
     ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),

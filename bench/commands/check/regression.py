@@ -98,23 +98,29 @@ class _Judged:
         return videos.predictions(of_frames, self._videos, None, self._run.video_scoring)
 
 
-def of_several(compared: Compared, detector: str) -> Compared:
-    """The same with the name of the detector where others are judged beside it."""
+def of_part(compared: Compared, part: Finished) -> Compared:
+    """The same with the names of the detector and of the frame set where others are judged beside them."""
+    before, after = (f"{part.detector}/" if part.detector else "", f" on {part.frame_set}" if part.frame_set else "")
     return Compared(
-        tuple(replace(outcome, variant=f"{detector}/{outcome.variant}") for outcome in compared.outcomes),
-        tuple(f"{detector}: {warning}" for warning in compared.warnings),
-        tuple(f"{detector}: {remark}" for remark in compared.remarks),
+        tuple(replace(outcome, variant=f"{before}{outcome.variant}{after}") for outcome in compared.outcomes),
+        tuple(f"{part.prefix}{warning}" for warning in compared.warnings),
+        tuple(f"{part.prefix}{remark}" for remark in compared.remarks),
     )
+
+
+def new_set(frame_set: str) -> Compared:
+    """What is said of a frame set that nothing was accepted on."""
+    return Compared(remarks=(f"the frame set {frame_set} is new: `bench accept` takes it into the reference.",))
 
 
 def gone(accepted: Accepted, settings: ExperimentSettings) -> tuple[GateOutcome, ...]:
-    """The variants of detectors that were accepted and that the experiment no longer has."""
+    """The variants of detectors and on frame sets that were accepted and that the experiment no longer has."""
     missing = [detector for detector in accepted.detectors if detector not in settings.detector_names]
-    return tuple(
-        _gone(f"{detector}/{name}", (), accepted, settings.margin)
-        for detector in missing
-        for name in accepted.of(detector).variants
-    )
+    lost = [f"{detector}/{name}" for detector in missing for name in accepted.of(detector).variants]
+    for frame_set, of_set in accepted.by_set.items():
+        if frame_set not in settings.frame_sets:
+            lost += [f"{name} on {frame_set}" for name in of_set.variants]
+    return tuple(_gone(name, (), accepted, settings.margin) for name in lost)
 
 
 def _is_unexplained(change: Change, same_weights: bool) -> bool:

@@ -31,6 +31,7 @@ from bench.records import (
     MeasuredBy,
     ModelFile,
     Moved,
+    OverallVerdict,
     Preprocessing,
     RunRecord,
     VariantResult,
@@ -67,13 +68,19 @@ _NAMES: dict[Filter, str] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the texts are written from; `predict.py` runs the first of `files`."""
+    """What the texts are written from; `predict.py` runs the first of `files`.
+
+    `on_sets` is the verdict over several frame sets, `of_sets` what is said of these; None, and empty, where there is
+    one.
+    """
 
     run: RunRecord
     variant: VariantResult
     built: Built
     evaluation: Evaluation
     files: dict[str, ModelFile]
+    on_sets: OverallVerdict | None = None
+    of_sets: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -130,6 +137,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "alone": variant is facts.baseline,
         "verdict": verdict(variant is facts.baseline, of_variant) or NONE,
         "warnings": _warnings(facts),
+        "of_sets": facts.of_sets,
         "installed": models.installed(facts.preprocessing.input_spec),
         "oldest_python": models.OLDEST_PYTHON,
         "mib": _mib,
@@ -194,6 +202,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         scores=as_json(by_variant[variant.name]),
         baseline_scores=as_json(by_variant[facts.baseline.name]),
         crop=facts.preprocessing.crop,
+        verdicts={name: each.verdict for name, each in facts.on_sets.comparisons.items()} if facts.on_sets else {},
+        verdict_over_all=facts.on_sets.verdict if facts.on_sets else None,
     )
 
 

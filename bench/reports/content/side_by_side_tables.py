@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.records import Alone, Evaluation, SideBySide, VariantResult
+from bench.records import Alone, Evaluation, SideBySide, VariantEvaluation, VariantResult
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import input_of
@@ -26,9 +26,9 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
                 Cell(sentence(link(name, f"{below[name]}/{page}")), variant=name),
                 cell(f"{alone.run.architecture}, {input_of(alone.run)}"),
                 area_cell(judged.auc if judged else None),
-                difference_cell(comparison.delta) if comparison else cell("most accurate" if judged else "failed"),
+                difference_cell(comparison.delta) if comparison else cell(_why_best(together, judged)),
                 cell(chance(comparison.p_holm)) if comparison else EMPTY,
-                _size(baseline),
+                size_cell(baseline),
                 EMPTY if latency is None else cell(rough(latency), value=latency),
                 _ships(alone),
             ]
@@ -46,6 +46,15 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
         ],
         rows,
     )
+
+
+def _why_best(together: SideBySide, judged: VariantEvaluation | None) -> str:
+    """What is said of the detector that others are compared with: on one of several frame sets it may not be first."""
+    if judged is None or judged.auc is None:
+        return "failed" if judged is None else "no AUC"
+    others = [alone.evaluation.variants.get(alone.baseline) for alone in together.detectors.values()]
+    highest = max(other.auc.value for other in others if other and other.auc)
+    return "most accurate" if judged.auc.value >= highest else "most accurate over all frame sets"
 
 
 def _ships(alone: Alone) -> Cell:
@@ -78,7 +87,7 @@ def variants(together: SideBySide) -> Table:
                 variant_cell(title),
                 area_cell(judged.auc),
                 delta if judged.auc else EMPTY,
-                _size(variant),
+                size_cell(variant),
                 EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
                 EMPTY if title == together.reference else ratio_cell(speed.speedup),
                 cell(verdict(name == alone.baseline, of_own) or ""),
@@ -104,7 +113,7 @@ def variants(together: SideBySide) -> Table:
     )
 
 
-def _size(variant: VariantResult) -> Cell:
+def size_cell(variant: VariantResult) -> Cell:
     if variant.footprint is None:
         return EMPTY
     size_mib = variant.footprint.size_bytes / MIB

@@ -13,6 +13,9 @@ COVERAGE = "min_coverage"
 AT_LEAST = ("auc", "recall", COVERAGE)
 """The gates whose limit is the least that will do; that of all others is the most."""
 
+OF_NO_FRAMES = ("size_mib", "latency_ratio")
+"""The gates whose quantity is the same on every frame set."""
+
 CHANCE = 0.5
 """The AUC of a detector that guesses."""
 
