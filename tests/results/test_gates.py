@@ -19,6 +19,7 @@ from bench.records import (
     ScoredVideos,
     ScoredVideosOfSplit,
     ScoresFile,
+    Unit,
 )
 from bench.results.limits import GateSettings
 from bench.results.score.gates import asked, check_gates, is_strict
@@ -119,7 +120,8 @@ def test_gates_are_of_videos_where_these_are_judged() -> None:
     names = {field.name for field in fields(ScoredByVideo)}
     worse = replace(variant(), auc=0.7, auc_ci=(0.65, 0.75))
     q8 = replace(variant(), video=ScoredByVideo(**{name: getattr(worse, name) for name in names}))
-    for judge, value in (("frame", 0.9), ("video", 0.7)):
+    cases: tuple[tuple[Unit, float], ...] = (("frame", 0.9), ("video", 0.7))
+    for judge, value in cases:
         judged = replace(scores(q8=q8), judge=judge)
         (outcome,) = check_gates(judged, {"q8": GateSettings(auc=0.8)})
         assert (outcome.value, outcome.fell) == (value, judge == "video")
