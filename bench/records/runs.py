@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
 from bench.records.frames import Preprocessing
-from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
+from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
 from bench.records.weights import CLASS_ACTIVATION
 
@@ -52,7 +52,7 @@ class VariantResult:
     has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
-    them.
+    them. `calibration_shift` is that of an artifact whose activations have fixed ranges, None for others.
     """
 
     name: str
@@ -71,6 +71,7 @@ class VariantResult:
     fidelity: Fidelity | None = None
     evaluation: PredictionPass | None = None
     imported: str = ""
+    calibration_shift: CalibrationShift | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
-from bench.records.measurements import Fidelity, Timing
+from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.weights import ClassName
@@ -205,6 +205,7 @@ class ScoredVariant:
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
     faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
+    calibration_shift: CalibrationShift | None = None
 
 
 @dataclass(frozen=True)
