@@ -30,7 +30,8 @@ def read(setup: Setup, built: Built) -> CalibrationShift | None:
     test = _recalled(setup, built, setup.frames["test"])
     if test is None or test.reason or not test.layers:
         return None
-    calibration = setup.frames.get("calibration")
+    # Another set may have had it measured; what is said of this one must not hang on that.
+    calibration = setup.frames.get("calibration") if clipping.is_noisy(test) else None
     return clipping.shift(test, _recalled(setup, built, calibration) if calibration else None)
 
 

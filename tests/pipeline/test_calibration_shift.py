@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from PIL import Image
 from bench.pipeline import calibration_shift
 from bench.results import clipping
 from bench.runtimes.onnxruntime import clipping as clipping_sessions
-from tests.conftest import write_frames
+from tests.conftest import quick_folder, run_quickly, write_frames, write_workplace
 from tests.support.command_line import bench
 
+SCORES = Path("reports/first/scores.json")
 VARIANTS = "{baseline: [], q8: [quantize: int8], w8: [quantize: {weights: int8}]}\n"
 
 
@@ -26,20 +28,37 @@ def dimmed(folder: Path) -> None:
         Image.fromarray(np.asarray(Image.open(file)) // 4).save(file)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished experiment whose detector was calibrated on dim frames."""
+    with quick_folder(tmp_path_factory, "shift") as folder:
+        write_workplace(folder)
+        text = (folder / "experiments.yaml").read_text()
+        (folder / "experiments.yaml").write_text(text[: text.index("    variants:")] + f"    variants: {VARIANTS}")
+        dimmed(folder / "faces/calibration")
+        (folder / "output").write_text(run()[1])
+        yield folder
+
+
 @pytest.fixture
-def darkened(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An experiment whose detector is calibrated on dim frames."""
-    monkeypatch.chdir(workplace)
-    text = (workplace / "experiments.yaml").read_text()
-    (workplace / "experiments.yaml").write_text(text[: text.index("    variants:")] + f"    variants: {VARIANTS}")
-    dimmed(workplace / "faces/calibration")
-    return workplace
+def darkened(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it."""
+    run_quickly(monkeypatch)
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def unmeasured(folder: Path) -> None:
+    """As a version left it that did not measure this."""
+    for file in files(folder):
+        file.unlink()
 
 
 def run() -> tuple[dict[str, Any], str]:
     code, output = bench("run", "--no-timing")
     assert code == 0, output
-    return json.loads(Path("reports/first/scores.json").read_text())["variants"], output
+    return json.loads(SCORES.read_text())["variants"], output
 
 
 def files(folder: Path) -> list[Path]:
@@ -47,7 +66,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_frames_unlike_those_of_calibration_are_warned_of(darkened: Path) -> None:
-    scores, output = run()
+    scores, output = json.loads(SCORES.read_text())["variants"], Path("output").read_text()
     shift = scores["q8"]["calibration_shift"]
     assert shift["warned"] is True
     assert shift["noise"] > clipping.NOISE_BOUND
@@ -76,7 +95,6 @@ def test_frames_like_those_of_calibration_are_not(darkened: Path) -> None:
 
 
 def test_a_cached_run_measures_nothing(darkened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run()
     before = {file: file.read_bytes() for file in files(darkened)}
 
     def refused(*_: object) -> None:
@@ -88,7 +106,6 @@ def test_a_cached_run_measures_nothing(darkened: Path, monkeypatch: pytest.Monke
 
 
 def test_another_set_is_measured_for_itself(darkened: Path) -> None:
-    assert run()[0]["q8"]["calibration_shift"]["warned"] is True
     shutil.rmtree(darkened / "faces/test")
     write_frames(darkened / "faces/test", 14, 18, 99)
     dimmed(darkened / "faces/test")
@@ -100,6 +117,7 @@ def test_an_error_loses_no_results(darkened: Path, monkeypatch: pytest.MonkeyPat
     def failing(*_: object) -> None:
         raise RuntimeError("no memory for wide integers")
 
+    unmeasured(darkened)
     with monkeypatch.context() as patch:
         patch.setattr(clipping_sessions, "load_clipping", failing)
         scores, _ = run()
@@ -123,6 +141,7 @@ def test_ranges_that_are_not_to_be_read_are_looked_at_once(darkened: Path, monke
         asked.append(built)
         raise UnreadableRangesError("QLinearConv computes with integers")
 
+    unmeasured(darkened)
     monkeypatch.setattr(clipping_sessions, "load_clipping", unreadable)
     for _ in range(2):
         assert run()[0]["q8"]["calibration_shift"] is None
@@ -132,12 +151,9 @@ def test_ranges_that_are_not_to_be_read_are_looked_at_once(darkened: Path, monke
 
 
 def test_variants_that_were_not_asked_for_stay_in_the_report(darkened: Path) -> None:
-    """As results of a version that did not measure this."""
-    run()
-    for file in files(darkened):
-        file.unlink()
+    unmeasured(darkened)
     code, output = bench("run", "--no-timing", "--only", "w8")
     assert code == 0, output
-    assert json.loads(Path("reports/first/scores.json").read_text())["variants"]["q8"]["status"] == "ok"
+    assert json.loads(SCORES.read_text())["variants"]["q8"]["status"] == "ok"
     assert files(darkened) == []
     assert calibration_shift.WORK not in output
