@@ -2,9 +2,8 @@
 
 The demo detector is quantised with calibration frames as the demo set has them, and judged on frames drawn afresh: of
 the same kind, and darker, blurred, compressed, drawn otherwise … For each kind: what int8 adds to the logit difference
-(noise, measured against the float detector), what of that clipping adds, and how often a sample of such frames makes
-bench warn. A set of which a tenth is of another kind is made of what is measured already. What is done is kept in
-`--folder`, and a run that was stopped goes on.
+(noise, measured against the float detector), what of that clipping adds, and how often bench warns of a set of which a
+tenth or a fifth are such frames. What is done is kept in `--folder`, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -27,7 +26,8 @@ from bench.experiment import read
 from bench.files import write_atomically
 from bench.pipeline.build import build_context
 from bench.pipeline.prepare import prepare
-from bench.records import silent
+from bench.records import Clipping, silent
+from bench.results import clipping
 from bench.runtimes import onnxruntime
 from bench.runtimes.onnxruntime.clipping import load_clipping
 from bench.variants import cache, ids
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
     from bench.pipeline.prepared import Setup
 
+Arrays: TypeAlias = "dict[str, NDArray[np.float64]]"
 SEED = 78_000_000
 NAME = "shift"
+LIKE_CALIBRATION = "the demo's kind"
+DRAWN = 2_000
 VARIANTS = {"q8": "[{quantize: {dtype: int8, frames: 80}}]", "q8-p50": "[prune: 0.5, quantize: int8]"}
 
 
@@ -79,7 +82,7 @@ experiments:
 
 
 # ------------------------------------------------------------------------------------------- the kinds
-Picture = Any
+Picture: TypeAlias = Any
 """RGB uint8 [SIZE, SIZE, 3]."""
 
 
@@ -146,7 +149,7 @@ SHIFTS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 
 def kinds(draws: int) -> list[str]:
     """The calibration frames, several sets of the demo's kind, and one of each other kind."""
-    return ["calibration", *(f"the demo's kind, set {number}" for number in range(draws)), *SHIFTS]
+    return ["calibration", *(f"{LIKE_CALIBRATION}, set {number}" for number in range(draws)), *SHIFTS]
 
 
 def frames_of(kind: str, count: int, setup: Setup) -> NDArray[np.uint8]:
@@ -164,7 +167,7 @@ def frames_of(kind: str, count: int, setup: Setup) -> NDArray[np.uint8]:
 
 
 # ------------------------------------------------------------------------------------------- the measurements
-def measure(given: argparse.Namespace, setup: Setup, variant: str, kind: str) -> dict[str, NDArray[np.float64]]:
+def measure(given: argparse.Namespace, setup: Setup, variant: str, kind: str) -> Arrays:
     """Frame by frame: logit differences of the float detector, clipped and unclipped, and what every layer clips."""
     slug = "".join(letter if letter.isalnum() else "_" for letter in f"{variant} {kind} {given.frames}")
     file = given.folder / f"{slug}.npz"
@@ -202,31 +205,58 @@ _sessions: dict[str, tuple[Any, Any]] = {}
 
 
 # ------------------------------------------------------------------------------------------- the table
-def report(variant: str, measured: dict[str, dict[str, NDArray[np.float64]]]) -> None:
-    """One table: a row a kind, and one a set of which a tenth is of another kind."""
-    calibration = noise(measured["calibration"])
-    rows = [row(kind, arrays) for kind, arrays in measured.items()]
-    plain = measured["the demo's kind, set 0"]
-    count = len(plain["free"])
-    for kind in SHIFTS:
-        few = max(1, count // 10)
-        mixed = {key: np.concatenate([plain[key][few:], measured[kind][key][:few]]) for key in plain}
-        rows.append(row(f"a tenth {kind}", mixed))
-    header = ["Frames", "Noise of int8", "Noise of clipping", "Clipped, %", "in the worst layer, %", "mean ΔP(fake)"]
-    show(f"Calibration shift of {variant}", header, rows, f"Clipping on calibration frames: {calibration:.1e}.")
+def report(variant: str, measured: dict[str, Arrays]) -> None:
+    """One row a kind: what is lost, what of that is clipping, and how often bench warns of sets of such frames."""
+    calibration = measured["calibration"]
+    pool = joined([arrays for kind, arrays in measured.items() if kind.startswith(LIKE_CALIBRATION)])
+    rows = [row(kind, arrays, calibration, pool) for kind, arrays in measured.items()]
+    rows.append(row("all sets of the demo's kind", pool, calibration, pool))
+    header = [
+        "Frames", "Noise of int8", "of rounding", "of clipping", "Deviation", "Clipped, %", "in the worst layer, %",
+        "mean ΔP(fake)", "Warned", "Warned where a tenth is such, %", "a fifth, %",
+    ]  # fmt: skip
+    notes = (
+        "Noise is a mean square of the logit difference's change, as a share of its variance over the frames: of int8 "
+        "and of rounding against the float detector, of clipping between the artifact with the limits of its integers "
+        f"and without. The last columns are of {DRAWN:,} sets of {clipping.FRAMES} frames drawn from those measured."
+    )
+    show(f"Calibration shift of {variant}", header, rows, notes)
 
 
-def noise(arrays: dict[str, NDArray[np.float64]], of: str = "free", by: str = "limited") -> float:
+def joined(parts: list[Arrays]) -> Arrays:
+    """The frames of several sets."""
+    return {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+
+
+def noise(arrays: Arrays, of: str = "free", by: str = "limited") -> float:
     """The mean square of what `by` adds to the logit differences `of`, as a share of their variance."""
     return float(np.square(arrays[by] - arrays[of]).mean() / arrays[of].var())
 
 
-def row(kind: str, arrays: dict[str, NDArray[np.float64]]) -> list[str]:
+def is_warned(limited: NDArray[np.float64], free: NDArray[np.float64], calibration: Clipping) -> bool:
+    """Whether bench warns of a set with these answers."""
+    return bool(clipping.shift(Clipping(*clipping.noise(limited, free), len(free), {}), calibration).warned)
+
+
+def row(kind: str, arrays: Arrays, of_calibration: Arrays, pool: Arrays) -> list[str]:
     """What was measured of a kind of frames."""
     shares = 100 * arrays["shares"].mean(0)
     moved = np.abs(expit(arrays["limited"]) - expit(arrays["float"])).mean()
-    noises = noise(arrays, "float"), noise(arrays)
-    return [kind, *(f"{value:.2g}" for value in (*noises, shares.mean(), shares.max(), moved))]
+    known = Clipping(
+        *clipping.noise(of_calibration["limited"], of_calibration["free"]), len(of_calibration["free"]), {}
+    )
+    rng, often = np.random.default_rng(0), []
+    for few in (clipping.FRAMES // 10 + 1, clipping.FRAMES // 5 + 1):
+        warned = 0
+        for _ in range(DRAWN):
+            usual = rng.integers(0, len(pool["free"]), clipping.FRAMES - few)
+            other = rng.integers(0, len(arrays["free"]), few)
+            answers = (np.concatenate([pool[key][usual], arrays[key][other]]) for key in ("limited", "free"))
+            warned += is_warned(*answers, known)
+        often.append(f"{100 * warned / DRAWN:.1f}")
+    noises = noise(arrays, "float"), noise(arrays, "float", "free"), noise(arrays)
+    values = [f"{value:.2g}" for value in (*noises, arrays["free"].std(), shares.mean(), shares.max(), moved)]
+    return [kind, *values, "yes" if is_warned(arrays["limited"], arrays["free"], known) else "no", *often]
 
 
 if __name__ == "__main__":

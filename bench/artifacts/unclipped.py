@@ -118,7 +118,7 @@ def _limits(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> 
     kind = zero_point.data_type if zero_point is not None else given.get("output_dtype", 0) or TensorProto.UINT8
     if given.get("block_size") or kind in (TensorProto.UINT16, TensorProto.INT16):
         raise UnreadableRangesError("activations have 16 bits, or a scale for each block")
-    limits = {
+    limits: dict[int, tuple[int, int]] = {
         TensorProto.UINT4: (0, 15), TensorProto.INT4: (-8, 7),
         TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127),
     }  # fmt: skip

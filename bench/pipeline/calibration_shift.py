@@ -56,12 +56,14 @@ def check(setup: Setup, built: Built, on_event: OnEvent) -> None:
     try:
         session = load_clipping(built, setup.threads)
     except UnreadableRangesError as error:
-        clipping.write(_file(setup, built, setup.frames["test"]), Clipping(None, 0, {}, str(error)))
+        clipping.write(_file(setup, built, setup.frames["test"]), Clipping(None, None, 0, {}, str(error)))
         return
     for _ in ("test", "calibration"):
         if (frames := _due(setup, built)) is None:
             return
-        measured = clipping.measure(session, _batches(setup, frames, on_event)) if session else Clipping(None, 0, {})
+        measured = (
+            clipping.measure(session, _batches(setup, frames, on_event)) if session else Clipping(None, None, 0, {})
+        )
         clipping.write(_file(setup, built, frames), measured)
 
 

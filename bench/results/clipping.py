@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FRAMES = 48
-NOISE_BOUND, CALIBRATION_TIMES = 0.01, 5.0
+NOISE_BOUND, CALIBRATION_TIMES = 0.005, 5.0
 """Clipping that adds more noise than this, and so many times more than on calibration frames, is worth a warning."""
 
 # What sums in another order may do to a float32 logit, as a share of it.
@@ -52,18 +52,18 @@ def measure(session: Clipper, batches: Iterable[NDArray[np.uint8]]) -> Clipping:
             free.append(logit_diff)
             shares.append(of_layers)
     layers = dict(zip(session.layers, (float(share) for share in np.mean(shares, axis=0)), strict=True))
-    return Clipping(noise(np.array(limited), np.array(free)), len(free), layers)
+    return Clipping(*noise(np.array(limited), np.array(free)), len(free), layers)
 
 
-def noise(limited: NDArray[np.float64], free: NDArray[np.float64]) -> float | None:
-    """From logit differences [frames] with limits and without; None where they are all alike, or not finite."""
+def noise(limited: NDArray[np.float64], free: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Noise and deviation of logit differences [frames] with limits and without; None where all are alike, or NaN."""
     import numpy as np
 
     errors, variance = np.square(limited - free).mean(), free.var()
     rounding = _ROUNDING * max(1.0, float(np.abs(free).max()))
     if not (np.isfinite(errors) and np.isfinite(variance)) or variance <= rounding**2:
-        return None
-    return float(errors / variance)
+        return None, None
+    return float(errors / variance), float(np.sqrt(variance))
 
 
 def is_noisy(clipping: Clipping) -> bool:
@@ -74,16 +74,31 @@ def is_noisy(clipping: Clipping) -> bool:
 def shift(test: Clipping, calibration: Clipping | None) -> CalibrationShift:
     """What is clipped of a frame set, beside what is clipped of calibration frames, where that was measured."""
     layer = max(test.layers, key=lambda name: test.layers[name], default="")
-    before = calibration.noise if calibration else None
     return CalibrationShift(
         noise=test.noise,
-        calibration_noise=before,
+        deviation=test.deviation,
+        calibration_noise=calibration.noise if calibration else None,
+        calibration_deviation=calibration.deviation if calibration else None,
         clipped=sum(test.layers.values()) / max(len(test.layers), 1),
         layer=layer,
         layer_clipped=test.layers.get(layer, 0.0),
         frames=test.frames,
-        warned=None if test.noise is None else is_noisy(test) and test.noise > CALIBRATION_TIMES * (before or 0.0),
+        warned=_is_shifted(test, calibration),
     )
+
+
+def _is_shifted(test: Clipping, calibration: Clipping | None) -> bool | None:
+    """Whether clipping of a frame set is worth a warning; None where nothing tells.
+
+    Where answers to all test frames are nearly the same, any change is large in deviations of theirs, and matters to
+    nobody: then those over calibration frames are the unit.
+    """
+    if test.noise is None or test.deviation is None:
+        return None
+    if calibration is None or calibration.noise is None or calibration.deviation is None:
+        return is_noisy(test)
+    noise = test.noise * min(1.0, test.deviation / calibration.deviation) ** 2
+    return noise > max(NOISE_BOUND, CALIBRATION_TIMES * calibration.noise)
 
 
 def write(file: Path, clipping: Clipping) -> None:
@@ -98,6 +113,6 @@ def read(file: Path) -> Clipping | None:
         clipping: Clipping = stored.typed(Clipping, stored.read_json(file, stored.MIB))
     except (OSError, ValueError):
         return None
-    numbers = [clipping.noise or 0.0, *clipping.layers.values()]
+    numbers = [clipping.noise or 0.0, clipping.deviation or 1.0, *clipping.layers.values()]
     sound = min(numbers) >= 0 and max(clipping.layers.values(), default=0.0) <= 1 and clipping.frames >= 0
     return clipping if sound else None

@@ -169,28 +169,46 @@ def test_ranges_that_are_not_fixed_or_not_to_be_read() -> None:
 
 
 def test_answers_that_are_alike_or_no_numbers_have_no_noise() -> None:
-    assert clipping.noise(np.ones(4), np.ones(4)) is None
-    assert clipping.noise(np.array([1.0, np.nan]), np.array([1.0, 2.0])) is None
-    assert clipping.noise(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.5 / 0.25)
+    assert clipping.noise(np.ones(4), np.ones(4)) == (None, None)
+    assert clipping.noise(np.array([1.0, np.nan]), np.array([1.0, 2.0])) == (None, None)
+    assert clipping.noise(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx((0.5 / 0.25, 0.5))
 
 
-def test_a_tail_that_calibration_leaves_out_itself_is_no_shift() -> None:
-    noisy = clipping.NOISE_BOUND * 3
-    test = Clipping(noisy, 48, {"first": 0.01, "second": 0.03})
-    tail, none = Clipping(noisy / 2, 48, {}), Clipping(0.0, 48, {})
-    assert clipping.shift(test, tail).warned is False
-    assert clipping.shift(test, none).warned is True
-    assert clipping.shift(test, None) == CalibrationShift(noisy, None, 0.02, "second", 0.03, 48, True)
-    assert clipping.shift(Clipping(clipping.NOISE_BOUND / 2, 48, {}), none).warned is False
-    assert clipping.shift(Clipping(None, 48, {"first": 0.0}), None).warned is None
+def of_set(noise: float | None, deviation: float | None = 5.0) -> Clipping:
+    return Clipping(noise, deviation, 48, {"first": 0.01, "second": 0.03})
+
+
+NOISY = clipping.NOISE_BOUND * 3
+
+
+@pytest.mark.parametrize(
+    ("test", "calibration", "warned"),
+    [
+        (of_set(NOISY), of_set(0.0), True),
+        (of_set(NOISY), None, True),
+        (of_set(clipping.NOISE_BOUND / 2), of_set(0.0), False),
+        (of_set(NOISY), of_set(NOISY / 2), False),  # a tail that calibration leaves out itself is no shift
+        (of_set(NOISY, 0.5), of_set(0.0), False),  # all test frames look nearly the same to the detector
+        (of_set(300 * NOISY, 0.5), of_set(0.0), True),
+        (of_set(NOISY, 50.0), of_set(0.0), True),
+        (of_set(None, None), None, None),
+    ],
+)
+def test_what_is_warned_of(test: Clipping, calibration: Clipping | None, warned: bool | None) -> None:
+    assert clipping.shift(test, calibration).warned is warned
+
+
+def test_what_is_said_of_a_set() -> None:
+    shift = clipping.shift(of_set(NOISY, 4.0), of_set(0.001, 5.0))
+    assert shift == CalibrationShift(NOISY, 4.0, 0.001, 5.0, 0.02, "second", 0.03, 48, True)
 
 
 def test_what_was_written_is_read_and_what_was_damaged_is_not(tmp_path: Path) -> None:
     file = tmp_path / "model.clipping-1.json"
-    for kept in (Clipping(0.01, 48, {"first": 0.5}), Clipping(None, 0, {}, "no range")):
-        clipping.write(file, kept)
-        assert clipping.read(file) == kept
-    for damaged in (Clipping(-1.0, 48, {}), Clipping(0.1, 48, {"first": 1.5})):
+    for clipped in (Clipping(0.01, 5.0, 48, {"first": 0.5}), Clipping(None, None, 0, {}, "no range")):
+        clipping.write(file, clipped)
+        assert clipping.read(file) == clipped
+    for damaged in (Clipping(-1.0, 5.0, 48, {}), Clipping(0.1, 5.0, 48, {"first": 1.5}), Clipping(0.1, -5.0, 48, {})):
         clipping.write(file, damaged)
         assert clipping.read(file) is None
     assert clipping.read(tmp_path / "absent") is None
