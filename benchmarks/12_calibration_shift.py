@@ -242,7 +242,7 @@ def row(kind: str, arrays: Arrays, of_calibration: Arrays, pool: Arrays) -> list
     """What was measured of a kind of frames."""
     shares = 100 * arrays["shares"].mean(0)
     moved = np.abs(expit(arrays["limited"]) - expit(arrays["float"])).mean()
-    known = Clipping(
+    on_calibration = Clipping(
         *clipping.noise(of_calibration["limited"], of_calibration["free"]), len(of_calibration["free"]), {}
     )
     rng, often = np.random.default_rng(0), []
@@ -252,11 +252,11 @@ def row(kind: str, arrays: Arrays, of_calibration: Arrays, pool: Arrays) -> list
             usual = rng.integers(0, len(pool["free"]), clipping.FRAMES - few)
             other = rng.integers(0, len(arrays["free"]), few)
             answers = (np.concatenate([pool[key][usual], arrays[key][other]]) for key in ("limited", "free"))
-            warned += is_warned(*answers, known)
+            warned += is_warned(*answers, on_calibration)
         often.append(f"{100 * warned / DRAWN:.1f}")
     noises = noise(arrays, "float"), noise(arrays, "float", "free"), noise(arrays)
     values = [f"{value:.2g}" for value in (*noises, arrays["free"].std(), shares.mean(), shares.max(), moved)]
-    return [kind, *values, "yes" if is_warned(arrays["limited"], arrays["free"], known) else "no", *often]
+    return [kind, *values, "yes" if is_warned(arrays["limited"], arrays["free"], on_calibration) else "no", *often]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.detectors.layer_names import short_name
+
 if TYPE_CHECKING:
     import onnx
 
@@ -139,9 +141,9 @@ def _widen_zero_point(graph: onnx.GraphProto, node: onnx.NodeProto, constants: M
     graph.initializer.append(numpy_helper.from_array(np.asarray(values).astype(np.int16), name))
     node.input[2:] = [name]
     node.domain = _DOMAIN
-    kept = [attribute for attribute in node.attribute if attribute.name == "axis"]
+    axis = [attribute for attribute in node.attribute if attribute.name == "axis"]
     node.ClearField("attribute")
-    node.attribute.extend(kept)
+    node.attribute.extend(axis)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -168,7 +170,7 @@ def _name(node: onnx.NodeProto) -> str:
     name = str(node.name or node.output[0])
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
-    return name
+    return short_name(name)
 
 
 def _value(name: str) -> onnx.ValueInfoProto:
