@@ -21,7 +21,7 @@ from tests.support import b0
 
 SIDE = 4
 WEIGHT = np.array([[0.5, -1.0], [-0.25, 2.0], [1.0, 0.125]], np.float32)
-NODES = [
+NODES: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
     ("Cast", ["frames"], ["floats"], {"to": TensorProto.FLOAT}),
     ("QuantizeLinear", ["floats", "scale", "zero"], ["integers"], {}),
     ("DequantizeLinear", ["integers", "scale", "zero"], ["read"], {}),
@@ -62,8 +62,9 @@ def measured(folder: Path, graph: onnx.ModelProto, pixels: NDArray[np.uint8]) ->
 
 
 def integers(values: NDArray[Any], scale: Any, zero: Any, limits: tuple[int, int] | None) -> NDArray[Any]:
-    rounded = np.rint(values / scale) + zero
-    return rounded if limits is None else np.clip(rounded, *limits)
+    rounded: NDArray[Any] = np.rint(values / scale) + zero
+    limited: NDArray[Any] = rounded if limits is None else np.clip(rounded, *limits)
+    return limited
 
 
 def in_numpy(pixels: NDArray[np.uint8], scale: Any = 0.75) -> tuple[float, list[float]]:
