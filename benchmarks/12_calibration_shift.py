@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -121,7 +122,7 @@ def _noisy(picture: Picture, rng: np.random.Generator) -> Picture:
 
 def _photograph(picture: Picture, rng: np.random.Generator) -> Picture:
     """A piece of a photograph that comes with scikit-image."""
-    from skimage import data
+    data = import_module("skimage.data")
 
     photograph = rng.choice(["astronaut", "chelsea", "coffee", "rocket"])
     whole = getattr(data, str(photograph))()[..., :3]
@@ -184,7 +185,7 @@ def measure(given: argparse.Namespace, setup: Setup, variant: str, kind: str) ->
         for key, value in zip(rows, (float(logits[0, 1]) - float(logits[0, 0]), limited, free, shares), strict=True):
             rows[key].append(value)
     arrays = {key: np.array(values) for key, values in rows.items()}
-    write_atomically(file, lambda target: np.savez(target, **arrays))
+    write_atomically(file, lambda target: np.savez(target, allow_pickle=False, **arrays))
     print(variant, kind, flush=True)
     return arrays
 
@@ -251,8 +252,8 @@ def row(kind: str, arrays: Arrays, of_calibration: Arrays, pool: Arrays) -> list
         for _ in range(DRAWN):
             usual = rng.integers(0, len(pool["free"]), clipping.FRAMES - few)
             other = rng.integers(0, len(arrays["free"]), few)
-            answers = (np.concatenate([pool[key][usual], arrays[key][other]]) for key in ("limited", "free"))
-            warned += is_warned(*answers, on_calibration)
+            limited, free = (np.concatenate([pool[key][usual], arrays[key][other]]) for key in ("limited", "free"))
+            warned += is_warned(limited, free, on_calibration)
         often.append(f"{100 * warned / DRAWN:.1f}")
     noises = noise(arrays, "float"), noise(arrays, "float", "free"), noise(arrays)
     values = [f"{value:.2g}" for value in (*noises, arrays["free"].std(), shares.mean(), shares.max(), moved)]
