@@ -257,7 +257,10 @@ def _load(rows: Sequence[Row], now: PresentSpeed) -> Stage:
     seconds += len(_structures(exported) - _traced(rows)) * estimates.TRACE_SECONDS
     settled = {row.executable for row in rows if row.frames and row.is_onnx}
     seconds += len(settled) * estimates.SETTLE_SECONDS
-    return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
+    clipping = (estimates.clipping_s(row.setup, row.chain) for row in rows if row.frames and row.is_onnx)
+    estimate = estimates.by_rate(seconds, estimates.SERIAL, now)
+    estimate += estimates.by_rate(sum(clipping), estimates.PARALLEL, now)
+    return Stage("load", work, estimate if loaded else Estimate())
 
 
 def _structures(rows: Sequence[Row]) -> set[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import degraded, fidelity, judging, notes
+from bench.pipeline import calibration_shift, degraded, fidelity, judging, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -105,12 +105,18 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         baseline=timed.baseline if timed else (),
         conditions=timed.conditions if timed else None,
         predictions_key=job.predictions_key,
-        notes=(*_origin(setup, name), *notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
+        notes=(
+            *_origin(setup, name),
+            *notes.notes(chain, job.built, baseline),
+            *_unmeasured(job.built, exactness),
+            *_unclear(setup, job.built),
+        ),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
         imported=chain[-1].file_name or "" if name in setup.imported else "",
         degraded=degraded.stored_predictions(setup, job.folder, job.predictions_key),
+        calibration_shift=calibration_shift.read(setup, job.built),
     )
 
 
@@ -127,6 +133,15 @@ def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
     if not built.quantised or measured is not None:
         return ()
     return (f"what its runtime computes could not be compared with its own graph{SEE_LOG}",)
+
+
+def _unclear(setup: Setup, built: Built) -> tuple[str, ...]:
+    """Why it is unknown how far these frames lie outside of calibrated ranges, where it is."""
+    if reason := calibration_shift.reason(setup, built):
+        return (f"how much of these frames its ranges clip can't be measured: {reason}",)
+    if calibration_shift.is_due(setup, built):
+        return (f"how much of these frames its ranges clip could not be measured{SEE_LOG}",)
+    return ()
 
 
 def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:

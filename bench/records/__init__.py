@@ -94,6 +94,8 @@ from bench.records.labels import (
     label_words,
 )
 from bench.records.measurements import (
+    CalibrationShift,
+    Clipping,
     Conditions,
     Executed,
     Fidelity,
@@ -234,10 +236,12 @@ __all__ = [
     "BatchReader",
     "BlurredFrame",
     "Built",
+    "CalibrationShift",
     "Candidate",
     "Checked",
     "Choice",
     "ClassName",
+    "Clipping",
     "ClusterKind",
     "Comparison",
     "Conditions",

@@ -9,7 +9,7 @@ from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
 from bench.records.degradations import Degradation
 from bench.records.frames import Preprocessing
-from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
+from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
 from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
@@ -62,7 +62,8 @@ class VariantResult:
     has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
-    them. `degraded` are the predictions for re-compressed test frames that there are.
+    them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
+    artifact whose activations have fixed ranges, None for others.
     """
 
     name: str
@@ -82,6 +83,7 @@ class VariantResult:
     evaluation: PredictionPass | None = None
     imported: str = ""
     degraded: tuple[DegradedPredictions, ...] = ()
+    calibration_shift: CalibrationShift | None = None
 
 
 @dataclass(frozen=True)

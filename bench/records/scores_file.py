@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
-from bench.records.measurements import Fidelity, Timing
+from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.videos import MissingScore, Unit, VideoScore
@@ -299,6 +299,7 @@ class ScoredVariant:
     faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
     video: ScoredByVideo | None = None
     robustness: tuple[ScoredDegradation, ...] = ()
+    calibration_shift: CalibrationShift | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

@@ -232,6 +232,7 @@ def _execution(variant: VariantResult, *, is_size_only: bool) -> dict[str, Any]:
         "mode": (executed and executed.mode) or None,
         "int8_size_only": is_size_only if executed and executed.int8 else None,
         "fidelity": variant.fidelity if variant.status == "ok" else None,
+        "calibration_shift": variant.calibration_shift if variant.status == "ok" else None,
     }
 
 

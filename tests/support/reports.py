@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.records import (
     BlurredFrame,
+    CalibrationShift,
     Conditions,
     Constraints,
     Degradation,
@@ -145,6 +146,9 @@ def made_up(frames: Sequence[str]) -> tuple[RunRecord, Answers]:
             int8,
             timed("onnxruntime", 30.0),
             fidelity=Fidelity(0.0784, 0.345, 16, "calibration", False),
+            calibration_shift=CalibrationShift(
+                0.104, 4.9, 0.0003, 5.1, 0.012, "blocks.3.1.conv_dw.input", 0.1234, 48, True
+            ),
         ),
         VariantResult(
             "q16-p50",

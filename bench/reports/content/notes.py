@@ -86,14 +86,16 @@ def performance(run: RunRecord) -> Sentence:
 
 
 def execution() -> Sentence:
-    """What fidelity is."""
+    """What fidelity and the noise of clipping are."""
     return _note(
         "runtimes.md#fidelity",
         strong("Fidelity"),
         " is the distance of the runtime's ",
         code("logit_fake − logit_real"),
-        " from that of the artifact's own graph, on average and at most, in standard deviations. Up to 0.04 and 0.2 is "
-        "explained by values on the border between two integers.",
+        " from that of the artifact's own graph, on average and at most, in standard deviations: up to 0.04 and 0.2 is "
+        "explained by values on the border between two integers. ",
+        strong("Clipping noise"),
+        " is what values outside of calibrated ranges add to it on the test frames, as a share of its variance.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -36,6 +37,12 @@ def fitted(name: str, most: int) -> str:
 
 def number(value: float | None, digits: int) -> str:
     return NONE if value is None else _unsigned_zero(f"{value:,.{digits}f}").replace("-", "−")
+
+
+def small(share: float) -> str:
+    """A share that may be tiny, in two digits: "0.12", "0.00034", "below 0.0001"."""
+    digits = max(2, 1 - math.floor(math.log10(share))) if share > 0 else 0
+    return "below 0.0001" if 0 < share < 1e-4 else number(share, digits)
 
 
 def signed(value: float | None, digits: int) -> str:

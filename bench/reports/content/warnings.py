@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.records import Conditions, RunRecord, ScoresFile
-from bench.reports.content.measured import DISTURBED, disturbances
+from bench.reports.content.measured import DISTURBED, clipped, disturbances
 from bench.reports.content.recommendation import baseline_called
 from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, plain
@@ -40,7 +40,7 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
-    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_shifted(run), *_disturbed(run), *_unsettled(run)]
 
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
@@ -90,6 +90,25 @@ def _inexact(run: RunRecord) -> list[_Warning]:
         )
         for runtime, names in by_runtime.items()
     ]
+
+
+def _shifted(run: RunRecord) -> list[_Warning]:
+    """Quantised variants whose calibration did not see such frames as these."""
+    warned = []
+    for variant in run.variants:
+        shift = variant.calibration_shift
+        if variant.status != "ok" or shift is None or not shift.warned:
+            continue
+        fact = sentence(
+            strong(variant.name),
+            " has a ",
+            strong("calibration shift"),
+            ": the test frames lie outside of what its calibration saw. ",
+            clipped(shift),
+        )
+        advice = sentence("Calibrate it with frames like these before you trust int8 on them.")
+        warned.append(_Warning(fact, advice, sentence("Judge it on frames like yours before you rely on it.")))
+    return warned
 
 
 def _disturbed(run: RunRecord) -> list[_Warning]:

@@ -66,6 +66,7 @@ def _verdict(scored: ScoredVariant) -> str:
 def _notes(scored: ScoredVariant) -> list[str]:
     """What else to know of a variant, each in a few words."""
     notes = ["inexact on this processor"] if scored.fidelity and scored.fidelity.exact is False else []
+    notes += ["calibration shift"] if scored.calibration_shift and scored.calibration_shift.warned else []
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
         notes.append(f"{ALL_EQUAL}: it cannot distinguish frames, however many there are")
