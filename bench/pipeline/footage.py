@@ -43,13 +43,18 @@ class _Unit:
     videos: tuple[Video, ...]
     sharing: str
 
-    def key(self, digests: dict[str, str]) -> str:
+    def with_contents(self, digests: dict[str, str]) -> _Unit:
+        """The same with the SHA-256 of each video, by its file."""
+        return replace(self, videos=tuple(replace(video, content=digests[video.file]) for video in self.videos))
+
+    @property
+    def key(self) -> str:
         """A digest of all that the frames and their manifest depend on."""
         from bench.footage.extracting import VERSION
 
         content = hashlib.sha256()
         for v in self.videos:
-            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, digests[v.file]]).encode())
+            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, v.content]).encode())
         settings = asdict(self.extraction) | {"faces": self.finder or self.extraction.faces}
         return digest({"version": VERSION, "settings": settings, "videos": content.hexdigest()})
 
@@ -102,11 +107,12 @@ class Footage:
 
         videos = [video for unit in self._units for video in unit.videos]
         digests = digest_videos(self._name, videos, self._base / "datasets" / ".cache", on_event)
-        self.folders = tuple(self._base / "datasets" / FOLDER / unit.key(digests) for unit in self._units)
+        self._units = [unit.with_contents(digests) for unit in self._units]
+        self.folders = tuple(self._base / "datasets" / FOLDER / unit.key for unit in self._units)
         pairs = zip(self._units, self.folders, strict=True)
         due = [(unit, home) for unit, home in pairs if not folder.is_finished(home)]
         if due and not for_run:
-            self.pending = _pending([unit for unit, _ in due])
+            self.pending = _pending(due)
             return None
         for unit, home in due:
             if link := next((path for path in (home.parent, home) if path.is_symlink()), None):
@@ -175,10 +181,16 @@ def _expected(extraction: Extraction) -> int:
     return expected or len(sampling.numbers(extraction.sampling, _LONG_VIDEO, extraction.frames))
 
 
-def _pending(units: Sequence[_Unit]) -> Pending:
-    return Pending(
-        sum(len(unit.videos) for unit in units),
-        sum(video.size_bytes for unit in units for video in unit.videos),
-        sum(len(unit.videos) * _expected(unit.extraction) for unit in units),
-        units[0].extraction.form,
-    )
+def _pending(due: Sequence[tuple[_Unit, Path]]) -> Pending:
+    """What is still to be read for these units and the folders that they are extracted into."""
+    from bench.footage import reuse
+    from bench.footage.extracting import VERSION
+
+    videos = frames = size_bytes = 0
+    for unit, home in due:
+        earlier = reuse.alike(home, unit.extraction, unit.finder, VERSION)
+        lacking = reuse.due(unit.videos, home, earlier)
+        videos += len(lacking)
+        size_bytes += sum(video.size_bytes for video in lacking)
+        frames += len(lacking) * _expected(unit.extraction)
+    return Pending(videos, size_bytes, frames, due[0][0].extraction.form)
