@@ -11,6 +11,8 @@ from bench.files import write_atomically, write_text
 from bench.records import Evaluation, RunRecord, SideBySide
 from bench.reports import html
 from bench.reports.content import changes
+from bench.reports.content.flipped_videos import flipped_videos
+from bench.reports.content.flipped_videos import ledger as video_ledger
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
@@ -19,16 +21,18 @@ from bench.reports.html.side_by_side import page as as_page
 from bench.reports.markdown import markdown
 from bench.reports.markdown import side_by_side as as_markdown
 from bench.reports.markdown.galleries import MarkdownGalleries, galleries
-from bench.reports.pictures import figures
+from bench.reports.markdown.videos import flipped
+from bench.reports.pictures import figures, timelines
 from bench.reports.pictures.gallery import Galleries, draw_overlays, has_maps
 from bench.reports.pictures.gallery import galleries as choose
 from bench.reports.scores_json import as_text, scores, scores_side_by_side
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
-LEDGER = "flips.csv"
+LEDGER, VIDEO_LEDGER = "flips.csv", "flipped_videos.csv"
 # By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 COLOUR_BAR = "heatmap_colours.png"
@@ -43,7 +47,7 @@ def render(
     report: Path,
     above: str = "",
 ) -> None:
-    """Write report.md, its figures, report.html, flips.csv and scores.json into `report`, and overlays below `results`.
+    """Write report.md, its figures, report.html, ledgers and scores.json into `report`, and overlays below `results`.
 
     `pixels(frame)` is a test frame as the networks saw it, uint8 RGB [size, size, 3], asked for only
     where an overlay or a thumbnail is missing or out of date. `results` is the experiment's folder. Both are None
@@ -58,14 +62,17 @@ def render(
     phases.begin("drawing figures")
     drawable = plots(run, evaluation)
     drawn = figures.draw(drawable, report)
-    ledger = _write_ledger(run, evaluation, report)
+    of_videos = flipped_videos(run, evaluation)
+    video_files = timelines.draw(of_videos, run.threshold, report)
+    ledger = _write_ledger(changes.ledger(run, evaluation), report / LEDGER)
+    _write_ledger(video_ledger(run, evaluation), report / VIDEO_LEDGER)
     phases.begin("writing the pages")
     numbers = scores(run, evaluation)
     content = gather(run, evaluation, numbers, ledger=ledger)
-    pictures = (
-        _galleries(run, evaluation, shown, results, report) if shown is not None and results is not None else None
-    )
-    text = markdown(content, drawn, pictures)
+    overlays = (shown, results) if shown is not None and results is not None else None
+    pictures = _galleries(run, evaluation, *overlays, report) if overlays else None
+    below = flipped(run.baseline.name, of_videos, video_files, overlays, report)
+    text = markdown(content, drawn, pictures, below)
     page = html.page(content, evaluation, drawable, pictured(run, evaluation, pixels, report / THUMBNAILS), above)
     write_text(report / "report.md", text)
     write_text(report / "report.html", page)
@@ -86,22 +93,22 @@ def render_side_by_side(
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
     # Where the report of one detector was before, its ledger would be read as that of all.
-    (report / LEDGER).unlink(missing_ok=True)
+    for name in (LEDGER, VIDEO_LEDGER):
+        (report / name).unlink(missing_ok=True)
     write_text(report / "report.md", as_markdown(text, drawn))
     write_text(report / "report.html", as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")
 
 
-def _write_ledger(run: RunRecord, evaluation: Evaluation, report: Path) -> bool:
-    """Write flips.csv; False, and no such file, where nothing can be compared."""
-    flips = changes.ledger(run, evaluation)
+def _write_ledger(flips: pd.DataFrame | None, path: Path) -> bool:
+    """Write a ledger of flips; False, and no such file, where nothing can be compared."""
     if flips is None:
-        (report / LEDGER).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return False
-    # People open it in a spreadsheet, and names of frames come from strangers.
-    for name in ("frame", "source", "variant"):
+    # People open it in a spreadsheet, and names of frames and videos come from strangers.
+    for name in {"frame", "video", "source", "variant"} & set(flips.columns):
         flips[name] = flips[name].map(_no_formula, na_action="ignore")
-    write_atomically(report / LEDGER, lambda file: flips.to_csv(file, index=False, errors="replace"))
+    write_atomically(path, lambda file: flips.to_csv(file, index=False, errors="replace"))
     return True
 
 

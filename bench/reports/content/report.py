@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile
-from bench.reports.content import changes, measured, notes, recommendation, tables, variants
+from bench.reports.content import changes, measured, notes, recommendation, tables, variants, videos
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights
 from bench.reports.content.spans import Sentence, sentence, strong
@@ -41,6 +41,7 @@ class Report:
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
     ablation: Table | None
+    videos: Table | None
     execution: Table | None
     evaluations: list[str]
     timings: Table | None
@@ -75,6 +76,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         worst=changes.worst(evaluation),
         not_sliced=evaluation.not_sliced,
         ablation=changes.ablation(evaluation),
+        videos=videos.of_variants(run, evaluation),
         execution=measured.execution(run),
         evaluations=measured.evaluations(run),
         timings=measured.timings(run, evaluation),
@@ -106,6 +108,9 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
+        "videos": videos.note(run, evaluation),
+        "coverage": videos.coverage(run),
+        "flipped_videos": videos.flipped_note(run),
     }
 
 

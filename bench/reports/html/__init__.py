@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
+from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.plots import Plots
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
@@ -16,6 +17,7 @@ from bench.reports.html import chart, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
+from bench.reports.html.videos import timeline
 from bench.reports.templates import environment
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
             flipped=galleries.flipped_rows(run, evaluation),
+            flipped_videos=[
+                (of_variant, [(video, timeline(video, run.threshold)) for video in of_variant.drawn])
+                for of_variant in flipped_videos(run, evaluation)
+            ],
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, run.threshold),
         )

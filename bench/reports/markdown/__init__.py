@@ -8,15 +8,21 @@ from bench.reports.content.report import Report
 from bench.reports.content.side_by_side import Overall
 from bench.reports.markdown import write
 from bench.reports.markdown.galleries import MarkdownGalleries
+from bench.reports.markdown.videos import MarkdownVideos
 from bench.reports.templates import environment
 
 _FILTERS = {"text": write.escape, "words": write.words, "table": write.table}
 
 
-def markdown(report: Report, figures: list[tuple[str, str]], galleries: MarkdownGalleries | None) -> str:
+def markdown(
+    report: Report,
+    figures: list[tuple[str, str]],
+    galleries: MarkdownGalleries | None,
+    flipped_videos: list[MarkdownVideos],
+) -> str:
     """The whole report. `figures` are titles and file names."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("report.md.j2")
-    return template.render(**vars(report), figures=figures, galleries=galleries)
+    return template.render(**vars(report), figures=figures, galleries=galleries, flipped_videos=flipped_videos)
 
 
 def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]]) -> str:

@@ -48,7 +48,7 @@ def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
         if plots.calibration is not None:
             drawn.append(("Reliability", "reliability.png", reliability(plots.calibration)))
         for _, file, figure in drawn:
-            _save(figure, report / file)
+            save(figure, report / file)
     return [(title, file) for title, file, _ in drawn]
 
 
@@ -69,11 +69,11 @@ def colour_bar(path: Path) -> None:
         right.set_horizontalalignment("right")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        _save(figure, path)
+        save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    # Without matplotlib's version in it, the same figure is the same file.
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure is the same file, whatever version of matplotlib draws it."""
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}))
 
 
