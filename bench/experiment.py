@@ -38,6 +38,7 @@ from bench.errors import (
     shown,
 )
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
+from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
@@ -163,6 +164,12 @@ class ExperimentSettings(_Model):
     )
     runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
+    judge: Literal["video", "frame"] | None = Field(
+        default=None,
+        description="what verdicts, `choose` and `gates` go by; without it, video where a column `video`, a data set's "
+        "layout or an extraction names that of every test frame, and frame elsewhere",
+    )
+    videos: VideoSettings = Field(default=VideoSettings(), description="how videos are scored")
     timing: TimingSettings = Field(default=TimingSettings(), description="how long variants are timed")
     gallery: GallerySettings = Field(default=GallerySettings(), description="what the report's galleries show")
     on_bad_frame: Literal["error", "skip"] = Field(

@@ -158,6 +158,16 @@ from bench.records.scores_file import (
     SideBySideScores,
 )
 from bench.records.sessions import Prediction, Session, Timed
+from bench.records.videos import (
+    SCORE_OF_MISSING,
+    MissingScore,
+    MissingVideo,
+    Unit,
+    VideoCounts,
+    Videos,
+    VideoScore,
+    VideoScoring,
+)
 from bench.records.weights import (
     ClassName,
     Conventions,
@@ -188,6 +198,7 @@ __all__ = [
     "PREDICTED",
     "SAFETENSORS",
     "SCORES_SCHEMA",
+    "SCORE_OF_MISSING",
     "SHARING_KEY",
     "SPLITS",
     "THRESHOLD_KINDS",
@@ -240,6 +251,8 @@ __all__ = [
     "Loosening",
     "MeasuredBy",
     "Measurement",
+    "MissingScore",
+    "MissingVideo",
     "ModelFile",
     "Moved",
     "Occlusion",
@@ -293,6 +306,7 @@ __all__ = [
     "ThresholdKind",
     "Timed",
     "Timing",
+    "Unit",
     "Unused",
     "UnusedKind",
     "VariantEvaluation",
@@ -300,6 +314,10 @@ __all__ = [
     "VariantSpeed",
     "Verdict",
     "Video",
+    "VideoCounts",
+    "VideoScore",
+    "VideoScoring",
+    "Videos",
     "as_inputs",
     "evenly",
     "joined_sources",

@@ -11,6 +11,7 @@ from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
 from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, Effect, Independence, VariantEvaluation
+from bench.records.videos import Unit, Videos
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Evaluation:
     names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
     those that compare, None where the baseline was not timed. `occlusions` are by variant; those whose frames were not
     blurred have none.
+
+    Where videos are known, `videos` are those of the test frames, and `video` is all of this per video: `test` and
+    `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
+    rows are those of videos. What needs frames is missing there: drift and occlusions. `unit` says what rows are.
     """
 
     test: LabelledFrames
@@ -39,6 +44,17 @@ class Evaluation:
     independence: Independence = field(default_factory=Independence)
     latencies: Latencies | None = None
     occlusions: Mapping[str, Occlusion] = field(default_factory=dict)
+    unit: Unit = "frame"
+    videos: Videos | None = None
+    video: Evaluation | None = None
+
+    def by(self, unit: Unit) -> Evaluation:
+        """The evaluation per frame or per video; `ValueError` where videos are asked for and none are known."""
+        if unit == self.unit:
+            return self
+        if unit == "frame" or self.video is None:
+            raise ValueError(f"there is no evaluation per {unit}")
+        return self.video
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
@@ -10,6 +10,7 @@ from bench.records.choice import Constraints
 from bench.records.frames import Preprocessing
 from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
 
 
@@ -112,7 +113,8 @@ class RunRecord:
     `files_left_out` says which files below the frames' folders are no frames, "none" where all are; empty where nobody
     has counted. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
-    what the detector's maps are called.
+    what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
+    each labelled split all of whose frames name theirs, `video_scoring` is how these are scored.
     """
 
     experiment: str
@@ -133,6 +135,9 @@ class RunRecord:
     gallery_occlusion: bool = True
     map_kind: str = CLASS_ACTIVATION
     files_left_out: str = ""
+    judge: Unit = "frame"
+    video_scoring: VideoScoring = field(default_factory=VideoScoring)
+    videos: dict[str, VideoCounts] = field(default_factory=dict)
     schema: int = 1
 
     @property
