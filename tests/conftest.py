@@ -89,7 +89,7 @@ def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         blank = BytesIO()
         Image.new("RGB", (1, 1)).save(blank, "png")
         monkeypatch.setattr(
-            figures, "_save", lambda figure, path: write_atomically(path, lambda file: file.write(blank.getvalue()))
+            figures, "save", lambda figure, path: write_atomically(path, lambda file: file.write(blank.getvalue()))
         )
 
 

@@ -110,7 +110,7 @@ def _counted_as(run: RunRecord) -> str:
 def flipped_note(run: RunRecord) -> Sentence:
     """What the plots of flipped videos show."""
     return sentence(
-        f"Videos that a variant decides otherwise than the baseline at {run.threshold}: P(fake) of their frames by both, "
-        "with the threshold as a dashed line, and on the right edge the scores of the whole video. What became worse "
-        f"comes first, then the largest change; {MOST_VIDEOS} of a variant are shown at most."
+        f"Videos that a variant decides otherwise than the baseline at {run.threshold}: P(fake) of their frames by "
+        "both, with the threshold as a dashed line, and on the right edge the scores of the whole video. What became "
+        f"worse comes first, then the largest change; {MOST_VIDEOS} of a variant are shown at most."
     )

@@ -15,9 +15,9 @@ _APART = 13.0
 
 
 def timeline(video: FlippedVideo, threshold: float) -> Markup:
-    """P(fake) over the frames of a video: the baseline's line and the variant's, the threshold, both scores on the right.
+    """P(fake) over the frames of a video by the baseline and by the variant, with the threshold.
 
-    Frames whose pictures are shown are marked below.
+    On the right edge are the scores of the whole video. Frames whose pictures are shown are marked below.
     """
     frame = Frame(34, 8, 318, 124, video.across, UP)
     cut = frame.y(threshold)

@@ -99,16 +99,14 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
     def pairs(name: str, rows: Iterable[int]) -> tuple[Pair, ...]:
         return tuple(Pair(_verdict(evaluation, baseline, row), _verdict(evaluation, name, row)) for row in rows)
 
-    top = run.gallery_top
+    def top(name: str, rows: NDArray[np.int64]) -> tuple[Pair, ...]:
+        return pairs(name, rows[: run.gallery_top].tolist())
+
     return Galleries(
         baseline,
         {name: _ranked(run, evaluation, name) for name in evaluation.variants},
-        {name: pairs(name, judged.flips.rows[:top].tolist()) for name, judged in others.items() if judged.flips},
-        {
-            name: pairs(name, judged.drift.other_reason[:top].tolist())
-            for name, judged in others.items()
-            if judged.drift
-        },
+        {name: top(name, judged.flips.rows) for name, judged in others.items() if judged.flips},
+        {name: top(name, judged.drift.other_reason) for name, judged in others.items() if judged.drift},
         {
             of_variant.variant: tuple(
                 pairs(of_variant.variant, [still.row for still in video.pictured]) for video in of_variant.drawn

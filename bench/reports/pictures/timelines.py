@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bench.files import remove
 from bench.reports.content.flipped_videos import UP, FlippedVideo, FlippedVideos
 from bench.reports.content.text import fitted
-from bench.reports.pictures.figures import COLOURS, MARKERS, STYLE, dark, save
+from bench.reports.pictures import figures
+from bench.reports.pictures.figures import COLOURS, MARKERS, STYLE, dark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def draw(flipped: Sequence[FlippedVideos], threshold: float, report: Path) -> di
             remove(path)
     with matplotlib.rc_context(fname=STYLE):
         for of_variant in flipped:
-            save(figure(of_variant, threshold), report / files[of_variant.variant])
+            figures.save(figure(of_variant, threshold), report / files[of_variant.variant])
     return files
 
 
