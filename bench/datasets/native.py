@@ -16,7 +16,7 @@ from typing import NamedTuple
 from bench.datasets import walking
 from bench.datasets.layouts import SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
 from bench.errors import listed
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, evenly, joined_sources, label_word
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, MissingVideo, Split, evenly, joined_sources, label_word
 
 MASKS = ("mask", "masks")
 """Folders that hold no frames, but where the frames beside them were changed."""
@@ -209,6 +209,16 @@ def missing(file: Path, what: str, absent: Sequence[str], total: int, advice: st
         return [], []
     text = f"{file}: {len(absent):,} of {total:,} {what}: {listed(absent, 5)}"
     return ([f"{text}; {advice}"], []) if len(absent) > MOST_MISSING * total else ([], [f"{text}."])
+
+
+def missing_videos(
+    videos: Iterable[tuple[Split | None, MissingVideo]],
+) -> dict[Split | None, tuple[MissingVideo, ...]]:
+    """Videos that a list names and that have no file, by their split."""
+    by_split: dict[Split | None, list[MissingVideo]] = defaultdict(list)
+    for split, video in videos:
+        by_split[split].append(video)
+    return {split: tuple(of_split) for split, of_split in by_split.items()}
 
 
 def without_video(root: Path, named_by: str, paths: Sequence[str], total: int) -> tuple[list[str], list[str]]:

@@ -152,7 +152,14 @@ class Footage:
             count = _expected(unit.extraction)
             for video in unit.videos:
                 frames.setdefault(unit.split or video.split or "test", []).extend(
-                    Frame(f"{video.name}/{n}", Path(), video.label, video.source, _unlike(f"{video.name}/{n}"))
+                    Frame(
+                        f"{video.name}/{n}",
+                        Path(),
+                        video.label,
+                        video.source,
+                        _unlike(f"{video.name}/{n}"),
+                        video=video.name,
+                    )
                     for n in range(count)
                 )
         for part, of_part in listing.frames.items():

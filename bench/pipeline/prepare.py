@@ -15,12 +15,12 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import readings
+from bench.pipeline import judging, readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.provenance import cpu_cores
-from bench.records import FrameSet, OnEvent, Reading, Split, silent
+from bench.records import Frame, FrameSet, OnEvent, Reading, Split, silent
 from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
@@ -57,6 +57,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     weights = _read(request, listings, for_run, reads, on_event)
     frames = frames_of(listings)
     _refuse_learned(request, frames)
+    request.refuse(list(_unjudgeable(request, {name: of_set["test"].frames for name, of_set in frames.items()})))
     built_with = next(iter(frames.values()))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
@@ -185,6 +186,7 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
+    request.refuse(list(_unjudgeable(request, {name: listing.may_be_test for name, listing in listings.items()})))
     frames = next(iter(listings.values())).sets
     for name in request.detectors:
         problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
@@ -293,6 +295,15 @@ def _read(
         problems += problems_of(_dataset_key(name), read_frames)
     request.refuse(problems)
     return read
+
+
+def _unjudgeable(
+    request: _Request, test: Mapping[str, Sequence[Frame] | None]
+) -> Iterator[tuple[Keys, str | UserError]]:
+    """What keeps each frame set from being judged by its videos, where it is; `test` are None where not known yet."""
+    for name, frames in test.items():
+        for problem in judging.problems(request.settings, frames or ()):
+            yield ("experiments", request.name, "judge") if problem.of_setting else _dataset_key(name), problem.text
 
 
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:

@@ -13,6 +13,7 @@ from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.errors import listed
 from bench.experiment import ExperimentSettings
+from bench.pipeline import judging
 from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
@@ -121,7 +122,7 @@ class Setup:
                     f"decoded and were left out: {listed(frames.left_out, 5)}."
                 )
             remarks += frames.remarks
-        return tuple(remarks)
+        return (*remarks, *judging.remarks(self.settings, self.frames))
 
     @property
     def own_frames(self) -> Mapping[Split, FrameSet]:

@@ -12,7 +12,7 @@ from bench import datasets, phases, reports, seals, stored
 from bench.errors import UserError, listed
 from bench.experiment import ExperimentSettings
 from bench.files import sweep, write_text
-from bench.pipeline import reasons
+from bench.pipeline import judging, reasons
 from bench.pipeline.finished import REPORT, Finished, Together
 from bench.pipeline.jobs import Jobs, refuse_changed
 from bench.pipeline.occlusions import with_occlusions
@@ -215,6 +215,8 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         gallery_occlusion=settings.gallery.occlusion,
         margin=settings.margin,
         choose=settings.choose.record if settings.choose else None,
+        judge=judging.as_judged(run, settings),
+        video_scoring=settings.videos.record,
     )
 
 
@@ -255,6 +257,8 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     if not answered:
         return score.evaluate(run, _nothing(), None, {})
     test, validation = store.read_labelled(results, answered[0], run.frames)
+    if run.videos and test.videos is None:
+        raise UserError(f"{results / answered[0]}: lacks the videos of frames; `bench run` completes it")
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
     return with_occlusions(run, score.evaluate(run, test, validation, predictions), results)

@@ -26,6 +26,7 @@ _RENDERED_BY = {
     "gallery_heatmaps": "gallery heatmaps",
     "gallery_occlusion": "gallery occlusion",
     "choose": "choose",
+    "judge": "judge",
 }
 _NO_RECORD = f"{store.RUN} is gone or damaged"
 _NOT_RENDERED = "not rendered yet, or a file of it is gone"
@@ -77,6 +78,7 @@ def _changed_settings(run: RunRecord, run_as_set: RunRecord) -> list[str]:
 def _report_settings(run: RunRecord) -> Inputs:
     """What only the report hangs on, as text, by its name in the experiment file."""
     settings = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
+    settings["videos"] = asdict(run.video_scoring)
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 

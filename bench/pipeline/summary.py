@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import fidelity, notes
+from bench.pipeline import fidelity, judging, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -52,6 +52,9 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         files_left_out=datasets.left_out(setup.own_frames),
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
+        judge=judging.judge(setup.settings, setup.frames["test"].frames),
+        video_scoring=setup.settings.videos.record,
+        videos=judging.videos_of(setup.frames),
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),

@@ -49,12 +49,8 @@ class Evaluation:
     video: Evaluation | None = None
 
     def by(self, unit: Unit) -> Evaluation:
-        """The evaluation per frame or per video; `ValueError` where videos are asked for and none are known."""
-        if unit == self.unit:
-            return self
-        if unit == "frame" or self.video is None:
-            raise ValueError(f"there is no evaluation per {unit}")
-        return self.video
+        """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""
+        return self.video if unit == "video" and self.video is not None else self
 
 
 @dataclass(frozen=True)

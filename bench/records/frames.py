@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from bench.records.videos import MissingVideo
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -185,7 +187,7 @@ class FrameSet:
     files that cannot be decoded, as "path: reason", `masks` the paths of masks, which are no frames. `unread` counts
     the frames that nobody has read yet: they may be either, and digests are then empty. `unused` are the files of all
     splits' folders that are meant as no frames; they stand with the test split. `remarks` are warnings about these
-    frames.
+    frames. `missing` are the videos of a labelled split of which there is no frame.
     """
 
     name: str
@@ -198,6 +200,7 @@ class FrameSet:
     masks: tuple[str, ...] = ()
     unread: int = 0
     unused: tuple[Unused, ...] = ()
+    missing: tuple[MissingVideo, ...] = ()
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:

@@ -25,11 +25,13 @@ from bench.records import (
     Evaluation,
     Faithfulness,
     Interval,
+    LabelledFrames,
     Occlusion,
     OperatingPoint,
     Ratio,
     RunRecord,
     ScoredAgainst,
+    ScoredByVideo,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
@@ -46,6 +48,8 @@ from bench.records import (
     ScoredShift,
     ScoredSlice,
     ScoredVariant,
+    ScoredVideos,
+    ScoredVideosOfSplit,
     ScoresFile,
     Shift,
     SideBySide,
@@ -54,6 +58,7 @@ from bench.records import (
     VariantEvaluation,
     VariantResult,
     VariantSpeed,
+    VideoCounts,
 )
 from bench.reports.content.text import MIB
 
@@ -82,9 +87,38 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         threshold=run.threshold,
         margin=run.margin,
         variants={variant.name: _variant(run, variant, evaluation) for variant in run.variants},
-        choice=_choice(evaluation.choice) if evaluation.choice else None,
+        choice=_choice(choice) if (choice := evaluation.by(run.judge).choice) else None,
         ablation=tuple(_effect(effect) for effect in evaluation.effects),
         not_sliced=evaluation.not_sliced,
+        judge=run.judge,
+        videos=_videos(run, evaluation),
+    )
+
+
+def _videos(run: RunRecord, evaluation: Evaluation) -> ScoredVideos | None:
+    """How videos are scored, and how many count; None where none are known."""
+    of_splits = {"test": evaluation.video and evaluation.video.test}
+    of_splits["validation"] = evaluation.video and evaluation.video.validation
+    splits = {split: _videos_of(run.videos[split], videos) for split, videos in of_splits.items() if videos}
+    return _scored(ScoredVideos, run.video_scoring, splits=splits) if splits else None
+
+
+def _videos_of(counts: VideoCounts, videos: LabelledFrames) -> ScoredVideosOfSplit:
+    """The videos of a split; those that are copies of others do not count, those without frames stand last."""
+    labels = videos.labels[: counts.count]
+    firsts = range(counts.count) if videos.firsts is None else videos.firsts[: counts.count].tolist()
+    fake = sum(int(labels[row]) for row, first in enumerate(firsts) if first == row)
+    count = sum(first == row for row, first in enumerate(firsts))
+    missing_fake = sum(video.label for video in counts.missing)
+    return ScoredVideosOfSplit(
+        count=count,
+        fake=fake,
+        real=count - fake,
+        copies=counts.count - count,
+        missing=len(counts.missing),
+        missing_fake=missing_fake,
+        missing_real=len(counts.missing) - missing_fake,
+        coverage=counts.coverage,
     )
 
 
@@ -156,6 +190,7 @@ def typed_scores(content: Any) -> ScoresFile:
 def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredVariant:
     """What is known of a variant: what it is, its quality, its difference to the baseline, its speed."""
     scored = evaluation.variants.get(variant.name)
+    by_video = evaluation.video.variants.get(variant.name) if evaluation.video else None
     return ScoredVariant(
         status=variant.status,
         reason=variant.reason,
@@ -169,7 +204,14 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
+        video=_by_video(variant is run.baseline, by_video) if by_video else None,
     )
+
+
+def _by_video(is_baseline: bool, scored: VariantEvaluation) -> ScoredByVideo:
+    """The same numbers of videos, without what needs frames."""
+    numbers = _quality(scored) | _compared(is_baseline, scored)
+    return ScoredByVideo(**{field.name: numbers[field.name] for field in dataclasses.fields(ScoredByVideo)})
 
 
 def _execution(variant: VariantResult, *, is_size_only: bool) -> dict[str, Any]:

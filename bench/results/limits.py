@@ -79,6 +79,9 @@ class GateSettings(_Model):
         description="most AUC lost against the baseline in any slice of the frames; judged by the intervals that "
         "hold for all slices at once",
     )
+    min_coverage: Share | None = Field(
+        default=None, description="least share of the test videos that have a frame, the same for all variants; exact"
+    )
     strict: bool = Field(
         default=False, strict=True, description="the estimate must meet the limit too, not its interval alone"
     )

@@ -20,7 +20,7 @@ from bench import stored
 from bench.errors import UserError, quoted
 from bench.files import write_text
 from bench.provenance import version
-from bench.records import RunRecord, ScoredVariant, ScoresFile, VariantResult, Verdict
+from bench.records import RunRecord, ScoredVariant, ScoresFile, Unit, VariantResult, Verdict
 from bench.results import store
 from bench.results.limits import Above, Margin, Number, Share
 
@@ -103,6 +103,7 @@ class Accepted:
     machine: str
     variants: dict[str, AcceptedVariant]
     detectors: dict[str, str] = field(default_factory=dict)
+    judge: Unit = "frame"
 
     def of(self, detector: str) -> Accepted:
         """What was accepted of one of several detectors, as if it were alone."""
@@ -283,7 +284,8 @@ def accepted(run: RunRecord, scores: ScoresFile, diffs: Mapping[str, NDArray[np.
         threshold=run.threshold,
         margin=run.margin,
         machine=run.provenance.get("machine", ""),
-        variants={name: _variant(scores.variants[name], array) for name, array in diffs.items()},
+        judge=run.judge,
+        variants={name: _variant(scores.judged[name], array) for name, array in diffs.items()},
     )
 
 
@@ -312,4 +314,6 @@ def _as_json(accepted: Accepted) -> dict[str, Any]:
     content: dict[str, Any] = TypeAdapter(Accepted).dump_python(accepted, mode="json", by_alias=True)
     if not accepted.detectors:
         del content["detectors"]
+    if accepted.judge == "frame":
+        del content["judge"]
     return content

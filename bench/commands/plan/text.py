@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
+from bench.pipeline import judging
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
 from bench.pipeline.forecast import Link, Row, is_drawn, pending
 from bench.pipeline.prepared import Prepared
@@ -128,6 +129,9 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"{what}: all that depends on {'their' if pending(prepared) else 'its'} frames counts as due")
     else:
         notes += [f"frames{prepared.of_frames(name)}: {text}" for name, text in prepared.accounts.items()]
+    for name, (setup, *_) in prepared.by_frame_set.items():
+        if judged := judging.in_words(setup.settings, setup.frames):
+            notes.append(f"videos{prepared.of_frames(name)}: {judged}")
     if prepared.unread:
         notes.append(
             f"{prepared.unread:,} frames are not read yet: all that depends on them counts as due. `bench run` reads "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.records import Auc, Executed, Interval, Ratio, RunRecord
+from bench.records import Auc, Executed, Interval, Ratio, RunRecord, Unit
 
 NONE = "–"
 
@@ -131,11 +131,11 @@ def about(count: int) -> str:
     return f"{-(-count // unit) * unit:,}"
 
 
-def further(frames: int) -> str:
-    """How many frames are still missing, roughly: "about 3,300 further frames"."""
+def further(frames: int, unit: Unit = "frame") -> str:
+    """How many frames or videos are still missing, roughly: "about 3,300 further frames"."""
     if frames > 1_000_000:
-        return "more than a million further frames"
-    return f"about {about(frames)} further {'frame' if frames == 1 else 'frames'}"
+        return f"more than a million further {unit}s"
+    return f"about {about(frames)} further {unit if frames == 1 else f'{unit}s'}"
 
 
 ALL_EQUAL = "all its scores are equal"

@@ -9,7 +9,8 @@ from bench.records import Ends, GateOutcome, Interval, ScoredSlice, ScoredVarian
 from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
-AT_LEAST = ("auc", "recall")
+COVERAGE = "min_coverage"
+AT_LEAST = ("auc", "recall", COVERAGE)
 """The gates whose limit is the least that will do; that of all others is the most."""
 
 CHANCE = 0.5
@@ -37,13 +38,20 @@ def check_gates(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> tuple[
 
     `gates` are those of the experiment by variant. `all` holds for every variant; a variant's own gates override it,
     key by key. Gates that compare with the baseline skip the baseline. A gate falls where its quantity is unavailable.
+    Coverage is that of the test videos, so it is checked once, with the first variant that has that gate.
     """
-    variants = scores.variants
+    variants = scores.judged
     names = (*variants, *(name for name in gates if name != EVERY and name not in variants))
+    asked_of = [
+        (name, gate, *limit) for name in names for gate, limit in _limits(name, gates, name == scores.baseline).items()
+    ]
+    of_coverage = [each for each in asked_of if each[1] == COVERAGE]
     return tuple(
-        _outcome(name, gate, limit, strict, _quantity(gate, variants.get(name)))
-        for name in names
-        for gate, (limit, strict) in _limits(name, gates, name == scores.baseline).items()
+        _outcome(
+            name, gate, limit, strict, _coverage(scores) if gate == COVERAGE else _quantity(gate, variants.get(name))
+        )
+        for name, gate, limit, strict in asked_of
+        if (name, gate, limit, strict) not in of_coverage[1:]
     )
 
 
@@ -54,7 +62,7 @@ def above_chance(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> GateO
     A baseline that failed falls at other gates.
     """
     name = scores.baseline
-    baseline = scores.variants.get(name)
+    baseline = scores.judged.get(name)
     if baseline is None or baseline.status != "ok":
         return None
     if name in gates and "auc" in gates[name].limits:
@@ -128,6 +136,14 @@ def _quantity(gate: str, scored: ScoredVariant | None) -> Quantity:
     if scored.status != "ok":
         return Quantity(None, note=f"it failed: {scored.reason or 'no reason was recorded'}")
     return _QUANTITIES[gate](scored)
+
+
+def _coverage(scores: ScoresFile) -> Quantity:
+    """The share of the test videos that have a frame."""
+    videos = scores.videos.splits.get("test") if scores.videos else None
+    if videos is None:
+        return Quantity(None, note="no test frame names its video")
+    return Quantity(videos.coverage, note=f"{videos.missing:,} of {videos.missing + videos.count:,} have no frame")
 
 
 def _auc(scored: ScoredVariant) -> Quantity:

@@ -52,8 +52,13 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
     """Compare the variants of all detectors, which were evaluated on the same frames, with one of them.
 
     That is the most accurate baseline. Where sizes or latencies are limited and no drop of AUC is, it is the most
-    accurate variant within these limits: a detector that is too large for them is no measure of what fits.
+    accurate variant within these limits: a detector that is too large for them is no measure of what fits. All goes by
+    what is judged, frames or videos.
     """
+    all_of_detectors = detectors
+    detectors = {
+        name: replace(alone, evaluation=alone.evaluation.by(alone.run.judge)) for name, alone in detectors.items()
+    }
     first = next((alone for alone in detectors.values() if alone.evaluation.variants), next(iter(detectors.values())))
     variants = list(_variants(detectors))
     best = _most_accurate([variant for variant in variants if variant.is_baseline]) or variants[0]
@@ -65,7 +70,7 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
     baselines = {variant.detector: placed[variant.title] for variant in variants if _is_placed(variant, placed)}
     run = _run(first.run, detectors[reference.detector].run, variants, reference)
     return SideBySide(
-        detectors=detectors,
+        detectors=all_of_detectors,
         run=run,
         evaluation=_evaluation(run, first.evaluation, variants, compared),
         best=best.detector,
@@ -176,6 +181,7 @@ def _evaluation(
         choice=choice.choose(run, scored, timed),
         independence=first.independence,
         latencies=comparable_latencies(run, timed),
+        unit=first.unit,
     )
 
 

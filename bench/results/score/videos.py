@@ -65,8 +65,10 @@ def of_run(
     of_splits: list[Videos | None] = []
     for split, frames in (("test", test), ("validation", validation)):
         counts = run.videos.get(split)
-        missing = counts.missing if counts and run.video_scoring.missing != "exclude" else ()
-        of_splits.append(group(frames, missing) if frames is not None else None)
+        if counts is None or frames is None:
+            of_splits.append(None)
+        else:
+            of_splits.append(group(frames, counts.missing if run.video_scoring.missing != "exclude" else ()))
     return of_splits[0], of_splits[1]
 
 

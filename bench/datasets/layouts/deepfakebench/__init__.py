@@ -18,7 +18,7 @@ from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
 from bench.datasets.native import File, Video
 from bench.errors import UserError, listed
-from bench.records import Split
+from bench.records import MissingVideo, Split, joined_sources
 
 RANK = 12
 SHAPE = "DeepfakeBench's dataset_json/<set>.json, with its frames beside it"
@@ -92,11 +92,19 @@ def _listing(file: Path, reader: Reader, frames: Frames, options: Options) -> Li
                 entries[record.split][frame.path] = _entry(frame, record)
     problems, remarks = _absent(file, frames.root, absent, totals, options)
     remarks += [*_doubled(file, reader.records, splits), *_without_frames(file, reader), *_levels(file, levels)]
+    present = {record.path for record in records if any(frames.at(path) for path in record.frames)}
+    missing = native.missing_videos(
+        [*reader.missing, *((r.split, _missing(r)) for r in records if r.path not in present and entries[r.split])]
+    )
     labels_from = f"labels come from {file}"
     by_split = {split: of_split.values() for split, of_split in entries.items()}
     problems += native.misplaced(file, options)
     parts = native.parts(by_split, labels_from, SHARING)
-    return Listing(frames.root, parts, tuple(problems), frames.unused, tuple(remarks))
+    return Listing(frames.root, parts, tuple(problems), frames.unused, tuple(remarks), missing)
+
+
+def _missing(record: Record) -> MissingVideo:
+    return MissingVideo(record.path, record.label, joined_sources(*record.sources), "none of its frames is there")
 
 
 def _entry(frame: File, record: Record) -> Entry:

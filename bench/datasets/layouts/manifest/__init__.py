@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.datasets.layouts import LEADS_NOWHERE, Listing, Options
 from bench.datasets.layouts.manifest.columns import wrong_columns
+from bench.datasets.layouts.manifest.extracted import missing_of
 from bench.datasets.layouts.manifest.rows import Reader
 from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, sharing_of, table
 from bench.text_encoding import not_utf8
@@ -56,7 +57,9 @@ def read(path: Path, options: Options) -> Listing:
     if problems:
         return Listing(manifest.parent, {}, tuple(problems))
     listing, sharing = Reader(manifest, columns, options).listing(rows), sharing_of(manifest)
-    return replace(listing, parts={split: replace(part, sharing=sharing) for split, part in listing.parts.items()})
+    parts = {split: replace(part, sharing=sharing) for split, part in listing.parts.items()}
+    missing, more_problems = missing_of(manifest, options)
+    return replace(listing, parts=parts, missing=missing, problems=(*listing.problems, *more_problems))
 
 
 def roles_of(options: Options) -> dict[str, str]:
