@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench.datasets import FrameSetSettings, Listed
+from bench.datasets import FrameSetSettings, Listed, native
 from bench.datasets.extract_settings import ExtractSettings
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
@@ -80,7 +80,8 @@ class Footage:
         if importlib.util.find_spec("av") is None:
             raise UserError("reading videos needs PyAV, which is not installed: python -m pip install 'av>=14'")
         for split, extract in extractions(self._settings).items():
-            parts = [part for part in listing.parts if split is None or part == split]
+            of_all = {part: located.part for part, located in listing.parts.items()}
+            parts = list(native.without_drawn(of_all)) if split is None else [split] if split in of_all else []
             videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
