@@ -39,7 +39,8 @@ class Results:
     baseline : str
         The variant that the others are compared with; of several detectors, the first one's.
     variants : dict of str to VariantScores
-        The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`.
+        The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`. Where videos are
+        judged, they are those of videos; those of frames are in `scores`.
     verdicts : dict of str to str or None
         Of every variant: "baseline", "improved", "stable", "degraded" or "inconclusive"; None where it failed.
     recommendation : str or None
@@ -75,7 +76,8 @@ class Results:
         return {
             title: variant_scores(title, variant)
             for detector, of_detector in detectors.items()
-            for name, variant in of_detector.variants.items()
+            for name, of_frames in of_detector.variants.items()
+            for variant in [of_frames.by_video if numbers.judge == "video" else of_frames]
             for title in [self._titled(detector, name)]
         }
 

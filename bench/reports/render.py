@@ -13,6 +13,7 @@ from bench.reports import html
 from bench.reports.content import changes
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.flipped_videos import ledger as video_ledger
+from bench.reports.content.judged import judged
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
@@ -60,7 +61,8 @@ def render(
         shown = choose(run, evaluation)
         draw_overlays(run, evaluation, shown, pixels, results)
     phases.begin("drawing figures")
-    drawable = plots(run, evaluation)
+    of = judged(run, evaluation)
+    drawable = of.plots(plots(of.run, of.evaluation))
     drawn = figures.draw(drawable, report)
     of_videos = flipped_videos(run, evaluation)
     video_files = timelines.draw(of_videos, run.threshold, report)

@@ -128,7 +128,9 @@ def _gone(name: str, variants: tuple[VariantResult, ...], accepted: Accepted, ma
     return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
 
 
-def _auc(name: str, change: Change | None, margin: float, strict: bool, same_weights: bool, unit: Unit) -> GateOutcome:
+def _auc(
+    name: str, change: Change | None, margin: float, strict: bool, same_weights: bool, unit: Unit = "frame"
+) -> GateOutcome:
     """The gate on AUC: falls where degraded, or improved without a reason; with `strict`, by the estimate alone too."""
     if change is None:
         note = f"there is no AUC on {unit}s of one class"

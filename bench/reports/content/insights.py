@@ -23,7 +23,6 @@ def insights(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
         *_fastest(run, evaluation),
         *_flipped(run, evaluation),
         *_one_sided(run, evaluation),
-        *_other_reason(evaluation),
     ]
 
 
@@ -154,7 +153,7 @@ def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     ]
 
 
-def _other_reason(evaluation: Evaluation) -> list[Sentence]:
+def other_reason(evaluation: Evaluation) -> list[Sentence]:
     """How many frames a variant gets right for another reason than the baseline."""
     counts = [
         sentence(strong(name), f" {len(judged.drift.other_reason):,} of {judged.drift.both_right:,}")

@@ -140,7 +140,7 @@ def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
         trades=tuple(_trades(run, evaluation, scored)),
         roc=roc(scored) if scored else None,
         calibration=calibration(scored) if scored else None,
-        histograms=_histograms(evaluation),
+        histograms=histograms(evaluation),
     )
 
 
@@ -289,7 +289,8 @@ def _bins(index: int, name: str, judged: VariantEvaluation) -> tuple[Mark, ...]:
     )
 
 
-def _histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
+def histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
+    """How the scores of each variant lie."""
     counted = evaluation.test.counted
     fake = evaluation.test.labels[counted] == 1
     return tuple(

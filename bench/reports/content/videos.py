@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.records import Evaluation, RunRecord, VariantEvaluation, VideoScore
+from bench.records import Evaluation, RunRecord, VariantEvaluation
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.flipped_videos import MOST_VIDEOS
+from bench.reports.content.judged import SCORES
 from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence, strong
 from bench.reports.content.text import counted, number
 from bench.reports.content.variants import area_cell, difference_cell, verdict
 
 NAMED = 5
 """Videos without frames that are named; the rest is counted."""
-
-_SCORES: dict[VideoScore, str] = {
-    "mean": "the mean of its frames' P(fake)",
-    "max": "the highest P(fake) of its frames",
-    "top": "the mean of the {top} highest P(fake) of its frames",
-}
 
 
 def of_variants(run: RunRecord, evaluation: Evaluation) -> Table | None:
@@ -62,7 +57,7 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
     if evaluation.video is None or counts is None:
         return Sentence()
     scoring = run.video_scoring
-    how = _SCORES[scoring.score].format(top=scoring.top)
+    how = SCORES[scoring.score].format(top=scoring.top)
     classes = f"{counts.fake:,} fake, {counts.real:,} real"
     return paragraph(
         (
@@ -76,7 +71,7 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
                 " (",
                 code(f"judge: {run.judge}"),
                 "). More: ",
-                docs("verdicts.md#videos"),
+                docs("reading-the-report.md#videos"),
                 ".",
             ),
         )

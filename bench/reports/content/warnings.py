@@ -45,7 +45,7 @@ def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     """A baseline that failed, or that is no better than chance."""
-    baseline = numbers.variants[run.baseline.name]
+    baseline = numbers.judged[run.baseline.name]
     if baseline.status != "ok":
         called = baseline_called(run.baseline.name)
         return [_Warning(sentence("The ", called, " failed: nothing here can be compared with it."))]
@@ -53,14 +53,15 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        frames = f"{run.test.count:,} frames"
+        videos = numbers.videos.splits.get("test") if numbers.videos and numbers.judge == "video" else None
+        frames = f"{videos.count:,} videos" if videos else f"{run.test.count:,} frames"
         fact = strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance.")
         check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
         return [_Warning(sentence(fact), sentence(check), _ASK)]
     swapped = sentence(
         strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
-        " It ranks real frames above fake ones: labels or classes are probably swapped (1 must mean fake, and class 1 "
-        "of the detector too).",
+        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped (1 must mean fake, "
+        "and class 1 of the detector too).",
     )
     return [_Warning(swapped, sentence("Read nothing else here before that is settled."), _ASK)]
 

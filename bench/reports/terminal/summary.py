@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.records import Ratio, RunRecord, ScoredVariant, ScoresFile
+from bench.reports.content.judged import in_short, in_words
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import in_one_line, recommend
 from bench.reports.content.text import ALL_EQUAL, change, enough, further, signed
@@ -13,14 +14,16 @@ NAME, RAN_AS = 14, 18
 
 def summary(run: RunRecord, numbers: ScoresFile) -> str:
     """One line a variant, then what each verdict is, why failed ones failed, and the choice. No final newline."""
-    variants = {variant.name: numbers.variants[variant.name] for variant in run.variants}
+    judged = numbers.judged
+    variants = {variant.name: judged[variant.name] for variant in run.variants}
     baseline = variants[numbers.baseline]
     has_table = any(scored.size_mib is not None or scored.runtime is not None for scored in variants.values())
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
     recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
-    texts += [recommendation] if recommendation else []
+    texts = [in_words(numbers.judge, text) for text in texts]
+    texts += [text for text in (in_short(numbers), recommendation) if text]
     return "\n".join([*lines, *wrapped(texts)])
 
 
