@@ -63,7 +63,7 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
-    for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
+    for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("videos", "Video"), ("choose", "Choose")):
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
     yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])
     for name in steps.names():

@@ -194,3 +194,65 @@ def test_missing_videos_of_the_run_are_scored_in_every_variant() -> None:
         assert (after.fn, after.tn) == (before.fn + 1, before.tn + 1)
         assert (after.tp, after.fp) == (before.tp, before.fp)
     assert plain.variants["baseline"].auc == counted.variants["baseline"].auc, "frames stay as they are"
+
+
+# --------------------------------------------------------------------------------------- intervals by bootstrap
+def auc_of(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    """The share of pairs in the right order, ties as halves, counted pair by pair."""
+    fake, real = scores[labels == 1][:, None], scores[labels == 0][None]
+    return float(((fake > real) + 0.5 * (fake == real)).mean())
+
+
+def means_of(frames: LabelledFrames, logits: NDArray[np.float64]) -> pd.DataFrame:
+    """P(fake) of each video and its source, by pandas alone."""
+    table = pd.DataFrame({"video": frames.videos, "label": frames.labels, "p_fake": 1 / (1 + np.exp(-logits))})
+    return (
+        table.assign(source=frames.sources)
+        .groupby("video", sort=False)
+        .agg({"label": "first", "p_fake": "mean", "source": "first"})
+    )
+
+
+@pytest.mark.parametrize("unit", ["video", "source"])
+def test_the_interval_of_a_difference_is_that_of_a_bootstrap_over_videos(unit: str) -> None:
+    """With so many sources that the interval rests on their variance alone: few of them widen it."""
+    rng, count, per_video = np.random.default_rng(3), 320, 6
+    frames, logits = drawn(3, count, per_video)
+    # What a variant changes is the same in all frames of a video, and where sources are drawn, of the two of a source.
+    numbers = np.arange(count) // 4 * 2 + np.arange(count) % 2 if unit == "source" else np.arange(count)
+    noisy = logits + np.repeat(rng.normal(0, 1.2, count)[numbers], per_video)
+    named = [f"s{number}" if unit == "source" else None for number in numbers for _ in range(per_video)]
+    frames = replace(frames, sources=pd.Series(named, dtype="object"))
+    of_run = replace(run("baseline", "noisy"), videos={"test": VideoCounts(count, count // 2, count // 2)})
+    evaluation = evaluate(of_run, frames, None, {"baseline": answered(logits), "noisy": answered(noisy)})
+    assert evaluation.video is not None
+    comparison, per_frame = (each.variants["noisy"].comparison for each in (evaluation.video, evaluation))
+    assert comparison is not None
+    assert per_frame is not None
+    interval = comparison.delta.by_source if unit == "source" else comparison.delta.by_frame
+    assert interval is not None
+    before, after = means_of(frames, logits), means_of(frames, noisy)
+    assert comparison.delta.value == pytest.approx(difference_of(before, after, np.arange(count)), abs=1e-12)
+    low, high = bootstrap(before, after, numbers, rng)
+    assert interval.width == pytest.approx(high - low, rel=0.2)
+    assert interval.low == pytest.approx(low, abs=0.2 * (high - low))
+    assert per_frame.delta.by_frame.width < 0.75 * interval.width, "frames of a video are no witnesses of their own"
+
+
+def difference_of(before: pd.DataFrame, after: pd.DataFrame, rows: NDArray[np.int64]) -> float:
+    labels = before["label"].to_numpy()[rows]
+    areas = [auc_of(labels, table["p_fake"].to_numpy()[rows]) for table in (after, before)]
+    return areas[0] - areas[1]
+
+
+def bootstrap(
+    before: pd.DataFrame, after: pd.DataFrame, units: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[float, float]:
+    """The 95 % interval of the difference over whole units, videos or sources, drawn with replacement."""
+    rows = [np.flatnonzero(units == code) for code in np.unique(units)]
+    differences = [
+        difference_of(before, after, np.concatenate([rows[code] for code in rng.integers(0, len(rows), len(rows))]))
+        for _ in range(1000)
+    ]
+    low, high = np.percentile(differences, (2.5, 97.5))
+    return float(low), float(high)
