@@ -107,9 +107,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
-        "videos": videos.note(run, evaluation),
-        "coverage": videos.coverage(run),
-        "flipped_videos": videos.flipped_note(run),
+        **videos.notes(run, evaluation),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.records import Evaluation, RunRecord, VariantEvaluation
+from bench.records import Evaluation, RunRecord, VariantEvaluation, VideoCounts
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.flipped_videos import MOST_VIDEOS
 from bench.reports.content.judged import SCORES
@@ -51,11 +51,16 @@ def _per_frame(judged: VariantEvaluation) -> list[Cell]:
     return [area_cell(judged.auc), difference_cell(judged.comparison.delta if judged.comparison else None)]
 
 
-def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
-    """How many videos there are, how each is scored, and what verdicts go by; empty where no videos are known."""
+def notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
+    """The small print around videos; nothing where none are known."""
     counts = run.videos.get("test")
     if evaluation.video is None or counts is None:
-        return Sentence()
+        return {}
+    return {"videos": _note(run, counts), "coverage": coverage(run), "flipped_videos": _flipped(run)}
+
+
+def _note(run: RunRecord, counts: VideoCounts) -> Sentence:
+    """How many videos there are, how each is scored, and what verdicts go by."""
     scoring = run.video_scoring
     how = SCORES[scoring.score].format(top=scoring.top)
     classes = f"{counts.fake:,} fake, {counts.real:,} real"
@@ -71,7 +76,7 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
                 " (",
                 code(f"judge: {run.judge}"),
                 "). More: ",
-                docs("reading-the-report.md#videos"),
+                docs("verdicts.md#videos"),
                 ".",
             ),
         )
@@ -102,10 +107,12 @@ def _counted_as(run: RunRecord) -> str:
     return f"count as {score} in every variant, also in the baseline"
 
 
-def flipped_note(run: RunRecord) -> Sentence:
+def _flipped(run: RunRecord) -> Sentence:
     """What the plots of flipped videos show."""
     return sentence(
         f"Videos that a variant decides otherwise than the baseline at {run.threshold}: P(fake) of their frames by "
         "both, with the threshold as a dashed line, and on the right edge the scores of the whole video. What became "
-        f"worse comes first, then the largest change; {MOST_VIDEOS} of a variant are shown at most."
+        f"worse comes first, then the largest change; {MOST_VIDEOS} of a variant are shown at most. More: ",
+        docs("reading-the-report.md#videos"),
+        ".",
     )
