@@ -119,6 +119,7 @@ class Footage:
             if link := next((path for path in (home.parent, home) if path.is_symlink()), None):
                 raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
             extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
+        self._refuse_empty()
         self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()
 
@@ -133,6 +134,23 @@ class Footage:
             location = settings.locations[unit.split].model_copy(update=path)
             settings = settings.model_copy(update={unit.split: location})
         return settings
+
+    def _refuse_empty(self) -> None:
+        """Raise `UserError` where no video gave any frame."""
+        from bench.footage import folder
+
+        problems = []
+        for home in self.folders:
+            statuses = folder.statuses(home)
+            if not statuses.get("ok"):
+                reasons = listed(f"{count} {status}" for status, count in sorted(statuses.items()))
+                problems.append(
+                    f"none of its {sum(statuses.values()):,} videos has a frame ({reasons}); "
+                    f"{(home / folder.VIDEOS).relative_to(self._base).as_posix()} says why for each, and "
+                    "docs/frames.md, 'What goes wrong', what to do"
+                )
+        if problems:
+            raise UserError(*problems)
 
     def _remark(self, home: Path) -> str:
         """What a reader must know of videos without frames; empty where each has some."""

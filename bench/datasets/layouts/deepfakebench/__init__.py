@@ -17,7 +17,7 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, dfdc
 from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
-from bench.datasets.layouts.deepfakebench.videos import are_meant, as_videos, paths_of_videos
+from bench.datasets.layouts.deepfakebench.videos import as_videos, paths_of_videos
 from bench.datasets.native import File, Video
 from bench.errors import UserError, listed
 from bench.records import MissingVideo, Split, joined_sources
@@ -53,7 +53,7 @@ def read(path: Path, options: Options) -> Listing:
     if not reader.records:
         return Listing(path, {}, (f"{file}: lists no video with frames; fetch or write it again",))
     starts = _starts(path, file)
-    if are_meant(options):
+    if options.noun == "videos":
         frames = Frames(starts, paths_of_videos(reader.records), options)
         reader.records = as_videos(reader.records, frames)
     else:
@@ -138,7 +138,7 @@ def _absent(
     file: Path, root: Path, absent: Mapping[Split, Sequence[str]], totals: Mapping[Split, int], options: Options
 ) -> tuple[list[str], list[str]]:
     """Problems and remarks of frames that the file lists and that are not there. A split that lacks all is none."""
-    what = "videos" if are_meant(options) else "frames"
+    what = options.noun
     if sum(map(len, absent.values())) == sum(totals.values()):
         listed_paths = [path for of_split in absent.values() for path in of_split]
         return [

@@ -10,15 +10,8 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from bench.datasets.layouts import Options
 from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Record
-from bench.records import VIDEO_SUFFIXES
-
-
-def are_meant(options: Options) -> bool:
-    """Whether videos are looked for, and not frames."""
-    return options.suffixes[0] in VIDEO_SUFFIXES
 
 
 def paths_of_videos(records: Sequence[Record]) -> Iterator[str]:
