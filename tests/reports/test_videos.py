@@ -14,7 +14,7 @@ from PIL import Image
 from bench.records import RunRecord, VideoScoring
 from bench.reports import render
 from bench.reports.content import flipped_videos as content
-from bench.reports.content import videos as said
+from bench.reports.content import videos as of_variants
 from bench.reports.content.flipped_videos import MOST_VIDEOS, FlippedVideo, flipped_videos, ledger
 from bench.reports.html.videos import timeline
 from tests.support.pages import HOSTILE
@@ -87,18 +87,17 @@ def test_faces_of_a_frame_are_one_point_and_the_picture_is_of_the_one_that_moved
     run, answers = made
     video = drawn(run, answers)[0].video
     rows = np.flatnonzero(answers.test.videos == video)
-    numbers = answers.test.frame_indices
-    assert numbers is not None
-    numbers = numbers.copy()
-    numbers.iloc[rows] = [0, 0, 5, 5]
-    answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, frame_indices=numbers))
+    numbers = np.asarray(answers.test.frame_indices, np.int64)
+    numbers[rows] = [0, 0, 5, 5]
+    of_faces = pd.Series(numbers, dtype="Int64")
+    answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, frame_indices=of_faces))
     low = video.startswith("fake")
     answers = answers.answering("baseline", dict(zip(rows, [0.9, 0.8] * 2 if low else [0.1, 0.2] * 2, strict=True)))
     answers = answers.answering("q8", dict(zip(rows, [0.4, 0.1] * 2 if low else [0.6, 0.9] * 2, strict=True)))
-    [of_faces] = [each for each in drawn(run, answers) if each.video == video]
-    assert [still.number for still in of_faces.stills] == [0, 5]
-    assert {(still.baseline, still.p_fake) for still in of_faces.stills} == {(0.9, 0.4) if low else (0.2, 0.9)}
-    assert [still.row for still in of_faces.stills] == [rows[1], rows[3]]
+    [changed] = [each for each in drawn(run, answers) if each.video == video]
+    assert [still.number for still in changed.stills] == [0, 5]
+    assert {(still.baseline, still.p_fake) for still in changed.stills} == {(0.9, 0.4) if low else (0.2, 0.9)}
+    assert [still.row for still in changed.stills] == [rows[1], rows[3]]
 
 
 def test_frames_without_numbers_stand_in_their_order(made: tuple[RunRecord, Answers]) -> None:
@@ -182,7 +181,7 @@ def test_what_videos_without_frames_count_as_is_said(
     made: tuple[RunRecord, Answers], missing: str, expected: str
 ) -> None:
     run = dataclasses.replace(made[0], video_scoring=VideoScoring(missing=missing))  # type: ignore[arg-type]
-    assert expected in str(said.coverage(run))
+    assert expected in str(of_variants.coverage(run))
 
 
 @pytest.mark.figures

@@ -26,11 +26,11 @@ def of_videos(
             videos[row] = name.format(label=("real", "fake")[label], number=index // EACH)
             numbers[row] = index % EACH * STEP
             first[row] = index < EACH
-    columns = {"videos": pd.Series(videos), "frame_indices": pd.Series(numbers, dtype="Int64")}
+    test = dataclasses.replace(answers.test, videos=pd.Series(videos), frame_indices=pd.Series(numbers, dtype="Int64"))
     fake, real = (len(set(videos[labels == label])) for label in (1, 0))
     missing = MissingVideo("real/empty.mp4", 0, None, "no face")
     run = dataclasses.replace(run, videos={"test": VideoCounts(fake + real, fake, real, (missing,))})
-    answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, **columns))
+    answers = dataclasses.replace(answers, test=test)
     before = answers.predictions["baseline"].test
     moved = np.clip(before + np.random.default_rng(1).normal(0, 0.3, TEST), 0, 1)
     answers = answers.answering("q8", dict(enumerate(np.where(first, before, moved).tolist())))

@@ -163,9 +163,9 @@ def _by_frame(evaluation: Evaluation, rows: NDArray[np.int64]) -> list[tuple[int
 
 def _across(evaluation: Evaluation, stills: tuple[Still, ...]) -> Axis:
     """From the first frame to the last; ticks are whole numbers."""
-    known = evaluation.test.frame_indices is not None
+    label = "frames in their order" if evaluation.test.frame_indices is None else "frame"
     low, high = stills[0].number, stills[-1].number
-    whole = axis("frame" if known else "frames in their order", low, max(high, low + 1))
+    whole = axis(label, low, max(high, low + 1))
     ticks = tuple((value, text) for value, text in whole.ticks if float(value).is_integer())
     return Axis(whole.label, whole.low, whole.high, ticks)
 
