@@ -61,6 +61,11 @@ class Alone:
     evaluation: Evaluation
 
     @property
+    def judged(self) -> Evaluation:
+        """Its scores as they are judged, per frame or per video."""
+        return self.evaluation.by(self.run.judge)
+
+    @property
     def baseline(self) -> str:
         return self.run.baseline.name
 

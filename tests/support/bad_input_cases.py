@@ -1287,7 +1287,7 @@ CASES: dict[str, list[Case]] = {
         Case("scores judged by video without any", "`--judge video`, no column `video`",
              ("--judge: 4 of 4 test frames name no video",), score_files("frame,p_fake\na.png,0.1\nb.png,0.9\n"
              "c.png,0.4\nd.png,0.2\n"), (*scored(), "--judge", "video"), "score"),
-        Case("scores of a video of both classes", "`v`", ("1 videos have real and fake frames: v",),
+        Case("scores of a video of both classes", "`v`", ("1 video has real and fake frames: v",),
              score_files("frame,label,p_fake,video\na.png,0,0.1,v\nb.png,1,0.9,v\n"), scored("q16.csv"), "score"),
         Case("a frame's number among scores that is none", "`frame_index` 0.5",
              ("q16.csv: frame_index is no whole number from 0 in 1 of 2 rows: line 2 '0.5'",),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.records import Choice, SideBySide
 from bench.reports.content import recommendation, side_by_side_tables
 from bench.reports.content.cells import Table
+from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
 from bench.reports.content.spans import Sentence, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import MIB, counted, difference, number, rough, test_frames
@@ -59,19 +60,21 @@ def overall(
 
 def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
     """What is said of all on one frame set; the reports of each are the files `page` in the folders `below`."""
-    answer = recommendation.sentences(together.run, together.evaluation, of_several=True)
+    of = judged(together.run, together.evaluation)
+    together = replace(together, run=of.run)
+    answer = of.sentences(recommendation.sentences(together.run, together.evaluation, of_several=True))
     looks = {title: list(together.detectors).index(detector) for title, (detector, _) in together.titles.items()}
     return Section(
         frame_set=frame_set,
         reference=together.reference,
-        opening=_opening(together),
+        opening=of.sentence(_opening(together)),
         answer=[*answer, _compared_with(together)],
         fronts=list(_fronts(together.evaluation.choice)),
         detectors=side_by_side_tables.detectors(together, page, below),
         baselines=_baselines(together),
-        variants=side_by_side_tables.variants(together),
+        variants=of.table(side_by_side_tables.variants(together)),
         note=_note(together),
-        plots=Plots(tuple(_trades(together, looks, frame_set)), None, None, ()),
+        plots=Plots(tuple(map(of.trade, _trades(together, looks, frame_set))), None, None, ()),
         looks=looks | {name: index for index, name in enumerate(together.detectors)},
     )
 

@@ -18,9 +18,9 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
     rows = []
     for name, alone in together.detectors.items():
         baseline = alone.run.baseline
-        judged = alone.evaluation.variants.get(baseline.name)
+        judged = alone.judged.variants.get(baseline.name)
         comparison = together.baselines.get(name)
-        latency = alone.evaluation.speeds[baseline.name].latency_ms
+        latency = alone.judged.speeds[baseline.name].latency_ms
         rows.append(
             [
                 Cell(sentence(link(name, f"{below[name]}/{page}")), variant=name),
@@ -50,10 +50,10 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
 
 def _ships(alone: Alone) -> Cell:
     """What its own report recommends."""
-    recommended = recommend(alone.evaluation.choice, alone.baseline)
+    recommended = recommend(alone.judged.choice, alone.baseline)
     if recommended.chosen is None:
         return cell("none qualifies") if recommended.kind == "unmet" else EMPTY
-    comparison = alone.evaluation.variants[recommended.chosen].comparison
+    comparison = alone.judged.variants[recommended.chosen].comparison
     footprint = next(variant for variant in alone.run.variants if variant.name == recommended.chosen).footprint
     facts = [f"{number(footprint.size_bytes / MIB, 2)} MiB"] if footprint else []
     facts += [f"ΔAUC {moved(comparison.delta.value)} to its baseline"] if comparison else []
@@ -70,7 +70,7 @@ def variants(together: SideBySide) -> Table:
             failed = cell("failed: ", variant.reason or "no reason was recorded")
             rows.append([variant_cell(title), *[EMPTY] * 7, failed])
             continue
-        judged, of_own = together.evaluation.variants[title], alone.evaluation.variants[name]
+        judged, of_own = together.evaluation.variants[title], alone.judged.variants[name]
         speed = together.evaluation.speeds[title]
         delta = difference_cell(judged.comparison.delta) if judged.comparison else cell("reference")
         rows.append(

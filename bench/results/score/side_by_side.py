@@ -56,9 +56,7 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
     what is judged, frames or videos.
     """
     all_of_detectors = detectors
-    detectors = {
-        name: replace(alone, evaluation=alone.evaluation.by(alone.run.judge)) for name, alone in detectors.items()
-    }
+    detectors = {name: replace(alone, evaluation=alone.judged) for name, alone in detectors.items()}
     first = next((alone for alone in detectors.values() if alone.evaluation.variants), next(iter(detectors.values())))
     variants = list(_variants(detectors))
     best = _most_accurate([variant for variant in variants if variant.is_baseline]) or variants[0]

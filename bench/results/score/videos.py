@@ -131,8 +131,9 @@ def refuse_mixed(codes: NDArray[np.integer], names: Sequence[str], frames: Label
     if mixed:
         of_first = [frames.frames[(codes == mixed[0]) & (frames.labels == label)].iloc[0] for label in (0, 1)]
         real, fake = (quoted(str(name)) for name in of_first)
+        counted = "1 video has" if len(mixed) == 1 else f"{len(mixed):,} videos have"
         raise UserError(
-            f"{len(mixed):,} videos have real and fake frames: {listed([names[index] for index in mixed], 5)}; of the "
+            f"{counted} real and fake frames: {listed([names[index] for index in mixed], 5)}; of the "
             f"first, {real} is real and {fake} fake. Two videos need two names: correct the labels, or the videos"
         )
 

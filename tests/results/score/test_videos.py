@@ -137,7 +137,7 @@ def test_attributes_are_those_that_all_frames_agree_on() -> None:
 
 
 def test_a_video_of_both_classes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"videos have real and fake frames: a; of the first, 'a/1\.png' is real"):
+    with pytest.raises(UserError, match=r"1 video has real and fake frames: a; of the first, 'a/1\.png' is real"):
         videos.group(labelled(["a", "a", "b"], [1, 0, 0]))
 
 
