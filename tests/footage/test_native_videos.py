@@ -121,8 +121,8 @@ def test_videos_are_extracted_as_their_data_set_lists_them(
     assert len(table) == count
     columns = ["split", "label", "source", "method", "compression"]
     table = table.reindex(columns=columns).astype(object)
-    cells = {video: tuple(None if pd.isna(cell) else cell for cell in table.loc[video]) for video in expected}
-    assert cells == expected
+    rows = table.where(table.notna(), None).to_dict("index")
+    assert {video: tuple(rows[video].values()) for video in expected} == expected
     sets = datasets.load("set", FrameSetSettings(path="f", split=None), tmp_path, tmp_path / "cache")
     assert sum(len(of_split.frames) for split, of_split in sets.items() if split != "calibration") == 2 * count
     # Of frames: a calibration of 128 whole videos would be thirty times as large, and each of them read twice.

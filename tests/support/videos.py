@@ -26,7 +26,11 @@ def of_videos(
             videos[row] = name.format(label=("real", "fake")[label], number=index // EACH)
             numbers[row] = index % EACH * STEP
             first[row] = index < EACH
-    test = dataclasses.replace(answers.test, videos=pd.Series(videos), frame_indices=pd.Series(numbers, dtype="Int64"))
+    test = dataclasses.replace(
+        answers.test,
+        videos=pd.Series([str(video) for video in videos]),
+        frame_indices=pd.Series(numbers, dtype="Int64"),
+    )
     fake, real = (len(set(videos[labels == label])) for label in (1, 0))
     missing = MissingVideo("real/empty.mp4", 0, None, "no face")
     run = dataclasses.replace(run, videos={"test": VideoCounts(fake + real, fake, real, (missing,))})
