@@ -73,7 +73,8 @@ def _on_videos(text: str, folder: Path, videos: Path) -> str:
     path = _seen_from(folder, videos)
     path = path if re.fullmatch(r"[\w./-]+", path) else in_yaml(path)
     split = "" if any(video.split for video in present) else ", split: auto"
-    entry = f"  videos: {{path: {path}{split}, extract: {{frames: 32}}}}   # source_pattern: '(id\\d+)(?:_(id\\d+))?' names persons"
+    persons = r"# source_pattern: '(id\d+)(?:_(id\d+))?' would name persons"
+    entry = f"  videos: {{path: {path}{split}, extract: {{frames: 32}}}}   {persons}"
     demo = next(line for line in text.splitlines() if line.startswith("  demo: {path:"))
     return text.replace(demo, f"{demo}\n{entry}").replace("    frames: demo\n", "    frames: videos\n")
 
