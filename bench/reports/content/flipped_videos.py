@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.records import ClassName, Evaluation, RunRecord, VariantEvaluation, Videos
 from bench.reports.content.axes import Axis, axis, part_axis
-from bench.reports.content.text import fitted, plain
+from bench.reports.content.text import enough, fitted, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MOST_VIDEOS = 6
 """Flipped videos of a variant that are drawn: the rest is in the ledger."""
+
+NARROW = 0.1
+"""Where all scores of a video lie within so much of the threshold, the axis shows that part alone."""
 
 MOST_PICTURES = 3
 """Frames of a flipped video that are shown: those whose P(fake) moved most."""
@@ -42,8 +45,9 @@ class Still:
 class FlippedVideo:
     """A video that a variant decides otherwise than the baseline; `worse` if only the latter is right.
 
-    `baseline` and `p_fake` are the scores of the whole video. `stills` are in the order of the video, and `across` is
-    the axis of their numbers; `index` is that of the variant in the experiment, by which it is drawn.
+    `baseline` and `p_fake` are the scores of the whole video, written with `digits`, by which they differ from the
+    threshold. `stills` are in the order of the video, `across` is the axis of their numbers, `up` that of P(fake);
+    `index` is that of the variant in the experiment, by which it is drawn.
     """
 
     variant: str
@@ -57,6 +61,12 @@ class FlippedVideo:
     called: tuple[ClassName, ClassName]
     stills: tuple[Still, ...]
     across: Axis
+    up: Axis
+    digits: int
+
+    def written(self, p_fake: float) -> str:
+        """A score with enough digits to see on which side of the threshold it is."""
+        return f"{p_fake:.{self.digits}f}"
 
     @property
     def pictured(self) -> tuple[Still, ...]:
@@ -77,9 +87,6 @@ class FlippedVideos:
     @property
     def count(self) -> int:
         return self.worse + self.better
-
-
-UP = part_axis("P(fake)", 0.0, 1.0)
 
 
 def flipped_videos(run: RunRecord, evaluation: Evaluation) -> tuple[FlippedVideos, ...]:
@@ -125,6 +132,8 @@ def _video(run: RunRecord, evaluation: Evaluation, name: str, index: int, at: tu
         called=(_class(baseline >= run.threshold), _class(p_fake >= run.threshold)),
         stills=stills,
         across=_across(evaluation, stills),
+        up=_up([baseline, p_fake, run.threshold], stills),
+        digits=enough((baseline - run.threshold, p_fake - run.threshold), 4),
     )
 
 
@@ -159,6 +168,16 @@ def _by_frame(evaluation: Evaluation, rows: NDArray[np.int64]) -> list[tuple[int
         return [(at, rows[at : at + 1]) for at in range(len(rows))]
     values = np.asarray(of_rows, np.int64)
     return [(int(number), rows[values == number]) for number in np.unique(values)]
+
+
+def _up(scores: list[float], stills: tuple[Still, ...]) -> Axis:
+    """From 0 to 1, or as much of it as all scores need, where these lie close together."""
+    values = [*scores, *(score for still in stills for score in (still.baseline, still.p_fake))]
+    low, high = min(values), max(values)
+    if high - low >= NARROW:
+        return part_axis("P(fake)", 0.0, 1.0)
+    gap = max(0.1 * (high - low), 1e-6)
+    return axis("P(fake)", low - gap, high + gap)
 
 
 def _across(evaluation: Evaluation, stills: tuple[Still, ...]) -> Axis:

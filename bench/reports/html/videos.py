@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.reports.content.flipped_videos import UP, FlippedVideo, Still
+from bench.reports.content.flipped_videos import FlippedVideo, Still
 from bench.reports.html.chart import Frame, colour, dashes, element, marker, picture
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def timeline(video: FlippedVideo, threshold: float) -> Markup:
 
     On the right edge are the scores of the whole video. Frames whose pictures are shown are marked below.
     """
-    frame = Frame(34, 8, 318, 124, video.across, UP)
+    frame = Frame(50, 8, 300, 124, video.across, video.up)
     cut = frame.y(threshold)
     parts = [frame.grid(labels=False)]
     parts.append(element("line", x1=frame.left, x2=frame.right, y1=cut, y2=cut, class_="limit"))
@@ -29,7 +29,7 @@ def timeline(video: FlippedVideo, threshold: float) -> Markup:
     parts += _scores(frame, video)
     parts.append(element("text", video.across.label, x=frame.right, y=frame.bottom + 30, text_anchor="end"))
     shown = f"P(fake) of the baseline and of {video.variant} over the frames of a {video.label} video."
-    return picture(f"Scores of {video.video}", shown, *parts, size=(424, 168))
+    return picture(f"Scores of {video.video}", shown, *parts, size=(434, 168))
 
 
 def _line(frame: Frame, video: FlippedVideo, index: int, scores: list[tuple[Still, float]]) -> list[Markup]:
@@ -39,7 +39,7 @@ def _line(frame: Frame, video: FlippedVideo, index: int, scores: list[tuple[Stil
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     drawn = [element("polyline", points=path, class_=f"curve along {colour(index)}", stroke_dasharray=dashes(index))]
     for (x, y), (still, score) in zip(points, scores, strict=True):
-        title = element("title", f"frame {still.number:,}, {who}: {score:.4f}")
+        title = element("title", f"frame {still.number:,}, {who}: {video.written(score)}")
         drawn.append(element("circle", title, cx=x, cy=y, r=2.2, class_=f"mark {colour(index)}"))
     return drawn
 
@@ -60,5 +60,7 @@ def _scores(frame: Frame, video: FlippedVideo) -> list[Markup]:
     drawn = []
     for (y, score, index), height in zip(pairs, heights, strict=True):
         drawn.append(marker(index, frame.right + 8, y, 4.0))
-        drawn.append(element("text", f"{score:.3f}", x=frame.right + 18, y=height + 4, class_=f"name {colour(index)}"))
+        drawn.append(
+            element("text", video.written(score), x=frame.right + 18, y=height + 4, class_=f"name {colour(index)}")
+        )
     return drawn

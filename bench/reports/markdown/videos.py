@@ -54,9 +54,15 @@ def flipped(
 
 def _row(baseline: str, video: FlippedVideo, pairs: Sequence[Pair], results: Path | None, report: Path) -> list[str]:
     change = "right → wrong" if video.worse else "wrong → right"
-    cells = [f"_{escape(video.video)}_", video.label, change, f"{video.baseline:.4f}", f"**{video.p_fake:.4f}**"]
+    cells = [
+        f"_{escape(video.video)}_",
+        video.label,
+        change,
+        video.written(video.baseline),
+        f"**{video.written(video.p_fake)}**",
+    ]
     for still, pair in zip(video.pictured, pairs, strict=False):
         assert results is not None
         both = picture(baseline, pair.baseline, results, report) + picture(video.variant, pair.variant, results, report)
-        cells.append(f"{both}<br>{still.number:,}: `{still.baseline:.4f}` → `{still.p_fake:.4f}`")
+        cells.append(f"{both}<br>{still.number:,}: `{video.written(still.baseline)}` → `{video.written(still.p_fake)}`")
     return cells

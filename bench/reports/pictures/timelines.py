@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import remove
-from bench.reports.content.flipped_videos import UP, FlippedVideo, FlippedVideos
+from bench.reports.content.axes import Axis
+from bench.reports.content.flipped_videos import FlippedVideo, FlippedVideos
 from bench.reports.content.text import fitted
 from bench.reports.pictures import figures
 from bench.reports.pictures.figures import COLOURS, MARKERS, STYLE, dark
@@ -48,7 +49,7 @@ def figure(of_variant: FlippedVideos, threshold: float) -> Figure:
     rows = -(-len(videos) // _COLUMNS)
     size = (_INCHES[0] * _COLUMNS, (_INCHES[1] + 0.35) * rows + 0.3)
     drawn = Figure(figsize=size, layout="constrained")
-    grid = list(drawn.subplots(rows, _COLUMNS, squeeze=False, sharey=True).flat)
+    grid = list(drawn.subplots(rows, _COLUMNS, squeeze=False, sharey=False).flat)
     for axes, video in zip(grid, videos, strict=False):
         _timeline(axes, video, threshold)
     for left_over in grid[len(videos) :]:
@@ -84,24 +85,25 @@ def _timeline(axes: Axes, video: FlippedVideo, threshold: float) -> None:
         axes.plot(numbers, values, color=COLOURS[index % len(COLOURS)], lw=1.2, marker="o", ms=2.4)
         at_edge: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         axes.plot([1.03], [scores[index]], **_look(index), **at_edge)
-    for index, height in _heights(scores).items():
+    for index, height in _heights(scores, video.up).items():
         text: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
-        axes.text(1.06, height, f"{scores[index]:.3f}", color=dark(COLOURS[index % len(COLOURS)]), **text)
+        axes.text(1.06, height, video.written(scores[index]), color=dark(COLOURS[index % len(COLOURS)]), **text)
     shown = [still.number for still in video.pictured]
     below: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot(shown, [-0.04] * len(shown), color="0.35", marker="^", ms=3.5, ls="", **below)
     axes.set_xlim(video.across.low - 0.5, video.across.high + 0.5)
-    axes.set_ylim(-0.03, 1.03)
+    edge = 0.03 * (video.up.high - video.up.low)
+    axes.set_ylim(video.up.low - edge, video.up.high + edge)
     axes.set_xticks([value for value, _ in video.across.ticks], [text for _, text in video.across.ticks])
-    axes.set_yticks([value for value, _ in UP.ticks], [text for _, text in UP.ticks])
+    axes.set_yticks([value for value, _ in video.up.ticks], [text for _, text in video.up.ticks])
     change = "right → wrong" if video.worse else "wrong → right"
     axes.set_title(f"{fitted(video.video, _NAME)}\n{video.label}, {change}", fontsize=8)
     axes.set_xlabel(video.across.label, fontsize=8)
 
 
-def _heights(scores: dict[int, float]) -> dict[int, float]:
+def _heights(scores: dict[int, float], up: Axis) -> dict[int, float]:
     """Where the scores are written, so far apart that both can be read."""
-    apart = 0.11
+    apart = 0.11 * (up.high - up.low)
     low, high = sorted(scores, key=lambda index: scores[index])
     lacking = max(apart - (scores[high] - scores[low]), 0.0)
     return {low: scores[low] - lacking / 2, high: scores[high] + lacking / 2}
