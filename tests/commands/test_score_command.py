@@ -127,7 +127,7 @@ def test_no_cell_of_the_ledger_is_a_formula(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ by video
-def write_videos(file: Path, *, flipped: int = 0, frames: int = 4, **others: object) -> pd.DataFrame:
+def write_videos(file: Path, *, flipped: int = 0, frames: int = 4, **others: Any) -> pd.DataFrame:
     """Frames of ten real and ten fake videos; of the first ones, `flipped` are called the other way round."""
     rows = []
     for video in range(20):
@@ -203,7 +203,7 @@ def test_videos_of_labels_without_scores_are_missing() -> None:
     ],
 )
 def test_what_cannot_be_judged_by_video_is_refused(
-    options: tuple[str, ...], change: dict[str, object], words: str
+    options: tuple[str, ...], change: dict[str, Any], words: str
 ) -> None:
     write_videos(Path("a.csv"), **change)
     code, output = bench("score", "--name", "s", "a.csv", *options)
@@ -221,12 +221,13 @@ def test_a_part_of_the_frames_without_videos_is_told() -> None:
 
 def test_arrays_are_judged_by_video() -> None:
     table = write_videos(Path("a.csv"))
-    of = {"videos": table["video"], "frame_indices": table["frame_index"]}
+    of: dict[str, Any] = {"videos": table["video"], "frame_indices": table["frame_index"]}
     p_fake = table["p_fake"].to_numpy()
     judged = bench_package.score(table["label"], {"baseline": p_fake, "q8": p_fake**2}, **of)
     assert judged.scores["judge"] == "video"
-    assert judged.variants["q8"].tp + judged.variants["q8"].fn == 10
+    assert (judged.variants["q8"].tp or 0) + (judged.variants["q8"].fn or 0) == 10
     assert bench_package.score(table["label"], {"baseline": p_fake}, **of, judge="frame").variants["baseline"].tp == 40
-    for wrong in ({"judge": "clip"}, {"video_score": "median"}, {"video_top": 0}):
+    faults: tuple[dict[str, Any], ...] = ({"judge": "clip"}, {"video_score": "median"}, {"video_top": 0})
+    for wrong in faults:
         with pytest.raises(bench_package.UserError, match=next(iter(wrong))):
             bench_package.score(table["label"], {"baseline": p_fake}, **of, **wrong)

@@ -83,7 +83,7 @@ def test_mixed_videos_stay_where_frames_are_judged() -> None:
 
 def test_missing_videos_are_counted_by_class_and_reason() -> None:
     missing = (MissingVideo("c", 1, None, "no face"), MissingVideo("d", 1, None, "broken"))
-    sets = {"test": frame_set("test", *NAMED, missing=missing)}
+    sets: dict[Split, FrameSet] = {"test": frame_set("test", *NAMED, missing=missing)}
     counts = judging.videos_of(sets)["test"]
     assert (counts.count, counts.fake, counts.real, counts.coverage) == (2, 1, 1, 0.5)
     (remark,) = judging.remarks(settings(), sets)
@@ -94,11 +94,12 @@ def test_missing_videos_are_counted_by_class_and_reason() -> None:
 
 def test_a_plan_says_that_the_report_is_due_where_something_else_is_judged() -> None:
     judged_by_video = replace(run("baseline"), judge="video", videos={"test": VideoCounts(2, 1, 1)})
-    for others, expected in (
+    cases: tuple[tuple[dict[str, Any], list[str]], ...] = (
         ({}, []),
         ({"judge": "frame"}, ["judge video → frame"]),
         ({"videos": {"score": "max", "missing": 0.5}}, ["videos score mean → max", "videos missing exclude → 0.5"]),
-    ):
+    )
+    for others, expected in cases:
         now = render.as_set(judged_by_video, settings(**others))
         changed = report_reasons._changed_settings(judged_by_video, now)
         assert [text for text in changed if text.startswith(("judge", "videos"))] == expected
@@ -111,7 +112,7 @@ def test_results_that_know_no_videos_are_not_judged_by_them() -> None:
 
 
 def test_validation_frames_without_videos_are_told() -> None:
-    sets = {"test": frame_set("test", *NAMED), "validation": frame_set("validation", *NAMELESS)}
+    sets: dict[Split, FrameSet] = {"test": frame_set("test", *NAMED), "validation": frame_set("validation", *NAMELESS)}
     assert list(judging.remarks(settings(), sets)) == [
         "No validation frame names its video, so no threshold of videos is set on them."
     ]
