@@ -100,6 +100,21 @@ def test_faces_of_a_frame_are_one_point_and_the_picture_is_of_the_one_that_moved
     assert [still.row for still in changed.stills] == [rows[1], rows[3]]
 
 
+def test_scores_that_are_close_to_the_threshold_can_be_told_apart(made: tuple[RunRecord, Answers]) -> None:
+    run, answers = made
+    video = drawn(run, answers)[0].video
+    rows = np.flatnonzero(answers.test.videos == video)
+    side = 1 if video.startswith("fake") else -1
+    answers = answers.answering("baseline", dict.fromkeys(rows.tolist(), 0.5 + side * 2e-6))
+    answers = answers.answering("q8", dict.fromkeys(rows.tolist(), 0.5 - side * 1e-6))
+    [changed] = [each for each in drawn(run, answers) if each.video == video]
+    assert {changed.written(changed.baseline), changed.written(changed.p_fake)} == (
+        {"0.500002", "0.499999"} if side == 1 else {"0.499998", "0.500001"}
+    )
+    points = [float(y) for _, y in HEIGHT.findall(timeline(changed, 0.5))]
+    assert abs(points[0] - points[-1]) > 60
+
+
 def test_frames_without_numbers_stand_in_their_order(made: tuple[RunRecord, Answers]) -> None:
     run, answers = made
     answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, frame_indices=None))
