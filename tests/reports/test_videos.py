@@ -87,7 +87,7 @@ def test_faces_of_a_frame_are_one_point_and_the_picture_is_of_the_one_that_moved
     run, answers = made
     video = drawn(run, answers)[0].video
     rows = np.flatnonzero(answers.test.videos == video)
-    numbers = np.asarray(answers.test.frame_indices, np.int64)
+    numbers = np.array(answers.test.frame_indices, np.int64)
     numbers[rows] = [0, 0, 5, 5]
     of_faces = pd.Series(numbers, dtype="Int64")
     answers = dataclasses.replace(answers, test=dataclasses.replace(answers.test, frame_indices=of_faces))
