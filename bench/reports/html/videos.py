@@ -19,17 +19,17 @@ def timeline(video: FlippedVideo, threshold: float) -> Markup:
 
     On the right edge are the scores of the whole video. Frames whose pictures are shown are marked below.
     """
-    frame = Frame(50, 8, 300, 124, video.across, video.up)
+    frame = Frame(62, 8, 292, 124, video.across, video.up)
     cut = frame.y(threshold)
-    parts = [frame.grid(labels=False)]
+    parts = [frame.grid(labels=False, below=19)]
     parts.append(element("line", x1=frame.left, x2=frame.right, y1=cut, y2=cut, class_="limit"))
     parts += _line(frame, video, 0, [(still, still.baseline) for still in video.stills])
     parts += _line(frame, video, video.index, [(still, still.p_fake) for still in video.stills])
     parts += [_tick(frame, still) for still in video.pictured]
     parts += _scores(frame, video)
-    parts.append(element("text", video.across.label, x=frame.right, y=frame.bottom + 30, text_anchor="end"))
+    parts.append(element("text", video.across.label, x=frame.right, y=frame.bottom + 34, text_anchor="end"))
     shown = f"P(fake) of the baseline and of {video.variant} over the frames of a {video.label} video."
-    return picture(f"Scores of {video.video}", shown, *parts, size=(434, 168))
+    return picture(f"Scores of {video.video}", shown, *parts, size=(438, 170))
 
 
 def _line(frame: Frame, video: FlippedVideo, index: int, scores: list[tuple[Still, float]]) -> list[Markup]:
