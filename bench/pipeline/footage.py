@@ -13,7 +13,7 @@ from bench.datasets import FrameSetSettings, Listed, native
 from bench.datasets.extract_settings import ExtractSettings
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
-from bench.errors import UserError, listed, resolve_path
+from bench.errors import UserError, listed, quoted, resolve_path
 from bench.pipeline.videos import videos_of
 from bench.provenance import digest
 from bench.records import NO_CROP, SPLITS, Extraction, Frame, FrameSet, OnEvent, Split, Video
@@ -109,6 +109,7 @@ class Footage:
         videos = [video for unit in self._units for video in unit.videos]
         digests = digest_videos(self._name, videos, self._base / "datasets" / ".cache", on_event)
         self._units = [unit.with_contents(digests) for unit in self._units]
+        _refuse_contradictions([video for unit in self._units for video in unit.videos])
         self.folders = tuple(self._base / "datasets" / FOLDER / unit.key for unit in self._units)
         pairs = zip(self._units, self.folders, strict=True)
         due = [(unit, home) for unit, home in pairs if not folder.is_finished(home)]
@@ -192,6 +193,18 @@ class Footage:
             split: FrameSet(self._name, split, tuple(replace(frame, digest="") for frame in of_split), "", "")
             for split, of_split in by_split.items()
         }
+
+
+def _refuse_contradictions(videos: Sequence[Video]) -> None:
+    """Raise `UserError` where the same video is labelled real and fake, before any is extracted."""
+    first: dict[str, Video] = {}
+    pairs = [
+        f"{quoted(first[video.content].name)} and {quoted(video.name)}"
+        for video in videos
+        if video.label is not None and first.setdefault(video.content, video).label != video.label
+    ]
+    if pairs:
+        raise UserError(f"identical videos, one real and one fake: {listed(pairs, 5)}; take out the wrong ones")
 
 
 def _unlike(text: str) -> str:

@@ -173,6 +173,9 @@ def replaced(name: str, make: Callable[[Path], object]) -> Change:
     return change
 
 
+VIDEOS_AS_TEST = "{test: {path: videos, extract: {faces: none}}, calibration: faces, train: faces}"
+
+
 def with_video(folder: Path) -> None:
     write_video(folder / "videos" / "real" / "0.avi", 2, "mjpeg")
 
@@ -1198,7 +1201,11 @@ CASES: dict[str, list[Case]] = {
         Case("videos of which none can be read", "texts called `.mp4` below `extract:`",
              ("none of its 2 videos has a frame (2 unreadable)", "videos.csv says why for each"),
              both(written("videos/real/0.mp4", b"no video" * 99), written("videos/fake/1.mp4", b"none either" * 99),
-                  yaml("{path: faces}", "{test: {path: videos, extract: {faces: none}}, calibration: faces}"))),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
+        Case("the same video in `real/` and in `fake/`", "a copy, below `extract:`",
+             ("identical videos, one real and one fake: 'fake/0.avi' and 'real/0.avi'",),
+             both(with_video, lambda f: write_video(f / "videos" / "fake" / "0.avi", 2, "mjpeg"),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
         Case("a list of DeepfakeBench whose videos are not there", "frames are listed, and no video lies beside them",
              ("none of its 1 videos (.mp4, .m4v, .mov, .avi, .mkv, …) is below",),
              written("native/dataset_json/a.json", json.dumps({"a": {"a_real": {"test": {"v": {
