@@ -277,7 +277,5 @@ def _comparable(run: RunRecord) -> RunRecord:
 
 
 def _plain(kind: Any, value: Any) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json")
+    plain: dict[str, Any] = stored.adapter(kind).dump_python(value, mode="json")
     return plain

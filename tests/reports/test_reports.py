@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -202,7 +202,6 @@ def test_galleries_rank_by_score_and_then_by_path(tmp_path: Path) -> None:
     assert falses[0].endswith("real/0003.png.jpg")
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.7000001, 0.9]), st.booleans()), min_size=1, max_size=40),
     st.integers(0, 5),
@@ -372,6 +371,7 @@ def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
     assert "ship" not in summary(run, read_scores(report))
 
 
+@pytest.mark.figures
 def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
@@ -388,6 +388,7 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
 
+@pytest.mark.figures
 def test_points_in_a_figure_differ_where_colours_begin_anew() -> None:
     run, answers = made_up(FRAMES)
     scored = judged(run, answers).variants["baseline"]

@@ -115,6 +115,8 @@ def _root(function: Callable[[float], float], start: float, end: float) -> float
     sign = function(end) > 0
     for _ in range(80):
         middle = (start + end) / 2
+        if middle in (start, end):
+            break
         if (function(middle) > 0) == sign:
             end = middle
         else:

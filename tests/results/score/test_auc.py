@@ -320,7 +320,7 @@ def test_one_source_of_a_class_tells_nothing_of_others() -> None:
 
 
 # ------------------------------------------------------------------------------------ properties
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=60)
 @given(FRAMES)
 def test_properties(frames: list[tuple[int, int, int]]) -> None:
     labels, first, second = (np.array(column) for column in zip((0, 1, 5), (1, 4, 2), *frames, strict=True))

@@ -89,17 +89,19 @@ def _listing(file: Path, reader: Reader, frames: Frames, options: Options) -> Li
     absent: dict[Split, list[str]] = defaultdict(list)
     totals: Counter[Split] = Counter()
     levels: Counter[str] = Counter()
+    present: set[str] = set()
     for record in records:
         totals[record.split] += len(record.frames)
         for path in record.frames:
             if (frame := frames.at(path)) is None:
                 absent[record.split].append(path)
-            elif not frame.excluded:
+                continue
+            present.add(record.path)
+            if not frame.excluded:
                 levels[record.compression] += 1
                 entries[record.split][frame.path] = _entry(frame, record)
     problems, remarks = _absent(file, frames.root, absent, totals, options)
     remarks += [*_doubled(file, reader.records, splits), *_without_frames(file, reader), *_levels(file, levels)]
-    present = {record.path for record in records if any(frames.at(path) for path in record.frames)}
     missing = native.missing_videos(
         [*reader.missing, *((r.split, _missing(r)) for r in records if r.path not in present and entries[r.split])]
     )
