@@ -10,7 +10,7 @@ which checkpoints can be read, from the families' schemes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -151,10 +151,10 @@ def _families() -> Iterator[str]:
         name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
         lines = [f"### {name.removesuffix('.')}"]
         for offers, names in families.by_offers(family).items():
-            offered = f" Offers steps {_code(sorted(offers))}." if offers else ""
+            offered = f" {_what_works(offers)}" if offers else ""
             lines.append(f"`architecture:` {_code(names)}.{offered}\n")
         lines += [f"{paragraph}\n" for paragraph in paragraphs]
-        first = family.ARCHITECTURES[0]
+        first = getattr(family, "TYPICAL", family.ARCHITECTURES[0])
         if family.schemes(first):
             lines += _checkpoints(family, first)
         if families.is_open(family):
@@ -163,6 +163,12 @@ def _families() -> Iterator[str]:
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
         yield "\n".join(lines).rstrip()
+
+
+def _what_works(offers: Set[str]) -> str:
+    """What an experiment can do with such detectors, by what they offer to steps."""
+    steps = "every step" if "widths" in offers else "every step but `prune` of channels"
+    return f"It takes {steps} and has {'heatmaps' if 'cam' in offers else 'no heatmaps but those of occlusion'}."
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:

@@ -356,6 +356,7 @@ def test_a_baseline_below_chance_warns_at_the_top(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers.labelled(swapped))
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "swapped" in text.split("## Verdict")[0]
+    assert "needs `classes: [fake, real]`" in text.split("## Verdict")[0]
     warned = plain_warnings(run, read_scores(report))
     assert "swapped" in warned[0]
     assert not any(mark in warned[0] for mark in ("**", "\\"))

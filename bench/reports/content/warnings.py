@@ -60,8 +60,12 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
         return [_Warning(sentence(fact), sentence(check), _ASK)]
     swapped = sentence(
         strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
-        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped (1 must mean fake, "
-        "and class 1 of the detector too).",
+        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped. Labels must be 1 for fake; a "
+        "detector whose class 0 is fake needs ",
+        code("classes: [fake, real]"),
+        ", one whose single logit speaks for real ",
+        code("positive: real"),
+        ".",
     )
     return [_Warning(swapped, sentence("Read nothing else here before that is settled."), _ASK)]
 
