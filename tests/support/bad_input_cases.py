@@ -1227,7 +1227,7 @@ CASES: dict[str, list[Case]] = {
              both(written("videos/real/0.mp4", b"no video" * 99), written("videos/fake/1.mp4", b"none either" * 99),
                   yaml("{path: faces}", VIDEOS_AS_TEST))),
         Case("the same video in `real/` and in `fake/`", "a copy, below `extract:`",
-             ("identical videos, one real and one fake: 'fake/0.avi' and 'real/0.avi'",),
+             ("identical videos, one real and one fake: 'test/fake/0.avi' and 'test/real/0.avi'",),
              both(with_video, lambda f: write_video(f / "videos" / "fake" / "0.avi", 2, "mjpeg"),
                   yaml("{path: faces}", VIDEOS_AS_TEST))),
         Case("a list of DeepfakeBench whose videos are not there", "frames are listed, and no video lies beside them",

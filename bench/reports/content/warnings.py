@@ -60,8 +60,8 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
         return [_Warning(sentence(fact), sentence(check), _ASK)]
     swapped = sentence(
         strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
-        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped. Labels must be 1 for fake; a "
-        "detector whose class 0 is fake needs ",
+        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped. Labels must be 1 "
+        "for fake; a detector whose class 0 is fake needs ",
         code("classes: [fake, real]"),
         ", one whose single logit speaks for real ",
         code("positive: real"),
