@@ -26,7 +26,7 @@ from bench.errors import UserError
 from bench.records import Frame, InputSpec, Preprocessing
 from bench.runtimes.onnxruntime import lowering
 from bench.variants.steps import quantize
-from bench.variants.steps.quantize import allocation, candidates, observe, qdq, rounding
+from bench.variants.steps.quantize import allocation, candidates, observe, qdq, rounding, sensitivities
 from bench.variants.steps.quantize.observe import ChannelStatistics, Convolution
 from bench.variants.steps.quantize.rounding import Layer
 from tests.support import b0, tiny
@@ -156,7 +156,7 @@ def test_expected_noise_agrees_with_measured_noise() -> None:
         ]
         for convolution in convolutions
     }
-    noise = allocation.sensitivities(detector, tried, CALIBRATION, calibration())
+    noise = sensitivities.sensitivities(detector, tried, CALIBRATION, calibration())
     frames = b0.frames(CALIBRATION, seed=100)
     expected = b0.margin(b0.run(model, frames, optimised=False)[0])
     for name, layers in tried.items():

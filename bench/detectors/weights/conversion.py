@@ -72,8 +72,9 @@ def _refuse_other_sizes(detector: Detector) -> None:
             detector.classify(detector.features(torch.zeros(1, 3, size, size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
+        because = f" ({reason})" if reason else ""
         raise UserError(
-            f"{detector.architecture} takes no frames of {size} px ({reason}); set the `size` that it was trained with"
+            f"{detector.architecture} takes no frames of {size} px{because}; set the `size` that it was trained with"
         ) from error
 
 
