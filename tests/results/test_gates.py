@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from bench.records import GateOutcome, Interval, ScoredConfusion, ScoredFlips, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import (
+    GateOutcome,
+    Interval,
+    ScoredByVideo,
+    ScoredConfusion,
+    ScoredFlips,
+    ScoredSlice,
+    ScoredVariant,
+    ScoredVideos,
+    ScoredVideosOfSplit,
+    ScoresFile,
+    Unit,
+)
 from bench.results.limits import GateSettings
 from bench.results.score.gates import asked, check_gates, is_strict
 from tests.support.scores import scored_latency, scored_variant, scores_file
@@ -88,8 +100,31 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_every_gate_is_tested() -> None:
-    assert list(UNKNOWN) == list(GateSettings.gate_names())
+    # Coverage is of the videos, not of a variant.
+    assert [*UNKNOWN, "min_coverage"] == list(GateSettings.gate_names())
     assert {*LIMITS, "size_mib", "flips"} == set(UNKNOWN)
+
+
+def test_coverage_is_that_of_the_test_videos_and_checked_once() -> None:
+    of_test = ScoredVideosOfSplit(90, 40, 50, 0, 10, 6, 4, 0.9)
+    with_videos = replace(scores(q8=variant()), videos=ScoredVideos("mean", 5, "exclude", {"test": of_test}))
+    for limit, fell in ((0.95, True), (0.9, False)):
+        (outcome,) = check_gates(with_videos, {"all": GateSettings(min_coverage=limit)})
+        assert (outcome.variant, outcome.value, outcome.fell) == ("baseline", 0.9, fell)
+        assert outcome.note == "10 of 100 have no frame"
+    (unknown,) = check_gates(scores(q8=variant()), {"q8": GateSettings(min_coverage=0.5)})
+    assert (unknown.variant, unknown.value, unknown.fell) == ("q8", None, True)
+
+
+def test_gates_are_of_videos_where_these_are_judged() -> None:
+    names = {field.name for field in fields(ScoredByVideo)}
+    worse = replace(variant(), auc=0.7, auc_ci=(0.65, 0.75))
+    q8 = replace(variant(), video=ScoredByVideo(**{name: getattr(worse, name) for name in names}))
+    cases: tuple[tuple[Unit, float], ...] = (("frame", 0.9), ("video", 0.7))
+    for judge, value in cases:
+        judged = replace(scores(q8=q8), judge=judge)
+        (outcome,) = check_gates(judged, {"q8": GateSettings(auc=0.8)})
+        assert (outcome.value, outcome.fell) == (value, judge == "video")
 
 
 @pytest.mark.parametrize("gate", UNKNOWN)
