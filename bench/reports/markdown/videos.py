@@ -53,6 +53,7 @@ def flipped(
 
 
 def _row(baseline: str, video: FlippedVideo, pairs: Sequence[Pair], results: Path | None, report: Path) -> list[str]:
+    """A video: what it is and what became of it, then its frames, the baseline's picture beside the variant's."""
     change = "right → wrong" if video.worse else "wrong → right"
     cells = [
         f"_{escape(video.video)}_",
