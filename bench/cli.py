@@ -87,11 +87,17 @@ def init(
         bool,
         typer.Option("--github", help="Also .github/workflows/bench.yml, which runs `bench check`, and .gitignore."),
     ] = False,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="A folder of videos, real/ and fake/ or a data set: the experiment is evaluated on these."),
+    ] = None,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
     from bench.commands.init import IGNORED, not_ignored, write_starter, write_workflow
 
-    for path in write_workflow(folder) if github else write_starter(folder):
+    if github and videos:
+        raise UserError("--github runs the demo: write `bench init --videos …` first, then `bench init --github`")
+    for path in write_workflow(folder) if github else write_starter(folder, videos):
         console.name_path("wrote", path)
     if github:
         if lines := not_ignored(folder):
@@ -100,6 +106,9 @@ def init(
             "next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo"
         )
         console.say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
+    elif videos:
+        console.say("next: your detector in experiments.yaml (1) (3), then `bench plan`, `bench run`")
+        console.say("as it stands, the demo's detector judges them: it knows drawings alone, its numbers mean nothing")
     else:
         console.say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 

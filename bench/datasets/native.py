@@ -196,11 +196,23 @@ def parts(
         for split, entries in by_split.items()
         if entries
     }
-    if "train" in made and "calibration" not in made:
-        train = made["train"].entries
-        drawn = tuple(train[index] for index in evenly(len(train), CALIBRATION_FRAMES))
-        made["calibration"] = replace(made["train"], entries=drawn)
-    return made
+    return with_calibration(made)
+
+
+def with_calibration(parts: Mapping[Split | None, Part]) -> dict[Split | None, Part]:
+    """The parts, and where there is train and no calibration, calibration drawn from it."""
+    if "train" not in parts or "calibration" in parts:
+        return dict(parts)
+    train = parts["train"].entries
+    drawn = tuple(train[index] for index in evenly(len(train), CALIBRATION_FRAMES))
+    return {**parts, "calibration": replace(parts["train"], entries=drawn)}
+
+
+def without_drawn(parts: Mapping[Split | None, Part]) -> dict[Split | None, Part]:
+    """The parts without a calibration that is drawn from train: of videos it is drawn anew, from their frames."""
+    train, calibration = (parts[split].entries if split in parts else () for split in ("train", "calibration"))
+    is_drawn = {entry.file for entry in calibration} <= {entry.file for entry in train}
+    return {split: part for split, part in parts.items() if split != "calibration" or not is_drawn}
 
 
 def missing(file: Path, what: str, absent: Sequence[str], total: int, advice: str) -> tuple[list[str], list[str]]:

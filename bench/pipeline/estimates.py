@@ -102,6 +102,8 @@ def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
 
 def extraction_s(pending: Pending) -> float:
     """Seconds of processor time for extracting the frames of videos."""
+    if not pending.videos:
+        return 0.0
     mib_each = pending.size_bytes / pending.videos / 2**20
     of_videos = pending.videos * (VIDEO_SECONDS + DECODED_MIB_SECONDS * math.sqrt(mib_each))
     return of_videos + pending.frames * EXTRACTED_FRAME_SECONDS

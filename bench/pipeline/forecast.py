@@ -210,7 +210,8 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     """Drawing the demo set, or extracting the frames of videos."""
     if due := pending(prepared):
         seconds = sum(estimates.extraction_s(each) for each in due.values())
-        work = f"frames of {_counted(sum(each.videos for each in due.values()), 'video')}"
+        videos = _counted(sum(each.videos for each in due.values()), "video")
+        work = f"frames of {videos}" if videos else "frames of an earlier run, linked"
         return Stage("extract", work, estimates.by_rate(seconds, estimates.PARALLEL, now))
     count = undrawn(prepared)
     if not count:

@@ -184,6 +184,9 @@ def replaced(name: str, make: Callable[[Path], object]) -> Change:
     return change
 
 
+VIDEOS_AS_TEST = "{test: {path: videos, extract: {faces: none}}, calibration: faces, train: faces}"
+
+
 def with_video(folder: Path) -> None:
     write_video(folder / "videos" / "real" / "0.avi", 2, "mjpeg")
 
@@ -1250,6 +1253,28 @@ CASES: dict[str, list[Case]] = {
              both(with_video, yaml("{path: faces}", "{path: videos}"))),
         Case("videos of one class", "only `real/`", ("test: no fake frame among 1",),
              both(with_video, yaml("{path: faces}", "{path: videos, extract: {}}"))),
+        Case("videos of which none can be read", "texts called `.mp4` below `extract:`",
+             ("none of its 2 videos has a frame (2 unreadable)", "videos.csv says why for each"),
+             both(written("videos/real/0.mp4", b"no video" * 99), written("videos/fake/1.mp4", b"none either" * 99),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
+        Case("the same video in `real/` and in `fake/`", "a copy, below `extract:`",
+             ("identical videos, one real and one fake: 'test/fake/0.avi' and 'test/real/0.avi'",),
+             both(with_video, lambda f: write_video(f / "videos" / "fake" / "0.avi", 2, "mjpeg"),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
+        Case("a list of DeepfakeBench whose videos are not there", "frames are listed, and no video lies beside them",
+             ("none of its 1 videos (.mp4, .m4v, .mov, .avi, .mkv, …) is below",),
+             written("native/dataset_json/a.json", json.dumps({"a": {"a_real": {"test": {"v": {
+                 "label": "a_real", "frames": ["a/frames/v/000.png"]}}}}}).encode()),
+             command="extract", arguments=("native", "--to", "f", "--faces", "none")),
+        Case("`bench init` on a folder without videos", "`--videos empty`",
+             ("empty: no videos (.mp4, .m4v, .mov, .avi, .mkv, …)",),
+             lambda f: (f / "empty").mkdir(), command="init", arguments=("new", "--videos", "empty")),
+        Case("`bench init` on videos of no class", "`videos/a.avi`, and no `real/` or `fake/`",
+             ("nothing says which of its videos are real and which fake", "manifest.csv"),
+             lambda f: write_video(f / "bare" / "0.avi", 2, "mjpeg"),
+             command="init", arguments=("new", "--videos", "bare")),
+        Case("`bench init` on videos, with a workflow", "`--github --videos videos`", ("--github runs the demo",),
+             with_video, command="init", arguments=("new", "--github", "--videos", "videos")),
     ],
     "Several detectors": [
         Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",

@@ -13,7 +13,7 @@ from bench.files import write_atomically
 from bench.reports.pictures import figures
 
 DRAWING: Mapping[str, Callable[..., Any]] = {
-    name: getattr(figures, name) for name in ("trade", "roc", "reliability", "_save")
+    name: getattr(figures, name) for name in ("trade", "roc", "reliability", "save")
 }
 """What draws figures and paints them into files, as `bench` does."""
 
@@ -24,5 +24,5 @@ def _save(figure: object, path: Path) -> None:
     write_atomically(path, lambda file: file.write(picture.getvalue()))
 
 
-BLANK: Mapping[str, Callable[..., Any]] = dict.fromkeys(DRAWING, lambda plot: None) | {"_save": _save}
+BLANK: Mapping[str, Callable[..., Any]] = dict.fromkeys(DRAWING, lambda plot: None) | {"save": _save}
 """What stands in for it, by the same names."""

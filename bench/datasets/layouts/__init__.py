@@ -144,6 +144,11 @@ class Options:
     exclude: tuple[str, ...] = ()
     below: str = ""
 
+    @property
+    def noun(self) -> str:
+        """What is looked for, in a word."""
+        return "videos" if self.suffixes[0] in VIDEO_SUFFIXES else "frames"
+
     def folder_label(self, name: str) -> int | None:
         """The label that a folder of this name stands for, None where it stands for none."""
         word = label_word(name)

@@ -84,7 +84,7 @@ def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> L
     kinds = Counter(_kind(file.path, video) for file, video in of_files if video and not file.excluded)
     labels_from = f"labels come from Celeb-DF's folders in {root}"
     if not files:
-        problems.append(f"{root}: no frames ({native.endings(options)}) in its folders of Celeb-DF")
+        problems.append(f"{root}: no {options.noun} ({native.endings(options)}) in its folders of Celeb-DF")
     return Listing(
         root,
         native.parts(by_split, labels_from, SHARING),

@@ -72,7 +72,7 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
     unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     problems, remarks = native.without_video(root, f"{names} names", unknown, len(of_files))
     if not of_files:
-        problems.append(f"{root}: no frames ({native.endings(options)}) of the videos that {names} names")
+        problems.append(f"{root}: no {options.noun} ({native.endings(options)}) of the videos that {names} names")
     present = {video.name for _, video in of_files if video}
     for file in lists:
         in_list = [name for name, row in rows.items() if row.file == file]

@@ -103,7 +103,9 @@ def read(path: Path, options: Options) -> Listing:
     files = len(everything) + len(unknown)
     problems, remarks = native.without_video(path, "FaceForensics++ has (953, 953_974)", unknown, files)
     if not files:
-        problems.append(f"{path}: no frames ({native.endings(options)}) below {listed(f'{name}/' for name in ROOTS)}")
+        problems.append(
+            f"{path}: no {options.noun} ({native.endings(options)}) below {listed(f'{name}/' for name in ROOTS)}"
+        )
     remarks += native.several_kinds(path, Counter(item.kind for item in items))
     remarks += _several_compressions(path, items)
     by_split: Mapping[Split | None, list[Entry]] = {None: [item.entry for item in items]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
-from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants
+from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
@@ -45,6 +45,7 @@ class Report:
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
     ablation: Table | None
+    videos: Table | None
     execution: Table | None
     evaluations: list[str]
     timings: Table | None
@@ -84,6 +85,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         worst=of.sentences(changes.worst(of.evaluation)),
         not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
         ablation=changes.ablation(of.evaluation),
+        videos=videos.of_variants(run, evaluation),
         execution=measured.execution(run),
         evaluations=measured.evaluations(run),
         timings=measured.timings(run, evaluation),
@@ -107,6 +109,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
+        **videos.notes(run, evaluation),
     }
 
 

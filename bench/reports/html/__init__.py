@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
 from bench.reports.content import notes, tables
+from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Histogram, Plots, histograms
 from bench.reports.content.recommendation import recommend
@@ -18,6 +19,7 @@ from bench.reports.html import chart, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
+from bench.reports.html.videos import timeline
 from bench.reports.templates import environment
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
             flipped=galleries.flipped_rows(run, evaluation),
+            flipped_videos=[
+                (of_variant, [(video, timeline(video, run.threshold)) for video in of_variant.drawn])
+                for of_variant in flipped_videos(run, evaluation)
+            ],
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, histograms(evaluation), run.threshold),
         )

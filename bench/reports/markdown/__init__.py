@@ -10,17 +10,24 @@ from bench.reports.content.side_by_side import Overall
 from bench.reports.content.side_by_side_on_sets import OverallOnSets
 from bench.reports.markdown import write
 from bench.reports.markdown.galleries import MarkdownGalleries
+from bench.reports.markdown.videos import MarkdownVideos
 from bench.reports.templates import environment
 
 _FILTERS = {"text": write.escape, "words": write.words, "table": write.table}
 
 
 def markdown(
-    report: Report, figures: list[tuple[str, str]], galleries: MarkdownGalleries | None, above: str = ""
+    report: Report,
+    figures: list[tuple[str, str]],
+    galleries: MarkdownGalleries | None,
+    flipped_videos: list[MarkdownVideos],
+    above: str = "",
 ) -> str:
     """The whole report. `figures` are titles and file names; `above` is where the report of all lies, if any."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("report.md.j2")
-    return template.render(**vars(report), figures=figures, galleries=galleries, above=above)
+    return template.render(
+        **vars(report), figures=figures, galleries=galleries, flipped_videos=flipped_videos, above=above
+    )
 
 
 def frame_sets(report: AllSets) -> str:

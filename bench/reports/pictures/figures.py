@@ -51,7 +51,7 @@ def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
         if plots.robustness is not None:
             drawn.append(("AUC under re-compression", "robustness.png", robustness(plots.robustness)))
         for _, file, figure in drawn:
-            _save(figure, report / file)
+            save(figure, report / file)
     return [(title, file) for title, file, _ in drawn]
 
 
@@ -72,11 +72,11 @@ def colour_bar(path: Path) -> None:
         right.set_horizontalalignment("right")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        _save(figure, path)
+        save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    # Without matplotlib's version in it, the same figure is the same file.
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure is the same file, whatever version of matplotlib draws it."""
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}))
 
 

@@ -2,8 +2,9 @@
 
 The file is `{set: {label: {split: {compression: {video: {"label", "frames": [path, …]}}}}}}`, the compression only in
 sets made of FaceForensics++. Labels that end in "real" are real, others fake. Frames are looked for below the folder
-of dataset_json/ by the end of their paths, which may have backslashes, or begin on another machine. A video that
-stands in several splits is of test before train before validation.
+of dataset_json/ by the end of their paths, which may have backslashes, or begin on another machine; videos where
+DeepfakeBench's preprocessing takes them from. A video that stands in several splits is of test before train before
+validation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, dfdc
 from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
+from bench.datasets.layouts.deepfakebench.videos import as_videos, paths_of_videos
 from bench.datasets.native import File, Video
 from bench.errors import UserError, listed
 from bench.records import MissingVideo, Split, joined_sources
@@ -50,7 +52,12 @@ def read(path: Path, options: Options) -> Listing:
         return Listing(path, {}, tuple(f"{file}: {kind}: {listed(at, 5)}" for kind, at in reader.wrong.items()))
     if not reader.records:
         return Listing(path, {}, (f"{file}: lists no video with frames; fetch or write it again",))
-    frames = Frames(_starts(path, file), (frame for record in reader.records for frame in record.frames), options)
+    starts = _starts(path, file)
+    if options.noun == "videos":
+        frames = Frames(starts, paths_of_videos(reader.records), options)
+        reader.records = as_videos(reader.records, frames)
+    else:
+        frames = Frames(starts, (frame for record in reader.records for frame in record.frames), options)
     return _listing(file, reader, frames, options)
 
 
@@ -133,10 +140,11 @@ def _absent(
     file: Path, root: Path, absent: Mapping[Split, Sequence[str]], totals: Mapping[Split, int], options: Options
 ) -> tuple[list[str], list[str]]:
     """Problems and remarks of frames that the file lists and that are not there. A split that lacks all is none."""
+    what = options.noun
     if sum(map(len, absent.values())) == sum(totals.values()):
         listed_paths = [path for of_split in absent.values() for path in of_split]
         return [
-            f"{file}: none of its {len(listed_paths):,} frames ({native.endings(options)}) is below {root}: "
+            f"{file}: none of its {len(listed_paths):,} {what} ({native.endings(options)}) is below {root}: "
             f"{listed(listed_paths, 3)}; put dataset_json/ beside the folder that their paths begin with"
         ], []
     problems: list[str] = []
@@ -144,11 +152,11 @@ def _absent(
     for split, paths in absent.items():
         if len(paths) == totals[split]:
             remarks.append(
-                f"{file}: none of its {len(paths):,} {split} frames is below {root}; there is no such split."
+                f"{file}: none of its {len(paths):,} {split} {what} is below {root}; there is no such split."
             )
             continue
         advice = "add them, or take them out of the list; scores are else those of another set"
-        more = native.missing(file, f"{split} frames are not below {root}", paths, totals[split], advice)
+        more = native.missing(file, f"{split} {what} are not below {root}", paths, totals[split], advice)
         problems += more[0]
         remarks += more[1]
     return problems, remarks

@@ -20,7 +20,7 @@ Missing: TypeAlias = Mapping[Split | None, tuple[MissingVideo, ...]]
 def missing_of(manifest: Path, options: Options) -> tuple[Missing, tuple[str, ...]]:
     """The labelled videos without frames, by split, none where the manifest is of no extraction; and problems."""
     videos = manifest.parent / VIDEOS
-    if not _is_of_extraction(manifest) or not videos.exists():
+    if not is_of_extraction(manifest) or not videos.exists():
         return {}, ()
     try:
         return _read(videos, options), ()
@@ -43,7 +43,7 @@ def _read(videos: Path, options: Options) -> Missing:
     return {split: tuple(videos) for split, videos in missing.items()}
 
 
-def _is_of_extraction(manifest: Path) -> bool:
+def is_of_extraction(manifest: Path) -> bool:
     """Whether an extraction wrote the manifest: it says so in its metadata."""
     import pyarrow.parquet
 
