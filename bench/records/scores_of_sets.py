@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.records.scores import Verdict
 from bench.records.scores_file import (
@@ -13,25 +13,34 @@ from bench.records.scores_file import (
     ScoredEffect,
     ScoredFrames,
     ScoredVariant,
+    ScoredVideos,
     ScoresFile,
     SideBySideScores,
 )
+from bench.records.videos import Unit
 
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """A detector on one of several frame sets; `choice` is what it would be on this set alone."""
+    """A detector on one of several frame sets; `choice` is what it would be on this set alone.
+
+    `judge` and `videos` are those of `ScoresFile`: one set may be judged by video and another by frame.
+    """
 
     frames: dict[str, ScoredFrames]
     variants: dict[str, ScoredVariant]
     choice: ScoredChoice | None
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
+    judge: Unit = field(default="frame", kw_only=True)
+    videos: ScoredVideos | None = field(default=None, kw_only=True)
 
     @property
     def judged(self) -> dict[str, ScoredVariant]:
-        """The variants with the numbers that verdicts and gates go by."""
-        return self.variants
+        """The variants with the numbers that verdicts and gates go by: those of videos, where these are judged."""
+        if self.judge == "frame":
+            return self.variants
+        return {name: variant.by_video for name, variant in self.variants.items()}
 
 
 @dataclass(frozen=True)

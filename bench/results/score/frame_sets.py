@@ -163,21 +163,26 @@ def _by_the_worst(judged: Sequence[VariantEvaluation]) -> VariantEvaluation:
 
 # ------------------------------------------------------------------------------------------------- pooled scores
 def _pooled(sets: Mapping[str, Alone]) -> dict[str, Comparison]:
-    """Each variant's scores of all sets put together, compared with the baseline's; a source is one of its own set."""
+    """Each variant's scores of all sets put together, compared with the baseline's; a source is one of its own set.
+
+    Where some sets are judged by video and some by frame, all are put together frame by frame.
+    """
     import pandas as pd
 
-    first, *others = sets.values()
-    tests = {name: alone.judged.test for name, alone in sets.items()}
+    units = {alone.run.judge for alone in sets.values()}
+    scored = {name: alone.judged if len(units) == 1 else alone.evaluation for name, alone in sets.items()}
+    first, *others = scored.values()
+    tests = {name: evaluation.test for name, evaluation in scored.items()}
     distinct = {name: test.without_copies() for name, test in tests.items()}
     labels = np.concatenate([test.labels for test in distinct.values()])
     if len(np.unique(labels)) != 2:
         return {}
-    names = [name for name in first.judged.predictions if all(name in o.judged.predictions for o in others)]
+    names = [name for name in first.predictions if all(name in other.predictions for other in others)]
     placed = {
         variant: placements.placements(
             labels,
             np.concatenate(
-                [alone.judged.predictions[variant].ranks[tests[name].counted] for name, alone in sets.items()]
+                [evaluation.predictions[variant].ranks[tests[name].counted] for name, evaluation in scored.items()]
             ),
         )
         for variant in names
@@ -187,7 +192,8 @@ def _pooled(sets: Mapping[str, Alone]) -> dict[str, Comparison]:
          for name, test in distinct.items()], ignore_index=True,
     )  # fmt: skip
     of_sources = clusters.clusters(sources, labels)
-    return noninferiority.compare(placed, first.baseline, of_sources, first.run.margin)
+    first_alone = next(iter(sets.values()))
+    return noninferiority.compare(placed, first_alone.baseline, of_sources, first_alone.run.margin)
 
 
 def _of_set(frame_set: str, source: str) -> str | None:
